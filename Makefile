@@ -1,0 +1,52 @@
+# Each target sets up .venv first (Python 3.10 or newer; `make PYTHON=python3.12 test` names another interpreter).
+PYTHON ?= python3
+export PYTHON
+BIN := .venv/bin
+
+# Without bytecode dbt takes twice as long to start; some machines switch it off.
+unexport PYTHONDONTWRITEBYTECODE PIP_NO_COMPILE
+# dbt otherwise reports its use to its makers, and waits for them where there is no network.
+export DBT_SEND_ANONYMOUS_USAGE_STATS := false
+
+DEMO_OUTPUT := target/flight_delay.parquet
+
+.PHONY: help demo test lint docs docs-check bench clean distclean setup
+.DEFAULT_GOAL := help
+
+help: ## this list
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(firstword $(MAKEFILE_LIST)) | expand -t 12
+
+demo: setup ## build the example project and its training set
+	$(BIN)/dbt build --profiles-dir profiles
+	$(BIN)/pit-join build-training-set --spine flight_spine --service flight_delay_v1 --output $(DEMO_OUTPUT)
+	$(BIN)/pit-join views
+
+test: setup ## run the tests
+	$(BIN)/python -m pytest
+
+lint: setup ## ruff, mypy, sqlfluff, files, strict dbt parse
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/sqlfluff lint models
+	$(BIN)/python scripts/check_files.py
+	$(BIN)/python scripts/strict_parse.py
+
+docs: setup ## generate docs/cli.md
+	$(BIN)/python scripts/make_docs.py
+
+docs-check: setup ## fail if docs/cli.md is stale
+	$(BIN)/python scripts/make_docs.py --check
+
+bench: setup ## measure against other ways to do the same
+	$(BIN)/python benchmarks/run.py
+
+clean: ## remove what the other targets made, except .venv
+	rm -rf target logs dist build warehouse.duckdb warehouse.duckdb.wal
+	rm -rf .hypothesis .mypy_cache .pytest_cache .ruff_cache
+
+distclean: clean ## clean, and remove .venv
+	rm -rf .venv
+
+setup:
+	@sh scripts/setup.sh

@@ -1,0 +1,61 @@
+"""Compare an output with the reference: one line on what differs, exit status 1 if anything does.
+
+``python compare.py REFERENCE OUTPUT``: both Parquet, with the unique column ``row_id`` of the spine in them.
+"""
+
+import sys
+
+import duckdb
+
+
+def compare(reference: str, output: str) -> tuple[bool, str]:
+    """Whether ``output`` has the rows, order and values of ``reference``, and a line that says how not."""
+    connection = duckdb.connect()
+    connection.execute("set TimeZone = 'UTC'")
+
+    def rows(path: str) -> int:
+        return connection.execute(f"select count(*) from '{path}'").fetchone()[0]
+
+    def types(path: str) -> dict[str, str]:
+        return {row[0]: row[1] for row in connection.execute(f"describe from '{path}'").fetchall()}
+
+    wanted, got = rows(reference), rows(output)
+    columns, found = types(reference), types(output)
+    if missing := [c for c in columns if c not in found]:
+        return False, f"{len(missing)} columns missing, first: {missing[0]}"
+    said = []
+    if got < wanted:
+        said.append(f"lost {wanted - got:,} rows")
+    if got > wanted:
+        said.append(f"{got - wanted:,} rows too many")
+    moved = connection.execute(
+        f"select count(*) from (select row_id as this from '{reference}') as a\n"
+        f"positional join (select row_id as that from '{output}') as b where this is distinct from that"
+    ).fetchone()[0]
+    in_order = moved == 0  # a missing row counts as moved
+    if not in_order:
+        said.append("rows not in the order of the spine")
+    # a row number stands for the order; without it rows are matched by row_id
+    match = "positional join" if in_order else "join"
+    on = "" if in_order else "on a.row_id = b.row_id"
+    checks = ", ".join(f'count(*) filter (a."{c}" is distinct from b."{c}")' for c in columns)
+    both = f"'{reference}' as a {match} '{output}' as b {on}"
+    counts = connection.execute(f"select {checks} from {both}").fetchone()
+    wrong = {c: n for c, n in zip(columns, counts, strict=True) if n}
+    if wrong:
+        name, count = max(wrong.items(), key=lambda item: item[1])
+        said.append(f"values differ in {len(wrong)} columns, most in {name}: {count:,} rows")
+    if not wrong and said:
+        said.append("values equal")
+    same = not said
+    if same:
+        said.append(f"equal: {got:,} rows, in order")
+    if changed := sum(found[c] != kind for c, kind in columns.items()):
+        said.append(f"other types in {changed} columns")
+    return same, "; ".join(said)
+
+
+if __name__ == "__main__":
+    equal, line = compare(sys.argv[1], sys.argv[2])
+    print(line)
+    sys.exit(0 if equal else 1)

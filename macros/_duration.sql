@@ -1,0 +1,16 @@
+{#-
+    A duration such as `30 days` or `6h` in microseconds. Elapsed time: a day is 86,400 s on every day of the year.
+    `what` names the setting in the error. None gives none.
+-#}
+{% macro _duration(text, what) -%}
+    {%- if text is none -%}
+        {{ return(none) }}
+    {%- endif -%}
+    {%- set found = modules.re.fullmatch('([0-9]+) *(d|days?|h|hours?|m|minutes?|s|seconds?|ms|milliseconds?)', text | string | trim) -%}
+    {%- if not found -%}
+        {{ exceptions.raise_compiler_error(what ~ ": cannot read the duration '" ~ text ~ "'; write for example '30 days', '6 hours', '5 minutes', '90 seconds', '250 milliseconds' or 30d, 6h, 5m, 90s, 250ms") }}
+    {%- endif -%}
+    {%- set number, unit = found.groups() -%}
+    {%- set microseconds = 1000 if unit == 'ms' or unit[:5] == 'milli' else {'d': 86400000000, 'h': 3600000000, 'm': 60000000, 's': 1000000}[unit[0]] -%}
+    {{ return((number | int) * microseconds) }}
+{%- endmacro %}

@@ -1,0 +1,60 @@
+{#-
+    What a build wants to know of a feature view's table before it chooses a plan, in one streaming pass. One row:
+    rows; dated, the rows with a key, an event time and, where declared, a created time; unordered, rows that are not
+    stored in the order (keys, event time, created); tied, rows equal in these to the one before; late, rows that did
+    not become known after the one before; newest, the greatest event time in microseconds UTC.
+
+    If nothing is unordered, tied and late tell all there is; else they tell nothing.
+-#}
+{% macro _history_facts(view, history=none) -%}
+{%- set quote = pit_join._identifier -%}
+{%- set version = ['_pit_event'] + (['_pit_created'] if view.created_timestamp else []) -%}
+{%- set key_names = [] -%}
+{%- for key in view['keys'] %}{% do key_names.append('_pit_key_' ~ loop.index) %}{% endfor -%}
+{#- a < b, or a = b and what follows is smaller. -#}
+{%- set before = namespace(sql='false') -%}
+{%- for column in (key_names + version) | reverse -%}
+    {%- set smaller = column ~ ' < _pit_before' ~ column -%}
+    {%- set before.sql = smaller if loop.first else smaller ~ ' or (' ~ column ~ ' = _pit_before' ~ column ~ ' and (' ~ before.sql ~ '))' -%}
+{%- endfor -%}
+with history as (
+    select
+        {%- for key in view['keys'] %}
+        {{ quote(key) }} as _pit_key_{{ loop.index }},
+        {%- endfor %}
+        {{ pit_join._instant(quote(view.event_timestamp), view.types.get(view.event_timestamp), round_up=true) }} as _pit_event,
+        {%- if view.created_timestamp %}
+        {{ pit_join._instant(quote(view.created_timestamp), view.types.get(view.created_timestamp), round_up=true) }} as _pit_created,
+        {%- endif %}
+        {{ pit_join._available_at(view.created_timestamp, view.lag) }} as _pit_available_at
+    from {{ history or view.relation }}
+),
+
+dated as (
+    select
+        *,
+        {%- for column in key_names + version + ['_pit_available_at'] %}
+        lag({{ column }}) over () as _pit_before{{ column }}{{ ',' if not loop.last }}
+        {%- endfor %}
+    from history
+    where {{ (key_names + version) | join(' is not null and ') }} is not null
+)
+
+select
+    (select count(*) from history) as rows,
+    count(*) as dated,
+    count(*) filter (where {{ before.sql }}) as unordered,
+    count(*) filter (
+        where {% for column in key_names + version %}{{ column }} = _pit_before{{ column }}{{ ' and ' if not loop.last }}{% endfor %}
+    ) as tied,
+    {%- if view.created_timestamp %}
+    count(*) filter (
+        where {% for column in key_names %}{{ column }} = _pit_before{{ column }} and {% endfor %}_pit_available_at <= _pit_before_pit_available_at
+        and not ({% for column in version %}{{ column }} = _pit_before{{ column }}{{ ' and ' if not loop.last }}{% endfor %})
+    ) as late,
+    {%- else %}
+    0 as late,
+    {%- endif %}
+    max(_pit_event) as newest
+from dated
+{%- endmacro %}

@@ -1,0 +1,13 @@
+{#- A name as SQL writes it: quoted, so that reserved words, blanks, quotes and emoji are only names. -#}
+{% macro _identifier(name) -%}
+    {{ return(adapter.dispatch('_identifier', 'pit_join')(name)) }}
+{%- endmacro %}
+
+{% macro default___identifier(name) -%}
+    {{ return('"' ~ (name | string | replace('"', '""')) ~ '"') }}
+{%- endmacro %}
+
+{#- A text as an SQL literal. -#}
+{% macro _literal(text) -%}
+    {{ return("'" ~ (text | string | replace("'", "''")) ~ "'") }}
+{%- endmacro %}

@@ -1,0 +1,27 @@
+{#-
+    The pieces of a training set one at a time, for the command line: arguments and results are plain values, so that
+    dbt can be asked for them too.
+-#}
+
+{#- What is asked for: [{alias, view, keys, features}] and the names of the features in order. -#}
+{% macro _plan(features, full_feature_names=false, defaults=true) -%}
+    {%- set requests, names = pit_join._requests(features, full_feature_names, defaults) -%}
+    {%- set plain = [] -%}
+    {%- for request in requests -%}
+        {%- do plain.append({'alias': request.alias, 'view': request.view.name, 'keys': request['keys'], 'features': request.features}) -%}
+    {%- endfor -%}
+    {{ return({'requests': plain, 'names': names}) }}
+{%- endmacro %}
+
+{#- The statement of one view: see `point_in_time_join`. -#}
+{% macro _view_statement(alias, spine, features, full_feature_names, provenance, defaults, ties, late, history) -%}
+    {%- set requests, names = pit_join._requests(features, full_feature_names, defaults) -%}
+    {%- for request in requests if request.alias == alias -%}
+        {{ return(pit_join._view_join(spine, request, provenance, ties, late, history)) }}
+    {%- endfor -%}
+{%- endmacro %}
+
+{#- See `_history_facts`. -#}
+{% macro _facts_statement(view, history) -%}
+    {{ return(pit_join._history_facts(pit_join._view(view), history)) }}
+{%- endmacro %}

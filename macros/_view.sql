@@ -1,0 +1,73 @@
+{#-
+    What a feature view declares, from dbt's graph: a mapping with name, relation, keys, event_timestamp,
+    created_timestamp, lag and ttl (microseconds), inclusive, deleted, columns {feature: {data_type, default}}, types
+    {column: declared type} and physical. While dbt parses there is no graph yet: then only the reference is recorded.
+
+    The Python package checks a whole project; this checks what a wrong answer could hide behind.
+-#}
+{% macro _view(name) -%}
+    {%- set relation = ref(name) -%}
+    {%- if not execute -%}
+        {{ return(none) }}
+    {%- endif -%}
+    {%- set found = [] -%}
+    {%- for node in graph.nodes.values() if node.name == name and node.resource_type in ('model', 'seed', 'snapshot') -%}
+        {%- if node.config.get('meta', {}).get('pit_join') -%}
+            {%- do found.append(node) -%}
+        {%- endif -%}
+    {%- endfor -%}
+    {%- if not found -%}
+        {{ exceptions.raise_compiler_error("'" ~ name ~ "' is not a feature view: its YAML has no config.meta.pit_join") }}
+    {%- endif -%}
+    {%- set node = found[0] -%}
+    {%- set meta = node.config.meta.pit_join -%}
+    {%- set where = 'feature view ' ~ name ~ ': config.meta.pit_join' -%}
+    {%- set allowed = ['entity', 'join_keys', 'created_timestamp', 'lag', 'ttl', 'inclusive', 'online', 'freshness_slo', 'deleted'] -%}
+    {%- for key in meta if key not in allowed -%}
+        {{ exceptions.raise_compiler_error(where ~ ' has the unknown key ' ~ key ~ '; allowed are ' ~ allowed | join(', ')) }}
+    {%- endfor -%}
+    {%- set keys = [meta.get('join_keys')] if meta.get('join_keys') is string else (meta.get('join_keys') or []) -%}
+    {%- set event_timestamp = node.config.get('event_time') -%}
+    {%- set types = {} -%}
+    {%- set columns = {} -%}
+    {%- for column in node.columns.values() -%}
+        {%- do types.update({column.name: column.data_type}) -%}
+        {%- set own = ((column.get('config') or {}).get('meta') or {}).get('pit_join') or (column.get('meta') or {}).get('pit_join') or {} -%}
+        {%- if column.name not in keys and column.name not in (event_timestamp, meta.get('created_timestamp'), meta.get('deleted')) and not own.get('exclude') -%}
+            {%- do columns.update({column.name: {'data_type': column.data_type, 'default': own.get('default')}}) -%}
+        {%- endif -%}
+    {%- endfor -%}
+    {%- for column in keys + [event_timestamp, meta.get('created_timestamp'), meta.get('deleted')] if column and column not in types -%}
+        {{ exceptions.raise_compiler_error('feature view ' ~ name ~ ' has no column ' ~ column ~ ' in its YAML; listed are ' ~ types | join(', ')) }}
+    {%- endfor -%}
+    {%- if not keys or not event_timestamp -%}
+        {{ exceptions.raise_compiler_error('feature view ' ~ name ~ ' needs config.event_time and join_keys in config.meta.pit_join') }}
+    {%- endif -%}
+    {%- set ttl = pit_join._duration(meta.get('ttl'), where ~ '.ttl') -%}
+    {%- if ttl == 0 -%}
+        {{ exceptions.raise_compiler_error(where ~ '.ttl is 0, so that no value would ever be valid; leave it out for no limit') }}
+    {%- endif -%}
+    {{ return({
+        'name': name,
+        'relation': relation,
+        'keys': keys,
+        'event_timestamp': event_timestamp,
+        'created_timestamp': meta.get('created_timestamp'),
+        'lag': pit_join._duration(meta.get('lag'), where ~ '.lag'),
+        'ttl': ttl,
+        'inclusive': meta.get('inclusive', true),
+        'deleted': meta.get('deleted'),
+        'columns': columns,
+        'types': types,
+        'physical': node.config.materialized not in ('view', 'ephemeral', 'external') and not relation.is_cte and 'rowid' not in (types | map('lower')),
+    }) }}
+{%- endmacro %}
+
+
+{#- The feature view whose relation a generic test was given. -#}
+{% macro _view_of(model) -%}
+    {%- for node in graph.nodes.values() if node.relation_name and node.relation_name in (model | string) -%}
+        {{ return(pit_join._view(node.name)) }}
+    {%- endfor -%}
+    {{ exceptions.raise_compiler_error(model ~ ' is not a feature view of this project') }}
+{%- endmacro %}

@@ -1,0 +1,87 @@
+{#-
+    The latest values of a feature view, as known at one instant: what an online store holds.
+
+    view    the name of a feature view
+    as_of   an instant such as '2026-03-18 14:30' (naive is UTC) or '2026-03-18T14:30:00+02:00'; none is the moment at
+            which the query runs
+    Grain: one row a key that has a value; columns: the join keys, the event time, every feature. A key whose newest
+    row is marked deleted has none. Values older than the ttl are kept (a reader judges age at its own time), and
+    defaults are not applied, so that a reader can tell null from missing.
+    Example: {{ pit_join.latest_snapshot('user_activity', as_of='2026-03-18 14:30') }}
+-#}
+{% macro latest_snapshot(view, as_of=none) -%}
+{%- set quote = pit_join._identifier -%}
+{%- set view = pit_join._view(view) -%}
+{%- if not execute -%}
+    {{ return('') }}
+{%- endif -%}
+{%- set version = ['_pit_event'] + (['_pit_created'] if view.created_timestamp else []) -%}
+with history as (
+    select
+        source.*,
+        {{ pit_join._instant('source.' ~ quote(view.event_timestamp), view.types[view.event_timestamp], round_up=true) }} as _pit_event
+        {%- if view.created_timestamp %},
+        {{ pit_join._instant('source.' ~ quote(view.created_timestamp), view.types[view.created_timestamp], round_up=true) }} as _pit_created
+        {%- endif %}
+    from {{ view.relation }} as source
+),
+
+known as (
+    select history.*
+    from history
+    where
+        {%- for key in view['keys'] %}
+        {{ quote(key) }} is not null and
+        {%- endfor %}
+        {%- for column in version %}
+        {{ column }} is not null and
+        {%- endfor %}
+        {{ pit_join._available_at(view.created_timestamp, view.lag) }} {{ '<=' if view.inclusive else '<' }} {{ pit_join._as_of(as_of) }}
+),
+
+ranked as (
+    select
+        known.*,
+        row_number() over (
+            partition by {% for key in view['keys'] %}{{ quote(key) }}{{ ', ' if not loop.last }}{% endfor %}
+            order by
+                {%- for column in version %}
+                {{ column }} desc,
+                {%- endfor %}
+                {%- if view.deleted %}
+                coalesce({{ quote(view.deleted) }}, false) desc,
+                {%- endif %}
+                {%- for column in view.columns %}
+                {{ quote(column) }} desc nulls last,
+                {%- endfor %}
+                {{ version[0] }}
+        ) as _pit_rank
+    from known
+)
+
+select
+    {%- for column in view['keys'] + [view.event_timestamp] + view.columns.keys() | list %}
+    {{ quote(column) }}{{ ',' if not loop.last }}
+    {%- endfor %}
+from ranked
+where
+    _pit_rank = 1
+    {%- if view.deleted %}
+    and not coalesce({{ quote(view.deleted) }}, false)
+    {%- endif %}
+{%- endmacro %}
+
+
+{#- An instant of the caller's as microseconds UTC. -#}
+{% macro _as_of(as_of) -%}
+    {%- if as_of is none -%}
+        {{ return(pit_join._instant('current_timestamp', 'timestamptz')) }}
+    {%- endif -%}
+    {%- set found = modules.re.fullmatch('([0-9]{4}-[0-9]{2}-[0-9]{2})(?:[T ]([0-9]{2}:[0-9]{2})(:[0-9]{2}(?:[.][0-9]{1,6})?)?(Z|[+-][0-9]{2}(?::?[0-9]{2})?)?)?', as_of | string) -%}
+    {%- if not found -%}
+        {{ exceptions.raise_compiler_error("cannot read the instant '" ~ as_of ~ "'; write for example '2026-03-18 14:30' (UTC) or '2026-03-18T14:30:00+02:00'") }}
+    {%- endif -%}
+    {%- set day, minute, second, zone = found.groups() -%}
+    {%- set text = day ~ ' ' ~ (minute or '00:00') ~ (second or ':00') ~ ('+00' if zone in (none, 'Z') else zone) -%}
+    {{ return(pit_join._instant('cast(' ~ pit_join._literal(text) ~ ' as timestamp with time zone)', 'timestamptz')) }}
+{%- endmacro %}

@@ -1,0 +1,23 @@
+{#-
+    The rows of a spine with what the joins need beside its own columns: `_pit_row`, its row number in the spine's
+    order, and `_pit_time`, its instant T less the gap in microseconds UTC (null where T is null or infinite).
+
+    spine            a relation, or SQL that can stand behind `from`
+    event_timestamp  the column that holds T
+    gap              predict this long ahead: every T becomes T - gap ('1 day')
+    data_type        the declared type of that column, where it is known
+    Grain: one row a spine row, duplicates kept.
+    Example: {{ pit_join.spine_rows(ref('flight_spine'), gap='1 hour') }}
+-#}
+{% macro spine_rows(spine, event_timestamp='event_timestamp', gap=none, data_type=none) -%}
+    {%- set gap_microseconds = pit_join._duration(gap, 'gap') or 0 -%}
+    {%- set time = pit_join._instant(pit_join._identifier(event_timestamp), data_type) -%}
+    {%- if gap_microseconds -%}
+        {%- set time = time ~ ' - ' ~ gap_microseconds -%}
+    {%- endif -%}
+select
+    *,
+    row_number() over () as _pit_row,
+    {{ time }} as _pit_time
+from {{ spine }}
+{%- endmacro %}

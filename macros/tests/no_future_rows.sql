@@ -1,0 +1,14 @@
+{#- Fails on rows of a feature view that describe a time, or claim to be known from a time, after `as_of` (the moment
+    of the test by default): one such row would win for ever. -#}
+{% test no_future_rows(model, as_of=none) %}
+{%- if execute -%}
+{%- set view = pit_join._view_of(model) -%}
+select *
+from {{ model }}
+where
+    {{ pit_join._instant(pit_join._identifier(view.event_timestamp), view.types[view.event_timestamp], round_up=true) }} > {{ pit_join._as_of(as_of) }}
+    {%- if view.created_timestamp %}
+    or {{ pit_join._instant(pit_join._identifier(view.created_timestamp), view.types[view.created_timestamp], round_up=true) }} > {{ pit_join._as_of(as_of) }}
+    {%- endif %}
+{%- endif -%}
+{% endtest %}

@@ -1,0 +1,89 @@
+{#-
+    A training set: every row of the spine, untouched, with the features that were known at its time.
+
+    spine             ref() of a seed or model, or SQL that can stand behind `from`
+    features          a literal list of 'view:feature', 'view:*' and role mappings such as
+                      {'view': 'weather', 'as': 'dest_weather', 'join_keys': {'airport': 'dest'}, 'features': ['*']}
+                      (literal, so that dbt sees the models it depends on)
+    event_timestamp   the spine's column with the time T of each row; naive is UTC
+    gap               predict this long ahead: every T becomes T - gap ('1 day')
+    full_feature_names  name every feature view__feature; features of a role always are role__feature
+    provenance        add <view>__event_timestamp and <view>__status
+    defaults          replace nulls by the declared defaults
+
+    Grain: one row a spine row, duplicates kept, in the spine's order.
+    Nulls: null keys and null times match nothing; the row stays.
+    A feature named like a column of the spine is an error ("ambiguous"), never renamed.
+    Example: {{ pit_join.training_set(ref('labels'), ['user_activity:login_count_30d']) }}
+-#}
+{% macro training_set(spine, features, event_timestamp='event_timestamp', gap=none, full_feature_names=false, provenance=false, defaults=true) -%}
+    {{ return(pit_join._training_set(spine, features, event_timestamp, gap, full_feature_names, provenance, defaults)) }}
+{%- endmacro %}
+
+
+{#- `join` is the leaf: the adapter's own, or a given one for a second opinion. -#}
+{% macro _training_set(spine, features, event_timestamp, gap, full_feature_names, provenance, defaults, join=none) -%}
+{%- set quote = pit_join._identifier -%}
+{%- set requests, names = pit_join._requests(features, full_feature_names, defaults) -%}
+{%- if not execute -%}
+    {{ return('') }}
+{%- endif -%}
+with _pit_spine as {{ pit_join._materialized() }} (
+    {{ pit_join.spine_rows(spine, event_timestamp, gap) | indent(4) }}
+),
+{%- for request in requests %}
+
+{{ quote(request.alias) }} as (
+    {{ pit_join._view_join('_pit_spine', request, provenance, join=join) | indent(4) }}
+){{ ',' if not loop.last }}
+{%- endfor %}
+
+select
+    {{ pit_join._all_columns_but('_pit_spine', ['_pit_row', '_pit_time']) }},
+    {%- for name in names %}
+    {{ quote(name) }}{{ ',' if provenance or not loop.last }}
+    {%- endfor %}
+    {%- for request in requests if provenance %}
+    {{ quote(request.alias ~ '__event_timestamp') }},
+    {{ quote(request.alias ~ '__status') }}{{ ',' if not loop.last }}
+    {%- endfor %}
+from _pit_spine
+{%- for request in requests %}
+inner join {{ quote(request.alias) }} on _pit_spine._pit_row = {{ quote(request.alias) }}._pit_row
+{%- endfor %}
+order by _pit_spine._pit_row
+{%- endmacro %}
+
+
+{#- One view of a training set. `history` is a stored copy to read instead; `ties` and `late` are false only where
+    somebody looked. -#}
+{% macro _view_join(spine, request, provenance=false, ties=true, late=true, history=none, join=none) -%}
+    {%- set view = request.view -%}
+    {{ return((join or pit_join.point_in_time_join)(
+        spine, history or view.relation, request['keys'], request.features, view.event_timestamp, view.created_timestamp, view.lag,
+        view.ttl, view.inclusive, view.deleted, view.columns.keys() | list, view.types, view.physical or history is not none, ties, late, request.alias if provenance else none
+    )) }}
+{%- endmacro %}
+
+
+{#- How a CTE that is read more than once says that it is computed once. -#}
+{% macro _materialized() -%}
+    {{ return(adapter.dispatch('_materialized', 'pit_join')()) }}
+{%- endmacro %}
+
+{% macro duckdb___materialized() -%}
+    {{ return('materialized') }}
+{%- endmacro %}
+
+{% macro default___materialized() -%}
+    {{ return('') }}
+{%- endmacro %}
+
+
+{% macro _all_columns_but(relation, columns) -%}
+    {{ return(adapter.dispatch('_all_columns_but', 'pit_join')(relation, columns)) }}
+{%- endmacro %}
+
+{% macro default___all_columns_but(relation, columns) -%}
+    {{ return(relation ~ '.* exclude (' ~ columns | join(', ') ~ ')') }}
+{%- endmacro %}

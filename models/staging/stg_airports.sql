@@ -1,0 +1,22 @@
+-- Every airport with its time zone: the package's list and the few that it lacks.
+with
+
+airports as (
+    select * from {{ ref('airports') }}
+),
+
+additions as (
+    select * from {{ ref('airport_additions') }}
+),
+
+all_airports as (
+    select * from airports
+    union all
+    select * from additions
+)
+
+select
+    faa as airport,
+    name as airport_name,
+    tzone as time_zone,
+from all_airports

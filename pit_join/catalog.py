@@ -1,0 +1,66 @@
+"""What a project has: its feature views, and what is stored of them now."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime, timedelta, timezone
+from typing import Any
+
+from pit_join.durations import format_duration
+from pit_join.errors import WarehouseError
+from pit_join.project import Project
+from pit_join.registry import FeatureView, Registry
+from pit_join.rendering import Macros
+from pit_join.warehouse import DuckDBWarehouse
+
+__all__ = ["describe_views"]
+
+
+def describe_views(
+    project: Project, *, wait: float = 60.0, on_message: Callable[[str], None] = lambda message: None
+) -> list[dict[str, Any]]:
+    """Every feature view as a mapping, by name; `rows` and `newest` are None where dbt has not built it.
+
+    `newest` is the greatest event time, ISO 8601 in UTC.
+
+    Raises:
+        PitJoinError: if the project or its warehouse cannot be read.
+    """
+    manifest = project.manifest()
+    views = Registry.from_manifest(manifest).views
+    macros = Macros(manifest, project.dispatch_order, project.compile)
+    if not views:
+        return []
+    with DuckDBWarehouse(project.connection, wait=wait, on_wait=on_message) as warehouse:
+        return [_describe(views[name], macros, warehouse) for name in sorted(views)]
+
+
+def _describe(view: FeatureView, macros: Macros, warehouse: DuckDBWarehouse) -> dict[str, Any]:
+    facts: dict[str, Any] = {"rows": None, "newest": None}
+    if warehouse.has(view.location):
+        statement = macros.text("_facts_statement", view=view.name, history=None)
+        try:
+            facts = warehouse.table(statement, f"the feature view '{view.name}' cannot be read").to_pylist()[0]
+        except WarehouseError as error:
+            raise type(error)(f"{error}; run dbt build") from error
+    newest = facts["newest"]
+    return {
+        "name": view.name,
+        "description": view.description,
+        "entity": view.entity.name,
+        "join_keys": list(view.join_keys),
+        "event_timestamp": view.event_timestamp,
+        "created_timestamp": view.created_timestamp,
+        "ttl": format_duration(view.ttl) if view.ttl else None,
+        "lag": format_duration(view.lag) if view.lag else None,
+        "features": [feature.name for feature in view.features],
+        "rows": facts["rows"],
+        "newest": None if newest is None else _iso(newest),
+    }
+
+
+def _iso(microseconds: int) -> str:
+    try:
+        return (datetime(1970, 1, 1, tzinfo=timezone.utc) + timedelta(microseconds=microseconds)).isoformat()
+    except OverflowError:
+        return f"{microseconds} microseconds since 1970"

@@ -1,0 +1,297 @@
+"""The command line. Only options, messages and exit statuses are here; what is done is in the modules below."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from pit_join.errors import PitJoinError
+
+if TYPE_CHECKING:
+    from pit_join.api import FeatureStore
+    from pit_join.training import Coverage
+
+__all__ = ["main"]
+
+
+class _Group(click.Group):
+    """Turns every error of ours into a message on standard error and its exit status, in this one place."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except PitJoinError as error:
+            first, *rest = str(error).split("\n")
+            click.echo("\n".join([f"Error: {first}", *(f"       {line}" for line in rest)]), err=True)
+            ctx.exit(error.exit_status)
+        except BrokenPipeError:
+            sys.stderr.close()
+            ctx.exit(0)
+
+
+@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.option("--project-dir", type=click.Path(path_type=Path), default=Path("."), help="Folder with dbt_project.yml.")
+@click.option(
+    "--profiles-dir",
+    type=click.Path(path_type=Path),
+    help="Folder with profiles.yml. Default: the project's profiles/, then dbt's own search.",
+)
+@click.option("--target", help="Target of the dbt profile. Default: the profile's own.")
+@click.option(
+    "--wait", type=click.FloatRange(min=0), default=60.0, show_default=True, metavar="SECONDS",
+    help="How long to wait for a warehouse that another process holds.",
+)  # fmt: skip
+@click.version_option(package_name="pit-join")
+@click.pass_context
+def main(ctx: click.Context, project_dir: Path, profiles_dir: Path | None, target: str | None, wait: float) -> None:
+    """A SQL-first feature store: feature views are dbt models, training sets know nothing too early.
+
+    Build the feature views with `dbt build`, then write a spine (one row per example: keys, a time, a label) and
+    build a training set from it.
+
+    \b
+    Exit status:
+      0  done
+      1  a check found something
+      2  bad usage or bad input
+      3  the warehouse, or a table of it, could not be used
+    """
+
+    def open_store() -> FeatureStore:
+        from pit_join.api import FeatureStore
+
+        return FeatureStore(project_dir, profiles_dir=profiles_dir, target=target, wait=wait, on_message=_say)
+
+    ctx.obj = open_store
+
+
+@main.command("build-training-set")
+@click.option(
+    "--spine", required=True, metavar="NAME|FILE", help="Seed, model, or CSV or Parquet file: keys, time, labels."
+)
+@click.option(
+    "--features", "features", multiple=True, metavar="REF[,REF...]",
+    help="view:feature, or view:* for all. May be given more than once.",
+)  # fmt: skip
+@click.option("--service", metavar="NAME", help="A feature service (exposure) instead of --features.")
+@click.option("--output", type=click.Path(path_type=Path), help="The file to write: .parquet, .csv or .arrow.")
+@click.option(
+    "--event-timestamp", default="event_timestamp", show_default=True, metavar="COLUMN",
+    help="The spine's time column; a naive time is UTC.",
+)  # fmt: skip
+@click.option(
+    "--view", "views", multiple=True, metavar="SPEC",
+    help="A view in a role, or with keys that the spine calls otherwise: 'dest_weather=weather(airport=dest)'.",
+)  # fmt: skip
+@click.option(
+    "--gap", metavar="DURATION", help="Predict this long ahead, such as '1 day': only what was known then counts."
+)
+@click.option("--full-feature-names", is_flag=True, help="Name every feature view__feature.")
+@click.option("--provenance", is_flag=True, help="Add <view>__event_timestamp and <view>__status columns.")
+@click.option("--no-defaults", is_flag=True, help="Keep nulls instead of the declared defaults.")
+@click.option("--sql", "sql_only", is_flag=True, help="Print the SQL and build nothing.")
+@click.option("--json", "as_json", is_flag=True, help="Print the coverage as JSON.")
+@click.pass_context
+def build_training_set(
+    ctx: click.Context,
+    spine: str,
+    features: tuple[str, ...],
+    service: str | None,
+    output: Path | None,
+    event_timestamp: str,
+    views: tuple[str, ...],
+    gap: str | None,
+    full_feature_names: bool,
+    provenance: bool,
+    no_defaults: bool,
+    sql_only: bool,
+    as_json: bool,
+) -> None:
+    """Join features to a spine, each as it was known at the row's time.
+
+    Rows come back as given: same number, same order, duplicates kept. The output appears whole or not at all.
+
+    \b
+    Examples:
+      pit-join build-training-set --spine labels --service churn_v1 --output train.parquet
+      pit-join build-training-set --spine labels.csv --features 'user_activity:*' --output train.csv
+      pit-join build-training-set --spine trips --view 'dest_weather=weather(airport=dest)' \\
+          --features weather:temp,dest_weather:temp --gap '1 hour' --output trips.parquet
+    """
+    from pit_join.files import check_output
+    from pit_join.references import split_list
+
+    if bool(features) == bool(service):
+        raise click.UsageError("give either --features or --service")
+    if service and views:
+        raise click.UsageError("--view goes with --features; a service has its own roles")
+    if output is None and not sql_only:
+        raise click.UsageError("give --output FILE (.parquet, .csv or .arrow), or --sql to see the SQL")
+    if output is not None and not sql_only:
+        check_output(output)
+    started = time.monotonic()
+    with _progress() as on_progress:
+        built = ctx.obj().get_historical_features(
+            spine,
+            service or [ref for listed in features for ref in split_list(listed)],
+            views=views,
+            event_timestamp=event_timestamp,
+            gap=gap,
+            full_feature_names=full_feature_names,
+            provenance=provenance,
+            defaults=not no_defaults,
+            sql_only=sql_only,
+            on_progress=on_progress,
+        )
+    if sql_only:
+        click.echo(built.sql)
+        return
+    assert output is not None
+    built.write(output)
+    seconds = time.monotonic() - started
+    if as_json:
+        click.echo(json.dumps(_as_json(built.coverage, built.to_arrow().num_rows, str(output), seconds)))
+        return
+    _print_coverage(built.coverage)
+    table = built.to_arrow()
+    click.echo(f"{output}: {table.num_rows:,} rows, {table.num_columns} columns, {seconds:.1f} s")
+
+
+@main.command("views")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.pass_context
+def views(ctx: click.Context, as_json: bool) -> None:
+    """List the feature views: entity, keys, times, features, rows and newest value.
+
+    A view that dbt has not built yet is listed without rows.
+    """
+    described = ctx.obj().describe_views()
+    if as_json:
+        click.echo(json.dumps(described))
+        return
+    if not described:
+        click.echo("no feature views: give a model config.meta.pit_join (see docs/concepts.md)")
+        return
+    rows = [
+        [
+            view["name"],
+            f"{view['entity']} ({', '.join(view['join_keys'])})",
+            view["event_timestamp"] + (f" / {view['created_timestamp']}" if view["created_timestamp"] else ""),
+            view["ttl"] or "-",
+            view["lag"] or "-",
+            str(len(view["features"])),
+            "not built" if view["rows"] is None else f"{view['rows']:,}",
+            view["newest"] or "-",
+        ]
+        for view in described
+    ]
+    _print_table(
+        ["view", "entity (keys)", "event time / created", "ttl", "lag", "features", "rows", "newest"],
+        rows,
+        right=(5, 6),
+    )
+    for view in described:
+        click.echo(f"{view['name']}: {', '.join(view['features'])}")
+
+
+@main.command("dbt-package-path")
+def dbt_package_path() -> None:
+    """Print the folder with the macros as a dbt package, for any project's packages.yml.
+
+    \b
+    Example:
+      printf 'packages:\\n  - local: %s\\n' "$(pit-join dbt-package-path)" > packages.yml
+      dbt deps
+    """
+    click.echo(Path(__file__).resolve().parent / "dbt_package")
+
+
+def _say(message: str) -> None:
+    click.echo(message, err=True)
+
+
+def _progress() -> AbstractContextManager[Any]:
+    """A progress bar on a terminal; nothing where nobody watches."""
+    if not sys.stderr.isatty():
+        return nullcontext(lambda done, total, view: None)
+    from contextlib import contextmanager
+
+    from rich.console import Console
+    from rich.progress import Progress
+
+    @contextmanager
+    def shown() -> Any:
+        with Progress(console=Console(stderr=True), transient=True) as bar:
+            task = bar.add_task("views", total=None)
+            yield lambda done, total, view: bar.update(task, completed=done, total=total, description=view or "writing")
+
+    return shown()
+
+
+def _print_coverage(coverage: tuple[Coverage, ...]) -> None:
+    headings = {
+        "NULL_VALUE": "null value", "OUTSIDE_MAX_AGE": "too old", "NOT_YET_KNOWN": "not yet known",
+        "NOT_FOUND": "not found", "NULL_KEY": "null key",
+    }  # fmt: skip
+    shown = [status for status in headings if any(met.statuses[status] for met in coverage)]
+    rows = [
+        [
+            met.alias if met.alias == met.view else f"{met.alias} ({met.view})",
+            f"{met.matched:,} of {met.rows:,}",
+            *(f"{met.statuses[status]:,}" for status in shown),
+            *(_age(met.ages.get(point)) for point in ("p50", "p90", "max")),
+            f"{met.seconds:.2f} s",
+        ]
+        for met in coverage
+    ]
+    columns = ["view", "matched", *(headings[s] for s in shown), "age p50", "p90", "max", "time"]
+    _print_table(columns, rows, right=tuple(range(1, len(columns))))
+    for met in coverage:
+        for hint in met.hints:
+            click.echo(f"! {met.alias}: {hint}")
+
+
+def _age(seconds: float | None) -> str:
+    if seconds is None:
+        return "-"
+    for size, unit in ((86_400, "d"), (3_600, "h"), (60, "min")):
+        if abs(seconds) >= size:
+            return f"{seconds / size:.1f} {unit}"
+    return f"{seconds:.1f} s"
+
+
+def _print_table(headings: list[str], rows: list[list[str]], right: tuple[int, ...] = ()) -> None:
+    widths = [max(len(row[i]) for row in [headings, *rows]) for i in range(len(headings))]
+    for row in [headings, ["-" * width for width in widths], *rows]:
+        cells = (
+            cell.rjust(w) if i in right else cell.ljust(w) for i, (cell, w) in enumerate(zip(row, widths, strict=True))
+        )
+        click.echo("  ".join(cells).rstrip())
+
+
+def _as_json(coverage: tuple[Coverage, ...], rows: int, output: str, seconds: float) -> dict[str, Any]:
+    return {
+        "output": output,
+        "rows": rows,
+        "seconds": round(seconds, 3),
+        "views": [
+            {
+                "view": met.view,
+                "alias": met.alias,
+                "matched": met.matched,
+                "statuses": dict(met.statuses),
+                "age_seconds": dict(met.ages),
+                "history_rows": met.history_rows,
+                "undated_rows": met.undated,
+                "seconds": round(met.seconds, 3),
+                "hints": list(met.hints),
+            }
+            for met in coverage
+        ],
+    }

@@ -1,0 +1,59 @@
+"""Durations as people write them in YAML and on the command line."""
+
+from __future__ import annotations
+
+import re
+from datetime import timedelta
+
+__all__ = ["format_duration", "parse_duration"]
+
+_PATTERN = re.compile(r"([0-9]+) *(?:(d|days?)|(h|hours?)|(m|minutes?)|(s|seconds?)|(ms|milliseconds?))", re.ASCII)
+_UNITS = (
+    timedelta(days=1),
+    timedelta(hours=1),
+    timedelta(minutes=1),
+    timedelta(seconds=1),
+    timedelta(milliseconds=1),
+)
+_NAMES = ("day", "hour", "minute", "second", "millisecond")
+
+
+def parse_duration(text: str) -> timedelta:
+    """Read a duration: a whole number and one unit.
+
+    Units: days, hours, minutes, seconds, milliseconds, or d, h, m, s, ms. A duration is elapsed time: a day is
+    86,400 seconds on every day of the year, so no time zone is involved.
+
+    Raises:
+        ValueError: if `text` is anything else, or longer than about 2.7 million years.
+
+    >>> parse_duration("30 days")
+    datetime.timedelta(days=30)
+    >>> parse_duration("250ms")
+    datetime.timedelta(microseconds=250000)
+    """
+    found = _PATTERN.fullmatch(text.strip())
+    if found is None:
+        raise ValueError(
+            f"cannot read the duration '{text}'; write for example '30 days', '6 hours', '5 minutes', "
+            "'90 seconds', '250 milliseconds' or 30d, 6h, 5m, 90s, 250ms"
+        )
+    number, *units = found.groups()
+    unit = next(size for size, name in zip(_UNITS, units, strict=True) if name)
+    try:
+        return int(number) * unit
+    except OverflowError:
+        raise ValueError(f"the duration '{text}' is too long") from None
+
+
+def format_duration(duration: timedelta) -> str:
+    """Write a duration in the largest unit that divides it.
+
+    >>> format_duration(timedelta(hours=36)), format_duration(timedelta(days=1))
+    ('36 hours', '1 day')
+    """
+    for unit, name in zip(_UNITS, _NAMES, strict=True):
+        count, rest = divmod(duration, unit)
+        if not rest:
+            return f"{count} {name}{'' if count == 1 else 's'}"
+    return f"{duration // timedelta(microseconds=1)} microseconds"

@@ -1,0 +1,47 @@
+"""The errors that users see. Every message says what is wrong, what was found, what is allowed and what to do next."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Sequence
+
+__all__ = ["PitJoinError", "ProjectError", "ReferenceError", "SpineError", "WarehouseError", "suggest"]
+
+
+class PitJoinError(Exception):
+    """Base of all errors of this package; `exit_status` is what the command line ends with."""
+
+    exit_status = 2
+
+
+class ProjectError(PitJoinError):
+    """The dbt project or its declarations are wrong; `problems` holds every one that was found."""
+
+    def __init__(self, problems: str | Sequence[str]) -> None:
+        self.problems = (problems,) if isinstance(problems, str) else tuple(problems)
+        super().__init__("\n".join(self.problems))
+
+
+class ReferenceError(PitJoinError):
+    """A reference, role or service that does not exist or cannot be read."""
+
+
+class SpineError(PitJoinError):
+    """A spine that is missing, cannot be read, or does not fit the views."""
+
+
+class WarehouseError(PitJoinError):
+    """The warehouse, or a table of it, could not be used."""
+
+    exit_status = 3
+
+
+def suggest(name: str, known: Iterable[str], what: str) -> str:
+    """The end of a sentence about an unknown name: the nearest known one, and what there is."""
+    names = sorted(known)
+    if not names:
+        return f"there are no {what}"
+    near = difflib.get_close_matches(name.lower(), [known_name.lower() for known_name in names], n=1)
+    hint = next((f"did you mean '{n}'? " for n in names if near and n.lower() == near[0]), "")
+    listed = ", ".join(names[:30]) + (f", and {len(names) - 30} more" if len(names) > 30 else "")
+    return f"{hint}{what}: {listed}"

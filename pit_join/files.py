@@ -1,0 +1,108 @@
+"""Tables as files, which appear whole or not at all. Outside world: the file system."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pit_join.errors import PitJoinError
+
+__all__ = ["FORMATS", "check_output", "write_table"]
+
+FORMATS = (".parquet", ".csv", ".arrow")
+_ROW_GROUP = 122_880
+
+
+def check_output(path: Path) -> None:
+    """Find out before long work whether a file can be written.
+
+    Raises:
+        PitJoinError: if the ending names no format, or the folder is missing or not writable.
+    """
+    if path.suffix.lower() not in FORMATS:
+        raise PitJoinError(f"cannot tell the format of {path}; its name must end in {', '.join(FORMATS)}")
+    if path.is_dir():
+        raise PitJoinError(f"{path} is a folder; give the name of a file")
+    if not path.parent.is_dir():
+        raise PitJoinError(f"the folder {path.parent} does not exist; make it first")
+    if not os.access(path.parent, os.W_OK):
+        raise PitJoinError(f"the folder {path.parent} is not writable")
+
+
+def write_table(table: pa.Table, path: Path, metadata: Mapping[str, Any]) -> None:
+    """Write a table in the format that the name's ending tells; `metadata` (JSON) goes into Parquet and Arrow files.
+
+    Raises:
+        PitJoinError: if the name tells no format, a column's type does not fit it, or the disk refuses.
+    """
+    check_output(path)
+    described = table.replace_schema_metadata({key: json.dumps(value) for key, value in metadata.items()})
+    suffix = path.suffix.lower()
+    try:
+        with _whole(path) as name:
+            if suffix == ".parquet":
+                # Dictionaries pay for text; for numbers they cost time and are given up halfway.
+                text = [field.name for field in table.schema if not _is_number(field.type)]
+                pq.write_table(described, name, row_group_size=_ROW_GROUP, use_dictionary=text)
+            elif suffix == ".arrow":
+                with pa.OSFile(name, "wb") as sink, pa.ipc.new_file(sink, described.schema) as writer:
+                    writer.write_table(described, max_chunksize=_ROW_GROUP)
+            else:
+                with duckdb.connect() as connection:
+                    connection.execute("set TimeZone = 'UTC'")
+                    connection.register("result", table)
+                    connection.execute("copy result to $name (format csv, header true)", {"name": name})
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, duckdb.Error) as error:
+        raise PitJoinError(
+            f"cannot write {path}: {error}; cast the column to a type that {suffix} files know"
+        ) from error
+    except OSError as error:
+        raise PitJoinError(f"cannot write {path}: {error.strerror or error}") from error
+
+
+def _is_number(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_temporal(kind))
+
+
+@contextlib.contextmanager
+def _whole(path: Path) -> Iterator[str]:
+    """The name of a new file that takes the place of `path` only when the block ends without an error.
+
+    On Linux the file has no name in any folder until it is complete, so that even a killed process leaves nothing.
+    """
+    folder = str(path.resolve().parent)
+    unnamed = None
+    if hasattr(os, "O_TMPFILE"):
+        with contextlib.suppress(OSError):
+            unnamed = os.open(folder, os.O_TMPFILE | os.O_RDWR, 0o666)
+    if unnamed is None:
+        handle, name = tempfile.mkstemp(dir=folder, prefix=f".{path.name}.")
+        os.close(handle)
+        try:
+            yield name
+            os.replace(name, path)
+        except BaseException:
+            os.unlink(name)
+            raise
+        return
+    try:
+        yield f"/proc/self/fd/{unnamed}"
+        # A link cannot take another file's place, a rename can. (Only with a folder's handle does link() follow /proc.)
+        name = f".{path.name}.{os.getpid()}"
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.link(f"/proc/self/fd/{unnamed}", name, dst_dir_fd=handle)
+        finally:
+            os.close(handle)
+        os.replace(os.path.join(folder, name), path.resolve())
+    finally:
+        os.close(unnamed)

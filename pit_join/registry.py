@@ -1,0 +1,410 @@
+"""What a dbt project declares: entities, feature views and feature services, read from dbt's manifest and checked.
+
+The manifest is the only registry; nothing else stores definitions. Source: `config.meta.pit_join` of models, seeds,
+snapshots and exposures (docs/concepts.md).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from pit_join.durations import parse_duration
+from pit_join.errors import ProjectError, ReferenceError, suggest
+from pit_join.references import Request, parse_features
+
+__all__ = ["Entity", "Feature", "FeatureService", "FeatureView", "Registry"]
+
+_VIEW_KEYS = (
+    "entity",
+    "join_keys",
+    "created_timestamp",
+    "lag",
+    "ttl",
+    "inclusive",
+    "online",
+    "freshness_slo",
+    "deleted",
+)
+_COLUMN_KEYS = ("default", "exclude", "freshness_slo")
+_SERVICE_KEYS = ("features", "full_feature_names")
+_TIME_TYPES = ("timestamp", "date", "datetime")
+
+
+@dataclass(frozen=True, slots=True)
+class Entity:
+    """A thing that features describe, and the columns that tell one from another."""
+
+    name: str
+    join_keys: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Feature:
+    """A column of a feature view; `default` stands for a null in training and online alike."""
+
+    name: str
+    data_type: str
+    default: Any = None
+    freshness_slo: timedelta | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class FeatureView:
+    """A dbt model whose rows say what was true of an entity at an instant.
+
+    `created_timestamp` is when a row became known, `lag` how long after the event time it does; values older than
+    `ttl` are null. `types` are the declared types of all columns, `relation` is the table as SQL names it,
+    `location` its database, schema and name, `path` the YAML file that declares it.
+    """
+
+    name: str
+    entity: Entity
+    event_timestamp: str
+    features: tuple[Feature, ...]
+    types: Mapping[str, str]
+    relation: str
+    location: tuple[str, str, str]
+    path: str
+    description: str = ""
+    created_timestamp: str | None = None
+    lag: timedelta = timedelta(0)
+    ttl: timedelta | None = None
+    inclusive: bool = True
+    online: bool = True
+    freshness_slo: timedelta | None = None
+    deleted: str | None = None
+
+    @property
+    def join_keys(self) -> tuple[str, ...]:
+        """The columns that identify the entity."""
+        return self.entity.join_keys
+
+
+@dataclass(frozen=True, slots=True)
+class FeatureService:
+    """The features of one model, a dbt exposure of `type: ml`."""
+
+    name: str
+    requests: tuple[Request, ...]
+    path: str
+    description: str = ""
+    full_feature_names: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Registry:
+    """All definitions of a project by name."""
+
+    entities: Mapping[str, Entity]
+    views: Mapping[str, FeatureView]
+    services: Mapping[str, FeatureService]
+
+    @classmethod
+    def from_manifest(cls, manifest: Mapping[str, Any]) -> Registry:
+        """Read and check a manifest (the parsed `manifest.json` of dbt 1.10 or newer).
+
+        Raises:
+            ProjectError: with every problem of the project, each naming its file and key.
+        """
+        reader = _Reader()
+        for node in manifest["nodes"].values():
+            meta = (node.get("config") or {}).get("meta") or {}
+            if "pit_join" in meta and node["resource_type"] in ("model", "seed", "snapshot"):
+                reader.view(node, meta["pit_join"])
+        views = reader.views
+        for exposure in manifest["exposures"].values():
+            meta = (exposure.get("config") or {}).get("meta") or exposure.get("meta") or {}
+            if "pit_join" in meta:
+                reader.service(exposure, meta["pit_join"])
+        if reader.problems:
+            raise ProjectError(reader.problems)
+        return cls(entities=reader.entities, views=views, services=reader.services)
+
+    def view(self, name: str) -> FeatureView:
+        """The feature view of that name.
+
+        Raises:
+            ReferenceError: naming the nearest known one.
+        """
+        if name not in self.views:
+            raise ReferenceError(f"unknown feature view '{name}'; {suggest(name, self.views, 'feature views')}")
+        return self.views[name]
+
+    def service(self, name: str) -> FeatureService:
+        """The feature service of that name.
+
+        Raises:
+            ReferenceError: naming the nearest known one.
+        """
+        if name not in self.services:
+            raise ReferenceError(
+                f"unknown feature service '{name}'; {suggest(name, self.services, 'feature services')}"
+            )
+        return self.services[name]
+
+    def check(self, requests: tuple[Request, ...]) -> None:
+        """Check that views, features and keys of the requests exist, and that a role means one thing.
+
+        Raises:
+            ReferenceError: with every problem.
+        """
+        if problems := list(_request_problems(requests, self.views)):
+            raise ReferenceError("\n".join(problems))
+
+
+def _request_problems(requests: tuple[Request, ...], views: Mapping[str, FeatureView]) -> Iterator[str]:
+    roles: dict[str, Request] = {}
+    if not requests:
+        yield "no features are asked for; name them as view:feature, or view:* for all"
+    for request in requests:
+        if request.view not in views:
+            if request.view not in {seen.view for seen in roles.values()}:
+                yield f"unknown feature view '{request.view}'; {suggest(request.view, views, 'feature views')}"
+            roles.setdefault(request.alias, request)
+            continue
+        first = roles.setdefault(request.alias, request)
+        if (first.view, first.join_keys) != (request.view, request.join_keys):
+            yield f"'{request.alias}' is used in two meanings; give one of them another name (alias=view)"
+        view = views[request.view]
+        for key in request.join_keys:
+            if key not in view.join_keys:
+                yield f"view '{view.name}' has no join key '{key}'; {suggest(key, view.join_keys, 'join keys')}"
+        names = [feature.name for feature in view.features]
+        for name in request.features:
+            if name != "*" and name not in names:
+                yield f"view '{view.name}' has no feature '{name}'; {suggest(name, names, 'features')}"
+
+
+class _Reader:
+    """Collects definitions and, beside them, every problem on the way."""
+
+    def __init__(self) -> None:
+        self.problems: list[str] = []
+        self.entities: dict[str, Entity] = {}
+        self.views: dict[str, FeatureView] = {}
+        self.services: dict[str, FeatureService] = {}
+
+    def view(self, node: Mapping[str, Any], meta: Any) -> None:
+        name = node["name"]
+        path = _path(node)
+        before = len(self.problems)
+
+        def wrong(key: str, problem: str) -> None:
+            self.problems.append(f"{path}: {name}: {key}: {problem}")
+
+        if not isinstance(meta, Mapping):
+            wrong("config.meta.pit_join", f"must be a mapping, got {meta!r}; allowed keys are {', '.join(_VIEW_KEYS)}")
+            return
+        if name in self.views:
+            wrong("name", f"two feature views have this name; the other is in {self.views[name].path}")
+        self._unknown_keys(meta, _VIEW_KEYS, wrong)
+        columns = node.get("columns") or {}
+        types = {column: str(column_node.get("data_type") or "") for column, column_node in columns.items()}
+        entity = self._entity(meta, types, wrong)
+        event_timestamp = (node.get("config") or {}).get("event_time")
+        if not event_timestamp:
+            wrong("config.event_time", "is missing; name the column with the instant that a row describes")
+        for key, column in (
+            ("config.event_time", event_timestamp),
+            ("created_timestamp", meta.get("created_timestamp")),
+            ("deleted", meta.get("deleted")),
+        ):
+            self._column(key, column, types, wrong)
+        special = {*entity.join_keys, event_timestamp, meta.get("created_timestamp"), meta.get("deleted")}
+        features = tuple(self._features(columns, special, wrong))
+        if not features:
+            wrong("columns", "no feature is listed; features are the columns that are no key, no time and not excluded")
+        materialized = (node.get("config") or {}).get("materialized")
+        if materialized in ("view", "ephemeral"):
+            wrong(
+                "config.materialized", f"a feature view must be stored, got '{materialized}'; use table or incremental"
+            )
+        view = FeatureView(
+            name=name,
+            entity=entity,
+            event_timestamp=event_timestamp or "",
+            features=features,
+            types=types,
+            relation=node.get("relation_name") or "",
+            location=(str(node.get("database")), str(node.get("schema")), str(node.get("alias") or name)),
+            path=path,
+            description=node.get("description") or "",
+            created_timestamp=meta.get("created_timestamp"),
+            lag=self._duration(meta, "lag", wrong) or timedelta(0),
+            ttl=self._duration(meta, "ttl", wrong, positive=True),
+            inclusive=self._flag(meta, "inclusive", True, wrong),
+            online=self._flag(meta, "online", True, wrong),
+            freshness_slo=self._duration(meta, "freshness_slo", wrong, positive=True),
+            deleted=meta.get("deleted"),
+        )
+        # A broken view stays known by name, so that a service which uses it is not reported as well.
+        self.views[name] = view
+        if len(self.problems) == before:
+            self.entities.setdefault(entity.name, entity)
+
+    def service(self, exposure: Mapping[str, Any], meta: Any) -> None:
+        name = exposure["name"]
+        path = _path(exposure)
+
+        def wrong(key: str, problem: str) -> None:
+            self.problems.append(f"{path}: {name}: {key}: {problem}")
+
+        if not isinstance(meta, Mapping):
+            wrong(
+                "config.meta.pit_join", f"must be a mapping, got {meta!r}; allowed keys are {', '.join(_SERVICE_KEYS)}"
+            )
+            return
+        if exposure.get("type") != "ml":
+            wrong("type", f"a feature service is an exposure of type ml, got '{exposure.get('type')}'")
+        self._unknown_keys(meta, _SERVICE_KEYS, wrong)
+        features = meta.get("features")
+        if not isinstance(features, list) or not features:
+            wrong("features", f"must be a list of references such as view:feature, got {features!r}")
+            return
+        try:
+            requests = parse_features(features)
+        except ReferenceError as error:
+            wrong("features", str(error))
+            return
+        for problem in _request_problems(requests, self.views):
+            wrong("features", problem)
+        listed = {node.rsplit(".", 1)[-1] for node in (exposure.get("depends_on") or {}).get("nodes", [])}
+        for view in sorted({request.view for request in requests if request.view in self.views} - listed):
+            wrong("depends_on", f"does not list ref('{view}'), which its features need")
+        self.services[name] = FeatureService(
+            name=name,
+            requests=requests,
+            path=path,
+            description=exposure.get("description") or "",
+            full_feature_names=self._flag(meta, "full_feature_names", False, wrong),
+        )
+
+    def _unknown_keys(
+        self, meta: Mapping[str, Any], allowed: tuple[str, ...], wrong: Callable[[str, str], None]
+    ) -> None:
+        for key in meta:
+            if key not in allowed:
+                wrong(f"config.meta.pit_join.{key}", f"unknown key; {suggest(str(key), allowed, 'allowed')}")
+
+    def _column(self, key: str, column: Any, types: Mapping[str, str], wrong: Callable[[str, str], None]) -> None:
+        if column is None:
+            return
+        if not isinstance(column, str) or column not in types:
+            wrong(key, f"no column '{column}' is listed; {suggest(str(column), types, 'columns')}")
+        elif key == "deleted" and types[column].lower() not in ("", "boolean", "bool"):
+            wrong(key, f"the column '{column}' must be boolean, got {types[column]}")
+        elif key != "deleted" and types[column] and not types[column].lower().startswith(_TIME_TYPES):
+            wrong(key, f"the column '{column}' must be a timestamp or date, got {types[column]}")
+
+    def _entity(self, meta: Mapping[str, Any], types: Mapping[str, str], wrong: Callable[[str, str], None]) -> Entity:
+        keys = meta.get("join_keys")
+        keys = [keys] if isinstance(keys, str) else keys
+        if not isinstance(keys, list) or not keys or not all(isinstance(key, str) for key in keys):
+            wrong("join_keys", f"must list the columns that identify the entity, got {meta.get('join_keys')!r}")
+            keys = []
+        for key in keys:
+            if key not in types:
+                wrong("join_keys", f"no column '{key}' is listed; {suggest(key, types, 'columns')}")
+        if len(set(keys)) < len(keys):
+            wrong("join_keys", f"a column is listed twice in {keys}")
+        name = meta.get("entity")
+        if not isinstance(name, str) or not name:
+            wrong("entity", f"must name what the view describes, such as user, got {name!r}")
+            name = ""
+        entity = Entity(name, tuple(keys))
+        known = self.entities.get(name)
+        if known and keys and set(known.join_keys) != set(keys):
+            wrong("join_keys", f"views of one entity share its keys; '{name}' has {list(known.join_keys)}, got {keys}")
+        return entity
+
+    def _features(
+        self, columns: Mapping[str, Any], special: set[Any], wrong: Callable[[str, str], None]
+    ) -> Iterator[Feature]:
+        seen: dict[str, str] = {}
+        for name, column in columns.items():
+            where = f"columns.{name}"
+            meta = ((column.get("config") or {}).get("meta") or {}).get("pit_join")
+            meta = (column.get("meta") or {}).get("pit_join") if meta is None else meta
+            if name.lower() in seen:
+                wrong(where, f"'{seen[name.lower()]}' is listed too, and letter case does not tell columns apart")
+            seen[name.lower()] = name
+            if name.lower().startswith("_pit_"):
+                wrong(where, "names that start with _pit_ are kept for the joins; rename the column")
+            if not isinstance(meta or {}, Mapping):
+                wrong(f"{where}.config.meta.pit_join", f"must be a mapping, got {meta!r}")
+                continue
+            meta = meta or {}
+            self._unknown_keys(meta, _COLUMN_KEYS, lambda key, problem, w=where: wrong(f"{w}.{key}", problem))  # type: ignore[misc]
+            if not column.get("data_type"):
+                wrong(where, "has no data_type")
+            slo = self._duration(meta, "freshness_slo", wrong, positive=True)
+            if name in special:
+                if "default" in meta:
+                    wrong(f"{where}.default", "only a feature has a default; this column is a key, a time or a mark")
+                continue
+            if self._flag(meta, "exclude", False, wrong):
+                continue
+            default, data_type = meta.get("default"), str(column.get("data_type") or "")
+            if problem := _default_problem(default, data_type.lower()):
+                wrong(f"{where}.default", problem)
+            yield Feature(name, data_type, default, slo)
+
+    def _duration(
+        self, meta: Mapping[str, Any], key: str, wrong: Callable[[str, str], None], positive: bool = False
+    ) -> timedelta | None:
+        value = meta.get(key)
+        if value is None:
+            return None
+        try:
+            duration = parse_duration(str(value))
+        except ValueError as error:
+            wrong(key, str(error))
+            return None
+        if positive and not duration:
+            wrong(key, f"is '{value}', so that no value would ever be valid; leave it out for no limit")
+        return duration
+
+    def _flag(self, meta: Mapping[str, Any], key: str, default: bool, wrong: Callable[[str, str], None]) -> bool:
+        value = meta.get(key, default)
+        if not isinstance(value, bool):
+            wrong(key, f"must be true or false, got {value!r}")
+            return default
+        return value
+
+
+def _path(node: Mapping[str, Any]) -> str:
+    patch = node.get("patch_path")
+    return patch.split("://", 1)[-1] if patch else str(node.get("original_file_path", "?"))
+
+
+def _default_problem(default: Any, data_type: str) -> str | None:
+    """Why a default cannot be a value of that type; the warehouse has the last word on the rest."""
+    integers = (
+        "tinyint",
+        "smallint",
+        "integer",
+        "int",
+        "bigint",
+        "hugeint",
+        "utinyint",
+        "usmallint",
+        "uinteger",
+        "ubigint",
+    )
+    numbers = (*integers, "double", "float", "real", "decimal", "numeric")
+    if default is None:
+        return None
+    if isinstance(default, (list, dict)) != data_type.endswith(("]", ")") if "struct" in data_type else "]"):
+        return f"{default!r} does not fit the type {data_type}"
+    base = data_type.split("(", 1)[0].strip()
+    whole = isinstance(default, int) or (isinstance(default, float) and default.is_integer())
+    if base in integers and (isinstance(default, bool) or not whole):
+        return f"{default!r} is not a whole number, and the type is {data_type}"
+    if base in numbers and (isinstance(default, bool) or not isinstance(default, (int, float))):
+        return f"{default!r} is not a number, and the type is {data_type}"
+    if base in ("boolean", "bool") and not isinstance(default, bool):
+        return f"{default!r} is not true or false, and the type is {data_type}"
+    return None

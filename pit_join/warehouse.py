@@ -1,0 +1,176 @@
+"""The DuckDB warehouse that dbt built, read only. Outside world: DuckDB.
+
+The computing happens in a database in memory to which the warehouse's file is attached, so that the file can be let go
+as soon as everything has been read, and before any output is written.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+
+import duckdb
+import pyarrow as pa
+
+from pit_join.connection import Connection
+from pit_join.errors import PitJoinError, WarehouseError
+
+__all__ = ["DuckDBWarehouse", "identifier", "literal"]
+
+_POLL_SECONDS = 0.2
+
+
+def identifier(name: str) -> str:
+    """A name as SQL writes it."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+def literal(text: str) -> str:
+    """A text as SQL writes it."""
+    return "'" + text.replace("'", "''") + "'"
+
+
+class DuckDBWarehouse:
+    """A read-only session over the files of a project, as one transaction.
+
+    Whatever the profile's settings say, the time zone is UTC and rows keep their order. While another process
+    writes a file, opening waits up to `wait` seconds and calls `on_wait` once.
+
+    Raises:
+        WarehouseError: if a file is missing, is no DuckDB file, or stays locked.
+    """
+
+    def __init__(
+        self,
+        connection: Connection,
+        *,
+        wait: float = 60.0,
+        on_wait: Callable[[str], None] = lambda message: None,
+    ) -> None:
+        for path in connection.databases.values():
+            if not Path(path).is_file():
+                raise WarehouseError(f"the warehouse {path} does not exist; build it with `dbt build`")
+        with _readable_errors("the DuckDB settings of the dbt profile cannot be used"):
+            self._connection = duckdb.connect(config=dict(connection.configuration))
+            for extension in connection.extensions:
+                self._connection.load_extension(extension)
+            for name, value in connection.settings.items():
+                text = literal(value) if isinstance(value, str) else str(value)
+                self._connection.execute(f"set {identifier(str(name))} = {text}")
+            # The last word: a result must depend neither on the profile nor on the machine.
+            self._connection.execute("set TimeZone = 'UTC'; set preserve_insertion_order = true")
+            self._connection.execute("set arrow_large_buffer_size = true")
+            self._connection.execute(f"set file_search_path = {literal(str(connection.directory))}")
+        self._attached: list[str] = []
+        try:
+            for name, path in connection.databases.items():
+                self._attach(name, path, wait, on_wait)
+            self._connection.execute("begin")
+        except BaseException:
+            self._connection.close()
+            raise
+
+    def _attach(self, name: str, path: str, wait: float, on_wait: Callable[[str], None]) -> None:
+        started, said = time.monotonic(), False
+        while True:
+            try:
+                self._connection.execute(f"attach {literal(path)} as {identifier(name)} (read_only)")
+            except duckdb.Error as error:
+                if "lock" not in str(error).lower():
+                    raise WarehouseError(f"the warehouse {path} cannot be opened: {_first_line(error)}") from error
+                if time.monotonic() - started >= wait:
+                    raise WarehouseError(
+                        f"another process holds {path} and did not let go within {wait:g} s "
+                        "(a running dbt build, or an open notebook or shell); try again when it is done, "
+                        "or wait longer with --wait"
+                    ) from error
+                if not said:
+                    on_wait(f"another process holds {path}; waiting up to {wait:g} s")
+                    said = True
+                time.sleep(_POLL_SECONDS)
+            else:
+                self._attached.append(name)
+                return
+
+    def __enter__(self) -> DuckDBWarehouse:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the files and of everything that was computed."""
+        self._connection.close()
+
+    def release(self) -> None:
+        """Let go of the files; tables made here stay."""
+        self._connection.execute("commit")
+        for name in self._attached:
+            self._connection.execute(f"detach {identifier(name)}")
+        self._attached.clear()
+
+    def register(self, name: str, table: pa.Table) -> None:
+        """Give an Arrow table a name in SQL."""
+        self._connection.register(name, table)
+
+    def execute(self, sql: str, what: str) -> None:
+        """Run a statement; `what` opens the message of an error."""
+        with _readable_errors(what):
+            self._connection.execute(sql)
+
+    def table(self, sql: str, what: str) -> pa.Table:
+        """The result of a query as an Arrow table."""
+        with _readable_errors(what):
+            return self._connection.sql(sql).to_arrow_table()
+
+    def columns(self, sql: str, what: str) -> dict[str, str]:
+        """The names and types of a query's columns; nothing is computed."""
+        with _readable_errors(what):
+            relation = self._connection.sql(sql)
+            return {name: str(kind) for name, kind in zip(relation.columns, relation.types, strict=True)}
+
+    def has(self, location: tuple[str, str, str]) -> bool:
+        """Whether a table or SQL view of that database, schema and name exists."""
+        return self.has_table(location) or self._listed("select 1 from duckdb_views()", "view_name", location)
+
+    def has_table(self, location: tuple[str, str, str]) -> bool:
+        """Whether it is a stored table, whose rows have numbers."""
+        return self._listed("select 1 from duckdb_tables()", "table_name", location)
+
+    def _listed(self, query: str, column: str, location: tuple[str, str, str]) -> bool:
+        database, schema, name = (literal(part.lower()) for part in location)
+        where = f"lower(database_name) = {database} and lower(schema_name) = {schema} and lower({column}) = {name}"
+        with _readable_errors("the tables of the warehouse cannot be listed"):
+            return bool(self._connection.execute(f"{query} where {where}").fetchall())
+
+
+class _QueryError(WarehouseError):
+    """The data and the query did not fit: bad input rather than a broken warehouse."""
+
+    exit_status = 2
+
+
+@contextmanager
+def _readable_errors(what: str) -> Iterator[None]:
+    try:
+        yield
+    except PitJoinError:
+        raise
+    except (
+        duckdb.CatalogException,
+        duckdb.IOException,
+        duckdb.InternalException,
+        duckdb.OutOfMemoryException,
+    ) as error:
+        raise WarehouseError(f"{what}: {_first_line(error)}") from error
+    except duckdb.Error as error:
+        raise _QueryError(f"{what}: {_first_line(error)}") from error
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).split("\n\nLINE", 1)[0].strip().replace("\n", " ")

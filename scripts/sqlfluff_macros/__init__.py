@@ -1,0 +1,5 @@
+"""The same without a package name: `{{ training_set(...) }}` and `{{ pit_join.training_set(...) }}`."""
+
+from .pit_join import latest_snapshot, point_in_time_join, training_set
+
+__all__ = ["latest_snapshot", "point_in_time_join", "training_set"]

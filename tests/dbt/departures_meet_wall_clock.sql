@@ -1,0 +1,23 @@
+-- Fails for a flight whose departure, read on New York's clocks, is not the reported `dep_time` (midnight is 2400 there).
+with
+
+flights as (
+    select * from {{ ref('stg_flights') }}
+),
+
+local_departures as (
+    select
+        *,
+        timezone('America/New_York', departed_at) as wall_time,
+    from flights
+    where dep_time is not null
+)
+
+select
+    flight_id,
+    dep_time,
+    departed_at,
+from local_departures
+where
+    departed_at is null
+    or hour(wall_time) * 100 + minute(wall_time) != dep_time % 2400

@@ -1,0 +1,20 @@
+-- Fails for a flight that would have landed before it can have: departure and time in the air leave at least five minutes
+-- for both taxiways, and in all of 2013 never four hours. An hour wrong, or a day, would show.
+with
+
+flights as (
+    select * from {{ ref('stg_flights') }}
+)
+
+select
+    flight_id,
+    departed_at,
+    air_time,
+    landed_at,
+from flights
+where
+    landed_at is not null
+    and (
+        air_time is null
+        or landed_at not between departed_at + to_minutes(air_time + 5) and departed_at + to_minutes(air_time + 240)
+    )

@@ -1,0 +1,39 @@
+-- Fails for a flight whose landing is not the reported `arr_time`: the first time after its departure and time in the air
+-- at which the destination's clocks show it. This is the other way to define the landing, from the columns that
+-- `stg_flights` does not use, and so proves its time zones, days and the clock change.
+with
+
+flights as (
+    select * from {{ ref('stg_flights') }}
+),
+
+touch_downs as (
+    select
+        *,
+        departed_at + to_minutes(air_time) as earliest_at,
+        to_minutes(arr_time // 100 * 60 + arr_time % 100) as since_midnight,
+    from flights
+    where landed_at is not null
+),
+
+candidates as (
+    select
+        *,
+        timezone(
+            dest_time_zone, timezone(dest_time_zone, earliest_at)::date + unnest([-1, 0, 1]) + since_midnight
+        ) as candidate_at,
+    from touch_downs
+),
+
+reported as (
+    select
+        flight_id,
+        landed_at,
+        min(candidate_at) filter (where candidate_at >= earliest_at) as reported_at,
+    from candidates
+    group by flight_id, landed_at
+)
+
+select *
+from reported
+where landed_at is distinct from reported_at
