@@ -11,22 +11,31 @@
         {%- if item is string -%}
             {%- set view_name, feature_name = pit_join._reference(item) -%}
             {%- set item = {'view': view_name, 'features': [feature_name]} -%}
+        {%- elif item is not mapping or item.view is not string or item.features is string or not item.features -%}
+            {{ exceptions.raise_compiler_error("cannot read " ~ item ~ "; write 'view:feature', or {'view': ..., 'as': ..., 'join_keys': {...}, 'features': [names or '*']}") }}
         {%- endif -%}
+        {%- for key in item if key not in ('view', 'as', 'join_keys', 'features') -%}
+            {{ exceptions.raise_compiler_error("unknown key '" ~ key ~ "' in " ~ item ~ '; allowed are as, features, join_keys, view') }}
+        {%- endfor -%}
         {%- set alias = item.get('as') or item.view -%}
-        {%- if alias not in requests -%}
-            {%- set view = pit_join._view(item.view) -%}
-            {%- set keys = {} -%}
-            {%- if execute -%}
-                {%- for key in item.get('join_keys') or {} if key not in view['keys'] -%}
-                    {{ exceptions.raise_compiler_error(alias ~ ': ' ~ item.view ~ ' has no join key ' ~ key ~ '; it has ' ~ view['keys'] | join(', ')) }}
-                {%- endfor -%}
-                {%- for key in view['keys'] -%}
-                    {%- do keys.update({key: (item.get('join_keys') or {}).get(key, key)}) -%}
-                {%- endfor -%}
+        {%- set view = requests[alias].view if alias in requests else pit_join._view(item.view) -%}
+        {%- set keys = {} -%}
+        {%- set two_meanings = "'" ~ alias ~ "' is listed twice with another meaning; give one of them another name with 'as'" -%}
+        {%- if execute -%}
+            {%- if view.name != item.view -%}
+                {{ exceptions.raise_compiler_error(two_meanings) }}
             {%- endif -%}
+            {%- for key in item.get('join_keys') or {} if key not in view['keys'] -%}
+                {{ exceptions.raise_compiler_error(alias ~ ': ' ~ item.view ~ ' has no join key ' ~ key ~ '; it has ' ~ view['keys'] | join(', ')) }}
+            {%- endfor -%}
+            {%- for key in view['keys'] -%}
+                {%- do keys.update({key: (item.get('join_keys') or {}).get(key, key)}) -%}
+            {%- endfor -%}
+        {%- endif -%}
+        {%- if alias not in requests -%}
             {%- do requests.update({alias: {'alias': alias, 'view': view, 'keys': keys, 'features': []}}) -%}
-        {%- elif execute and (requests[alias].view.name != item.view or item.get('join_keys')) -%}
-            {{ exceptions.raise_compiler_error("'" ~ alias ~ "' is listed twice with another meaning; give one of them another name with 'as'") }}
+        {%- elif requests[alias]['keys'] != keys -%}
+            {{ exceptions.raise_compiler_error(two_meanings) }}
         {%- endif -%}
         {%- if execute -%}
             {%- set request = requests[alias] -%}
@@ -62,7 +71,7 @@
 {#- 'view:feature' as its two parts; a part that holds , : = ( ) stands in double quotes, doubled inside. -#}
 {% macro _reference(text) -%}
     {%- set part = '("(?:[^"]|"")+"|[^":,=()]+)' -%}
-    {%- set found = modules.re.fullmatch(part ~ ':' ~ part, text) -%}
+    {%- set found = modules.re.fullmatch(part ~ ':' ~ part, text | trim) -%}
     {%- if not found -%}
         {{ exceptions.raise_compiler_error("cannot read the reference '" ~ text ~ "'; write 'view:feature' or 'view:*'") }}
     {%- endif -%}

@@ -6,6 +6,9 @@
 {#- What is asked for: [{alias, view, keys, features}] and the names of the features in order. -#}
 {% macro _plan(features, full_feature_names=false, defaults=true) -%}
     {%- set requests, names = pit_join._requests(features, full_feature_names, defaults) -%}
+    {%- if not execute -%}
+        {{ return({}) }}
+    {%- endif -%}
     {%- set plain = [] -%}
     {%- for request in requests -%}
         {%- do plain.append({'alias': request.alias, 'view': request.view.name, 'keys': request['keys'], 'features': request.features}) -%}
@@ -16,6 +19,9 @@
 {#- The statement of one view: see `point_in_time_join`. -#}
 {% macro _view_statement(alias, spine, features, full_feature_names, provenance, defaults, ties, late, history) -%}
     {%- set requests, names = pit_join._requests(features, full_feature_names, defaults) -%}
+    {%- if not execute -%}
+        {{ return('') }}
+    {%- endif -%}
     {%- for request in requests if request.alias == alias -%}
         {{ return(pit_join._view_join(spine, request, provenance, ties, late, history)) }}
     {%- endfor -%}
@@ -23,5 +29,9 @@
 
 {#- See `_history_facts`. -#}
 {% macro _facts_statement(view, history) -%}
-    {{ return(pit_join._history_facts(pit_join._view(view), history)) }}
+    {%- set declared = pit_join._view(view) -%}
+    {%- if not execute -%}
+        {{ return('') }}
+    {%- endif -%}
+    {{ return(pit_join._history_facts(declared, history)) }}
 {%- endmacro %}

@@ -10,16 +10,14 @@
     {%- if not execute -%}
         {{ return(none) }}
     {%- endif -%}
-    {%- set found = [] -%}
-    {%- for node in graph.nodes.values() if node.name == name and node.resource_type in ('model', 'seed', 'snapshot') -%}
-        {%- if node.config.get('meta', {}).get('pit_join') -%}
-            {%- do found.append(node) -%}
-        {%- endif -%}
-    {%- endfor -%}
-    {%- if not found -%}
+    {%- set named = pit_join.feature_views() | selectattr('name', 'equalto', name) | list -%}
+    {%- if not named and not graph.nodes -%}
+        {{ exceptions.raise_compiler_error("dbt shows the models to no macro of a unit test: add to this one  overrides: {macros: {pit_join.feature_views: [...]}}  with the YAML entry of the model '" ~ name ~ "'") }}
+    {%- elif not named -%}
         {{ exceptions.raise_compiler_error("'" ~ name ~ "' is not a feature view: its YAML has no config.meta.pit_join") }}
     {%- endif -%}
-    {%- set node = found[0] -%}
+    {#- Packages and versions may share a name: the node that ref() chose. -#}
+    {%- set node = (named | selectattr('relation_name', 'equalto', relation.render()) | list or named)[0] -%}
     {%- set meta = node.config.meta.pit_join -%}
     {%- set where = 'feature view ' ~ name ~ ': config.meta.pit_join' -%}
     {%- set allowed = ['entity', 'join_keys', 'created_timestamp', 'lag', 'ttl', 'inclusive', 'online', 'freshness_slo', 'deleted'] -%}
@@ -30,7 +28,7 @@
     {%- set event_timestamp = node.config.get('event_time') -%}
     {%- set types = {} -%}
     {%- set columns = {} -%}
-    {%- for column in node.columns.values() -%}
+    {%- for column in (node.columns if node.columns is not mapping else node.columns.values()) -%}
         {%- do types.update({column.name: column.data_type}) -%}
         {%- set own = ((column.get('config') or {}).get('meta') or {}).get('pit_join') or (column.get('meta') or {}).get('pit_join') or {} -%}
         {%- if column.name not in keys and column.name not in (event_timestamp, meta.get('created_timestamp'), meta.get('deleted')) and not own.get('exclude') -%}
@@ -49,7 +47,7 @@
     {%- endif -%}
     {{ return({
         'name': name,
-        'relation': relation,
+        'relation': relation.render(),
         'keys': keys,
         'event_timestamp': event_timestamp,
         'created_timestamp': meta.get('created_timestamp'),
@@ -59,7 +57,7 @@
         'deleted': meta.get('deleted'),
         'columns': columns,
         'types': types,
-        'physical': node.config.materialized not in ('view', 'ephemeral', 'external') and not relation.is_cte and 'rowid' not in (types | map('lower')),
+        'physical': not relation.is_cte and node.config.materialized not in ('view', 'ephemeral', 'external') and 'rowid' not in (types | map('lower')),
     }) }}
 {%- endmacro %}
 

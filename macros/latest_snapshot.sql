@@ -49,12 +49,12 @@ ranked as (
                 {{ column }} desc,
                 {%- endfor %}
                 {%- if view.deleted %}
-                coalesce({{ quote(view.deleted) }}, false) desc,
+                {{ quote(view.deleted) }} desc nulls last,
                 {%- endif %}
                 {%- for column in view.columns %}
                 {{ quote(column) }} desc nulls last,
                 {%- endfor %}
-                {{ version[0] }}
+                {{ quote(view.event_timestamp) }} desc
         ) as _pit_rank
     from known
 )

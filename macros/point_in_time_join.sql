@@ -122,12 +122,13 @@ winners as (
         partition by {% for column in key_names + version %}tied.{{ column }}{{ ', ' if not loop.last }}{% endfor %}
         order by
             {%- if deleted %}
-            tied._pit_deleted desc,
+            content.{{ quote(deleted) }} desc nulls last,
             {%- endif %}
             {%- for column in content %}
             content.{{ quote(column) }} desc nulls last,
             {%- endfor %}
-            tied._pit_row_id
+            {#- Nanoseconds that are one microsecond here: the event time is in the result with `provenance`. #}
+            content.{{ quote(event_timestamp) }} desc
     ) = 1
 ),
 
@@ -184,11 +185,12 @@ history as (
                 _pit_created
                 {%- endif %}
                 {%- if deleted %},
-                _pit_deleted
+                {{ quote(deleted) }} nulls first
                 {%- endif %}
                 {%- for column in content %},
                 {{ quote(column) }} nulls first
-                {%- endfor %}
+                {%- endfor %},
+                {{ quote(event_timestamp) }}
         ) as _pit_row_id
     from timed
     where

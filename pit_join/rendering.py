@@ -6,9 +6,11 @@ Outside world: Jinja. Only what our macros use of dbt's context is here; a macro
 
 from __future__ import annotations
 
+import functools
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
+from types import CodeType
 from typing import Any
 
 import jinja2
@@ -18,6 +20,16 @@ from pit_join.errors import ProjectError
 __all__ = ["CannotRender", "Macros", "Renderer"]
 
 _PACKAGE = "pit_join"
+
+
+_ENVIRONMENT = jinja2.Environment(extensions=["jinja2.ext.do"], undefined=jinja2.ChainableUndefined, autoescape=False)
+
+
+@functools.cache
+def _code(macro_sql: str) -> CodeType:
+    # Jinja does not export names that start with an underscore, so every macro gets a prefix, as in dbt.
+    source = re.sub(r"(\{%-?\s*macro\s+)", r"\1dbt_macro__", macro_sql, count=1)
+    return _ENVIRONMENT.compile(source)
 
 
 class CannotRender(Exception):
@@ -84,9 +96,6 @@ class Renderer:
         self._manifest = manifest
         self._project = manifest["metadata"]["project_name"]
         self._dispatch_order = dispatch_order or {}
-        self._environment = jinja2.Environment(
-            extensions=["jinja2.ext.do"], undefined=jinja2.ChainableUndefined, autoescape=False
-        )
         self._sources: dict[tuple[str, str], str] = {
             (macro["package_name"], macro["name"]): macro["macro_sql"] for macro in manifest["macros"].values()
         }
@@ -96,6 +105,7 @@ class Renderer:
             if node["resource_type"] in ("model", "seed", "snapshot"):
                 self._refs.setdefault(node["name"], []).append(node)
         self._context = self._make_context(manifest["metadata"].get("adapter_type") or "duckdb")
+        self._globals = _ENVIRONMENT.make_globals(self._context)
 
     def call(self, macro: str, *arguments: Any, **named: Any) -> Any:
         """Call a macro of this package and give what it returns, as dbt would.
@@ -160,9 +170,8 @@ class Renderer:
         return call
 
     def _compile(self, package: str, name: str) -> Any:
-        # Jinja does not export names that start with an underscore, so every macro gets a prefix, as in dbt.
-        source = re.sub(r"(\{%-?\s*macro\s+)", r"\1dbt_macro__", self._sources[package, name], count=1)
-        template = self._environment.from_string(source, globals=self._context)
+        code = _code(self._sources[package, name])
+        template = jinja2.Template.from_code(_ENVIRONMENT, code, self._globals)
         return getattr(template.module, f"dbt_macro__{name}")
 
     def _ref(self, *names: str, **_: Any) -> _Relation:

@@ -1,11 +1,14 @@
-"""Write docs/cli.md from the --help of every command; with --check, fail if the file is stale.
+"""Write the pages of docs/ that are made from the code; with --check, fail if one of them is stale.
 
-The tree of click commands is walked, so a new command is in the page without an edit here.
+docs/cli.md comes from the --help of every command, docs/macros.md from the comment at the head of every public macro.
+A new command or macro is in its page without an edit here.
 """
 
 import argparse
 import difflib
+import re
 import sys
+import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,45 +16,147 @@ import click
 
 from pit_join.cli import main as command_line
 
-PAGE = Path(__file__).parents[1] / "docs" / "cli.md"
+ROOT = Path(__file__).parents[1]
 WIDTH = 100  # fixed: the page must not depend on the terminal it was made in
-HEADER = """\
+
+CLI_HEAD = """\
 # The command line
 
 Generated from `--help` by `make docs`; do not edit.
 """
+MACROS_HEAD = """\
+# The macros
+
+Generated from the comments in `macros/` by `make docs`; do not edit.
+
+A project that has the package (see the [tutorial](tutorial.md)) calls them as `pit_join.NAME`. The rule they follow is
+in [concepts](concepts.md). `training_set`, `latest_snapshot` and the generic tests read what a feature view declares;
+`point_in_time_join` and `spine_rows` are parts of theirs that know nothing of declarations. `point_in_time_join` is
+dispatched: `duckdb__` uses an ASOF join, `default__` is portable SQL, and a project may put its own in their place.
+"""
+TESTS_HEAD = """\
+# Generic tests
+
+Used in YAML under `data_tests` of a model, as `pit_join.NAME`; arguments go under `arguments`.
+"""
+
+COMMENT = re.compile(r"\{#-?(.*?)-?#\}", re.DOTALL)
+DEFINITION = re.compile(r"\{%-?\s*(?:macro|test)\s+(\w+)\((.*?)\)\s*-?%\}", re.DOTALL)
+ARGUMENT = re.compile(r"(\w[\w, ]*?) {2,}(.+)")
+LABEL = re.compile(r"(Grain|Nulls|Order|Interval ends): (.*)")
 
 
-def sections(command: click.Command, name: str, parent: click.Context | None = None) -> Iterator[str]:
+def cli_page() -> str:
+    """The page of the command line."""
+    return "\n".join([CLI_HEAD, *commands(command_line, "pit-join")])
+
+
+def commands(command: click.Command, name: str, parent: click.Context | None = None) -> Iterator[str]:
     """Yield the section of a command, then those of its commands in alphabetical order."""
-    context = click.Context(command, parent, info_name=name, terminal_width=WIDTH, max_content_width=WIDTH)
+    settings = command.context_settings | {"terminal_width": WIDTH, "max_content_width": WIDTH}
+    context = click.Context(command, parent, info_name=name, **settings)
     help_text = "\n".join(line.rstrip() for line in command.get_help(context).splitlines())
     yield f"## {context.command_path}\n\n```text\n{help_text}\n```\n"
     if isinstance(command, click.Group):
         for child_name in command.list_commands(context):
             child = command.get_command(context, child_name)
             if child is not None and not child.hidden:
-                yield from sections(child, child_name, context)
+                yield from commands(child, child_name, context)
+
+
+def macros_page() -> str:
+    """The page of the macros and generic tests."""
+    macros = [macro_section(path) for path in public(ROOT / "macros")]
+    tests = [macro_section(path) for path in public(ROOT / "macros" / "tests")]
+    return "\n".join([MACROS_HEAD, *macros, TESTS_HEAD, *tests])
+
+
+def public(folder: Path) -> list[Path]:
+    """The files of the public macros, one a file; what is private starts with an underscore."""
+    return sorted(path for path in folder.glob("*.sql") if not path.name.startswith("_"))
+
+
+def macro_section(path: Path) -> str:
+    """The section of one public macro: its call and the contract at the head of its file."""
+    name = f"{path.parent.name}/{path.name}"
+    source = path.read_text(encoding="utf-8")
+    comment, definition = COMMENT.match(source), DEFINITION.search(source)
+    if comment is None or definition is None or definition[1] != path.stem:
+        raise SystemExit(f"{name} must open with the contract of a public macro, and then define {path.stem}")
+    arguments = re.sub(r"\s+", " ", definition[2])
+    call = f"pit_join.{path.stem}({arguments})"
+    text, _, example = dedented(comment[1]).partition("\nExample:")
+    parts = [f"## {path.stem}\n\n```jinja\n{call}\n```\n", *contract(text)]
+    if example:
+        parts.append(f"Example:\n\n```jinja\n{textwrap.dedent(example).strip()}\n```\n")
+    return "\n".join(parts)
+
+
+def dedented(comment: str) -> str:
+    """A comment's text without its margin; the first line may stand behind the comment's opening."""
+    first, _, rest = comment.strip("\n").partition("\n")
+    if first.startswith("    "):
+        return textwrap.dedent(comment.strip("\n")).rstrip()
+    return f"{first.strip()}\n{textwrap.dedent(rest)}".strip()
+
+
+def contract(text: str) -> Iterator[str]:
+    """Yield Markdown for a contract.
+
+    Paragraphs stay as they are, lines of `name  meaning` become a list, labels are bold, and what follows a blank line
+    and is indented by four is code.
+    """
+    items: list[str] = []
+    for line in text.splitlines():
+        argument, label = ARGUMENT.fullmatch(line), LABEL.fullmatch(line)
+        in_code = bool(items) and (not items[-1] or items[-1].startswith("    "))
+        if not line.strip():
+            items.append("")
+        elif in_code and line.startswith("    "):
+            items.append(line)
+        elif argument:
+            names = ", ".join(f"`{name.strip()}`" for name in argument[1].split(","))
+            items.append(f"* {names}: {escaped(argument[2])}")
+        elif label:
+            items.extend(["", f"**{label[1]}:** {escaped(label[2])}"])
+        elif line.startswith("  ") and items and items[-1]:
+            items.append(f"  {escaped(line.strip())}")
+        else:
+            items.append(escaped(line.strip()))
+    yield re.sub(r"\n{3,}", "\n\n", "\n".join(items)).strip() + "\n"
+
+
+def escaped(text: str) -> str:
+    """Text in which Markdown finds nothing to mark up, apart from what stands in backticks."""
+    parts = text.split("`")
+    parts[::2] = [re.sub(r"([*<\[]|(?<!\w)_|_(?!\w))", r"\\\1", part) for part in parts[::2]]
+    return "`".join(parts)
+
+
+PAGES = {"docs/cli.md": cli_page, "docs/macros.md": macros_page}
 
 
 def main() -> int:
+    """Write or check every page; gives the exit status."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--check", action="store_true", help="write nothing; exit 1 if the page is stale")
-    wanted = "\n".join([HEADER, *sections(command_line, "pit-join")])
-    name = f"{PAGE.parent.name}/{PAGE.name}"
-    if parser.parse_args().check:
-        found = PAGE.read_text(encoding="utf-8") if PAGE.exists() else ""
-        if found == wanted:
+    parser.add_argument("--check", action="store_true", help="write nothing; exit 1 if a page is stale")
+    check = parser.parse_args().check
+    stale = 0
+    for name, make in PAGES.items():
+        page, wanted = ROOT / name, make()
+        found = page.read_text(encoding="utf-8") if page.exists() else ""
+        if not check:
+            page.parent.mkdir(exist_ok=True)
+            page.write_text(wanted, encoding="utf-8")
+            print(f"wrote {name}")
+        elif found == wanted:
             print(f"{name} is up to date")
-            return 0
-        lines = difflib.unified_diff(found.splitlines(), wanted.splitlines(), name, "--help", lineterm="")
-        print("\n".join(lines), file=sys.stderr)
-        print(f"{name} is stale: run `make docs`", file=sys.stderr)
-        return 1
-    PAGE.parent.mkdir(exist_ok=True)
-    PAGE.write_text(wanted, encoding="utf-8")
-    print(f"wrote {name}")
-    return 0
+        else:
+            lines = difflib.unified_diff(found.splitlines(), wanted.splitlines(), name, "made now", lineterm="")
+            print("\n".join(lines), file=sys.stderr)
+            print(f"{name} is stale: run `make docs`", file=sys.stderr)
+            stale = 1
+    return stale
 
 
 if __name__ == "__main__":

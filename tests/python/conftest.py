@@ -1,0 +1,89 @@
+"""The dbt projects that tests share, and dbt itself in process.
+
+The demo is copied, parsed and built once a session; a test that changes something takes a copy of that.
+"""
+
+import os
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from dbt.cli.main import dbtRunner, dbtRunnerResult
+
+ROOT = Path(__file__).parents[2]
+DEMO = ("dbt_project.yml", "profiles", "seeds", "models", "macros", "tests/dbt")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--update-golden", action="store_true", help="Write tests/python/golden/*.sql anew, instead of comparing."
+    )
+
+
+def run_dbt(directory: Path, *arguments: str, manifest: Any = None) -> dbtRunnerResult:
+    """Run dbt in this process; with a manifest it parses nothing."""
+    before = Path.cwd()
+    os.chdir(directory)  # a relative path of the profile is relative to where dbt runs
+    places = ["--project-dir", str(directory), "--profiles-dir", str(directory / "profiles")]
+    places += ["--log-path", str(directory / "logs"), "--target-path", str(directory / "target")]
+    try:
+        return dbtRunner(manifest=manifest).invoke(["--log-level", "none", *arguments, *places])
+    finally:
+        os.chdir(before)
+
+
+def failures(result: dbtRunnerResult) -> dict[str, str]:
+    """What did not succeed, by name, and dbt's message; an error that is no node's under its type."""
+    if result.exception is not None:
+        return {type(result.exception).__name__: str(result.exception)}
+    return {r.node.name: str(r.message) for r in result.result.results if r.status not in ("success", "pass", "no-op")}
+
+
+@dataclass(frozen=True)
+class Built:
+    """A dbt project that has been built, and dbt's manifest of it."""
+
+    directory: Path
+    manifest: Any
+
+    def dbt(self, *arguments: str) -> dbtRunnerResult:
+        """Run dbt in it as its files were when it was built."""
+        return run_dbt(self.directory, *arguments, manifest=self.manifest)
+
+
+def build(directory: Path) -> Built:
+    """Run `dbt build`, which must succeed."""
+    result = run_dbt(directory, "parse")
+    assert result.success, failures(result)
+    built = Built(directory, result.result)
+    result = built.dbt("build")
+    assert result.success, failures(result)
+    return built
+
+
+@pytest.fixture(scope="session")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Built:
+    """The demo as `dbt build` leaves it; nobody writes to it."""
+    directory = tmp_path_factory.mktemp("demo")
+    for name in DEMO:
+        source, copy = ROOT / name, directory / name
+        if source.is_dir():
+            shutil.copytree(source, copy)
+        else:
+            shutil.copy(source, copy)
+    return build(directory)
+
+
+@pytest.fixture
+def copy_of(tmp_path: Path) -> Callable[[Built], Built]:
+    """A built project to change."""
+
+    def copy(built: Built) -> Built:
+        directory = tmp_path / built.directory.name
+        shutil.copytree(built.directory, directory)
+        return Built(directory, built.manifest)
+
+    return copy

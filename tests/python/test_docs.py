@@ -1,0 +1,205 @@
+"""The documentation is run: every file, command and shown output of README and tutorial, every `>>>` of docs/python.md.
+
+In a page a line that holds only a name in backticks, before a fenced block, makes the block a file. A `console` block
+has commands (`$ ...`) and what they print; a line `...` stands for any lines. Times taken are not compared.
+"""
+
+import doctest
+import importlib
+import os
+import pkgutil
+import re
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import pytest
+from conftest import Built
+from oracle import Request, Status, View, look_up
+
+import pit_join
+from pit_join import registry, training
+
+ROOT = Path(__file__).parents[2]
+DOCS = ROOT / "docs"
+PAGES = sorted(path for path in [*ROOT.glob("*.md"), *ROOT.glob("benchmarks/*.md"), *DOCS.rglob("*.md")])
+BLOCK = re.compile(r"(?:^`(?P<file>[\w./-]+)`\n\n)?^```(?P<language>\w+)\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL)
+
+
+@dataclass(frozen=True)
+class Step:
+    """A file to write (`text` is its content), or a command to run (`text` is what it prints)."""
+
+    file: str | None
+    command: str | None
+    text: str
+
+
+def steps(page: Path, heading: str = "") -> Iterator[Step]:
+    """The files and commands of a page in order; with `heading`, those of that section only."""
+    text = page.read_text()
+    if heading:
+        text = text.split(f"\n## {heading}\n", 1)[1].split("\n## ", 1)[0]
+    for block in BLOCK.finditer(text):
+        if block["file"]:
+            yield Step(block["file"], None, block["text"])
+        elif block["language"] == "console":
+            for part in re.split(r"^\$ ", block["text"], flags=re.MULTILINE)[1:]:
+                command, shown = re.fullmatch(r"((?:[^\n]*\\\n)*[^\n]*)\n(.*)", part, re.DOTALL).groups()
+                yield Step(None, command, shown)
+
+
+def environment() -> dict[str, str]:
+    """What a reader's shell has: the commands of this virtual environment, and bytecode, without which dbt is slow."""
+    ours = {
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+        "DBT_SEND_ANONYMOUS_USAGE_STATS": "false",
+        "NO_COLOR": "1",
+        "MAKEFLAGS": "",
+    }
+    return {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"} | ours
+
+
+def run(command: str, directory: Path) -> str:
+    """What a command prints, on both channels."""
+    done = subprocess.run(
+        command, shell=True, cwd=directory, env=environment(), timeout=120, check=False,
+        text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+    )  # fmt: skip
+    return done.stdout
+
+
+def comparable(output: str) -> list[str]:
+    """Lines without what differs from run to run: colours, dbt's clock, times taken and the widths that follow."""
+    text = re.sub(r"\x1b\[\d*m", "", output)
+    text = re.sub(r"^\d\d:\d\d:\d\d +", "", text, flags=re.MULTILINE)
+    text = re.sub(r"\b\d+\.\d+ s\b", "N s", text)
+    text = re.sub(r"-{2,}", "--", text)
+    return [re.sub(r" +", " ", line).strip() for line in text.strip().splitlines()]
+
+
+def differs(shown: str, printed: str) -> str:
+    """How what was printed differs from what the page shows; empty if it doesn't."""
+    pattern = "".join(r"(?:.*\n)*?" if line == "..." else re.escape(line) + r"\n" for line in comparable(shown))
+    found = "".join(f"{line}\n" for line in comparable(printed))
+    return "" if re.fullmatch(pattern, found) else f"--- the page shows\n{shown}--- printed\n{printed}"
+
+
+def follow(some_steps: Iterator[Step], directory: Path) -> list[str]:
+    """Do what a page says; gives the differences, up to the first command whose output is another."""
+    for step in some_steps:
+        if step.file:
+            path = directory / step.file
+            path.parent.mkdir(exist_ok=True)
+            path.write_text(step.text)
+        else:
+            printed = run(str(step.command), directory)
+            if difference := differs(step.text, printed):
+                return [f"$ {step.command}\n{difference}"]
+    return []
+
+
+@pytest.fixture(scope="module")
+def tutorial(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str]]:
+    """The project at the end of the tutorial, and what was not as the page says."""
+    directory = tmp_path_factory.mktemp("tutorial")
+    return directory, follow(steps(DOCS / "tutorial.md"), directory)
+
+
+@pytest.fixture
+def project(tutorial: tuple[Path, list[str]], monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tutorial[0])
+    return tutorial[0]
+
+
+def test_tutorial(tutorial: tuple[Path, list[str]]) -> None:
+    assert tutorial[1] == []
+
+
+def test_python_page(project: Path) -> None:
+    text = (DOCS / "python.md").read_text()
+    examples = doctest.DocTestParser().get_doctest(text, {}, "python.md", "docs/python.md", 0)
+    said: list[str] = []
+    result = doctest.DocTestRunner().run(examples, out=said.append)
+    assert result.attempted > 10
+    assert not result.failed, "".join(said)
+
+
+def test_readme_example(project: Path) -> None:
+    assert follow(steps(ROOT / "README.md", "An example"), project) == []
+
+
+def test_readme_demo(demo: Built, copy_of: Callable[[Built], Built]) -> None:
+    (shown,) = (step.text for step in steps(ROOT / "README.md", "Quick start") if step.command == "make demo")
+    commands = run("make --dry-run --old-file=setup demo BIN=.venv/bin", ROOT).splitlines()
+    assert [command.split()[:2] for command in commands] == [
+        [".venv/bin/dbt", "build"],
+        [".venv/bin/pit-join", "build-training-set"],
+        [".venv/bin/pit-join", "views"],
+    ]
+    # `dbt build` is what the fixture has done; make prints each command that it runs
+    directory = copy_of(demo).directory
+    printed = "".join(f"{command}\n{run(command.removeprefix('.venv/bin/'), directory)}" for command in commands[1:])
+    assert differs(shown, printed) == ""
+
+
+def test_a_wrong_page_is_noticed(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    commands = "$ cat \\\n    a.txt\none\n$ wc -l a.txt\n...\n$ cat a.txt\ntwo\n"
+    page.write_text(f"`a.txt`\n\n```text\none\n```\n\n```console\n{commands}```\n")
+    assert [step.command for step in steps(page)] == [None, "cat \\\n    a.txt", "wc -l a.txt", "cat a.txt"]
+    assert follow(steps(page), tmp_path) == ["$ cat a.txt\n--- the page shows\ntwo\n--- printed\none\n"]
+
+
+def test_doctests_of_the_package() -> None:
+    tried = 0
+    for module in pkgutil.iter_modules(pit_join.__path__, "pit_join."):
+        result = doctest.testmod(importlib.import_module(module.name))
+        assert not result.failed, f"{module.name}: see above"
+        tried += result.attempted
+    assert tried > 5
+
+
+def table(page: Path, first: str) -> list[list[str]]:
+    """The rows of the table whose heading starts with the cell `first`."""
+    lines = page.read_text().split(f"\n| {first} | ", 1)[1].split("\n\n", 1)[0].splitlines()[2:]
+    return [[cell.strip() for cell in line.strip().strip("|").split("|")] for line in lines]
+
+
+def test_worked_example_follows_the_rule() -> None:
+    view = View("v", ("k",), "e", ("x",), created_timestamp="c", lag=timedelta(hours=6), ttl=timedelta(days=12))
+    history = [
+        {"k": 1, "e": datetime.fromisoformat(e), "c": datetime.fromisoformat(c), "x": int(x)}
+        for _, e, c, known_from, x in table(DOCS / "concepts.md", "row")
+        if datetime.fromisoformat(known_from) == max(datetime.fromisoformat(e) + view.lag, datetime.fromisoformat(c))
+    ]
+    assert len(history) == 4
+    asked = table(DOCS / "concepts.md", "T")
+    assert len(asked) == 8
+    for t, value, status, why in asked:
+        spine_row = {"k": 1, "t": datetime.fromisoformat(t)}
+        answer = look_up(Request(view, ("x",)), spine_row, history, "t", timedelta(0))
+        assert (answer.values["x"], answer.status) == (int(value) if value else None, Status(status)), (t, why)
+
+
+def test_concepts_lists_every_setting_and_status() -> None:
+    rows = table(DOCS / "concepts.md", "key")
+    listed = {(key.strip("`"), owner) for key, owners, *_ in rows for owner in owners.split(", ")}
+    assert listed == {
+        ("config.event_time", "view"),
+        *((key, "view") for key in registry._VIEW_KEYS),
+        *((key, "column") for key in registry._COLUMN_KEYS),
+        *((key, "service") for key in registry._SERVICE_KEYS),
+    }
+    statuses = {status.strip("`") for status, *_ in table(DOCS / "concepts.md", "status")}
+    assert statuses == set(training.STATUSES)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_links_lead_somewhere(page: Path) -> None:
+    text = re.sub(r"^```.*?^```$", "", page.read_text(), flags=re.MULTILINE | re.DOTALL)
+    links = [link for link in re.findall(r"\]\(([^)#]+)", text) if "://" not in link]
+    assert [link for link in links if not (page.parent / link).exists()] == []

@@ -1,0 +1,347 @@
+"""The macros rendered without dbt against dbt's own compile, byte for byte, and against the SQL on record in golden/.
+
+After a change of a macro that is meant, write the golden files anew and read the difference:
+
+    .venv/bin/python -m pytest tests/python/test_rendering.py --update-golden && git diff tests/python/golden
+"""
+
+import json
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pytest
+from conftest import ROOT, Built, run_dbt
+
+from pit_join.durations import parse_duration
+from pit_join.errors import ProjectError, ReferenceError
+from pit_join.references import parse_features
+from pit_join.rendering import CannotRender, Macros, Renderer
+
+GOLDEN = Path(__file__).parent / "golden"
+
+
+@dataclass(frozen=True)
+class Ref:
+    """A `ref()` among the arguments of a call."""
+
+    name: str
+
+
+@dataclass(frozen=True)
+class Call:
+    """A call of a macro, for dbt as Jinja and for the renderer as Python."""
+
+    macro: str
+    arguments: dict[str, Any] = field(default_factory=dict)
+
+    def template(self) -> str:
+        """What a dbt file says; a macro that gives data is seen as JSON."""
+        arguments = ", ".join(f"{name}={_jinja(value)}" for name, value in self.arguments.items())
+        call = f"pit_join.{self.macro}({arguments})"
+        return f"{{{{ tojson({call}) }}}}" if self.macro in DATA else f"{{{{ {call} }}}}"
+
+    def rendered(self, renderer: Renderer, relations: dict[str, str]) -> str:
+        found = renderer.call(self.macro, **{name: _python(v, relations) for name, v in self.arguments.items()})
+        return json.dumps(found) if self.macro in DATA else found
+
+
+def _jinja(value: Any) -> str:
+    if isinstance(value, Ref):
+        return f"ref({value.name!r})"
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{key!r}: {_jinja(item)}" for key, item in value.items()) + "}"
+    if isinstance(value, list):
+        return "[" + ", ".join(map(_jinja, value)) + "]"
+    return repr(value)
+
+
+def _python(value: Any, relations: dict[str, str]) -> Any:
+    return relations[value.name] if isinstance(value, Ref) else value
+
+
+# Macros that return data instead of SQL, and those whose SQL is asked for in another way.
+DATA = ("_plan",)
+INDIRECT = {"feature_views": "gives nodes of the graph; every call reads the views through it"}
+
+# Views that the demo has no need of: every type of time, odd names, every kind of default. They are never built.
+ODD_VIEWS = r"""
+version: 2
+models:
+  - name: odd_names
+    config:
+      materialized: table
+      event_time: select
+      meta:
+        pit_join:
+          entity: odd
+          join_keys: [user id, "or\"der", 'it''s', "🔑"]
+          created_timestamp: "Group by"
+          deleted: "gelöscht"
+          inclusive: false
+          lag: 250ms
+          ttl: 1 second
+    columns:
+      - {name: user id, data_type: varchar}
+      - {name: "or\"der", data_type: bigint}
+      - {name: 'it''s', data_type: varchar}
+      - {name: "🔑", data_type: varchar}
+      - {name: select, data_type: timestamp_ns}
+      - {name: "Group by", data_type: TIMESTAMPTZ}
+      - {name: "gelöscht", data_type: boolean}
+      - {name: text, data_type: varchar, config: {meta: {pit_join: {default: "it's \"50%\" {off} \\ 🎉"}}}}
+      - {name: empty, data_type: varchar, config: {meta: {pit_join: {default: ""}}}}
+      - {name: numeral, data_type: varchar, config: {meta: {pit_join: {default: "007"}}}}
+      - {name: truth, data_type: boolean, config: {meta: {pit_join: {default: true}}}}
+      - {name: zero, data_type: double, config: {meta: {pit_join: {default: 0.0}}}}
+      - {name: small, data_type: double, config: {meta: {pit_join: {default: 1.0e-7}}}}
+      - {name: large, data_type: double, config: {meta: {pit_join: {default: 1.0e+22}}}}
+      - {name: exact, data_type: "decimal(38, 2)", config: {meta: {pit_join: {default: 12345678901234567890.25}}}}
+      - {name: huge, data_type: hugeint, config: {meta: {pit_join: {default: 9223372036854775807}}}}
+      - {name: vector, data_type: "float[]", config: {meta: {pit_join: {default: [0.5, 1, -2]}}}}
+      - {name: words, data_type: "varchar[]", config: {meta: {pit_join: {default: ["it's", b]}}}}
+      - {name: day, data_type: date, config: {meta: {pit_join: {default: 2026-03-01}}}}
+      - {name: instant, data_type: timestamp, config: {meta: {pit_join: {default: "2026-03-01 12:00:00"}}}}
+      - {name: old place, data_type: integer, meta: {pit_join: {default: 3}}}
+      - {name: left_out, data_type: integer, config: {meta: {pit_join: {exclude: true}}}}
+  - name: by_date
+    config: {materialized: incremental, event_time: day, meta: {pit_join: {entity: a, join_keys: a}}}
+    columns: [{name: a, data_type: integer}, {name: day, data_type: date}, {name: x, data_type: integer}]
+  - name: by_second
+    config: {materialized: table, event_time: at, meta: {pit_join: {entity: a, join_keys: [a], created_timestamp: c}}}
+    columns:
+      - {name: a, data_type: integer}
+      - {name: at, data_type: TIMESTAMP_S}
+      - {name: c, data_type: timestamptz_ns}
+      - {name: x, data_type: integer}
+  - name: untyped_time
+    config: {materialized: table, event_time: at, meta: {pit_join: {entity: a, join_keys: [a], lag: 0 days}}}
+    columns: [{name: a, data_type: integer}, {name: at}, {name: x, data_type: integer}]
+  - name: has_rowid
+    config: {materialized: table, event_time: at, meta: {pit_join: {entity: a, join_keys: [a]}}}
+    columns: [{name: a, data_type: integer}, {name: at, data_type: timestamp}, {name: RowId, data_type: integer}]
+  - name: sql_view
+    config: {materialized: view, event_time: at, meta: {pit_join: {entity: a, join_keys: [a], deleted: gone}}}
+    columns:
+      - {name: a, data_type: integer}
+      - {name: at, data_type: timestamp with time zone}
+      - {name: gone, data_type: boolean}
+      - {name: x, data_type: integer}
+  - name: renamed
+    config: {materialized: table, alias: other name, event_time: at, meta: {pit_join: {entity: a, join_keys: [a]}}}
+    columns: [{name: a, data_type: integer}, {name: at, data_type: timestamp}, {name: x, data_type: integer}]
+  - name: versioned
+    latest_version: 2
+    config: {materialized: table, event_time: at, meta: {pit_join: {entity: a, join_keys: [a], ttl: 2 days}}}
+    columns: [{name: a, data_type: integer}, {name: at, data_type: timestamp}, {name: x, data_type: integer}]
+    versions:
+      - {v: 1, columns: [{include: all}, {name: first_only, data_type: integer}]}
+      - {v: 2}
+      - {v: 3, columns: [{include: all}, {name: third_only, data_type: integer}]}
+  - name: no_view
+    columns: [{name: a, data_type: integer}]
+seeds:
+  - name: airlines_as_view
+    config: {event_time: at, meta: {pit_join: {entity: a, join_keys: [a]}}}
+    columns: [{name: a, data_type: integer}, {name: at, data_type: timestamp}, {name: x, data_type: integer}]
+"""
+ODD_MODELS = ("odd_names", "by_date", "by_second", "untyped_time", "has_rowid", "sql_view", "renamed", "no_view")
+VERSIONS = ("versioned_v1", "versioned_v2", "versioned_v3")
+
+ACTIVITY = ["user_activity:*"]
+ROLES = [
+    {"view": "airport_weather", "as": "origin_weather", "join_keys": {"airport": "origin"}, "features": ["*"]},
+    "route_history:route_flights",
+    {
+        "view": "airport_weather",
+        "as": "dest_weather",
+        "join_keys": {"airport": "dest"},
+        "features": ["temp", "humidity"],
+    },
+    "carrier_daily_delay:*",
+    "route_history:*",
+    "aircraft_last_leg:last_dest",
+    "aircraft_facts:seats",
+]
+KEYS = {"user id": "user id", 'or"der': "order", "it's": 'a "b"', "🔑": "ключ"}
+ODD = [
+    "odd_names:*",
+    {"view": "odd_names", "as": 'se"cond, role', "join_keys": KEYS, "features": ["text", "zero"]},
+    '"odd_names":text',
+]
+KINDS = [f"{name}:x" for name in ("by_date", "by_second", "untyped_time", "renamed", "versioned", "airlines_as_view")]
+KINDS += ["sql_view:*", "has_rowid:RowId"]
+JOIN = {
+    "spine": "spine",
+    "history": "history",
+    "keys": {"user_id": "customer"},
+    "features": [{"column": "x", "name": "x", "default": None}],
+    "event_timestamp": "at",
+}
+
+
+def _calls() -> Iterator[Call]:
+    for features, (gap, full, provenance, defaults) in product(
+        (ACTIVITY, ROLES, ODD), product((None, "90 minutes"), (False, True), (False, True), (True, False))
+    ):
+        spine = Ref("login_labels" if features is ACTIVITY else "flight_spine")
+        options = {"gap": gap, "full_feature_names": full, "provenance": provenance, "defaults": defaults}
+        yield Call("training_set", {"spine": spine, "features": features, **options})
+    yield Call("training_set", {"spine": Ref("login_labels"), "features": ACTIVITY})
+    yield Call("training_set", {"spine": Ref("login_labels"), "features": []})
+    yield Call("training_set", {"spine": Ref("login_labels"), "features": KINDS, "full_feature_names": True})
+    yield Call("training_set", {"spine": "(select 1 as a)", "features": ACTIVITY, "event_timestamp": 'the "time"'})
+    yield from (Call("spine_rows", {"spine": Ref("login_labels"), "gap": gap}) for gap in (None, "0s", "1 day", "7ms"))
+    for kind in (None, "date", "timestamp", "TIMESTAMP_NS", "timestamp with time zone", "timestamptz_ns", "varchar"):
+        yield Call("spine_rows", {"spine": "s", "event_timestamp": "at", "data_type": kind, "gap": "1h"})
+    views = ("user_activity", "airport_weather", "aircraft_last_leg", "aircraft_facts", "odd_names", "versioned")
+    instants = (None, "2026-03-18", "2026-03-18 14:30", "2026-03-18T14:30:00.123456+05:30", "2026-03-18T14:30Z")
+    yield from (Call("latest_snapshot", {"view": v, "as_of": at}) for v, at in product(views, instants))
+    yield Call("point_in_time_join", JOIN)
+    for ties, late, physical, provenance in product((True, False), (True, False), (True, False), (None, "role")):
+        more = {"ties": ties, "late": late, "physical": physical, "provenance": provenance}
+        yield Call("point_in_time_join", {**JOIN, "created_timestamp": "created", "content": ["x"], **more})
+    yield Call("point_in_time_join", {**JOIN, "lag": 5, "ttl": 7, "deleted": "gone", "content": ["x", "y"]})
+    yield Call("point_in_time_join", {**JOIN, "types": {"at": "date"}, "inclusive": False})
+    for leaf in ("duckdb__point_in_time_join", "default__point_in_time_join"):
+        for given, deleted in product((None, "created"), (None, "gone")):
+            rest = {"created_timestamp": given, "lag": 1, "ttl": 2, "inclusive": True, "deleted": deleted}
+            rest |= {"content": ["x"], "types": {"at": "timestamp_ns", "created": "timestamp"}, "physical": False}
+            yield Call(leaf, {**JOIN, **rest, "ties": True, "late": True, "provenance": "n"})
+    for view in ("user_activity", "aircraft_facts", "odd_names", "by_second"):
+        yield Call("test_unique_feature_rows", {"model": Ref(view)})
+        for at in (None, "2026-03-18 14:30"):
+            yield Call("test_no_future_rows", {"model": Ref(view), "as_of": at})
+    for features, provenance in product((ACTIVITY, ROLES), (False, True)):
+        arguments = {"model": Ref("login_training"), "spine": Ref("login_labels"), "features": features}
+        yield Call("test_point_in_time_correct", {**arguments, "provenance": provenance, "gap": "1 day"})
+    # What the command line asks for, one statement at a time.
+    for features in (ACTIVITY, ROLES, ODD):
+        yield Call("_plan", {"features": features, "full_feature_names": True, "defaults": features is not ODD})
+    for alias, history in product(("origin_weather", "dest_weather", "route_history"), (None, "_pit_history_0")):
+        options = {"full_feature_names": False, "provenance": False, "defaults": True, "ties": False, "late": True}
+        yield Call(
+            "_view_statement", {"alias": alias, "spine": "_pit_spine", "features": ROLES, **options, "history": history}
+        )
+    for view in ("user_activity", "route_history", "odd_names", "has_rowid"):
+        yield Call("_facts_statement", {"view": view, "history": None})
+
+
+CALLS = tuple(_calls())
+# The macro says what is wrong, in the same words here and there.
+WRONG = {
+    "no_feature": Call("training_set", {"spine": "s", "features": ["user_activity:logins"]}),
+    "no_view": Call("training_set", {"spine": "s", "features": ["no_view:a"]}),
+    "no_key": Call(
+        "training_set",
+        {"spine": "s", "features": [{"view": "user_activity", "join_keys": {"user": "a"}, "features": ["*"]}]},
+    ),
+    "two_meanings": Call(
+        "training_set",
+        {"spine": "s", "features": ["user_activity:*", {"view": "by_date", "as": "user_activity", "features": ["*"]}]},
+    ),
+    "one_name": Call("training_set", {"spine": "s", "features": ["by_date:x", "by_second:x"]}),
+    "as_of": Call("latest_snapshot", {"view": "user_activity", "as_of": "yesterday"}),
+    "no_list": Call("training_set", {"spine": "s", "features": [{"view": "user_activity", "features": "*"}]}),
+    "typo": Call(
+        "training_set",
+        {"spine": "s", "features": [{"view": "user_activity", "joinkeys": {"user_id": "a"}, "features": ["*"]}]},
+    ),
+    "two_keys": Call(
+        "training_set",
+        {
+            "spine": "s",
+            "features": [
+                "user_activity:login_count_30d",
+                {"view": "user_activity", "join_keys": {"user_id": "a"}, "features": ["*"]},
+            ],
+        },
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Compiled:
+    manifest: dict[str, Any]
+    texts: list[str]
+    errors: dict[str, str]
+
+    @property
+    def relations(self) -> dict[str, str]:
+        return {node["name"]: node.get("relation_name") for node in self.manifest["nodes"].values()}
+
+
+def read_manifest(directory: Path) -> dict[str, Any]:
+    """The manifest that dbt wrote, its generic tests as macros, so that they can be called."""
+    manifest = json.loads((directory / "target/manifest.json").read_bytes())
+    for macro in manifest["macros"].values():
+        if macro["package_name"] == "pit_join" and macro["name"].startswith("test_"):
+            source = macro["macro_sql"].replace("{% test ", "{% macro test_").replace("{% endtest", "{% endmacro")
+            macro["macro_sql"] = source
+    return manifest
+
+
+@pytest.fixture(scope="session")
+def compiled(demo: Built, tmp_path_factory: pytest.TempPathFactory) -> Compiled:
+    """All the calls, rendered by one run of dbt."""
+    directory = tmp_path_factory.mktemp("calls") / "demo"
+    shutil.copytree(demo.directory, directory)
+    odd = directory / "models/odd"
+    odd.mkdir()
+    (odd / "odd.yml").write_text(ODD_VIEWS)
+    for name in (*ODD_MODELS, *VERSIONS):
+        (odd / f"{name}.sql").write_text("select 1 as a")
+    (directory / "seeds/airlines_as_view.csv").write_text("a,at,x\n")
+    folder = directory / "analyses"
+    folder.mkdir()
+    for number, call in enumerate(CALLS):
+        (folder / f"call_{number}.sql").write_text(call.template())
+    for name, call in WRONG.items():
+        # Models, since `dbt compile` stops at the first error, and `dbt run` does not.
+        (odd / f"wrong_{name}.sql").write_text(call.template())
+    result = run_dbt(directory, "compile", "--select", "resource_type:analysis")
+    assert result.exception is None, getattr(result.exception, "msg", result.exception)
+    result = run_dbt(directory, "run", "--select", "wrong_*")
+    errors = {r.node.name.removeprefix("wrong_"): r.message for r in result.result.results}
+    output = directory / "target/compiled/pit_join/analyses"
+    texts = [(output / f"call_{number}.sql").read_bytes().decode() for number in range(len(CALLS))]
+    return Compiled(read_manifest(directory), texts, errors)
+
+
+def test_every_call_is_rendered_as_dbt_compiles_it(compiled: Compiled) -> None:
+    renderer = Renderer(compiled.manifest)
+    relations = compiled.relations
+    for call, text in zip(CALLS, compiled.texts, strict=True):
+        assert call.rendered(renderer, relations) == text, call
+        assert text or not call.arguments.get("features", True)
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_a_macro_says_the_same_of_what_is_wrong(compiled: Compiled, name: str) -> None:
+    with pytest.raises(ProjectError) as caught:
+        WRONG[name].rendered(Renderer(compiled.manifest), compiled.relations)
+    assert str(caught.value) in compiled.errors[name]
+
+
+def public_macros() -> set[str]:
+    """One a file; a generic test's macro has `test_` before its name."""
+    names = {path.stem for path in (ROOT / "macros").glob("*.sql") if not path.name.startswith("_")}
+    return names | {f"test_{path.stem}" for path in (ROOT / "macros/tests").glob("*.sql")}
+
+
+def test_every_public_macro_is_among_the_calls() -> None:
+    assert public_macros() - {call.macro for call in CALLS} == set(INDIRECT)
+
+
+def test_every_public_macro_is_documented(demo: Built) -> None:
+    macros = {m.name: m for m in demo.manifest.macros.values() if m.package_name == "pit_join"}
+    for name in public_macros():
+        assert macros[name].description, name
+        assert all(argument.description for argument in macros[name].arguments), name
+    documented = {name for name, macro in macros.items() if macro.description}
+    assert documented == public_macros()
