@@ -3,7 +3,7 @@
     column}, features [{column, name, default}]}], and the names of all features in the order they were asked for.
     References: 'view:feature', 'view:*', or {view, as, join_keys, features: [names or '*']}.
 -#}
-{% macro _requests(features, full_feature_names=false, defaults=true) -%}
+{% macro _requests(features, full_feature_names=false, defaults=true, provenance=false) -%}
     {%- set requests = {} -%}
     {%- set names = [] -%}
     {%- set taken = {} -%}
@@ -63,6 +63,11 @@
                 {%- endfor -%}
             {%- endfor -%}
         {%- endif -%}
+    {%- endfor -%}
+    {%- for alias in requests if provenance -%}
+        {%- for name in (alias ~ '__event_timestamp', alias ~ '__status') if (name | lower) in taken -%}
+            {{ exceptions.raise_compiler_error('both ' ~ taken[name | lower] ~ ' and the provenance of ' ~ alias ~ ' would be named ' ~ name ~ '; rename the column, or do without provenance') }}
+        {%- endfor -%}
     {%- endfor -%}
     {{ return((requests.values() | list, names)) }}
 {%- endmacro %}

@@ -37,8 +37,9 @@
 {%- set row_id = 'rowid' if physical else '_pit_row_id' -%}
 {%- set known = 'known' if late and created_timestamp else 'history' -%}
 {%- set carried = ['_pit_row_id'] + version + (['_pit_deleted'] if deleted else []) + (['_pit_event_timestamp'] if provenance else []) -%}
+{#- `history` is read twice, but the second time only for the keys without a match: a copy would cost more than both. -#}
 {% if physical -%}
-with history as (
+with history as not materialized (
 {%- else -%}
 with numbered as materialized (
     select
@@ -47,7 +48,7 @@ with numbered as materialized (
     from {{ history }}
 ),
 
-history as (
+history as not materialized (
 {%- endif %}
     select
         {%- for key in keys %}
@@ -94,7 +95,12 @@ known as (
         spine.{{ quote(spine_column) }} as _pit_key_{{ loop.index }},
         {%- endfor %}
         {%- for column in carried %}
+        {#- Each column that the join carries costs memory for the whole history. #}
+        {%- if column == '_pit_event' and not created_timestamp %}
+        known._pit_available_at{{ ' - ' ~ lag if lag }} as _pit_event{{ ',' if not loop.last }}
+        {%- else %}
         known.{{ column }}{{ ',' if not loop.last }}
+        {%- endif %}
         {%- endfor %}
     from {{ spine }} as spine
     asof left join {{ known }} as known

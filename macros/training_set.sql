@@ -24,7 +24,7 @@
 {#- `join` is the leaf: the adapter's own, or a given one for a second opinion. -#}
 {% macro _training_set(spine, features, event_timestamp, gap, full_feature_names, provenance, defaults, join=none) -%}
 {%- set quote = pit_join._identifier -%}
-{%- set requests, names = pit_join._requests(features, full_feature_names, defaults) -%}
+{%- set requests, names = pit_join._requests(features, full_feature_names, defaults, provenance) -%}
 {%- if not execute -%}
     {{ return('') }}
 {%- endif -%}

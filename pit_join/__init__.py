@@ -8,7 +8,7 @@ from pit_join.errors import PitJoinError, ProjectError, ReferenceError, SpineErr
 
 if TYPE_CHECKING:
     from pit_join.api import FeatureStore
-    from pit_join.training import Coverage, TrainingSet
+    from pit_join.results import Coverage, TrainingSet
 
 __all__ = [
     "Coverage",
@@ -21,7 +21,7 @@ __all__ = [
     "WarehouseError",
 ]
 
-_LAZY = {"FeatureStore": "pit_join.api", "Coverage": "pit_join.training", "TrainingSet": "pit_join.training"}
+_LAZY = {"FeatureStore": "pit_join.api", "Coverage": "pit_join.results", "TrainingSet": "pit_join.results"}
 
 
 def __getattr__(name: str) -> Any:

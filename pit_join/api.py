@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pit_join.catalog import describe_views
 from pit_join.project import Project
 from pit_join.references import parse_features, parse_role
 from pit_join.registry import Registry
-from pit_join.training import TrainingSet, build_training_set
+from pit_join.training import build_training_set
+
+if TYPE_CHECKING:
+    from pit_join.results import TrainingSet
 
 __all__ = ["FeatureStore"]
 

@@ -40,7 +40,7 @@ def _describe(view: FeatureView, macros: Macros, warehouse: DuckDBWarehouse) -> 
     if warehouse.has(view.location):
         statement = macros.text("_facts_statement", view=view.name, history=None)
         try:
-            facts = warehouse.table(statement, f"the feature view '{view.name}' cannot be read").to_pylist()[0]
+            facts = warehouse.row(statement, f"the feature view '{view.name}' cannot be read")
         except WarehouseError as error:
             raise type(error)(f"{error}; run dbt build") from error
     newest = facts["newest"]

@@ -15,7 +15,7 @@ from pit_join.errors import PitJoinError
 
 if TYPE_CHECKING:
     from pit_join.api import FeatureStore
-    from pit_join.training import Coverage
+    from pit_join.results import Coverage
 
 __all__ = ["main"]
 

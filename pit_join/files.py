@@ -8,13 +8,12 @@ import os
 import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
-
-import duckdb
-import pyarrow as pa
-import pyarrow.parquet as pq
+from typing import TYPE_CHECKING, Any
 
 from pit_join.errors import PitJoinError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 __all__ = ["FORMATS", "check_output", "write_table"]
 
@@ -44,6 +43,11 @@ def write_table(table: pa.Table, path: Path, metadata: Mapping[str, Any]) -> Non
     Raises:
         PitJoinError: if the name tells no format, a column's type does not fit it, or the disk refuses.
     """
+    # Here, so that a wrong name is found without loading Arrow.
+    import duckdb
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
     check_output(path)
     described = table.replace_schema_metadata({key: json.dumps(value) for key, value in metadata.items()})
     suffix = path.suffix.lower()
@@ -51,7 +55,7 @@ def write_table(table: pa.Table, path: Path, metadata: Mapping[str, Any]) -> Non
         with _whole(path) as name:
             if suffix == ".parquet":
                 # Dictionaries pay for text; for numbers they cost time and are given up halfway.
-                text = [field.name for field in table.schema if not _is_number(field.type)]
+                text = [field.name for field in table.schema if not pa.types.is_primitive(field.type)]
                 pq.write_table(described, name, row_group_size=_ROW_GROUP, use_dictionary=text)
             elif suffix == ".arrow":
                 with pa.OSFile(name, "wb") as sink, pa.ipc.new_file(sink, described.schema) as writer:
@@ -67,10 +71,6 @@ def write_table(table: pa.Table, path: Path, metadata: Mapping[str, Any]) -> Non
         ) from error
     except OSError as error:
         raise PitJoinError(f"cannot write {path}: {error.strerror or error}") from error
-
-
-def _is_number(kind: pa.DataType) -> bool:
-    return bool(pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_temporal(kind))
 
 
 @contextlib.contextmanager

@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-import pyarrow as pa
+from typing import TYPE_CHECKING, Any
 
 from pit_join.errors import SpineError, suggest
 from pit_join.warehouse import DuckDBWarehouse, identifier, literal
 
-__all__ = ["Spine", "find_spine"]
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+__all__ = ["Spine", "check_columns", "check_types", "find_spine"]
 
 _TIME_TYPES = ("TIMESTAMP", "DATE", "DATETIME")
 _IN_MEMORY = "entity_df"
@@ -72,8 +73,8 @@ class Spine:
                 f"coalesce(bool_or(regexp_matches({identifier(name)}, '^[+-]?0[0-9]')), false) as {identifier(name)}"
                 for name in guessed
             )
-            raw = warehouse.table(f"select {tests} from read_csv({', '.join([*options, 'all_varchar = true'])})", what)
-            types |= {name: "VARCHAR" for name in guessed if raw[name][0].as_py()}
+            raw = warehouse.row(f"select {tests} from read_csv({', '.join([*options, 'all_varchar = true'])})", what)
+            types |= {name: "VARCHAR" for name in guessed if raw[name]}
         if not types:
             return f"read_csv({', '.join(options)})"
         # Read as text and cast here: some versions of DuckDB turn a time that they cannot read into a null.
@@ -96,6 +97,8 @@ def find_spine(spine: Any, manifest: Mapping[str, Any], directory: Path) -> Spin
         SpineError: if nothing of that name exists, or it cannot be a spine.
     """
     if hasattr(spine, "__arrow_c_stream__") or hasattr(spine, "__dataframe__"):
+        import pyarrow as pa
+
         try:
             table = spine if isinstance(spine, pa.Table) else pa.table(spine)
         except (pa.ArrowInvalid, pa.ArrowTypeError, TypeError) as error:

@@ -11,12 +11,15 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
+from typing import TYPE_CHECKING, Any
 
 import duckdb
-import pyarrow as pa
 
 from pit_join.connection import Connection
 from pit_join.errors import PitJoinError, WarehouseError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 __all__ = ["DuckDBWarehouse", "identifier", "literal"]
 
@@ -33,7 +36,41 @@ def literal(text: str) -> str:
     return "'" + text.replace("'", "''") + "'"
 
 
-class DuckDBWarehouse:
+class _Session:
+    """Runs SQL; `what` opens the message of an error."""
+
+    def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
+        self._connection = connection
+
+    def register(self, name: str, table: pa.Table) -> None:
+        """Give an Arrow table a name in SQL."""
+        self._connection.register(name, table)
+
+    def execute(self, sql: str, what: str) -> None:
+        """Run a statement."""
+        with _readable_errors(what):
+            self._connection.execute(sql)
+
+    def table(self, sql: str, what: str) -> pa.Table:
+        """The result of a query as an Arrow table."""
+        with _readable_errors(what):
+            return self._connection.sql(sql).to_arrow_table()
+
+    def row(self, sql: str, what: str) -> dict[str, Any]:
+        """The only row of a query."""
+        with _readable_errors(what):
+            found = self._connection.execute(sql)
+            names = [column[0] for column in found.description]
+            return dict(zip(names, found.fetchall()[0], strict=True))
+
+    def columns(self, sql: str, what: str) -> dict[str, str]:
+        """The names and types of a query's columns; nothing is computed."""
+        with _readable_errors(what):
+            relation = self._connection.sql(sql)
+            return {name: str(kind) for name, kind in zip(relation.columns, relation.types, strict=True)}
+
+
+class DuckDBWarehouse(_Session):
     """A read-only session over the files of a project, as one transaction.
 
     Whatever the profile's settings say, the time zone is UTC and rows keep their order. While another process
@@ -54,7 +91,7 @@ class DuckDBWarehouse:
             if not Path(path).is_file():
                 raise WarehouseError(f"the warehouse {path} does not exist; build it with `dbt build`")
         with _readable_errors("the DuckDB settings of the dbt profile cannot be used"):
-            self._connection = duckdb.connect(config=dict(connection.configuration))
+            super().__init__(duckdb.connect(config=dict(connection.configuration)))
             for extension in connection.extensions:
                 self._connection.load_extension(extension)
             for name, value in connection.settings.items():
@@ -107,32 +144,16 @@ class DuckDBWarehouse:
         """Let go of the files and of everything that was computed."""
         self._connection.close()
 
+    def another_session(self) -> _Session:
+        """A session for another thread; it sees the files, and nothing that was made here."""
+        return _Session(self._connection.cursor())
+
     def release(self) -> None:
         """Let go of the files; tables made here stay."""
         self._connection.execute("commit")
         for name in self._attached:
             self._connection.execute(f"detach {identifier(name)}")
         self._attached.clear()
-
-    def register(self, name: str, table: pa.Table) -> None:
-        """Give an Arrow table a name in SQL."""
-        self._connection.register(name, table)
-
-    def execute(self, sql: str, what: str) -> None:
-        """Run a statement; `what` opens the message of an error."""
-        with _readable_errors(what):
-            self._connection.execute(sql)
-
-    def table(self, sql: str, what: str) -> pa.Table:
-        """The result of a query as an Arrow table."""
-        with _readable_errors(what):
-            return self._connection.sql(sql).to_arrow_table()
-
-    def columns(self, sql: str, what: str) -> dict[str, str]:
-        """The names and types of a query's columns; nothing is computed."""
-        with _readable_errors(what):
-            relation = self._connection.sql(sql)
-            return {name: str(kind) for name, kind in zip(relation.columns, relation.types, strict=True)}
 
     def has(self, location: tuple[str, str, str]) -> bool:
         """Whether a table or SQL view of that database, schema and name exists."""

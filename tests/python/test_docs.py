@@ -11,17 +11,18 @@ import pkgutil
 import re
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
+import yaml
 from conftest import Built
 from oracle import Request, Status, View, look_up
 
 import pit_join
-from pit_join import registry, training
+from pit_join import registry, results
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
@@ -64,9 +65,9 @@ def environment() -> dict[str, str]:
 
 
 def run(command: str, directory: Path) -> str:
-    """What a command prints, on both channels."""
+    """What a command prints, on both channels; `.venv` is this virtual environment."""
     done = subprocess.run(
-        command, shell=True, cwd=directory, env=environment(), timeout=120, check=False,
+        command.removeprefix(".venv/bin/"), shell=True, cwd=directory, env=environment(), timeout=120, check=False,
         text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
     )  # fmt: skip
     return done.stdout
@@ -88,7 +89,7 @@ def differs(shown: str, printed: str) -> str:
     return "" if re.fullmatch(pattern, found) else f"--- the page shows\n{shown}--- printed\n{printed}"
 
 
-def follow(some_steps: Iterator[Step], directory: Path) -> list[str]:
+def follow(some_steps: Iterable[Step], directory: Path) -> list[str]:
     """Do what a page says; gives the differences, up to the first command whose output is another."""
     for step in some_steps:
         if step.file:
@@ -102,15 +103,21 @@ def follow(some_steps: Iterator[Step], directory: Path) -> list[str]:
     return []
 
 
+# The project of the tutorial before its last section, which changes it: the page on Python is run in between.
+LAST_SECTION = "8. As a dbt model"
+
+
 @pytest.fixture(scope="module")
 def tutorial(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str]]:
-    """The project at the end of the tutorial, and what was not as the page says."""
+    """The project as the tutorial leaves it before its last section, and what was not as the page says."""
     directory = tmp_path_factory.mktemp("tutorial")
-    return directory, follow(steps(DOCS / "tutorial.md"), directory)
+    last = len(list(steps(DOCS / "tutorial.md", LAST_SECTION)))
+    return directory, follow(list(steps(DOCS / "tutorial.md"))[:-last], directory)
 
 
 @pytest.fixture
 def project(tutorial: tuple[Path, list[str]], monkeypatch: pytest.MonkeyPatch) -> Path:
+    assert not tutorial[1], "the tutorial did not get to its end"
     monkeypatch.chdir(tutorial[0])
     return tutorial[0]
 
@@ -128,11 +135,15 @@ def test_python_page(project: Path) -> None:
     assert not result.failed, "".join(said)
 
 
-def test_readme_example(project: Path) -> None:
-    assert follow(steps(ROOT / "README.md", "An example"), project) == []
+def test_last_section_of_the_tutorial(project: Path) -> None:
+    last = list(steps(DOCS / "tutorial.md", LAST_SECTION))
+    assert [step.command for step in last][2:] == ["dbt build"]
+    assert follow(last, project) == []
 
 
-def test_readme_demo(demo: Built, copy_of: Callable[[Built], Built]) -> None:
+def test_readme(demo: Built, copy_of: Callable[[Built], Built]) -> None:
+    """`make demo`, but for its `dbt build`, which the fixture has done; then the example."""
+    directory = copy_of(demo).directory
     (shown,) = (step.text for step in steps(ROOT / "README.md", "Quick start") if step.command == "make demo")
     commands = run("make --dry-run --old-file=setup demo BIN=.venv/bin", ROOT).splitlines()
     assert [command.split()[:2] for command in commands] == [
@@ -140,10 +151,21 @@ def test_readme_demo(demo: Built, copy_of: Callable[[Built], Built]) -> None:
         [".venv/bin/pit-join", "build-training-set"],
         [".venv/bin/pit-join", "views"],
     ]
-    # `dbt build` is what the fixture has done; make prints each command that it runs
-    directory = copy_of(demo).directory
-    printed = "".join(f"{command}\n{run(command.removeprefix('.venv/bin/'), directory)}" for command in commands[1:])
+    printed = "".join(f"{command}\n{run(command, directory)}" for command in commands[1:])  # make prints each command
     assert differs(shown, printed) == ""
+    assert follow(steps(ROOT / "README.md", "An example"), directory) == []
+
+
+def test_yaml_of_the_readme_is_that_of_the_demo() -> None:
+    blocks = BLOCK.finditer((ROOT / "README.md").read_text())
+    (text,) = (block["text"] for block in blocks if block["language"] == "yaml")
+    (shown,) = yaml.safe_load(text)["models"]
+    models = yaml.safe_load((ROOT / "models/features/_features.yml").read_text())["models"]
+    (found,) = (model for model in models if model["name"] == shown["name"])
+    assert shown["config"]["event_time"] == found["config"]["event_time"]
+    assert shown["config"]["meta"] == found["config"]["meta"]
+    types = {column["name"]: column["data_type"] for column in found["columns"]}
+    assert all(types[column["name"]] == column["data_type"] for column in shown["columns"])
 
 
 def test_a_wrong_page_is_noticed(tmp_path: Path) -> None:
@@ -195,7 +217,14 @@ def test_concepts_lists_every_setting_and_status() -> None:
         *((key, "service") for key in registry._SERVICE_KEYS),
     }
     statuses = {status.strip("`") for status, *_ in table(DOCS / "concepts.md", "status")}
-    assert statuses == set(training.STATUSES)
+    assert statuses == set(results.STATUSES)
+
+
+def test_every_module_has_its_place() -> None:
+    places = " ".join(row[0] for row in table(ROOT / "CONTRIBUTING.md", "place"))
+    named = set(re.findall(r"\w+\.py", places))
+    assert {path.name for path in ROOT.glob("pit_join/*.py")} - named == {"__init__.py"}
+    assert [path for path in re.findall(r"`([\w./]+)`", places) if "/" in path and not (ROOT / path).exists()] == []
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda path: path.relative_to(ROOT).as_posix())

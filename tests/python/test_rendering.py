@@ -21,7 +21,7 @@ from conftest import ROOT, Built, run_dbt
 from pit_join.durations import parse_duration
 from pit_join.errors import ProjectError, ReferenceError
 from pit_join.references import parse_features
-from pit_join.rendering import CannotRender, Macros, Renderer
+from pit_join.rendering import Renderer
 
 GOLDEN = Path(__file__).parent / "golden"
 
@@ -174,7 +174,7 @@ ODD = [
     {"view": "odd_names", "as": 'se"cond, role', "join_keys": KEYS, "features": ["text", "zero"]},
     '"odd_names":text',
 ]
-KINDS = [f"{name}:x" for name in ("by_date", "by_second", "untyped_time", "renamed", "versioned", "airlines_as_view")]
+KINDS = [f"{name}:x" for name in ("by_date", "by_second", "untyped_time", "renamed", "airlines_as_view")]
 KINDS += ["sql_view:*", "has_rowid:RowId"]
 JOIN = {
     "spine": "spine",
@@ -199,7 +199,7 @@ def _calls() -> Iterator[Call]:
     yield from (Call("spine_rows", {"spine": Ref("login_labels"), "gap": gap}) for gap in (None, "0s", "1 day", "7ms"))
     for kind in (None, "date", "timestamp", "TIMESTAMP_NS", "timestamp with time zone", "timestamptz_ns", "varchar"):
         yield Call("spine_rows", {"spine": "s", "event_timestamp": "at", "data_type": kind, "gap": "1h"})
-    views = ("user_activity", "airport_weather", "aircraft_last_leg", "aircraft_facts", "odd_names", "versioned")
+    views = ("user_activity", "airport_weather", "aircraft_last_leg", "aircraft_facts", "odd_names")
     instants = (None, "2026-03-18", "2026-03-18 14:30", "2026-03-18T14:30:00.123456+05:30", "2026-03-18T14:30Z")
     yield from (Call("latest_snapshot", {"view": v, "as_of": at}) for v, at in product(views, instants))
     yield Call("point_in_time_join", JOIN)
@@ -247,11 +247,6 @@ WRONG = {
     ),
     "one_name": Call("training_set", {"spine": "s", "features": ["by_date:x", "by_second:x"]}),
     "as_of": Call("latest_snapshot", {"view": "user_activity", "as_of": "yesterday"}),
-    "no_list": Call("training_set", {"spine": "s", "features": [{"view": "user_activity", "features": "*"}]}),
-    "typo": Call(
-        "training_set",
-        {"spine": "s", "features": [{"view": "user_activity", "joinkeys": {"user_id": "a"}, "features": ["*"]}]},
-    ),
     "two_keys": Call(
         "training_set",
         {
@@ -328,6 +323,23 @@ def test_a_macro_says_the_same_of_what_is_wrong(compiled: Compiled, name: str) -
     assert str(caught.value) in compiled.errors[name]
 
 
+@pytest.mark.parametrize(
+    ("item", "says"),
+    [
+        ({"view": "user_activity", "joinkeys": {"user_id": "a"}, "features": ["*"]}, "unknown key 'joinkeys' in"),
+        ({"view": "user_activity", "features": "login_count_30d"}, "cannot read"),
+        ({"view": "user_activity", "features": []}, "cannot read"),
+        ({"view": "user_activity"}, "cannot read"),
+        ({"as": "user_activity", "features": ["*"]}, "cannot read"),
+        (["user_activity", "*"], "cannot read"),
+        ("user_activity", "cannot read the reference 'user_activity'"),
+    ],
+)
+def test_a_list_of_features_is_read_strictly(compiled: Compiled, item: Any, says: str) -> None:
+    with pytest.raises(ProjectError, match=says):
+        Renderer(compiled.manifest).call("training_set", spine="s", features=[item])
+
+
 def public_macros() -> set[str]:
     """One a file; a generic test's macro has `test_` before its name."""
     names = {path.stem for path in (ROOT / "macros").glob("*.sql") if not path.name.startswith("_")}
@@ -345,3 +357,319 @@ def test_every_public_macro_is_documented(demo: Built) -> None:
         assert all(argument.description for argument in macros[name].arguments), name
     documented = {name for name, macro in macros.items() if macro.description}
     assert documented == public_macros()
+
+
+# The package reads durations and references for the command line, the macros read them for a dbt model: one language.
+
+DURATIONS = [
+    *("30 days", "1 day", "1 days", "7d", "6 hours", "1 hour", "6h", "5 minutes", "5m", "90 seconds", "90 s", "250ms"),
+    *("250 milliseconds", "1 millisecond", "0 days", "0", "00007 d", "  7 d ", "\t7 d\n", "7  d", "7\td", "7\u00a0d"),
+    *(
+        "",
+        " ",
+        "d",
+        "5",
+        "5.5 h",
+        "5,5 h",
+        "-5 h",
+        "+5 h",
+        "1 h 30 m",
+        "5 H",
+        "5 Days",
+        "5 month",
+        "5 mo",
+        "5 week",
+        "5 w",
+    ),
+    *(
+        "5 us",
+        "1_000 s",
+        "1e3 s",
+        "5 dayss",
+        "days 5",
+        "P1D",
+        "5 m/s",
+        "\u0665 d",
+        "\uff15 d",
+        "5 d\n5 d",
+        "None",
+        "30",
+    ),
+    *("106751991 days", "106751992 days", "999999999 days", "1000000000 days", "99999999999999999999 ms"),
+]
+
+
+@pytest.mark.parametrize("text", DURATIONS)
+def test_a_macro_reads_a_duration_as_the_package_does(compiled: Compiled, text: str) -> None:
+    wanted: int | str
+    try:
+        wanted = parse_duration(text) // timedelta(microseconds=1)
+    except ValueError as error:
+        wanted = f"the ttl: {error}"
+    try:
+        found = Renderer(compiled.manifest).call("_duration", text, "the ttl")
+    except ProjectError as error:
+        found = str(error)
+    assert found == wanted
+
+
+REFERENCES = [
+    *(
+        "a:x",
+        "a:*",
+        " a : x ",
+        "a:x\n",
+        'a:"*"',
+        '"a":"x"',
+        ' "a:b":"x,y" ',
+        '"a ""b""":x',
+        "a b:c d",
+        "ä:🎉",
+        "select:from",
+    ),
+    *(
+        "",
+        "a",
+        ":",
+        "a:",
+        ":x",
+        "a:x:y",
+        "a,b:x",
+        "a=b:x",
+        "a(b):x",
+        '"a:x',
+        'a":x',
+        '"":x',
+        'a "b":x',
+        '"a"b:x',
+        'a:"x"y',
+    ),
+    *('"a" :x', 'a: "x"', "a::x", "a:*,b:*"),
+]
+
+
+@pytest.mark.parametrize("text", REFERENCES)
+def test_a_macro_reads_a_reference_as_the_package_does(compiled: Compiled, text: str) -> None:
+    try:
+        (wanted,) = parse_features([text])
+    except ReferenceError:
+        with pytest.raises(ProjectError, match="cannot read the reference"):
+            Renderer(compiled.manifest).call("_reference", text)
+    else:
+        assert Renderer(compiled.manifest).call("_reference", text) == [wanted.view, *wanted.features]
+
+
+# The SQL on record, as text and by what it gives. `default` is the portable SQL, as any other adapter would get it.
+
+RECORDED = {
+    "training_set": Call(
+        "training_set",
+        {
+            "spine": Ref("login_labels"),
+            "features": [
+                "user_activity:*",
+                {
+                    "view": "user_activity",
+                    "as": "referrer",
+                    "join_keys": {"user_id": "referred_by"},
+                    "features": ["login_count_30d"],
+                },
+            ],
+            "gap": "1 day",
+            "provenance": True,
+        },
+    ),
+    "spine_rows": Call("spine_rows", {"spine": Ref("login_labels"), "gap": "1 day", "data_type": "timestamptz"}),
+    "point_in_time_join": Call(
+        "point_in_time_join",
+        {
+            "spine": "spine",
+            "history": Ref("user_activity"),
+            "keys": {"user_id": "user_id"},
+            "features": [{"column": "login_count_30d", "name": "logins", "default": "0"}],
+            "event_timestamp": "event_timestamp",
+            "created_timestamp": "loaded_at",
+            "lag": 21_600_000_000,
+            "ttl": 2_592_000_000_000,
+            "deleted": "is_deleted",
+            "content": ["login_count_30d", "session_duration_avg"],
+            "types": {"event_timestamp": "timestamptz", "loaded_at": "timestamptz"},
+            "physical": True,
+        },
+    ),
+    "latest_snapshot": Call("latest_snapshot", {"view": "user_activity", "as_of": "2026-03-21"}),
+    "test_unique_feature_rows": Call("test_unique_feature_rows", {"model": Ref("user_activity")}),
+    "test_no_future_rows": Call("test_no_future_rows", {"model": Ref("user_activity"), "as_of": "2026-04-01 02:00"}),
+    "test_point_in_time_correct": Call(
+        "test_point_in_time_correct",
+        {"model": Ref("login_training"), "spine": Ref("login_labels"), "features": ["user_activity:*"]},
+    ),
+}
+# The same join where somebody looked and found the history in order: what the command line runs.
+RECORDED["point_in_time_join.in_order"] = Call(
+    "point_in_time_join", {**RECORDED["point_in_time_join"].arguments, "ties": False, "late": False}
+)
+LEAVES = ("duckdb", "default")
+RECORDS = [
+    (name, leaf) for name in RECORDED for leaf in LEAVES if (name, leaf) != ("point_in_time_join.in_order", "default")
+]
+
+
+def recorded(manifest: dict[str, Any], relations: dict[str, str], name: str, leaf: str) -> str:
+    metadata = {**manifest["metadata"], "adapter_type": leaf}
+    return RECORDED[name].rendered(Renderer({**manifest, "metadata": metadata}), relations) + "\n"
+
+
+@pytest.mark.parametrize(("name", "leaf"), RECORDS)
+def test_the_sql_is_the_one_on_record(compiled: Compiled, request: pytest.FixtureRequest, name: str, leaf: str) -> None:
+    path = GOLDEN / f"{name}.{leaf}.sql"
+    text = recorded(compiled.manifest, compiled.relations, name, leaf)
+    if request.config.getoption("--update-golden"):
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(text.encode())
+    assert path.is_file(), "not recorded yet: run the tests with --update-golden"
+    assert path.read_bytes().decode() == text, "if the change is meant, run the tests with --update-golden"
+
+
+def test_every_public_macro_is_on_record_and_nothing_else() -> None:
+    assert {name.split(".")[0] for name in RECORDED} == public_macros() - set(INDIRECT)
+    assert {path.name for path in GOLDEN.iterdir()} == {f"{name}.{leaf}.sql" for name, leaf in RECORDS}
+
+
+HISTORY = """
+    ('u1', '2026-03-01 00:00:00+00', '2026-03-01 02:00:00+00', 12, 310.5, false),
+    ('u1', '2026-03-15 00:00:00+00', '2026-03-15 02:00:00+00', 18, 295, false),
+    ('u1', '2026-04-01 00:00:00+00', '2026-04-01 02:00:00+00', 7, 120.25, false),
+    ('u2', '2026-03-05 00:00:00+00', '2026-03-05 02:00:00+00', 3, 45, false),
+    ('u2', '2026-03-05 00:00:00+00', '2026-03-12 09:00:00+00', 4, 50, false),
+    ('u2', '2026-03-10 00:00:00+00', '2026-03-20 09:00:00+00', 5, null, false),
+    ('u3', '2026-03-02 00:00:00+00', '2026-03-02 02:00:00+00', 9, 600, false),
+    ('u3', '2026-03-20 00:00:00+00', '2026-03-20 02:00:00+00', null, null, true)
+"""
+LABELS = """
+    ('u1', null, '2026-03-18 14:30:00+00', 0),
+    ('u2', 'u1', '2026-03-13 12:00:00+00', 1),
+    ('u2', 'u3', '2026-03-25 00:00:00+00', 0),
+    ('u1', 'u9', '2026-03-02 05:59:59+00', 1),
+    ('u1', 'u2', '2026-05-03 00:00:00+00', 0),
+    ('u1', null, '2026-03-18 14:30:00+00', 0)
+"""
+TRAINING = """
+    ('u1', null, '2026-03-18 14:30:00+00', 0, 18, 295),
+    ('u2', 'u1', '2026-03-13 12:00:00+00', 1, 4, 50),
+    ('u2', 'u3', '2026-03-25 00:00:00+00', 0, 5, null),
+    ('u1', 'u9', '2026-03-02 05:59:59+00', 1, 12, 310.5),
+    ('u1', 'u2', '2026-05-03 00:00:00+00', 0, 0, null),
+    ('u1', null, '2026-03-18 14:30:00+00', 0, 18, 295)
+"""
+# What makes a test fail that passes on these tables.
+PLANTED = {
+    "test_unique_feature_rows": """
+        insert into user_activity
+        select * replace (1 as login_count_30d) from user_activity where login_count_30d = 9
+    """,
+    "test_no_future_rows": """
+        insert into user_activity values
+            ('u4', '2026-04-01 02:00:01+00', '2026-04-01 02:00:01+00', 1, 1, false),
+            ('u4', '2026-04-01 00:00:00+00', '2026-04-01 02:00:01+00', 2, null, true),
+            ('u4', '2026-04-01 02:00:00+00', '2026-04-01 02:00:00+00', 3, 1, true)
+    """,
+    "test_point_in_time_correct": "update login_training set login_count_30d = 99 where login_count_30d = 4",
+}
+HOUR = 3_600_000_000
+RESULTS = {
+    "training_set": [
+        ("u1", None, "03-18 14:30:00", 0, 18, 295.0, 0, "03-15 00:00:00", "PRESENT", None, "NULL_KEY"),
+        ("u2", "u1", "03-13 12:00:00", 1, 4, 50.0, 12, "03-05 00:00:00", "PRESENT", "03-01 00:00:00", "PRESENT"),
+        ("u2", "u3", "03-25 00:00:00", 0, 5, None, 0, "03-10 00:00:00", "PRESENT", None, "NOT_FOUND"),
+        ("u1", "u9", "03-02 05:59:59", 1, 0, None, 0, None, "NOT_YET_KNOWN", None, "NOT_FOUND"),
+        (
+            "u1",
+            "u2",
+            "05-03 00:00:00",
+            0,
+            0,
+            None,
+            0,
+            *("04-01 00:00:00", "OUTSIDE_MAX_AGE"),
+            "03-10 00:00:00",
+            "OUTSIDE_MAX_AGE",
+        ),
+        ("u1", None, "03-18 14:30:00", 0, 18, 295.0, 0, "03-15 00:00:00", "PRESENT", None, "NULL_KEY"),
+    ],
+    "spine_rows": [
+        ("u1", None, "03-18 14:30:00", 0, 1, 1_773_757_800_000_000),
+        ("u2", "u1", "03-13 12:00:00", 1, 2, 1_773_316_800_000_000),
+        ("u2", "u3", "03-25 00:00:00", 0, 3, 1_774_310_400_000_000),
+        ("u1", "u9", "03-02 05:59:59", 1, 4, 1_772_344_799_000_000),
+        ("u1", "u2", "05-03 00:00:00", 0, 5, 1_777_680_000_000_000),
+        ("u1", None, "03-18 14:30:00", 0, 6, 1_773_757_800_000_000),
+    ],
+    "point_in_time_join": [
+        (1, 62 * HOUR + HOUR // 2, 18, "PRESENT"),
+        (2, 180 * HOUR, 4, "PRESENT"),
+        (3, 336 * HOUR, 5, "PRESENT"),
+        (4, None, 0, "NOT_YET_KNOWN"),
+        (5, None, 0, "OUTSIDE_MAX_AGE"),
+        (6, 62 * HOUR + HOUR // 2, 18, "PRESENT"),
+    ],
+    "latest_snapshot": [("u1", "03-15 00:00:00", 18, 295.0), ("u2", "03-10 00:00:00", 5, None)],
+    "test_unique_feature_rows": [("u3", "03-02 00:00:00", "03-02 02:00:00", 2)],
+    "test_no_future_rows": [
+        ("u4", "04-01 02:00:01", "04-01 02:00:01", 1, 1.0, False),
+        ("u4", "04-01 00:00:00", "04-01 02:00:01", 2, None, True),
+    ],
+    "test_point_in_time_correct": [
+        ("recomputed, not stored", "u2", "u1", "03-13 12:00:00", 1, 4, 50.0),
+        ("stored, not recomputed", "u2", "u1", "03-13 12:00:00", 1, 99, 50.0),
+    ],
+}
+
+
+@pytest.fixture
+def warehouse() -> Iterator[Callable[[str], list[tuple[Any, ...]]]]:
+    """Runs SQL on the tables of the records; times come as text without the year, so that tables are easy to read."""
+    with duckdb.connect(config={"threads": 1}) as connection:
+        connection.execute(f"""
+            set TimeZone = 'UTC';
+            attach ':memory:' as warehouse;
+            use warehouse;
+            create table user_activity (
+                user_id varchar, event_timestamp timestamptz, loaded_at timestamptz,
+                login_count_30d bigint, session_duration_avg double, is_deleted boolean
+            );
+            create table login_labels (
+                user_id varchar, referred_by varchar, event_timestamp timestamptz, churned integer
+            );
+            create table login_training (
+                user_id varchar, referred_by varchar, event_timestamp timestamptz, churned integer,
+                login_count_30d bigint, session_duration_avg double
+            );
+            insert into user_activity values {HISTORY};
+            insert into login_labels values {LABELS};
+            insert into login_training values {TRAINING};
+        """)
+
+        def short(value: Any) -> Any:
+            if isinstance(value, datetime):
+                assert (value.year, value.microsecond, value.utcoffset()) == (2026, 0, timedelta(0))
+                return f"{value:%m-%d %H:%M:%S}"
+            return value
+
+        def run(sql: str) -> list[tuple[Any, ...]]:
+            return [tuple(map(short, row)) for row in connection.execute(sql).fetchall()]
+
+        yield run
+
+
+@pytest.mark.parametrize(("name", "leaf"), RECORDS)
+def test_the_sql_on_record_gives(warehouse: Callable[[str], list[tuple[Any, ...]]], name: str, leaf: str) -> None:
+    sql = (GOLDEN / f"{name}.{leaf}.sql").read_text()
+    if name.startswith("point_in_time_join"):
+        warehouse(f"create temp table spine as {(GOLDEN / f'spine_rows.{leaf}.sql').read_text()}")
+        assert sorted(warehouse(sql)) == RESULTS["point_in_time_join"]
+        return
+    if name in PLANTED:
+        assert warehouse(sql) == []
+        warehouse(PLANTED[name])
+    assert sorted(warehouse(sql), key=str) == sorted(RESULTS[name], key=str)

@@ -1,0 +1,125 @@
+with timed as (
+    select
+        source.*,
+        source."user_id" as _pit_key_1,
+        cast(extract(epoch from source."event_timestamp") * 1000000 as bigint) as _pit_event,
+        cast(extract(epoch from source."loaded_at") * 1000000 as bigint) as _pit_created,
+        coalesce(source."is_deleted", false) as _pit_deleted
+    from "warehouse"."main"."user_activity" as source
+),
+
+history as (
+    select
+        timed.*,
+        greatest(_pit_event + 21600000000, _pit_created) as _pit_available_at,
+        row_number() over (
+            order by
+                _pit_event,
+                _pit_created,
+                "is_deleted" nulls first,
+                "login_count_30d" nulls first,
+                "session_duration_avg" nulls first,
+                "event_timestamp"
+        ) as _pit_row_id
+    from timed
+    where
+        _pit_event is not null
+        and _pit_created is not null
+),
+
+stacked as (
+    select
+        _pit_key_1,
+        _pit_available_at as _pit_at,
+        0 as _pit_side,
+        _pit_row_id,
+        null as _pit_row
+    from history
+    union all
+    select
+        "user_id",
+        _pit_time,
+        1,
+        null,
+        _pit_row
+    from spine
+    where
+        _pit_time is not null
+        and "user_id" is not null
+),
+
+filled as (
+    select
+        _pit_row,
+        max(_pit_row_id) over (
+            partition by _pit_key_1
+            order by _pit_at, _pit_side
+            rows between unbounded preceding and current row
+        ) as _pit_row_id
+    from stacked
+),
+
+matched as (
+    select
+        spine._pit_row,
+        spine._pit_time,
+        spine."user_id" as _pit_key_1,
+        history._pit_row_id,
+        history._pit_deleted,
+        history._pit_event
+    from spine as spine
+    left join filled on spine._pit_row = filled._pit_row
+    left join history on filled._pit_row_id = history._pit_row_id
+),
+
+unmatched as (
+    select distinct _pit_key_1
+    from matched
+    where _pit_row_id is null and _pit_key_1 is not null
+),
+
+-- Keys that have a history, all of it later than somebody asks for.
+later as (
+    select distinct history._pit_key_1
+    from history
+    inner join unmatched
+        on history._pit_key_1 = unmatched._pit_key_1
+),
+
+judged as (
+    select
+        matched._pit_row,
+        matched._pit_row_id,
+        matched._pit_time - matched._pit_event as _pit_age,
+        case
+            when matched._pit_time is null or matched._pit_key_1 is null then 'NULL_KEY'
+            when matched._pit_deleted then 'NOT_FOUND'
+            when matched._pit_time - matched._pit_event > 2592000000000 then 'OUTSIDE_MAX_AGE'
+            when matched._pit_row_id is not null then 'PRESENT'
+            when later._pit_key_1 is not null then 'NOT_YET_KNOWN'
+            else 'NOT_FOUND'
+        end as _pit_status
+    from matched
+    left join later
+        on matched._pit_key_1 = later._pit_key_1
+),
+
+chosen as (
+    select
+        _pit_row,
+        _pit_status,
+        case when _pit_status = 'PRESENT' then _pit_age end as _pit_age,
+        case when _pit_status = 'PRESENT' then _pit_row_id end as _pit_row_id
+    from judged
+)
+
+select
+    chosen._pit_row,
+    chosen._pit_age,
+    coalesce(source."login_count_30d", 0) as "logins",
+    case
+        when chosen._pit_status = 'PRESENT' and source."login_count_30d" is null then 'NULL_VALUE'
+        else chosen._pit_status
+    end as _pit_status
+from chosen
+left join history as source on chosen._pit_row_id = source._pit_row_id

@@ -1,0 +1,79 @@
+with history as not materialized (
+    select
+        "user_id" as _pit_key_1,
+        epoch_us("event_timestamp") as _pit_event,
+        epoch_us("loaded_at") as _pit_created,
+        greatest(_pit_event + 21600000000, _pit_created) as _pit_available_at,
+        coalesce("is_deleted", false) as _pit_deleted,
+        rowid as _pit_row_id
+    from "warehouse"."main"."user_activity"
+    where _pit_event is not null and _pit_created is not null
+),
+
+matched as (
+    select
+        spine._pit_row,
+        spine._pit_time,
+        spine."user_id" as _pit_key_1,
+        known._pit_row_id,
+        known._pit_event,
+        known._pit_created,
+        known._pit_deleted
+    from spine as spine
+    asof left join history as known
+        on
+            spine."user_id" = known._pit_key_1 and
+            spine._pit_time >= known._pit_available_at
+),
+
+unmatched as (
+    select distinct _pit_key_1
+    from matched
+    where _pit_row_id is null and _pit_key_1 is not null
+),
+
+-- Keys that have a history, all of it later than somebody asks for.
+later as (
+    select distinct history._pit_key_1
+    from history
+    inner join unmatched
+        on history._pit_key_1 = unmatched._pit_key_1
+),
+
+judged as (
+    select
+        matched._pit_row,
+        matched._pit_row_id,
+        matched._pit_time - matched._pit_event as _pit_age,
+        case
+            when matched._pit_time is null or matched._pit_key_1 is null then 'NULL_KEY'
+            when matched._pit_deleted then 'NOT_FOUND'
+            when matched._pit_time - matched._pit_event > 2592000000000 then 'OUTSIDE_MAX_AGE'
+            when matched._pit_row_id is not null then 'PRESENT'
+            when later._pit_key_1 is not null then 'NOT_YET_KNOWN'
+            else 'NOT_FOUND'
+        end as _pit_status
+    from matched
+    left join later
+        on matched._pit_key_1 = later._pit_key_1
+),
+
+chosen as (
+    select
+        _pit_row,
+        _pit_status,
+        case when _pit_status = 'PRESENT' then _pit_age end as _pit_age,
+        case when _pit_status = 'PRESENT' then _pit_row_id end as _pit_row_id
+    from judged
+)
+
+select
+    chosen._pit_row,
+    chosen._pit_age,
+    coalesce(source."login_count_30d", 0) as "logins",
+    case
+        when chosen._pit_status = 'PRESENT' and source."login_count_30d" is null then 'NULL_VALUE'
+        else chosen._pit_status
+    end as _pit_status
+from chosen
+left join "warehouse"."main"."user_activity" as source on chosen._pit_row_id = source.rowid
