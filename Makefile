@@ -32,10 +32,10 @@ lint: setup ## ruff, mypy, sqlfluff, files, strict dbt parse
 	$(BIN)/python scripts/check_files.py
 	$(BIN)/python scripts/strict_parse.py
 
-docs: setup ## generate docs/cli.md
+docs: setup ## generate docs/cli.md and docs/macros.md
 	$(BIN)/python scripts/make_docs.py
 
-docs-check: setup ## fail if docs/cli.md is stale
+docs-check: setup ## fail if a generated page is stale
 	$(BIN)/python scripts/make_docs.py --check
 
 bench: setup ## measure against other ways to do the same

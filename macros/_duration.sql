@@ -12,10 +12,8 @@
     {%- endif -%}
     {%- set number, unit = found.groups() -%}
     {%- set microseconds = 1000 if unit == 'ms' or unit[:5] == 'milli' else {'d': 86400000000, 'h': 3600000000, 'm': 60000000, 's': 1000000}[unit[0]] -%}
-    {%- set duration = (number | int) * microseconds -%}
-    {#- A billion days: Python's timedelta, in which the package keeps durations, ends there. -#}
-    {%- if duration >= 1000000000 * 86400000000 -%}
-        {{ exceptions.raise_compiler_error(what ~ ": the duration '" ~ text ~ "' is too long") }}
+    {%- if number | length > 19 or (number | int) * microseconds >= 9223372036854775808 -%}
+        {{ exceptions.raise_compiler_error(what ~ ": the duration '" ~ text ~ "' is too long; the longest is 106751991 days") }}
     {%- endif -%}
-    {{ return(duration) }}
+    {{ return((number | int) * microseconds) }}
 {%- endmacro %}

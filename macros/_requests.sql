@@ -48,7 +48,7 @@
                     {%- set name = alias ~ '__' ~ column if full_feature_names or alias != item.view else column -%}
                     {%- set owner = alias ~ ':' ~ column -%}
                     {%- if taken.get(name | lower, owner) != owner -%}
-                        {{ exceptions.raise_compiler_error('both ' ~ taken[name | lower] ~ ' and ' ~ owner ~ ' would be named ' ~ name ~ '; use full_feature_names') }}
+                        {{ exceptions.raise_compiler_error('both ' ~ taken[name | lower] ~ ' and ' ~ owner ~ ' would be named ' ~ name ~ ('; rename one of them' if '__' in name else '; use full_feature_names')) }}
                     {%- endif -%}
                     {%- if (name | lower) not in taken -%}
                         {%- set declared = columns[column] -%}

@@ -4,8 +4,8 @@
 -#}
 
 {#- What is asked for: [{alias, view, keys, features}] and the names of the features in order. -#}
-{% macro _plan(features, full_feature_names=false, defaults=true) -%}
-    {%- set requests, names = pit_join._requests(features, full_feature_names, defaults) -%}
+{% macro _plan(features, full_feature_names=false, defaults=true, provenance=false) -%}
+    {%- set requests, names = pit_join._requests(features, full_feature_names, defaults, provenance) -%}
     {%- if not execute -%}
         {{ return({}) }}
     {%- endif -%}

@@ -10,6 +10,10 @@
     Example: {{ pit_join.latest_snapshot('user_activity', as_of='2026-03-18 14:30') }}
 -#}
 {% macro latest_snapshot(view, as_of=none) -%}
+    {{ return(adapter.dispatch('latest_snapshot', 'pit_join')(view, as_of)) }}
+{%- endmacro %}
+
+{% macro default__latest_snapshot(view, as_of) -%}
 {%- set quote = pit_join._identifier -%}
 {%- set view = pit_join._view(view) -%}
 {%- if not execute -%}

@@ -10,6 +10,10 @@
     Example: {{ pit_join.spine_rows(ref('flight_spine'), gap='1 hour') }}
 -#}
 {% macro spine_rows(spine, event_timestamp='event_timestamp', gap=none, data_type=none) -%}
+    {{ return(adapter.dispatch('spine_rows', 'pit_join')(spine, event_timestamp, gap, data_type)) }}
+{%- endmacro %}
+
+{% macro default__spine_rows(spine, event_timestamp, gap, data_type) -%}
     {%- set gap_microseconds = pit_join._duration(gap, 'gap') or 0 -%}
     {%- set time = pit_join._instant(pit_join._identifier(event_timestamp), data_type) -%}
     {%- if gap_microseconds -%}

@@ -17,6 +17,10 @@
     Example: {{ pit_join.training_set(ref('labels'), ['user_activity:login_count_30d']) }}
 -#}
 {% macro training_set(spine, features, event_timestamp='event_timestamp', gap=none, full_feature_names=false, provenance=false, defaults=true) -%}
+    {{ return(adapter.dispatch('training_set', 'pit_join')(spine, features, event_timestamp, gap, full_feature_names, provenance, defaults)) }}
+{%- endmacro %}
+
+{% macro default__training_set(spine, features, event_timestamp, gap, full_feature_names, provenance, defaults) -%}
     {{ return(pit_join._training_set(spine, features, event_timestamp, gap, full_feature_names, provenance, defaults)) }}
 {%- endmacro %}
 

@@ -94,6 +94,8 @@ class FeatureStore:
         Raises:
             PitJoinError: one of its subclasses, saying what is wrong and what to do.
         """
+        if isinstance(features, str) and ":" in features:
+            features = [features]
         if isinstance(features, str):
             service = self.registry().service(features)
             requests = service.requests

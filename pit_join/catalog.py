@@ -7,10 +7,11 @@ from datetime import datetime, timedelta, timezone
 from typing import Any
 
 from pit_join.durations import format_duration
-from pit_join.errors import WarehouseError
+from pit_join.errors import PitJoinError
 from pit_join.project import Project
 from pit_join.registry import FeatureView, Registry
 from pit_join.rendering import Macros
+from pit_join.tables import check_table
 from pit_join.warehouse import DuckDBWarehouse
 
 __all__ = ["describe_views"]
@@ -24,7 +25,7 @@ def describe_views(
     `newest` is the greatest event time, ISO 8601 in UTC.
 
     Raises:
-        PitJoinError: if the project or its warehouse cannot be read.
+        PitJoinError: if the project or its warehouse cannot be read; with the problems of all views.
     """
     manifest = project.manifest()
     views = Registry.from_manifest(manifest).views
@@ -32,17 +33,25 @@ def describe_views(
     if not views:
         return []
     with DuckDBWarehouse(project.connection, wait=wait, on_wait=on_message) as warehouse:
-        return [_describe(views[name], macros, warehouse) for name in sorted(views)]
+        described, problems = [], []
+        for name in sorted(views):
+            try:
+                described.append(_describe(views[name], macros, warehouse))
+            except PitJoinError as error:
+                problems.append(error)
+    if problems:
+        gravest = max(problems, key=lambda problem: problem.exit_status)
+        raise type(gravest)("\n".join(map(str, problems)))
+    return described
 
 
 def _describe(view: FeatureView, macros: Macros, warehouse: DuckDBWarehouse) -> dict[str, Any]:
     facts: dict[str, Any] = {"rows": None, "newest": None}
+    what = f"the feature view '{view.name}' cannot be read; run dbt build"
     if warehouse.has(view.location):
+        check_table(view, warehouse.columns(f"from {view.relation}", what))
         statement = macros.text("_facts_statement", view=view.name, history=None)
-        try:
-            facts = warehouse.row(statement, f"the feature view '{view.name}' cannot be read")
-        except WarehouseError as error:
-            raise type(error)(f"{error}; run dbt build") from error
+        facts = warehouse.row(statement, what)
     newest = facts["newest"]
     return {
         "name": view.name,

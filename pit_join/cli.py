@@ -71,7 +71,7 @@ def main(ctx: click.Context, project_dir: Path, profiles_dir: Path | None, targe
     ctx.obj = open_store
 
 
-@main.command("build-training-set")
+@main.command("build-training-set", short_help="Join features to a spine, as known at each row's time.")
 @click.option(
     "--spine", required=True, metavar="NAME|FILE", help="Seed, model, or CSV or Parquet file: keys, time, labels."
 )
@@ -163,7 +163,7 @@ def build_training_set(
     click.echo(f"{output}: {table.num_rows:,} rows, {table.num_columns} columns, {seconds:.1f} s")
 
 
-@main.command("views")
+@main.command("views", short_help="List the feature views and what is stored of them.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.pass_context
 def views(ctx: click.Context, as_json: bool) -> None:
@@ -176,7 +176,9 @@ def views(ctx: click.Context, as_json: bool) -> None:
         click.echo(json.dumps(described))
         return
     if not described:
-        click.echo("no feature views: give a model config.meta.pit_join (see docs/concepts.md)")
+        click.echo(
+            "no feature views: a model becomes one by config.event_time and config.meta.pit_join (entity, join_keys)"
+        )
         return
     rows = [
         [
@@ -200,7 +202,7 @@ def views(ctx: click.Context, as_json: bool) -> None:
         click.echo(f"{view['name']}: {', '.join(view['features'])}")
 
 
-@main.command("dbt-package-path")
+@main.command("dbt-package-path", short_help="Print the folder of the macros as a dbt package.")
 def dbt_package_path() -> None:
     """Print the folder with the macros as a dbt package, for any project's packages.yml.
 

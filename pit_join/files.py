@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import secrets
 import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -29,7 +30,11 @@ def check_output(path: Path) -> None:
     """
     if path.suffix.lower() not in FORMATS:
         raise PitJoinError(f"cannot tell the format of {path}; its name must end in {', '.join(FORMATS)}")
-    if path.is_dir():
+    try:
+        is_folder = path.is_dir()
+    except OSError as error:
+        raise PitJoinError(f"cannot write {path}: {error.strerror}") from error
+    if is_folder:
         raise PitJoinError(f"{path} is a folder; give the name of a file")
     if not path.parent.is_dir():
         raise PitJoinError(f"the folder {path.parent} does not exist; make it first")
@@ -64,7 +69,11 @@ def write_table(table: pa.Table, path: Path, metadata: Mapping[str, Any]) -> Non
                 with duckdb.connect() as connection:
                     connection.execute("set TimeZone = 'UTC'")
                     connection.register("result", table)
-                    connection.execute("copy result to $name (format csv, header true)", {"name": name})
+                    connection.execute(
+                        "copy result to $name (format csv, header true, use_tmp_file false)", {"name": name}
+                    )
+    except duckdb.IOException as error:
+        raise PitJoinError(f"cannot write {path}: {error}") from error
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError, duckdb.Error) as error:
         raise PitJoinError(
             f"cannot write {path}: {error}; cast the column to a type that {suffix} files know"
@@ -85,7 +94,7 @@ def _whole(path: Path) -> Iterator[str]:
         with contextlib.suppress(OSError):
             unnamed = os.open(folder, os.O_TMPFILE | os.O_RDWR, 0o666)
     if unnamed is None:
-        handle, name = tempfile.mkstemp(dir=folder, prefix=f".{path.name}.")
+        handle, name = tempfile.mkstemp(dir=folder, prefix=".pit-join-")
         os.close(handle)
         try:
             yield name
@@ -97,7 +106,7 @@ def _whole(path: Path) -> Iterator[str]:
     try:
         yield f"/proc/self/fd/{unnamed}"
         # A link cannot take another file's place, a rename can. (Only with a folder's handle does link() follow /proc.)
-        name = f".{path.name}.{os.getpid()}"
+        name = f".pit-join-{secrets.token_hex(8)}"
         handle = os.open(folder, os.O_RDONLY)
         try:
             os.link(f"/proc/self/fd/{unnamed}", name, dst_dir_fd=handle)

@@ -77,7 +77,7 @@ class Project:
     def compile(self, inline: str) -> str:
         """What dbt itself renders for a template."""
         self._on_parse("asking dbt to compile, since the project overrides a macro")
-        output = self._dbt("compile", "--inline", inline, "--output", "json", "--log-format", "json", "--quiet")
+        output = self._dbt("compile", "--inline", inline, "--output", "json", "--quiet")
         start = output.find("{")
         if start < 0:
             raise ProjectError(f"dbt compiled nothing: {output.strip()}")
@@ -115,7 +115,9 @@ class Project:
             )
         profile = profiles[name] or {}
         chosen = target or _render(profile.get("target", "default"), path)
-        outputs = profile.get("outputs") or {}
+        outputs = profile.get("outputs")
+        if not isinstance(outputs, dict):
+            raise ProjectError(f"{path}: the profile '{name}' needs 'outputs', a mapping of targets, got {outputs!r}")
         if chosen not in outputs:
             raise ProjectError(f"{path}: the profile '{name}' has no target '{chosen}'; it has {', '.join(outputs)}")
         output = _render(outputs[chosen], path)
@@ -126,7 +128,7 @@ class Project:
             raise WarehouseError(
                 f"{path}: the target '{chosen}' lies in {file}; pit-join reads a DuckDB file (path: name.duckdb)"
             )
-        # dbt runs in the project's folder, so that is what a relative path is relative to.
+        # A relative path is seen from the project's folder, in which dbt is usually run.
         databases = {str(output.get("database") or Path(file).stem): str(self.directory / file)}
         for attached in output.get("attach") or []:
             other = str(attached["path"])
@@ -197,9 +199,11 @@ class Project:
             "--project-dir", str(self.directory), "--profiles-dir", str(self.profiles_dir),
             "--target", self.connection.target,
         ]  # fmt: skip
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=self.directory)
         if done.returncode:
-            said = re.sub(r"(?m)^\d\d:\d\d:\d\d  ?", "", done.stdout).strip() or done.stderr.strip()
+            said = re.sub(r"(?m)^\d\d:\d\d:\d\d  ?", "", done.stdout)
+            said = said.split("Traceback (most recent call last)")[0]
+            said = re.sub(r"(?m)^(Running with dbt|Registered adapter).*\n", "", said).strip() or done.stderr.strip()
             raise ProjectError(f"dbt cannot read the project {self.directory}:\n{said}")
         return done.stdout
 

@@ -14,6 +14,7 @@ __all__ = ["Request", "parse_features", "parse_role", "split_list"]
 _PART = r'("(?:[^"]|"")+"|[^":,=()]+)'
 _REFERENCE = re.compile(f"{_PART}:{_PART}")
 _ROLE = re.compile(rf"(?:{_PART}=)?{_PART}(?:\((.*)\))?", re.DOTALL)
+_ITEM = r'(?:"(?:[^"]|"")*"|\((?:"(?:[^"]|"")*"|[^()"])*\)|[^,"()])*'
 _MAPPING = re.compile(f"{_PART}={_PART}")
 
 
@@ -46,11 +47,16 @@ def _plain(part: str) -> str:
 def split_list(text: str) -> list[str]:
     """Split at the commas that stand outside double quotes and parentheses; blanks around items go.
 
+    Raises:
+        ReferenceError: if a quote or parenthesis is left open.
+
     >>> split_list('a:x, "b,c":y')
     ['a:x', '"b,c":y']
     """
-    items = re.findall(r'((?:"(?:[^"]|"")*"|\((?:"(?:[^"]|"")*"|[^()"])*\)|[^,"])*)(?:,|$)', text)
-    return [item.strip() for item in items if item.strip()]
+    found = re.fullmatch(rf"{_ITEM}(?:,{_ITEM})*", text)
+    if found is None:
+        raise ReferenceError(f"cannot read the references '{text}': a double quote or parenthesis is not closed")
+    return [item.strip() for item in re.findall(f"({_ITEM})(?:,|$)", text) if item.strip()]
 
 
 def parse_role(text: str) -> Request:
@@ -69,7 +75,11 @@ def parse_role(text: str) -> Request:
             f"cannot read the view '{text}'; write view(key=column), alias=view or alias=view(key=column)"
         )
     view = _plain(found[2])
-    keys = {_plain(mapping[1]): _plain(mapping[2]) for mapping in mappings if mapping}
+    pairs = [(_plain(mapping[1]), _plain(mapping[2])) for mapping in mappings if mapping]
+    keys = dict(pairs)
+    if len(keys) < len(pairs):
+        twice = next(key for key, _ in pairs if [k for k, _ in pairs].count(key) > 1)
+        raise ReferenceError(f"the key '{twice}' is given twice in the view '{text}'")
     return Request(view=view, features=(), alias=_plain(found[1]) if found[1] else view, join_keys=keys)
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 from pit_join.durations import parse_duration
@@ -120,7 +121,7 @@ class Registry:
             if "pit_join" in meta:
                 reader.service(exposure, meta["pit_join"])
         if reader.problems:
-            raise ProjectError(reader.problems)
+            raise ProjectError(sorted(reader.problems))
         return cls(entities=reader.entities, views=views, services=reader.services)
 
     def view(self, name: str) -> FeatureView:
@@ -165,6 +166,11 @@ def _request_problems(requests: tuple[Request, ...], views: Mapping[str, Feature
                 yield f"unknown feature view '{request.view}'; {suggest(request.view, views, 'feature views')}"
             roles.setdefault(request.alias, request)
             continue
+        if request.alias.lower().startswith("_pit_"):
+            yield f"the name '{request.alias}' is not free: names that start with _pit_ are kept for the joins"
+        for other in roles:
+            if other != request.alias and other.lower() == request.alias.lower():
+                yield f"letter case does not tell '{other}' and '{request.alias}' apart; rename one of them"
         first = roles.setdefault(request.alias, request)
         if (first.view, first.join_keys) != (request.view, request.join_keys):
             yield f"'{request.alias}' is used in two meanings; give one of them another name (alias=view)"
@@ -203,8 +209,8 @@ class _Reader:
         self._unknown_keys(meta, _VIEW_KEYS, wrong)
         columns = node.get("columns") or {}
         types = {column: str(column_node.get("data_type") or "") for column, column_node in columns.items()}
-        entity = self._entity(meta, types, wrong)
         event_timestamp = (node.get("config") or {}).get("event_time")
+        entity = self._entity(meta, event_timestamp, types, wrong)
         if not event_timestamp:
             wrong("config.event_time", "is missing; name the column with the instant that a row describes")
         for key, column in (
@@ -288,6 +294,8 @@ class _Reader:
         for key in meta:
             if key not in allowed:
                 wrong(f"config.meta.pit_join.{key}", f"unknown key; {suggest(str(key), allowed, 'allowed')}")
+            elif meta[key] is None:
+                wrong(f"config.meta.pit_join.{key}", "is empty; give it a value or leave the key out")
 
     def _column(self, key: str, column: Any, types: Mapping[str, str], wrong: Callable[[str, str], None]) -> None:
         if column is None:
@@ -299,7 +307,9 @@ class _Reader:
         elif key != "deleted" and types[column] and not types[column].lower().startswith(_TIME_TYPES):
             wrong(key, f"the column '{column}' must be a timestamp or date, got {types[column]}")
 
-    def _entity(self, meta: Mapping[str, Any], types: Mapping[str, str], wrong: Callable[[str, str], None]) -> Entity:
+    def _entity(
+        self, meta: Mapping[str, Any], event_time: Any, types: Mapping[str, str], wrong: Callable[[str, str], None]
+    ) -> Entity:
         keys = meta.get("join_keys")
         keys = [keys] if isinstance(keys, str) else keys
         if not isinstance(keys, list) or not keys or not all(isinstance(key, str) for key in keys):
@@ -308,6 +318,8 @@ class _Reader:
         for key in keys:
             if key not in types:
                 wrong("join_keys", f"no column '{key}' is listed; {suggest(key, types, 'columns')}")
+        if event_time in keys:
+            wrong("join_keys", f"'{event_time}' is the event time, so it cannot be a key as well")
         if len(set(keys)) < len(keys):
             wrong("join_keys", f"a column is listed twice in {keys}")
         name = meta.get("entity")
@@ -337,15 +349,16 @@ class _Reader:
                 wrong(f"{where}.config.meta.pit_join", f"must be a mapping, got {meta!r}")
                 continue
             meta = meta or {}
-            self._unknown_keys(meta, _COLUMN_KEYS, lambda key, problem, w=where: wrong(f"{w}.{key}", problem))  # type: ignore[misc]
+            own = partial(_within, wrong, where)
+            self._unknown_keys(meta, _COLUMN_KEYS, own)
             if not column.get("data_type"):
                 wrong(where, "has no data_type")
-            slo = self._duration(meta, "freshness_slo", wrong, positive=True)
+            slo = self._duration(meta, "freshness_slo", own, positive=True)
             if name in special:
                 if "default" in meta:
                     wrong(f"{where}.default", "only a feature has a default; this column is a key, a time or a mark")
                 continue
-            if self._flag(meta, "exclude", False, wrong):
+            if self._flag(meta, "exclude", False, own):
                 continue
             default, data_type = meta.get("default"), str(column.get("data_type") or "")
             if problem := _default_problem(default, data_type.lower()):
@@ -373,6 +386,10 @@ class _Reader:
             wrong(key, f"must be true or false, got {value!r}")
             return default
         return value
+
+
+def _within(wrong: Callable[[str, str], None], where: str, key: str, problem: str) -> None:
+    wrong(f"{where}.{key}", problem)
 
 
 def _path(node: Mapping[str, Any]) -> str:

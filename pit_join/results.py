@@ -172,12 +172,15 @@ def _hints(
         )
     if not facts["rows"]:
         hints.append("the table is empty; run dbt build")
+    if facts["tied"] and not facts["unordered"]:
+        hints.append(f"{facts['tied']:,} history rows tie with another; the dbt test unique_feature_rows names them")
     asked = rows - statuses["NULL_KEY"]
+    met = asked - statuses["NOT_FOUND"]
     if not asked:
         if rows:
             hints.append("every spine row has a null key or a null time")
         return hints
-    if statuses["NOT_YET_KNOWN"] > 0.9 * asked:
+    if statuses["NOT_YET_KNOWN"] > 0.9 * met:
         if view.created_timestamp:
             hints.append(
                 f"nearly all rows are not yet known at the spine's times: is {view.created_timestamp} taken from the "
@@ -185,15 +188,15 @@ def _hints(
             )
         else:
             hints.append("nearly all of the spine's times lie before the history begins")
-    elif statuses["OUTSIDE_MAX_AGE"] > 0.9 * asked and view.ttl:
+    elif statuses["OUTSIDE_MAX_AGE"] > 0.9 * met and view.ttl:
         hints.append(
             f"nearly all values are older than the ttl of {format_duration(view.ttl)}: is it shorter than the rhythm "
             "in which the history is written?"
         )
-    elif statuses["NOT_FOUND"] > 0.9 * asked and facts["rows"]:
+    if statuses["NOT_FOUND"] > 0.9 * asked and facts["rows"]:
         hints.append(
-            f"hardly any key of the spine is in the history: do the values of {', '.join(view.join_keys)} have the "
-            "same form on both sides (letter case, blanks, leading zeros)?"
+            f"hardly any {' and '.join(view.join_keys)} of the spine is in the history: are they written alike on both "
+            "sides (letter case, blanks, leading zeros)?"
         )
     return hints
 

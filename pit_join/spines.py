@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import csv
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pit_join.errors import SpineError, suggest
+from pit_join.errors import PitJoinError, SpineError, suggest
+from pit_join.tables import family
 from pit_join.warehouse import DuckDBWarehouse, identifier, literal
 
 if TYPE_CHECKING:
@@ -17,21 +20,31 @@ __all__ = ["Spine", "check_columns", "check_types", "find_spine"]
 
 _TIME_TYPES = ("TIMESTAMP", "DATE", "DATETIME")
 _IN_MEMORY = "entity_df"
+_CODE = "^ *[+-]?0[0-9]"
+_ISO = "^ *[0-9]{4}-[0-9]{2}-[0-9]{2}([T ]|$)"
 
 
 @dataclass(frozen=True, slots=True)
 class Spine:
     """Where a spine's rows come from.
 
-    `source` is a path to a file, a relation in SQL, or None for `table`; `types` are declared column types.
+    `source` is a path to a file, seen from `directory`, a relation in SQL, or None for `table`; `types` are declared
+    column types.
     """
 
     label: str
     kind: str
     source: str | None
     types: Mapping[str, str]
+    directory: Path
     table: pa.Table | None = None
     delimiter: str | None = None
+    is_seed: bool = False
+
+    @property
+    def unreadable(self) -> str:
+        """How an error begins."""
+        return f"the spine {self.label} cannot be read" + ("; run dbt build" if self.kind == "relation" else "")
 
     def sql(self, warehouse: DuckDBWarehouse, key_types: Mapping[str, str], event_timestamp: str) -> str:
         """SQL that can stand behind `from`; keys of a CSV are read as the view's type.
@@ -39,44 +52,65 @@ class Spine:
         `key_types` maps a column of the spine to the type of the join key.
 
         Raises:
-            SpineError: if the file cannot be read, or a column is missing.
+            SpineError: if the file cannot be read, or a column is missing or doubled.
         """
-        what = f"the spine {self.label} cannot be read"
         if self.kind == "csv":
-            return self._csv(warehouse, key_types, event_timestamp, what)
+            return _CsvReader(self, warehouse).sql(key_types, event_timestamp)
         if self.kind == "parquet":
-            return f"read_parquet({literal(str(self.source))})"
+            import pyarrow as pa
+            import pyarrow.parquet as pq
+
+            try:
+                _check_doubled(pq.read_schema(self.directory / str(self.source)).names, self.label)
+            except (pa.ArrowException, OSError) as error:
+                raise SpineError(f"the spine {self.label} cannot be read as Parquet: {error}") from error
+            return f"read_parquet({_file(str(self.source))}, hive_partitioning = false)"
         if self.table is not None:
+            _check_doubled(self.table.column_names, self.label)
             warehouse.register(_IN_MEMORY, self.table)
             return _IN_MEMORY
         return str(self.source)
 
-    def _csv(self, warehouse: DuckDBWarehouse, key_types: Mapping[str, str], event_timestamp: str, what: str) -> str:
-        path = Path(str(self.source))
-        if not path.stat().st_size:
-            raise SpineError(f"{what}: {path} is empty; its first line must name the columns")
-        options = [literal(str(path)), "header = true", "sample_size = -1"]
-        if self.kind == "csv" and self.delimiter:
-            options.append(f"delim = {literal(self.delimiter)}")
-        found = warehouse.columns(f"from read_csv({', '.join(options)})", what)
-        check_columns(found, (*key_types, event_timestamp), self.label)
-        by_lower = {name.lower(): name for name in found}
+
+class _CsvReader:
+    """Reads a CSV so that no value is changed by a guess: keys and declared columns are cast, the rest is guessed."""
+
+    def __init__(self, spine: Spine, warehouse: DuckDBWarehouse) -> None:
+        self._spine, self._warehouse = spine, warehouse
+        self._what = spine.unreadable
+        self._path = spine.directory / str(spine.source)
+        with self._path.open(encoding="utf-8-sig", errors="replace", newline="") as file:
+            first = file.readline()
+        if not first.strip():
+            raise SpineError(f"{self._what}: the file is empty; its first line must name the columns")
+        # The sign that splits the first line into the most columns; a seed's is a comma unless it says otherwise.
+        signs = "," if spine.is_seed else ",;\t|"
+        self._sign = spine.delimiter or max(signs, key=re.sub('"[^"]*"', "", first).count)
+        self._header = next(csv.reader([first], delimiter=self._sign))
+        self._options = [
+            _file(str(spine.source)), "sample_size = -1", "hive_partitioning = false", "quote = '\"'", "escape = '\"'",
+            f"delim = {literal(self._sign)}",
+            # Without TIME: a label such as 9:30 is left as it is.
+            "auto_type_candidates = ['BOOLEAN', 'BIGINT', 'DOUBLE', 'DATE', 'TIMESTAMP', 'TIMESTAMPTZ', 'VARCHAR']",
+        ]  # fmt: skip
+
+    def sql(self, key_types: Mapping[str, str], event_timestamp: str) -> str:
+        _check_doubled(self._header, self._spine.label)
+        try:
+            guessed = self._warehouse.columns(f"from {self._read('header = true')}", self._what)
+        except PitJoinError as error:
+            if ragged := self._ragged():
+                raise SpineError(f"{self._what}: {ragged}") from error
+            raise
+        check_columns(guessed, (*key_types, event_timestamp), self._spine.label)
+        by_lower = {name.lower(): name for name in guessed}
         types = {
             by_lower[name.lower()]: kind
-            for name, kind in {**key_types, **self.types}.items()
+            for name, kind in {**self._spine.types, **key_types}.items()
             if name.lower() in by_lower
         }
-        # A number with a leading zero is a code, not a number: reading it as one would change it.
-        guessed = [name for name, kind in found.items() if kind == "BIGINT" and name not in types]
-        if guessed:
-            tests = ", ".join(
-                f"coalesce(bool_or(regexp_matches({identifier(name)}, '^[+-]?0[0-9]')), false) as {identifier(name)}"
-                for name in guessed
-            )
-            raw = warehouse.row(f"select {tests} from read_csv({', '.join([*options, 'all_varchar = true'])})", what)
-            types |= {name: "VARCHAR" for name in guessed if raw[name]}
-        if not types:
-            return f"read_csv({', '.join(options)})"
+        time = by_lower[event_timestamp.lower()]
+        types |= self._corrected({name: kind for name, kind in guessed.items() if name not in types}, time)
         # Read as text and cast here: some versions of DuckDB turn a time that they cannot read into a null.
         texts = ", ".join(f"{literal(name)}: 'VARCHAR'" for name in types)
         casts = ", ".join(
@@ -84,8 +118,67 @@ class Spine:
             for name, kind in types.items()
             if kind.upper() != "VARCHAR"
         )
-        replaced = f"* replace ({casts})" if casts else "*"
-        return f"(select {replaced} from read_csv({', '.join([*options, f'types = {{{texts}}}'])}))"
+        source = self._read("header = true", *([f"types = {{{texts}}}"] if types else []))
+        return f"(select * replace ({casts}) from {source})" if casts else source
+
+    def _corrected(self, guessed: Mapping[str, str], time: str) -> dict[str, str]:
+        """The types of columns whose guess would change a value: codes with leading zeros, dates not in ISO form."""
+        patterns = {name: (_CODE, True) for name, kind in guessed.items() if kind == "BIGINT"}
+        patterns |= {
+            name: (_ISO, False) for name, kind in guessed.items() if kind.startswith(_TIME_TYPES) or name == time
+        }
+        if not patterns:
+            return {}
+        import pyarrow.compute as pc
+
+        # In Arrow, since a statement with a test for each of thousands of columns takes seconds to plan.
+        listed = ", ".join(map(identifier, patterns))
+        raw = self._warehouse.table(
+            f"select {listed} from {self._read('header = true', 'all_varchar = true')}", self._what
+        )
+        found = {}
+        for name, (pattern, matches) in patterns.items():
+            hits = pc.match_substring_regex(raw[name], pattern=pattern)
+            wrong = raw[name].filter(hits if matches else pc.invert(hits))
+            found[name] = wrong[0].as_py() if len(wrong) else None
+        if time in guessed:
+            if found[time] is not None:
+                raise SpineError(
+                    f"the column '{time}' of the spine {self._spine.label} must be a timestamp or date, got "
+                    f"'{found[time]}'; write times as 2026-03-18 14:30:00 (UTC) or 2026-03-18T14:30:00+02:00"
+                )
+            if not guessed[time].startswith(_TIME_TYPES):
+                return {time: "TIMESTAMPTZ"} | {name: "VARCHAR" for name, value in found.items() if value is not None}
+        return {name: "VARCHAR" for name, value in found.items() if value is not None}
+
+    def _ragged(self) -> str | None:
+        """The first line that has not as many values as the header has names; DuckDB only says that it cannot guess."""
+        with self._path.open(encoding="utf-8-sig", errors="replace", newline="") as file:
+            lines = csv.reader(file, delimiter=self._sign)
+            header = next(lines)
+            for values in lines:
+                if values and len(values) != len(header):
+                    return f"line {lines.line_num} has {len(values)} values, and the first line names {len(header)}"
+        return None
+
+    def _read(self, *options: str) -> str:
+        return f"read_csv({', '.join([*self._options, *options])})"
+
+
+def _file(path: str) -> str:
+    """A path as SQL, each sign that would choose several files taken literally."""
+    return literal(re.sub(r"([*?\[])", r"[\1]", path))
+
+
+def _check_doubled(names: Sequence[str], label: str) -> None:
+    """DuckDB renames the second of two columns with one name, without a word."""
+    seen: dict[str, str] = {}
+    for name in names:
+        if name.lower() in seen:
+            other = seen[name.lower()]
+            also = f"'{name}' twice" if name == other else f"both '{other}' and '{name}', which SQL does not tell apart"
+            raise SpineError(f"the spine {label} has the column {also}; rename one of them")
+        seen[name.lower()] = name
 
 
 def find_spine(spine: Any, manifest: Mapping[str, Any], directory: Path) -> Spine:
@@ -101,9 +194,9 @@ def find_spine(spine: Any, manifest: Mapping[str, Any], directory: Path) -> Spin
 
         try:
             table = spine if isinstance(spine, pa.Table) else pa.table(spine)
-        except (pa.ArrowInvalid, pa.ArrowTypeError, TypeError) as error:
+        except (pa.ArrowException, TypeError, ValueError) as error:
             raise SpineError(f"the spine cannot be read as a table: {error}") from error
-        return Spine(label="given in memory", kind="table", source=None, types={}, table=table)
+        return Spine(label="given in memory", kind="table", source=None, types={}, directory=directory, table=table)
     if not isinstance(spine, (str, Path)):
         raise SpineError(
             f"a spine is the name of a seed or model, a CSV or Parquet file, or a table, got {type(spine).__name__}"
@@ -121,7 +214,9 @@ def find_spine(spine: Any, manifest: Mapping[str, Any], directory: Path) -> Spin
     if path.is_file():
         if path.suffix.lower() not in kinds:
             raise SpineError(f"cannot tell what the spine {name} holds; a file's name ends in .csv or .parquet")
-        return Spine(label=name, kind=kinds[path.suffix.lower()], source=str(path.resolve()), types={})
+        return Spine(name, kinds[path.suffix.lower()], _seen_from(directory, path.resolve()), {}, directory)
+    if path.is_dir():
+        raise SpineError(f"the spine {name} is a folder; give the path of one CSV or Parquet file")
     if path.suffix.lower() in kinds or "/" in name:
         raise SpineError(
             f"the spine {name} does not exist; give the path of a CSV or Parquet file, or the name of a seed or model"
@@ -136,17 +231,23 @@ def _from_node(node: Mapping[str, Any], directory: Path) -> Spine:
         path = Path(node.get("root_path") or directory) / node["original_file_path"]
         if not path.is_file():
             raise SpineError(f"the seed {node['name']} has lost its file {path}")
-        delimiter = config.get("delimiter")
         return Spine(
             label=node["name"],
             kind="csv",
-            source=str(path),
+            source=_seen_from(directory, path),
             types=types,
-            delimiter=delimiter if delimiter not in (None, ",") else None,
+            directory=directory,
+            delimiter=config.get("delimiter"),
+            is_seed=True,
         )
     if config.get("materialized") == "ephemeral":
         raise SpineError(f"the model {node['name']} is ephemeral and has no rows of its own; make it a table or a view")
-    return Spine(label=node["name"], kind="relation", source=node["relation_name"], types={})
+    return Spine(node["name"], "relation", node["relation_name"], {}, directory)
+
+
+def _seen_from(directory: Path, path: Path) -> str:
+    """A file of the project by its path in it, so that the SQL is the same on every machine."""
+    return str(path.relative_to(directory)) if path.is_relative_to(directory) else str(path)
 
 
 def check_columns(found: Mapping[str, str], needed: tuple[str, ...], label: str) -> None:
@@ -184,23 +285,8 @@ def check_types(columns: Mapping[str, str], event_timestamp: str, key_types: Map
         )
     for column, wanted in key_types.items():
         got = types[column.lower()]
-        if _family(got) != _family(wanted):
+        if family(got) != family(wanted):
             raise SpineError(
                 f"the key '{column}' of the spine {label} is {got}, and the feature view's is {wanted.upper()}; "
                 "cast one of them, since a text never equals a number"
             )
-
-
-def _family(data_type: str) -> str:
-    base = data_type.upper().split("(", 1)[0].strip()
-    if base in ("VARCHAR", "TEXT", "STRING", "CHAR", "BPCHAR", "ENUM"):
-        return "text"
-    if (
-        base in ("DOUBLE", "FLOAT", "REAL", "DECIMAL", "NUMERIC", "FLOAT4", "FLOAT8")
-        or "INT" in base
-        or base in ("LONG", "SHORT")
-    ):
-        return "number"
-    if base.startswith(("TIMESTAMP", "DATETIME", "DATE")):
-        return "time"
-    return base

@@ -13,13 +13,14 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
-from pit_join.errors import PitJoinError, SpineError, WarehouseError
+from pit_join.errors import SpineError
 from pit_join.project import Project
 from pit_join.references import Request
-from pit_join.registry import FeatureView, Registry
+from pit_join.registry import Registry
 from pit_join.rendering import Macros
 from pit_join.spines import Spine, check_columns, check_types, find_spine
-from pit_join.warehouse import DuckDBWarehouse
+from pit_join.tables import check_table, family
+from pit_join.warehouse import DuckDBWarehouse, identifier
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -76,7 +77,13 @@ def build_training_set(
     registry.check(tuple(requests))
     macros = Macros(manifest, project.dispatch_order, project.compile)
     options = _Options([r.as_macro_argument() for r in requests], full_feature_names, provenance, defaults)
-    plan = macros.data("_plan", features=options.features, full_feature_names=full_feature_names, defaults=defaults)
+    plan = macros.data(
+        "_plan",
+        features=options.features,
+        full_feature_names=full_feature_names,
+        defaults=defaults,
+        provenance=provenance,
+    )
     source = find_spine(spine, manifest, project.directory)
     with (
         DuckDBWarehouse(project.connection, wait=wait, on_wait=on_message) as warehouse,
@@ -146,6 +153,7 @@ class _Build:
         self._warehouse, self._macros, self._options = warehouse, macros, options
         self._views = {request["view"]: registry.view(request["view"]) for request in requests}
         self.requests = requests
+        self._key_types: dict[str, str] = {}
         self._copies: dict[str, str] = {}
         self._looks: dict[str, Future[dict[str, Any]]] = {}
         self._check_tables()
@@ -155,19 +163,11 @@ class _Build:
         for view in self._views.values():
             what = f"the table of the feature view '{view.name}' cannot be read; run dbt build"
             columns = self._warehouse.columns(f"from {view.relation}", what)
-            lower = {name.lower(): kind for name, kind in columns.items()}
-            for name, declared in view.types.items():
-                actual = lower.get(name.lower())
-                if actual is None:
-                    raise WarehouseError(
-                        f"the table of the feature view '{view.name}' has no column '{name}', which {view.path} lists; "
-                        f"run dbt build, or mend the YAML. It has {', '.join(columns)}"
-                    )
-                _check_declared(view, name, declared, actual)
+            check_table(view, columns)
 
     def check_spine(self, source: Spine, names: Sequence[str], event_timestamp: str) -> str:
         """Check the spine against the views; gives the SQL that reads it."""
-        key_types: dict[str, str] = {}
+        key_types = self._key_types
         for request in self.requests:
             view = self._views[request["view"]]
             for key, column in request["keys"].items():
@@ -178,28 +178,49 @@ class _Build:
                         f"for '{view.name}'; give the views one type, or use two columns"
                     )
         sql = source.sql(self._warehouse, key_types, event_timestamp)
-        columns = self._warehouse.columns(f"from {sql}", f"the spine {source.label} cannot be read")
+        columns = self._warehouse.columns(f"from {sql}", source.unreadable)
         check_columns(columns, (*key_types, event_timestamp), source.label)
         check_types(columns, event_timestamp, key_types, source.label)
         provenance = [f"{r['alias']}__{what}" for r in self.requests for what in ("event_timestamp", "status")]
         taken = {name.lower(): name for name in columns}
         for name in [*names, *(provenance if self._options.provenance else [])]:
             if name.lower() in taken:
+                mend = "rename the column" if "__" in name else "use --full-feature-names, or rename the column"
                 raise SpineError(
                     f"the feature '{name}' and the column '{taken[name.lower()]}' of the spine {source.label} have one "
-                    "name; use --full-feature-names, or rename the column"
+                    f"name; {mend}"
                 )
         return sql
 
     def load_spine(self, source: Spine, sql: str, event_timestamp: str, gap: str | None) -> pa.Table:
         """Read the spine once; every view is joined to this copy."""
-        what = f"the spine {source.label} cannot be read"
+        what = source.unreadable
         columns = self._warehouse.columns(f"from {sql}", what)
         data_type = next(kind for name, kind in columns.items() if name.lower() == event_timestamp.lower())
         short = {"TIMESTAMP WITH TIME ZONE": "timestamptz"}.get(data_type, data_type)
         rows = self._macros.text("spine_rows", spine=sql, event_timestamp=event_timestamp, gap=gap, data_type=short)
         self._warehouse.execute(f"create temp table _pit_spine as {rows}", what)
+        self._check_float_keys(columns, source.label)
         return self._warehouse.table("select * exclude (_pit_row, _pit_time) from _pit_spine", what)
+
+    def _check_float_keys(self, columns: Mapping[str, str], label: str) -> None:
+        """A whole number above 2^53 has lost its last digits in a float, so it would equal another key."""
+        floats = [
+            n
+            for n in self._key_types
+            for name, kind in columns.items()
+            if name.lower() == n.lower() and kind in ("DOUBLE", "FLOAT")
+        ]
+        for column in floats:
+            name = identifier(column)
+            found = self._warehouse.row(
+                f"select max(abs({name})) as most from _pit_spine where isfinite({name})", label
+            )
+            if family(self._key_types[column]) == "number" and (found["most"] or 0) >= 2**53:
+                raise SpineError(
+                    f"the key '{column}' of the spine {label} holds numbers above 2^53 as floats, which tells them not "
+                    "apart; read it as whole numbers (in pandas: astype('Int64') before the values are lost)"
+                )
 
     def join(self, request: Mapping[str, Any], rows: int) -> tuple[pa.Table, Coverage]:
         """One view's columns in the spine's order, and how it met the spine."""
@@ -235,17 +256,8 @@ class _Build:
                 copy = self._copies[view.name] = f"_pit_history_{len(self._copies)}"
                 self._warehouse.execute(f"create temp table {copy} as from {view.relation}", what)
             statement = self._macros.text("_facts_statement", view=view.name, history=self._copies.get(view.name))
-            look = self._warehouse.row if view.name in self._copies else session.row
-            self._looks[view.name] = aside.submit(look, statement, what)
-
-
-def _check_declared(view: FeatureView, column: str, declared: str, actual: str) -> None:
-    """Times decide the answer, so a declared type that is not the table's is an error, not a cast."""
-    times = (view.event_timestamp, view.created_timestamp)
-    same = {"TIMESTAMPTZ": "TIMESTAMP WITH TIME ZONE", "DATETIME": "TIMESTAMP", "TIMESTAMP_US": "TIMESTAMP"}
-    wanted = declared.upper().strip()
-    if column in times and same.get(wanted, wanted) != actual.upper():
-        raise PitJoinError(
-            f"{view.path}: {view.name}: the column '{column}' is declared {declared}, and the table's is {actual}; "
-            "correct the data_type, or run dbt build"
-        )
+            if view.name in self._copies:
+                self._looks[view.name] = Future()
+                self._looks[view.name].set_result(self._warehouse.row(statement, what))
+            else:
+                self._looks[view.name] = aside.submit(session.row, statement, what)

@@ -6,6 +6,7 @@ as soon as everything has been read, and before any output is written.
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -114,7 +115,7 @@ class DuckDBWarehouse(_Session):
         started, said = time.monotonic(), False
         while True:
             try:
-                self._connection.execute(f"attach {literal(path)} as {identifier(name)} (read_only)")
+                self._connection.execute(f"attach {literal(path)} as {identifier(name)} (type duckdb, read_only)")
             except duckdb.Error as error:
                 if "lock" not in str(error).lower():
                     raise WarehouseError(f"the warehouse {path} cannot be opened: {_first_line(error)}") from error
@@ -182,6 +183,11 @@ def _readable_errors(what: str) -> Iterator[None]:
         yield
     except PitJoinError:
         raise
+    except RuntimeError as error:
+        # DuckDB notices Ctrl-C by itself and says so in its own way.
+        if "interrupted" in str(error).lower():
+            raise KeyboardInterrupt from error
+        raise
     except (
         duckdb.CatalogException,
         duckdb.IOException,
@@ -194,4 +200,6 @@ def _readable_errors(what: str) -> Iterator[None]:
 
 
 def _first_line(error: Exception) -> str:
-    return str(error).split("\n\nLINE", 1)[0].strip().replace("\n", " ")
+    # What follows is a copy of the SQL, or all options of a CSV reader.
+    text = re.split(r"\n\nLINE |\n *\nPossible|\nColumn .* is being converted|\n *file = ", str(error), maxsplit=1)[0]
+    return " ".join(text.split())

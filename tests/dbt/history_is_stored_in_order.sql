@@ -6,6 +6,7 @@
     'carrier_daily_delay': 'carrier, event_timestamp',
     'aircraft_facts': 'tailnum, event_timestamp',
     'route_history': 'carrier, dest, event_timestamp',
+    'user_activity': 'user_id, event_timestamp, loaded_at',
 } %}
 
 {% for view_name, columns in orders.items() %}

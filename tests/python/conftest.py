@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from dbt.adapters.duckdb.connections import DuckDBConnectionManager
 from dbt.cli.main import dbtRunner, dbtRunnerResult
 
 ROOT = Path(__file__).parents[2]
@@ -28,10 +29,12 @@ def run_dbt(directory: Path, *arguments: str, manifest: Any = None) -> dbtRunner
     before = Path.cwd()
     os.chdir(directory)  # a relative path of the profile is relative to where dbt runs
     places = ["--project-dir", str(directory), "--profiles-dir", str(directory / "profiles")]
-    places += ["--log-path", str(directory / "logs"), "--target-path", str(directory / "target")]
+    places += ["--log-path", str(directory / "logs")]
     try:
         return dbtRunner(manifest=manifest).invoke(["--log-level", "none", *arguments, *places])
     finally:
+        # dbt keeps the file open until the process ends, and would go on with it in the next project
+        DuckDBConnectionManager.close_all_connections()
         os.chdir(before)
 
 

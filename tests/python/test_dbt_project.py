@@ -5,7 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
@@ -63,7 +63,11 @@ def test_every_feature_view_is_tested_for_ties_and_future_rows(demo: Built) -> N
     views = {node.name for node in nodes(demo, "model") if node.config.meta.get("pit_join")}
     assert len(views) == 6
     for name in ("unique_feature_rows", "no_future_rows"):
-        tests = [test for test in nodes(demo, "test") if test.test_metadata and test.test_metadata.name == name]
+        tests = [
+            test
+            for test in nodes(demo, "test")
+            if getattr(test, "test_metadata", None) and test.test_metadata.name == name
+        ]
         assert {test.attached_node.split(".")[-1] for test in tests} == views
 
 
@@ -163,7 +167,7 @@ PLANTED = {
     ),
     "a_value_from_the_future": (
         """
-        update flight_delay_training as training set temp = later.temp
+        update flight_delay_training as training set origin_weather__temp = later.temp
         from (
             select training.rowid as row_number, min_by(weather.temp, weather.event_timestamp) as temp
             from flight_delay_training as training
@@ -174,7 +178,7 @@ PLANTED = {
             limit 1
         ) as later
         where training.rowid = later.row_number
-        """.replace("set temp", "set origin_weather__temp"),
+        """,
         "point_in_time_correct_flight_delay_training",
         2,
     ),
@@ -194,7 +198,7 @@ PLANTED = {
         2,
     ),
     "a_time_of_another_row": (
-        "update login_training_day_ahead set user_activity__event_timestamp = '2026-03-02' where user_id = 'u3'",
+        "update login_training_day_ahead set user_activity__event_timestamp = '2026-03-03' where user_id = 'u3'",
         "point_in_time_correct_login_training_day_ahead",
         4,
     ),
@@ -412,12 +416,10 @@ def test_a_changed_spine_is_seen_at_once_and_a_changed_model_after_a_build(
 
     model = changed.directory / "models/user_activity.sql"
     model.write_text(model.read_text().replace("*", "* replace (login_count_30d * 10 as login_count_30d)"))
-    result = run_dbt(changed.directory, "run", "--select", "user_activity")
-    assert result.success, failures(result)
-    assert counts() == [30, 50, 180, 50, 0]
-
     declared = changed.directory / "models/models.yml"
     declared.write_text(declared.read_text().replace("default: 0", "default: -1").replace("30 days", "3 days"))
+    result = run_dbt(changed.directory, "run", "--select", "user_activity")
+    assert result.success, failures(result)
     assert counts() == [-1, 50, -1, 50, -1]  # 6 and 3.6 days old, and not yet known
 
 
@@ -426,19 +428,15 @@ def test_a_changed_spine_is_seen_at_once_and_a_changed_model_after_a_build(
 # No history is older than two days in this shop. The renderer knows all that this needs.
 KNOWN = """
 {% macro duckdb__point_in_time_join(spine, history, keys, features, event_timestamp, created_timestamp, lag, ttl) -%}
-{%- set ttl = [ttl or 172800000000, 172800000000] | min -%}
--- overridden: {{ 'a' if spine is string else 'no' }} name
-{{ pit_join.duckdb__point_in_time_join(spine, history, keys, features, event_timestamp, created_timestamp, lag, ttl, *varargs) }}
+{%- set longest = 172800000000 -%}
+-- overridden
+{{ pit_join.duckdb__point_in_time_join(
+    spine, history, keys, features, event_timestamp, created_timestamp, lag, [ttl or longest, longest] | min, *varargs
+) }}
 {%- endmacro %}
 """
 # The same from what only dbt has.
-UNKNOWN = {
-    "var": "var('max_age_days')",
-    "target": "{'dev': 2}[target.name]",
-    "test of target": "2 if target.name == 'dev' else 30",
-    "flags": "2 if flags.WHICH == 'compile' else 30",
-    "filter": "('2' | as_number)",
-}
+UNKNOWN = "{'dev': var('max_age_days')}[target.name]"
 
 
 def override(shop: Built, days: str) -> None:
@@ -460,7 +458,7 @@ def test_an_override_is_honoured_as_by_dbt(
         settings.write_text(settings.read_text().replace("{name", f"{{dispatch: {entry}, name"))
     result = run_dbt(changed.directory, "compile", "--select", "churn_training")
     assert result.success, failures(result)
-    (node,) = [r.node for r in result.result.results]
+    (node,) = [r.node for r in result.result.results if r.node.name == "churn_training"]  # its tests come along
     manifest = json.loads((changed.directory / "target/manifest.json").read_bytes())
     renderer = Renderer(manifest, {"pit_join": order} if order else None)
     spine = '"warehouse"."main"."labels"'
@@ -468,10 +466,9 @@ def test_an_override_is_honoured_as_by_dbt(
     assert ("-- overridden" in node.compiled_code) == (order != ["pit_join", "shop"])
 
 
-@pytest.mark.parametrize("what", UNKNOWN)
-def test_where_an_override_needs_dbt_dbt_is_asked(shop: Built, copy_of: Callable[[Built], Built], what: str) -> None:
+def test_where_an_override_needs_dbt_dbt_is_asked(shop: Built, copy_of: Callable[[Built], Built]) -> None:
     changed = copy_of(shop)
-    override(changed, UNKNOWN[what])
+    override(changed, UNKNOWN)
     said: list[str] = []
     store = FeatureStore(changed.directory, on_message=said.append)
     found = store.get_historical_features("labels", "churn_v1")

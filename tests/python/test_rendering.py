@@ -6,6 +6,7 @@ After a change of a macro that is meant, write the golden files anew and read th
 """
 
 import json
+import re
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -21,7 +22,7 @@ from conftest import ROOT, Built, run_dbt
 from pit_join.durations import parse_duration
 from pit_join.errors import ProjectError, ReferenceError
 from pit_join.references import parse_features
-from pit_join.rendering import Renderer
+from pit_join.rendering import Macros, Renderer
 
 GOLDEN = Path(__file__).parent / "golden"
 
@@ -352,11 +353,83 @@ def test_every_public_macro_is_among_the_calls() -> None:
 
 def test_every_public_macro_is_documented(demo: Built) -> None:
     macros = {m.name: m for m in demo.manifest.macros.values() if m.package_name == "pit_join"}
+    assert {name for name, macro in macros.items() if macro.description} == public_macros()
     for name in public_macros():
-        assert macros[name].description, name
+        signature = re.search(rf"(?:macro|test) {name.removeprefix('test_')}\((.*?)\)", macros[name].macro_sql)
+        assert signature is not None
+        arguments = [argument.split("=")[0] for argument in signature[1].split(", ") if argument]
+        assert [argument.name for argument in macros[name].arguments] == arguments
         assert all(argument.description for argument in macros[name].arguments), name
-    documented = {name for name, macro in macros.items() if macro.description}
-    assert documented == public_macros()
+
+
+# A project may override a macro. What only dbt knows makes the renderer give up, never guess.
+
+ONLY_DBT = [
+    *(
+        "{{ var('x') }}",
+        "{{ target.name }}",
+        "{{ 1 if target.name == 'prod' else 2 }}",
+        "{{ this }}",
+        "{{ model.name }}",
+    ),
+    *("{{ env_var('HOME') }}", "{{ flags.FULL_REFRESH }}", "{{ config.get('x') }}", "{{ source('a', 'b') }}"),
+    *(
+        "{{ run_query('select 1') }}",
+        "{% call statement('x') %}{% endcall %}",
+        "{{ is_incremental() }}",
+        "{{ log('x') }}",
+    ),
+    *("{{ adapter.get_relation('a', 'b', 'c') }}", "{{ adapter.config }}", "{{ api.Relation }}", "{{ graph.sources }}"),
+    *("{{ modules.datetime.datetime.now() }}", "{{ modules.pytz.utc }}", "{{ exceptions.warn('x') }}"),
+    *(
+        "{{ dbt.type_string() }}",
+        "{{ tojson({}) }}",
+        "{{ invocation_id }}",
+        "{{ 'x' | as_native }}",
+        "{% set x %}{{ y }}{% endset %}{{ x }}",
+    ),
+    *(
+        "{{ ref('login_labels').include(database=false) }}",
+        "{{ ref('login_labels').type }}",
+        "{{ pit_join.no_such_macro() }}",
+    ),
+]
+
+
+def overridden(manifest: dict[str, Any], body: str) -> dict[str, Any]:
+    """The manifest of a project `shop` that has these macros installed and overrides one."""
+    macro = {"package_name": "shop", "name": "duckdb___materialized"}
+    macro["macro_sql"] = "{% macro duckdb___materialized() %}" + body + "{% endmacro %}"
+    macros = {**manifest["macros"], "macro.shop.duckdb___materialized": macro}
+    return {**manifest, "macros": macros, "metadata": {**manifest["metadata"], "project_name": "shop"}}
+
+
+@pytest.mark.parametrize("body", ONLY_DBT)
+def test_what_only_dbt_knows_is_left_to_dbt(compiled: Compiled, body: str) -> None:
+    asked: list[str] = []
+    macros = Macros(overridden(compiled.manifest, body), {}, lambda template: asked.append(template) or "what dbt says")
+    text = macros.text("training_set", spine='(select 1) as "it\'s"', features=ACTIVITY, gap=None, provenance=True)
+    assert text == "what dbt says"
+    assert asked == [
+        """{{ pit_join.training_set(spine='(select 1) as "it\\'s"', """
+        """features=['user_activity:*'], gap=None, provenance=True) }}"""
+    ]
+
+
+@pytest.mark.parametrize(
+    ("body", "gives"),
+    [
+        ("not {{ 'MATERIALIZED' | lower }}", "not materialized"),
+        ("{{ return(pit_join.default___materialized()) }}", ""),
+        ("{% set words = ['a', 'b'] %}{% for word in words %}{{ word }}{{ loop.index }}{% endfor %}", "a1b2"),
+        ("{{ adapter.type() }} {{ ref('login_labels').identifier }}", "duckdb login_labels"),
+    ],
+)
+def test_an_override_within_reach_is_rendered(compiled: Compiled, body: str, gives: str) -> None:
+    renderer = Renderer(overridden(compiled.manifest, body))
+    assert renderer.call("training_set", spine="s", features=ACTIVITY).startswith(f"with _pit_spine as {gives} (")
+    searched = Renderer(overridden(compiled.manifest, body), {"pit_join": ["pit_join", "shop"]})
+    assert searched.call("training_set", spine="s", features=ACTIVITY).startswith("with _pit_spine as materialized (")
 
 
 # The package reads durations and references for the command line, the macros read them for a dbt model: one language.

@@ -95,6 +95,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ),
         "patched": view(KEYS, f"{BASE}, {history}", more="materialized: incremental, "),
         "small": view(KEYS, f"{BASE}, {history}"),
+        "slow": view(KEYS, f"{BASE}, {history}"),
         "one": view(KEYS, f"{BASE}, {history}"),
         "two": view(KEYS, f"{BASE}, {history}"),
     }
@@ -231,40 +232,56 @@ def test_kill_leaves_no_partial_file(lab: Path, built: pa.Table, tmp_path: Path)
     assert killed_in_writing >= 5
 
 
-def test_interrupt(lab: Path, built: pa.Table, tmp_path: Path) -> None:
-    """Ctrl-C ends with a word and a status that is not 0: no traceback, no file."""
+def interrupted(lab: Path, output: Path, arguments: list[str], delay: float) -> int:
+    """The status after Ctrl-C, `delay` seconds after the warehouse was opened: a word, no traceback, no file."""
+    output.write_text("the older file")
+    process = subprocess.Popen(
+        arguments, env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )  # fmt: skip
+    # Before that it is Python that starts, which has its own way to end.
+    while process.poll() is None and not has_open(process, str(lab / "warehouse.duckdb")):
+        time.sleep(0.001)
+    time.sleep(delay)
+    process.send_signal(signal.SIGINT)
+    out, errors = process.communicate(timeout=20)
+    assert "Traceback" not in errors, errors[-300:]
+    assert "Exception" not in errors
+    assert [path.name for path in output.parent.iterdir()] == [output.name]
+    if process.returncode:
+        assert (out, output.read_text()) == ("", "the older file")
+        assert len(errors.splitlines()) <= 2, errors
+    return process.returncode
+
+
+def test_interrupt_at_any_moment(lab: Path, built: pa.Table, tmp_path: Path) -> None:
     moments = random.Random(3)
 
-    def interrupt(plan: tuple[int, float]) -> None:
-        number, delay = plan
-        folder = tmp_path / str(number)
-        folder.mkdir()
-        (folder / "set.arrow").write_text("the older file")
-        process = subprocess.Popen(
-            building(lab, folder / "set.arrow"),
-            env=ENVIRONMENT,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        # Before that it is Python that starts, which has its own way to end.
-        while process.poll() is None and not has_open(process, str(lab / "warehouse.duckdb")):
-            time.sleep(0.001)
-        time.sleep(delay)
-        process.send_signal(signal.SIGINT)
-        out, errors = process.communicate()
-        if process.returncode == 0:
-            return
-        assert "Traceback" not in errors, errors[-300:]
-        assert "Exception" not in errors
-        assert len(errors.splitlines()) <= 2, errors
-        assert out == ""
-        assert process.returncode in (1, 130, -signal.SIGINT)
-        assert [path.name for path in folder.iterdir()] == ["set.arrow"]
-        assert (folder / "set.arrow").read_text() == "the older file"
+    def interrupt(plan: tuple[int, float]) -> int:
+        (tmp_path / str(plan[0])).mkdir()
+        output = tmp_path / str(plan[0]) / "set.arrow"
+        return interrupted(lab, output, building(lab, output), plan[1])
 
     with ThreadPoolExecutor(2) as pool:
-        list(pool.map(interrupt, [(number, moments.uniform(0, 0.7)) for number in range(10)]))
+        statuses = list(pool.map(interrupt, [(number, moments.uniform(0, 0.5)) for number in range(6)]))
+    assert set(statuses) <= {0, 1, 130, -signal.SIGINT}
+
+
+def test_interrupt_of_a_long_query(lab: Path, built: pa.Table, tmp_path: Path) -> None:
+    (tmp_path / "spine.csv").write_text("user_id,event_timestamp\nu1,2026-03-01\n")
+    (tmp_path / "out").mkdir()
+    output = tmp_path / "out" / "set.parquet"
+    arguments = ("--spine", tmp_path / "spine.csv", "--features", "slow:*", "--output", output)
+    with duckdb.connect(str(lab / "warehouse.duckdb")) as connection:
+        connection.execute(
+            "create view slow as select 'u1' as user_id, timestamptz '2026-01-01' as event_timestamp, "
+            "count(*) filter (where hash(i) % 7 = 0) as value from range(100000000000) as r(i)"
+        )
+    try:
+        status = interrupted(lab, output, command(lab, "build-training-set", *arguments), 0.5)
+    finally:
+        with duckdb.connect(str(lab / "warehouse.duckdb")) as connection:
+            connection.execute("drop view slow")
+    assert status in (1, 130, -signal.SIGINT)
 
 
 @pytest.mark.parametrize("what", ["views", "views --json", "build-training-set --sql", "build-training-set", "--help"])
