@@ -24,6 +24,9 @@
     {%- for key in meta if key not in allowed -%}
         {{ exceptions.raise_compiler_error(where ~ ' has the unknown key ' ~ key ~ '; allowed are ' ~ allowed | join(', ')) }}
     {%- endfor -%}
+    {%- if meta.get('inclusive', true) is not boolean -%}
+        {{ exceptions.raise_compiler_error(where ~ '.inclusive must be true or false') }}
+    {%- endif -%}
     {%- set keys = [meta.get('join_keys')] if meta.get('join_keys') is string else (meta.get('join_keys') or []) -%}
     {%- set event_timestamp = node.config.get('event_time') -%}
     {%- set types = {} -%}
@@ -31,6 +34,12 @@
     {%- for column in (node.columns if node.columns is not mapping else node.columns.values()) -%}
         {%- do types.update({column.name: column.data_type}) -%}
         {%- set own = ((column.get('config') or {}).get('meta') or {}).get('pit_join') or (column.get('meta') or {}).get('pit_join') or {} -%}
+        {%- for key in own if key not in ('default', 'exclude', 'freshness_slo') -%}
+            {{ exceptions.raise_compiler_error('feature view ' ~ name ~ ': config.meta.pit_join of the column ' ~ column.name ~ ' has the unknown key ' ~ key ~ '; allowed are default, exclude, freshness_slo') }}
+        {%- endfor -%}
+        {%- if own.get('exclude', false) is not boolean -%}
+            {{ exceptions.raise_compiler_error('feature view ' ~ name ~ ': exclude of the column ' ~ column.name ~ ' must be true or false') }}
+        {%- endif -%}
         {%- if column.name not in keys and column.name not in (event_timestamp, meta.get('created_timestamp'), meta.get('deleted')) and not own.get('exclude') -%}
             {%- do columns.update({column.name: {'data_type': column.data_type, 'default': own.get('default')}}) -%}
         {%- endif -%}

@@ -88,6 +88,7 @@ def build_training_set(
     with (
         DuckDBWarehouse(project.connection, wait=wait, on_wait=on_message) as warehouse,
         ThreadPoolExecutor(max_workers=1) as aside,
+        warehouse.ended_by_errors(),
     ):
         build = _Build(warehouse, aside, macros, registry, plan["requests"], options)
         # Arrow and NumPy take a quarter of a second to load, which passes while the tables are looked at.

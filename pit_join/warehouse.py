@@ -9,10 +9,11 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import duckdb
 
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 __all__ = ["DuckDBWarehouse", "identifier", "literal"]
 
 _POLL_SECONDS = 0.2
+_T = TypeVar("_T")
 
 
 def identifier(name: str) -> str:
@@ -49,26 +51,44 @@ class _Session:
 
     def execute(self, sql: str, what: str) -> None:
         """Run a statement."""
-        with _readable_errors(what):
-            self._connection.execute(sql)
+        self._run(lambda: self._connection.execute(sql), what)
 
     def table(self, sql: str, what: str) -> pa.Table:
         """The result of a query as an Arrow table."""
-        with _readable_errors(what):
-            return self._connection.sql(sql).to_arrow_table()
+        return self._run(lambda: self._connection.sql(sql).to_arrow_table(), what)
 
     def row(self, sql: str, what: str) -> dict[str, Any]:
         """The only row of a query."""
-        with _readable_errors(what):
+
+        def read() -> dict[str, Any]:
             found = self._connection.execute(sql)
             names = [column[0] for column in found.description]
             return dict(zip(names, found.fetchall()[0], strict=True))
 
+        return self._run(read, what)
+
     def columns(self, sql: str, what: str) -> dict[str, str]:
         """The names and types of a query's columns; nothing is computed."""
-        with _readable_errors(what):
+
+        def read() -> dict[str, str]:
             relation = self._connection.sql(sql)
             return {name: str(kind) for name, kind in zip(relation.columns, relation.types, strict=True)}
+
+        return self._run(read, what)
+
+    def interrupt(self) -> None:
+        """End the statement that another thread runs here."""
+        self._connection.interrupt()
+
+    def _run(self, work: Callable[[], _T], what: str) -> _T:
+        """Run in a thread of its own, so that Ctrl-C is heard: DuckDB may not listen for minutes."""
+        with _readable_errors(what), ThreadPoolExecutor(max_workers=1) as thread:
+            future = thread.submit(work)
+            try:
+                return future.result()
+            except KeyboardInterrupt:
+                self.interrupt()
+                raise
 
 
 class DuckDBWarehouse(_Session):
@@ -103,6 +123,7 @@ class DuckDBWarehouse(_Session):
             self._connection.execute("set arrow_large_buffer_size = true")
             self._connection.execute(f"set file_search_path = {literal(str(connection.directory))}")
         self._attached: list[str] = []
+        self._others: list[_Session] = []
         try:
             for name, path in connection.databases.items():
                 self._attach(name, path, wait, on_wait)
@@ -141,13 +162,29 @@ class DuckDBWarehouse(_Session):
     ) -> None:
         self.close()
 
+    @contextmanager
+    def ended_by_errors(self) -> Iterator[None]:
+        """A block that, left by an error or Ctrl-C, does not wait for what still runs."""
+        try:
+            yield
+        except BaseException:
+            self.interrupt()
+            raise
+
     def close(self) -> None:
         """Let go of the files and of everything that was computed."""
         self._connection.close()
 
     def another_session(self) -> _Session:
         """A session for another thread; it sees the files, and nothing that was made here."""
-        return _Session(self._connection.cursor())
+        self._others.append(_Session(self._connection.cursor()))
+        return self._others[-1]
+
+    def interrupt(self) -> None:
+        """End all statements that run."""
+        for session in self._others:
+            session.interrupt()
+        super().interrupt()
 
     def release(self) -> None:
         """Let go of the files; tables made here stay."""
@@ -182,11 +219,6 @@ def _readable_errors(what: str) -> Iterator[None]:
     try:
         yield
     except PitJoinError:
-        raise
-    except RuntimeError as error:
-        # DuckDB notices Ctrl-C by itself and says so in its own way.
-        if "interrupted" in str(error).lower():
-            raise KeyboardInterrupt from error
         raise
     except (
         duckdb.CatalogException,

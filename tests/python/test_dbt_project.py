@@ -125,44 +125,44 @@ def test_a_model_and_the_package_build_the_same_training_set(
 PLANTED = {
     "a_user_twice_at_one_instant": (
         "insert into user_activity select * replace (1 as login_count_30d) from user_activity where user_id = 'u3'",
-        "unique_feature_rows_user_activity",
+        "user_activity,test_name:unique_feature_rows",
         2,
     ),
     "an_hour_of_weather_twice": (
         "insert into airport_weather from airport_weather limit 3",
-        "unique_feature_rows_airport_weather",
+        "airport_weather,test_name:unique_feature_rows",
         3,
     ),
     "a_route_twice_at_one_instant": (
         "insert into route_history from (from route_history limit 1) union all (from route_history limit 1)",
-        "unique_feature_rows_route_history",
+        "route_history,test_name:unique_feature_rows",
         1,
     ),
     "weather_of_tomorrow": (
         "update airport_weather set event_timestamp = now() + interval 1 day where rowid = 5",
-        "no_future_rows_airport_weather",
+        "airport_weather,test_name:no_future_rows",
         1,
     ),
     "a_leg_that_lands_tomorrow": (
         "update aircraft_last_leg set known_at = now() + interval 1 day where rowid < 2",
-        "no_future_rows_aircraft_last_leg",
+        "aircraft_last_leg,test_name:no_future_rows",
         2,
     ),
     "a_user_after_the_day_that_the_test_names": (
         "update user_activity set loaded_at = '2026-05-01 00:00:00.000001+00' where login_count_30d = 7",
-        "no_future_rows_user_activity",
+        "user_activity,test_name:no_future_rows",
         1,
     ),
     # A row that differs is there twice: as it is stored and as it should be.
     "a_value_changed": (
         "update flight_delay_training set last_arr_delay = last_arr_delay + 1 where rowid = ("
         "select min(rowid) from flight_delay_training where last_arr_delay is not null)",
-        "point_in_time_correct_flight_delay_training",
+        "flight_delay_training,test_name:point_in_time_correct",
         2,
     ),
     "a_null_filled": (
         "update login_training set session_duration_avg = 1 where user_id = 'u4'",
-        "point_in_time_correct_login_training_user",
+        "login_training,test_name:point_in_time_correct",
         2,
     ),
     "a_value_from_the_future": (
@@ -179,27 +179,27 @@ PLANTED = {
         ) as later
         where training.rowid = later.row_number
         """,
-        "point_in_time_correct_flight_delay_training",
+        "flight_delay_training,test_name:point_in_time_correct",
         2,
     ),
     "a_row_missing": (
         "delete from flight_delay_training where rowid = 7",
-        "point_in_time_correct_flight_delay_training",
+        "flight_delay_training,test_name:point_in_time_correct",
         1,
     ),
     "a_row_twice": (
         "insert into login_training from login_training limit 1",
-        "point_in_time_correct_login_training_user",
+        "login_training,test_name:point_in_time_correct",
         1,
     ),
     "a_label_changed": (
         "update flight_delay_training set arrived_late = 1 - arrived_late where rowid = 3",
-        "point_in_time_correct_flight_delay_training",
+        "flight_delay_training,test_name:point_in_time_correct",
         2,
     ),
     "a_time_of_another_row": (
         "update login_training_day_ahead set user_activity__event_timestamp = '2026-03-03' where user_id = 'u3'",
-        "point_in_time_correct_login_training_day_ahead",
+        "login_training_day_ahead,test_name:point_in_time_correct",
         4,
     ),
 }
@@ -221,9 +221,9 @@ def planted(demo: Built, workbench: Built) -> Built:
 
 @pytest.mark.parametrize("case", PLANTED)
 def test_a_generic_test_finds(planted: Built, case: str) -> None:
-    sql, name, rows = PLANTED[case]
+    sql, test, rows = PLANTED[case]
     query(planted, sql)
-    result = planted.dbt("test", "--select", f"{name}*")
+    result = planted.dbt("test", "--select", test)
     assert result.exception is None
     (found,) = result.result.results
     assert (found.status, found.failures) == ("fail", rows), found.message
@@ -235,9 +235,9 @@ def test_rows_without_a_key_or_a_time_and_restated_rows_are_no_duplicates(plante
     half.append("'u1', '2026-03-01', null, 1, 1, false")
     for row in (*half, *half, restated):
         query(planted, f"insert into user_activity values ({row})")
-    result = planted.dbt("test", "--select", "unique_feature_rows_user_activity* no_future_rows_user_activity*")
+    result = planted.dbt("test", "--select", "user_activity,test_name:unique_feature_rows")
     assert result.success, failures(result)
-    assert len(result.result.results) == 2
+    assert len(result.result.results) == 1
 
 
 # Another project, which installs the wheel ---------------------------------------------------------------

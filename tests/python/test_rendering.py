@@ -5,6 +5,7 @@ After a change of a macro that is meant, write the golden files anew and read th
     .venv/bin/python -m pytest tests/python/test_rendering.py --update-golden && git diff tests/python/golden
 """
 
+import copy
 import json
 import re
 import shutil
@@ -297,12 +298,14 @@ def compiled(demo: Built, tmp_path_factory: pytest.TempPathFactory) -> Compiled:
     folder.mkdir()
     for number, call in enumerate(CALLS):
         (folder / f"call_{number}.sql").write_text(call.template())
+    wrong = directory / "models/wrong"
+    wrong.mkdir()
     for name, call in WRONG.items():
         # Models, since `dbt compile` stops at the first error, and `dbt run` does not.
-        (odd / f"wrong_{name}.sql").write_text(call.template())
+        (wrong / f"wrong_{name}.sql").write_text(call.template())
     result = run_dbt(directory, "compile", "--select", "resource_type:analysis")
     assert result.exception is None, getattr(result.exception, "msg", result.exception)
-    result = run_dbt(directory, "run", "--select", "wrong_*")
+    result = run_dbt(directory, "run", "--select", "path:models/wrong")
     errors = {r.node.name.removeprefix("wrong_"): r.message for r in result.result.results}
     output = directory / "target/compiled/pit_join/analyses"
     texts = [(output / f"call_{number}.sql").read_bytes().decode() for number in range(len(CALLS))]
@@ -339,6 +342,33 @@ def test_a_macro_says_the_same_of_what_is_wrong(compiled: Compiled, name: str) -
 def test_a_list_of_features_is_read_strictly(compiled: Compiled, item: Any, says: str) -> None:
     with pytest.raises(ProjectError, match=says):
         Renderer(compiled.manifest).call("training_set", spine="s", features=[item])
+
+
+@pytest.mark.parametrize(
+    ("place", "change", "says"),
+    [
+        ("view", {"ttl_days": 30}, "unknown key ttl_days"),
+        ("view", {"ttl": 0}, "cannot read the duration '0'"),
+        ("view", {"ttl": "0 days"}, "ttl is 0"),
+        ("view", {"lag": "6 hrs"}, "lag: cannot read the duration '6 hrs'"),
+        ("view", {"inclusive": "false"}, "inclusive must be true or false"),
+        ("view", {"created_timestamp": "loadedat"}, "has no column loadedat"),
+        ("view", {"deleted": "gone"}, "has no column gone"),
+        ("view", {"join_keys": ["user"]}, "has no column user"),
+        ("view", {"join_keys": []}, "needs config.event_time and join_keys"),
+        ("column", {"defualt": 0}, "column login_count_30d has the unknown key defualt"),
+        ("column", {"exclude": "false"}, "exclude of the column login_count_30d must be true or false"),
+    ],
+)
+def test_a_typo_in_a_view_is_an_error_in_a_dbt_model_too(
+    compiled: Compiled, place: str, change: dict[str, Any], says: str
+) -> None:
+    node = copy.deepcopy(compiled.manifest["nodes"]["model.pit_join.user_activity"])
+    config = node["config"] if place == "view" else node["columns"]["login_count_30d"]["config"]
+    config["meta"]["pit_join"].update(change)
+    manifest = {**compiled.manifest, "nodes": {**compiled.manifest["nodes"], "model.pit_join.user_activity": node}}
+    with pytest.raises(ProjectError, match=says):
+        Renderer(manifest).call("training_set", spine="s", features=ACTIVITY)
 
 
 def public_macros() -> set[str]:
