@@ -95,7 +95,9 @@ def build_training_set(
         from pit_join import results
 
         spine_sql = build.check_spine(source, plan["names"], event_timestamp)
-        sql = macros.text(
+        # Not needed before the end: made, like the fingerprint, while DuckDB joins.
+        sql = aside.submit(
+            macros.text,
             "training_set",
             spine=spine_sql,
             features=options.features,
@@ -106,8 +108,9 @@ def build_training_set(
             defaults=defaults,
         )
         if sql_only:
-            return results.TrainingSet(table=None, sql=sql, coverage=(), metadata={})
+            return results.TrainingSet(table=None, sql=sql.result(), coverage=(), metadata={})
         spine_table = build.load_spine(source, spine_sql, event_timestamp, gap)
+        fingerprint = aside.submit(results.fingerprint, spine_table)
         parts, coverage = [], []
         for done, request in enumerate(build.requests):
             on_progress(done, len(build.requests), request["alias"])
@@ -127,13 +130,13 @@ def build_training_set(
         "provenance": provenance,
         "defaults": defaults,
         "spine": source.label,
-        "spine_sha256": results.fingerprint(spine_table),
+        "spine_sha256": fingerprint.result(),
         "rows": spine_table.num_rows,
-        "sql": sql,
+        "sql": sql.result(),
         "versions": {name: version(name) for name in ("pit-join", "duckdb", "pyarrow", "dbt-core")},
         "coverage": {met.alias: dict(met.statuses) for met in coverage},
     }
-    return results.TrainingSet(table=table, sql=sql, coverage=tuple(coverage), metadata=metadata)
+    return results.TrainingSet(table=table, sql=sql.result(), coverage=tuple(coverage), metadata=metadata)
 
 
 class _Build:

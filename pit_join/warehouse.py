@@ -7,6 +7,7 @@ as soon as everything has been read, and before any output is written.
 from __future__ import annotations
 
 import re
+import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -160,7 +161,11 @@ class DuckDBWarehouse(_Session):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.close()
+        if self._attached:
+            self.close()
+        else:
+            # Only memory is left to give back, which takes a while, and nobody has to wait for it.
+            threading.Thread(target=self.close).start()
 
     @contextmanager
     def ended_by_errors(self) -> Iterator[None]:
