@@ -6,10 +6,11 @@ from collections.abc import Callable
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
+from pit_join.definitions import FeatureView
 from pit_join.durations import format_duration
 from pit_join.errors import PitJoinError
 from pit_join.project import Project
-from pit_join.registry import FeatureView, Registry
+from pit_join.registry import Registry
 from pit_join.rendering import Macros
 from pit_join.tables import check_table
 from pit_join.warehouse import DuckDBWarehouse

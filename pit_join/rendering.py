@@ -14,6 +14,7 @@ from types import CodeType
 from typing import Any
 
 import jinja2
+from jinja2.utils import missing
 
 from pit_join.errors import ProjectError
 
@@ -22,18 +23,45 @@ __all__ = ["CannotRender", "Macros", "Renderer"]
 _PACKAGE = "pit_join"
 
 
-_ENVIRONMENT = jinja2.Environment(extensions=["jinja2.ext.do"], undefined=jinja2.ChainableUndefined, autoescape=False)
+class CannotRender(Exception):
+    """A macro uses something of dbt that this renderer does not know."""
+
+
+class _Undefined(jinja2.ChainableUndefined):
+    """A missing key or attribute is empty, as in dbt; a name that nobody defined is one that only dbt has."""
+
+    def __init__(
+        self,
+        hint: str | None = None,
+        obj: Any = missing,
+        name: str | None = None,
+        exc: type[jinja2.TemplateRuntimeError] = jinja2.UndefinedError,
+    ) -> None:
+        super().__init__(hint, obj, name, exc)
+        if hint is None and obj is missing:
+            raise CannotRender(f"'{name}' is dbt's own")
+
+
+_ENVIRONMENT = jinja2.Environment(extensions=["jinja2.ext.do"], undefined=_Undefined, autoescape=False)
 
 
 @functools.cache
 def _code(macro_sql: str) -> CodeType:
     # Jinja does not export names that start with an underscore, so every macro gets a prefix, as in dbt.
     source = re.sub(r"(\{%-?\s*macro\s+)", r"\1dbt_macro__", macro_sql, count=1)
-    return _ENVIRONMENT.compile(source)
+    try:
+        return _ENVIRONMENT.compile(source)
+    except jinja2.TemplateError as error:  # a filter or a tag of dbt's
+        raise CannotRender(str(error)) from error
 
 
-class CannotRender(Exception):
-    """A macro uses something of dbt that this renderer does not know."""
+class _Partial:
+    """A thing of dbt's of which only a part is here."""
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        raise CannotRender(f"'{name}' of {type(self).__name__[1:].lower()}")
 
 
 class _Return(Exception):
@@ -41,7 +69,7 @@ class _Return(Exception):
         self.value = value
 
 
-class _Relation:
+class _Relation(_Partial):
     """A table as `ref()` gives it; in SQL its full name."""
 
     is_cte = False
@@ -60,13 +88,13 @@ class _Relation:
 
 
 class _Namespace(dict[str, Any]):
-    """The macros of one package; a name that it lacks is an error instead of silence."""
+    """Macros of a package, or a part of what dbt has: a name that it lacks is an error instead of silence."""
 
     def __missing__(self, name: str) -> Any:
-        raise CannotRender(f"there is no macro '{name}'")
+        raise CannotRender(f"there is no '{name}'")
 
 
-class _Adapter:
+class _Adapter(_Partial):
     def __init__(self, renderer: Renderer, kind: str) -> None:
         self._renderer, self._kind = renderer, kind
 
@@ -80,7 +108,7 @@ class _Adapter:
         return f'"{name}"'
 
 
-class _Exceptions:
+class _Exceptions(_Partial):
     @staticmethod
     def raise_compiler_error(message: str, node: Any = None) -> None:
         raise ProjectError(message)
@@ -137,8 +165,8 @@ class Renderer:
             "adapter": _Adapter(self, adapter_type),
             "exceptions": _Exceptions(),
             "execute": True,
-            "graph": {"nodes": self._manifest["nodes"], "exposures": self._manifest["exposures"]},
-            "modules": {"re": re},
+            "graph": _Namespace(nodes=self._manifest["nodes"], exposures=self._manifest["exposures"]),
+            "modules": _Namespace(re=re),
             "ref": self._ref,
             "return": give,
         }
@@ -177,6 +205,7 @@ class Renderer:
     def _ref(self, *names: str, **_: Any) -> _Relation:
         package, name = (None, names[0]) if len(names) == 1 else (names[0], names[1])
         nodes = [node for node in self._refs.get(name, []) if package in (None, node["package_name"])]
+        nodes = [node for node in nodes if node.get("version") == node.get("latest_version")]
         own = [node for node in nodes if node["package_name"] == self._project]
         if not nodes:
             raise ProjectError(f"there is no model, seed or snapshot named '{name}'")

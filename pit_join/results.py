@@ -14,10 +14,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from pit_join.definitions import FeatureView
 from pit_join.durations import format_duration
 from pit_join.errors import PitJoinError, WarehouseError
 from pit_join.files import write_table
-from pit_join.registry import FeatureView
 
 __all__ = ["STATUSES", "Coverage", "TrainingSet", "beside", "coverage", "fingerprint", "in_order", "spilled"]
 

@@ -20,7 +20,8 @@ __all__ = ["Spine", "check_columns", "check_types", "find_spine"]
 
 _TIME_TYPES = ("TIMESTAMP", "DATE", "DATETIME")
 _IN_MEMORY = "entity_df"
-_CODE = "^ *[+-]?0[0-9]"
+# Leading zeros, or whole numbers with more digits than a float keeps.
+_CODE = "^ *[+-]?(0[0-9]|[0-9]{16,} *$)"
 _ISO = "^ *[0-9]{4}-[0-9]{2}-[0-9]{2}([T ]|$)"
 
 
@@ -123,7 +124,7 @@ class _CsvReader:
 
     def _corrected(self, guessed: Mapping[str, str], time: str) -> dict[str, str]:
         """The types of columns whose guess would change a value: codes with leading zeros, dates not in ISO form."""
-        patterns = {name: (_CODE, True) for name, kind in guessed.items() if kind == "BIGINT"}
+        patterns = {name: (_CODE, True) for name, kind in guessed.items() if kind in ("BIGINT", "DOUBLE")}
         patterns |= {
             name: (_ISO, False) for name, kind in guessed.items() if kind.startswith(_TIME_TYPES) or name == time
         }

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from pit_join.definitions import FeatureView
 from pit_join.errors import PitJoinError, WarehouseError
-from pit_join.registry import FeatureView
 
 __all__ = ["check_table", "family"]
 

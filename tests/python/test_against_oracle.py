@@ -29,6 +29,7 @@ from generate import (
 )
 from hypothesis import HealthCheck, Phase, given, settings
 from oracle import View, spine_instant
+
 from pit_join.registry import Registry
 from pit_join.rendering import Renderer
 
@@ -164,8 +165,7 @@ def staged(case: Case, renderer: Renderer, connection: Any, provenance: bool, de
         )
         connection.execute(f"create or replace temp table _part_{number} as {statement}")
         joins.append(f"join _part_{number} as p{number} on s._pit_row = p{number}._pit_row")
-    for column in result_columns(case, provenance)[len(case.spine.columns) :]:
-        columns.append(quote(column.name))
+    columns += [quote(column.name) for column in result_columns(case, provenance)[len(case.spine.columns) :]]
     return f"select {', '.join(columns)} from _pit_spine as s {' '.join(joins)} order by s._pit_row"
 
 

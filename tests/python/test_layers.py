@@ -7,8 +7,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pit_join
 import pytest
+
+import pit_join
 
 PACKAGE = Path(pit_join.__file__).parent
 
@@ -17,8 +18,10 @@ ROWS = (
     ("api",),
     ("catalog", "training"),  # one use case each
     ("results", "spines"),  # parts of one
+    ("tables",),
     ("files", "project", "rendering", "warehouse"),  # one outside world each
     ("registry",),
+    ("definitions",),
     ("connection", "durations", "references"),
     ("errors",),
 )
@@ -66,10 +69,10 @@ def test_public_names() -> None:
 
 
 def test_modules_stay_small() -> None:
-    long = {path.name for path in PACKAGE.glob("*.py") if len(path.read_text().splitlines()) > 420}
+    long = {path.name for path in PACKAGE.glob("*.py") if len(path.read_text().splitlines()) > 400}
     assert not long
 
 
 def test_importing_the_package_loads_neither_dbt_nor_duckdb() -> None:
-    code = "import sys, pit_join; print([m for m in ('dbt', 'duckdb', 'pyarrow', 'numpy', 'pandas') if m in sys.modules])"
+    code = "import sys, pit_join; print([m for m in ('dbt', 'duckdb', 'pyarrow', 'numpy') if m in sys.modules])"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
