@@ -6,6 +6,7 @@ import hashlib
 import mmap
 import tempfile
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -93,11 +94,14 @@ class TrainingSet:
             PitJoinError: if the name has another ending or the file cannot be written.
         """
         table, path = self.to_arrow(), Path(path)
-        metadata = dict(self.metadata)
-        if path.suffix.lower() == ".parquet":
-            names = metadata["features"]
-            metadata["statistics"] = {name: _statistics(table[name]) for name in names}
-        write_table(table, path, {"pit_join": metadata})
+
+        def describe() -> dict[str, Any]:
+            metadata = dict(self.metadata)
+            if path.suffix.lower() == ".parquet":
+                metadata["statistics"] = {name: _statistics(table[name]) for name in metadata["features"]}
+            return {"pit_join": metadata}
+
+        write_table(table, path, describe)
 
 
 def in_order(table: pa.Table, rows: int) -> pa.Table:
@@ -111,7 +115,10 @@ def in_order(table: pa.Table, rows: int) -> pa.Table:
     columns = table.select([name for name in table.column_names if not name.startswith("_pit_")])
     if (positions[1:] > positions[:-1]).all():
         return columns
-    return columns.combine_chunks().take(_positions(positions))
+    indices = _positions(positions)
+    with ThreadPoolExecutor() as threads:
+        taken = threads.map(lambda column: column.combine_chunks().take(indices), columns.columns)
+        return pa.table(list(taken), schema=columns.schema)
 
 
 def _positions(numbers: np.ndarray[Any, np.dtype[np.int64]]) -> pa.Array:

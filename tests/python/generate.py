@@ -287,11 +287,17 @@ def fill(connection: duckdb.DuckDBPyConnection, view: View, history: Table, coun
 
 def unnested(sql_type: str) -> str:
     """The SQL that makes a column of a bound list, of exactly this type."""
+    if sql_type.startswith("double"):
+        return f"unnest(?::{sql_type.replace('double', 'varchar')}[]::{sql_type}[])"
     return "make_timestamp_ns(unnest(?::bigint[]))" if sql_type == "timestamp_ns" else f"unnest(?::{sql_type}[])"
 
 
 def bound(value: Any) -> Any:
-    """A value as DuckDB takes it."""
+    """A value as DuckDB takes it; floats as text, since some versions make a bound NaN a null."""
+    if isinstance(value, list):
+        return [bound(element) for element in value]
+    if isinstance(value, float):
+        return repr(value)
     return int(value) if isinstance(value, Nanoseconds) else value
 
 

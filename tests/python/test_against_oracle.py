@@ -265,6 +265,11 @@ def test_history_not_yet_known_changes_nothing(connection: duckdb.DuckDBPyConnec
             assert fetch(connection, plan(earlier, connection, False, True), columns)[number] == full[number]
 
 
+def as_sorted(value: Any) -> Any:
+    """DuckDB before 2.0 loses the sign of a zero when it sorts by it, as the snapshot does to break ties."""
+    return ("float", "0.0") if value == ("float", "-0.0") and duckdb.__version__ < "2" else value
+
+
 @settings(ORACLE, max_examples=200)
 @given(case=cases())
 def test_snapshot_equals_the_oracle(connection: duckdb.DuckDBPyConnection, case: Case) -> None:
@@ -291,6 +296,7 @@ def test_snapshot_equals_the_oracle(connection: duckdb.DuckDBPyConnection, case:
             ]
             if answer.status.value in ("PRESENT", "NULL_VALUE"):
                 assert len(found) == 1
-                assert all(found[0][name] == comparable(value) for name, value in answer.values.items())
+                for name, value in answer.values.items():
+                    assert as_sorted(found[0][name]) == as_sorted(comparable(value))
             elif answer.status.value != "OUTSIDE_MAX_AGE":
                 assert not found

@@ -44,7 +44,7 @@ VARIANTS: dict[str, dict[str, list[tuple[str, str]]]] = {
         JOIN: [("in version %}{{ column }} is not null", "in version[:1] %}{{ column }} is not null")]
     },
     "lag ignored": {"_available_at": [("' ~ lag if lag else", "' ~ lag if false else")]},
-    "gap ignored": {"spine_rows": [("{%- if gap_microseconds -%}", "{%- if false -%}")]},
+    "gap ignored": {"default__spine_rows": [("{%- if gap_microseconds -%}", "{%- if false -%}")]},
     "ties fanned out": {JOIN: [(") = 1\n),\n\nmatched", ") >= 1\n),\n\nmatched")]},
     "portable: ties fanned out": {PORTABLE: [("row_number() over (", "rank() over (")]},
     "ties left to chance": {JOIN: [("{%- set quote =", "{%- set ties = false -%}\n{%- set quote =")]},

@@ -145,7 +145,7 @@ def test_readme(demo: Built, copy_of: Callable[[Built], Built]) -> None:
     """`make demo`, but for its `dbt build`, which the fixture has done; then the example."""
     directory = copy_of(demo).directory
     (shown,) = (step.text for step in steps(ROOT / "README.md", "Quick start") if step.command == "make demo")
-    commands = run("make --dry-run --old-file=setup demo BIN=.venv/bin", ROOT).splitlines()
+    commands = run("make --no-print-directory --dry-run --old-file=setup demo BIN=.venv/bin", ROOT).splitlines()
     assert [command.split()[:2] for command in commands] == [
         [".venv/bin/dbt", "build"],
         [".venv/bin/pit-join", "build-training-set"],

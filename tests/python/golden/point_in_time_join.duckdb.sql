@@ -11,18 +11,18 @@ with history as not materialized (
 ),
 
 -- A row that became known after a newer one never wins; of the rows that became known together only the newest does.
+-- (Of rows with one event time the one created later is known later, so the created time need not be compared.)
 known as (
     select *
     from history
-    qualify (_pit_event, _pit_created) >= max((_pit_event, _pit_created)) over (
+    window as_known as (
         partition by _pit_key_1
         order by _pit_available_at, _pit_event, _pit_created
         rows unbounded preceding
     )
-    and row_number() over (
-        partition by _pit_key_1, _pit_available_at
-        order by _pit_event desc, _pit_created desc
-    ) = 1
+    qualify
+        _pit_event >= max(_pit_event) over as_known
+        and lead(_pit_available_at) over as_known is distinct from _pit_available_at
 ),
 
 joined as (
