@@ -7,8 +7,7 @@ import json
 import os
 import secrets
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -43,11 +42,8 @@ def check_output(path: Path) -> None:
         raise PitJoinError(f"the folder {path.parent} is not writable")
 
 
-def write_table(table: pa.Table, path: Path, describe: Callable[[], Mapping[str, Any]]) -> None:
-    """Write a table in the format that the name's ending tells.
-
-    What `describe` gives goes as JSON into the metadata of Parquet and Arrow files. It may take its time: the footer of
-    a Parquet file comes last.
+def write_table(table: pa.Table, path: Path, metadata: Mapping[str, Any]) -> None:
+    """Write a table in the format that the name's ending tells; `metadata` (JSON) goes into Parquet and Arrow files.
 
     Raises:
         PitJoinError: if the name tells no format, a column's type does not fit it, or the disk refuses.
@@ -59,26 +55,16 @@ def write_table(table: pa.Table, path: Path, describe: Callable[[], Mapping[str,
 
     check_output(path)
     suffix = path.suffix.lower()
-
-    def as_json() -> dict[str, str]:
-        return {key: json.dumps(value) for key, value in describe().items()}
-
+    described = table.replace_schema_metadata({key: json.dumps(value) for key, value in metadata.items()})
     try:
         with _whole(path) as name:
             if suffix == ".parquet":
                 # Dictionaries pay for text; for numbers they cost time and are given up halfway.
                 text = [field.name for field in table.schema if not pa.types.is_primitive(field.type)]
-                with (
-                    ThreadPoolExecutor(max_workers=1) as aside,
-                    pq.ParquetWriter(name, table.schema, use_dictionary=text) as writer,
-                ):
-                    described = aside.submit(as_json)
-                    writer.write_table(table, row_group_size=_ROW_GROUP)
-                    writer.add_key_value_metadata(described.result())
+                pq.write_table(described, name, row_group_size=_ROW_GROUP, use_dictionary=text)
             elif suffix == ".arrow":
-                schema = table.schema.with_metadata(as_json())
-                with pa.OSFile(name, "wb") as sink, pa.ipc.new_file(sink, schema) as writer:
-                    writer.write_table(table.cast(schema), max_chunksize=_ROW_GROUP)
+                with pa.OSFile(name, "wb") as sink, pa.ipc.new_file(sink, described.schema) as writer:
+                    writer.write_table(described, max_chunksize=_ROW_GROUP)
             else:
                 with duckdb.connect() as connection:
                     connection.execute("set TimeZone = 'UTC'")

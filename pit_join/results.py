@@ -20,7 +20,7 @@ from pit_join.durations import format_duration
 from pit_join.errors import PitJoinError, WarehouseError
 from pit_join.files import write_table
 
-__all__ = ["STATUSES", "Coverage", "TrainingSet", "beside", "coverage", "fingerprint", "in_order", "spilled"]
+__all__ = ["STATUSES", "Coverage", "TrainingSet", "beside", "coverage", "in_order", "spilled"]
 
 STATUSES = ("PRESENT", "NULL_VALUE", "OUTSIDE_MAX_AGE", "NOT_YET_KNOWN", "NOT_FOUND", "NULL_KEY")
 
@@ -74,6 +74,11 @@ class TrainingSet:
             raise PitJoinError("only the SQL was asked for; leave out sql_only to build the rows")
         return self.table
 
+    @property
+    def spine_sha256(self) -> str:
+        """SHA-256 over the spine's schema and values in order: equal sets were built from equal spines."""
+        return _fingerprint(self.to_arrow().select(self.metadata["spine_columns"]))
+
     def to_df(self) -> Any:
         """The rows as a pandas DataFrame (needs pandas)."""
         return self.to_arrow().to_pandas()
@@ -94,14 +99,12 @@ class TrainingSet:
             PitJoinError: if the name has another ending or the file cannot be written.
         """
         table, path = self.to_arrow(), Path(path)
-
-        def describe() -> dict[str, Any]:
-            metadata = dict(self.metadata)
-            if path.suffix.lower() == ".parquet":
-                metadata["statistics"] = {name: _statistics(table[name]) for name in metadata["features"]}
-            return {"pit_join": metadata}
-
-        write_table(table, path, describe)
+        metadata = {**self.metadata, "spine_sha256": self.spine_sha256}
+        if path.suffix.lower() == ".parquet":
+            with ThreadPoolExecutor() as threads:
+                found = threads.map(lambda name: _statistics(table[name]), metadata["features"])
+                metadata["statistics"] = dict(zip(metadata["features"], found, strict=True))
+        write_table(table, path, {"pit_join": metadata})
 
 
 def in_order(table: pa.Table, rows: int) -> pa.Table:
@@ -208,7 +211,7 @@ def _hints(
     return hints
 
 
-def fingerprint(table: pa.Table) -> str:
+def _fingerprint(table: pa.Table) -> str:
     """SHA-256 over a table's schema and values in order."""
     digest = hashlib.sha256(str(table.schema.remove_metadata()).encode())
     sink = pa.BufferOutputStream()

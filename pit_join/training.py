@@ -6,10 +6,12 @@ memory stays bounded however many views there are, and rows are put back into th
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from importlib import import_module
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
@@ -91,11 +93,10 @@ def build_training_set(
         warehouse.ended_by_errors(),
     ):
         build = _Build(warehouse, aside, macros, registry, plan["requests"], options)
-        # Arrow and NumPy take a quarter of a second to load, which passes while the tables are looked at.
-        from pit_join import results
-
+        # Arrow and NumPy take a quarter of a second to load, which passes while DuckDB works.
+        threading.Thread(target=import_module, args=["pit_join.results"]).start()
         spine_sql = build.check_spine(source, plan["names"], event_timestamp)
-        # Not needed before the end: made, like the fingerprint, while DuckDB joins.
+        # Not needed before the end: made while DuckDB joins.
         sql = aside.submit(
             macros.text,
             "training_set",
@@ -108,17 +109,21 @@ def build_training_set(
             defaults=defaults,
         )
         if sql_only:
-            return results.TrainingSet(table=None, sql=sql.result(), coverage=(), metadata={})
-        spine_table = build.load_spine(source, spine_sql, event_timestamp, gap)
-        fingerprint = aside.submit(results.fingerprint, spine_table)
+            from pit_join.results import TrainingSet
+
+            return TrainingSet(table=None, sql=sql.result(), coverage=(), metadata={})
+        rows = build.load_spine(source, spine_sql, event_timestamp, gap)
         parts, coverage = [], []
         for done, request in enumerate(build.requests):
             on_progress(done, len(build.requests), request["alias"])
-            part, met = build.join(request, spine_table.num_rows)
+            part, met = build.join(request, rows)
             parts.append(part)
             coverage.append(met)
         on_progress(len(build.requests), len(build.requests), "")
+        spine_table = build.spine_table(source)
         warehouse.release()
+    from pit_join import results
+
     aliases = [request["alias"] for request in build.requests] if provenance else []
     table = results.beside(spine_table, parts, plan["names"], aliases)
     metadata = {
@@ -130,8 +135,8 @@ def build_training_set(
         "provenance": provenance,
         "defaults": defaults,
         "spine": source.label,
-        "spine_sha256": fingerprint.result(),
-        "rows": spine_table.num_rows,
+        "spine_columns": spine_table.column_names,
+        "rows": rows,
         "sql": sql.result(),
         "versions": {name: version(name) for name in ("pit-join", "duckdb", "pyarrow", "dbt-core")},
         "coverage": {met.alias: dict(met.statuses) for met in coverage},
@@ -196,8 +201,8 @@ class _Build:
                 )
         return sql
 
-    def load_spine(self, source: Spine, sql: str, event_timestamp: str, gap: str | None) -> pa.Table:
-        """Read the spine once; every view is joined to this copy."""
+    def load_spine(self, source: Spine, sql: str, event_timestamp: str, gap: str | None) -> int:
+        """Read the spine once; every view is joined to this copy. Gives the number of its rows."""
         what = source.unreadable
         columns = self._warehouse.columns(f"from {sql}", what)
         data_type = next(kind for name, kind in columns.items() if name.lower() == event_timestamp.lower())
@@ -205,7 +210,11 @@ class _Build:
         rows = self._macros.text("spine_rows", spine=sql, event_timestamp=event_timestamp, gap=gap, data_type=short)
         self._warehouse.execute(f"create temp table _pit_spine as {rows}", what)
         self._check_float_keys(columns, source.label)
-        return self._warehouse.table("select * exclude (_pit_row, _pit_time) from _pit_spine", what)
+        return int(self._warehouse.row("select count(*) as rows from _pit_spine", what)["rows"])
+
+    def spine_table(self, source: Spine) -> pa.Table:
+        """The spine's own columns, in its order."""
+        return self._warehouse.table("select * exclude (_pit_row, _pit_time) from _pit_spine", source.unreadable)
 
     def _check_float_keys(self, columns: Mapping[str, str], label: str) -> None:
         """A whole number above 2^53 has lost its last digits in a float, so it would equal another key."""

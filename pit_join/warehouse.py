@@ -209,8 +209,8 @@ class DuckDBWarehouse(_Session):
     def _listed(self, query: str, column: str, location: tuple[str, str, str]) -> bool:
         database, schema, name = (literal(part.lower()) for part in location)
         where = f"lower(database_name) = {database} and lower(schema_name) = {schema} and lower({column}) = {name}"
-        with _readable_errors("the tables of the warehouse cannot be listed"):
-            return bool(self._connection.execute(f"{query} where {where}").fetchall())
+        found = self.row(f"select count(*) as tables from ({query} where {where})", "the warehouse cannot be read")
+        return bool(found["tables"])
 
 
 class _QueryError(WarehouseError):

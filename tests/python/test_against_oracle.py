@@ -217,8 +217,8 @@ ORACLE = settings(
 def test_every_plan_equals_the_oracle(connection: duckdb.DuckDBPyConnection, case: Case) -> None:
     load(connection, case)
     wrong = {}
-    for name, plan in PLANS_BY_NAME.items():
-        if found := differences(case, connection, plan):
+    for name in ("asof", "portable", "staged"):
+        if found := differences(case, connection, PLANS_BY_NAME[name]):
             wrong[name] = found[:5]
     assert not wrong
 
@@ -227,6 +227,14 @@ def test_the_cases_took_every_way() -> None:
     """Plain, tied, late and unordered histories must all have come up in the test above."""
     assert {(False, False, False), (False, True, False), (False, False, True), (False, True, True)} <= PLANS
     assert any(unordered for unordered, _, _ in PLANS)
+
+
+@settings(ORACLE, max_examples=300)
+@given(case=cases())
+def test_rows_without_numbers(connection: duckdb.DuckDBPyConnection, case: Case) -> None:
+    """As in a dbt unit test, where a model is not a stored table; the join itself is the same SQL."""
+    load(connection, case)
+    assert not differences(case, connection, PLANS_BY_NAME["asof, rows without numbers"])
 
 
 @settings(ORACLE, max_examples=100)

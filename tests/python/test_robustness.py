@@ -652,7 +652,7 @@ def test_a_set_can_be_built_again_from_its_metadata(lab: Path, store: FeatureSto
     same = {name: metadata[name] for name in more if name != "views"}
     again = store.get_historical_features(metadata["spine"], metadata["references"], **same)
     assert again.to_arrow().equals(first.to_arrow())
-    assert again.metadata["spine_sha256"] == metadata["spine_sha256"]
+    assert again.spine_sha256 == metadata["spine_sha256"]
     assert again.sql == metadata["sql"]
     with duckdb.connect() as connection:
         connection.execute(f"set TimeZone = 'UTC'; attach '{lab / 'warehouse.duckdb'}' as warehouse (read_only)")
@@ -660,7 +660,7 @@ def test_a_set_can_be_built_again_from_its_metadata(lab: Path, store: FeatureSto
     assert by_sql.to_pylist() == stored.to_pylist()
     pq.write_table(spine.slice(0, 2), tmp_path / "spine.parquet")
     shorter = store.get_historical_features(metadata["spine"], metadata["references"], **same)
-    assert shorter.metadata["spine_sha256"] != metadata["spine_sha256"]
+    assert shorter.spine_sha256 != metadata["spine_sha256"]
 
 
 def test_overwriting_is_atomic(store: FeatureStore, tmp_path: Path) -> None:
