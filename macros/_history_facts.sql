@@ -41,15 +41,13 @@ dated as (
 )
 
 select
-    (select count(*) from history) as rows,
+    (select count(*) from {{ history or view.relation }}) as rows,
     count(*) as dated,
-    count(*) filter (where {{ before.sql }}) as unordered,
-    count(*) filter (
-        where {% for column in key_names + version %}{{ column }} = _pit_before{{ column }}{{ ' and ' if not loop.last }}{% endfor %}
-    ) as tied,
+    count_if({{ before.sql }}) as unordered,
+    count_if({% for column in key_names + version %}{{ column }} = _pit_before{{ column }}{{ ' and ' if not loop.last }}{% endfor %}) as tied,
     {%- if view.created_timestamp %}
-    count(*) filter (
-        where {% for column in key_names %}{{ column }} = _pit_before{{ column }} and {% endfor %}_pit_available_at <= _pit_before_pit_available_at
+    count_if(
+        {% for column in key_names %}{{ column }} = _pit_before{{ column }} and {% endfor %}_pit_available_at <= _pit_before_pit_available_at
         and not ({% for column in version %}{{ column }} = _pit_before{{ column }}{{ ' and ' if not loop.last }}{% endfor %})
     ) as late,
     {%- else %}

@@ -16,16 +16,20 @@
     {{ return({'requests': plain, 'names': names}) }}
 {%- endmacro %}
 
-{#- The statement of one view: see `point_in_time_join`. -#}
-{% macro _view_statement(alias, spine, features, full_feature_names, provenance, defaults, ties, late, history) -%}
+{#- The two statements of one view: see `step` of `point_in_time_join`. -#}
+{% macro _view_statements(alias, spine, features, full_feature_names, provenance, defaults, ties, late, history) -%}
     {%- set requests, names = pit_join._requests(features, full_feature_names, defaults) -%}
     {%- if not execute -%}
-        {{ return('') }}
+        {{ return([]) }}
     {%- endif -%}
     {%- for request in requests if request.alias == alias -%}
-        {{ return(pit_join._view_join(spine, request, provenance, ties, late, history)) }}
+        {{ return([
+            pit_join._view_join(spine, request, provenance, ties, late, history, step='match'),
+            pit_join._view_join(spine, request, provenance, ties, late, history, step='values'),
+        ]) }}
     {%- endfor -%}
 {%- endmacro %}
+
 
 {#- See `_history_facts`. -#}
 {% macro _facts_statement(view, history) -%}

@@ -61,11 +61,11 @@ order by _pit_spine._pit_row
 
 {#- One view of a training set. `history` is a stored copy to read instead; `ties` and `late` are false only where
     somebody looked. -#}
-{% macro _view_join(spine, request, provenance=false, ties=true, late=true, history=none, join=none) -%}
+{% macro _view_join(spine, request, provenance=false, ties=true, late=true, history=none, join=none, step=none) -%}
     {%- set view = request.view -%}
     {{ return((join or pit_join.point_in_time_join)(
         spine, history or view.relation, request['keys'], request.features, view.event_timestamp, view.created_timestamp, view.lag,
-        view.ttl, view.inclusive, view.deleted, view.columns.keys() | list, view.types, view.physical or history is not none, ties, late, request.alias if provenance else none
+        view.ttl, view.inclusive, view.deleted, view.columns.keys() | list, view.types, view.physical or history is not none, ties, late, request.alias if provenance else none, step
     )) }}
 {%- endmacro %}
 

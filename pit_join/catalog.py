@@ -30,7 +30,7 @@ def describe_views(
     """
     manifest = project.manifest()
     views = Registry.from_manifest(manifest).views
-    macros = Macros(manifest, project.dispatch_order, project.compile)
+    macros = Macros(manifest, project.dispatch_order, project.compile, project.cache)
     if not views:
         return []
     with DuckDBWarehouse(project.connection, wait=wait, on_wait=on_message) as warehouse:

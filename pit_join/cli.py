@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from pit_join.api import FeatureStore
     from pit_join.results import Coverage
 
-__all__ = ["main"]
+__all__ = ["main", "run"]
 
 
 class _Group(click.Group):
@@ -33,6 +34,24 @@ class _Group(click.Group):
         except BrokenPipeError:
             sys.stderr.close()
             ctx.exit(0)
+
+
+def run() -> None:
+    """The command as a process of its own.
+
+    It ends at once when all is done: to give back a gigabyte object by object takes longer than the system needs.
+    """
+    # NumPy is used without linear algebra, whose threads would only wait, and busily.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    try:
+        main()
+    except SystemExit as ended:
+        if ended.code:
+            raise
+    with suppress(OSError, ValueError):  # nobody may be left who reads
+        sys.stdout.flush()
+        sys.stderr.flush()
+    os._exit(0)
 
 
 @click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})

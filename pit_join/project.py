@@ -62,16 +62,21 @@ class Project:
         """The packages that the project wants to be searched for macros, by namespace."""
         return {entry["macro_namespace"]: entry["search_order"] for entry in self._settings.get("dispatch") or []}
 
+    @property
+    def cache(self) -> Path:
+        """The folder for what can be made again from the project's files."""
+        target = os.environ.get("DBT_TARGET_PATH") or self._settings.get("target-path") or "target"
+        return self.directory / target / "pit_join" / self.connection.target
+
     def manifest(self) -> dict[str, Any]:
         """Dbt's manifest of the project as its files are now.
 
         Raises:
             ProjectError: with what dbt says, if it cannot read the project.
         """
-        folder = self._target_path() / "pit_join" / self.connection.target
-        path = folder / f"manifest-{self._key()}.json"
+        path = self.cache / f"manifest-{self._key()}.json"
         if not path.is_file():
-            self._parse(folder, path)
+            self._parse(self.cache, path)
         return dict(json.loads(path.read_bytes()))
 
     def compile(self, inline: str) -> str:
@@ -82,9 +87,6 @@ class Project:
         if start < 0:
             raise ProjectError(f"dbt compiled nothing: {output.strip()}")
         return str(json.loads(output[start:])["compiled"])
-
-    def _target_path(self) -> Path:
-        return self.directory / (os.environ.get("DBT_TARGET_PATH") or self._settings.get("target-path") or "target")
 
     def _find_profiles(self, given: Path | None) -> Path:
         environment = os.environ.get("DBT_PROFILES_DIR")

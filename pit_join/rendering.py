@@ -6,10 +6,12 @@ Outside world: Jinja. Only what our macros use of dbt's context is here; a macro
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from types import CodeType
 from typing import Any
 
@@ -46,13 +48,23 @@ _ENVIRONMENT = jinja2.Environment(extensions=["jinja2.ext.do"], undefined=_Undef
 
 
 @functools.cache
-def _code(macro_sql: str) -> CodeType:
+def _code(macro_sql: str, cache: Path | None) -> CodeType:
     # Jinja does not export names that start with an underscore, so every macro gets a prefix, as in dbt.
     source = re.sub(r"(\{%-?\s*macro\s+)", r"\1dbt_macro__", macro_sql, count=1)
+    kept = jinja2.FileSystemBytecodeCache(str(cache), "macro-%s") if cache and cache.is_dir() else None
+    # Found by the text itself, so that no other macro's code is ever taken for it.
+    bucket = kept.get_bucket(_ENVIRONMENT, source, None, source) if kept else None
+    if bucket and bucket.code:
+        return bucket.code
     try:
-        return _ENVIRONMENT.compile(source)
+        code = _ENVIRONMENT.compile(source)
     except jinja2.TemplateError as error:  # a filter or a tag of dbt's
         raise CannotRender(str(error)) from error
+    if kept and bucket:
+        bucket.code = code
+        with contextlib.suppress(OSError):  # it is kept for speed only
+            kept.set_bucket(bucket)
+    return code
 
 
 class _Partial:
@@ -117,11 +129,17 @@ class _Exceptions(_Partial):
 class Renderer:
     """Calls the macros of a manifest.
 
-    `dispatch_order` is the project's own `dispatch` setting: a list of packages to search, by macro namespace.
+    `dispatch_order` is the project's own `dispatch` setting: a list of packages to search, by macro namespace; `cache`
+    a folder in which compiled macros are kept.
     """
 
-    def __init__(self, manifest: Mapping[str, Any], dispatch_order: Mapping[str, Sequence[str]] | None = None) -> None:
-        self._manifest = manifest
+    def __init__(
+        self,
+        manifest: Mapping[str, Any],
+        dispatch_order: Mapping[str, Sequence[str]] | None = None,
+        cache: Path | None = None,
+    ) -> None:
+        self._manifest, self._cache = manifest, cache
         self._project = manifest["metadata"]["project_name"]
         self._dispatch_order = dispatch_order or {}
         self._sources: dict[tuple[str, str], str] = {
@@ -198,7 +216,7 @@ class Renderer:
         return call
 
     def _compile(self, package: str, name: str) -> Any:
-        code = _code(self._sources[package, name])
+        code = _code(self._sources[package, name], self._cache)
         template = jinja2.Template.from_code(_ENVIRONMENT, code, self._globals)
         return getattr(template.module, f"dbt_macro__{name}")
 
@@ -215,7 +233,7 @@ class Renderer:
 class Macros:
     """Our macros with plain arguments, rendered here or, where a project overrides one with more than we know, by dbt.
 
-    `ask_dbt` renders a template with dbt itself.
+    `ask_dbt` renders a template with dbt itself; `cache` is a folder in which compiled macros are kept.
     """
 
     def __init__(
@@ -223,8 +241,9 @@ class Macros:
         manifest: Mapping[str, Any],
         dispatch_order: Mapping[str, Sequence[str]],
         ask_dbt: Callable[[str], str],
+        cache: Path | None = None,
     ) -> None:
-        self._renderer, self._ask_dbt = Renderer(manifest, dispatch_order), ask_dbt
+        self._renderer, self._ask_dbt = Renderer(manifest, dispatch_order, cache), ask_dbt
 
     def text(self, macro: str, **arguments: Any) -> str:
         """The SQL that a macro gives."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import mmap
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -14,6 +15,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet
 
 from pit_join.definitions import FeatureView
 from pit_join.durations import format_duration
@@ -99,11 +101,13 @@ class TrainingSet:
             PitJoinError: if the name has another ending or the file cannot be written.
         """
         table, path = self.to_arrow(), Path(path)
-        metadata = {**self.metadata, "spine_sha256": self.spine_sha256}
-        if path.suffix.lower() == ".parquet":
-            with ThreadPoolExecutor() as threads:
-                found = threads.map(lambda name: _statistics(table[name]), metadata["features"])
-                metadata["statistics"] = dict(zip(metadata["features"], found, strict=True))
+        metadata, features = dict(self.metadata), self.metadata["features"]
+        with ThreadPoolExecutor() as threads:
+            hashing = threads.submit(lambda: self.spine_sha256)
+            if path.suffix.lower() == ".parquet":
+                found = threads.map(lambda name: _statistics(table[name]), features)
+                metadata["statistics"] = dict(zip(features, found, strict=True))
+            metadata["spine_sha256"] = hashing.result()
         write_table(table, path, {"pit_join": metadata})
 
 
@@ -113,19 +117,30 @@ def in_order(table: pa.Table, rows: int) -> pa.Table:
     numbers = np.from_dlpack(table["_pit_row"].combine_chunks())
     if len(numbers) != rows:
         raise WarehouseError(f"the join gave {len(numbers)} rows for a spine of {rows}; please report this")
-    positions = np.empty(rows, dtype=np.int64)
-    positions[numbers - 1] = np.arange(rows)
     columns = table.select([name for name in table.column_names if not name.startswith("_pit_")])
-    if (positions[1:] > positions[:-1]).all():
+    if (numbers[1:] > numbers[:-1]).all():
         return columns
+    positions = np.empty(rows, dtype=np.int32 if rows < 2**31 else np.int64)
+    positions[numbers - 1] = np.arange(rows, dtype=positions.dtype)
     indices = _positions(positions)
     with ThreadPoolExecutor() as threads:
-        taken = threads.map(lambda column: column.combine_chunks().take(indices), columns.columns)
+        taken = threads.map(lambda column: _take(column.combine_chunks(), indices), columns.columns)
         return pa.table(list(taken), schema=columns.schema)
 
 
-def _positions(numbers: np.ndarray[Any, np.dtype[np.int64]]) -> pa.Array:
-    return pa.Array.from_buffers(pa.int64(), len(numbers), [None, pa.py_buffer(numbers)])
+def _take(array: pa.Array, indices: pa.Array) -> pa.Array:
+    """The same as `array.take`, which for numbers with nulls is eight times slower than values and nulls one by one."""
+    if not array.null_count or not pa.types.is_primitive(array.type):
+        return array.take(indices)
+    valid = array.is_valid().take(indices)
+    values = pa.Array.from_buffers(array.type, len(array), [None, array.buffers()[1]], offset=array.offset).take(
+        indices
+    )
+    return pa.Array.from_buffers(array.type, len(indices), [valid.buffers()[1], values.buffers()[1]])
+
+
+def _positions(numbers: np.ndarray[Any, Any]) -> pa.Array:
+    return pa.Array.from_buffers(pa.from_numpy_dtype(numbers.dtype), len(numbers), [None, pa.py_buffer(numbers)])
 
 
 def spilled(table: pa.Table) -> pa.Table:
@@ -153,8 +168,7 @@ def coverage(
     """How a view met the spine, from the rows that its join gave and what was found of its table."""
     counted = {entry["values"]: entry["counts"] for entry in pc.value_counts(table[status]).to_pylist()}
     statuses = {name: counted.get(name, 0) for name in STATUSES}
-    ages = np.from_dlpack(table["_pit_age"].drop_null().combine_chunks()).astype(np.float64) / 1e6
-    points = np.quantile(ages, (0.5, 0.9, 1.0), method="lower") if len(ages) else ()
+    ages = pc.quantile(table["_pit_age"], (0.5, 0.9, 1.0), interpolation="lower").drop_null().to_pylist()
     rows = table.num_rows
     undated = facts["rows"] - facts["dated"]
     return Coverage(
@@ -162,7 +176,7 @@ def coverage(
         view=view.name,
         rows=rows,
         statuses=statuses,
-        ages=dict(zip(("p50", "p90", "max"), map(float, points), strict=False)),
+        ages=dict(zip(("p50", "p90", "max"), (age / 1e6 for age in ages), strict=False)),
         history_rows=facts["rows"],
         undated=undated,
         seconds=seconds,
@@ -213,12 +227,25 @@ def _hints(
 
 def _fingerprint(table: pa.Table) -> str:
     """SHA-256 over a table's schema and values in order."""
-    digest = hashlib.sha256(str(table.schema.remove_metadata()).encode())
-    sink = pa.BufferOutputStream()
-    with pa.ipc.new_stream(sink, table.schema.remove_metadata()) as writer:
-        writer.write_table(table.replace_schema_metadata(None).combine_chunks())
-    digest.update(memoryview(sink.getvalue()))
+    plain = table.replace_schema_metadata(None).combine_chunks()
+    digest = hashlib.sha256(str(plain.schema).encode())
+    with pa.ipc.new_stream(pa.PythonFile(_Sink(digest), mode="w"), plain.schema) as writer:
+        writer.write_table(plain)
     return digest.hexdigest()
+
+
+class _Sink(io.RawIOBase):
+    """A file that only goes into a hash."""
+
+    def __init__(self, digest: hashlib._Hash) -> None:
+        self._digest = digest
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: Any) -> int:
+        self._digest.update(data)
+        return len(data)
 
 
 def _statistics(column: pa.ChunkedArray) -> dict[str, Any]:

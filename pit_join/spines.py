@@ -16,7 +16,7 @@ from pit_join.warehouse import DuckDBWarehouse, identifier, literal
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["Spine", "check_columns", "check_types", "find_spine"]
+__all__ = ["Spine", "check_columns", "check_float_keys", "check_types", "find_spine"]
 
 _TIME_TYPES = ("TIMESTAMP", "DATE", "DATETIME")
 _IN_MEMORY = "entity_df"
@@ -58,13 +58,7 @@ class Spine:
         if self.kind == "csv":
             return _CsvReader(self, warehouse).sql(key_types, event_timestamp)
         if self.kind == "parquet":
-            import pyarrow as pa
-            import pyarrow.parquet as pq
-
-            try:
-                _check_doubled(pq.read_schema(self.directory / str(self.source)).names, self.label)
-            except (pa.ArrowException, OSError) as error:
-                raise SpineError(f"the spine {self.label} cannot be read as Parquet: {error}") from error
+            _check_doubled(_parquet_columns(warehouse, str(self.source), self.unreadable), self.label)
             return f"read_parquet({_file(str(self.source))}, hive_partitioning = false)"
         if self.table is not None:
             _check_doubled(self.table.column_names, self.label)
@@ -164,6 +158,24 @@ class _CsvReader:
 
     def _read(self, *options: str) -> str:
         return f"read_csv({', '.join([*self._options, *options])})"
+
+
+def _parquet_columns(warehouse: DuckDBWarehouse, path: str, what: str) -> list[str]:
+    """The columns as the file names them, without those inside of others; reading it would rename doubled ones."""
+    query = f"select name, coalesce(num_children, 0) as inside from parquet_schema({_file(path)})"
+    try:
+        listed = warehouse.rows_later(query, what).result()
+    except PitJoinError as error:
+        raise SpineError(f"{error}; is it a Parquet file?") from error
+    names, open_groups = [], [listed[0]["inside"]]
+    for column in listed[1:]:
+        while open_groups[-1] == 0:
+            open_groups.pop()
+        open_groups[-1] -= 1
+        if len(open_groups) == 1:
+            names.append(column["name"])
+        open_groups.append(column["inside"])
+    return names
 
 
 def _file(path: str) -> str:
@@ -290,4 +302,25 @@ def check_types(columns: Mapping[str, str], event_timestamp: str, key_types: Map
             raise SpineError(
                 f"the key '{column}' of the spine {label} is {got}, and the feature view's is {wanted.upper()}; "
                 "cast one of them, since a text never equals a number"
+            )
+
+
+def check_float_keys(
+    warehouse: DuckDBWarehouse, table: str, columns: Mapping[str, str], key_types: Mapping[str, str], label: str
+) -> None:
+    """Check that no key is a float so large that it has lost its last digits and would equal another key.
+
+    Raises:
+        SpineError: naming the column.
+    """
+    types = {name.lower(): kind for name, kind in columns.items()}
+    for column, wanted in key_types.items():
+        if types[column.lower()] not in ("DOUBLE", "FLOAT") or family(wanted) != "number":
+            continue
+        name = identifier(column)
+        found = warehouse.row(f"select max(abs({name})) as most from {table} where isfinite({name})", label)
+        if (found["most"] or 0) >= 2**53:
+            raise SpineError(
+                f"the key '{column}' of the spine {label} holds numbers above 2^53 as floats, which tells them not "
+                "apart; read it as whole numbers (in pandas: astype('Int64') before the values are lost)"
             )

@@ -6,12 +6,10 @@ memory stays bounded however many views there are, and rows are put back into th
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
-from importlib import import_module
+from concurrent.futures import Future
+from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
@@ -20,9 +18,9 @@ from pit_join.project import Project
 from pit_join.references import Request
 from pit_join.registry import Registry
 from pit_join.rendering import Macros
-from pit_join.spines import Spine, check_columns, check_types, find_spine
-from pit_join.tables import check_table, family
-from pit_join.warehouse import DuckDBWarehouse, identifier
+from pit_join.spines import Spine, check_columns, check_float_keys, check_types, find_spine
+from pit_join.tables import check_table
+from pit_join.warehouse import DuckDBWarehouse
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -33,11 +31,24 @@ __all__ = ["build_training_set"]
 
 
 @dataclass(frozen=True, slots=True)
-class _Options:
-    features: list[dict[str, Any]]
+class _Asked:
+    """What a training set shall hold; `references` as the macros take them."""
+
+    references: list[dict[str, Any]]
+    event_timestamp: str
+    gap: str | None
     full_feature_names: bool
     provenance: bool
     defaults: bool
+
+    def of_views(self) -> dict[str, Any]:
+        """What the macros are told about the views."""
+        return {
+            "features": self.references,
+            "full_feature_names": self.full_feature_names,
+            "provenance": self.provenance,
+            "defaults": self.defaults,
+        }
 
 
 def build_training_set(
@@ -77,96 +88,64 @@ def build_training_set(
     manifest = project.manifest()
     registry = Registry.from_manifest(manifest)
     registry.check(tuple(requests))
-    macros = Macros(manifest, project.dispatch_order, project.compile)
-    options = _Options([r.as_macro_argument() for r in requests], full_feature_names, provenance, defaults)
-    plan = macros.data(
-        "_plan",
-        features=options.features,
-        full_feature_names=full_feature_names,
-        defaults=defaults,
-        provenance=provenance,
+    macros = Macros(manifest, project.dispatch_order, project.compile, project.cache)
+    asked = _Asked(
+        [r.as_macro_argument() for r in requests], event_timestamp, gap, full_feature_names, provenance, defaults
     )
+    plan = macros.data("_plan", **asked.of_views())
     source = find_spine(spine, manifest, project.directory)
-    with (
-        DuckDBWarehouse(project.connection, wait=wait, on_wait=on_message) as warehouse,
-        ThreadPoolExecutor(max_workers=1) as aside,
-        warehouse.ended_by_errors(),
-    ):
-        build = _Build(warehouse, aside, macros, registry, plan["requests"], options)
-        # Arrow and NumPy take a quarter of a second to load, which passes while DuckDB works.
-        threading.Thread(target=import_module, args=["pit_join.results"]).start()
-        spine_sql = build.check_spine(source, plan["names"], event_timestamp)
-        # Not needed before the end: made while DuckDB joins.
-        sql = aside.submit(
-            macros.text,
-            "training_set",
-            spine=spine_sql,
-            features=options.features,
-            event_timestamp=event_timestamp,
-            gap=gap,
-            full_feature_names=full_feature_names,
-            provenance=provenance,
-            defaults=defaults,
-        )
+    with DuckDBWarehouse(project.connection, wait=wait, on_wait=on_message) as warehouse:
+        build = _Build(warehouse, macros, registry, plan["requests"], asked)
+        spine_sql = build.check_spine(source, plan["names"])
+
+        def whole_query() -> str:
+            return macros.text(
+                "training_set", spine=spine_sql, event_timestamp=event_timestamp, gap=gap, **asked.of_views()
+            )
+
         if sql_only:
             from pit_join.results import TrainingSet
 
-            return TrainingSet(table=None, sql=sql.result(), coverage=(), metadata={})
-        rows = build.load_spine(source, spine_sql, event_timestamp, gap)
-        parts, coverage = [], []
-        for done, request in enumerate(build.requests):
-            on_progress(done, len(build.requests), request["alias"])
-            part, met = build.join(request, rows)
-            parts.append(part)
-            coverage.append(met)
-        on_progress(len(build.requests), len(build.requests), "")
-        spine_table = build.spine_table(source)
-        warehouse.release()
-    from pit_join import results
+            return TrainingSet(table=None, sql=whole_query(), coverage=(), metadata={})
+        rows = build.load_spine(source, spine_sql)
+        joining = build.join(plan["requests"][0])
+        # What takes Python a while passes while DuckDB works: to load Arrow and NumPy, and to render the whole query.
+        from pit_join import results
 
-    aliases = [request["alias"] for request in build.requests] if provenance else []
+        metadata = {
+            "features": plan["names"],
+            **asdict(asked),
+            "spine": source.label,
+            "rows": rows,
+            "sql": whole_query(),
+            "versions": {name: version(name) for name in ("pit-join", "duckdb", "pyarrow", "dbt-core")},
+        }
+        spine_table, parts, coverage = build.collect(joining, source, rows, on_progress)
+    metadata["spine_columns"] = spine_table.column_names
+    metadata["coverage"] = {met.alias: dict(met.statuses) for met in coverage}
+    aliases = [request["alias"] for request in plan["requests"]] if provenance else []
     table = results.beside(spine_table, parts, plan["names"], aliases)
-    metadata = {
-        "features": plan["names"],
-        "references": options.features,
-        "event_timestamp": event_timestamp,
-        "gap": gap,
-        "full_feature_names": full_feature_names,
-        "provenance": provenance,
-        "defaults": defaults,
-        "spine": source.label,
-        "spine_columns": spine_table.column_names,
-        "rows": rows,
-        "sql": sql.result(),
-        "versions": {name: version(name) for name in ("pit-join", "duckdb", "pyarrow", "dbt-core")},
-        "coverage": {met.alias: dict(met.statuses) for met in coverage},
-    }
-    return results.TrainingSet(table=table, sql=sql.result(), coverage=tuple(coverage), metadata=metadata)
+    return results.TrainingSet(table=table, sql=metadata["sql"], coverage=tuple(coverage), metadata=metadata)
 
 
 class _Build:
-    """One build inside one transaction of the warehouse.
-
-    `aside` is one thread, in which the tables are looked at while other things are done.
-    """
+    """One build inside one transaction of the warehouse."""
 
     def __init__(
         self,
         warehouse: DuckDBWarehouse,
-        aside: ThreadPoolExecutor,
         macros: Macros,
         registry: Registry,
         requests: Sequence[Mapping[str, Any]],
-        options: _Options,
+        asked: _Asked,
     ) -> None:
-        self._warehouse, self._macros, self._options = warehouse, macros, options
+        self._warehouse, self._macros, self._requests, self._asked = warehouse, macros, requests, asked
         self._views = {request["view"]: registry.view(request["view"]) for request in requests}
-        self.requests = requests
         self._key_types: dict[str, str] = {}
         self._copies: dict[str, str] = {}
-        self._looks: dict[str, Future[dict[str, Any]]] = {}
+        self._looks: dict[str, Future[list[dict[str, Any]]]] = {}
         self._check_tables()
-        self._look(aside)
+        self._look()
 
     def _check_tables(self) -> None:
         for view in self._views.values():
@@ -174,10 +153,10 @@ class _Build:
             columns = self._warehouse.columns(f"from {view.relation}", what)
             check_table(view, columns)
 
-    def check_spine(self, source: Spine, names: Sequence[str], event_timestamp: str) -> str:
+    def check_spine(self, source: Spine, names: Sequence[str]) -> str:
         """Check the spine against the views; gives the SQL that reads it."""
-        key_types = self._key_types
-        for request in self.requests:
+        key_types, event_timestamp = self._key_types, self._asked.event_timestamp
+        for request in self._requests:
             view = self._views[request["view"]]
             for key, column in request["keys"].items():
                 known = key_types.setdefault(column, view.types[key])
@@ -190,9 +169,9 @@ class _Build:
         columns = self._warehouse.columns(f"from {sql}", source.unreadable)
         check_columns(columns, (*key_types, event_timestamp), source.label)
         check_types(columns, event_timestamp, key_types, source.label)
-        provenance = [f"{r['alias']}__{what}" for r in self.requests for what in ("event_timestamp", "status")]
+        provenance = [f"{r['alias']}__{what}" for r in self._requests for what in ("event_timestamp", "status")]
         taken = {name.lower(): name for name in columns}
-        for name in [*names, *(provenance if self._options.provenance else [])]:
+        for name in [*names, *(provenance if self._asked.provenance else [])]:
             if name.lower() in taken:
                 mend = "rename the column" if "__" in name else "use --full-feature-names, or rename the column"
                 raise SpineError(
@@ -201,66 +180,73 @@ class _Build:
                 )
         return sql
 
-    def load_spine(self, source: Spine, sql: str, event_timestamp: str, gap: str | None) -> int:
+    def load_spine(self, source: Spine, sql: str) -> int:
         """Read the spine once; every view is joined to this copy. Gives the number of its rows."""
         what = source.unreadable
         columns = self._warehouse.columns(f"from {sql}", what)
-        data_type = next(kind for name, kind in columns.items() if name.lower() == event_timestamp.lower())
+        column, gap = self._asked.event_timestamp, self._asked.gap
+        data_type = next(kind for name, kind in columns.items() if name.lower() == column.lower())
         short = {"TIMESTAMP WITH TIME ZONE": "timestamptz"}.get(data_type, data_type)
-        rows = self._macros.text("spine_rows", spine=sql, event_timestamp=event_timestamp, gap=gap, data_type=short)
+        rows = self._macros.text("spine_rows", spine=sql, event_timestamp=column, gap=gap, data_type=short)
         self._warehouse.execute(f"create temp table _pit_spine as {rows}", what)
-        self._check_float_keys(columns, source.label)
+        check_float_keys(self._warehouse, "_pit_spine", columns, self._key_types, source.label)
         return int(self._warehouse.row("select count(*) as rows from _pit_spine", what)["rows"])
 
-    def spine_table(self, source: Spine) -> pa.Table:
-        """The spine's own columns, in its order."""
-        return self._warehouse.table("select * exclude (_pit_row, _pit_time) from _pit_spine", source.unreadable)
-
-    def _check_float_keys(self, columns: Mapping[str, str], label: str) -> None:
-        """A whole number above 2^53 has lost its last digits in a float, so it would equal another key."""
-        floats = [
-            n
-            for n in self._key_types
-            for name, kind in columns.items()
-            if name.lower() == n.lower() and kind in ("DOUBLE", "FLOAT")
-        ]
-        for column in floats:
-            name = identifier(column)
-            found = self._warehouse.row(
-                f"select max(abs({name})) as most from _pit_spine where isfinite({name})", label
-            )
-            if family(self._key_types[column]) == "number" and (found["most"] or 0) >= 2**53:
-                raise SpineError(
-                    f"the key '{column}' of the spine {label} holds numbers above 2^53 as floats, which tells them not "
-                    "apart; read it as whole numbers (in pandas: astype('Int64') before the values are lost)"
-                )
-
-    def join(self, request: Mapping[str, Any], rows: int) -> tuple[pa.Table, Coverage]:
-        """One view's columns in the spine's order, and how it met the spine."""
-        from pit_join import results
-
-        started = time.monotonic()
-        view = self._views[request["view"]]
-        facts = self._looks[view.name].result()
-        statement = self._macros.text(
-            "_view_statement",
+    def join(self, request: Mapping[str, Any]) -> Future[pa.Table]:
+        """Begin to join one view, by the plan that the facts of its table allow; gives its columns, in any order."""
+        facts = self._facts(request)
+        matching, values = self._macros.data(
+            "_view_statements",
             alias=request["alias"],
             spine="_pit_spine",
-            features=self._options.features,
-            full_feature_names=self._options.full_feature_names,
-            provenance=self._options.provenance,
-            defaults=self._options.defaults,
             ties=bool(facts["unordered"] or facts["tied"]),
             late=bool(facts["unordered"] or facts["late"]),
-            history=self._copies.get(view.name),
+            history=self._copies.get(request["view"]),
+            **self._asked.of_views(),
         )
-        table = self._warehouse.table(statement, f"the feature view '{view.name}' cannot be joined")
-        status = f"{request['alias']}__status" if self._options.provenance else "_pit_status"
-        part = results.spilled(results.in_order(table, rows))
-        return part, results.coverage(request["alias"], view, table, status, facts, time.monotonic() - started)
+        return self._warehouse.table_later(
+            [f"create or replace temp table _pit_matched as {matching}", values],
+            f"the feature view '{request['view']}' cannot be joined",
+        )
 
-    def _look(self, aside: ThreadPoolExecutor) -> None:
-        """Find out of each history whether it is in order, and has ties or late rows: see `_history_facts`."""
+    def collect(
+        self, joining: Future[pa.Table], source: Spine, rows: int, on_progress: Callable[[int, int, str], None]
+    ) -> tuple[pa.Table, list[pa.Table], list[Coverage]]:
+        """The spine's own columns and those of each view, in the spine's order, and how each view met the spine.
+
+        `joining` is the join of the first view. What comes next begins while the rows of a view are put in order.
+        """
+        from pit_join import results
+
+        started, total = time.monotonic(), len(self._requests)
+        parts, coverage = [], []
+        for done, request in enumerate(self._requests):
+            on_progress(done, total, request["alias"])
+            table = joining.result()
+            if done + 1 < total:
+                joining = self.join(self._requests[done + 1])
+            else:
+                own = "select * exclude (_pit_row, _pit_time) from _pit_spine"
+                reading = self._warehouse.table_later([own], source.unreadable)
+                releasing = self._warehouse.release()
+            parts.append(results.spilled(results.in_order(table, rows)))
+            started, seconds = time.monotonic(), time.monotonic() - started
+            status = f"{request['alias']}__status" if self._asked.provenance else "_pit_status"
+            view, facts = self._views[request["view"]], self._facts(request)
+            coverage.append(results.coverage(request["alias"], view, table, status, facts, seconds))
+        on_progress(total, total, "")
+        spine_table = reading.result()
+        releasing.result()
+        return spine_table, parts, coverage
+
+    def _facts(self, request: Mapping[str, Any]) -> dict[str, Any]:
+        return self._looks[request["view"]].result()[0]
+
+    def _look(self) -> None:
+        """Find out of each history whether it is in order, and has ties or late rows: see `_history_facts`.
+
+        Aside: the spine is read meanwhile.
+        """
         session = self._warehouse.another_session()
         for view in self._views.values():
             what = f"the feature view '{view.name}' cannot be read"
@@ -269,8 +255,6 @@ class _Build:
                 copy = self._copies[view.name] = f"_pit_history_{len(self._copies)}"
                 self._warehouse.execute(f"create temp table {copy} as from {view.relation}", what)
             statement = self._macros.text("_facts_statement", view=view.name, history=self._copies.get(view.name))
-            if view.name in self._copies:
-                self._looks[view.name] = Future()
-                self._looks[view.name].set_result(self._warehouse.row(statement, what))
-            else:
-                self._looks[view.name] = aside.submit(session.row, statement, what)
+            # A copy is seen only by the session that made it.
+            looking = self._warehouse if view.name in self._copies else session
+            self._looks[view.name] = looking.rows_later(statement, what)

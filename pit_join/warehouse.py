@@ -7,10 +7,9 @@ as soon as everything has been read, and before any output is written.
 from __future__ import annotations
 
 import re
-import threading
 import time
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -27,6 +26,7 @@ if TYPE_CHECKING:
 __all__ = ["DuckDBWarehouse", "identifier", "literal"]
 
 _POLL_SECONDS = 0.2
+_STOP_SECONDS = 0.02
 _T = TypeVar("_T")
 
 
@@ -41,10 +41,16 @@ def literal(text: str) -> str:
 
 
 class _Session:
-    """Runs SQL; `what` opens the message of an error."""
+    """Runs SQL, one statement after the other in a thread of its own; `what` opens the message of an error.
+
+    A thread of its own, so that Ctrl-C is heard: DuckDB itself may not listen for minutes.
+    """
 
     def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
         self._connection = connection
+        self._thread = ThreadPoolExecutor(max_workers=1)
+        # The executor may lose a thread in whose start it is interrupted: that must not be one with a statement.
+        self._thread.submit(int).result()
 
     def register(self, name: str, table: pa.Table) -> None:
         """Give an Arrow table a name in SQL."""
@@ -52,21 +58,35 @@ class _Session:
 
     def execute(self, sql: str, what: str) -> None:
         """Run a statement."""
-        self._run(lambda: self._connection.execute(sql), what)
+        self._submit(lambda: self._connection.execute(sql), what).result()
 
     def table(self, sql: str, what: str) -> pa.Table:
         """The result of a query as an Arrow table."""
-        return self._run(lambda: self._connection.sql(sql).to_arrow_table(), what)
+        return self.table_later([sql], what).result()
+
+    def table_later(self, statements: Sequence[str], what: str) -> Future[pa.Table]:
+        """Run statements, without waiting for them, and give the result of the last one."""
+
+        def read() -> pa.Table:
+            for statement in statements[:-1]:
+                self._connection.execute(statement)
+            return self._connection.sql(statements[-1]).to_arrow_table()
+
+        return self._submit(read, what)
 
     def row(self, sql: str, what: str) -> dict[str, Any]:
         """The only row of a query."""
+        return self.rows_later(sql, what).result()[0]
 
-        def read() -> dict[str, Any]:
+    def rows_later(self, sql: str, what: str) -> Future[list[dict[str, Any]]]:
+        """The rows of a query, without waiting for them."""
+
+        def read() -> list[dict[str, Any]]:
             found = self._connection.execute(sql)
             names = [column[0] for column in found.description]
-            return dict(zip(names, found.fetchall()[0], strict=True))
+            return [dict(zip(names, row, strict=True)) for row in found.fetchall()]
 
-        return self._run(read, what)
+        return self._submit(read, what)
 
     def columns(self, sql: str, what: str) -> dict[str, str]:
         """The names and types of a query's columns; nothing is computed."""
@@ -75,21 +95,27 @@ class _Session:
             relation = self._connection.sql(sql)
             return {name: str(kind) for name, kind in zip(relation.columns, relation.types, strict=True)}
 
-        return self._run(read, what)
+        return self._submit(read, what).result()
 
-    def interrupt(self) -> None:
-        """End the statement that another thread runs here."""
-        self._connection.interrupt()
+    def stop(self) -> None:
+        """End what runs and what waits to run."""
+        last = self._thread.submit(int)
+        while not last.done():
+            self._connection.interrupt()
+            wait([last], timeout=_STOP_SECONDS)
 
-    def _run(self, work: Callable[[], _T], what: str) -> _T:
-        """Run in a thread of its own, so that Ctrl-C is heard: DuckDB may not listen for minutes."""
-        with _readable_errors(what), ThreadPoolExecutor(max_workers=1) as thread:
-            future = thread.submit(work)
-            try:
-                return future.result()
-            except KeyboardInterrupt:
-                self.interrupt()
-                raise
+    def close(self) -> Future[None]:
+        """Let go of everything when what runs has ended."""
+        closed = self._thread.submit(self._connection.close)
+        self._thread.shutdown(wait=False)
+        return closed
+
+    def _submit(self, work: Callable[[], _T], what: str) -> Future[_T]:
+        def run() -> _T:
+            with _readable_errors(what):
+                return work()
+
+        return self._thread.submit(run)
 
 
 class DuckDBWarehouse(_Session):
@@ -161,42 +187,29 @@ class DuckDBWarehouse(_Session):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        sessions = (*self._others, self)
+        for session in sessions if error else ():
+            session.stop()
+        closing = [session.close() for session in sessions]
+        # If the files were let go of, only memory is left to give back, and nobody has to wait for that.
         if self._attached:
-            self.close()
-        else:
-            # Only memory is left to give back, which takes a while, and nobody has to wait for it.
-            threading.Thread(target=self.close).start()
-
-    @contextmanager
-    def ended_by_errors(self) -> Iterator[None]:
-        """A block that, left by an error or Ctrl-C, does not wait for what still runs."""
-        try:
-            yield
-        except BaseException:
-            self.interrupt()
-            raise
-
-    def close(self) -> None:
-        """Let go of the files and of everything that was computed."""
-        self._connection.close()
+            wait(closing)
 
     def another_session(self) -> _Session:
         """A session for another thread; it sees the files, and nothing that was made here."""
         self._others.append(_Session(self._connection.cursor()))
         return self._others[-1]
 
-    def interrupt(self) -> None:
-        """End all statements that run."""
-        for session in self._others:
-            session.interrupt()
-        super().interrupt()
+    def release(self) -> Future[None]:
+        """Let go of the files when what runs has ended; tables made here stay."""
 
-    def release(self) -> None:
-        """Let go of the files; tables made here stay."""
-        self._connection.execute("commit")
-        for name in self._attached:
-            self._connection.execute(f"detach {identifier(name)}")
-        self._attached.clear()
+        def let_go() -> None:
+            self._connection.execute("commit")
+            for name in self._attached:
+                self._connection.execute(f"detach {identifier(name)}")
+            self._attached.clear()
+
+        return self._submit(let_go, "the warehouse cannot be closed")
 
     def has(self, location: tuple[str, str, str]) -> bool:
         """Whether a table or SQL view of that database, schema and name exists."""

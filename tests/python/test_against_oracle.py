@@ -152,8 +152,8 @@ def staged(case: Case, renderer: Renderer, connection: Any, provenance: bool, de
         found = connection.execute(renderer.call("_facts_statement", view=request.view.name, history=None))
         facts = dict(zip([d[0] for d in found.description], found.fetchone(), strict=True))
         PLANS.add((bool(facts["unordered"]), bool(facts["tied"]), bool(facts["late"])))
-        statement = renderer.call(
-            "_view_statement",
+        matching, values = renderer.call(
+            "_view_statements",
             alias=request.name,
             spine="_pit_spine",
             provenance=provenance,
@@ -163,7 +163,8 @@ def staged(case: Case, renderer: Renderer, connection: Any, provenance: bool, de
             history=None,
             **arguments_of(case),
         )
-        connection.execute(f"create or replace temp table _part_{number} as {statement}")
+        connection.execute(f"create or replace temp table _pit_matched as {matching}")
+        connection.execute(f"create or replace temp table _part_{number} as {values}")
         joins.append(f"join _part_{number} as p{number} on s._pit_row = p{number}._pit_row")
     columns += [quote(column.name) for column in result_columns(case, provenance)[len(case.spine.columns) :]]
     return f"select {', '.join(columns)} from _pit_spine as s {' '.join(joins)} order by s._pit_row"

@@ -68,7 +68,7 @@ def _python(value: Any, relations: dict[str, str]) -> Any:
 
 
 # Macros that return data instead of SQL, and those whose SQL is asked for in another way.
-DATA = ("_plan",)
+DATA = ("_plan", "_view_statements")
 INDIRECT = {"feature_views": "gives nodes of the graph; every call reads the views through it"}
 
 # Views that the demo has no need of: every type of time, odd names, every kind of default. They are never built.
@@ -227,9 +227,8 @@ def _calls() -> Iterator[Call]:
         yield Call("_plan", {"features": features, "full_feature_names": True, "defaults": features is not ODD})
     for alias, history in product(("origin_weather", "dest_weather", "route_history"), (None, "_pit_history_0")):
         options = {"full_feature_names": False, "provenance": False, "defaults": True, "ties": False, "late": True}
-        yield Call(
-            "_view_statement", {"alias": alias, "spine": "_pit_spine", "features": ROLES, **options, "history": history}
-        )
+        asked = {"alias": alias, "spine": "_pit_spine", "features": ROLES, "history": history}
+        yield Call("_view_statements", {**asked, **options})
     for view in ("user_activity", "route_history", "odd_names", "has_rowid"):
         yield Call("_facts_statement", {"view": view, "history": None})
 

@@ -109,7 +109,7 @@ with recomputed as (
                     when later._pit_key_1 is not null then 'NOT_YET_KNOWN'
                     else 'NOT_FOUND'
                 end as _pit_status
-            from matched
+            from matched as matched
             left join later
                 on matched._pit_key_1 = later._pit_key_1
         ),

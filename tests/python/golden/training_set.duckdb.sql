@@ -113,7 +113,7 @@ with _pit_spine as materialized (
                 when later._pit_key_1 is not null then 'NOT_YET_KNOWN'
                 else 'NOT_FOUND'
             end as _pit_status
-        from matched
+        from matched as matched
         left join later
             on matched._pit_key_1 = later._pit_key_1
     ),
@@ -249,7 +249,7 @@ with _pit_spine as materialized (
                 when later._pit_key_1 is not null then 'NOT_YET_KNOWN'
                 else 'NOT_FOUND'
             end as _pit_status
-        from matched
+        from matched as matched
         left join later
             on matched._pit_key_1 = later._pit_key_1
     ),
