@@ -41,10 +41,10 @@ class _Asked:
     provenance: bool
     defaults: bool
 
-    def of_views(self) -> dict[str, Any]:
-        """What the macros are told about the views."""
+    def of_views(self, alias: str | None = None) -> dict[str, Any]:
+        """What the macros are told about the views, or about one of them."""
         return {
-            "features": self.references,
+            "features": [item for item in self.references if alias in (None, item["as"])],
             "full_feature_names": self.full_feature_names,
             "provenance": self.provenance,
             "defaults": self.defaults,
@@ -202,7 +202,7 @@ class _Build:
             ties=bool(facts["unordered"] or facts["tied"]),
             late=bool(facts["unordered"] or facts["late"]),
             history=self._copies.get(request["view"]),
-            **self._asked.of_views(),
+            **self._asked.of_views(request["alias"]),
         )
         return self._warehouse.table_later(
             [f"create or replace temp table _pit_matched as {matching}", values],
