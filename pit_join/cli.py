@@ -48,6 +48,9 @@ def run() -> None:
     except SystemExit as ended:
         if ended.code:
             raise
+    except OSError as error:  # standard output is a full disk, say; what is left in its buffer must not be tried again
+        click.echo(f"Error: the result cannot be printed: {error.strerror or error}", err=True)
+        os._exit(2)
     with suppress(OSError, ValueError):  # nobody may be left who reads
         sys.stdout.flush()
         sys.stderr.flush()

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet
+import pyarrow.parquet  # not needed before the file is written, but this module is loaded while DuckDB works
 
 from pit_join.definitions import FeatureView
 from pit_join.durations import format_duration

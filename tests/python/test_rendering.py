@@ -23,7 +23,7 @@ from conftest import ROOT, Built, run_dbt
 from pit_join.durations import parse_duration
 from pit_join.errors import ProjectError, ReferenceError
 from pit_join.references import parse_features
-from pit_join.rendering import Macros, Renderer
+from pit_join.rendering import Macros, Renderer, _code
 
 GOLDEN = Path(__file__).parent / "golden"
 
@@ -636,6 +636,26 @@ def test_the_sql_is_the_one_on_record(compiled: Compiled, request: pytest.Fixtur
 def test_every_public_macro_is_on_record_and_nothing_else() -> None:
     assert {name.split(".")[0] for name in RECORDED} == public_macros() - set(INDIRECT)
     assert {path.name for path in GOLDEN.iterdir()} == {f"{name}.{leaf}.sql" for name, leaf in RECORDS}
+
+
+def test_compiled_macros_are_kept_and_may_be_lost(compiled: Compiled, tmp_path: Path) -> None:
+    """A kept file that is broken is made anew; what is rendered is the same with and without them."""
+
+    def rendered(cache: Path | None) -> str:
+        _code.cache_clear()  # as in another process
+        return Renderer(compiled.manifest, cache=cache).call("training_set", spine="s", features=ACTIVITY)
+
+    wanted = rendered(None)
+    assert rendered(tmp_path / "missing") == rendered(tmp_path) == wanted
+    kept = {path: path.read_bytes() for path in tmp_path.iterdir()}
+    assert kept
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("pit_join.rendering._ENVIRONMENT.compile", lambda source: pytest.fail("compiled again"))
+        assert rendered(tmp_path) == wanted
+    for path, content in kept.items():
+        path.write_bytes(content[: len(content) // 2])
+    assert rendered(tmp_path) == wanted
+    assert {path: path.read_bytes() for path in tmp_path.iterdir()} == kept
 
 
 HISTORY = """

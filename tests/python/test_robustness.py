@@ -284,6 +284,15 @@ def test_interrupt_of_a_long_query(lab: Path, built: pa.Table, tmp_path: Path) -
     assert status in (1, 130, -signal.SIGINT)
 
 
+@pytest.mark.parametrize("words", ["views", "--help"])
+def test_output_that_cannot_be_printed(lab: Path, built: pa.Table, words: str) -> None:
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            command(lab, *words.split()), env=ENVIRONMENT, stdout=full, stderr=subprocess.PIPE, text=True, check=False
+        )
+    assert (done.returncode, done.stderr) == (2, "Error: the result cannot be printed: No space left on device\n")
+
+
 @pytest.mark.parametrize("what", ["views", "views --json", "build-training-set --sql", "build-training-set", "--help"])
 def test_reader_of_the_output_goes_away(lab: Path, built: pa.Table, tmp_path: Path, what: str) -> None:
     words = what.split()
@@ -629,6 +638,20 @@ connection.close()
         assert table[-1].to_pylist() == [last_known(history, u, t) for u, t in zip(users, times, strict=True)]
 
 
+def test_names_within_a_column_are_no_columns(store: FeatureStore, tmp_path: Path) -> None:
+    """DuckDB would rename a column that a Parquet file holds twice, so names are read from the file itself."""
+    spine = pa.table(
+        {
+            "user_id": ["u1"],
+            "event_timestamp": [START + timedelta(days=20)],
+            "label": [{"label": {"user_id": 1}, "other": [2]}],
+            "other": pa.array([[("label", 1)]], pa.map_(pa.string(), pa.int64())),
+        }
+    )
+    pq.write_table(spine, tmp_path / "spine.parquet")
+    assert get(store, tmp_path / "spine.parquet", "big:value").to_arrow().column_names == [*spine.column_names, "value"]
+
+
 @pytest.mark.parametrize(
     "kind", [pa.bool_(), pa.int8(), pa.float32(), pa.int64(), pa.timestamp("us", "UTC"), pa.string()]
 )
@@ -645,6 +668,10 @@ def test_rows_are_put_in_order_with_their_nulls(kind: pa.DataType, nulls: bool) 
     found.validate(full=True)
     by_number = dict(zip(numbers, column.to_pylist(), strict=True))
     assert found.to_pylist() == [by_number[number] for number in range(1, 1001)]
+    # pyarrow may or may not move the values to the beginning of a buffer before they come here.
+    sliced = column.chunk(0)
+    assert sliced.offset == 13
+    assert results._take(sliced, pa.array(range(999, -1, -1))).to_pylist() == sliced.to_pylist()[::-1]
 
 
 # ------------------------------------------------------------------------------------------------------- the output
