@@ -22,7 +22,7 @@ demo: setup ## build the example project and its training set
 	$(BIN)/pit-join views
 
 test: setup ## run the tests
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses auto --dist loadfile
 
 lint: setup ## ruff, mypy, sqlfluff, files, strict dbt parse
 	$(BIN)/ruff check .

@@ -1,6 +1,8 @@
 """Compare an output with the reference: one line on what differs, exit status 1 if anything does.
 
-``python compare.py REFERENCE OUTPUT``: both Parquet, with the unique column ``row_id`` of the spine in them.
+``python compare.py REFERENCE OUTPUT``: both Parquet, with the unique column ``row_id`` of the spine in them. With
+``--as-of`` behind it both are histories (key, event_timestamp, counts): compared at every row of the reference, with no
+row yet the same as a count of 0.
 """
 
 import sys
@@ -55,7 +57,24 @@ def compare(reference: str, output: str) -> tuple[bool, str]:
     return same, "; ".join(said)
 
 
+def compare_as_of(reference: str, output: str) -> tuple[bool, str]:
+    """Whether the history ``output`` gives the values of ``reference`` as of each of its rows, and a line on it."""
+    connection = duckdb.connect()
+    columns = [row[0] for row in connection.execute(f"describe from '{reference}'").fetchall()]
+    features = [c for c in columns if c not in ("key", "event_timestamp")]
+    differs = " or ".join(f'a."{c}" is distinct from coalesce(b."{c}", 0)' for c in features)
+    compared, wrong = connection.execute(
+        f"select count(*), count(*) filter (where {differs}) from '{reference}' as a\n"
+        f"asof left join '{output}' as b on a.key = b.key and a.event_timestamp >= b.event_timestamp"
+    ).fetchone()
+    rows = connection.execute(f"select count(*) from '{output}'").fetchone()[0]
+    if wrong:
+        return False, f"values differ at {wrong:,} of {compared:,} instants; {rows:,} rows"
+    return True, f"equal as of {compared:,} instants; {rows:,} rows"
+
+
 if __name__ == "__main__":
-    equal, line = compare(sys.argv[1], sys.argv[2])
+    compared = compare_as_of if "--as-of" in sys.argv[3:] else compare
+    equal, line = compared(sys.argv[1], sys.argv[2])
     print(line)
     sys.exit(0 if equal else 1)

@@ -2,7 +2,8 @@
 
 ``data/<scenario>-<scale>/`` then holds
 
-* ``raw/*.parquet``: the spine and one file per feature view, in the order (keys, event time), for the peers;
+* ``raw/*.parquet``: the spine and one file per feature view, in the order (keys, event time), for the peers (windows:
+  the events, see ``event_data.py``);
 * a dbt project whose models copy those files into ``warehouse.duckdb`` in the same order; the product and the
   hand-written SQL read that;
 * ``scenario.json``: what is in it, written last, so that a directory without it is made again.
@@ -24,6 +25,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from event_data import EVENTS, Events
 
 HERE = Path(__file__).resolve().parent
 DATA = HERE / "data"
@@ -89,8 +91,9 @@ def directory(name: str, scale: float) -> Path:
 def make(name: str, scale: float) -> Path:
     """Make the data of a scenario unless they are there, and return their directory."""
     where = directory(name, scale)
-    scenario = SCENARIOS[name].scaled(scale)
+    scenario = (SCENARIOS | EVENTS)[name].scaled(scale)
     parameters = {"version": VERSION, "name": name, "scale": scale, **asdict(scenario)}
+    parameters = json.loads(json.dumps(parameters))  # tuples become lists, as in the file
     facts = where / "scenario.json"
     if facts.exists() and json.loads(facts.read_text())["parameters"] == parameters:
         install_macros(where)
@@ -98,21 +101,53 @@ def make(name: str, scale: float) -> Path:
     print(f"making {where.relative_to(HERE.parent)}: {scenario.about}", file=sys.stderr, flush=True)
     shutil.rmtree(where, ignore_errors=True)
     (where / "raw").mkdir(parents=True)
+    views = _write_events(where, scenario) if isinstance(scenario, Events) else _write_views(where, scenario)
+    _write_project(where, views)
+    install_macros(where)
+    dbt(where, "build")
+    facts.write_text(json.dumps({"parameters": parameters, "views": views}, indent=1) + "\n")
+    return where
+
+
+def _write_views(where: Path, scenario: Scenario) -> list[dict]:
+    """Write the spine and the history of each view; return what the project says of the views."""
     seeds = np.random.SeedSequence(20240101).spawn(1 + scenario.views)
     _write_parquet(_spine(scenario, np.random.default_rng(seeds[0])), where / "raw" / "spine.parquet")
+    order = ["customer_id", "event_timestamp"]
+    meta: dict[str, object] = {"entity": "customer", "join_keys": ["customer_id"]}
+    if scenario.created:
+        order.append("loaded_at")
+        meta["created_timestamp"] = "loaded_at"
     views = []
     for number, seed in enumerate(seeds[1:], start=1):
         view = f"view_{number}"
         table = _history(scenario, view, np.random.default_rng(seed))
         _write_parquet(table, where / "raw" / f"{view}.parquet")
-        types = {f.name: _sql_type(f.type) for f in table.schema}
+        types = _types(table)
         features = [column for column in types if column.startswith(view)]
-        views.append({"name": view, "columns": types, "features": features})
-    _write_project(where, scenario, views)
-    install_macros(where)
-    dbt(where, "build")
-    facts.write_text(json.dumps({"parameters": parameters, "views": views}, indent=1) + "\n")
-    return where
+        views.append({"name": view, "columns": types, "features": features, "order": order, "meta": meta})
+    return views
+
+
+def _write_events(where: Path, scenario: Events) -> list[dict]:
+    """Write the events and, if there is one, the spine; return what the project says of their window view."""
+    events, spine = scenario.tables()
+    _write_parquet(events, where / "raw" / "events.parquet")
+    if spine is not None:
+        _write_parquet(spine, where / "raw" / "spine.parquet")
+    return [
+        {
+            "name": "events",
+            "columns": _types(events),
+            "order": ["key", "event_timestamp"],
+            "meta": {
+                "entity": "customer",
+                "join_keys": ["key"],
+                "closed": scenario.closed,
+                "aggregations": list(scenario.aggregations),
+            },
+        }
+    ]
 
 
 def _spine(scenario: Scenario, rng: np.random.Generator) -> pa.Table:
@@ -186,14 +221,18 @@ def _write_parquet(table: pa.Table, path: Path) -> None:
     pq.write_table(table, path, row_group_size=122_880, compression="snappy")
 
 
-def _sql_type(kind: pa.DataType) -> str:
-    if pa.types.is_timestamp(kind):
-        return "timestamptz"
-    return "bigint" if pa.types.is_integer(kind) else "double"
+def _types(table: pa.Table) -> dict[str, str]:
+    """The columns and their types in SQL."""
+
+    def sql(kind: pa.DataType) -> str:
+        if pa.types.is_timestamp(kind):
+            return "timestamptz"
+        return "bigint" if pa.types.is_integer(kind) else "double"
+
+    return {field.name: sql(field.type) for field in table.schema}
 
 
-def _write_project(where: Path, scenario: Scenario, views: list[dict]) -> None:
-    order = "customer_id, event_timestamp" + (", loaded_at" if scenario.created else "")
+def _write_project(where: Path, views: list[dict]) -> None:
     files = {
         "dbt_project.yml": (
             "name: bench\nversion: '1.0'\nprofile: bench\nmodel-paths: [models]\n"
@@ -209,13 +248,13 @@ def _write_project(where: Path, scenario: Scenario, views: list[dict]) -> None:
     models = []
     for view in views:
         name = view["name"]
+        order = ", ".join(view["order"])
         files[f"models/{name}.sql"] = f"select * from read_parquet('raw/{name}.parquet')\norder by {order}\n"
         columns = "".join(f"      - {{name: {c}, data_type: {t}}}\n" for c, t in view["columns"].items())
-        created = "          created_timestamp: loaded_at\n" if scenario.created else ""
+        meta = "".join(f"          {key}: {json.dumps(value)}\n" for key, value in view["meta"].items())
         models.append(
             f"  - name: {name}\n    config:\n      event_time: event_timestamp\n"
-            f"      contract: {{enforced: true}}\n      meta:\n        pit_join:\n"
-            f"          entity: customer\n          join_keys: [customer_id]\n{created}"
+            f"      contract: {{enforced: true}}\n      meta:\n        pit_join:\n{meta}"
             f"    columns:\n{columns}"
         )
     files["models/features.yml"] = "models:\n" + "".join(models)
@@ -262,7 +301,7 @@ def dbt(where: Path, task: str) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--scenario", nargs="+", choices=SCENARIOS, default=list(SCENARIOS))
+    parser.add_argument("--scenario", nargs="+", choices=SCENARIOS | EVENTS, default=[*SCENARIOS, *EVENTS])
     parser.add_argument("--scale", type=float, default=1.0)
     args = parser.parse_args()
     for name in args.scenario:

@@ -19,123 +19,14 @@ import sys
 import tempfile
 import threading
 import time
-from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
 
+from cases import NOT_COMPARED, OURS, PRODUCT, PROGRAMS, TIMEOUT, Entry, Run, Target, cases
+
 HERE = Path(__file__).resolve().parent
+SCENARIOS = ("A", "B", "C", "D", "M", "W1", "W2", "W3", "W4", "G")
 FEAST_VENV = HERE / ".venv-feast"
-TIMEOUT = 3_600  # seconds
-PRODUCT, ASOF = "pit-join", "hand-written ASOF"
-PROGRAMS = {  # name in the table: script in peers/
-    ASOF: "duckdb_asof",
-    "polars join_asof": "polars_asof",
-    "pandas merge_asof": "pandas_asof",
-    "Feast on DuckDB": "feast_duckdb",
-    "Feast, imports only": "feast_imports",
-    "floor": "floor",
-}
-FEAST, FEAST_IMPORTS, FLOOR = "Feast on DuckDB", "Feast, imports only", "floor"
-NOT_COMPARED = (FEAST_IMPORTS, FLOOR)  # their output, if any, is no training set
-
-
-@dataclass(frozen=True)
-class Target:
-    """A bound on the paired ratio of wall times to the entry with the label ``to``."""
-
-    to: str
-    bound: float
-    at_least: bool = False
-    without: str = ""  # label of the entry (a start-up) whose time is left out in a second ratio
-
-
-@dataclass
-class Entry:
-    """One line of a table: a competitor on a data set, and what was measured of it."""
-
-    program: str
-    data: str
-    label: str = ""
-    shrink: float = 1.0  # part of the full size, for peers that cannot do all of it in reasonable time
-    to: str = ""  # label of the entry that the ratio refers to
-    target: Target | None = None
-    limit: str = ""  # DuckDB's memory_limit
-    runs: list[Run] = field(default_factory=list)  # the first is the warm-up
-    check: str = ""
-    correct: bool = False
-
-    def __post_init__(self) -> None:
-        self.label = self.label or self.program
-
-    @property
-    def failed(self) -> bool:
-        return any(run.error for run in self.runs)
-
-
-@dataclass(frozen=True)
-class Run:
-    """One process: seconds of wall and CPU, peak memory in bytes, and what it said if it failed."""
-
-    wall: float
-    cpu: float
-    peak: int
-    error: str = ""
-
-
-def _versus_asof(data: str, bound: float, *, feast: Target | None = None) -> list[Entry]:
-    return [
-        Entry(ASOF, data),
-        Entry(PRODUCT, data, to=ASOF, target=Target(ASOF, bound)),
-        Entry("polars join_asof", data, to=ASOF),
-        Entry("pandas merge_asof", data, to=ASOF),
-        Entry(FEAST, data, to=ASOF, target=feast),
-        Entry(FEAST_IMPORTS, data, to=ASOF),
-        Entry(FLOOR, data, to=ASOF),
-    ]
-
-
-def cases(memory_limit: str) -> dict[str, tuple[str, list[Entry]]]:
-    """The title and the entries of each scenario."""
-    large = _versus_asof("C", 0.8)
-    large = [e for e in large if e.program not in (FEAST, FEAST_IMPORTS)]
-    tenth = f"{ASOF}, a tenth"
-    large.append(Entry(ASOF, "C", tenth, shrink=0.1))
-    large.append(Entry(FEAST, "C", f"{FEAST}, a tenth", shrink=0.1, to=tenth))
-    variants = {
-        "A": "plain",
-        "D1": "created, none late",
-        "D2": "ties possible",
-        "D3": "25 % late",
-        "D4": "5 % tied",
-    }
-    bounds = {"D1": 1.3, "D2": 1.3, "D3": 2.5, "D4": 2.5}
-    plain = f"{PRODUCT}, {variants['A']}"
-    ability = [
-        Entry(
-            program,
-            data,
-            f"{program}, {what}",
-            to="" if (program, data) == (PRODUCT, "A") else plain,
-            target=Target(plain, bounds[data]) if program == PRODUCT and data in bounds else None,
-        )
-        for program in (PRODUCT, ASOF)
-        for data, what in variants.items()
-    ]
-    limited = [
-        Entry(program, data, f"{program}, {data}", limit=memory_limit)
-        for data in ("B", "C")
-        for program in (PRODUCT, ASOF)
-    ]
-    return {
-        "A": (
-            "A: one narrow view (1M spine rows, 10M history rows, 5 features)",
-            _versus_asof("A", 1.15, feast=Target(PRODUCT, 2.5, at_least=True, without=FEAST_IMPORTS)),
-        ),
-        "B": ("B: wide (17k spine rows, 10 views of 300k rows and 100 features)", _versus_asof("B", 0.5)),
-        "C": ("C: large (1M spine rows, 5 views of 5M rows and 20 features)", large),
-        "D": ("D: what abilities cost (as A; ratios to the product on the plain data)", ability),
-        "M": (f"M: B and C under DuckDB's memory_limit of {memory_limit} (target: they finish)", limited),
-    }
 
 
 def command(entry: Entry, data: Path, output: Path) -> list[str]:
@@ -143,9 +34,10 @@ def command(entry: Entry, data: Path, output: Path) -> list[str]:
     if entry.program != PRODUCT:
         script = PROGRAMS[entry.program]
         python = FEAST_VENV / "bin" / "python" if script.startswith("feast") else sys.executable
-        return [str(python), str(HERE / "peers" / f"{script}.py"), str(data), str(output)]
+        wanted = [",".join(entry.features)] if entry.features else []
+        return [str(python), str(HERE / "peers" / f"{script}.py"), str(data), str(output), *wanted]
     views = sorted(path.stem for path in (data / "models").glob("*.sql"))
-    features = ",".join(f"{view}:*" for view in views)
+    features = ",".join(f"{view}:{feature}" for view in views for feature in entry.features or "*")
     spine = data / "raw" / "spine.parquet"
     build = ["build-training-set", "--spine", str(spine), "--features", features, "--output", str(output)]
     return [pit_join(), "--project-dir", str(data), *build]
@@ -156,7 +48,7 @@ def pit_join() -> str:
     return str(beside) if beside.exists() else shutil.which("pit-join") or ""
 
 
-def measure(argv: list[str], limit: str = "") -> Run:
+def measure(argv: list[str], limit: str = "", timeout: int = TIMEOUT) -> Run:
     """Run a command to its end and say what it and the processes it started took."""
     hidden = ("PYTHONDONTWRITEBYTECODE", "PIT_JOIN_MEMORY_LIMIT")
     env = {k: v for k, v in os.environ.items() if k not in hidden}
@@ -166,7 +58,13 @@ def measure(argv: list[str], limit: str = "") -> Run:
     with tempfile.TemporaryFile() as stderr:
         start = time.perf_counter()
         process = subprocess.Popen(argv, env=env, stdout=subprocess.DEVNULL, stderr=stderr, start_new_session=True)
-        timer = threading.Timer(TIMEOUT, os.killpg, (process.pid, signal.SIGKILL))
+        timed_out = threading.Event()
+
+        def stop() -> None:
+            timed_out.set()
+            os.killpg(process.pid, signal.SIGKILL)
+
+        timer = threading.Timer(timeout, stop)
         timer.start()
         try:
             _, status, usage = os.wait4(process.pid, 0)
@@ -178,10 +76,12 @@ def measure(argv: list[str], limit: str = "") -> Run:
         wall = time.perf_counter() - start
         process.returncode = os.waitstatus_to_exitcode(status)
         error = ""
-        if process.returncode:
+        if timed_out.is_set():
+            error = f"not finished in {timeout} s"
+        elif process.returncode:
             stderr.seek(0)
             error = _reason(stderr.read().decode(errors="replace"), process.returncode)
-    return Run(wall, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024, error)
+    return Run(wall, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024, error, timed_out.is_set())
 
 
 def _reason(stderr: str, status: int) -> str:
@@ -192,80 +92,105 @@ def _reason(stderr: str, status: int) -> str:
 
 
 class Data:
-    """The data of this run, made when first needed, with the reference output of each directory."""
+    """The data of this run, made when first needed, with the reference outputs in each directory."""
 
     def __init__(self, scale: float) -> None:
         self.scale = scale
-        self.known: dict[tuple[str, float], Path] = {}
+        self.directories: dict[tuple[str, float], Path] = {}
+        self.references: dict[tuple[Path, str, tuple[str, ...]], Path] = {}
 
     def directory(self, entry: Entry) -> Path:
         key = (entry.data, self.scale * entry.shrink)
-        if key not in self.known:
+        if key not in self.directories:
             make = [sys.executable, str(HERE / "make_data.py")]
             make += ["--scenario", key[0], "--scale", f"{key[1]:g}"]
             made = subprocess.run(make, stdout=subprocess.PIPE, text=True, check=False)
             if made.returncode:
                 sys.exit("the data could not be made")
-            directory = Path(made.stdout.strip())
-            run = measure(command(Entry(ASOF, entry.data), directory, directory / "reference.parquet"))
+            self.directories[key] = Path(made.stdout.strip())
+        return self.directories[key]
+
+    def reference(self, entry: Entry) -> Path:
+        """The output that is right for an entry."""
+        directory = self.directory(entry)
+        key = (directory, entry.reference, entry.features)
+        if key not in self.references:
+            output = directory / f"reference-{len(self.references)}.parquet"
+            maker = Entry(entry.reference, entry.data, features=entry.features)
+            run = measure(command(maker, directory, output))
             if run.error:
                 sys.exit(f"the reference output of {directory.name} could not be made: {run.error}")
-            self.known[key] = directory
-        return self.known[key]
+            self.references[key] = output
+        return self.references[key]
 
     def output(self, entry: Entry) -> Path:
         return self.directory(entry) / "output.parquet"
 
     def remove_references(self) -> None:
-        for directory in self.known.values():
-            (directory / "reference.parquet").unlink(missing_ok=True)
+        for reference in self.references.values():
+            reference.unlink(missing_ok=True)
 
 
 def run_case(entries: list[Entry], data: Data, repeat: int) -> None:
     """One warm-up of each entry, whose output is compared, then the timed rounds in turn."""
     for entry in entries:
-        data.directory(entry)
+        data.reference(entry)
     for turn in range(1 + repeat):
         for entry in entries:
             if entry.failed:
                 continue
             output = data.output(entry)
-            run = measure(command(entry, data.directory(entry), output), entry.limit)
+            run = measure(command(entry, data.directory(entry), output), entry.limit, entry.timeout)
             entry.runs.append(run)
             if turn == 0 and not run.error and entry.program not in NOT_COMPARED:
-                check(entry, output)
+                check(entry, data.reference(entry), output)
             output.unlink(missing_ok=True)
             what = "warm-up" if turn == 0 else f"round {turn}"
             print(f"{what}: {entry.label}: {run.error or f'{run.wall:.2f} s'}", file=sys.stderr, flush=True)
 
 
-def check(entry: Entry, output: Path) -> None:
-    """Compare an output with the reference beside it, in a process of its own."""
-    argv = [sys.executable, HERE / "compare.py", output.with_name("reference.parquet"), output]
+def check(entry: Entry, reference: Path, output: Path) -> None:
+    """Compare an output with the reference, in a process of its own."""
+    argv = [sys.executable, HERE / "compare.py", reference, output, *(["--as-of"] if entry.as_of else [])]
     done = subprocess.run(argv, capture_output=True, text=True, check=False)
     entry.check = done.stdout.strip() or f"could not be compared: {_reason(done.stderr, done.returncode)}"
     entry.correct = done.returncode == 0
+
+
+def seconds(entry: Entry, without: Entry | None = None) -> list[float]:
+    """The wall time of each round, less that of another entry in the same round."""
+    if without is None:
+        return [run.wall for run in entry.runs[1:]]
+    return [run.wall - other.wall for run, other in zip(entry.runs[1:], without.runs[1:], strict=True)]
 
 
 def ratio(entry: Entry, other: Entry | None, without: Entry | None = None) -> float | None:
     """The median over the rounds of the ratio of wall times in the same round."""
     if other is None or entry.failed or other.failed:
         return None
-    walls = [run.wall for run in entry.runs[1:]]
-    if without is not None:
-        walls = [wall - run.wall for wall, run in zip(walls, without.runs[1:], strict=True)]
-    return median(wall / run.wall for wall, run in zip(walls, other.runs[1:], strict=True))
+    return median(a / b for a, b in zip(seconds(entry, without), seconds(other), strict=True))
+
+
+def per_million(entry: Entry, start_up: Entry | None) -> list[float]:
+    """The wall time of each round for a million events, the start-up left out; none if a run failed."""
+    if start_up is None or start_up.failed or entry.failed:
+        return []
+    return [wall / entry.millions for wall in seconds(entry, start_up)]
 
 
 def table(entries: list[Entry]) -> str:
     """The markdown table of a case."""
     by_label = {entry.label: entry for entry in entries}
     head = ["", "wall s", "from - to", "CPU s", "peak MB", "first run s", "ratio", "to", "target", "output"]
+    growth = any(entry.millions for entry in entries)
+    if growth:
+        head.insert(6, "s per M events")
     lines = []
     for entry in entries:
         if entry.failed:
             error = next(run.error for run in entry.runs if run.error).replace("|", "/")
-            lines.append([entry.label, *["-"] * 7, "failed" if entry.limit else "-", f"FAILED: {error}"])
+            said = error if entry.unfinished else f"FAILED: {error}"
+            lines.append([entry.label, *["-"] * (len(head) - 3), "failed" if entry.limit else "-", said])
             continue
         timed = entry.runs[1:]
         walls = [run.wall for run in timed]
@@ -284,6 +209,9 @@ def table(entries: list[Entry]) -> str:
                 entry.check or "not compared",
             ]
         )
+        if growth:
+            each = per_million(entry, by_label.get(entry.start_up))
+            lines[-1].insert(6, f"{median(each):.2f}" if each else "-")
     rows = [head, ["---"] * len(head), *lines]
     widths = [max(len(row[i]) for row in rows) for i in range(len(head))]
     padded = [[cell.ljust(width) for cell, width in zip(row, widths, strict=True)] for row in rows]
@@ -291,23 +219,43 @@ def table(entries: list[Entry]) -> str:
 
 
 def verdict(entry: Entry, by_label: dict[str, Entry]) -> str:
-    """The target and whether it is met."""
+    """The targets and whether they are met."""
     target = entry.target
     if entry.limit:
         return "finished" if entry.correct else "output differs"
     if target is None:
         return "-"
-    text = f"{'>=' if target.at_least else '<='} {target.bound:g}x {target.to}"
-    value = ratio(entry, by_label.get(target.to))
+    text = _bound(entry, target, by_label)
+    if entry.peak:
+        peak = max(run.peak for run in entry.runs[1:]) / 1e9
+        text += f"; <= {entry.peak:g} GB: {'met' if peak <= entry.peak else 'MISSED'}"
+    return text
+
+
+def _bound(entry: Entry, target: Target, by_label: dict[str, Entry]) -> str:
+    names = (target.to,) if isinstance(target.to, str) else target.to
+    text = f"{'>=' if target.at_least else '<='} {target.bound:g}x "
+    text += names[0] if len(names) == 1 else f"the better of {' and '.join(names)}"
+    if target.per_event:
+        other = by_label.get(names[0])
+        mine = per_million(entry, by_label.get(entry.start_up))
+        theirs = per_million(other, by_label.get(other.start_up)) if other else []
+        value = median(a / b for a, b in zip(mine, theirs, strict=True)) if mine and theirs else None
+        text += " per event"
+    else:
+        # one that did not finish in its time is not the better one
+        others = [by_label.get(name) for name in names]
+        values = [ratio(entry, other) for other in others if other is None or not other.unfinished]
+        value = max(values) if values and None not in values else None
     if value is None:
         return f"{text}: unknown"
-    if entry.program == PRODUCT and not entry.correct:
+    if entry.program in OURS and not entry.correct:
         return f"{text}: MISSED, output differs"
     met = value >= target.bound if target.at_least else value <= target.bound
     text += f": {'met' if met else 'MISSED'} ({value:.2f}x"
     without = by_label.get(target.without)
     if without is not None and not without.failed:
-        text += f"; {ratio(entry, by_label[target.to], without):.2f}x less its imports"
+        text += f"; {ratio(entry, by_label[names[0]], without):.2f}x less its imports"
     return text + ")"
 
 
@@ -352,7 +300,7 @@ def facts() -> str:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--scenario", nargs="+", choices=list("ABCDM"), default=list("ABCDM"))
+    parser.add_argument("--scenario", nargs="+", choices=list(SCENARIOS), default=list(SCENARIOS))
     parser.add_argument("--scale", type=float, default=1.0, help="part of the full size (smoke run: 0.02)")
     parser.add_argument("--repeat", type=int, default=3, help="timed rounds after the warm-up")
     parser.add_argument("--memory-limit", default="1GB", help="DuckDB's memory_limit in scenario M")
@@ -376,7 +324,7 @@ def main() -> int:
     data, good = Data(args.scale), True
     try:
         for name in args.scenario:
-            title, entries = cases(args.memory_limit)[name]
+            title, entries = cases(args.memory_limit, args.scale)[name]
             entries = [e for e in entries if PROGRAMS.get(e.program, PRODUCT) not in args.skip]
             run_case(entries, data, args.repeat)
             section = f"\n## {title}\n\n{table(entries)}\n"
@@ -384,7 +332,7 @@ def main() -> int:
             text += section
             output.parent.mkdir(parents=True, exist_ok=True)
             output.write_text(text)
-            good &= all(e.correct and not e.failed for e in entries if e.program == PRODUCT)
+            good &= all(e.correct and not e.failed for e in entries if e.program in OURS)
     finally:
         data.remove_references()
     print(f"written to {output}", file=sys.stderr)

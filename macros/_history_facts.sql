@@ -7,6 +7,9 @@
     If nothing is unordered, tied and late tell all there is; else they tell nothing.
 -#}
 {% macro _history_facts(view, history=none) -%}
+{%- if view.aggregations -%}
+    {{ return(pit_join._event_facts(view, history)) }}
+{%- endif -%}
 {%- set quote = pit_join._identifier -%}
 {%- set version = ['_pit_event'] + (['_pit_created'] if view.created_timestamp else []) -%}
 {%- set key_names = [] -%}
@@ -55,4 +58,30 @@ select
     {%- endif %}
     max(_pit_event) as newest
 from dated
+{%- endmacro %}
+
+
+{#- The same of the events of a window view; `late` are those known late or, where that may be, superseded. -#}
+{% macro _event_facts(view, history) -%}
+{%- set quote = pit_join._identifier -%}
+{%- set dated = [] -%}
+{%- for column in view['keys'] %}{% do dated.append(quote(column) ~ ' is not null') %}{% endfor -%}
+with timed as (
+    select
+        *,
+        {%- if view.created_timestamp %}
+        {{ pit_join._instant(quote(view.created_timestamp), view.types.get(view.created_timestamp), round_up=true) }} as _pit_created,
+        {%- endif %}
+        {{ pit_join._instant(quote(view.event_timestamp), view.types.get(view.event_timestamp), round_up=true) }} as _pit_event
+    from {{ history or view.relation }}
+)
+
+select
+    count(*) as rows,
+    count(*) filter (where {{ (dated + ['_pit_event is not null'] + (['_pit_created is not null'] if view.created_timestamp else [])) | join(' and ') }}) as dated,
+    0 as unordered,
+    0 as tied,
+    {{ 'count(*)' if view.event_key else 'count_if(_pit_created > _pit_event + ' ~ (view.lag or 0) ~ ')' if view.created_timestamp else '0' }} as late,
+    max(_pit_event) as newest
+from timed
 {%- endmacro %}

@@ -16,15 +16,18 @@
     {{ return({'requests': plain, 'names': names}) }}
 {%- endmacro %}
 
-{#- The two statements of one view: see `step` of `point_in_time_join`. -#}
-{% macro _view_statements(alias, spine, features, full_feature_names, provenance, defaults, ties, late, history) -%}
+{#- The statements of one view, the last of which gives its columns: see `step` of `point_in_time_join`. -#}
+{% macro _view_statements(alias, spine, features, full_feature_names, provenance, defaults, ties, late, history, plan=none) -%}
     {%- set requests, names = pit_join._requests(features, full_feature_names, defaults) -%}
     {%- if not execute -%}
         {{ return([]) }}
     {%- endif -%}
     {%- for request in requests if request.alias == alias -%}
+        {%- if request.view.aggregations -%}
+            {{ return([pit_join._view_join(spine, request, provenance, ties, late, history, plan=plan)]) }}
+        {%- endif -%}
         {{ return([
-            pit_join._view_join(spine, request, provenance, ties, late, history, step='match'),
+            'create or replace temp table _pit_matched as ' ~ pit_join._view_join(spine, request, provenance, ties, late, history, step='match'),
             pit_join._view_join(spine, request, provenance, ties, late, history, step='values'),
         ]) }}
     {%- endfor -%}
@@ -38,4 +41,45 @@
         {{ return('') }}
     {%- endif -%}
     {{ return(pit_join._history_facts(declared, history)) }}
+{%- endmacro %}
+
+
+{#- About how many pairs of an instant asked and an event near it the plan 'range' of a window view would look at. -#}
+{% macro _pairs_statement(alias, spine, features, history) -%}
+    {%- set requests, names = pit_join._requests(features) -%}
+    {%- if not execute -%}
+        {{ return('') }}
+    {%- endif -%}
+    {%- set request = (requests | selectattr('alias', 'equalto', alias) | list)[0] -%}
+    {%- set view = request.view -%}
+    {%- set longest = pit_join._longest_window(view.aggregations) -%}
+    {%- set event = pit_join._instant(pit_join._identifier(view.event_timestamp), view.types.get(view.event_timestamp), round_up=true) -%}
+    {%- set numbers = range(1, (view['keys'] | length) + 1) | join(', ') -%}
+with asked as (
+    select
+        {%- for column in request['keys'].values() %}
+        {{ pit_join._identifier(column) }} as _pit_key_{{ loop.index }},
+        {%- endfor %}
+        count(*) as _pit_count
+    from {{ spine }}
+    group by {{ numbers }}
+),
+
+events as (
+    select
+        {%- for key in view['keys'] %}
+        {{ pit_join._identifier(key) }} as _pit_key_{{ loop.index }},
+        {%- endfor %}
+        count(*) as _pit_count,
+        min({{ event }}) as _pit_first,
+        max({{ event }}) as _pit_last
+    from {{ history or view.relation }}
+    group by {{ numbers }}
+)
+
+select
+    coalesce(sum(cast(asked._pit_count as double) * events._pit_count), 0)
+    * {{ 'least(1, 2.0 * ' ~ longest ~ ' / greatest(1, (select max(_pit_last) - min(_pit_first) from events)))' if longest else 1 }} as pairs
+from asked
+inner join events using ({% for key in view['keys'] %}_pit_key_{{ loop.index }}{{ ', ' if not loop.last }}{% endfor %})
 {%- endmacro %}

@@ -1,7 +1,7 @@
 {#-
     What a feature view declares, from dbt's graph: a mapping with name, relation, keys, event_timestamp,
     created_timestamp, lag and ttl (microseconds), inclusive, deleted, columns {feature: {data_type, default}}, types
-    {column: declared type} and physical. While dbt parses there is no graph yet: then only the reference is recorded.
+    {column: declared type} and physical; of a window view also aggregations (see _aggregations), closed and event_key. While dbt parses there is no graph yet: then only the reference is recorded.
 
     The Python package checks a whole project; this checks what a wrong answer could hide behind.
 -#}
@@ -20,7 +20,8 @@
     {%- set node = (named | selectattr('relation_name', 'equalto', relation.render()) | list or named)[0] -%}
     {%- set meta = node.config.meta.pit_join -%}
     {%- set where = 'feature view ' ~ name ~ ': config.meta.pit_join' -%}
-    {%- set allowed = ['entity', 'join_keys', 'created_timestamp', 'lag', 'ttl', 'inclusive', 'online', 'freshness_slo', 'deleted'] -%}
+    {%- set allowed = ['entity', 'join_keys', 'created_timestamp', 'lag', 'online', 'freshness_slo', 'deleted']
+        + (['aggregations', 'closed', 'event_key'] if 'aggregations' in meta else ['ttl', 'inclusive']) -%}
     {%- for key in meta if key not in allowed -%}
         {{ exceptions.raise_compiler_error(where ~ ' has the unknown key ' ~ key ~ '; allowed are ' ~ allowed | join(', ')) }}
     {%- endfor -%}
@@ -54,6 +55,20 @@
     {%- if ttl == 0 -%}
         {{ exceptions.raise_compiler_error(where ~ '.ttl is 0, so that no value would ever be valid; leave it out for no limit') }}
     {%- endif -%}
+    {%- set aggregations = pit_join._aggregations(name, meta, types) if 'aggregations' in meta else [] -%}
+    {%- if aggregations -%}
+        {%- set columns = {} -%}
+        {%- for aggregation in aggregations -%}
+            {%- do columns.update({aggregation.name: aggregation}) -%}
+        {%- endfor -%}
+    {%- endif -%}
+    {%- if meta.get('closed', 'left') not in ('left', 'right') -%}
+        {{ exceptions.raise_compiler_error(where ~ '.closed must be left or right') }}
+    {%- endif -%}
+    {%- set event_key = [meta.get('event_key')] if meta.get('event_key') is string else (meta.get('event_key') or []) -%}
+    {%- if (event_key and not meta.get('created_timestamp')) or (aggregations and meta.get('deleted') and not event_key) -%}
+        {{ exceptions.raise_compiler_error(where ~ ': event_key needs created_timestamp, and deleted beside aggregations needs event_key') }}
+    {%- endif -%}
     {{ return({
         'name': name,
         'relation': relation.render(),
@@ -66,6 +81,9 @@
         'deleted': meta.get('deleted'),
         'columns': columns,
         'types': types,
+        'aggregations': aggregations,
+        'closed': meta.get('closed', 'left'),
+        'event_key': event_key,
         'physical': not relation.is_cte and node.config.materialized not in ('view', 'ephemeral', 'external') and 'rowid' not in (types | map('lower')),
     }) }}
 {%- endmacro %}

@@ -4,6 +4,8 @@
     view    the name of a feature view
     as_of   an instant such as '2026-03-18 14:30' (naive is UTC) or '2026-03-18T14:30:00+02:00'; none is the moment at
             which the query runs
+    Of a window view: the windows as they are at that instant, for each key that has events by then.
+
     Grain: one row a key that has a value; columns: the join keys, the event time, every feature. A key whose newest
     row is marked deleted has none. Values older than the ttl are kept (a reader judges age at its own time), and
     defaults are not applied, so that a reader can tell null from missing.
@@ -18,6 +20,9 @@
 {%- set view = pit_join._view(view) -%}
 {%- if not execute -%}
     {{ return('') }}
+{%- endif -%}
+{%- if view.aggregations -%}
+    {{ return(pit_join._window_snapshot(view, as_of)) }}
 {%- endif -%}
 {%- set version = ['_pit_event'] + (['_pit_created'] if view.created_timestamp else []) -%}
 with history as (
@@ -88,4 +93,43 @@ where
     {%- set day, minute, second, zone = found.groups() -%}
     {%- set text = day ~ ' ' ~ (minute or '00:00') ~ (second or ':00') ~ ('+00' if zone in (none, 'Z') else zone) -%}
     {{ return(pit_join._instant('cast(' ~ pit_join._literal(text) ~ ' as timestamp with time zone)', 'timestamptz')) }}
+{%- endmacro %}
+
+
+{#- The same of a window view: its windows as they are at one instant, for all keys that have known events. -#}
+{% macro _window_snapshot(view, as_of) -%}
+{%- set quote = pit_join._identifier -%}
+{%- set keys = [] -%}
+{%- set named = {} -%}
+{%- for key in view['keys'] %}{% do keys.append(quote(key)) %}{% do named.update({key: key}) %}{% endfor -%}
+with _pit_spine as {{ pit_join._materialized() }} (
+    select
+        *,
+        row_number() over () as _pit_row,
+        {{ pit_join._as_of(as_of) }} as _pit_time
+    from (
+        select distinct {{ keys | join(', ') }}
+        from {{ view.relation }}
+        where {% for key in keys %}{{ key }} is not null{{ ' and ' if not loop.last }}{% endfor %}
+    ) as distinct_keys
+),
+
+_pit_values as (
+    {{ pit_join.window_features(
+        '_pit_spine', view.relation, named, pit_join._plain_features(view), view.aggregations, view.event_timestamp, view.created_timestamp,
+        view.lag, view.closed, view.event_key, view.deleted, view.types.keys() | list, view.types, provenance='_pit'
+    ) | indent(4) }}
+)
+
+select
+    {%- for key in keys %}
+    _pit_spine.{{ key }},
+    {%- endfor %}
+    _pit_values._pit__event_timestamp as {{ quote(view.event_timestamp) }}
+    {%- for name in view.columns %},
+    _pit_values.{{ quote(name) }}
+    {%- endfor %}
+from _pit_spine
+inner join _pit_values on _pit_spine._pit_row = _pit_values._pit_row
+where _pit_values._pit__status in ('PRESENT', 'NULL_VALUE')
 {%- endmacro %}

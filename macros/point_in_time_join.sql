@@ -111,7 +111,8 @@ known as (
             {%- for spine_column in keys.values() %}
             spine.{{ quote(spine_column) }} = known._pit_key_{{ loop.index }} and
             {%- endfor %}
-            spine._pit_time {{ '>=' if inclusive else '>' }} known._pit_available_at
+            -- Not null: to DuckDB 1.5 a null is the latest of all times.
+            coalesce(spine._pit_time, -9223372036854775808) {{ '>=' if inclusive else '>' }} known._pit_available_at
 )
 {%- if ties %},
 

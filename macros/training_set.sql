@@ -26,7 +26,7 @@
 
 
 {#- `join` is the leaf: the adapter's own, or a given one for a second opinion. -#}
-{% macro _training_set(spine, features, event_timestamp, gap, full_feature_names, provenance, defaults, join=none) -%}
+{% macro _training_set(spine, features, event_timestamp, gap, full_feature_names, provenance, defaults, join=none, plan=none) -%}
 {%- set quote = pit_join._identifier -%}
 {%- set requests, names = pit_join._requests(features, full_feature_names, defaults, provenance) -%}
 {%- if not execute -%}
@@ -38,7 +38,7 @@ with _pit_spine as {{ pit_join._materialized() }} (
 {%- for request in requests %}
 
 {{ quote(request.alias) }} as (
-    {{ pit_join._view_join('_pit_spine', request, provenance, join=join) | indent(4) }}
+    {{ pit_join._view_join('_pit_spine', request, provenance, join=join, plan=plan) | indent(4) }}
 ){{ ',' if not loop.last }}
 {%- endfor %}
 
@@ -60,9 +60,16 @@ order by _pit_spine._pit_row
 
 
 {#- One view of a training set. `history` is a stored copy to read instead; `ties` and `late` are false only where
-    somebody looked. -#}
-{% macro _view_join(spine, request, provenance=false, ties=true, late=true, history=none, join=none, step=none) -%}
+    somebody looked; `plan` is that of window views. -#}
+{% macro _view_join(spine, request, provenance=false, ties=true, late=true, history=none, join=none, step=none, plan=none) -%}
     {%- set view = request.view -%}
+    {%- if view.aggregations -%}
+        {{ return(pit_join.window_features(
+            spine, history or view.relation, request['keys'], request.features, view.aggregations, view.event_timestamp,
+            view.created_timestamp, view.lag, view.closed, view.event_key, view.deleted, view.types.keys() | list, view.types,
+            plan or 'stacked', late, request.alias if provenance else none
+        )) }}
+    {%- endif -%}
     {{ return((join or pit_join.point_in_time_join)(
         spine, history or view.relation, request['keys'], request.features, view.event_timestamp, view.created_timestamp, view.lag,
         view.ttl, view.inclusive, view.deleted, view.columns.keys() | list, view.types, view.physical or history is not none, ties, late, request.alias if provenance else none, step

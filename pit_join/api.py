@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pit_join.backfill import Backfill, backfill
 from pit_join.catalog import describe_views
 from pit_join.project import Project
 from pit_join.references import parse_features, parse_role
@@ -72,6 +74,8 @@ class FeatureStore:
         provenance: bool = False,
         defaults: bool = True,
         sql_only: bool = False,
+        plan_only: bool = False,
+        window_plan: str | None = None,
         on_progress: Callable[[int, int, str], None] = lambda done, total, view: None,
     ) -> TrainingSet:
         """Join features to a spine, each as it was known at the row's time.
@@ -89,6 +93,9 @@ class FeatureStore:
             provenance: add `<view>__event_timestamp` and `<view>__status`.
             defaults: replace nulls by the declared defaults.
             sql_only: build nothing; the result has only its `sql`.
+            plan_only: build nothing; the result has only its `sql` and, in `metadata["plans"]`, how each view would be
+                joined and why.
+            window_plan: join window views by `"range"` or `"stacked"` instead of the plan that looks cheaper.
             on_progress: told how many views are done, of how many, and which is next.
 
         Raises:
@@ -112,6 +119,41 @@ class FeatureStore:
             provenance=provenance,
             defaults=defaults,
             sql_only=sql_only,
+            plan_only=plan_only,
+            window_plan=window_plan,
+            wait=self._wait,
+            on_message=self._on_message,
+            on_progress=on_progress,
+        )
+
+    def backfill(
+        self,
+        views: Iterable[str] = (),
+        *,
+        start: str | date | None = None,
+        end: str | date | None = None,
+        apply: bool = False,
+        on_progress: Callable[[int, int, str], None] = lambda done, total, batch: None,
+    ) -> Backfill:
+        """Find, and with `apply` run, the batches that the stored history of `microbatch` models lacks.
+
+        Args:
+            views: names of microbatch models; all of them by default.
+            start: the first batch is the one that holds it (UTC); by default the model's `begin`.
+            end: batches end there (UTC, exclusive); by default with the last one that holds a row of the model's
+                inputs or of its own. No batch lies in the future.
+            apply: let dbt run them; without it nothing is changed.
+            on_progress: told how many batches are done, of how many, and which is next.
+
+        Raises:
+            PitJoinError: one of its subclasses, saying what is wrong and what to do.
+        """
+        return backfill(
+            self._project,
+            views,
+            start=start,
+            end=end,
+            apply=apply,
             wait=self._wait,
             on_message=self._on_message,
             on_progress=on_progress,

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
-from pit_join.definitions import FeatureView
+from pit_join.definitions import Aggregation, FeatureView
 from pit_join.durations import format_duration
 from pit_join.errors import PitJoinError
 from pit_join.project import Project
@@ -23,7 +23,8 @@ def describe_views(
 ) -> list[dict[str, Any]]:
     """Every feature view as a mapping, by name; `rows` and `newest` are None where dbt has not built it.
 
-    `newest` is the greatest event time, ISO 8601 in UTC.
+    `newest` is the greatest event time, ISO 8601 in UTC. `closed`, and `windows` by feature, are None for all but
+    window views.
 
     Raises:
         PitJoinError: if the project or its warehouse cannot be read; with the problems of all views.
@@ -63,10 +64,16 @@ def _describe(view: FeatureView, macros: Macros, warehouse: DuckDBWarehouse) -> 
         "created_timestamp": view.created_timestamp,
         "ttl": format_duration(view.ttl) if view.ttl else None,
         "lag": format_duration(view.lag) if view.lag else None,
+        "closed": view.closed if view.aggregations else None,
+        "windows": {one.name: _window(one) for one in view.aggregations} or None,
         "features": [feature.name for feature in view.features],
         "rows": facts["rows"],
         "newest": None if newest is None else _iso(newest),
     }
+
+
+def _window(aggregation: Aggregation) -> str:
+    return "lifetime" if aggregation.window is None else format_duration(aggregation.window)
 
 
 def _iso(microseconds: int) -> str:

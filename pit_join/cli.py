@@ -118,6 +118,11 @@ def main(ctx: click.Context, project_dir: Path, profiles_dir: Path | None, targe
 @click.option("--provenance", is_flag=True, help="Add <view>__event_timestamp and <view>__status columns.")
 @click.option("--no-defaults", is_flag=True, help="Keep nulls instead of the declared defaults.")
 @click.option("--sql", "sql_only", is_flag=True, help="Print the SQL and build nothing.")
+@click.option("--plan", "plan_only", is_flag=True, help="Print how each view would be joined and why; build nothing.")
+@click.option(
+    "--window-plan", type=click.Choice(["range", "stacked"]),
+    help="Join window views by this plan instead of the one that looks cheaper.",
+)  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="Print the coverage as JSON.")
 @click.pass_context
 def build_training_set(
@@ -133,6 +138,8 @@ def build_training_set(
     provenance: bool,
     no_defaults: bool,
     sql_only: bool,
+    plan_only: bool,
+    window_plan: str | None,
     as_json: bool,
 ) -> None:
     """Join features to a spine, each as it was known at the row's time.
@@ -153,9 +160,12 @@ def build_training_set(
         raise click.UsageError("give either --features or --service")
     if service and views:
         raise click.UsageError("--view goes with --features; a service has its own roles")
-    if output is None and not sql_only:
-        raise click.UsageError("give --output FILE (.parquet, .csv or .arrow), or --sql to see the SQL")
-    if output is not None and not sql_only:
+    builds = not sql_only and not plan_only
+    if output is None and builds:
+        raise click.UsageError(
+            "give --output FILE (.parquet, .csv or .arrow), --sql to see the SQL, or --plan to see how views are joined"
+        )
+    if output is not None and builds:
         check_output(output)
     started = time.monotonic()
     with _progress() as on_progress:
@@ -169,10 +179,19 @@ def build_training_set(
             provenance=provenance,
             defaults=not no_defaults,
             sql_only=sql_only,
+            plan_only=plan_only,
+            window_plan=window_plan,
             on_progress=on_progress,
         )
     if sql_only:
         click.echo(built.sql)
+        return
+    if plan_only:
+        plans = built.metadata["plans"]
+        if as_json:
+            click.echo(json.dumps({alias: {"plan": plan, "why": why} for alias, (plan, why) in plans.items()}))
+        else:
+            _print_table(["view", "plan", "why"], [[alias, *plan] for alias, plan in plans.items()])
         return
     assert output is not None
     built.write(output)
@@ -221,7 +240,52 @@ def views(ctx: click.Context, as_json: bool) -> None:
         right=(5, 6),
     )
     for view in described:
-        click.echo(f"{view['name']}: {', '.join(view['features'])}")
+        windows = ", ".join(dict.fromkeys((view["windows"] or {}).values()))
+        note = f" (windows of {windows}, closed {view['closed']})" if windows else ""
+        click.echo(f"{view['name']}{note}: {', '.join(view['features'])}")
+
+
+@main.command("backfill", short_help="Run the batches that the stored history of microbatch models lacks.")
+@click.argument("views", nargs=-1, metavar="[VIEW]...")
+@click.option("--from", "start", metavar="TIME", help="First batch: the one that holds this time. Default: `begin`.")
+@click.option(
+    "--to", "end", metavar="TIME",
+    help="Where the batches end, exclusive. Default: after the last one with a row, of the model or of its inputs.",
+)  # fmt: skip
+@click.option("--plan/--apply", "plan", default=None, help="Print what is to be done, or do it.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.pass_context
+def backfill(
+    ctx: click.Context, views: tuple[str, ...], start: str | None, end: str | None, plan: bool | None, as_json: bool
+) -> None:
+    """Find, and run, the batches that are missing from microbatch models: all of them, or those named.
+
+    A batch has to be run if it never was, if it failed, if its rows are no longer as many as it had, if it was not
+    over when it ran, or if its definition has changed since: code, settings, a macro, or any of these of what it
+    reads. What was done is kept in a file beside the warehouse, so a backfill that was killed goes on where it was.
+    Times are UTC.
+
+    \b
+    Examples:
+      pit-join backfill --plan
+      pit-join backfill payment_history --from 2026-03-01 --to 2026-04-01 --apply
+    """
+    from pit_join.backfill_report import report
+
+    if plan is None:
+        raise click.UsageError("give --plan to see what is to be done, or --apply to do it")
+    with nullcontext(None) if plan else _progress() as on_progress:
+        progress = {} if on_progress is None else {"on_progress": on_progress}
+        found = ctx.obj().backfill(views, start=start, end=end, apply=not plan, **progress)
+    if as_json:
+        click.echo(json.dumps(found.as_json()))
+    else:
+        table, lines = report(found)
+        if table:
+            _print_table(["model", "batches", "number", "why", "rows", "time"], table, right=(2, 4, 5))
+        click.echo("\n".join(lines))
+    if not found.complete:
+        ctx.exit(1)
 
 
 @main.command("dbt-package-path", short_help="Print the folder of the macros as a dbt package.")

@@ -9,7 +9,7 @@ from typing import Any
 
 from pit_join.references import Request
 
-__all__ = ["Entity", "Feature", "FeatureService", "FeatureView"]
+__all__ = ["Aggregation", "Entity", "Feature", "FeatureService", "FeatureView"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,12 +31,37 @@ class Feature:
 
 
 @dataclass(frozen=True, slots=True)
+class Aggregation:
+    """One feature of a window view: a function of the events in a sliding window.
+
+    `column` is what is aggregated (None: the rows themselves are counted), `window` how far back it reaches (None: to
+    the first event), `where` an SQL condition that an event must meet, `n` how many values `last_n` keeps at most.
+    `data_type` is the type of the result; `default` stands for a null in training and online alike.
+    """
+
+    name: str
+    function: str
+    column: str | None
+    window: timedelta | None
+    where: str | None
+    n: int | None
+    default: Any
+    data_type: str
+
+
+@dataclass(frozen=True, slots=True)
 class FeatureView:
-    """A dbt model whose rows say what was true of an entity at an instant.
+    """A dbt model whose rows say what was true of an entity at an instant, or are events to aggregate.
 
     `created_timestamp` is when a row became known, `lag` how long after the event time it does; values older than
     `ttl` are null. `types` are the declared types of all columns, `relation` is the table as SQL names it,
     `location` its database, schema and name, `path` the YAML file that declares it.
+
+    A view with `aggregations` is a window view: its rows are events, and its features are exactly the aggregations, in
+    their order, each over one window. `closed` is the end of the windows that counts: "left" takes the events with
+    T - window <= event time that are known strictly before T, "right" those with T - window < event time that are known
+    at or before T. `event_key` are the columns whose equal values make rows versions of one event, of which the newest
+    by `created_timestamp` counts; with none every row is an event of its own. On any other view neither has a meaning.
     """
 
     name: str
@@ -55,6 +80,9 @@ class FeatureView:
     online: bool = True
     freshness_slo: timedelta | None = None
     deleted: str | None = None
+    aggregations: tuple[Aggregation, ...] = ()
+    closed: str = "left"
+    event_key: tuple[str, ...] = ()
 
     @property
     def join_keys(self) -> tuple[str, ...]:

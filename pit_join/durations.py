@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from datetime import timedelta
 
-__all__ = ["format_duration", "parse_duration"]
+__all__ = ["format_duration", "parse_duration", "short_duration"]
 
 _PATTERN = re.compile(r"([0-9]+) *(?:(d|days?)|(h|hours?)|(m|minutes?)|(s|seconds?)|(ms|milliseconds?))", re.ASCII)
 _UNITS = (
@@ -16,6 +16,7 @@ _UNITS = (
     timedelta(milliseconds=1),
 )
 _NAMES = ("day", "hour", "minute", "second", "millisecond")
+_SHORT_NAMES = ("d", "h", "m", "s", "ms")
 
 
 def parse_duration(text: str) -> timedelta:
@@ -57,3 +58,19 @@ def format_duration(duration: timedelta) -> str:
         if not rest:
             return f"{count} {name}{'' if count == 1 else 's'}"
     return f"{duration // timedelta(microseconds=1)} microseconds"
+
+
+def short_duration(text: str) -> str:
+    """The short form of a duration, in the unit in which it is written: a part of a name.
+
+    Raises:
+        ValueError: if `text` is no duration.
+
+    >>> short_duration("24 hours"), short_duration("1 minute"), short_duration("250 milliseconds"), short_duration("7d")
+    ('24h', '1m', '250ms', '7d')
+    """
+    parse_duration(text)
+    found = _PATTERN.fullmatch(text.strip())
+    assert found is not None
+    number, *units = found.groups()
+    return number + next(short for short, name in zip(_SHORT_NAMES, units, strict=True) if name)

@@ -12,7 +12,7 @@ import re
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +67,70 @@ class Project:
         """The folder for what can be made again from the project's files."""
         target = os.environ.get("DBT_TARGET_PATH") or self._settings.get("target-path") or "target"
         return self.directory / target / "pit_join" / self.connection.target
+
+    @property
+    def variables(self) -> dict[str, Any]:
+        """The `vars` of dbt_project.yml, which no manifest holds."""
+        return dict(self._settings.get("vars") or {})
+
+    @property
+    def warehouse(self) -> Path:
+        """The DuckDB file that dbt writes."""
+        return Path(next(iter(self.connection.databases.values())))
+
+    def last_run(self) -> tuple[dict[str, Any], dict[str, Any]] | None:
+        """The results of dbt's own last command and the manifest that it had, if both are of one command.
+
+        None too where dbt_project.yml is newer: the manifest does not hold its variables.
+        """
+        folder = self.cache.parents[1]
+        try:
+            results = json.loads((folder / "run_results.json").read_bytes())
+            manifest = json.loads((folder / "manifest.json").read_bytes())
+            changed = (self.directory / "dbt_project.yml").stat().st_mtime
+            written = (folder / "run_results.json").stat().st_mtime
+        except (OSError, ValueError):
+            return None
+        same = results["metadata"]["invocation_id"] == manifest["metadata"]["invocation_id"]
+        return (results, manifest) if same and changed <= written else None
+
+    def run(self, *arguments: str, inherited: Sequence[int] = ()) -> Generator[dict[str, Any], None, None]:
+        """Run a dbt command and give what it tells, line by line; the last item is `{"exit": status}`.
+
+        It writes under `cache`, so that what the user's own dbt has left stays. dbt dies with this process where the
+        system can do that, and everywhere keeps the file descriptors `inherited` open until it ends.
+        """
+        folder = self.cache / "run"
+        code = "import ctypes, signal; ctypes.CDLL(None).prctl(1, signal.SIGKILL)" if sys.platform == "linux" else ""
+        process = subprocess.Popen(
+            [
+                sys.executable, "-c", f"{code}\nfrom dbt.cli.main import cli; cli()",
+                "--no-use-colors", "--no-send-anonymous-usage-stats", "--no-version-check",
+                "--log-format", "json", "--log-level", "info", "--log-level-file", "none", "--no-write-json",
+                *arguments,
+                "--target-path", str(folder), "--log-path", str(folder),
+                "--project-dir", str(self.directory), "--profiles-dir", str(self.profiles_dir),
+                "--target", self.connection.target,
+            ],
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=self.directory, pass_fds=inherited,
+        )  # fmt: skip
+        assert process.stdout is not None
+        try:
+            for line in process.stdout:
+                try:
+                    event = json.loads(line)
+                except ValueError:
+                    event = None
+                if isinstance(event, dict) and "info" in event:
+                    yield event
+                elif line.strip():
+                    yield {"info": {"name": "Text", "level": "info", "msg": line.rstrip()}, "data": {}}
+            yield {"exit": process.wait()}
+        finally:
+            if process.poll() is None:
+                process.terminate()
+                process.wait()
+            process.stdout.close()
 
     def manifest(self) -> dict[str, Any]:
         """Dbt's manifest of the project as its files are now.

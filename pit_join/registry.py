@@ -6,14 +6,14 @@ snapshots and exposures (docs/concepts.md).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
-from functools import partial
 from typing import Any
 
+from pit_join.aggregations import WindowSettings, check_column, read_window_settings
+from pit_join.checks import Wrong, check_keys, default_problem, read_duration, read_flag, within
 from pit_join.definitions import Entity, Feature, FeatureService, FeatureView
-from pit_join.durations import parse_duration
 from pit_join.errors import ProjectError, ReferenceError, suggest
 from pit_join.references import Request, parse_features
 
@@ -29,6 +29,9 @@ _VIEW_KEYS = (
     "online",
     "freshness_slo",
     "deleted",
+    "aggregations",
+    "closed",
+    "event_key",
 )
 _COLUMN_KEYS = ("default", "exclude", "freshness_slo")
 _SERVICE_KEYS = ("features", "full_feature_names")
@@ -146,23 +149,14 @@ class _Reader:
             return
         if name in self.views:
             wrong("name", f"two feature views have this name; the other is in {self.views[name].path}")
-        self._unknown_keys(meta, _VIEW_KEYS, wrong)
+        check_keys(meta, _VIEW_KEYS, within(wrong, "config.meta.pit_join"))
         columns = node.get("columns") or {}
-        types = {column: str(column_node.get("data_type") or "") for column, column_node in columns.items()}
+        types = _types(columns)
         event_timestamp = (node.get("config") or {}).get("event_time")
         entity = self._entity(meta, event_timestamp, types, wrong)
         if not event_timestamp:
             wrong("config.event_time", "is missing; name the column with the instant that a row describes")
-        for key, column in (
-            ("config.event_time", event_timestamp),
-            ("created_timestamp", meta.get("created_timestamp")),
-            ("deleted", meta.get("deleted")),
-        ):
-            self._column(key, column, types, wrong)
-        special = {*entity.join_keys, event_timestamp, meta.get("created_timestamp"), meta.get("deleted")}
-        features = tuple(self._features(columns, special, wrong))
-        if not features:
-            wrong("columns", "no feature is listed; features are the columns that are no key, no time and not excluded")
+        features, windows = self._contents(columns, entity, event_timestamp, meta, wrong)
         materialized = (node.get("config") or {}).get("materialized")
         if materialized in ("view", "ephemeral"):
             wrong(
@@ -179,12 +173,15 @@ class _Reader:
             path=path,
             description=node.get("description") or "",
             created_timestamp=meta.get("created_timestamp"),
-            lag=self._duration(meta, "lag", wrong) or timedelta(0),
-            ttl=self._duration(meta, "ttl", wrong, positive=True),
-            inclusive=self._flag(meta, "inclusive", True, wrong),
-            online=self._flag(meta, "online", True, wrong),
-            freshness_slo=self._duration(meta, "freshness_slo", wrong, positive=True),
+            lag=read_duration(meta, "lag", wrong) or timedelta(0),
+            ttl=read_duration(meta, "ttl", wrong, positive=True),
+            inclusive=read_flag(meta, "inclusive", True, wrong),
+            online=read_flag(meta, "online", True, wrong),
+            freshness_slo=read_duration(meta, "freshness_slo", wrong, positive=True),
             deleted=meta.get("deleted"),
+            aggregations=windows.aggregations,
+            closed=windows.closed,
+            event_key=windows.event_key,
         )
         # A broken view stays known by name, so that a service which uses it is not reported as well.
         self.views[name] = view
@@ -205,7 +202,7 @@ class _Reader:
             return
         if exposure.get("type") != "ml":
             wrong("type", f"a feature service is an exposure of type ml, got '{exposure.get('type')}'")
-        self._unknown_keys(meta, _SERVICE_KEYS, wrong)
+        check_keys(meta, _SERVICE_KEYS, within(wrong, "config.meta.pit_join"))
         features = meta.get("features")
         if not isinstance(features, list) or not features:
             wrong("features", f"must be a list of references such as view:feature, got {features!r}")
@@ -225,19 +222,10 @@ class _Reader:
             requests=requests,
             path=path,
             description=exposure.get("description") or "",
-            full_feature_names=self._flag(meta, "full_feature_names", False, wrong),
+            full_feature_names=read_flag(meta, "full_feature_names", False, wrong),
         )
 
-    def _unknown_keys(
-        self, meta: Mapping[str, Any], allowed: tuple[str, ...], wrong: Callable[[str, str], None]
-    ) -> None:
-        for key in meta:
-            if key not in allowed:
-                wrong(f"config.meta.pit_join.{key}", f"unknown key; {suggest(str(key), allowed, 'allowed')}")
-            elif meta[key] is None:
-                wrong(f"config.meta.pit_join.{key}", "is empty; give it a value or leave the key out")
-
-    def _column(self, key: str, column: Any, types: Mapping[str, str], wrong: Callable[[str, str], None]) -> None:
+    def _column(self, key: str, column: Any, types: Mapping[str, str], wrong: Wrong) -> None:
         if column is None:
             return
         if not isinstance(column, str) or column not in types:
@@ -247,9 +235,7 @@ class _Reader:
         elif key != "deleted" and types[column] and not types[column].lower().startswith(_TIME_TYPES):
             wrong(key, f"the column '{column}' must be a timestamp or date, got {types[column]}")
 
-    def _entity(
-        self, meta: Mapping[str, Any], event_time: Any, types: Mapping[str, str], wrong: Callable[[str, str], None]
-    ) -> Entity:
+    def _entity(self, meta: Mapping[str, Any], event_time: Any, types: Mapping[str, str], wrong: Wrong) -> Entity:
         keys = meta.get("join_keys")
         keys = [keys] if isinstance(keys, str) else keys
         if not isinstance(keys, list) or not keys or not all(isinstance(key, str) for key in keys):
@@ -272,9 +258,28 @@ class _Reader:
             wrong("join_keys", f"views of one entity share its keys; '{name}' has {list(known.join_keys)}, got {keys}")
         return entity
 
+    def _contents(
+        self, columns: Mapping[str, Any], entity: Entity, event_time: Any, meta: Mapping[str, Any], wrong: Wrong
+    ) -> tuple[tuple[Feature, ...], WindowSettings]:
+        """The features of a view, which are columns or, in a window view, its aggregations."""
+        types, created, deleted = _types(columns), meta.get("created_timestamp"), meta.get("deleted")
+        for key, column in (("config.event_time", event_time), ("created_timestamp", created), ("deleted", deleted)):
+            self._column(key, column, types, wrong)
+        special = {column for column in (*entity.join_keys, event_time, created, deleted) if isinstance(column, str)}
+        windowed = "aggregations" in meta
+        features = tuple(self._features(columns, special, windowed, wrong))
+        taken = dict.fromkeys(entity.join_keys, "a join key") | {str(event_time): "the event time"}
+        windows = read_window_settings(meta, types, taken, wrong)
+        if windowed:
+            features = tuple(Feature(one.name, one.data_type, one.default) for one in windows.aggregations)
+        elif not features:
+            wrong("columns", "no feature is listed; features are the columns that are no key, no time and not excluded")
+        return features, windows
+
     def _features(
-        self, columns: Mapping[str, Any], special: set[Any], wrong: Callable[[str, str], None]
+        self, columns: Mapping[str, Any], special: set[str], windowed: bool, wrong: Wrong
     ) -> Iterator[Feature]:
+        """Check the columns; give those that are features, which in a window view none is."""
         seen: dict[str, str] = {}
         for name, column in columns.items():
             where = f"columns.{name}"
@@ -289,79 +294,31 @@ class _Reader:
                 wrong(f"{where}.config.meta.pit_join", f"must be a mapping, got {meta!r}")
                 continue
             meta = meta or {}
-            own = partial(_within, wrong, where)
-            self._unknown_keys(meta, _COLUMN_KEYS, own)
-            if not column.get("data_type"):
+            own = within(wrong, where)
+            check_keys(meta, _COLUMN_KEYS, within(own, "config.meta.pit_join"))
+            data_type = str(column.get("data_type") or "")
+            if not data_type:
                 wrong(where, "has no data_type")
-            slo = self._duration(meta, "freshness_slo", own, positive=True)
+            if windowed:
+                check_column(meta, own)
+                continue
+            slo = read_duration(meta, "freshness_slo", own, positive=True)
             if name in special:
                 if "default" in meta:
-                    wrong(f"{where}.default", "only a feature has a default; this column is a key, a time or a mark")
+                    own("default", "only a feature has a default; this column is a key, a time or a mark")
                 continue
-            if self._flag(meta, "exclude", False, own):
+            if read_flag(meta, "exclude", False, own):
                 continue
-            default, data_type = meta.get("default"), str(column.get("data_type") or "")
-            if problem := _default_problem(default, data_type.lower()):
-                wrong(f"{where}.default", problem)
+            default = meta.get("default")
+            if problem := default_problem(default, data_type):
+                own("default", problem)
             yield Feature(name, data_type, default, slo)
 
-    def _duration(
-        self, meta: Mapping[str, Any], key: str, wrong: Callable[[str, str], None], positive: bool = False
-    ) -> timedelta | None:
-        value = meta.get(key)
-        if value is None:
-            return None
-        try:
-            duration = parse_duration(str(value))
-        except ValueError as error:
-            wrong(key, str(error))
-            return None
-        if positive and not duration:
-            wrong(key, f"is '{value}', so that no value would ever be valid; leave it out for no limit")
-        return duration
 
-    def _flag(self, meta: Mapping[str, Any], key: str, default: bool, wrong: Callable[[str, str], None]) -> bool:
-        value = meta.get(key, default)
-        if not isinstance(value, bool):
-            wrong(key, f"must be true or false, got {value!r}")
-            return default
-        return value
-
-
-def _within(wrong: Callable[[str, str], None], where: str, key: str, problem: str) -> None:
-    wrong(f"{where}.{key}", problem)
+def _types(columns: Mapping[str, Any]) -> dict[str, str]:
+    return {name: str(column.get("data_type") or "") for name, column in columns.items()}
 
 
 def _path(node: Mapping[str, Any]) -> str:
     patch = node.get("patch_path")
     return patch.split("://", 1)[-1] if patch else str(node.get("original_file_path", "?"))
-
-
-def _default_problem(default: Any, data_type: str) -> str | None:
-    """Why a default cannot be a value of that type; the warehouse has the last word on the rest."""
-    integers = (
-        "tinyint",
-        "smallint",
-        "integer",
-        "int",
-        "bigint",
-        "hugeint",
-        "utinyint",
-        "usmallint",
-        "uinteger",
-        "ubigint",
-    )
-    numbers = (*integers, "double", "float", "real", "decimal", "numeric")
-    if default is None:
-        return None
-    if isinstance(default, (list, dict)) != data_type.endswith(("]", ")") if "struct" in data_type else "]"):
-        return f"{default!r} does not fit the type {data_type}"
-    base = data_type.split("(", 1)[0].strip()
-    whole = isinstance(default, int) or (isinstance(default, float) and default.is_integer())
-    if base in integers and (isinstance(default, bool) or not whole):
-        return f"{default!r} is not a whole number, and the type is {data_type}"
-    if base in numbers and (isinstance(default, bool) or not isinstance(default, (int, float))):
-        return f"{default!r} is not a number, and the type is {data_type}"
-    if base in ("boolean", "bool") and not isinstance(default, bool):
-        return f"{default!r} is not true or false, and the type is {data_type}"
-    return None

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.ma  # np.quantile loads it when first called, and two threads that do so at once recurse without end
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet  # not needed before the file is written, but this module is loaded while DuckDB works

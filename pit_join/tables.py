@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from pit_join.checks import number_kind
 from pit_join.definitions import FeatureView
 from pit_join.errors import PitJoinError, WarehouseError
 
@@ -31,13 +32,15 @@ def family(data_type: str) -> str:
 def check_table(view: FeatureView, columns: Mapping[str, str]) -> None:
     """Check the columns of a view's table (name to type) against its YAML.
 
-    Times and keys decide the answer, so for them a declared type that is not the table's is an error, not a cast.
+    Times and keys decide the answer, so for them a declared type that is not the table's is an error, not a cast. So it
+    is for what windows add up: integers, decimals and floats are each added in their own way.
 
     Raises:
         WarehouseError: if a column is missing.
-        PitJoinError: if the type of a time or key is another.
+        PitJoinError: if the type of a time, a key or a summed column is another.
     """
     lower = {name.lower(): kind for name, kind in columns.items()}
+    summed = {one.column for one in view.aggregations if one.function in ("sum", "avg", "stddev")}
     for name, declared in view.types.items():
         actual = lower.get(name.lower())
         if actual is None:
@@ -48,6 +51,8 @@ def check_table(view: FeatureView, columns: Mapping[str, str]) -> None:
         wanted = declared.upper().strip()
         if name in (view.event_timestamp, view.created_timestamp):
             fits = _SAME_TIME.get(wanted, wanted) == actual.upper()
+        elif name in summed:
+            fits = number_kind(declared) == number_kind(actual)
         else:
             fits = name not in view.join_keys or family(wanted) == family(actual)
         if not fits:

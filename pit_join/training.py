@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
-from pit_join.errors import SpineError
+from pit_join.errors import PitJoinError, SpineError
 from pit_join.project import Project
 from pit_join.references import Request
 from pit_join.registry import Registry
@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 
 __all__ = ["build_training_set"]
 
+# A pair costs the plan `range` about a fourth of what an event or an instant costs the plan `stacked`.
+_PAIRS_A_ROW = 4
+
 
 @dataclass(frozen=True, slots=True)
 class _Asked:
@@ -40,6 +43,7 @@ class _Asked:
     full_feature_names: bool
     provenance: bool
     defaults: bool
+    window_plan: str | None
 
     def of_views(self, alias: str | None = None) -> dict[str, Any]:
         """What the macros are told about the views, or about one of them."""
@@ -62,6 +66,8 @@ def build_training_set(
     provenance: bool = False,
     defaults: bool = True,
     sql_only: bool = False,
+    plan_only: bool = False,
+    window_plan: str | None = None,
     wait: float = 60.0,
     on_message: Callable[[str], None] = lambda message: None,
     on_progress: Callable[[int, int, str], None] = lambda done, total, view: None,
@@ -78,6 +84,8 @@ def build_training_set(
         provenance: add `<view>__event_timestamp` and `<view>__status`.
         defaults: replace nulls by the declared defaults.
         sql_only: stop before the joins; the result has the SQL and no rows.
+        plan_only: stop before the joins; the result has the plan of each view and no rows.
+        window_plan: join all window views by this plan, `range` or `stacked`, instead of the one that looks cheaper.
         wait: seconds to wait for a warehouse that another process holds.
         on_message: told what takes time.
         on_progress: told how many views are done.
@@ -89,9 +97,10 @@ def build_training_set(
     registry = Registry.from_manifest(manifest)
     registry.check(tuple(requests))
     macros = Macros(manifest, project.dispatch_order, project.compile, project.cache)
-    asked = _Asked(
-        [r.as_macro_argument() for r in requests], event_timestamp, gap, full_feature_names, provenance, defaults
-    )
+    if window_plan not in (None, "range", "stacked"):
+        raise PitJoinError(f"unknown window plan '{window_plan}'; there are range and stacked")
+    references = [request.as_macro_argument() for request in requests]
+    asked = _Asked(references, event_timestamp, gap, full_feature_names, provenance, defaults, window_plan)
     plan = macros.data("_plan", **asked.of_views())
     source = find_spine(spine, manifest, project.directory)
     with DuckDBWarehouse(project.connection, wait=wait, on_wait=on_message) as warehouse:
@@ -108,6 +117,11 @@ def build_training_set(
 
             return TrainingSet(table=None, sql=whole_query(), coverage=(), metadata={})
         rows = build.load_spine(source, spine_sql)
+        if plan_only:
+            from pit_join.results import TrainingSet
+
+            plans = {request["alias"]: build.plan(request) for request in plan["requests"]}
+            return TrainingSet(table=None, sql=whole_query(), coverage=(), metadata={"plans": plans})
         joining = build.join(plan["requests"][0])
         # What takes Python a while passes while DuckDB works: to load Arrow and NumPy, and to render the whole query.
         from pit_join import results
@@ -144,6 +158,7 @@ class _Build:
         self._key_types: dict[str, str] = {}
         self._copies: dict[str, str] = {}
         self._looks: dict[str, Future[list[dict[str, Any]]]] = {}
+        self._rows = 0
         self._check_tables()
         self._look()
 
@@ -152,6 +167,10 @@ class _Build:
             what = f"the table of the feature view '{view.name}' cannot be read; run dbt build"
             columns = self._warehouse.columns(f"from {view.relation}", what)
             check_table(view, columns)
+            for one in view.aggregations:
+                if one.where:
+                    what = f"{view.path}: {view.name}: aggregations.{one.name}.where: {one.where!r} cannot be read"
+                    self._warehouse.columns(f"select case when ({one.where}\n) then 1 end from {view.relation}", what)
 
     def check_spine(self, source: Spine, names: Sequence[str]) -> str:
         """Check the spine against the views; gives the SQL that reads it."""
@@ -190,13 +209,35 @@ class _Build:
         rows = self._macros.text("spine_rows", spine=sql, event_timestamp=column, gap=gap, data_type=short)
         self._warehouse.execute(f"create temp table _pit_spine as {rows}", what)
         check_float_keys(self._warehouse, "_pit_spine", columns, self._key_types, source.label)
-        return int(self._warehouse.row("select count(*) as rows from _pit_spine", what)["rows"])
+        self._rows = int(self._warehouse.row("select count(*) as rows from _pit_spine", what)["rows"])
+        return self._rows
+
+    def plan(self, request: Mapping[str, Any]) -> tuple[str, str]:
+        """How a view is joined, and why: ASOF, or for windows `range` or `stacked` (see `window_features`)."""
+        view, facts = self._views[request["view"]], self._facts(request)
+        if not view.aggregations:
+            late, tied = (bool(facts["unordered"] or facts[what]) for what in ("late", "tied"))
+            also = [*(["rows known late"] if late else []), *(["ties"] if tied else [])]
+            return "asof", f"{facts['rows']:,} rows" + (f" with {' and '.join(also)}" if also else "")
+        if self._asked.window_plan:
+            return self._asked.window_plan, "as asked for"
+        statement = self._macros.text(
+            "_pairs_statement",
+            alias=request["alias"],
+            spine="_pit_spine",
+            features=self._asked.of_views(request["alias"])["features"],
+            history=self._copies.get(view.name),
+        )
+        pairs = self._warehouse.row(statement, f"the feature view '{view.name}' cannot be read")["pairs"]
+        chosen = "range" if pairs <= _PAIRS_A_ROW * (facts["rows"] + self._rows) else "stacked"
+        return chosen, f"about {pairs:,.0f} pairs of a spine row and an event, and {facts['rows']:,} events"
 
     def join(self, request: Mapping[str, Any]) -> Future[pa.Table]:
         """Begin to join one view, by the plan that the facts of its table allow; gives its columns, in any order."""
         facts = self._facts(request)
-        matching, values = self._macros.data(
+        statements = self._macros.data(
             "_view_statements",
+            plan=self.plan(request)[0] if self._views[request["view"]].aggregations else None,
             alias=request["alias"],
             spine="_pit_spine",
             ties=bool(facts["unordered"] or facts["tied"]),
@@ -204,10 +245,7 @@ class _Build:
             history=self._copies.get(request["view"]),
             **self._asked.of_views(request["alias"]),
         )
-        return self._warehouse.table_later(
-            [f"create or replace temp table _pit_matched as {matching}", values],
-            f"the feature view '{request['view']}' cannot be joined",
-        )
+        return self._warehouse.table_later(statements, f"the feature view '{request['view']}' cannot be joined")
 
     def collect(
         self, joining: Future[pa.Table], source: Spine, rows: int, on_progress: Callable[[int, int, str], None]

@@ -23,7 +23,7 @@ from pit_join.errors import PitJoinError, WarehouseError
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["DuckDBWarehouse", "identifier", "literal"]
+__all__ = ["DuckDBWarehouse", "identifier", "literal", "wait_until_free"]
 
 _POLL_SECONDS = 0.2
 _STOP_SECONDS = 0.02
@@ -224,6 +224,32 @@ class DuckDBWarehouse(_Session):
         where = f"lower(database_name) = {database} and lower(schema_name) = {schema} and lower({column}) = {name}"
         found = self.row(f"select count(*) as tables from ({query} where {where})", "the warehouse cannot be read")
         return bool(found["tables"])
+
+
+def wait_until_free(path: Path, wait: float, on_wait: Callable[[str], None]) -> None:
+    """Wait until nobody holds a DuckDB file, not even to read it; dbt, which writes it, would fail at once.
+
+    Raises:
+        WarehouseError: if it stays locked.
+    """
+    started, said = time.monotonic(), False
+    while path.is_file():
+        try:
+            duckdb.connect(str(path)).close()
+            return
+        except duckdb.Error as error:
+            if "lock" not in str(error).lower():
+                return  # dbt says more clearly what is wrong
+            if time.monotonic() - started >= wait:
+                raise WarehouseError(
+                    f"another process holds {path}, which dbt has to write, and did not let go within {wait:g} s "
+                    "(an open notebook or shell, or a service that reads it); try again when it is done, "
+                    "or wait longer with --wait"
+                ) from error
+        if not said:
+            on_wait(f"another process holds {path}; waiting up to {wait:g} s")
+            said = True
+        time.sleep(_POLL_SECONDS)
 
 
 class _QueryError(WarehouseError):

@@ -16,5 +16,8 @@
         'aircraft_facts:engines',
         'aircraft_facts:seats',
         'route_history:*',
+        {'view': 'origin_departures', 'join_keys': {'airport': 'origin'}, 'features': ['*']},
+        'carrier_landings:*',
+        'aircraft_landings:destinations_7d',
     ]
 ) }}

@@ -6,6 +6,9 @@
     'carrier_daily_delay': 'carrier, event_timestamp',
     'aircraft_facts': 'tailnum, event_timestamp',
     'route_history': 'carrier, dest, event_timestamp',
+    'origin_departures': 'airport, event_timestamp',
+    'carrier_landings': 'carrier, event_timestamp',
+    'aircraft_landings': 'tailnum, event_timestamp',
     'user_activity': 'user_id, event_timestamp, loaded_at',
 } %}
 

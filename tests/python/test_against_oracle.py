@@ -152,7 +152,7 @@ def staged(case: Case, renderer: Renderer, connection: Any, provenance: bool, de
         found = connection.execute(renderer.call("_facts_statement", view=request.view.name, history=None))
         facts = dict(zip([d[0] for d in found.description], found.fetchone(), strict=True))
         PLANS.add((bool(facts["unordered"]), bool(facts["tied"]), bool(facts["late"])))
-        matching, values = renderer.call(
+        *first, values = renderer.call(
             "_view_statements",
             alias=request.name,
             spine="_pit_spine",
@@ -163,7 +163,8 @@ def staged(case: Case, renderer: Renderer, connection: Any, provenance: bool, de
             history=None,
             **arguments_of(case),
         )
-        connection.execute(f"create or replace temp table _pit_matched as {matching}")
+        for statement in first:
+            connection.execute(statement)
         connection.execute(f"create or replace temp table _part_{number} as {values}")
         joins.append(f"join _part_{number} as p{number} on s._pit_row = p{number}._pit_row")
     columns += [quote(column.name) for column in result_columns(case, provenance)[len(case.spine.columns) :]]

@@ -106,6 +106,22 @@ def view(meta: str, columns: str, event_time: str = "event_timestamp", more: str
 ODD = ("select", "two words", 'a "quoted" one', "smile 😀", "_lead", "it's", "semi;colon --", "rowid", LONG)
 
 
+# Conditions of aggregations by the name of the view that has them.
+WHERES = {
+    "where_unfinished": "value > ",
+    "where_of_no_column": "valeu > 1",
+    "where_of_two": "true) then 1 end from warehouse.other_key; drop table warehouse.other_key; select case when (true",
+}
+
+
+def counting(where: str) -> str:
+    """A view that counts events."""
+    return view(
+        f"{KEYS}, aggregations: [{{name: seen, function: count, window: 1 day, where: {json.dumps(where)}}}]",
+        f"{BASE}, {VALUE}",
+    )
+
+
 def make_shop(folder: Path) -> Path:
     odd = ", ".join(f"{{name: {json.dumps(name, ensure_ascii=False)}, data_type: integer}}" for name in ODD)
     score = "{name: score, data_type: double}"
@@ -139,6 +155,15 @@ def make_shop(folder: Path) -> Path:
         "it's": view(KEYS, f"{BASE}, {VALUE}"),
         "émoji😀": view(KEYS, f"{BASE}, {VALUE}"),
         LONG[:150]: view(KEYS, f"{BASE}, {VALUE}"),
+        **{name: counting(where) for name, where in WHERES.items()},
+        "other_number": view(
+            f"{KEYS}, aggregations: [{{name: total, function: sum, column: value, window: 1 day}}]",
+            f"{BASE}, {{name: value, data_type: bigint}}",
+        ),
+        "too_much": view(
+            f"{KEYS}, aggregations: [{{name: total, function: sum, column: value, window: lifetime}}]",
+            f"{BASE}, {{name: value, data_type: bigint}}",
+        ),
         "odd_keys": view(
             """entity: odd, join_keys: ["group", "the \\"key\\" 😀"]""",
             """{name: "group", data_type: varchar}, {name: "the \\"key\\" 😀", data_type: bigint}, """
@@ -175,6 +200,8 @@ def make_shop(folder: Path) -> Path:
             "lost_column": (user, "('u1', '2026-03-01')"),
             "other_time": ("user_id varchar, event_timestamp varchar, value double", "('u1', '2026-03-01', 1)"),
             "other_key": (f"{user}, value double", "('u1', '2026-03-01', 1)"),
+            **dict.fromkeys((*WHERES, "other_number"), (f"{user}, value double", "('u1', '2026-03-01', 1)")),
+            "too_much": (f"{user}, value bigint", f"('u1', '2026-03-01', {2**62}), ('u1', '2026-03-01', {2**62})"),
             "_under": (f"{user}, value double", "('u1', '2026-03-01', 1)"),
             "it's": (f"{user}, value double", "('u1', '2026-03-01', 1)"),
             "émoji😀": (f"{user}, value double", "('u1', '2026-03-01', 1)"),
@@ -613,6 +640,15 @@ CASES = [
         ("views",)),
     features("a view whose key has another type", "other_key.*'user_id' is declared bigint, .* VARCHAR",
              "--features", "other_key:*"),
+    features("a condition that ends too early", "where_unfinished: aggregations.seen.where: 'value > ' cannot be read",
+             "--features", "where_unfinished:*"),
+    features("a condition on a column that is absent", r"where_of_no_column: aggregations.seen.where: .*valeu",
+             "--features", "where_of_no_column:*"),
+    features("a condition that holds another statement", "where_of_two: aggregations.seen.where: .* cannot be read",
+             "--features", "where_of_two:*"),
+    features("a sum of a column that has another kind of number", "'value' is declared bigint, .* is DOUBLE",
+             "--features", "other_number:*"),
+    features("a sum that does not fit", "'too_much'.*9223372036854775808.* out of range", "--features", "too_much:*"),
     # the project; `{f}` holds what is wrong with each
     Case("--project-dir without a project", 2, ("is not a dbt project .*give --project-dir",), ("views",),
         project="none"),

@@ -15,13 +15,14 @@ PACKAGE = Path(pit_join.__file__).parent
 
 ROWS = (
     ("cli",),
-    ("api",),
-    ("catalog", "training"),  # one use case each
-    ("results", "spines"),  # parts of one
+    ("api", "backfill_report"),
+    ("backfill", "catalog", "training"),  # one use case each
+    ("backfill_plan", "results", "spines"),  # parts of one
     ("tables",),
-    ("files", "project", "rendering", "warehouse"),  # one outside world each
-    ("registry",),
-    ("definitions",),
+    ("files", "ledger", "project", "rendering", "warehouse"),  # one outside world each
+    ("batches", "registry"),
+    ("aggregations", "fingerprints"),
+    ("checks", "definitions"),
     ("connection", "durations", "references"),
     ("errors",),
 )

@@ -145,6 +145,43 @@ models:
       - {v: 1, columns: [{include: all}, {name: first_only, data_type: integer}]}
       - {v: 2}
       - {v: 3, columns: [{include: all}, {name: third_only, data_type: integer}]}
+  - name: odd_windows
+    config:
+      materialized: table
+      event_time: at
+      meta:
+        pit_join:
+          entity: pair
+          join_keys: [a, "b c"]
+          created_timestamp: known
+          event_key: [id, a]
+          deleted: gone
+          closed: right
+          lag: 5 minutes
+          aggregations:
+            - {name: n, function: count, windows: [1 hour, 24h, 7 days, lifetime], where: "x > 1 -- or so"}
+            - {name: "of y", function: count, column: "y y", window: 90 seconds}
+            - {name: total, function: sum, column: x, windows: [1 hour, 2 hours], default: -1}
+            - {name: money sum, function: sum, column: money, window: 1 hour}
+            - {name: mean, function: avg, column: "y y", window: 1 hour}
+            - {name: spread, function: stddev, column: x, window: 1 hour}
+            - {name: kinds, function: count_distinct, column: word, windows: [1 hour, lifetime]}
+            - {name: least, function: min, column: x, window: 250 milliseconds}
+            - {name: most, function: max, column: "y y", window: 1 hour}
+            - {name: earliest, function: first, column: word, window: 1 hour}
+            - {name: latest, function: last, column: word, window: lifetime, default: "it's"}
+            - {name: some, function: last_n, column: x, n: 3, window: 1 hour}
+    columns:
+      - {name: a, data_type: integer}
+      - {name: b c, data_type: varchar}
+      - {name: at, data_type: timestamp_ns}
+      - {name: known, data_type: timestamptz}
+      - {name: id, data_type: bigint}
+      - {name: gone, data_type: boolean}
+      - {name: x, data_type: integer}
+      - {name: y y, data_type: double}
+      - {name: money, data_type: "decimal(12, 2)"}
+      - {name: word, data_type: varchar}
   - name: no_view
     columns: [{name: a, data_type: integer}]
 seeds:
@@ -152,7 +189,9 @@ seeds:
     config: {event_time: at, meta: {pit_join: {entity: a, join_keys: [a]}}}
     columns: [{name: a, data_type: integer}, {name: at, data_type: timestamp}, {name: x, data_type: integer}]
 """
-ODD_MODELS = ("odd_names", "by_date", "by_second", "untyped_time", "has_rowid", "sql_view", "renamed", "no_view")
+ODD_MODELS = (
+    "odd_names", "by_date", "by_second", "untyped_time", "has_rowid", "sql_view", "renamed", "odd_windows", "no_view"
+)  # fmt: skip
 VERSIONS = ("versioned_v1", "versioned_v2", "versioned_v3")
 
 ACTIVITY = ["user_activity:*"]
@@ -184,6 +223,33 @@ JOIN = {
     "keys": {"user_id": "customer"},
     "features": [{"column": "x", "name": "x", "default": None}],
     "event_timestamp": "at",
+}
+
+# Arguments of window_features: a sum and a list over an hour, of events known late.
+WINDOWS = {
+    "spine": "spine",
+    "history": "events",
+    "keys": {"user_id": "customer"},
+    "features": [
+        {"column": "total", "name": "total", "default": "0"},
+        {"column": "some", "name": "some", "default": None},
+    ],
+    "aggregations": [
+        {"name": name, "function": function, "column": "x", "column_type": "double", "where": None,
+         "window": 3_600_000_000, "n": 3, "data_type": data_type, "default": None}
+        for name, function, data_type in (("total", "sum", "double"), ("some", "last_n", "double[]"))
+    ],
+    "event_timestamp": "at",
+    "created_timestamp": "known",
+    "types": {"at": "timestamptz", "known": "timestamptz"},
+}  # fmt: skip
+REST_OF_WINDOWS = {
+    "lag": None,
+    "closed": "left",
+    "event_key": ["id"],
+    "deleted": None,
+    "content": ["x"],
+    "provenance": "n",
 }
 
 
@@ -222,6 +288,7 @@ def _calls() -> Iterator[Call]:
     for features, provenance in product((ACTIVITY, ROLES), (False, True)):
         arguments = {"model": Ref("login_training"), "spine": Ref("login_labels"), "features": features}
         yield Call("test_point_in_time_correct", {**arguments, "provenance": provenance, "gap": "1 day"})
+    yield from _window_calls()
     # What the command line asks for, one statement at a time.
     for features in (ACTIVITY, ROLES, ODD):
         yield Call("_plan", {"features": features, "full_feature_names": True, "defaults": features is not ODD})
@@ -231,6 +298,30 @@ def _calls() -> Iterator[Call]:
         yield Call("_view_statements", {**asked, **options})
     for view in ("user_activity", "route_history", "odd_names", "has_rowid"):
         yield Call("_facts_statement", {"view": view, "history": None})
+
+
+def _window_calls() -> Iterator[Call]:
+    windows = {"view": "odd_windows", "join_keys": {"b c": "b"}, "features": ["*"]}
+    for options in ({}, {"gap": "1 day", "provenance": True}, {"full_feature_names": True, "defaults": False}):
+        features = [windows, "carrier_landings:*", "aircraft_landings:destinations_7d", "odd_names:*"]
+        yield Call("training_set", {"spine": Ref("login_labels"), "features": features[: 3 + len(options)], **options})
+    for plan, late, closed in product(("range", "stacked"), (True, False), ("left", "right")):
+        yield Call("window_features", {**WINDOWS, "plan": plan, "late": late, "closed": closed})
+    yield Call("default__window_features", {**WINDOWS, **REST_OF_WINDOWS, "plan": "stacked", "late": True})
+    for view, at in product(("odd_windows", "carrier_landings"), (None, "2026-03-18 14:30")):
+        yield Call("latest_snapshot", {"view": view, "as_of": at})
+    for view, grid, start in product(("odd_windows", "carrier_landings"), (None, "1 day"), (None, "2026-03-18")):
+        yield Call("window_history", {"view": view, "grid": grid, "start": start, "end": start and "2026-03-19"})
+    yield Call("window_history", {"view": "carrier_landings", "grid": "1 hour", "dense": True, "start": "2026-03-18"})
+    yield Call("test_unique_feature_rows", {"model": Ref("odd_windows")})
+    for plan in (None, "range", "stacked"):
+        asked = {"alias": "odd_windows", "spine": "_pit_spine", "features": [windows], "history": None, "plan": plan}
+        options = {"full_feature_names": False, "provenance": True, "defaults": True, "ties": False, "late": True}
+        yield Call("_view_statements", {**asked, **options})
+    for view, history in product(("odd_windows", "carrier_landings"), (None, "_pit_history_0")):
+        yield Call("_facts_statement", {"view": view, "history": history})
+        features = [{"view": view, "as": "w", "features": ["*"]}]
+        yield Call("_pairs_statement", {"alias": "w", "spine": "_pit_spine", "features": features, "history": history})
 
 
 CALLS = tuple(_calls())
@@ -608,6 +699,24 @@ RECORDED = {
     ),
 }
 # The same join where somebody looked and found the history in order: what the command line runs.
+ACTIVITY_WINDOWS = {
+    **WINDOWS,
+    "history": Ref("user_activity"),
+    "keys": {"user_id": "user_id"},
+    "aggregations": [
+        {**aggregation, "column": "session_duration_avg", "window": 864_000_000_000}
+        for aggregation in WINDOWS["aggregations"]
+    ],
+    "event_timestamp": "event_timestamp",
+    "created_timestamp": "loaded_at",
+    "types": {"event_timestamp": "timestamptz", "loaded_at": "timestamptz"},
+}
+RECORDED["window_features"] = Call("window_features", ACTIVITY_WINDOWS)
+RECORDED["window_features.range"] = Call("window_features", {**ACTIVITY_WINDOWS, "plan": "range"})
+RECORDED["window_history"] = Call("window_history", {"view": "carrier_landings", "grid": "1 day"})
+RECORDED["window_history.asked"] = Call(
+    "window_history", {"view": "aircraft_landings", "start": "2026-03-03", "end": "2026-03-05"}
+)
 RECORDED["point_in_time_join.in_order"] = Call(
     "point_in_time_join", {**RECORDED["point_in_time_join"].arguments, "ties": False, "late": False}
 )
@@ -735,6 +844,23 @@ RESULTS = {
         (5, None, 0, "OUTSIDE_MAX_AGE"),
         (6, 62 * HOUR + HOUR // 2, 18, "PRESENT"),
     ],
+    "window_features": [
+        (1, 62 * HOUR + HOUR // 2, 295.0, [295.0], "PRESENT"),
+        (2, 180 * HOUR, 95.0, [50.0, 45.0], "PRESENT"),
+        (3, None, 0.0, None, "NULL_VALUE"),
+        (4, 6 * HOUR - 1_000_000, 310.5, [310.5], "PRESENT"),
+        (5, None, 0.0, None, "NULL_VALUE"),
+        (6, 62 * HOUR + HOUR // 2, 295.0, [295.0], "PRESENT"),
+    ],
+    "window_history": [
+        ("AA", "03-02 00:00:00", 1, 1, 20.0, 20.0, 1, 1),
+        ("AA", "03-03 00:00:00", 0, 1, None, 20.0, 0, 1),
+        ("AA", "03-04 00:00:00", 1, 2, 10.0, 15.0, 0, 1),
+        ("AA", "03-05 00:00:00", 0, 2, None, 15.0, 0, 1),
+        ("AA", "03-09 00:00:00", 0, 1, None, 10.0, 0, 0),
+        ("AA", "03-11 00:00:00", 0, 0, None, None, 0, 0),
+    ],
+    "window_history.asked": [("N1", "03-03 12:00:00", 2), ("N1", "03-04 10:00:00", 1)],
     "latest_snapshot": [("u1", "03-15 00:00:00", 18, 295.0), ("u2", "03-10 00:00:00", 5, None)],
     "test_unique_feature_rows": [("u3", "03-02 00:00:00", "03-02 02:00:00", 2)],
     "test_no_future_rows": [
@@ -767,6 +893,14 @@ def warehouse() -> Iterator[Callable[[str], list[tuple[Any, ...]]]]:
                 user_id varchar, referred_by varchar, event_timestamp timestamptz, churned integer,
                 login_count_30d bigint, session_duration_avg double
             );
+            create table carrier_landings (carrier varchar, event_timestamp timestamptz, arr_delay integer);
+            insert into carrier_landings
+            values ('AA', '2026-03-01 10:00:00+00', 20), ('AA', '2026-03-03 12:00:00+00', 10);
+            create table aircraft_landings (tailnum varchar, event_timestamp timestamptz, dest varchar);
+            insert into aircraft_landings
+            values
+                ('N1', '2026-02-25 10:00:00+00', 'BOS'), ('N1', '2026-03-03 12:00:00+00', 'JFK'),
+                ('N2', '2026-03-01 10:00:00+00', 'BOS'), ('N2', '2026-03-03 00:00:00+00', 'BOS');
             insert into user_activity values {HISTORY};
             insert into login_labels values {LABELS};
             insert into login_training values {TRAINING};
@@ -787,9 +921,9 @@ def warehouse() -> Iterator[Callable[[str], list[tuple[Any, ...]]]]:
 @pytest.mark.parametrize(("name", "leaf"), RECORDS)
 def test_the_sql_on_record_gives(warehouse: Callable[[str], list[tuple[Any, ...]]], name: str, leaf: str) -> None:
     sql = (GOLDEN / f"{name}.{leaf}.sql").read_text()
-    if name.startswith("point_in_time_join"):
+    if name.startswith(("point_in_time_join", "window_features")):
         warehouse(f"create temp table spine as {(GOLDEN / f'spine_rows.{leaf}.sql').read_text()}")
-        assert sorted(warehouse(sql)) == RESULTS["point_in_time_join"]
+        assert sorted(warehouse(sql)) == RESULTS[name.split(".")[0]]
         return
     if name in PLANTED:
         assert warehouse(sql) == []

@@ -183,6 +183,31 @@ def test_same_answer_in_tokyo_with_one_thread_and_after_a_rebuild(lab: Path, bui
             assert again[name].equals(built[name]), (order, name)
 
 
+LISTENING = """
+import sys, threading
+from pit_join.cli import main
+
+elsewhere = set()
+
+def hear(event, args):
+    if event == "import" and threading.current_thread() is not threading.main_thread():
+        elsewhere.add(args[0])
+
+sys.addaudithook(hear)
+main(sys.argv[1:], standalone_mode=False)
+print(sorted(elsewhere))
+"""
+
+
+def test_threads_import_nothing(lab: Path, built: pa.Table, tmp_path: Path) -> None:
+    """NumPy loads parts of itself when first used, and recurses without end where two threads do so at once."""
+    command = building(lab, tmp_path / "set.parquet")
+    done = subprocess.run(
+        [sys.executable, "-c", LISTENING, *command[1:]], capture_output=True, text=True, check=True, env=ENVIRONMENT
+    )
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
 def has_open(process: subprocess.Popen[Any], path: str) -> bool:
     """Whether the process has a file open whose path begins so."""
     try:

@@ -38,7 +38,8 @@ joined as (
     asof left join known as known
         on
             spine."user_id" = known._pit_key_1 and
-            spine._pit_time >= known._pit_available_at
+            -- Not null: to DuckDB 1.5 a null is the latest of all times.
+            coalesce(spine._pit_time, -9223372036854775808) >= known._pit_available_at
 ),
 
 -- Rows equal in (keys, event time, created) to one that was joined: the greatest by content stands for them all.

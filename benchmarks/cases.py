@@ -1,0 +1,215 @@
+"""The scenarios of the benchmark: who runs on what, what is compared with what, and the targets."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+PRODUCT, ASOF = "pit-join", "hand-written ASOF"
+FEAST, FEAST_IMPORTS, FLOOR = "Feast on DuckDB", "Feast, imports only", "floor"
+PREFIX, RANGE, ROLLING = "hand-written prefix sums", "range join", "polars rolling"
+HISTORY, DENSE, POINTS = "pit-join window_history", "hand-written dense grid", "hand-written change points"
+PROGRAMS = {  # name in the table: script in peers/
+    ASOF: "duckdb_asof",
+    "polars join_asof": "polars_asof",
+    "pandas merge_asof": "pandas_asof",
+    FEAST: "feast_duckdb",
+    FEAST_IMPORTS: "feast_imports",
+    FLOOR: "floor",
+    PREFIX: "windows_prefix",
+    RANGE: "windows_range",
+    ROLLING: "windows_polars",
+    HISTORY: "history_pit_join",
+    DENSE: "history_dense",
+    POINTS: "history_points",
+}
+OURS = (PRODUCT, HISTORY)
+NOT_COMPARED = (FEAST_IMPORTS, FLOOR)  # their output, if any, is no training set
+TIMEOUT = 3_600  # seconds
+RANGE_TIMEOUT = 120  # on a hot key the range join may take hours
+WINDOWS = ("1h", "1d", "7d", "30d")
+SUMS = tuple(f"{name}_{window}" for name in ("count", "sum_v", "avg_v") for window in WINDOWS)
+
+
+@dataclass(frozen=True)
+class Target:
+    """A bound on the paired ratio of wall times to the entry with the label ``to``, or to the fastest of several."""
+
+    to: str | tuple[str, ...]
+    bound: float
+    at_least: bool = False
+    without: str = ""  # label of the entry (a start-up) whose time is left out in a second ratio
+    per_event: bool = False  # the ratio is that of the times per event, the start-up left out on both sides
+
+
+@dataclass
+class Entry:
+    """One line of a table: a competitor on a data set, and what was measured of it."""
+
+    program: str
+    data: str
+    label: str = ""
+    shrink: float = 1.0  # part of the full size, for peers that cannot do all of it in reasonable time
+    to: str = ""  # label of the entry that the ratio refers to
+    target: Target | None = None
+    limit: str = ""  # DuckDB's memory_limit
+    features: tuple[str, ...] = ()  # of the window view; none: all of all views
+    reference: str = ASOF  # the program whose output is right
+    as_of: bool = False  # the outputs are histories: compared as of every row of the reference
+    peak: float = 0  # bound on the peak memory, in GB
+    timeout: int = TIMEOUT
+    start_up: str = ""  # label of the entry that has next to no data
+    millions: float = 0  # of events: the time for each is shown
+    runs: list[Run] = field(default_factory=list)  # the first is the warm-up
+    check: str = ""
+    correct: bool = False
+
+    def __post_init__(self) -> None:
+        self.label = self.label or self.program
+
+    @property
+    def failed(self) -> bool:
+        return any(run.error for run in self.runs)
+
+    @property
+    def unfinished(self) -> bool:
+        return any(run.timed_out for run in self.runs)
+
+
+@dataclass(frozen=True)
+class Run:
+    """One process: seconds of wall and CPU, peak memory in bytes, and what it said if it failed."""
+
+    wall: float
+    cpu: float
+    peak: int
+    error: str = ""
+    timed_out: bool = False
+
+
+def cases(memory_limit: str, scale: float) -> dict[str, tuple[str, list[Entry]]]:
+    """The title and the entries of each scenario."""
+    return {
+        "A": (
+            "A: one narrow view (1M spine rows, 10M history rows, 5 features)",
+            _versus_asof("A", 1.15, feast=Target(PRODUCT, 2.5, at_least=True, without=FEAST_IMPORTS)),
+        ),
+        "B": ("B: wide (17k spine rows, 10 views of 300k rows and 100 features)", _versus_asof("B", 0.5)),
+        "C": ("C: large (1M spine rows, 5 views of 5M rows and 20 features)", _large()),
+        "D": ("D: what abilities cost (as A; ratios to the product on the plain data)", _abilities()),
+        "M": (
+            f"M: B and C under DuckDB's memory_limit of {memory_limit} (target: they finish)",
+            _limited(memory_limit),
+        ),
+        "W1": ("W1: windows, hot key (500k spine rows, 5M events, 12 features in four windows)", _windows_hot()),
+        "W2": ("W2: windows, mild (500k spine rows, 2M events, 12 features in four windows)", _windows_mild()),
+        "W3": ("W3: min and max over 7 days (spine and events as W1)", _extremes()),
+        "W4": ("W4: history (30-day counts of 20k users on 730 days, from 4M events)", _history()),
+        "G": ("G: growth (the query of W1 on more and more events)", _growth(scale)),
+    }
+
+
+def _versus_asof(data: str, bound: float, *, feast: Target | None = None) -> list[Entry]:
+    return [
+        Entry(ASOF, data),
+        Entry(PRODUCT, data, to=ASOF, target=Target(ASOF, bound)),
+        Entry("polars join_asof", data, to=ASOF),
+        Entry("pandas merge_asof", data, to=ASOF),
+        Entry(FEAST, data, to=ASOF, target=feast),
+        Entry(FEAST_IMPORTS, data, to=ASOF),
+        Entry(FLOOR, data, to=ASOF),
+    ]
+
+
+def _large() -> list[Entry]:
+    large = [e for e in _versus_asof("C", 0.8) if e.program not in (FEAST, FEAST_IMPORTS)]
+    tenth = f"{ASOF}, a tenth"
+    large.append(Entry(ASOF, "C", tenth, shrink=0.1))
+    large.append(Entry(FEAST, "C", f"{FEAST}, a tenth", shrink=0.1, to=tenth))
+    return large
+
+
+def _abilities() -> list[Entry]:
+    variants = {
+        "A": "plain",
+        "D1": "created, none late",
+        "D2": "ties possible",
+        "D3": "25 % late",
+        "D4": "5 % tied",
+    }
+    bounds = {"D1": 1.3, "D2": 1.3, "D3": 2.5, "D4": 2.5}
+    plain = f"{PRODUCT}, {variants['A']}"
+    return [
+        Entry(
+            program,
+            data,
+            f"{program}, {what}",
+            to="" if (program, data) == (PRODUCT, "A") else plain,
+            target=Target(plain, bounds[data]) if program == PRODUCT and data in bounds else None,
+        )
+        for program in (PRODUCT, ASOF)
+        for data, what in variants.items()
+    ]
+
+
+def _limited(memory_limit: str) -> list[Entry]:
+    return [
+        Entry(program, data, f"{program}, {data}", limit=memory_limit)
+        for data in ("B", "C")
+        for program in (PRODUCT, ASOF)
+    ]
+
+
+def _windowed(program: str, data: str, label: str = "", features: tuple[str, ...] = SUMS, **more: object) -> Entry:
+    timeout = RANGE_TIMEOUT if program == RANGE else TIMEOUT
+    return Entry(program, data, label, features=features, timeout=timeout, **{"reference": PREFIX, **more})
+
+
+def _windows_hot() -> list[Entry]:
+    return [
+        _windowed(PREFIX, "W1"),
+        _windowed(PRODUCT, "W1", to=PREFIX, target=Target(PREFIX, 1.2), peak=2),
+        _windowed(ROLLING, "W1", to=PREFIX),
+        _windowed(RANGE, "W1", to=PREFIX),
+    ]
+
+
+def _windows_mild() -> list[Entry]:
+    return [
+        _windowed(PREFIX, "W2"),
+        _windowed(PRODUCT, "W2", to=PREFIX, target=Target((PREFIX, RANGE), 1.2)),
+        _windowed(RANGE, "W2", to=PREFIX),
+        _windowed(ROLLING, "W2", to=PREFIX),
+    ]
+
+
+def _extremes() -> list[Entry]:
+    sums, extremes = f"{PRODUCT}, count and sum", ("min_v_7d", "max_v_7d")
+    return [
+        _windowed(PRODUCT, "W1", sums, ("count_7d", "sum_v_7d")),
+        _windowed(
+            PRODUCT, "W1", f"{PRODUCT}, min and max", extremes, reference=ROLLING, to=sums, target=Target(sums, 3)
+        ),
+        _windowed(ROLLING, "W1", f"{ROLLING}, min and max", extremes, reference=ROLLING, to=sums),
+    ]
+
+
+def _history() -> list[Entry]:
+    return [
+        Entry(DENSE, "W4", reference=DENSE, as_of=True),
+        Entry(HISTORY, "W4", reference=DENSE, as_of=True, to=DENSE, target=Target(DENSE, 0.65)),
+        Entry(POINTS, "W4", reference=DENSE, as_of=True, to=DENSE),
+    ]
+
+
+def _growth(scale: float) -> list[Entry]:
+    start_up = f"{PRODUCT}, 1k events"
+    entries = [_windowed(PRODUCT, "W1", start_up, shrink=0.0002)]
+    labels = {millions: f"{PRODUCT}, {millions}M events" for millions in (1, 3, 10)}
+    for millions, label in labels.items():
+        entry = _windowed(PRODUCT, "W1", label, shrink=millions / 5, start_up=start_up, millions=millions * scale)
+        if millions > 1:
+            entry.to = labels[1]
+        if millions == 10:
+            entry.target = Target(labels[1], 1.5, per_event=True)
+        entries.append(entry)
+    return entries

@@ -1,0 +1,139 @@
+"""What decides the rows of a model, as one hash: its code and settings, its macros, and all of these of what it reads.
+
+Source: dbt's manifest, which holds no compiled code of a microbatch model, and whose compiled code would hold dates.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+__all__ = ["Fingerprints", "without_comments"]
+
+# They say when, where or how a model is built, or who may use it, but not what is in it.
+_CONFIG_WITHOUT_EFFECT = {
+    "access", "begin", "concurrent_batches", "docs", "enabled", "freshness", "full_refresh", "grants", "group",
+    "lookback", "meta", "on_configuration_change", "on_schema_change", "packages", "persist_docs", "static_analysis",
+    "tags",
+}  # fmt: skip
+_META_WITHOUT_EFFECT = {"online", "freshness_slo"}
+_DBT = ("dbt", "dbt_duckdb")
+_COMMENT = re.compile(r"\{#.*?#\}", re.DOTALL)
+_VAR = re.compile(r"\bvar\(\s*['\"]([^'\"]+)['\"]")
+_COMPUTED_VAR = re.compile(r"\bvar\(\s*[^'\"\s]")
+_WORD = re.compile(r"\w+")
+_ENV_VAR = re.compile(r"env_var\(\s*['\"]([^'\"]+)['\"]")
+
+
+def without_comments(code: str) -> str:
+    """Code without its Jinja comments.
+
+    >>> without_comments("select 1 {#- why -#} as one")
+    'select 1  as one'
+    """
+    return _COMMENT.sub("", code)
+
+
+class Fingerprints:
+    """The hash of every node of a manifest; `variables` are the `vars` of dbt_project.yml, which no manifest holds.
+
+    A hash covers code, settings, declared columns, `meta.pit_join`, the macros that are used (and what these use),
+    those variables that the code names, and the hashes of all parents. Descriptions, tags, paths, Jinja comments and
+    the rows of seeds do not matter.
+    """
+
+    def __init__(self, manifest: Mapping[str, Any], variables: Mapping[str, Any]) -> None:
+        self._nodes: Mapping[str, Any] = {**manifest["sources"], **manifest["nodes"]}
+        self._macros: Mapping[str, Any] = manifest["macros"]
+        self._variables = dict(_flat(variables))
+        self._known: dict[str, str] = {}
+        # dbt lists the macro that it would dispatch to now; another adapter's or package's may be chosen later.
+        self._dispatched: dict[str, list[str]] = {}
+        self._named: dict[str, list[str]] = {}
+        for unique_id, macro in self._macros.items():
+            self._named.setdefault(macro["name"], []).append(unique_id)
+            if "__" in macro["name"]:
+                self._dispatched.setdefault(macro["name"].split("__", 1)[1], []).append(unique_id)
+
+    def of(self, unique_id: str) -> str:
+        """The hash of a model, seed, snapshot or source."""
+        if unique_id not in self._known:
+            self._known[unique_id] = _digest(self._contents(unique_id))
+        return self._known[unique_id]
+
+    def _contents(self, unique_id: str) -> Any:
+        node = self._nodes.get(unique_id)
+        if node is None:  # a function or whatever else dbt may add: its name is all that is known of it
+            return unique_id
+        if node["resource_type"] == "source":
+            return [node.get("database"), node.get("schema"), node.get("identifier"), node.get("external")]
+        config = node.get("config") or {}
+        depends = node.get("depends_on") or {}
+        own = without_comments(node.get("raw_code") or "").strip()
+        macros = self._reached([*(depends.get("macros") or []), *self._mentioned(own)])
+        code = {one: without_comments(self._macros[one]["macro_sql"]).strip() for one in macros}
+        text = "\n".join([own, *code.values()])
+        return {
+            "code": own,
+            "config": {key: value for key, value in config.items() if key not in _CONFIG_WITHOUT_EFFECT},
+            "meta": _meta(config.get("meta")),
+            "columns": [
+                [name, column.get("data_type"), _meta((column.get("config") or {}).get("meta") or column.get("meta"))]
+                for name, column in (node.get("columns") or {}).items()
+            ],
+            "macros": code,
+            "variables": self._read_variables(text),
+            "environment": {name: os.environ.get(name) for name in _ENV_VAR.findall(text)},
+            "parents": {parent: self.of(parent) for parent in depends.get("nodes") or []},
+        }
+
+    def _read_variables(self, code: str) -> dict[str, Any]:
+        if _COMPUTED_VAR.search(code):  # its name is known only when dbt runs
+            return self._variables
+        names = set(_VAR.findall(code))
+        return {name: values for name, values in self._variables.items() if name in names}
+
+    def _mentioned(self, code: str) -> list[str]:
+        """The macros whose names stand in code: dbt lists those that are called, not those that are handed on."""
+        return [macro for word in set(_WORD.findall(code)) for macro in self._named.get(word, [])]
+
+    def _reached(self, first: Iterable[str]) -> list[str]:
+        """The macros that these use, directly or not, those of dbt itself apart: they change with dbt only."""
+        found: set[str] = set()
+        waiting = list(first)
+        while waiting:
+            unique_id = waiting.pop()
+            macro = self._macros.get(unique_id)
+            if macro is None or unique_id in found or macro["package_name"] in _DBT:
+                continue
+            found.add(unique_id)
+            waiting += macro["depends_on"]["macros"]
+            waiting += self._dispatched.get(macro["name"], [])
+            waiting += self._mentioned(without_comments(macro["macro_sql"]))
+        return sorted(found)
+
+
+def _meta(meta: Any) -> Any:
+    ours = (meta or {}).get("pit_join")
+    if not isinstance(ours, Mapping):
+        return ours
+    return {key: value for key, value in ours.items() if key not in _META_WITHOUT_EFFECT}
+
+
+def _flat(variables: Mapping[str, Any]) -> Iterator[tuple[str, list[Any]]]:
+    """Every variable with all its values: a mapping may be a variable, or hold those of a package."""
+    values: dict[str, list[Any]] = {}
+    for name, value in variables.items():
+        values.setdefault(name, []).append(value)
+        for inner, own in value.items() if isinstance(value, Mapping) else ():
+            values.setdefault(str(inner), []).append([name, own])
+    yield from values.items()
+
+
+def _digest(contents: Any) -> str:
+    text = json.dumps(contents, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]

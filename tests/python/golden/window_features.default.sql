@@ -1,0 +1,447 @@
+with recursive timed as (
+    select
+        source.*,
+        cast(extract(epoch from source."event_timestamp") * 1000000 as bigint) as _pit_event,
+        cast(extract(epoch from source."loaded_at") * 1000000 as bigint) as _pit_created
+    from "warehouse"."main"."user_activity" as source
+),
+
+versions as (
+    select
+        timed.*,
+        greatest(_pit_event, _pit_created) as _pit_known
+    from timed
+    where _pit_event is not null and _pit_created is not null
+),
+
+events as (
+    select
+        "user_id" as _pit_key_1,
+        _pit_event,
+        _pit_created,
+        "session_duration_avg" as _pit_input_1,
+        row_number() over () as _pit_number,
+        _pit_known
+    from versions
+    where
+        "user_id" is not null
+),
+
+-- What is asked: `right` at T - 1 microsecond is `left` at T, so below every window is closed on the right.
+asked as (
+    select
+        row_number() over (order by _pit_key_1, _pit_at) as _pit_query,
+        *
+    from (
+        select distinct
+            "user_id" as _pit_key_1,
+            _pit_time - 1 as _pit_at
+        from spine
+    ) as rows_asked
+    where _pit_at is not null and _pit_key_1 is not null
+),
+
+-- The second part begins 2^42 below the greatest value, and the rest 2^42 below the greatest of the second part.
+greatest_values as (
+    select
+        coalesce(cast(max(abs(_pit_input_1)) filter (where isfinite(_pit_input_1)) as double), 0) as _pit_input_1_s
+    from events
+),
+
+second_values as (
+    select
+        (select _pit_input_1_s from greatest_values) as _pit_input_1_s,
+        coalesce(cast(max(abs(_pit_input_1)) filter (where abs(_pit_input_1) < (select _pit_input_1_s from greatest_values) * pow(2.0, -42)) as double), 0) as _pit_input_1_t
+    from events
+),
+
+exponents as (
+    select
+        95 - coalesce(cast(floor(log2(nullif(_pit_input_1_s, 0))) as integer), 0) as _pit_input_1_s,
+        95 - coalesce(cast(floor(log2(nullif(_pit_input_1_t, 0))) as integer), 0) as _pit_input_1_t,
+        _pit_input_1_s * pow(2.0, -42) as _pit_input_1_great,
+        _pit_input_1_t * pow(2.0, -42) as _pit_input_1_small
+    from second_values
+),
+
+scales as (
+    select
+        [pow(2.0, _pit_input_1_s // 2), pow(2.0, _pit_input_1_s - _pit_input_1_s // 2)] as _pit_input_1_s,
+        [pow(2.0, _pit_input_1_t // 2), pow(2.0, _pit_input_1_t - _pit_input_1_t // 2)] as _pit_input_1_t,
+        _pit_input_1_great,
+        _pit_input_1_small
+    from exponents
+),
+
+measured as (
+    select
+        events._pit_key_1,
+        events._pit_known <> events._pit_event + 0 as _pit_late,
+        case when events._pit_input_1 is not null then 1 end as _pit_input_1_n,
+        case when isfinite(events._pit_input_1) and abs(events._pit_input_1) >= scales._pit_input_1_great then cast(cast(events._pit_input_1 as double) * scales._pit_input_1_s[1] * scales._pit_input_1_s[2] as hugeint) end as _pit_input_1_s,
+        case when isfinite(events._pit_input_1) and not (abs(events._pit_input_1) >= scales._pit_input_1_great or abs(events._pit_input_1) < scales._pit_input_1_small) then cast(cast(events._pit_input_1 as double) * scales._pit_input_1_t[1] * scales._pit_input_1_t[2] as hugeint) end as _pit_input_1_t,
+        case when isnan(events._pit_input_1) then 1::hugeint when events._pit_input_1 = 'infinity' then 4398046511104::hugeint when events._pit_input_1 = '-infinity' then 19342813113834066795298816::hugeint end as _pit_input_1_odd,
+        events._pit_event,
+        events._pit_known
+    from events
+    cross join scales
+),
+
+ordered as (
+    select *
+    from (
+        select
+            _pit_key_1,
+            _pit_input_1_n,
+            _pit_input_1_s,
+            _pit_input_1_t,
+            _pit_input_1_odd,
+            _pit_known
+        from measured
+        where not _pit_late
+        union all
+        select distinct
+            _pit_key_1,
+            null,
+            null,
+            null,
+            null,
+            -9223372036854775808
+        from asked
+    ) as events_and_begins
+    order by _pit_key_1, _pit_known
+),
+
+-- Of events that became known at one instant the last has the sum.
+running as (
+    select *
+    from (
+        select
+            _pit_key_1,
+            _pit_known,
+            count(_pit_input_1_n) over (rows unbounded preceding) as _pit_input_1_n,
+            coalesce(sum(_pit_input_1_s) over (rows unbounded preceding), 0) as _pit_input_1_s,
+            coalesce(sum(_pit_input_1_t) over (rows unbounded preceding), 0) as _pit_input_1_t,
+            coalesce(sum(_pit_input_1_odd) over (rows unbounded preceding), 0) as _pit_input_1_odd,
+            lead(_pit_key_1) over () is not distinct from _pit_key_1 and 
+            lead(_pit_known) over () is not distinct from _pit_known as _pit_goes_on
+        from ordered
+    ) as summed
+    where not _pit_goes_on
+),
+
+-- The instants asked, and for each window the instant at which it begins.
+points as (
+    select _pit_query, _pit_key_1, _pit_at, 0 as _pit_slot
+    from asked
+    union all
+    select _pit_query, _pit_key_1, _pit_at - 864000000000, 1
+    from asked
+),
+
+found as (
+    select
+        points._pit_query,
+        points._pit_slot,
+        running._pit_known,
+        running._pit_input_1_n,
+        running._pit_input_1_s,
+        running._pit_input_1_t,
+        running._pit_input_1_odd
+    from points
+    asof join running
+        on
+            points._pit_key_1 = running._pit_key_1 and
+            points._pit_at >= running._pit_known
+),
+
+sums as (
+    select
+        _pit_query,
+        max(_pit_input_1_n) filter (where _pit_slot = 0) - max(_pit_input_1_n) filter (where _pit_slot = 1) as _pit_input_1_n_1,
+        max(_pit_input_1_s) filter (where _pit_slot = 0) - max(_pit_input_1_s) filter (where _pit_slot = 1) as _pit_input_1_s_1,
+        max(_pit_input_1_t) filter (where _pit_slot = 0) - max(_pit_input_1_t) filter (where _pit_slot = 1) as _pit_input_1_t_1,
+        max(_pit_input_1_odd) filter (where _pit_slot = 0) - max(_pit_input_1_odd) filter (where _pit_slot = 1) as _pit_input_1_odd_1,
+        nullif(max(_pit_known) filter (where _pit_slot = 0), -9223372036854775808) as _pit_newest
+    from found
+    group by _pit_query
+),
+
+late_spans as (
+    select
+        *,
+        1 as _pit_slot,
+        measured._pit_event + 864000000000 as _pit_end
+    from measured
+    where _pit_late
+),
+
+late_ranges as (
+    select
+        spans.*,
+        first_asked._pit_query as _pit_first,
+        last_asked._pit_query as _pit_last
+    from late_spans as spans
+    asof join asked as first_asked
+        on
+            spans._pit_key_1 = first_asked._pit_key_1 and
+            spans._pit_known <= first_asked._pit_at
+    asof join asked as last_asked
+        on
+            spans._pit_key_1 = last_asked._pit_key_1 and
+            spans._pit_end > last_asked._pit_at
+    where first_asked._pit_query <= last_asked._pit_query
+),
+
+late_changes as (
+    select
+        _pit_query,
+        coalesce(sum(_pit_input_1_n) filter (where _pit_begins and _pit_slot = 1), 0)
+        - coalesce(sum(_pit_input_1_n) filter (where not _pit_begins and _pit_slot = 1), 0) as _pit_input_1_n_1,
+        coalesce(sum(_pit_input_1_s) filter (where _pit_begins and _pit_slot = 1), 0)
+        - coalesce(sum(_pit_input_1_s) filter (where not _pit_begins and _pit_slot = 1), 0) as _pit_input_1_s_1,
+        coalesce(sum(_pit_input_1_t) filter (where _pit_begins and _pit_slot = 1), 0)
+        - coalesce(sum(_pit_input_1_t) filter (where not _pit_begins and _pit_slot = 1), 0) as _pit_input_1_t_1,
+        coalesce(sum(_pit_input_1_odd) filter (where _pit_begins and _pit_slot = 1), 0)
+        - coalesce(sum(_pit_input_1_odd) filter (where not _pit_begins and _pit_slot = 1), 0) as _pit_input_1_odd_1
+    from (
+        select *, _pit_first as _pit_query, true as _pit_begins
+        from late_ranges
+        union all
+        select *, _pit_last + 1, false
+        from late_ranges
+    ) as changes
+    group by _pit_query
+),
+
+late_sums as (
+    select
+        asked._pit_query,
+        coalesce(sum(late_changes._pit_input_1_n_1) over until_then, 0) as _pit_input_1_n_1,
+        coalesce(sum(late_changes._pit_input_1_s_1) over until_then, 0) as _pit_input_1_s_1,
+        coalesce(sum(late_changes._pit_input_1_t_1) over until_then, 0) as _pit_input_1_t_1,
+        coalesce(sum(late_changes._pit_input_1_odd_1) over until_then, 0) as _pit_input_1_odd_1
+    from asked
+    left join late_changes on asked._pit_query = late_changes._pit_query
+    window until_then as (order by asked._pit_query rows unbounded preceding)
+),
+
+residues_spans as (
+    select
+        _pit_key_1,
+        '_pit_input_1_1' as _pit_slot,
+        cast(_pit_input_1 as double) as value,
+        _pit_known,
+        events._pit_event + 864000000000 as _pit_end
+    from events
+    where abs(_pit_input_1) < (select _pit_input_1_small from scales) and _pit_input_1 <> 0
+),
+
+residues_ranges as (
+    select
+        spans.*,
+        first_asked._pit_query as _pit_first,
+        last_asked._pit_query as _pit_last
+    from residues_spans as spans
+    asof join asked as first_asked
+        on
+            spans._pit_key_1 = first_asked._pit_key_1 and
+            spans._pit_known <= first_asked._pit_at
+    asof join asked as last_asked
+        on
+            spans._pit_key_1 = last_asked._pit_key_1 and
+            spans._pit_end > last_asked._pit_at
+    where first_asked._pit_query <= last_asked._pit_query
+),
+
+residues_laid as (
+    select
+        _pit_slot,
+        _pit_level,
+        _pit_tile,
+        sum(value) as total
+    from (
+        select
+            *,
+            -- The tiles of this level that lie within the range: from _pit_from on, before _pit_to.
+            (_pit_first + (1::bigint << _pit_level) - 1) >> _pit_level as _pit_from,
+            (_pit_last + 1) >> _pit_level as _pit_to
+        from residues_ranges
+        cross join generate_series(0, (select cast(log2(count(*) + 2) as integer) from asked)) as levels(_pit_level)
+        where (_pit_last - _pit_first + 1) >> _pit_level > 0
+    ) as levelled
+    -- Of these, the ones that no tile of the next level covers: an odd first and an even last.
+    cross join lateral (
+        values
+        (case when _pit_from < _pit_to and _pit_from % 2 = 1 then _pit_from end),
+        (case when _pit_from < _pit_to and _pit_to % 2 = 1 then _pit_to - 1 end)
+    ) as tiles(_pit_tile)
+    where _pit_tile is not null
+    group by _pit_slot, _pit_level, _pit_tile
+),
+
+residues_levels as (
+    select *
+    from residues_laid
+    where _pit_level = (select max(_pit_level) from residues_laid)
+    union all
+    select
+        _pit_slot,
+        _pit_level,
+        _pit_tile,
+        sum(total) as total
+    from (
+        select _pit_slot, _pit_level - 1 as _pit_level, _pit_tile * 2 + _pit_half as _pit_tile, total, false as _pit_own
+        from residues_levels
+        cross join (values (0), (1)) as halves(_pit_half)
+        where _pit_level > 0
+        union all
+        select *, true
+        from residues_laid
+        where _pit_level = (select any_value(_pit_level) - 1 from residues_levels)
+    ) as handed_down
+    group by _pit_slot, _pit_level, _pit_tile
+),
+
+residues as (
+    select
+        _pit_tile as _pit_query,
+        any_value(total) filter (where _pit_slot = '_pit_input_1_1') as _pit_input_1_1
+    from residues_levels
+    where _pit_level = 0
+    group by _pit_tile
+),
+
+tiles_864000000000_spans as (
+    select
+        events._pit_key_1,
+        case when events._pit_input_1 is not null then [row(events._pit_event, events._pit_created, events._pit_input_1, events._pit_number)] end as _pit_value_2,
+        events._pit_event as _pit_newest,
+        events._pit_known,
+        events._pit_event + 864000000000 as _pit_end
+    from events
+),
+
+tiles_864000000000_ranges as (
+    select
+        spans.*,
+        first_asked._pit_query as _pit_first,
+        last_asked._pit_query as _pit_last
+    from tiles_864000000000_spans as spans
+    asof join asked as first_asked
+        on
+            spans._pit_key_1 = first_asked._pit_key_1 and
+            spans._pit_known <= first_asked._pit_at
+    asof join asked as last_asked
+        on
+            spans._pit_key_1 = last_asked._pit_key_1 and
+            spans._pit_end > last_asked._pit_at
+    where first_asked._pit_query <= last_asked._pit_query
+),
+
+tiles_864000000000_laid as (
+    select
+        _pit_level,
+        _pit_start,
+        list_reverse_sort(list_distinct(flatten(list(_pit_value_2))))[:3] as _pit_value_2,
+        max(_pit_newest) as _pit_newest
+    from (
+        select *, cast(floor(log2(_pit_last - _pit_first + 1)) as integer) as _pit_level
+        from tiles_864000000000_ranges
+    ) as levelled
+    cross join lateral (values (_pit_first), (_pit_last + 1 - (1::bigint << _pit_level))) as starts(_pit_start)
+    group by _pit_level, _pit_start
+),
+
+tiles_864000000000_levels as (
+    select *
+    from tiles_864000000000_laid
+    where _pit_level = (select max(_pit_level) from tiles_864000000000_laid)
+    union all
+    select
+        _pit_level,
+        _pit_start,
+        list_reverse_sort(list_distinct(flatten(list(_pit_value_2))))[:3] as _pit_value_2,
+        max(_pit_newest) as _pit_newest
+    from (
+        select _pit_level - 1 as _pit_level, _pit_start + _pit_half * (1::bigint << (_pit_level - 1)) as _pit_start, _pit_value_2, _pit_newest
+        from tiles_864000000000_levels
+        cross join (values (0), (1)) as halves(_pit_half)
+        where _pit_level > 0
+        union all
+        select *
+        from tiles_864000000000_laid
+        where _pit_level = (select any_value(_pit_level) - 1 from tiles_864000000000_levels)
+    ) as handed_down
+    group by _pit_level, _pit_start
+),
+
+tiles_864000000000 as (
+    select
+        _pit_start as _pit_query,
+        nullif(list_transform(_pit_value_2, lambda x: x[3]), []) as _pit_value_2,
+        _pit_newest
+    from tiles_864000000000_levels
+    where _pit_level = 0
+),
+
+windowed as (
+    select
+        asked._pit_query,
+        case when (sums._pit_input_1_n_1 + late_sums._pit_input_1_n_1) > 0 then case when (sums._pit_input_1_odd_1 + late_sums._pit_input_1_odd_1) = 0 then (cast((sums._pit_input_1_s_1 + late_sums._pit_input_1_s_1) as double) / (select _pit_input_1_s[1] from scales) / (select _pit_input_1_s[2] from scales) + cast((sums._pit_input_1_t_1 + late_sums._pit_input_1_t_1) as double) / (select _pit_input_1_t[1] from scales) / (select _pit_input_1_t[2] from scales) + coalesce(residues._pit_input_1_1, 0)) when (sums._pit_input_1_odd_1 + late_sums._pit_input_1_odd_1) % 4398046511104 > 0 or (((sums._pit_input_1_odd_1 + late_sums._pit_input_1_odd_1) // 4398046511104) % 4398046511104 > 0 and (sums._pit_input_1_odd_1 + late_sums._pit_input_1_odd_1) // 19342813113834066795298816 > 0) then 'nan'::double when ((sums._pit_input_1_odd_1 + late_sums._pit_input_1_odd_1) // 4398046511104) % 4398046511104 > 0 then 'infinity'::double else '-infinity'::double end end as _pit_value_1,
+        tiles_864000000000._pit_value_2 as _pit_value_2,
+        tiles_864000000000._pit_newest
+    from asked
+    left join sums on asked._pit_query = sums._pit_query
+    left join late_sums on asked._pit_query = late_sums._pit_query
+    left join residues on asked._pit_query = residues._pit_query
+    left join tiles_864000000000 on asked._pit_query = tiles_864000000000._pit_query
+),
+
+-- Where no event was found: from when the key has any.
+known as (
+    select
+        _pit_key_1,
+        min(_pit_known) as _pit_known
+    from events
+    semi join (
+        select asked.*
+        from asked
+        left join windowed on asked._pit_query = windowed._pit_query
+        where windowed._pit_newest is null
+    ) as without using (_pit_key_1)
+    group by _pit_key_1
+),
+
+valued as (
+    select
+        spine._pit_row,
+        spine._pit_time,
+        windowed._pit_newest,
+        windowed._pit_value_1 as _pit_value_1,
+        windowed._pit_value_2 as _pit_value_2,
+        case
+            when spine._pit_time is null or spine."user_id" is null then 'NULL_KEY'
+            when windowed._pit_newest is not null then 'PRESENT'
+            when known._pit_known is null then 'NOT_FOUND'
+            when known._pit_known > spine._pit_time - 1 then 'NOT_YET_KNOWN'
+            else 'PRESENT'
+        end as _pit_status
+    from spine as spine
+    left join asked
+        on spine."user_id" = asked._pit_key_1 and spine._pit_time - 1 = asked._pit_at
+    left join windowed on asked._pit_query = windowed._pit_query
+    left join known
+        on spine."user_id" = known._pit_key_1
+)
+
+select
+    _pit_row,
+    _pit_time - _pit_newest as _pit_age,
+    coalesce(cast(_pit_value_1 as double), 0) as "total",
+    cast(_pit_value_2 as double[]) as "some",
+    case
+        when _pit_status = 'PRESENT' and _pit_value_1 is null and _pit_value_2 is null then 'NULL_VALUE'
+        else _pit_status
+    end as _pit_status
+from valued

@@ -1,0 +1,320 @@
+with _pit_changes as  (
+    with timed as (
+        select
+            source.*,
+            cast(extract(epoch from source."event_timestamp") * 1000000 as bigint) as _pit_event
+        from "warehouse"."main"."aircraft_landings" as source
+    ),
+
+    versions as (
+        select
+            timed.*,
+            _pit_event as _pit_known
+        from timed
+        where _pit_event is not null
+    ),
+
+    events as (
+        select
+            "tailnum" as _pit_key_1,
+            _pit_event,
+            _pit_known
+        from versions
+        where
+            "tailnum" is not null
+    )
+
+    select distinct
+        _pit_key_1,
+        _pit_at as _pit_time
+    from (
+        select
+            _pit_key_1,
+            _pit_known as _pit_at
+        from events
+        union all
+        select
+            _pit_key_1,
+            events._pit_event + 604800000000
+        from events
+        where _pit_known < events._pit_event + 604800000000 and events._pit_event + 604800000000 < 9223372036854775807
+    ) as changes
+),
+
+_pit_asked as (
+    select *
+    from _pit_changes
+    where _pit_time >= cast(extract(epoch from cast('2026-03-03 00:00:00+00' as timestamp with time zone)) * 1000000 as bigint) and _pit_time < cast(extract(epoch from cast('2026-03-05 00:00:00+00' as timestamp with time zone)) * 1000000 as bigint)
+    union all
+    -- What was before, to compare the first rows with.
+    select distinct
+        _pit_key_1,
+        (cast(extract(epoch from cast('2026-03-03 00:00:00+00' as timestamp with time zone)) * 1000000 as bigint) - 1)
+    from _pit_changes
+    where _pit_time < cast(extract(epoch from cast('2026-03-03 00:00:00+00' as timestamp with time zone)) * 1000000 as bigint)
+),
+
+_pit_spine as (
+    select
+        *,
+        row_number() over (order by _pit_key_1, _pit_time) as _pit_row
+    from _pit_asked
+),
+
+_pit_values as (
+    with recursive timed as (
+        select
+            source.*,
+            cast(extract(epoch from source."event_timestamp") * 1000000 as bigint) as _pit_event
+        from "warehouse"."main"."aircraft_landings" as source
+    ),
+
+    versions as (
+        select
+            timed.*,
+            _pit_event as _pit_known
+        from timed
+        where _pit_event is not null
+    ),
+
+    events as (
+        select
+            "tailnum" as _pit_key_1,
+            _pit_event,
+            "dest" as _pit_input_1,
+            _pit_known
+        from versions
+        where
+            "tailnum" is not null
+    ),
+
+    -- What is asked: `right` at T - 1 microsecond is `left` at T, so below every window is closed on the right.
+    asked as (
+        select
+            row_number() over (order by _pit_key_1, _pit_at) as _pit_query,
+            *
+        from (
+            select distinct
+                "_pit_key_1" as _pit_key_1,
+                _pit_time as _pit_at
+            from _pit_spine
+        ) as rows_asked
+        where _pit_at is not null and _pit_key_1 is not null
+    ),
+
+    measured as (
+        select
+            events._pit_key_1,
+            events._pit_event,
+            events._pit_known
+        from events
+    ),
+
+    ordered as (
+        select *
+        from (
+            select
+                _pit_key_1,
+                _pit_known
+            from measured
+            union all
+            select distinct
+                _pit_key_1,
+                -9223372036854775808
+            from asked
+        ) as events_and_begins
+        order by _pit_key_1, _pit_known
+    ),
+
+    -- Of events that became known at one instant the last has the sum.
+    running as (
+        select *
+        from (
+            select
+                _pit_key_1,
+                _pit_known,
+                lead(_pit_key_1) over () is not distinct from _pit_key_1 and 
+                lead(_pit_known) over () is not distinct from _pit_known as _pit_goes_on
+            from ordered
+        ) as summed
+        where not _pit_goes_on
+    ),
+
+    -- The instants asked, and for each window the instant at which it begins.
+    points as (
+        select _pit_query, _pit_key_1, _pit_at, 0 as _pit_slot
+        from asked
+    ),
+
+    found as (
+        select
+            points._pit_query,
+            points._pit_slot,
+            running._pit_known
+        from points
+        asof join running
+            on
+                points._pit_key_1 = running._pit_key_1 and
+                points._pit_at >= running._pit_known
+    ),
+
+    sums as (
+        select
+            _pit_query,
+            nullif(max(_pit_known) filter (where _pit_slot = 0), -9223372036854775808) as _pit_newest
+        from found
+        group by _pit_query
+    ),
+
+    distinct__pit_value_1_spans as (
+        select
+            _pit_key_1,
+            min(_pit_known) as _pit_known,
+            max(_pit_end) as _pit_end
+        from (
+            select
+                *,
+                sum(case when _pit_known <= _pit_before then 0 else 1 end) over (
+                    partition by _pit_key_1, _pit_input_1 order by _pit_known, _pit_end rows unbounded preceding
+                ) as _pit_island
+            from (
+                select
+                    *,
+                    max(_pit_end) over (
+                        partition by _pit_key_1, _pit_input_1 order by _pit_known, _pit_end
+                        rows between unbounded preceding and 1 preceding
+                    ) as _pit_before
+                from (
+                    select *, events._pit_event + 604800000000 as _pit_end
+                    from events
+                    where _pit_input_1 is not null
+                ) as ends
+                where _pit_known < _pit_end
+            ) as befores
+        ) as islands
+        group by _pit_key_1, _pit_input_1, _pit_island
+    ),
+
+    distinct__pit_value_1_ranges as (
+        select
+            spans.*,
+            first_asked._pit_query as _pit_first,
+            last_asked._pit_query as _pit_last
+        from distinct__pit_value_1_spans as spans
+        asof join asked as first_asked
+            on
+                spans._pit_key_1 = first_asked._pit_key_1 and
+                spans._pit_known <= first_asked._pit_at
+        asof join asked as last_asked
+            on
+                spans._pit_key_1 = last_asked._pit_key_1 and
+                spans._pit_end > last_asked._pit_at
+        where first_asked._pit_query <= last_asked._pit_query
+    ),
+
+    distinct__pit_value_1_changes as (
+        select
+            _pit_query,
+            sum(_pit_change) as _pit_change
+        from (
+            select _pit_first as _pit_query, 1 as _pit_change
+            from distinct__pit_value_1_ranges
+            union all
+            select _pit_last + 1, -1
+            from distinct__pit_value_1_ranges
+        ) as changes
+        group by _pit_query
+    ),
+
+    distinct__pit_value_1 as (
+        select
+            asked._pit_query,
+            sum(distinct__pit_value_1_changes._pit_change) over (order by asked._pit_query rows unbounded preceding) as total
+        from asked
+        left join distinct__pit_value_1_changes on asked._pit_query = distinct__pit_value_1_changes._pit_query
+    ),
+
+    windowed as (
+        select
+            asked._pit_query,
+            distinct__pit_value_1.total as _pit_value_1,
+            case when asked._pit_at < sums._pit_newest + 604800000000 then sums._pit_newest - 0 end as _pit_newest
+        from asked
+        left join sums on asked._pit_query = sums._pit_query
+        left join distinct__pit_value_1 on asked._pit_query = distinct__pit_value_1._pit_query
+    ),
+
+    -- Where no event was found: from when the key has any.
+    known as (
+        select
+            _pit_key_1,
+            min(_pit_known) as _pit_known
+        from events
+        semi join (
+            select asked.*
+            from asked
+            left join windowed on asked._pit_query = windowed._pit_query
+            where windowed._pit_newest is null
+        ) as without using (_pit_key_1)
+        group by _pit_key_1
+    ),
+
+    valued as (
+        select
+            spine._pit_row,
+            spine._pit_time,
+            windowed._pit_newest,
+            coalesce(windowed._pit_value_1, 0) as _pit_value_1,
+            case
+                when spine._pit_time is null or spine."_pit_key_1" is null then 'NULL_KEY'
+                when windowed._pit_newest is not null then 'PRESENT'
+                when known._pit_known is null then 'NOT_FOUND'
+                when known._pit_known > spine._pit_time then 'NOT_YET_KNOWN'
+                else 'PRESENT'
+            end as _pit_status
+        from _pit_spine as spine
+        left join asked
+            on spine."_pit_key_1" = asked._pit_key_1 and spine._pit_time = asked._pit_at
+        left join windowed on asked._pit_query = windowed._pit_query
+        left join known
+            on spine."_pit_key_1" = known._pit_key_1
+    )
+
+    select
+        _pit_row,
+        _pit_time - _pit_newest as _pit_age,
+        cast(_pit_value_1 as bigint) as "destinations_7d",
+        case
+            when _pit_status = 'PRESENT' and _pit_value_1 is null then 'NULL_VALUE'
+            else _pit_status
+        end as _pit_status
+    from valued
+),
+
+_pit_rows as (
+    select
+        _pit_spine.*,
+        _pit_values."destinations_7d"
+    from _pit_spine
+    inner join _pit_values on _pit_spine._pit_row = _pit_values._pit_row
+    order by _pit_spine._pit_row
+),
+
+_pit_compared as (
+    select
+        *,
+        _pit_key_1 is distinct from lag(_pit_key_1) over ()
+        or "destinations_7d" is distinct from lag("destinations_7d") over () as _pit_changed
+    from _pit_rows
+)
+
+select
+    _pit_key_1 as "tailnum",
+    make_timestamptz(_pit_time) as event_timestamp,
+    "destinations_7d"
+from _pit_compared
+where
+    _pit_changed
+    and _pit_time < cast(extract(epoch from cast('2026-03-05 00:00:00+00' as timestamp with time zone)) * 1000000 as bigint)
+    and _pit_time >= cast(extract(epoch from cast('2026-03-03 00:00:00+00' as timestamp with time zone)) * 1000000 as bigint)
+order by _pit_key_1, _pit_time

@@ -1,0 +1,341 @@
+"""`window_history`: on generated cases against the oracle, and joined as of an instant against the exact window."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from datetime import datetime, timedelta, timezone
+from typing import Any
+
+import duckdb
+import pytest
+from generate import Column, Table, comparable, fetch, load, quote
+from generate_windows import (
+    LIFETIME,
+    Declaration,
+    Span,
+    WindowCase,
+    added_up,
+    expected_records,
+    for_each,
+    near,
+    result_columns,
+    window_cases,
+)
+from hypothesis import strategies as st
+from oracle import EPOCH, Record, Request, microseconds
+from test_against_oracle import in_words
+from test_windows_against_oracle import (
+    EXAMPLES,
+    columns_of,
+    probe,
+    renderer_of,
+    training_set_of,
+    type_name,
+    types_of,
+    unlike,
+)
+from window_oracle import Version, WindowView, by_key, change_points, current_versions, value_at
+
+
+@pytest.fixture(scope="module")
+def connection() -> Iterator[duckdb.DuckDBPyConnection]:
+    with duckdb.connect(config={"threads": 1}) as opened:  # faster with so few rows
+        yield opened
+
+
+# The history --------------------------------------------------------------------------------------------------
+
+INSTANT = Column("event_timestamp", "timestamptz")
+EXACT = st.booleans()
+GRIDS = st.sampled_from((None, None, 1, 2, 3, "1 day"))
+
+
+def grid_of(case: WindowCase, view: WindowView, size: int | str | None) -> tuple[str | None, timedelta | None]:
+    """A grid of so many of the shortest windows' lengths, as text and as duration."""
+    if size is None or size == "1 day":
+        return (size, None if size is None else timedelta(days=1))
+    lengths = [aggregation.window for aggregation in view.aggregations if aggregation.window is not None]
+    grid = int(size) * min(lengths, default=timedelta(days=1))
+    return in_words(grid), grid
+
+
+def test_history_equals_the_oracle(connection: duckdb.DuckDBPyConnection) -> None:
+    def check(case: WindowCase, exact: bool, size: int | str | None, dense: bool) -> None:
+        case = added_up(case) if exact else case
+        load(connection, case)
+        for view in case.window_views:
+            text, grid = grid_of(case, view, size)
+            dense = dense and grid is not None
+            query = renderer_of(case).call("window_history", view=view.name, grid=text, dense=dense)
+            columns = columns_of(case, view, INSTANT)
+            assert types_of(connection, query) == {c.name: type_name(connection, c.sql_type) for c in columns}
+            found = fetch(connection, query, columns)
+            assert not history_differences(case, view, found, grid, dense)[:5]
+
+    number = EXAMPLES // 5
+    for_each(check, number, case=window_cases(plain_views=False), exact=EXACT, size=GRIDS, dense=st.booleans())
+
+
+def test_a_part_of_the_history_has_the_same_rows(connection: duckdb.DuckDBPyConnection) -> None:
+    """From start on and before end, each on a change point or beside one."""
+
+    def check(
+        case: WindowCase, exact: bool, size: int | str | None, dense: bool, choice: tuple[int, int], beside: int
+    ) -> None:
+        case = added_up(case) if exact else case
+        load(connection, case)
+        for view in case.window_views:
+            text, grid = grid_of(case, view, size)
+            options = {"view": view.name, "grid": text, "dense": dense and grid is not None}
+            columns = columns_of(case, view, INSTANT)
+            whole = fetch(connection, renderer_of(case).call("window_history", **options), columns)
+            for low, high in [sorted(choice)] if whole else []:
+                instants = sorted({row[INSTANT.name][1] for row in whole})
+                start = instants[low % len(instants)] + beside * timedelta(microseconds=1)
+                end = instants[high % len(instants)] + timedelta(microseconds=1)
+                bounds = {
+                    name: f"{at.isoformat(timespec='microseconds')}Z" for name, at in (("start", start), ("end", end))
+                }
+                part = fetch(connection, renderer_of(case).call("window_history", **options, **bounds), columns)
+                if is_rounded(case, view):
+                    assert all(start <= row[INSTANT.name][1] < end for row in part)
+                    before = [row for row in whole if row[INSTANT.name][1] < min(start, end)]
+                    dense_grid = bool(options["dense"])
+                    assert not history_differences(case, view, before + part, grid, dense_grid, start, end)[:5]
+                else:
+                    same = [row for row in whole if start <= row[INSTANT.name][1] < end]
+                    assert in_order(view, part) == in_order(view, same)
+
+    number = st.integers(0, 20)
+    for_each(
+        check,
+        EXAMPLES // 5,
+        case=window_cases(plain_views=False),
+        exact=EXACT,
+        size=GRIDS,
+        dense=st.booleans(),
+        choice=st.tuples(number, number),
+        beside=st.sampled_from((0, 0, 1, -1)),
+    )
+
+
+def is_rounded(case: WindowCase, view: WindowView) -> bool:
+    """Whether the last digits of a feature depend on what else is asked: deviations, and sums of far smaller values."""
+    rows = case.histories[view.name].rows
+    return any(
+        each.function == "stddev"
+        or (each.function in ("sum", "avg") and any(row[each.column] == 1e-300 for row in rows))
+        for each in view.aggregations
+    )
+
+
+def in_order(view: WindowView, rows: Sequence[Record]) -> list[Record]:
+    """Rows of a history by key and instant."""
+    return sorted(rows, key=lambda row: [repr(row[name]) for name in (*view.keys, INSTANT.name)])
+
+
+def history_differences(
+    case: WindowCase,
+    view: WindowView,
+    found: Sequence[Record],
+    grid: timedelta | None,
+    dense: bool,
+    seam: datetime | None = None,
+    end: datetime | None = None,
+) -> list[str]:
+    """Where the rows of a history before `end` are not what the oracle says.
+
+    Sums of floats that are equal by the rule may differ by a rounding, and the other way round, so that which rows
+    repeat the one before is up to them. So: rows lie at change points only, one at the first; the row as of every
+    change point has the values of that point; and no row repeats the one before it, unless rows that were made apart
+    meet there, at the seam. Where no float is summed, only the rows of the oracle meet this.
+    """
+    right = replace(view, closed="right")
+    rows: dict[tuple[Any, ...], dict[int, Record]] = {}
+    wrong = []
+    for row in found:
+        at = in_microseconds(row[INSTANT.name][1])
+        of_key = rows.setdefault(tuple(row[key] for key in view.keys), {})
+        wrong += [f"two rows at {at}"] if at in of_key else []
+        of_key[at] = row
+    for keys, versions in by_key(current_versions(view, case.histories[view.name].rows)).items():
+        of_key = rows.pop(tuple(comparable(key) for key in keys), {})
+        points = change_points(view, versions, grid, dense)
+        points = [point for point in points if end is None or point < in_microseconds(end)]
+        if not of_key.keys() <= set(points) or (dense and of_key.keys() != set(points)):
+            wrong.append(f"{keys}: rows at {sorted(of_key)} instead of {points}")
+        elif points and points[0] not in of_key:
+            wrong.append(f"{keys}: no row at the first change point {points[0]}")
+        else:
+            last: Record = {}
+            last_at = 0
+            for point in points:
+                row = of_key.get(point, last)
+                wanted = snapshot_values(right, versions, point)
+                wrong += unlike([row], [wanted])
+                apart = seam is not None and last_at < in_microseconds(seam) <= point
+                repeated = point in of_key and all(row[name] == last.get(name) for name in view.features)
+                if repeated and not (dense or apart):
+                    wrong.append(f"{keys}: the row at {point} repeats the one before")
+                last, last_at = row, point if point in of_key else last_at
+    return wrong + [f"rows of the key {keys}, which has none" for keys in rows]
+
+
+def in_microseconds(at: datetime) -> int:
+    """An instant of a row, which is naive and UTC."""
+    return microseconds(at.replace(tzinfo=timezone.utc) - EPOCH)
+
+
+def snapshot_values(view: WindowView, versions: Sequence[Version], at: int) -> dict[str, Any]:
+    """The features of a key at an instant, as `agrees` takes them."""
+    return {
+        each.name: near(view, each.name, value_at(view, each, versions, at), versions, at) for each in view.aggregations
+    }
+
+
+def test_history_joined_as_of_equals_the_exact_window(connection: duckdb.DuckDBPyConnection) -> None:
+    """closed right: the row at or before T; closed left: the row before T. At, before and after every change."""
+
+    def check(case: WindowCase, exact: bool, closed: str) -> None:
+        case = added_up(case) if exact else case
+        for view in (replace(view, closed=closed) for view in case.window_views):
+            rows = []
+            for keys, versions in by_key(current_versions(view, case.histories[view.name].rows)).items():
+                points = change_points(view, versions, None, False)
+                between = [(one + other) // 2 for one, other in itertools.pairwise(points)]
+                instants = {at + beside for at in points for beside in (-1, 0, 1)} | set(between)
+                rows += [(keys, at) for at in sorted(instants)]
+            asked = probe(case, view, rows)
+            load(connection, asked)
+            history = renderer_of(asked).call("window_history", view=view.name)
+            on = " and ".join(f"s.{quote(f'key {key}')} = h.{quote(key)}" for key in view.keys)
+            features = ", ".join(f"h.{quote(name)} as {quote(f'{view.name}__{name}')}" for name in view.features)
+            sign = ">=" if closed == "right" else ">"
+            joined = f"""
+                select s.* exclude (n), {features}
+                from (select *, row_number() over () as n from probes) as s
+                asof left join ({history}) as h on {on} and s."at" {sign} h.event_timestamp
+                order by s.n
+            """
+            found = fetch(connection, joined, result_columns(asked))
+            wanted = expected_records(asked, defaults=False)
+            for aggregation in view.aggregations:
+                if aggregation.function in ("count", "count_distinct"):
+                    name = f"{view.name}__{aggregation.name}"
+                    for row in found:  # before the first row of a key there is nothing to join
+                        row[name] = ("int", 0) if row[name][1] is None else row[name]
+            assert not unlike(found, wanted)[:5]
+
+    edges = st.sampled_from(("left", "right"))
+    for_each(check, EXAMPLES // 7, case=window_cases(plain_views=False), exact=EXACT, closed=edges)
+
+
+# Many instants ------------------------------------------------------------------------------------------------
+
+INSTANTS = 100_000
+SPANS = (Span("1 hour", "1h", timedelta(hours=1)), Span("1 day", "1d", timedelta(days=1)), LIFETIME)
+ALL = ("count", "count_distinct", "sum", "avg", "min", "max", "stddev", "first", "last", "last_n")
+ADDED = ("count", "sum", "avg")
+
+
+def fill(connection: duckdb.DuckDBPyConnection) -> None:
+    """2,000 events, over half of them of one key, and the instants: a third on a change or a microsecond beside it.
+
+    Every fourth event is a version of another; some are late, deleted, of another key or without a value.
+    """
+    connection.execute("""
+        insert into v
+        select
+            'k' || least(hash(i) % 100, 40),
+            e,
+            e + to_minutes(case when hash(i, 1) % 3 = 0 then (hash(i, 2) % 600)::int else 0 end),
+            'id' || (hash(i, 3) % 1500),
+            hash(i, 4) % 50 = 0,
+            case when hash(i, 5) % 20 > 0 then (hash(i, 6) % 2000)::bigint - 1000 end
+        from (
+            select range as i, timestamp '2026-03-01' + to_microseconds((hash(range) % 864000000000)::bigint) as e
+            from range(2000)
+        )
+    """)
+    connection.execute(f"""
+        insert into s
+        select
+            k,
+            case
+                when n % 3 = 0 then beside
+                else timestamp '2026-03-01' + to_microseconds((hash(n, 7) % 900000000000)::bigint)
+            end
+        from (
+            select
+                row_number() over () as n,
+                k,
+                [e, c, e + interval '1 hour', e + interval '1 day'][(hash(rowid, 8) % 4)::int + 1]
+                    + to_minutes(case when hash(rowid, 9) % 2 = 0 then 5 else 0 end)
+                    + to_microseconds((hash(i, rowid) % 3)::bigint - 1) as beside
+            from v
+            cross join range(50) as repeated(i)
+        )
+        limit {INSTANTS}
+    """)
+
+
+@pytest.mark.parametrize("functions", [ALL, ADDED], ids=["all", "added"])
+@pytest.mark.parametrize("closed", ["left", "right"])
+def test_a_hundred_thousand_random_instants(closed: str, functions: tuple[str, ...]) -> None:
+    """The exact window is that of the plan `range`."""
+    declared = tuple(
+        Declaration(name, name, "value", SPANS, True, n=3 if name == "last_n" else None) for name in functions
+    )
+    view = WindowView(
+        "v",
+        ("k",),
+        "e",
+        ("k", "e", "c", "id", "gone", "value"),
+        tuple(feature for each in declared for feature in each.features()),
+        created_timestamp="c",
+        lag=timedelta(minutes=5),
+        closed=closed,
+        event_key=("id",),
+        deleted="gone",
+    )
+    types = dict.fromkeys(("k", "id"), "varchar") | dict.fromkeys(("e", "c"), "timestamp") | {"gone": "boolean"}
+    columns = tuple(Column(name, types.get(name, "bigint")) for name in view.columns)
+    case = WindowCase(
+        spine=Table("s", (Column("k", "varchar"), Column("t", "timestamp")), ()),
+        event_timestamp="t",
+        requests=(Request(view, view.features),),
+        histories={"v": Table("v", columns, ())},
+        gap=timedelta(0),
+        full_feature_names=False,
+        settings={"TimeZone": "UTC"},
+        declarations={"v": declared},
+    )
+    with duckdb.connect() as connection:
+        load(connection, case)
+        fill(connection)
+        history = renderer_of(case).call("window_history", view="v")
+        exact = training_set_of(case, renderer_of(case), "range", provenance=False, defaults=False)
+        sign = ">=" if closed == "right" else ">"
+        empty = {name: "coalesce(h.{}, 0)" for name in view.features if name.startswith("count")}
+        # Averages and deviations are rounded in the order in which values were added.
+        differs = " or ".join(
+            f"(h.{name} is null) <> (w.{name} is null) or abs(h.{name} - w.{name}) > 1e-9 * abs(w.{name})"
+            if name.startswith(("avg", "stddev"))
+            else f"{empty.get(name, 'h.{}').format(name)} is distinct from w.{name}"
+            for name in view.features
+        )
+        found = connection.execute(f"""
+            select
+                count(*),
+                count(*) filter (where {differs}),
+                count(distinct w.k),
+                count(*) filter (where w.count_1h > 0)
+            from ({exact}) as w
+            asof left join ({history}) as h on w.k = h.k and w.t {sign} h.event_timestamp
+        """).fetchone()
+    assert found is not None
+    rows, different, keys, with_events = found
+    assert (rows, different, keys) == (INSTANTS, 0, 41)
+    assert with_events > INSTANTS / 10
