@@ -246,11 +246,10 @@ def floor(time: datetime, size: str) -> datetime:
     >>> floor(parse_instant("2026-03-07T10:30:00"), "month").isoformat()
     '2026-03-01T00:00:00+00:00'
     """
-    cut: dict[str, int] = {"minute": 0, "second": 0, "microsecond": 0}
-    cut |= {"hour": 0} if size != "hour" else {}
-    cut |= {"day": 1} if size in ("month", "year") else {}
-    cut |= {"month": 1} if size == "year" else {}
-    return time.replace(**cut)  # type: ignore[arg-type]
+    month = 1 if size == "year" else time.month
+    day = 1 if size in ("month", "year") else time.day
+    hour = time.hour if size == "hour" else 0
+    return time.replace(month=month, day=day, hour=hour, minute=0, second=0, microsecond=0)
 
 
 def _next(start: datetime, size: str) -> datetime:
