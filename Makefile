@@ -9,6 +9,9 @@ unexport PYTHONDONTWRITEBYTECODE PIP_NO_COMPILE
 export DBT_SEND_ANONYMOUS_USAGE_STATS := false
 
 DEMO_OUTPUT := target/flight_delay.parquet
+# The demo's data end on that day; so do its ages.
+DEMO_TIME := 2013-03-10 18:00
+DEMO_FLIGHT := --entity origin=JFK --entity dest=TPA --entity carrier=B6 --entity tailnum=N283JB
 
 .PHONY: help demo test lint docs docs-check bench clean distclean setup
 .DEFAULT_GOAL := help
@@ -16,10 +19,13 @@ DEMO_OUTPUT := target/flight_delay.parquet
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(firstword $(MAKEFILE_LIST)) | expand -t 12
 
-demo: setup ## build the example project and its training set
+demo: setup ## build the example project, its training set and its online store
 	$(BIN)/dbt build --profiles-dir profiles
 	$(BIN)/pit-join build-training-set --spine flight_spine --service flight_delay_v1 --output $(DEMO_OUTPUT)
 	$(BIN)/pit-join views
+	$(BIN)/pit-join export --as-of '$(DEMO_TIME)'
+	$(BIN)/pit-join get --service flight_delay_v1 --now '$(DEMO_TIME)' $(DEMO_FLIGHT)
+	$(BIN)/pit-join verify --all
 
 test: setup ## run the tests
 	$(BIN)/python -m pytest --numprocesses auto --dist loadfile
@@ -42,7 +48,7 @@ bench: setup ## measure against other ways to do the same
 	$(BIN)/python benchmarks/run.py
 
 clean: ## remove what the other targets made, except .venv
-	rm -rf target logs dist build warehouse.duckdb warehouse.duckdb.wal
+	rm -rf target logs dist build online warehouse.duckdb warehouse.duckdb.wal
 	rm -rf .hypothesis .mypy_cache .pytest_cache .ruff_cache
 
 distclean: clean ## clean, and remove .venv

@@ -83,3 +83,78 @@ select
 from asked
 inner join events using ({% for key in view['keys'] %}_pit_key_{{ loop.index }}{{ ', ' if not loop.last }}{% endfor %})
 {%- endmacro %}
+
+
+{#-
+    What export writes of a view: its keys, the event time in microseconds UTC as `_pit_event`, and every feature,
+    ascending by key. `in_order` is true only where the table was found to be (see `_history_facts`).
+-#}
+{% macro _snapshot_statement(view, as_of, in_order, history) -%}
+    {%- set declared = pit_join._view(view) -%}
+    {%- if not execute -%}
+        {{ return('') }}
+    {%- endif -%}
+    {%- set quote = pit_join._identifier -%}
+    {%- set keys = [] -%}
+    {%- for key in declared['keys'] %}{% do keys.append(quote(key)) %}{% endfor -%}
+    {%- if in_order and not declared.aggregations -%}
+        {%- set snapshot = pit_join._ordered_snapshot(declared, as_of) -%}
+    {%- elif history and not declared.aggregations -%}
+        {%- set snapshot = pit_join._ranked_snapshot(declared, as_of, history) -%}
+    {%- else -%}
+        {%- set snapshot = pit_join.latest_snapshot(view, as_of) -%}
+    {%- endif -%}
+select
+    {{ keys | join(', ') }},
+    {{ pit_join._instant(quote(declared.event_timestamp), declared.types.get(declared.event_timestamp), round_up=true) }} as _pit_event
+    {%- for column in declared.columns %},
+    {{ quote(column) }}
+    {%- endfor %}
+from (
+    {{ snapshot | indent(4) }}
+) as snapshot
+{%- if declared.aggregations or not in_order %}
+order by {{ keys | join(', ') }}
+{%- endif %}
+{%- endmacro %}
+
+
+{#-
+    One row: what stands for each feature of a key that has no value, null where nothing does. `which` is 'default' for
+    the declared defaults, or 'missing' for what a key without events has all the same: counts of 0. `types` are those
+    of the snapshot.
+-#}
+{% macro _defaults_statement(view, which, types) -%}
+    {%- set declared = pit_join._view(view) -%}
+    {%- if not execute -%}
+        {{ return('') }}
+    {%- endif -%}
+select
+    {%- for name, column in declared.columns.items() %}
+    {%- set value = 'null' %}
+    {%- if which == 'missing' and column.function in ('count', 'count_distinct') %}
+    {%- set value = '0' %}
+    {%- elif which == 'default' and column.default is not none %}
+    {%- set value = 'cast(' ~ pit_join._literal(column.default) ~ ' as ' ~ column.data_type ~ ')' %}
+    {%- endif %}
+    cast({{ value }} as {{ types[name] }}) as {{ pit_join._identifier(name) }}{{ ',' if not loop.last }}
+    {%- endfor %}
+{%- endmacro %}
+
+
+{#- All keys of a view, one row each and in order, or `sample` of them by chance. -#}
+{% macro _keys_statement(view, sample) -%}
+    {%- set declared = pit_join._view(view) -%}
+    {%- if not execute -%}
+        {{ return('') }}
+    {%- endif -%}
+    {%- set keys = [] -%}
+    {%- for key in declared['keys'] %}{% do keys.append(pit_join._identifier(key)) %}{% endfor -%}
+select {{ keys | join(', ') }}
+from (select distinct {{ keys | join(', ') }} from {{ declared.relation }}) as every_key
+where {{ keys | join(' is not null and ') }} is not null
+order by {{ 'random()' if sample else keys | join(', ') }}
+{%- if sample %}
+limit {{ sample }}
+{%- endif %}
+{%- endmacro %}

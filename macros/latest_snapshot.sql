@@ -16,7 +16,6 @@
 {%- endmacro %}
 
 {% macro default__latest_snapshot(view, as_of) -%}
-{%- set quote = pit_join._identifier -%}
 {%- set view = pit_join._view(view) -%}
 {%- if not execute -%}
     {{ return('') }}
@@ -24,60 +23,176 @@
 {%- if view.aggregations -%}
     {{ return(pit_join._window_snapshot(view, as_of)) }}
 {%- endif -%}
+{{ return(pit_join._ranked_snapshot(view, as_of)) }}
+{%- endmacro %}
+
+
+{#-
+    The newest known row of each key, whole. Rows are ranked by keys and times alone; what they hold is compared only
+    where these tie, and read only of the winners. `history` is a stored copy to read instead.
+-#}
+{% macro _ranked_snapshot(view, as_of, history=none) -%}
+{%- set quote = pit_join._identifier -%}
 {%- set version = ['_pit_event'] + (['_pit_created'] if view.created_timestamp else []) -%}
+{%- set keys = [] -%}
+{%- for key in view['keys'] %}{% do keys.append(quote(key)) %}{% endfor -%}
+{%- set physical = history is not none or (view.physical and pit_join._has_row_numbers()) -%}
+{%- set row_id = 'rowid' if physical else '_pit_row_id' -%}
+{%- set source = (history or view.relation) if physical else 'numbered' -%}
+{% if physical -%}
 with history as (
+{%- else -%}
+with numbered as {{ pit_join._materialized() }} (
     select
         source.*,
-        {{ pit_join._instant('source.' ~ quote(view.event_timestamp), view.types[view.event_timestamp], round_up=true) }} as _pit_event
-        {%- if view.created_timestamp %},
-        {{ pit_join._instant('source.' ~ quote(view.created_timestamp), view.types[view.created_timestamp], round_up=true) }} as _pit_created
-        {%- endif %}
+        row_number() over (order by {{ keys | join(', ') }}) as _pit_row_id
     from {{ view.relation }} as source
 ),
 
-known as (
-    select history.*
-    from history
-    where
-        {%- for key in view['keys'] %}
-        {{ quote(key) }} is not null and
-        {%- endfor %}
-        {%- for column in version %}
-        {{ column }} is not null and
-        {%- endfor %}
-        {{ pit_join._available_at(view.created_timestamp, view.lag) }} {{ '<=' if view.inclusive else '<' }} {{ pit_join._as_of(as_of) }}
+history as (
+{%- endif %}
+    select
+        {{ keys | join(', ') }},
+        {{ pit_join._instant(quote(view.event_timestamp), view.types[view.event_timestamp], round_up=true) }} as _pit_event,
+        {%- if view.created_timestamp %}
+        {{ pit_join._instant(quote(view.created_timestamp), view.types[view.created_timestamp], round_up=true) }} as _pit_created,
+        {%- endif %}
+        {{ row_id }} as _pit_number
+    from {{ source }}
 ),
 
 ranked as (
     select
-        known.*,
+        history.*,
+        rank() over (partition by {{ keys | join(', ') }} order by {{ version | join(' desc, ') }} desc) as _pit_rank
+    from history
+    where
+        {{ pit_join._is_known(view, as_of, version) | indent(8) }}
+),
+
+newest as (
+    select
+        {{ keys | join(', ') }},
+        _pit_number,
+        count(*) over (partition by {{ keys | join(', ') }}) as _pit_ties
+    from ranked
+    where _pit_rank = 1
+),
+
+-- Rows equal in (keys, event time, created): the greatest by content stands for them all.
+decided as (
+    select
+        newest._pit_number,
         row_number() over (
-            partition by {% for key in view['keys'] %}{{ quote(key) }}{{ ', ' if not loop.last }}{% endfor %}
+            partition by {% for key in keys %}newest.{{ key }}{{ ', ' if not loop.last }}{% endfor %}
             order by
-                {%- for column in version %}
-                {{ column }} desc,
-                {%- endfor %}
                 {%- if view.deleted %}
-                {{ quote(view.deleted) }} desc nulls last,
+                source.{{ quote(view.deleted) }} desc nulls last,
                 {%- endif %}
                 {%- for column in view.columns %}
-                {{ quote(column) }} desc nulls last,
+                source.{{ quote(column) }} desc nulls last,
                 {%- endfor %}
-                {{ quote(view.event_timestamp) }} desc
+                source.{{ quote(view.event_timestamp) }} desc
         ) as _pit_rank
-    from known
+    from newest
+    inner join {{ source }} as source on newest._pit_number = source.{{ row_id }}
+    where newest._pit_ties > 1
+),
+
+winners as (
+    select _pit_number
+    from newest
+    where _pit_ties = 1
+    union all
+    select _pit_number
+    from decided
+    where _pit_rank = 1
 )
 
 select
-    {%- for column in view['keys'] + [view.event_timestamp] + view.columns.keys() | list %}
-    {{ quote(column) }}{{ ',' if not loop.last }}
-    {%- endfor %}
-from ranked
+    {{ pit_join._snapshot_columns(view) | indent(4) }}
+from {{ source }}
 where
-    _pit_rank = 1
+    {{ row_id }} in (select _pit_number from winners)
     {%- if view.deleted %}
     and not coalesce({{ quote(view.deleted) }}, false)
     {%- endif %}
+{%- endmacro %}
+
+
+{#-
+    The same in one pass over a table that is stored in the order (keys, event time, created), and in which no row became
+    known before an earlier one: see `_history_facts`. The result is in the order of the keys.
+-#}
+{% macro _ordered_snapshot(view, as_of) -%}
+{%- set quote = pit_join._identifier -%}
+{%- set version = ['_pit_event'] + (['_pit_created'] if view.created_timestamp else []) -%}
+with history as (
+    select
+        *,
+        {%- if view.created_timestamp %}
+        {{ pit_join._instant(quote(view.created_timestamp), view.types[view.created_timestamp], round_up=true) }} as _pit_created,
+        {%- endif %}
+        {{ pit_join._instant(quote(view.event_timestamp), view.types[view.event_timestamp], round_up=true) }} as _pit_event
+    from {{ view.relation }}
+),
+
+known as (
+    select
+        *,
+        {%- for key in view['keys'] %}
+        lead({{ quote(key) }}) over () as _pit_next_{{ loop.index }}{{ ',' if not loop.last }}
+        {%- endfor %}
+    from history
+    where
+        {{ pit_join._is_known(view, as_of, version) | indent(8) }}
+)
+
+select
+    {{ pit_join._snapshot_columns(view) | indent(4) }}
+from known
+where
+    {% if view['keys'] | length > 1 %}({% endif %}
+    {%- for key in view['keys'] -%}
+    {{ quote(key) }} is distinct from _pit_next_{{ loop.index }}{{ ' or ' if not loop.last }}
+    {%- endfor -%}
+    {%- if view['keys'] | length > 1 %}){% endif %}
+    {%- if view.deleted %}
+    and not coalesce({{ quote(view.deleted) }}, false)
+    {%- endif %}
+{%- endmacro %}
+
+
+{#- Whether a row of `history` was known at an instant; rows without a key or a time never are. -#}
+{% macro _is_known(view, as_of, version) -%}
+{%- for key in view['keys'] -%}
+{{ pit_join._identifier(key) }} is not null and
+{% endfor -%}
+{%- for column in version -%}
+{{ column }} is not null and
+{% endfor -%}
+{{ pit_join._available_at(view.created_timestamp, view.lag) }} {{ '<=' if view.inclusive else '<' }} {{ pit_join._as_of(as_of) }}
+{%- endmacro %}
+
+
+{% macro _snapshot_columns(view) -%}
+{%- for column in view['keys'] + [view.event_timestamp] + view.columns.keys() | list -%}
+{{ pit_join._identifier(column) }}{{ ',\n' if not loop.last }}
+{%- endfor -%}
+{%- endmacro %}
+
+
+{#- Whether rows of a stored table have numbers of their own. -#}
+{% macro _has_row_numbers() -%}
+    {{ return(adapter.dispatch('_has_row_numbers', 'pit_join')()) }}
+{%- endmacro %}
+
+{% macro duckdb___has_row_numbers() -%}
+    {{ return(true) }}
+{%- endmacro %}
+
+{% macro default___has_row_numbers() -%}
+    {{ return(false) }}
 {%- endmacro %}
 
 

@@ -4,24 +4,50 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from pit_join.errors import PitJoinError, ProjectError, ReferenceError, SpineError, WarehouseError
+from pit_join.errors import (
+    EntityError,
+    PitJoinError,
+    ProjectError,
+    ReferenceError,
+    SpineError,
+    StoreError,
+    WarehouseError,
+)
 
 if TYPE_CHECKING:
     from pit_join.api import FeatureStore
+    from pit_join.export import Export
+    from pit_join.parity import Parity
     from pit_join.results import Coverage, TrainingSet
+    from pit_join.serving import OnlineReader
+    from pit_join.vectors import OnlineFeatures
 
 __all__ = [
     "Coverage",
+    "EntityError",
+    "Export",
     "FeatureStore",
+    "OnlineFeatures",
+    "OnlineReader",
+    "Parity",
     "PitJoinError",
     "ProjectError",
     "ReferenceError",
     "SpineError",
+    "StoreError",
     "TrainingSet",
     "WarehouseError",
 ]
 
-_LAZY = {"FeatureStore": "pit_join.api", "Coverage": "pit_join.results", "TrainingSet": "pit_join.results"}
+_LAZY = {
+    "Coverage": "pit_join.results",
+    "Export": "pit_join.export",
+    "FeatureStore": "pit_join.api",
+    "OnlineFeatures": "pit_join.vectors",
+    "OnlineReader": "pit_join.serving",
+    "Parity": "pit_join.parity",
+    "TrainingSet": "pit_join.results",
+}
 
 
 def __getattr__(name: str) -> Any:

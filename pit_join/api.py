@@ -2,37 +2,49 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from datetime import date
+from datetime import date, datetime, timezone
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pit_join.backfill import Backfill, backfill
-from pit_join.catalog import describe_views
-from pit_join.project import Project
+from pit_join.errors import PitJoinError
+from pit_join.online import OnlineStore, open_store
 from pit_join.references import parse_features, parse_role
-from pit_join.registry import Registry
-from pit_join.training import build_training_set
+from pit_join.serving import OnlineReader
 
 if TYPE_CHECKING:
+    from pit_join.backfill import Backfill
+    from pit_join.export import Export
+    from pit_join.parity import Parity
+    from pit_join.project import Project
+    from pit_join.registry import Registry
     from pit_join.results import TrainingSet
+    from pit_join.vectors import OnlineFeatures
 
 __all__ = ["FeatureStore"]
 
+_STORE_VARIABLE = "PIT_JOIN_ONLINE_STORE"
+
 
 class FeatureStore:
-    """A dbt project with feature views.
+    """A dbt project with feature views, and its online store.
+
+    The project is read when it is first needed; for reading online that is only to find the store, and not at all where
+    `online_store` or the environment variable PIT_JOIN_ONLINE_STORE names it.
 
     Args:
         project_dir: the folder with dbt_project.yml.
         profiles_dir: the folder with profiles.yml; by default the project's `profiles/`, then dbt's own search.
         target: the target of the profile.
-        wait: seconds to wait for a warehouse that another process holds.
+        online_store: a folder, or a URL such as `redis://host:6379/0`; by default what PIT_JOIN_ONLINE_STORE names,
+            then `online/<target>` in the project.
+        wait: seconds to wait for a warehouse that another process holds, and for another export.
         on_message: told what takes time; silent by default.
-
-    Raises:
-        ProjectError: if there is no readable dbt project or profile.
     """
+
+    # Modules that load DuckDB and Arrow are imported by the methods that need them: a service only reads online.
 
     def __init__(
         self,
@@ -40,11 +52,33 @@ class FeatureStore:
         *,
         profiles_dir: str | Path | None = None,
         target: str | None = None,
+        online_store: str | Path | None = None,
         wait: float = 60.0,
         on_message: Callable[[str], None] = lambda message: None,
     ) -> None:
-        self._project = Project(project_dir, profiles_dir, target, on_message)
+        self._place = (project_dir, profiles_dir, target)
+        self._online_store = online_store
         self._wait, self._on_message = wait, on_message
+
+    @cached_property
+    def _project(self) -> Project:
+        from pit_join.project import Project
+
+        return Project(*self._place, self._on_message)
+
+    @property
+    def online_store(self) -> str:
+        """The folder or URL of the online store.
+
+        Raises:
+            ProjectError: if nothing names it, and there is no readable dbt project or profile.
+        """
+        given = self._online_store or os.environ.get(_STORE_VARIABLE)
+        return str(given or self._project.directory / "online" / self._project.connection.target)
+
+    @cached_property
+    def _online(self) -> OnlineStore:
+        return open_store(self.online_store)
 
     def registry(self) -> Registry:
         """Everything that the project declares, as its files are now.
@@ -52,6 +86,8 @@ class FeatureStore:
         Raises:
             ProjectError: with every problem of the declarations.
         """
+        from pit_join.registry import Registry
+
         return Registry.from_manifest(self._project.manifest())
 
     def describe_views(self) -> list[dict[str, Any]]:
@@ -60,6 +96,8 @@ class FeatureStore:
         Raises:
             PitJoinError: if the project or its warehouse cannot be read.
         """
+        from pit_join.catalog import describe_views
+
         return describe_views(self._project, wait=self._wait, on_message=self._on_message)
 
     def get_historical_features(
@@ -101,6 +139,8 @@ class FeatureStore:
         Raises:
             PitJoinError: one of its subclasses, saying what is wrong and what to do.
         """
+        from pit_join.training import build_training_set
+
         if isinstance(features, str) and ":" in features:
             features = [features]
         if isinstance(features, str):
@@ -148,6 +188,8 @@ class FeatureStore:
         Raises:
             PitJoinError: one of its subclasses, saying what is wrong and what to do.
         """
+        from pit_join.backfill import backfill
+
         return backfill(
             self._project,
             views,
@@ -158,3 +200,177 @@ class FeatureStore:
             on_message=self._on_message,
             on_progress=on_progress,
         )
+
+    def materialize(
+        self,
+        views: Iterable[str] = (),
+        *,
+        as_of: str | datetime | None = None,
+        dry_run: bool = False,
+        on_progress: Callable[[int, int, str], None] = lambda done, total, view: None,
+    ) -> Export:
+        """Make the online store hold what was known of the feature views at an instant.
+
+        Args:
+            views: names of feature views; the others stay as they are. All with `online: true` by default, and then
+                nothing else stays in the store.
+            as_of: the instant, such as `"2026-03-18 14:30"` (naive is UTC); now by default.
+            dry_run: find out what would change, and change nothing.
+            on_progress: told how many rows of how many are compared, and of which view.
+
+        Raises:
+            PitJoinError: one of its subclasses, saying what is wrong and what to do.
+        """
+        from pit_join.export import export
+
+        return export(
+            self._project,
+            self.online_store,
+            list(views),
+            as_of=_instant(as_of),
+            dry_run=dry_run,
+            wait=self._wait,
+            on_message=self._on_message,
+            on_progress=on_progress,
+        )
+
+    def verify(
+        self,
+        views: Iterable[str] = (),
+        *,
+        sample: int | None = None,
+        on_progress: Callable[[int, int, str], None] = lambda done, total, view: None,
+    ) -> Parity:
+        """Compare the online store with the offline rule at the instant of the export.
+
+        Values, statuses and event times must be equal. A warehouse that was built anew since may know more.
+
+        Args:
+            views: names of feature views; all in the store by default.
+            sample: compare so many keys of each view, chosen by chance; by default all, and then the store must have no
+                others.
+            on_progress: told how many views are done, of how many, and which is next.
+
+        Raises:
+            PitJoinError: if the store, the project or its warehouse cannot be read.
+        """
+        from pit_join.parity import verify
+
+        return verify(
+            self._project,
+            self._online,
+            list(views),
+            sample=sample,
+            wait=self._wait,
+            on_message=self._on_message,
+            on_progress=on_progress,
+        )
+
+    def online_reader(
+        self,
+        features: str | Sequence[str | Mapping[str, Any]],
+        *,
+        views: Iterable[str] = (),
+        full_feature_names: bool = False,
+        defaults: bool = True,
+    ) -> OnlineReader:
+        """What reads the same features again and again, with everything prepared that can be.
+
+        Args:
+            features: references such as `["user_activity:login_count_30d"]`, or the name of a feature service.
+            views: roles such as `"dest_weather=weather(airport=dest)"`, for references to `dest_weather:temp`.
+            full_feature_names: name every feature `view__feature`.
+            defaults: replace nulls by the declared defaults.
+
+        Raises:
+            StoreError: if the store cannot be used, or nothing was exported.
+            ReferenceError: if the store does not have what is asked for.
+        """
+        if isinstance(features, str) and ":" in features:
+            features = [features]
+        roles = [parse_role(view) for view in views]
+        requests = features if isinstance(features, str) else parse_features(features, roles)
+        return OnlineReader(self._online, requests, full_feature_names=full_feature_names, defaults=defaults)
+
+    def get_online_features(
+        self,
+        features: str | Sequence[str | Mapping[str, Any]],
+        entity_rows: Sequence[Mapping[str, Any]] | Mapping[str, Any],
+        *,
+        views: Iterable[str] = (),
+        full_feature_names: bool = False,
+        defaults: bool = True,
+        now: datetime | None = None,
+    ) -> OnlineFeatures:
+        """The latest features of some entity rows, in one read of the online store.
+
+        Args:
+            features: references such as `["user_activity:login_count_30d"]`, or the name of a feature service.
+            entity_rows: mappings with a value for every key, such as `[{"user_id": 42}]`; or one mapping of lists, in
+                which a single value stands for all rows (`{"user_id": 42, "item_id": [7, 8, 9]}`).
+            views: roles such as `"dest_weather=weather(airport=dest)"`, for references to `dest_weather:temp`.
+            full_feature_names: name every feature `view__feature`.
+            defaults: replace nulls, and what is missing or too old, by the declared defaults.
+            now: the instant at which ages are judged; the clock's by default. Naive is UTC.
+
+        Raises:
+            PitJoinError: one of its subclasses, saying what is wrong and what to do.
+        """
+        reader = self.online_reader(features, views=views, full_feature_names=full_feature_names, defaults=defaults)
+        return reader.get_online_features(entity_rows, now=now)
+
+    def get_vector(
+        self,
+        features: str | Sequence[str | Mapping[str, Any]],
+        entity: Mapping[str, str],
+        *,
+        views: Iterable[str] = (),
+        full_feature_names: bool = False,
+        defaults: bool = True,
+        now: str | datetime | None = None,
+    ) -> dict[str, dict[str, Any]]:
+        """The features of one entity whose keys are written as text, each with value, status, event time and age.
+
+        Args:
+            features: references such as `["user_activity:login_count_30d"]`, or the name of a feature service.
+            entity: a text for every key, read as the key's type.
+            views: roles such as `"dest_weather=weather(airport=dest)"`, for references to `dest_weather:temp`.
+            full_feature_names: name every feature `view__feature`.
+            defaults: replace nulls, and what is missing or too old, by the declared defaults.
+            now: the instant at which ages are judged; now by default. Naive is UTC.
+
+        Raises:
+            PitJoinError: one of its subclasses, saying what is wrong and what to do.
+        """
+        moment = _instant(now) or datetime.now(timezone.utc)
+        reader = self.online_reader(features, views=views, full_feature_names=full_feature_names, defaults=defaults)
+        found = reader.get_online_features([reader.read_keys(entity)], now=moment)
+        values, statuses, times = found.to_dict(), found.statuses, found.event_timestamps
+        return {
+            name: {
+                "value": values[name][0],
+                "status": statuses[name][0],
+                "event_timestamp": time.isoformat() if (time := times[name][0]) else None,
+                "age_seconds": (moment - time).total_seconds() if time else None,
+            }
+            for name in found.names
+        }
+
+
+def _instant(text: str | datetime | None) -> datetime | None:
+    """An instant as people write it; naive is UTC."""
+    if text is None:
+        return None
+    try:
+        found = text if isinstance(text, datetime) else datetime.fromisoformat(text.strip().replace("Z", "+00:00"))
+    except ValueError:
+        raise PitJoinError(
+            f"cannot read the instant '{text}'; write for example '2026-03-18 14:30' (UTC) or "
+            "'2026-03-18T14:30:00+02:00'"
+        ) from None
+    found = found if found.tzinfo else found.replace(tzinfo=timezone.utc)
+    if found > datetime.now(timezone.utc):
+        raise PitJoinError(
+            f"the instant {found.isoformat()} lies in the future: what will be known then is not known yet"
+        )
+    return found

@@ -6,12 +6,14 @@ import json
 import os
 import sys
 import time
-from contextlib import AbstractContextManager, nullcontext, suppress
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from pit_join.cli_online import export, get, verify
+from pit_join.cli_output import age, print_table, progress
 from pit_join.errors import PitJoinError
 
 if TYPE_CHECKING:
@@ -69,26 +71,44 @@ def run() -> None:
     "--wait", type=click.FloatRange(min=0), default=60.0, show_default=True, metavar="SECONDS",
     help="How long to wait for a warehouse that another process holds.",
 )  # fmt: skip
+@click.option(
+    "--store", "online_store", envvar="PIT_JOIN_ONLINE_STORE", show_envvar=True, metavar="DIR|URL",
+    help="The online store: a folder, or such as redis://host:6379/0. Default: online/<target> in the project.",
+)  # fmt: skip
 @click.version_option(package_name="pit-join")
 @click.pass_context
-def main(ctx: click.Context, project_dir: Path, profiles_dir: Path | None, target: str | None, wait: float) -> None:
+def main(
+    ctx: click.Context,
+    project_dir: Path,
+    profiles_dir: Path | None,
+    target: str | None,
+    wait: float,
+    online_store: str | None,
+) -> None:
     """A SQL-first feature store: feature views are dbt models, training sets know nothing too early.
 
     Build the feature views with `dbt build`, then write a spine (one row per example: keys, a time, a label) and
-    build a training set from it.
+    build a training set from it. `export` brings the latest values to an online store, and `get` reads them there.
 
     \b
     Exit status:
       0  done
       1  a check found something
       2  bad usage or bad input
-      3  the warehouse, or a table of it, could not be used
+      3  the online store, the warehouse, or a table of it, could not be used
     """
 
     def open_store() -> FeatureStore:
         from pit_join.api import FeatureStore
 
-        return FeatureStore(project_dir, profiles_dir=profiles_dir, target=target, wait=wait, on_message=_say)
+        return FeatureStore(
+            project_dir,
+            profiles_dir=profiles_dir,
+            target=target,
+            online_store=online_store,
+            wait=wait,
+            on_message=_say,
+        )
 
     ctx.obj = open_store
 
@@ -168,7 +188,7 @@ def build_training_set(
     if output is not None and builds:
         check_output(output)
     started = time.monotonic()
-    with _progress() as on_progress:
+    with progress() as on_progress:
         built = ctx.obj().get_historical_features(
             spine,
             service or [ref for listed in features for ref in split_list(listed)],
@@ -191,7 +211,7 @@ def build_training_set(
         if as_json:
             click.echo(json.dumps({alias: {"plan": plan, "why": why} for alias, (plan, why) in plans.items()}))
         else:
-            _print_table(["view", "plan", "why"], [[alias, *plan] for alias, plan in plans.items()])
+            print_table(["view", "plan", "why"], [[alias, *plan] for alias, plan in plans.items()])
         return
     assert output is not None
     built.write(output)
@@ -234,7 +254,7 @@ def views(ctx: click.Context, as_json: bool) -> None:
         ]
         for view in described
     ]
-    _print_table(
+    print_table(
         ["view", "entity (keys)", "event time / created", "ttl", "lag", "features", "rows", "newest"],
         rows,
         right=(5, 6),
@@ -274,18 +294,22 @@ def backfill(
 
     if plan is None:
         raise click.UsageError("give --plan to see what is to be done, or --apply to do it")
-    with nullcontext(None) if plan else _progress() as on_progress:
-        progress = {} if on_progress is None else {"on_progress": on_progress}
-        found = ctx.obj().backfill(views, start=start, end=end, apply=not plan, **progress)
+    with nullcontext(None) if plan else progress() as on_progress:
+        watched = {} if on_progress is None else {"on_progress": on_progress}
+        found = ctx.obj().backfill(views, start=start, end=end, apply=not plan, **watched)
     if as_json:
         click.echo(json.dumps(found.as_json()))
     else:
         table, lines = report(found)
         if table:
-            _print_table(["model", "batches", "number", "why", "rows", "time"], table, right=(2, 4, 5))
+            print_table(["model", "batches", "number", "why", "rows", "time"], table, right=(2, 4, 5))
         click.echo("\n".join(lines))
     if not found.complete:
         ctx.exit(1)
+
+
+for command in (export, get, verify):
+    main.add_command(command)
 
 
 @main.command("dbt-package-path", short_help="Print the folder of the macros as a dbt package.")
@@ -304,24 +328,6 @@ def _say(message: str) -> None:
     click.echo(message, err=True)
 
 
-def _progress() -> AbstractContextManager[Any]:
-    """A progress bar on a terminal; nothing where nobody watches."""
-    if not sys.stderr.isatty():
-        return nullcontext(lambda done, total, view: None)
-    from contextlib import contextmanager
-
-    from rich.console import Console
-    from rich.progress import Progress
-
-    @contextmanager
-    def shown() -> Any:
-        with Progress(console=Console(stderr=True), transient=True) as bar:
-            task = bar.add_task("views", total=None)
-            yield lambda done, total, view: bar.update(task, completed=done, total=total, description=view or "writing")
-
-    return shown()
-
-
 def _print_coverage(coverage: tuple[Coverage, ...]) -> None:
     headings = {
         "NULL_VALUE": "null value", "OUTSIDE_MAX_AGE": "too old", "NOT_YET_KNOWN": "not yet known",
@@ -333,34 +339,16 @@ def _print_coverage(coverage: tuple[Coverage, ...]) -> None:
             met.alias if met.alias == met.view else f"{met.alias} ({met.view})",
             f"{met.matched:,} of {met.rows:,}",
             *(f"{met.statuses[status]:,}" for status in shown),
-            *(_age(met.ages.get(point)) for point in ("p50", "p90", "max")),
+            *(age(met.ages.get(point)) for point in ("p50", "p90", "max")),
             f"{met.seconds:.2f} s",
         ]
         for met in coverage
     ]
     columns = ["view", "matched", *(headings[s] for s in shown), "age p50", "p90", "max", "time"]
-    _print_table(columns, rows, right=tuple(range(1, len(columns))))
+    print_table(columns, rows, right=tuple(range(1, len(columns))))
     for met in coverage:
         for hint in met.hints:
             click.echo(f"! {met.alias}: {hint}")
-
-
-def _age(seconds: float | None) -> str:
-    if seconds is None:
-        return "-"
-    for size, unit in ((86_400, "d"), (3_600, "h"), (60, "min")):
-        if abs(seconds) >= size:
-            return f"{seconds / size:.1f} {unit}"
-    return f"{seconds:.1f} s"
-
-
-def _print_table(headings: list[str], rows: list[list[str]], right: tuple[int, ...] = ()) -> None:
-    widths = [max(len(row[i]) for row in [headings, *rows]) for i in range(len(headings))]
-    for row in [headings, ["-" * width for width in widths], *rows]:
-        cells = (
-            cell.rjust(w) if i in right else cell.ljust(w) for i, (cell, w) in enumerate(zip(row, widths, strict=True))
-        )
-        click.echo("  ".join(cells).rstrip())
 
 
 def _as_json(coverage: tuple[Coverage, ...], rows: int, output: str, seconds: float) -> dict[str, Any]:

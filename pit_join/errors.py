@@ -5,7 +5,16 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Sequence
 
-__all__ = ["PitJoinError", "ProjectError", "ReferenceError", "SpineError", "WarehouseError", "suggest"]
+__all__ = [
+    "EntityError",
+    "PitJoinError",
+    "ProjectError",
+    "ReferenceError",
+    "SpineError",
+    "StoreError",
+    "WarehouseError",
+    "suggest",
+]
 
 
 class PitJoinError(Exception):
@@ -28,6 +37,16 @@ class ReferenceError(PitJoinError):
 
 class SpineError(PitJoinError):
     """A spine that is missing, cannot be read, or does not fit the views."""
+
+
+class EntityError(PitJoinError):
+    """Entity rows that do not fit the views whose features are asked for."""
+
+
+class StoreError(PitJoinError):
+    """The online store, or a record of it, could not be used."""
+
+    exit_status = 3
 
 
 class WarehouseError(PitJoinError):

@@ -6,10 +6,8 @@ line of a process that was killed may be torn: it is as if it had not been writt
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -18,10 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from pit_join.errors import WarehouseError
+from pit_join.locks import lock
 
 __all__ = ["Ledger", "Record", "read_records"]
-
-_POLL_SECONDS = 0.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +91,10 @@ class Ledger:
         except OSError as error:
             raise WarehouseError(f"cannot write the ledger of batches {path}: {error.strerror}") from error
         try:
-            _lock(handle, path, wait, on_wait)
+            lock(
+                handle, wait=wait, on_wait=on_wait, busy="another backfill is at work",
+                where=f"on this warehouse (it holds {path})", error=WarehouseError,
+            )  # fmt: skip
             _drop_torn_line(handle)
             yield cls(path, handle)
         finally:
@@ -110,24 +110,6 @@ class Ledger:
             os.fsync(self.handle)
         except OSError as error:
             raise WarehouseError(f"cannot write the ledger of batches {self.path}: {error.strerror}") from error
-
-
-def _lock(handle: int, path: Path, wait: float, on_wait: Callable[[str], None]) -> None:
-    started, said = time.monotonic(), False
-    while True:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return
-        except BlockingIOError:
-            if time.monotonic() - started >= wait:
-                raise WarehouseError(
-                    f"another backfill is at work on this warehouse (it holds {path}) and did not end within "
-                    f"{wait:g} s; try again when it is done, or wait longer with --wait"
-                ) from None
-        if not said:
-            on_wait(f"another backfill is at work; waiting up to {wait:g} s")
-            said = True
-        time.sleep(_POLL_SECONDS)
 
 
 def _drop_torn_line(handle: int) -> None:

@@ -6,14 +6,15 @@ as soon as everything has been read, and before any output is written.
 
 from __future__ import annotations
 
+import mmap
 import re
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import IO, TYPE_CHECKING, Any, TypeVar
 
 import duckdb
 
@@ -27,6 +28,7 @@ __all__ = ["DuckDBWarehouse", "identifier", "literal", "wait_until_free"]
 
 _POLL_SECONDS = 0.2
 _STOP_SECONDS = 0.02
+_SPOOLED_ROWS, _LEAST_ROWS, _SPOOLED_CELLS = 65_536, 2_048, 2**22
 _T = TypeVar("_T")
 
 
@@ -73,6 +75,42 @@ class _Session:
             return self._connection.sql(statements[-1]).to_arrow_table()
 
         return self._submit(read, what)
+
+    def spooled(self, sql: str, what: str, file: IO[bytes]) -> pa.Table:
+        """The result of a query of any size: it is written to a file, in which the table then lies."""
+        import pyarrow as pa
+
+        def read() -> None:
+            relation = self._connection.sql(sql)
+            # A batch of wide rows must not be what needs the memory.
+            rows = min(_SPOOLED_ROWS, max(_LEAST_ROWS, _SPOOLED_CELLS // len(relation.columns)))
+            reader = relation.to_arrow_reader(rows)
+            with pa.ipc.new_file(file, reader.schema) as writer:
+                for batch in reader:
+                    writer.write_batch(batch)
+            file.flush()
+
+        def read_with_room() -> None:
+            # An error ends a transaction and undoes what was made in it. A new one sees the same rows, since nobody can
+            # write a file that is attached here.
+            self._connection.execute("commit; begin")
+            try:
+                read()
+            except duckdb.OutOfMemoryException:
+                # Not everything can be put aside on disk.
+                self._connection.execute("rollback; begin; reset memory_limit")
+                file.seek(0)
+                file.truncate()
+                read()
+
+        try:
+            self._submit(read_with_room, what).result()
+        except OSError as error:
+            with suppress(OSError):
+                file.close()  # which would try once more to write what is left
+            raise WarehouseError(f"{what}: its rows cannot be put aside on disk ({error})") from error
+        mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        return pa.ipc.open_file(pa.py_buffer(mapped)).read_all()
 
     def row(self, sql: str, what: str) -> dict[str, Any]:
         """The only row of a query."""
@@ -147,8 +185,10 @@ class DuckDBWarehouse(_Session):
                 self._connection.execute(f"set {identifier(str(name))} = {text}")
             # The last word: a result must depend neither on the profile nor on the machine.
             self._connection.execute("set TimeZone = 'UTC'; set preserve_insertion_order = true")
+            self._connection.execute("set default_order = 'asc'; set default_collation = ''")
             self._connection.execute("set arrow_large_buffer_size = true")
             self._connection.execute(f"set file_search_path = {literal(str(connection.directory))}")
+        self._configured = {*connection.configuration, *connection.settings}
         self._attached: list[str] = []
         self._others: list[_Session] = []
         try:
@@ -210,6 +250,12 @@ class DuckDBWarehouse(_Session):
             self._attached.clear()
 
         return self._submit(let_go, "the warehouse cannot be closed")
+
+    def spill_to(self, folder: Path, memory: int) -> None:
+        """Use so many bytes of memory, unless the profile says how many, and a folder for what does not fit."""
+        self._connection.execute(f"set temp_directory = {literal(str(folder / 'spilled'))}")
+        if not any(name.lower() in ("memory_limit", "max_memory") for name in self._configured):
+            self._connection.execute(f"set memory_limit = '{memory // 2**20} MiB'")
 
     def has(self, location: tuple[str, str, str]) -> bool:
         """Whether a table or SQL view of that database, schema and name exists."""

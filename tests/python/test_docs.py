@@ -150,10 +150,17 @@ def test_readme(demo: Built, copy_of: Callable[[Built], Built]) -> None:
         [".venv/bin/dbt", "build"],
         [".venv/bin/pit-join", "build-training-set"],
         [".venv/bin/pit-join", "views"],
+        [".venv/bin/pit-join", "export"],
+        [".venv/bin/pit-join", "get"],
+        [".venv/bin/pit-join", "verify"],
     ]
     printed = "".join(f"{command}\n{run(command, directory)}" for command in commands[1:])  # make prints each command
     assert differs(shown, printed) == ""
     assert follow(steps(ROOT / "README.md", "An example"), directory) == []
+
+
+def test_online_page(demo: Built, copy_of: Callable[[Built], Built]) -> None:
+    assert follow(steps(DOCS / "online.md"), copy_of(demo).directory) == []
 
 
 def test_yaml_of_the_readme_is_that_of_the_demo() -> None:

@@ -194,6 +194,8 @@ ODD_MODELS = (
 )  # fmt: skip
 VERSIONS = ("versioned_v1", "versioned_v2", "versioned_v3")
 
+LANDED = ("destinations_7d",)
+DAILY = ("carrier_flights_1d", "carrier_dep_delay_1d", "carrier_arr_delay_1d", "carrier_late_share_1d")
 ACTIVITY = ["user_activity:*"]
 ROLES = [
     {"view": "airport_weather", "as": "origin_weather", "join_keys": {"airport": "origin"}, "features": ["*"]},
@@ -298,6 +300,14 @@ def _calls() -> Iterator[Call]:
         yield Call("_view_statements", {**asked, **options})
     for view in ("user_activity", "route_history", "odd_names", "has_rowid"):
         yield Call("_facts_statement", {"view": view, "history": None})
+        yield Call("_keys_statement", {"view": view, "sample": None if view == "odd_names" else 1000})
+        for in_order, history in ((True, None), (False, None), (False, "_pit_history_0")):
+            asked = {"view": view, "as_of": "2026-03-18T14:30:00+00:00", "in_order": in_order, "history": history}
+            yield Call("_snapshot_statement", asked)
+
+    for view, types in (("has_rowid", {"RowId": "INTEGER"}), ("carrier_daily_delay", dict.fromkeys(DAILY, "DOUBLE"))):
+        for which in ("default", "missing"):
+            yield Call("_defaults_statement", {"view": view, "which": which, "types": types})
 
 
 def _window_calls() -> Iterator[Call]:
@@ -314,12 +324,17 @@ def _window_calls() -> Iterator[Call]:
         yield Call("window_history", {"view": view, "grid": grid, "start": start, "end": start and "2026-03-19"})
     yield Call("window_history", {"view": "carrier_landings", "grid": "1 hour", "dense": True, "start": "2026-03-18"})
     yield Call("test_unique_feature_rows", {"model": Ref("odd_windows")})
+    yield Call(
+        "_defaults_statement", {"view": "aircraft_landings", "which": "missing", "types": dict.fromkeys(LANDED, "INT")}
+    )
     for plan in (None, "range", "stacked"):
         asked = {"alias": "odd_windows", "spine": "_pit_spine", "features": [windows], "history": None, "plan": plan}
         options = {"full_feature_names": False, "provenance": True, "defaults": True, "ties": False, "late": True}
         yield Call("_view_statements", {**asked, **options})
     for view, history in product(("odd_windows", "carrier_landings"), (None, "_pit_history_0")):
         yield Call("_facts_statement", {"view": view, "history": history})
+        asked = {"view": view, "as_of": "2026-03-18T14:30:00+00:00", "in_order": False, "history": history}
+        yield Call("_snapshot_statement", asked)
         features = [{"view": view, "as": "w", "features": ["*"]}]
         yield Call("_pairs_statement", {"alias": "w", "spine": "_pit_spine", "features": features, "history": history})
 

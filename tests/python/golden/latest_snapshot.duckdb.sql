@@ -1,13 +1,16 @@
 with history as (
     select
-        source.*,
-        epoch_us(source."event_timestamp") as _pit_event,
-        epoch_us(source."loaded_at") as _pit_created
-    from "warehouse"."main"."user_activity" as source
+        "user_id",
+        epoch_us("event_timestamp") as _pit_event,
+        epoch_us("loaded_at") as _pit_created,
+        rowid as _pit_number
+    from "warehouse"."main"."user_activity"
 ),
 
-known as (
-    select history.*
+ranked as (
+    select
+        history.*,
+        rank() over (partition by "user_id" order by _pit_event desc, _pit_created desc) as _pit_rank
     from history
     where
         "user_id" is not null and
@@ -16,20 +19,40 @@ known as (
         greatest(_pit_event + 21600000000, _pit_created) <= epoch_us(cast('2026-03-21 00:00:00+00' as timestamp with time zone))
 ),
 
-ranked as (
+newest as (
     select
-        known.*,
+        "user_id",
+        _pit_number,
+        count(*) over (partition by "user_id") as _pit_ties
+    from ranked
+    where _pit_rank = 1
+),
+
+-- Rows equal in (keys, event time, created): the greatest by content stands for them all.
+decided as (
+    select
+        newest._pit_number,
         row_number() over (
-            partition by "user_id"
+            partition by newest."user_id"
             order by
-                _pit_event desc,
-                _pit_created desc,
-                "is_deleted" desc nulls last,
-                "login_count_30d" desc nulls last,
-                "session_duration_avg" desc nulls last,
-                "event_timestamp" desc
+                source."is_deleted" desc nulls last,
+                source."login_count_30d" desc nulls last,
+                source."session_duration_avg" desc nulls last,
+                source."event_timestamp" desc
         ) as _pit_rank
-    from known
+    from newest
+    inner join "warehouse"."main"."user_activity" as source on newest._pit_number = source.rowid
+    where newest._pit_ties > 1
+),
+
+winners as (
+    select _pit_number
+    from newest
+    where _pit_ties = 1
+    union all
+    select _pit_number
+    from decided
+    where _pit_rank = 1
 )
 
 select
@@ -37,7 +60,7 @@ select
     "event_timestamp",
     "login_count_30d",
     "session_duration_avg"
-from ranked
+from "warehouse"."main"."user_activity"
 where
-    _pit_rank = 1
+    rowid in (select _pit_number from winners)
     and not coalesce("is_deleted", false)

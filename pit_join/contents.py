@@ -1,0 +1,238 @@
+"""What an online store holds, as the store itself says it: views with their schemas, services, and instants.
+
+It is all that a reader needs, so that reading needs neither the project nor dbt.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from pit_join.errors import ReferenceError, StoreError, suggest
+from pit_join.keys import KeyCodec
+from pit_join.records import Layout
+from pit_join.references import Request
+
+__all__ = ["FORMAT", "Contents", "Resolved", "StoredService", "StoredView"]
+
+FORMAT = 1
+
+
+@dataclass(frozen=True, slots=True)
+class StoredView:
+    """One feature view as it was exported.
+
+    `keys` are the columns of the key with their kinds (see `keys.key_kind`), `ttl` is in microseconds, `instant` is
+    when the snapshot holds, `defaults` a record of the declared defaults and `missing` one of what a key without a
+    record has although no default is declared (a count of 0); both are None where there is nothing of the kind.
+    """
+
+    name: str
+    entity: str
+    keys: Mapping[str, str]
+    layout: Layout
+    ttl: int | None
+    instant: datetime
+    rows: int
+    defaults: bytes | None = None
+    missing: bytes | None = None
+
+    @property
+    def features(self) -> tuple[str, ...]:
+        """The names of its features, in the order of the model's YAML."""
+        return tuple(field.name for field in self.layout.fields)
+
+
+@dataclass(frozen=True, slots=True)
+class StoredService:
+    """A feature service as the project declared it when it was exported."""
+
+    requests: tuple[Request, ...]
+    full_feature_names: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Resolved:
+    """One role of a request: a view, the request's names for its keys, and its features with their names."""
+
+    alias: str
+    view: StoredView
+    key_names: Mapping[str, str]
+    features: tuple[str, ...]
+    names: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Contents:
+    """Everything that a store says of itself; `target` is the dbt target it was exported from."""
+
+    project: str
+    target: str
+    exported_at: datetime
+    views: Mapping[str, StoredView]
+    services: Mapping[str, StoredService] = field(default_factory=dict)
+
+    def to_json(self) -> bytes:
+        """The bytes that a store keeps."""
+        return json.dumps(
+            {
+                "pit_join_online_store": FORMAT,
+                "project": self.project,
+                "target": self.target,
+                "exported_at": self.exported_at.isoformat(),
+                "views": {name: _view_as_json(view) for name, view in self.views.items()},
+                "services": {
+                    name: {
+                        "features": [request.as_macro_argument() for request in service.requests],
+                        "full_feature_names": service.full_feature_names,
+                    }
+                    for name, service in self.services.items()
+                },
+            },
+            ensure_ascii=False,
+            indent=1,
+        ).encode()
+
+    @classmethod
+    def from_json(cls, data: bytes, where: str) -> Contents:
+        """Read what `to_json` gave; `where` names the store.
+
+        Raises:
+            StoreError: if it is something else, or of a newer format.
+        """
+        try:
+            read = json.loads(data)
+            found = read["pit_join_online_store"]
+        except (ValueError, KeyError, TypeError) as error:
+            raise StoreError(f"{where} is damaged or no store of pit-join: its contents cannot be read") from error
+        if not isinstance(found, int) or not 1 <= found <= FORMAT:
+            raise StoreError(
+                f"{where} was written by a newer pit-join (format {found}; this one reads up to {FORMAT}); upgrade "
+                "pit-join here, or remove the store and export with this version"
+            )
+        try:
+            return cls(
+                project=read["project"],
+                target=read["target"],
+                exported_at=datetime.fromisoformat(read["exported_at"]),
+                views={name: _view_from_json(name, view) for name, view in read["views"].items()},
+                services={
+                    name: StoredService(
+                        tuple(
+                            Request(item["view"], tuple(item["features"]), item["as"], item["join_keys"])
+                            for item in service["features"]
+                        ),
+                        service["full_feature_names"],
+                    )
+                    for name, service in read["services"].items()
+                },
+            )
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise StoreError(f"{where} is damaged: its contents cannot be read ({error!r})") from error
+
+    def service(self, name: str) -> StoredService:
+        """The feature service of that name.
+
+        Raises:
+            ReferenceError: naming the nearest known one.
+        """
+        if name not in self.services:
+            raise ReferenceError(
+                f"the online store has no feature service '{name}'; {suggest(name, self.services, 'feature services')}"
+            )
+        return self.services[name]
+
+    def resolve(
+        self, requests: Sequence[Request], full_feature_names: bool = False
+    ) -> tuple[tuple[Resolved, ...], tuple[str, ...]]:
+        """The roles of a request, and the names of all features in the order asked for.
+
+        Names are those that a training set of the same request has.
+
+        Raises:
+            ReferenceError: if a view, feature or key is not in the store, or two features would have one name.
+        """
+        roles: dict[str, tuple[StoredView, Mapping[str, str]]] = {}
+        found: dict[str, dict[str, str]] = {}
+        owners: dict[str, str] = {}
+        names: list[str] = []
+        for request in requests:
+            view, keys = roles.setdefault(request.alias, (self._view(request), self._keys(request)))
+            if view.name != request.view or keys != self._keys(request):
+                raise ReferenceError(
+                    f"'{request.alias}' is used in two meanings; give one of them another name (alias=view)"
+                )
+            for feature in request.features:
+                if feature != "*" and feature not in view.features:
+                    raise ReferenceError(
+                        f"view '{view.name}' has no feature '{feature}' in the online store; "
+                        f"{suggest(feature, view.features, 'features')}"
+                    )
+                for column in view.features if feature == "*" else (feature,):
+                    qualified = full_feature_names or request.alias != request.view
+                    name = f"{request.alias}__{column}" if qualified else column
+                    owner = f"{request.alias}:{column}"
+                    if owners.setdefault(name.lower(), owner) != owner:
+                        raise ReferenceError(
+                            f"both {owners[name.lower()]} and {owner} would be named {name}; "
+                            + ("rename one of them" if "__" in name else "use full_feature_names")
+                        )
+                    if column not in found.setdefault(request.alias, {}):
+                        found[request.alias][column] = name
+                        names.append(name)
+        if not names:
+            raise ReferenceError("no features are asked for; name them as view:feature, or view:* for all")
+        resolved = tuple(
+            Resolved(alias, *roles[alias], tuple(features), tuple(features.values()))
+            for alias, features in found.items()
+        )
+        return resolved, tuple(names)
+
+    def _view(self, request: Request) -> StoredView:
+        if request.view not in self.views:
+            raise ReferenceError(
+                f"the online store has no feature view '{request.view}'; export it (online: true), or is the name "
+                f"wrong? {suggest(request.view, self.views, 'feature views')}"
+            )
+        return self.views[request.view]
+
+    def _keys(self, request: Request) -> Mapping[str, str]:
+        keys = self._view(request).keys
+        for key in request.join_keys:
+            if key not in keys:
+                known = suggest(key, keys, "join keys")
+                raise ReferenceError(f"view '{request.view}' has no join key '{key}'; {known}")
+        return {key: request.join_keys.get(key, key) for key in keys}
+
+
+def _view_as_json(view: StoredView) -> dict[str, Any]:
+    return {
+        "entity": view.entity,
+        "keys": dict(view.keys),
+        "fields": json.loads(view.layout.describe()),
+        "ttl": view.ttl,
+        "instant": view.instant.isoformat(),
+        "rows": view.rows,
+        "defaults": view.defaults.hex() if view.defaults else None,
+        "missing": view.missing.hex() if view.missing else None,
+    }
+
+
+def _view_from_json(name: str, read: Mapping[str, Any]) -> StoredView:
+    KeyCodec(read["keys"].items())  # which knows the kinds of keys
+    if not isinstance(read["ttl"], (int, type(None))):
+        raise TypeError(f"the ttl is {read['ttl']!r}")
+    return StoredView(
+        name=name,
+        entity=read["entity"],
+        keys=read["keys"],
+        layout=Layout.from_description(json.dumps(read["fields"])),
+        ttl=read["ttl"],
+        instant=datetime.fromisoformat(read["instant"]),
+        rows=read["rows"],
+        defaults=bytes.fromhex(read["defaults"]) if read["defaults"] else None,
+        missing=bytes.fromhex(read["missing"]) if read["missing"] else None,
+    )

@@ -1,0 +1,238 @@
+"""Arrow columns as keys and records: whole columns at once, with no Python for each value."""
+
+from __future__ import annotations
+
+import math
+import struct
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pit_join.errors import StoreError
+from pit_join.keys import KeyCodec, integer_cells
+from pit_join.records import HAS_NULLS, HEADER, Field, Layout, element_of
+
+__all__ = ["field_of", "keys_of", "records_of"]
+
+_END = b"\0\0"
+_Bytes = np.ndarray[Any, np.dtype[np.uint8]]
+
+
+def field_of(column: pa.Field) -> Field:
+    """The feature that an Arrow column holds.
+
+    Raises:
+        StoreError: if the store has no form for its type.
+    """
+    name = _type_name(column.type)
+    if name is None:
+        raise StoreError(
+            f"the column '{column.name}' is of type {column.type}, which the online store cannot hold; cast it in the "
+            "model (to varchar, a number, a timestamp or a list of these), or mark it exclude: true"
+        )
+    return Field(column.name, name)
+
+
+def _type_name(kind: pa.DataType) -> str | None:
+    if pa.types.is_large_list(kind) or pa.types.is_list(kind) or pa.types.is_fixed_size_list(kind):
+        element = _type_name(kind.value_type)
+        return f"list<{element}>" if element and element_of(element) is None else None
+    if pa.types.is_decimal128(kind):
+        return f"decimal({kind.precision}, {kind.scale})"
+    if pa.types.is_timestamp(kind):
+        return f"timestamp[{kind.unit}, UTC]" if kind.tz else f"timestamp[{kind.unit}]"
+    if pa.types.is_date32(kind):
+        return "date32"
+    if pa.types.is_boolean(kind) or pa.types.is_integer(kind):
+        return str(kind)
+    if pa.types.is_dictionary(kind):
+        return _type_name(kind.value_type)
+    names = {pa.float32(): "float", pa.float64(): "double"}
+    names |= dict.fromkeys((pa.string(), pa.large_string()), "string")
+    names |= dict.fromkeys((pa.binary(), pa.large_binary()), "binary")
+    return names.get(kind)
+
+
+def keys_of(kinds: Sequence[str], columns: Sequence[pa.Array]) -> list[bytes]:
+    """The keys of rows; `columns` are the parts of the key, without nulls, and `kinds` theirs."""
+    parts = [_key_part(kind, column) for kind, column in zip(kinds, columns, strict=True)]
+    return list(pc.binary_join_element_wise(*parts, _large(b"")).to_pylist())
+
+
+def _key_part(kind: str, column: pa.Array) -> pa.Array:
+    """One part of the keys, as `KeyCodec` writes it."""
+    if kind == "integer":
+        unsigned = column.type == pa.uint64()
+        return _cells(integer_cells(_numbers(column if unsigned else pc.cast(column, pa.int64()), "")))
+    if kind == "date32" or kind.startswith("timestamp"):
+        width = 4 if kind == "date32" else 8
+        numbers = _numbers(column, f"<i{width}")
+        flipped = numbers.view(f"<u{width}") ^ np.array(1 << 8 * width - 1, dtype=f"<u{width}")
+        return _cells(flipped.astype(f">u{width}").view(np.uint8).reshape(-1, width))
+    if kind in ("string", "binary"):
+        values = _plain(column)
+        if not (_content(values) == 0).any():
+            return pc.binary_join_element_wise(values.cast(pa.large_binary()), _large(_END), _large(b""))
+    # Rare types, or a zero byte within a text. No instants, which Python may not have.
+    codec = KeyCodec({"": kind})
+    return pa.array([codec.encode({"": value}) for value in column.to_pylist()], pa.large_binary())
+
+
+def records_of(layout: Layout, event_times: np.ndarray[Any, Any], columns: Sequence[pa.Array]) -> list[bytes]:
+    """The records of rows but for their first eight bytes (the written time) and their checksum.
+
+    `event_times` are microseconds UTC; `columns` are those of the layout's fields, in their order.
+    """
+    rows = len(event_times)
+    cells: _Bytes = np.zeros((rows, layout.size), dtype=np.uint8)
+    cells[:, 8:16] = event_times.astype("<i8").view(np.uint8).reshape(-1, 8)
+    cells[:, 16:20] = np.frombuffer(struct.pack("<I", layout.id), dtype=np.uint8)
+    ends = np.zeros(rows, dtype=np.int64)
+    contents: dict[str, pa.Array] = {}
+    by_name = dict(zip((field.name for field in layout.fields), columns, strict=True))
+    for bit, field in enumerate(layout.fields):
+        column = by_name[field.name]
+        if column.null_count:
+            nulls = _nulls(column)
+            cells[:, layout.bitmap + bit // 8] |= nulls.astype(np.uint8) << np.uint8(bit % 8)
+            cells[:, HEADER.size - 4] |= np.where(nulls, HAS_NULLS, 0).astype(np.uint8)
+        if field not in layout.varying:
+            _put(cells, layout.offsets[field.name], _fixed_values(column, field.type))
+    for field in layout.varying:
+        content, counts = _varying(by_name[field.name], field.type)
+        contents[field.name] = content
+        ends += np.diff(_offsets(content))
+        if len(ends) and ends.max() > 0xFFFFFFFF:
+            raise StoreError(f"the values of a record up to '{field.name}' are longer than 4 GB")
+        _put(cells, layout.offsets[field.name], ends.astype("<u4"))
+        if counts is not None:
+            _put(cells, layout.offsets[field.name] + 4, counts.astype("<u4"))
+    body = np.ascontiguousarray(cells[:, 8:])
+    if contents:
+        return list(pc.binary_join_element_wise(_cells(body), *contents.values(), _large(b"")).to_pylist())
+    content, width = body.tobytes(), body.shape[1]
+    return [content[start : start + width] for start in range(0, len(content), width)]
+
+
+def _put(cells: _Bytes, offset: int, values: np.ndarray[Any, Any]) -> None:
+    if len(values):
+        plain = np.ascontiguousarray(values).view(np.uint8).reshape(len(values), -1)
+        cells[:, offset : offset + plain.shape[1]] = plain
+
+
+def _fixed_values(column: pa.Array, data_type: str) -> np.ndarray[Any, Any]:
+    """The values of a column of fixed width, zero for null, little-endian."""
+    if data_type == "bool":
+        values: np.ndarray[Any, Any] = _bits(column.buffers()[1], column.offset, len(column))
+    elif data_type.startswith("decimal"):
+        halves = _numbers(column, "V16").view("<i8").reshape(-1, 2)
+        values = halves[:, 0] if column.type.precision <= 18 else halves
+    else:
+        values = _numbers(column, "")
+    if column.null_count:
+        values = values.copy()
+        values[_nulls(column)] = 0
+    return values
+
+
+def _varying(column: pa.Array, data_type: str) -> tuple[pa.Array, np.ndarray[Any, Any] | None]:
+    """The bytes of each value of a column without fixed width, none for null; of lists also the numbers of elements."""
+    element = element_of(data_type)
+    if element is None:
+        column = _plain(column)
+        return _emptied(column).cast(pa.large_binary()), None
+    lists = column.cast(pa.large_list(column.type.value_type))
+    if lists.null_count:
+        lists = lists.fill_null(pa.scalar([], type=lists.type))
+    offsets = _offsets(lists)
+    values = _plain(lists.values)
+    counts = np.diff(offsets)
+    if values.null_count or element in ("string", "binary"):
+        nested = [_list_content(element, each) for each in _pylists(lists)]
+        if element in ("string", "binary"):
+            return pa.array(nested, pa.large_binary()), counts
+        return pa.array(nested, pa.large_binary()), counts
+    flat = np.ascontiguousarray(_fixed_values(values, element)).view(np.uint8).reshape(-1)
+    return _binary(offsets * (len(flat) // max(1, len(values))), flat), counts
+
+
+def _pylists(lists: pa.Array) -> list[pa.Array]:
+    offsets = _offsets(lists)
+    values = _plain(lists.values)
+    return [values[int(start) : int(end)] for start, end in pairwise(offsets)]
+
+
+def _list_content(element: str, values: pa.Array) -> bytes:
+    """The bytes of one list: its elements, or for text their lengths and then their bytes, and its bitmap of nulls."""
+    if element in ("string", "binary"):
+        data = [None if value is None else value for value in values.cast(pa.large_binary()).to_pylist()]
+        lengths = [0xFFFFFFFF if value is None else len(value) for value in data]
+        return struct.pack(f"<{len(data)}I", *lengths) + b"".join(value for value in data if value is not None)
+    content = np.ascontiguousarray(_fixed_values(values, element)).tobytes()
+    if values.null_count:
+        content += np.packbits(_nulls(values), bitorder="little").tobytes()
+    return content
+
+
+def _plain(column: pa.Array) -> pa.Array:
+    """The same values without a dictionary, with offsets of 64 bits."""
+    if pa.types.is_dictionary(column.type):
+        column = column.dictionary_decode()
+    if pa.types.is_string(column.type):
+        return column.cast(pa.large_string())
+    return column.cast(pa.large_binary()) if pa.types.is_binary(column.type) else column
+
+
+def _emptied(column: pa.Array) -> pa.Array:
+    return column.fill_null(pa.scalar("" if pa.types.is_large_string(column.type) else b"", type=column.type))
+
+
+def _nulls(column: pa.Array) -> np.ndarray[Any, np.dtype[np.bool_]]:
+    if not column.null_count:
+        return np.zeros(len(column), dtype=bool)
+    return ~_bits(column.is_valid().buffers()[1], 0, len(column)).view(np.bool_)
+
+
+def _bits(buffer: pa.Buffer, offset: int, length: int) -> _Bytes:
+    first = offset // 8
+    data = np.frombuffer(buffer, dtype=np.uint8)[first : math.ceil((offset + length) / 8)]
+    return np.unpackbits(data, bitorder="little")[offset - 8 * first :][:length]
+
+
+def _numbers(column: pa.Array, dtype: str) -> np.ndarray[Any, Any]:
+    """The values of a column without nulls as they lie in memory (pyarrow's own way to NumPy may load pandas)."""
+    width = column.type.bit_width // 8
+    letter = "f" if pa.types.is_floating(column.type) else "u" if pa.types.is_unsigned_integer(column.type) else "i"
+    plain = dtype or f"<{letter}{width}"
+    return np.frombuffer(column.buffers()[1], dtype=plain)[column.offset : column.offset + len(column)]
+
+
+def _offsets(column: pa.Array) -> np.ndarray[Any, Any]:
+    if not len(column):
+        return np.zeros(1, dtype=np.int64)
+    return np.frombuffer(column.buffers()[1], dtype=np.int64)[column.offset : column.offset + len(column) + 1]
+
+
+def _content(column: pa.Array) -> _Bytes:
+    offsets = _offsets(column)
+    data = column.buffers()[2]
+    return np.frombuffer(data or b"", dtype=np.uint8)[offsets[0] : offsets[-1]]
+
+
+def _binary(offsets: np.ndarray[Any, Any], content: np.ndarray[Any, Any]) -> pa.Array:
+    buffers = [None, pa.py_buffer(np.ascontiguousarray(offsets, dtype=np.int64)), pa.py_buffer(content)]
+    return pa.Array.from_buffers(pa.large_binary(), len(offsets) - 1, buffers)
+
+
+def _cells(cells: _Bytes) -> pa.Array:
+    """The rows of a matrix of bytes."""
+    rows, width = cells.shape
+    return _binary(np.arange(rows + 1) * width, cells.reshape(-1))
+
+
+def _large(value: bytes) -> pa.Scalar:
+    return pa.scalar(value, type=pa.large_binary())

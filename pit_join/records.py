@@ -1,0 +1,313 @@
+"""The bytes of one record: what an online store holds for one key of one feature view (docs/store-format.md).
+
+A record is a header (written time, event time, schema id, flags), a bitmap of nulls, all values of fixed width in
+descending width, what has no fixed width, and a checksum. This module lays records out and reads them; `encoding`
+writes them from Arrow. It needs neither Arrow nor DuckDB.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import struct
+import zlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta, timezone
+from decimal import Context, Decimal
+from functools import partial
+from operator import itemgetter
+from typing import Any
+
+import numpy as np
+from xxhash import xxh3_64_digest
+
+from pit_join.errors import StoreError
+
+__all__ = [
+    "CHECK",
+    "HAS_NULLS",
+    "HEADER",
+    "NO_TIME",
+    "SCALARS",
+    "Decoder",
+    "Field",
+    "Layout",
+    "checksum",
+    "converter",
+    "element_of",
+    "instant",
+]
+
+# written time and event time (microseconds UTC), schema id, flags
+HEADER = struct.Struct("<qqII")
+HAS_NULLS = 1
+NO_TIME = -(2**63)  # the event time of a window view's row whose windows are all empty
+CHECK = 8
+
+# Type to the letter that `struct` and NumPy have for it, and its width.
+SCALARS = {
+    "bool": ("?", 1), "int8": ("b", 1), "uint8": ("B", 1), "int16": ("h", 2), "uint16": ("H", 2),
+    "int32": ("i", 4), "uint32": ("I", 4), "int64": ("q", 8), "uint64": ("Q", 8), "float": ("f", 4), "double": ("d", 8),
+    "date32": ("i", 4), "timestamp[s]": ("q", 8), "timestamp[ms]": ("q", 8), "timestamp[us]": ("q", 8),
+    "timestamp[ns]": ("q", 8), "timestamp[s, UTC]": ("q", 8), "timestamp[ms, UTC]": ("q", 8),
+    "timestamp[us, UTC]": ("q", 8), "timestamp[ns, UTC]": ("q", 8),
+}  # fmt: skip
+_VARYING = ("string", "binary")
+_DECIMAL = re.compile(r"decimal\((\d+), (\d+)\)")
+_LIST = re.compile(r"list<(.+)>")
+_DAMAGED = "a record of the online store is damaged (its checksum is wrong); remove the store and export anew"
+_MOST_BITMAPS = 4096
+_NULL_LENGTH = 0xFFFFFFFF
+_UNITS = {"s": 1_000_000, "ms": 1_000, "us": 1}
+_ALL_DIGITS = Context(prec=100)
+_EPOCH = {"": datetime(1970, 1, 1), ", UTC": datetime(1970, 1, 1, tzinfo=timezone.utc)}  # noqa: DTZ001 naive is a type
+
+
+def checksum(content: bytes) -> bytes:
+    """The eight bytes that end a record: XXH3 of all before them, most significant byte first."""
+    return xxh3_64_digest(content)
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """A feature's name and its type.
+
+    That is one of `SCALARS`, `string`, `binary`, `decimal(p, s)`, or `list<type>` of one of these.
+    """
+
+    name: str
+    type: str
+
+
+def element_of(data_type: str) -> str | None:
+    """The type of a list's elements; None for all other types.
+
+    >>> element_of("list<float>"), element_of("float")
+    ('float', None)
+    """
+    found = _LIST.fullmatch(data_type)
+    return found[1] if found else None
+
+
+def _fixed(data_type: str) -> tuple[str, int]:
+    """The code and width of what a value has in the part of fixed width."""
+    if data_type in SCALARS:
+        return SCALARS[data_type]
+    if data_type in _VARYING:
+        return "I", 4  # where its bytes end, counted from the end of the fixed part
+    if found := _DECIMAL.fullmatch(data_type):
+        return ("q", 8) if int(found[1]) <= 18 else ("16s", 16)
+    element = element_of(data_type)
+    if element and (element in SCALARS or element in _VARYING or _DECIMAL.fullmatch(element)):
+        return "II", 8  # the same, and the number of elements
+    raise StoreError(f"this version of pit-join does not know the type '{data_type}' of a record")
+
+
+class Layout:
+    """Where the values of a view's features lie in its records; `id` tells one layout from all others.
+
+    `offsets` are bytes from the start of the record, `codes` how `struct` calls what lies there; `varying` are the
+    features without a fixed width, in the order in which their bytes follow each other; `size` is the length of the
+    part that all records have.
+    """
+
+    def __init__(self, fields: Sequence[Field]) -> None:
+        self.fields = tuple(fields)
+        self.id = zlib.crc32(self.describe().encode())
+        self.bitmap = HEADER.size
+        codes = [_fixed(field.type) for field in self.fields]
+        order = sorted(range(len(codes)), key=lambda i: -codes[i][1])
+        start = self.bitmap + -(-len(self.fields) // 64) * 8
+        self.offsets: dict[str, int] = {}
+        self.codes = {field.name: code for field, (code, _) in zip(self.fields, codes, strict=True)}
+        self._positions: dict[str, int] = {}
+        self.varying: list[Field] = []
+        text, position = f"<qqII{start - HEADER.size}x", 4
+        for i in order:
+            field, (code, width) = self.fields[i], codes[i]
+            self.offsets[field.name], self._positions[field.name] = start, position
+            start, position = start + width, position + (2 if code == "II" else 1)
+            text += code
+            if code in ("I", "II") and field.type not in SCALARS:
+                self.varying.append(field)
+        self.size = start
+        self.unpack = struct.Struct(text).unpack_from
+
+    def describe(self) -> str:
+        """The layout as text, from which it can be made again."""
+        return json.dumps([[field.name, field.type] for field in self.fields], ensure_ascii=False)
+
+    @classmethod
+    def from_description(cls, text: str) -> Layout:
+        """What `describe` gave."""
+        return cls([Field(name, data_type) for name, data_type in json.loads(text)])
+
+    def position(self, name: str) -> int:
+        """Where `unpack` gives a feature's fixed part."""
+        return self._positions[name]
+
+
+class Decoder:
+    """Reads some features of the records of one layout, in the order given; `bits` are theirs in the bitmap of nulls.
+
+    Values are Python's own: int, float, bool, Decimal, date, datetime (in UTC, or naive where the column is), str,
+    bytes and lists; an instant in nanoseconds, or one that Python cannot hold, is a numpy.datetime64.
+    """
+
+    def __init__(self, layout: Layout, names: Sequence[str]) -> None:
+        self.layout, self.names = layout, tuple(names)
+        self._unpack, self._id, self._least = layout.unpack, layout.id, layout.size + CHECK
+        self._id_bytes = struct.pack("<I", layout.id)
+        number = {field.name: i for i, field in enumerate(layout.fields)}
+        self.bits = [number[name] for name in names]
+        positions = [layout.position(name) for name in names]
+        self._pick: Callable[[tuple[Any, ...]], tuple[Any, ...]] = (
+            itemgetter(*positions) if len(positions) > 1 else lambda raw: tuple(raw[i] for i in positions)
+        )
+        types = {field.name: field.type for field in layout.fields}
+        ends = {field.name: layout.position(field.name) for field in layout.varying}
+        before = dict(zip(ends, [None, *ends.values()], strict=False))
+        readers = [
+            _reader(types[name], position, before.get(name), layout.size)
+            for name, position in zip(names, positions, strict=True)
+        ]
+        # Few of the bitmaps that are possible ever occur.
+        self._nulls: dict[bytes, list[int]] = {}
+        self._bitmap_end = layout.bitmap + -(-len(layout.fields) // 64) * 8
+        self._readers = [(i, reader) for i, reader in enumerate(readers) if reader]
+
+    def check(self, records: bytes, lengths: Sequence[int]) -> None:
+        """That records, one after the other, are whole and of this layout.
+
+        Raises:
+            StoreError: if one of them is not.
+        """
+        view, start = memoryview(records), 0
+        for length in lengths:
+            end = start + length
+            if length and xxh3_64_digest(view[start : end - CHECK]) != records[end - CHECK : end]:
+                raise StoreError(_DAMAGED)
+            if length and (length < self._least or records[start + 16 : start + 20] != self._id_bytes):
+                self._refuse(records[start:end])
+            start = end
+
+    def read(self, record: bytes) -> tuple[int, tuple[Any, ...]]:
+        """The event time (microseconds UTC) and the wanted values of a record; None for a null.
+
+        Raises:
+            StoreError: if the record is damaged, or of another layout.
+        """
+        if xxh3_64_digest(record[:-CHECK]) != record[-CHECK:]:
+            raise StoreError(_DAMAGED)
+        if len(record) < self._least:
+            self._refuse(record)
+        raw = self._unpack(record)
+        if raw[2] != self._id:
+            self._refuse(record)
+        values = self._pick(raw)
+        return raw[1], self._finished(raw, values, record) if raw[3] or self._readers else values
+
+    def values(self, record: bytes) -> tuple[Any, ...]:
+        """The wanted values of a record."""
+        return self.read(record)[1]
+
+    def _refuse(self, record: bytes) -> None:
+        if len(record) < HEADER.size:
+            raise StoreError(_DAMAGED)
+        found = HEADER.unpack_from(record)[2]
+        raise StoreError(
+            f"a record has another schema ({found:08x}) than the contents of its store say ({self._id:08x}); "
+            "run pit-join export"
+        )
+
+    def _finished(self, raw: tuple[Any, ...], picked: tuple[Any, ...], record: bytes) -> tuple[Any, ...]:
+        """The values that `struct` does not know: those without a number's form, and nulls."""
+        values = list(picked)
+        for i, reader in self._readers:
+            values[i] = reader(raw, record)
+        if raw[3] & HAS_NULLS:
+            bitmap = record[self.layout.bitmap : self._bitmap_end]
+            nulls = self._nulls.get(bitmap)
+            if nulls is None:
+                nulls = [i for i, bit in enumerate(self.bits) if bitmap[bit >> 3] >> (bit & 7) & 1]
+                if len(self._nulls) < _MOST_BITMAPS:
+                    self._nulls[bitmap] = nulls
+            for i in nulls:
+                values[i] = None
+        return tuple(values)
+
+
+_Reader = Callable[[tuple[Any, ...], bytes], Any]
+
+
+def _reader(data_type: str, position: int, before: int | None, size: int) -> _Reader | None:
+    """What makes a Python value of an unpacked record; None where `struct` already has."""
+    if data_type in SCALARS or _DECIMAL.fullmatch(data_type):
+        convert = converter(data_type)
+        return None if convert is None else lambda raw, _: convert(raw[position])
+    element = element_of(data_type)
+
+    def content(raw: tuple[Any, ...], record: bytes) -> bytes:
+        return record[size + (raw[before] if before is not None else 0) : size + raw[position]]
+
+    if element is None:
+        return (lambda raw, record: content(raw, record).decode()) if data_type == "string" else content
+    read = _text_elements if element in _VARYING else _number_elements
+    return lambda raw, record: read(element, content(raw, record), raw[position + 1])
+
+
+def converter(data_type: str) -> Callable[[Any], Any] | None:
+    """What makes a Python value of a stored number; None where the number is the value."""
+    if found := _DECIMAL.fullmatch(data_type):
+        scale = int(found[2])
+        if int(found[1]) <= 18:
+            return lambda number: _ALL_DIGITS.scaleb(Decimal(number), -scale)
+        return lambda data: _ALL_DIGITS.scaleb(Decimal(int.from_bytes(data, "little", signed=True)), -scale)
+    if data_type == "date32":
+        return _date
+    if data_type.startswith("timestamp["):
+        unit, zone = re.fullmatch(r"timestamp\[(\w+)(, UTC)?\]", data_type).groups(default="")  # type: ignore[union-attr]
+        return partial(_time, unit, zone)
+    return None
+
+
+def instant(microseconds: int) -> Any:
+    """An instant in microseconds as a datetime in UTC; a numpy.datetime64 where Python has no such year."""
+    return _time("us", ", UTC", microseconds)
+
+
+def _date(days: int) -> Any:
+    try:
+        return date.fromordinal(days + 719_163)
+    except (ValueError, OverflowError):
+        return np.datetime64(days, "D")
+
+
+def _time(unit: str, zone: str, number: int) -> Any:
+    if unit != "ns":
+        try:
+            return _EPOCH[zone] + timedelta(microseconds=number * _UNITS[unit])
+        except OverflowError:
+            pass
+    return np.datetime64(number, unit)  # type: ignore[call-overload] # the unit is one of four
+
+
+def _number_elements(element: str, content: bytes, count: int) -> list[Any]:
+    code, width = _fixed(element)
+    values = list(struct.unpack_from(f"<{count * code}" if len(code) > 1 else f"<{count}{code}", content))
+    if convert := converter(element):
+        values = [convert(value) for value in values]
+    nulls = content[count * width :]
+    return [None if nulls[i >> 3] >> (i & 7) & 1 else v for i, v in enumerate(values)] if nulls else values
+
+
+def _text_elements(element: str, content: bytes, count: int) -> list[Any]:
+    lengths = struct.unpack_from(f"<{count}I", content)
+    start, values = 4 * count, []
+    for length in lengths:
+        end = start + (0 if length == _NULL_LENGTH else length)
+        data = content[start:end]
+        values.append(None if length == _NULL_LENGTH else data.decode() if element == "string" else data)
+        start = end
+    return values

@@ -1,0 +1,268 @@
+"""Feature vectors as they were read: values, statuses and event times, as mappings, frames or one matrix."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cached_property, lru_cache
+from typing import Any
+
+import numpy as np
+
+from pit_join.contents import StoredView
+from pit_join.errors import EntityError
+from pit_join.records import CHECK, HEADER, NO_TIME, SCALARS, Decoder, converter, instant
+
+__all__ = ["Answer", "AskedKeys", "OnlineFeatures", "Part"]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Part:
+    """One role of a request, ready to be read.
+
+    `codec_number` is that of its keys in the plan; `columns` are where the features stand in the request; `ttl` is in
+    microseconds. `defaults` stand for nulls of a record, `absent` for all values where no record is young enough;
+    `fills` is whether there is any of the first.
+    """
+
+    view: StoredView
+    codec_number: int
+    decoder: Decoder
+    names: tuple[str, ...]
+    columns: slice | np.ndarray[Any, Any]
+    ttl: int | None
+    defaults: tuple[Any, ...]
+    absent: tuple[Any, ...]
+    fills: bool
+
+    def filled(self, values: tuple[Any, ...]) -> tuple[Any, ...]:
+        """The values of a record, with defaults for nulls."""
+        if None not in values:
+            return values
+        return tuple(d if v is None else v for v, d in zip(values, self.defaults, strict=True))
+
+
+class AskedKeys:
+    """The keys of a request's rows, None for null; `distinct` are those to read, none of them twice."""
+
+    def __init__(self, each: Sequence[bytes | None]) -> None:
+        self.each = each
+        # No record has the key of no bytes.
+        self.distinct = [key or b"" for key in (dict.fromkeys(each) if len(each) > 1 else each)]
+
+    @cached_property
+    def positions(self) -> list[int]:
+        """For every row the number of its key among the distinct ones."""
+        number = {key: i for i, key in enumerate(dict.fromkeys(self.each))}
+        return [number[key] for key in self.each]
+
+
+_Judged = tuple[str, int | None, tuple[Any, ...] | None]
+
+
+class Answer:
+    """What a store gave for one role: the records of the distinct keys; `moment` is when ages are judged."""
+
+    def __init__(self, part: Part, keys: AskedKeys, records: bytes, lengths: Sequence[int], moment: int) -> None:
+        self.part, self.keys, self.records, self.lengths, self.moment = part, keys, records, lengths, moment
+
+    @cached_property
+    def judged(self) -> list[_Judged]:
+        """For every distinct key its status, event time and values as stored."""
+        found: list[_Judged] = []
+        end = 0
+        for key, length in zip(dict.fromkeys(self.keys.each), self.lengths, strict=True):
+            if not length:
+                found.append(("NULL_KEY" if key is None else "NOT_FOUND", None, None))
+                continue
+            record = self.records[end : end + length]
+            end += length
+            event, values = self.part.decoder.read(record)
+            if self.part.ttl is not None and self.moment - event > self.part.ttl:
+                found.append(("OUTSIDE_MAX_AGE", event, None))
+            else:
+                found.append(("PRESENT", None if event == NO_TIME else event, values))
+        return found
+
+    def by_row(self, found: Sequence[Any]) -> list[Any]:
+        """What was found of the distinct keys, for every row."""
+        if len(found) == len(self.keys.each):
+            return list(found)
+        return [found[position] for position in self.keys.positions]
+
+
+class OnlineFeatures:
+    """The features of some entity rows, all read from one state of the store.
+
+    A value that is null, missing or too old is the declared default, if there is one; its status says so.
+    """
+
+    def __init__(
+        self, names: tuple[str, ...], answers: Sequence[Answer], keys: Mapping[str, list[Any]], rows: int
+    ) -> None:
+        self._names, self._answers, self._keys, self._rows = names, answers, keys, rows
+
+    def __len__(self) -> int:
+        return self._rows
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of the features in the order asked for."""
+        return self._names
+
+    @property
+    def statuses(self) -> dict[str, list[str]]:
+        """For every feature the status of each row.
+
+        It is `PRESENT`, `NULL_VALUE`, `NOT_FOUND` (no record of the key), `NULL_KEY`, or `OUTSIDE_MAX_AGE` (older than
+        the ttl).
+        """
+        found = {}
+        for answer in self._answers:
+            for i, name in enumerate(answer.part.names):
+                found[name] = answer.by_row(
+                    [
+                        "NULL_VALUE" if values is not None and values[i] is None else status
+                        for status, _, values in answer.judged
+                    ]
+                )
+        return {name: found[name] for name in self._names}
+
+    @property
+    def event_timestamps(self) -> dict[str, list[datetime | None]]:
+        """For every feature the event time of each row's record (UTC, microseconds); None where there is none."""
+        found: dict[str, list[datetime | None]] = {}
+        for answer in self._answers:
+            times = [None if event is None else instant(event) for _, event, _ in answer.judged]
+            found |= dict.fromkeys(answer.part.names, answer.by_row(times))
+        return {name: found[name] for name in self._names}
+
+    def to_dict(self, include_event_timestamps: bool = False) -> dict[str, list[Any]]:
+        """Keys and features as lists, one item a row.
+
+        With `include_event_timestamps` also `<feature>__ts`: whole seconds since 1970, 0 where there is none.
+        """
+        found: dict[str, list[Any]] = {}
+        for answer in self._answers:
+            part = answer.part
+            rows = answer.by_row(
+                [part.absent if values is None else part.filled(values) for _, _, values in answer.judged]
+            )
+            found |= {name: [row[i] for row in rows] for i, name in enumerate(part.names)}
+        result = {**self._keys, **{name: found[name] for name in self._names}}
+        if include_event_timestamps:
+            for name, times in self.event_timestamps.items():
+                result[f"{name}__ts"] = [0 if moment is None else int(moment.timestamp()) for moment in times]
+        return result
+
+    def to_df(self, include_event_timestamps: bool = False) -> Any:
+        """The same as a pandas DataFrame (needs pandas)."""
+        import pandas
+
+        return pandas.DataFrame(self.to_dict(include_event_timestamps))
+
+    def to_numpy(self, dtype: Any = "float32", out: np.ndarray[Any, Any] | None = None) -> np.ndarray[Any, Any]:
+        """The features as one matrix of floats, rows by features in the order asked for; a null is NaN.
+
+        Args:
+            dtype: a float type; not used with `out`.
+            out: a matrix to fill, whose rows are contiguous.
+
+        Raises:
+            EntityError: if a feature is no number, or `out` has another shape.
+        """
+        shape = (self._rows, len(self._names))
+        if out is None:
+            out = np.empty(shape, dtype=dtype)
+        if out.shape != shape or not np.issubdtype(out.dtype, np.floating):
+            raise EntityError(f"the matrix must be of floats and of shape {shape}, got {out.dtype} and {out.shape}")
+        for answer in self._answers:
+            columns, records = answer.part.columns, len(answer.lengths)
+            if isinstance(columns, slice) and records == self._rows:
+                _fill(out[:, columns], answer)
+                continue
+            block = np.empty((records, len(answer.part.names)), dtype=out.dtype)
+            _fill(block, answer)
+            out[:, columns] = block if records == 1 else block[answer.keys.positions]
+        return out
+
+
+def _fill(out: np.ndarray[Any, Any], answer: Answer) -> None:
+    """Write the features of an answer's records into a matrix, a row a record."""
+    part, layout = answer.part, answer.part.decoder.layout
+    runs = _runs(part)  # before all else: a feature that is no number is refused whether it is there or not
+    lengths = np.array(answer.lengths, dtype=np.int64)
+    rows: Any = slice(None)
+    if not lengths.all():
+        out[:] = _numbers(part.absent)
+        rows = np.flatnonzero(lengths)
+    if not answer.records:
+        return
+    records, count, width = answer.records, np.count_nonzero(lengths), layout.size + CHECK
+    if layout.varying:
+        ends = np.cumsum(lengths[rows])
+        starts = (ends - lengths[rows]).tolist()
+        records = b"".join([records[start : start + width] for start in starts])
+    cells = np.frombuffer(records, dtype=np.uint8).reshape(count, width)
+    values = out if isinstance(rows, slice) else np.empty((count, out.shape[1]), dtype=out.dtype)
+    for first, end, start, dtype, scale in runs:
+        found = cells[:, start : start + (end - first) * dtype.itemsize].view(dtype)
+        values[:, first:end] = _scaled(found, scale)
+    if cells[:, HEADER.size - 4].any():
+        bitmap = cells[:, layout.bitmap : layout.bitmap + -(-len(layout.fields) // 8)]
+        bits = np.unpackbits(bitmap, axis=1, bitorder="little")
+        nulls = bits[:, part.decoder.bits].view(bool)
+        np.copyto(values, _numbers(part.defaults).astype(values.dtype), where=nulls)
+    if part.ttl is not None:
+        too_old = cells[:, 8:16].view("<i8")[:, 0] < answer.moment - part.ttl
+        if too_old.any():
+            values[too_old] = _numbers(part.absent)
+    if values is not out:
+        out[rows] = values
+
+
+def _numbers(values: tuple[Any, ...]) -> np.ndarray[Any, Any]:
+    return np.array([np.nan if value is None else float(value) for value in values])
+
+
+def _scaled(found: np.ndarray[Any, Any], scale: int | None) -> np.ndarray[Any, Any]:
+    if scale is None:
+        return found
+    if found.dtype.itemsize == 16:
+        halves = np.ascontiguousarray(found).view("<u8").reshape(*found.shape, 2)
+        low, high = halves[..., 0], halves[..., 1]
+        # The magnitude first: as floats, the halves of a small negative number would cancel each other out.
+        negative = high >> np.uint64(63) == 1
+        low = np.where(negative, ~low + np.uint64(1), low)
+        high = np.where(negative, ~high + (low == 0), high)
+        found = np.where(negative, -1.0, 1.0) * (high * 2.0**64 + low)
+    return np.asarray(found / 10.0**scale)
+
+
+@lru_cache(maxsize=1024)
+def _runs(part: Part) -> list[tuple[int, int, int, np.dtype[Any], int | None]]:
+    """Neighbours of one type, in the request as in the records.
+
+    Each is (first, end, where the first lies in a record, type, digits after the point or None if it is no decimal).
+    """
+    layout, names = part.decoder.layout, part.decoder.names
+    types = {field.name: field.type for field in layout.fields}
+    runs: list[tuple[int, int, int, np.dtype[Any], int | None]] = []
+    for i, name in enumerate(names):
+        kind, code, offset = types[name], layout.codes[name], layout.offsets[name]
+        if kind.startswith("decimal"):
+            dtype, scale = np.dtype("<i8" if code == "q" else "V16"), int(kind[:-1].split(", ")[1])
+        elif kind in SCALARS and converter(kind) is None:
+            dtype, scale = np.dtype(f"<{code}"), None
+        else:
+            raise EntityError(
+                f"the feature '{part.names[i]}' is of type {kind}, which is no number; leave it out, or use to_dict()"
+            )
+        if runs:
+            first, end, start, *of = runs[-1]
+            if of == [dtype, scale] and offset == start + (end - first) * dtype.itemsize:
+                runs[-1] = (first, end + 1, start, dtype, scale)
+                continue
+        runs.append((i, i + 1, offset, dtype, scale))
+    return runs

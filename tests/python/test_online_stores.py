@@ -1,0 +1,266 @@
+"""The contract of online stores: every store passes the same tests, on real files and servers."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+from pit_join.contents import Contents, StoredView
+from pit_join.errors import StoreError
+from pit_join.online import Changes, OnlineStore, open_store
+from pit_join.records import Decoder
+from pit_join.references import Request
+from pit_join.serving import OnlineReader
+from pit_join.snapshots import Snapshot
+
+AT = datetime(2026, 3, 1, tzinfo=timezone.utc)
+
+
+def lmdb(folder: Path) -> Iterator[str]:
+    yield str(folder / "online")
+
+
+STORES = [lmdb]
+
+
+@pytest.fixture(params=STORES, ids=lambda make: make.__name__, scope="module")
+def place(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    yield from request.param(tmp_path_factory.mktemp("store"))
+
+
+@pytest.fixture
+def url(place: str, request: pytest.FixtureRequest) -> str:
+    """A store of its own for each test: another folder, or another prefix on the same server."""
+    name = request.node.name.split("[")[0]
+    return f"{place}?prefix={name}" if "://" in place else f"{place}/{name}"
+
+
+@pytest.fixture
+def store(url: str) -> Iterator[OnlineStore]:
+    opened = open_store(url, create=True)
+    yield opened
+    opened.close()
+
+
+Table = dict[str, Sequence[Any]]
+
+
+def put(
+    store: OnlineStore,
+    tables: dict[str, Table],
+    *,
+    kept: dict[str, StoredView] | None = None,
+    keys: tuple[str, ...] = ("user_id",),
+    entity: str = "user",
+    dry_run: bool = False,
+    written_at: int = 1,
+) -> tuple[dict[str, Changes], dict[str, StoredView]]:
+    """Replace what the store holds; the first columns of a table are its keys."""
+    written = {}
+    for name, table in tables.items():
+        columns = {**{k: table[k] for k in keys}, "_pit_event": [0] * len(table[keys[0]])}
+        columns |= {k: v for k, v in table.items() if k not in keys}
+        arrow = pa.table(columns).sort_by([(key, "ascending") for key in keys])
+        snapshot = Snapshot(name, keys, arrow)
+        view = StoredView(name, entity, snapshot.kinds, snapshot.layout, None, AT, snapshot.count)
+        written[name] = (view, snapshot)
+    views = (kept or {}) | {name: view for name, (view, _) in written.items()}
+    contents = Contents("demo", "dev", AT, views)
+    with store.writing(1, lambda message: None) as writer:
+        progress: Callable[[int, int, str], None] = lambda done, total, name: None  # noqa: E731 a name for its type
+        changes = writer.replace(contents.to_json(), written, kept or {}, written_at, dry_run, progress)
+    return changes, views
+
+
+def held(store: OnlineStore, view: StoredView) -> dict[bytes, tuple[Any, ...]]:
+    """All values of a view, by key."""
+    decoder = Decoder(view.layout, view.features)
+    found = {}
+    for key, record in store.scan(view):
+        decoder.check(record, [len(record)])
+        assert key not in found
+        found[key] = decoder.values(record)
+    return found
+
+
+def vector(store: OnlineStore, reference: str, **keys: Any) -> dict[str, Any]:
+    view, feature = reference.split(":")
+    return OnlineReader(store, [Request(view, (feature,), view)]).get_feature_vector(keys)
+
+
+def test_nothing_was_exported(store: OnlineStore) -> None:
+    _, data = store.contents()
+    assert data is None
+    with pytest.raises(StoreError, match="nothing was exported to the online store yet; run pit-join export"):
+        OnlineReader(store, "churn_v1")
+
+
+def test_what_was_written_is_read(store: OnlineStore) -> None:
+    rows = 3000
+    table = {
+        "user_id": [f"u{i}" for i in range(rows)],
+        "a": list(range(rows)),
+        "b": [None, *map(float, range(1, rows))],
+    }
+    changes, views = put(store, {"activity": table})
+    assert changes == {"activity": Changes(rows, 0, 0)}
+    reader = OnlineReader(store, [Request("activity", ("*",), "activity")])
+    asked = [f"u{i}" for i in (*range(rows), 5, 5, rows, rows + 1)]
+    found = reader.get_online_features({"user_id": asked})
+    assert found.to_dict()["a"] == [*range(rows), 5, 5, None, None]
+    assert found.to_dict()["b"][:2] == [None, 1.0]
+    assert found.statuses["b"][:2] == ["NULL_VALUE", "PRESENT"]
+    assert found.statuses["a"][-2:] == ["NOT_FOUND", "NOT_FOUND"]
+    assert len(held(store, views["activity"])) == rows
+
+
+def test_keys_that_no_store_can_hold_are_not_found(store: OnlineStore) -> None:
+    put(store, {"activity": {"user_id": ["", "a"], "a": [1, 2]}})
+    assert vector(store, "activity:a", user_id="") == {"a": 1}
+    reader = OnlineReader(store, [Request("activity", ("*",), "activity")])
+    found = reader.get_online_features(
+        [{"user_id": "x" * 5000}, {"user_id": "a"}, {"user_id": None}, {"user_id": "\0"}]
+    )
+    assert found.to_dict()["a"] == [None, 2, None, None]
+    assert found.statuses["a"] == ["NOT_FOUND", "PRESENT", "NULL_KEY", "NOT_FOUND"]
+
+
+def test_only_what_differs_is_written(store: OnlineStore) -> None:
+    before = {"user_id": ["a", "b", "c", "d"], "a": [1, 2, 3, 4]}
+    after = {"user_id": ["a", "c", "d", "e"], "a": [1, 30, 4, 5]}
+    _, views = put(store, {"activity": before}, written_at=1)
+    first = dict(store.scan(views["activity"]))
+    expected = {"activity": Changes(written=2, unchanged=2, deleted=1)}
+    dry, _ = put(store, {"activity": after}, dry_run=True, written_at=2)
+    assert dry == expected
+    assert dict(store.scan(views["activity"])) == first
+    changes, views = put(store, {"activity": after}, written_at=3)
+    assert changes == expected
+    second = dict(store.scan(views["activity"]))
+    assert sorted(value for (value,) in held(store, views["activity"]).values()) == [1, 4, 5, 30]
+    # An unchanged record keeps the time at which it was written.
+    assert sorted(int.from_bytes(record[:8], "little") for record in second.values()) == [1, 1, 3, 3]
+    changes, _ = put(store, {"activity": after}, written_at=4)
+    assert changes == {"activity": Changes(0, 4, 0)}
+    assert dict(store.scan(views["activity"])) == second
+
+
+def test_views_come_and_go(store: OnlineStore) -> None:
+    table = {"user_id": ["a", "b"], "a": [1, 2]}
+    put(store, {"one": table, "two": table})
+    changes, views = put(store, {"two": table, "three": table})
+    assert changes == {"one": Changes(0, 0, 2), "two": Changes(0, 2, 0), "three": Changes(2, 0, 0)}
+    assert set(Contents.from_json(store.contents()[1] or b"", "").views) == {"two", "three"}
+    # A part of the views is written; those that are kept stay as they are.
+    changes, views = put(store, {"two": {"user_id": ["a"], "a": [7]}}, kept={"three": views["three"]})
+    assert changes == {"two": Changes(1, 0, 1)}
+    assert len(held(store, views["three"])) == 2
+    # One that comes back with other rows has only these.
+    changes, views = put(store, {"one": {"user_id": ["b", "z"], "a": [5, 6]}})
+    assert changes["one"] == Changes(2, 0, 0)
+    assert sorted(held(store, views["one"]).values()) == [(5,), (6,)]
+    changes, views = put(store, {})
+    assert changes == {"one": Changes(0, 0, 2)}
+
+
+def test_a_changed_schema_takes_effect_at_once(store: OnlineStore) -> None:
+    put(store, {"activity": {"user_id": ["a", "b"], "a": [1, 2], "b": [1.5, 2.5]}})
+    prepared = OnlineReader(store, [Request("activity", ("a",), "activity")])
+    assert prepared.get_feature_vector({"user_id": "b"}) == {"a": 2}
+    mark, _ = store.contents()
+    changes, views = put(store, {"activity": {"user_id": ["a", "b"], "c": ["x", "y"], "a": ["1", "2"]}})
+    assert changes["activity"].written == 2
+    assert store.read(mark, [(views["activity"], [b"a\0\0"])]) is None
+    assert prepared.get_feature_vector({"user_id": "b"}) == {"a": "2"}
+    # And back, twice: what an earlier schema left is no longer there.
+    for _ in range(2):
+        _, views = put(store, {"activity": {"user_id": ["b"], "a": [3], "b": [0.5]}})
+        assert prepared.get_feature_vector({"user_id": "b"}) == {"a": 3}
+        assert prepared.get_feature_vector({"user_id": "a"}) == {"a": None}
+        assert held(store, views["activity"]) == {b"b\0\0": (3, 0.5)}
+
+
+def test_views_of_several_entities_in_one_read(store: OnlineStore) -> None:
+    users, items = [f"u{i}" for i in range(20)], list(range(30))
+    _, first = put(store, {"user": {"user_id": users, "age": list(range(20))}})
+    _, second = put(
+        store,
+        {"item": {"item_id": items, "price": [i / 4 for i in items]}},
+        keys=("item_id",),
+        entity="item",
+        kept=first,
+    )
+    pairs = [(user, item) for user in users for item in items]
+    table = {"user_id": [u for u, _ in pairs], "item_id": [i for _, i in pairs], "clicks": list(range(len(pairs)))}
+    put(store, {"pair": table}, keys=("user_id", "item_id"), entity="pair", kept=second)
+    requests = [Request("user", ("*",), "user"), Request("pair", ("*",), "pair"), Request("item", ("*",), "item")]
+    requests.append(Request("user", ("age",), "friend", {"user_id": "friend_id"}))
+    reader = OnlineReader(store, requests)
+    found = reader.get_online_features({"user_id": "u7", "friend_id": "u9", "item_id": items}).to_dict()
+    assert found["age"] == [7] * 30
+    assert found["friend__age"] == [9] * 30
+    assert found["price"] == [i / 4 for i in items]
+    assert found["clicks"] == [7 * 30 + i for i in items]
+
+
+def test_large_records(store: OnlineStore) -> None:
+    vectors = [[float(i + j) for j in range(2000)] for i in range(50)]
+    put(store, {"embedding": {"user_id": list(range(50)), "v": pa.array(vectors, pa.list_(pa.float32()))}})
+    assert vector(store, "embedding:v", user_id=49) == {"v": vectors[49]}
+
+
+def test_one_export_at_a_time(store: OnlineStore, url: str) -> None:
+    said: list[str] = []
+    other = open_store(url, create=True)
+    with store.writing(1, said.append):
+        with (
+            pytest.raises(StoreError, match=r"another export is at work on .* did not end within 0\.2 s"),
+            other.writing(0.2, said.append),
+        ):
+            pytest.fail("two exports at once")
+        assert said == ["another export is at work; waiting up to 0.2 s"]
+        threading.Timer(0.5, lambda: None).start()
+    with other.writing(0, said.append):
+        pass
+    other.close()
+    assert len(said) == 1
+
+
+def test_a_second_export_waits_for_the_first(store: OnlineStore, url: str) -> None:
+    said: list[str] = []
+    order: list[str] = []
+    begun, end = threading.Event(), threading.Event()
+
+    def first() -> None:
+        with store.writing(1, said.append):
+            begun.set()
+            end.wait(10)
+            order.append("first")
+
+    thread = threading.Thread(target=first)
+    thread.start()
+    assert begun.wait(10)
+    threading.Timer(0.4, end.set).start()
+    other = open_store(url, create=True)
+    with other.writing(10, said.append):
+        order.append("second")
+    thread.join()
+    other.close()
+    assert order == ["first", "second"]
+    assert said == ["another export is at work; waiting up to 10 s"]
+
+
+def test_two_stores_of_one_place_see_each_other(store: OnlineStore, url: str) -> None:
+    put(store, {"activity": {"user_id": ["a"], "a": [1]}})
+    other = open_store(url)
+    reader = OnlineReader(other, [Request("activity", ("a",), "activity")])
+    assert reader.get_feature_vector({"user_id": "a"}) == {"a": 1}
+    put(store, {"activity": {"user_id": ["a"], "a": [2]}})
+    assert reader.get_feature_vector({"user_id": "a"}) == {"a": 2}
+    other.close()

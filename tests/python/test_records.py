@@ -1,0 +1,556 @@
+"""The bytes of records: columns as Arrow has them against a plain writer of single values, and back.
+
+`plain_record` is docs/store-format.md once more, one value at a time. Encoder and decoder must agree with it and with
+each other on every type, null and slice; a record that is damaged or of another schema must never be read.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import random
+import struct
+import zlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta, timezone
+from decimal import Decimal
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+from xxhash import xxh3_64_intdigest
+
+from pit_join import snapshots
+from pit_join.contents import Contents, StoredView
+from pit_join.errors import EntityError, StoreError
+from pit_join.online import open_store
+from pit_join.records import NO_TIME, Decoder, Field, Layout, checksum
+from pit_join.references import Request
+from pit_join.serving import OnlineReader
+from pit_join.snapshots import Snapshot
+
+AT = datetime(2026, 3, 1, tzinfo=timezone.utc)
+RUN = settings(
+    deadline=None,
+    database=None,
+    derandomize=os.environ.get("CI") == "true",
+    suppress_health_check=list(HealthCheck),
+    phases=(Phase.explicit, Phase.generate, Phase.shrink),
+)
+
+
+# Types ----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Type:
+    """A type of features, and its values as what the store keeps of them: integers for instants and decimals.
+
+    `plain` writes one value, `python` is what a reader must give for it.
+    """
+
+    name: str
+    arrow: pa.DataType
+    values: st.SearchStrategy[Any]
+    plain: Callable[[Any], bytes]
+    python: Callable[[Any], Any]
+    element: Type | None = None
+
+    @property
+    def width(self) -> int:
+        """Bytes in the part of fixed width."""
+        if self.element:
+            return 8
+        return 4 if self.name in VARYING else len(self.plain(self.nothing))
+
+    @property
+    def nothing(self) -> Any:
+        """What stands where a value of fixed width is null."""
+        return 0.0 if self.name in ("float", "double") else 0
+
+    def array(self, values: Sequence[Any]) -> pa.Array:
+        """The values as DuckDB gives them."""
+        if pa.types.is_decimal(self.arrow):
+            # What lies under a null is no zero.
+            data = b"".join((7 if value is None else value).to_bytes(16, "little", signed=True) for value in values)
+            bits = bitmap([value is not None for value in values], -(-len(values) // 8))
+            return pa.Array.from_buffers(self.arrow, len(values), [pa.py_buffer(bits), pa.py_buffer(data)])
+        if pa.types.is_dictionary(self.arrow):
+            numbers = [None if value is None else WORDS.index(value) for value in values]
+            return pa.DictionaryArray.from_arrays(pa.array(numbers, pa.uint8()), pa.array(WORDS, pa.string()))
+        if self.element:
+            return self._list_array(self.element, values)
+        return pa.array(values, self.arrow)
+
+    def _list_array(self, element: Type, rows: Sequence[Any]) -> pa.Array:
+        mask = pa.array([row is None for row in rows], pa.bool_())
+        if pa.types.is_fixed_size_list(self.arrow):
+            size = self.arrow.list_size
+            flat = element.array([each for row in rows for each in (row or [None] * size)])
+            return pa.FixedSizeListArray.from_arrays(flat, size, mask=mask)
+        flat = element.array([each for row in rows for each in (row or ())])
+        offsets = np.cumsum([0, *(len(row or ()) for row in rows)])
+        if pa.types.is_large_list(self.arrow):
+            return pa.LargeListArray.from_arrays(pa.array(offsets, pa.int64()), flat, mask=mask)
+        return pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), flat, mask=mask)
+
+
+VARYING = ("string", "binary")
+WORDS = ("b", "", "é日", "a\0")
+EPOCH = datetime(1970, 1, 1)
+PER_SECOND = {"s": 1, "ms": 1_000, "us": 1_000_000}
+
+
+def as_is(value: Any) -> Any:
+    return value
+
+
+def day(days: int) -> Any:
+    known = date.min.toordinal() <= days + 719_163 <= date.max.toordinal()
+    return date.fromordinal(days + 719_163) if known else np.datetime64(days, "D")
+
+
+def instant(unit: str, zone: str | None) -> Callable[[int], Any]:
+    def python(number: int) -> Any:
+        try:
+            if unit == "ns":
+                raise OverflowError
+            seconds, rest = divmod(number, PER_SECOND[unit])
+            moment = EPOCH + timedelta(seconds=seconds, microseconds=rest * 1_000_000 // PER_SECOND[unit])
+            return moment.replace(tzinfo=timezone.utc) if zone else moment
+        except OverflowError:
+            return np.datetime64(number, unit)
+
+    return python
+
+
+def integers(name: str, code: str, low: int, high: int) -> Type:
+    edges = st.sampled_from([low, high, 0, 1])
+    return Type(name, getattr(pa, name)(), edges | st.integers(low, high), struct.Struct(f"<{code}").pack, as_is)
+
+
+def instants(unit: str, zone: str | None) -> Type:
+    most = 2**63 - 1
+    infinite = st.sampled_from([most, -most, 0, -1, 1])
+    near = st.integers(-(10**9) * PER_SECOND.get(unit, 10**9), 4 * 10**9 * PER_SECOND.get(unit, 10**9) // 2)
+    name = f"timestamp[{unit}, UTC]" if zone else f"timestamp[{unit}]"
+    values = infinite | near | st.integers(-most, most)
+    return Type(name, pa.timestamp(unit, zone), values, struct.Struct("<q").pack, instant(unit, zone))
+
+
+def decimals(precision: int, scale: int) -> Type:
+    width, most = 8 if precision <= 18 else 16, 10**precision - 1
+
+    def python(number: int) -> Decimal:
+        digits = tuple(map(int, str(abs(number))))
+        return Decimal((int(number < 0), digits, -scale))
+
+    return Type(
+        f"decimal({precision}, {scale})",
+        pa.decimal128(precision, scale),
+        st.sampled_from([0, 1, -1, most, -most]) | st.integers(-most, most),
+        lambda number: number.to_bytes(width, "little", signed=True),
+        python,
+    )
+
+
+def single(value: float) -> float:
+    return struct.unpack("<f", struct.pack("<f", value))[0]
+
+
+TEXT = st.text(st.sampled_from("a\0é日😀 ") | st.characters(codec="utf-8"), max_size=9)
+SINGLES = st.floats(width=32) | st.sampled_from([-0.0, math.nan, math.inf, -math.inf, 2.0**-149])
+DOUBLES = st.floats() | st.sampled_from([-0.0, math.nan, -math.nan, math.inf, 5e-324])
+WIDTHS = {8: "b", 16: "h", 32: "i", 64: "q"}
+SCALAR = [
+    Type("bool", pa.bool_(), st.booleans(), lambda value: bytes([value]), as_is),
+    *(integers(f"int{size}", c, -(2 ** (size - 1)), 2 ** (size - 1) - 1) for size, c in WIDTHS.items()),
+    *(integers(f"uint{size}", c.upper(), 0, 2**size - 1) for size, c in WIDTHS.items()),
+    Type("float", pa.float32(), SINGLES, struct.Struct("<f").pack, single),
+    Type("double", pa.float64(), DOUBLES, struct.Struct("<d").pack, as_is),
+    *(decimals(*of) for of in ((4, 2), (1, 0), (18, 0), (18, 18), (19, 3), (38, 0), (38, 38))),
+    Type("date32", pa.date32(), st.integers(-(2**31) + 1, 2**31 - 1) | st.integers(-9999, 9999),
+         struct.Struct("<i").pack, day),
+    *(instants(unit, zone) for unit in ("s", "ms", "us", "ns") for zone in (None, "UTC")),
+]  # fmt: skip
+BYTES = [
+    Type("string", pa.large_string(), TEXT, str.encode, as_is),
+    Type("string", pa.string(), TEXT, str.encode, as_is),
+    Type("string", pa.dictionary(pa.uint8(), pa.string()), st.sampled_from(WORDS), str.encode, as_is),
+    Type("binary", pa.large_binary(), st.binary(max_size=9), as_is, as_is),
+    Type("binary", pa.binary(), st.binary(max_size=9), as_is, as_is),
+]
+
+
+def plain_list(element: Type, values: Sequence[Any]) -> bytes:
+    """The bytes of a list."""
+    if element.name in VARYING:
+        texts = [None if value is None else element.plain(value) for value in values]
+        lengths = [0xFFFFFFFF if text is None else len(text) for text in texts]
+        return struct.pack(f"<{len(values)}I", *lengths) + b"".join(text or b"" for text in texts)
+    content = b"".join(element.plain(element.nothing if value is None else value) for value in values)
+    if None in values:
+        content += bitmap([value is None for value in values], -(-len(values) // 8))
+    return content
+
+
+def bitmap(bits: Sequence[bool], size: int) -> bytes:
+    return sum(1 << i for i, bit in enumerate(bits) if bit).to_bytes(size, "little")
+
+
+def list_of(element: Type, arrow: pa.DataType | None = None) -> Type:
+    arrow = arrow or pa.large_list(element.arrow)
+    size = arrow.list_size if pa.types.is_fixed_size_list(arrow) else None
+    low, high = (0, 18) if size is None else (size, size)
+    return Type(
+        f"list<{element.name}>",
+        arrow,
+        st.lists(element.values, min_size=low, max_size=high)
+        | st.lists(st.none() | element.values, min_size=low, max_size=high),
+        lambda value: plain_list(element, value),
+        lambda value: [None if each is None else element.python(each) for each in value],
+        element,
+    )
+
+
+BY_NAME = {kind.name: kind for kind in SCALAR}
+LISTS = [
+    *map(list_of, SCALAR + BYTES),
+    list_of(BY_NAME["float"], pa.list_(pa.float32())),
+    list_of(BY_NAME["bool"], pa.list_(pa.bool_(), 11)),
+    list_of(BY_NAME["float"], pa.list_(pa.float32(), 3)),
+    list_of(BYTES[1], pa.list_(pa.string(), 2)),
+]
+TYPES = [*SCALAR, *BYTES, *LISTS]
+
+
+# Records --------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Rows of features, and their event times."""
+
+    types: list[Type]
+    values: list[tuple[Any, ...]]
+    events: list[int | None]
+
+    def table(self, first: int, last: int) -> pa.Table:
+        """Rows as DuckDB gives them; the key is the number of the row."""
+        columns = {
+            "k": pa.array(range(first, last), pa.int32()),
+            "_pit_event": pa.array(self.events[first:last], pa.int64()),
+        }
+        for i, kind in enumerate(self.types):
+            columns[f"f{i}"] = kind.array([row[i] for row in self.values[first:last]])
+        return pa.table(columns)
+
+
+def plain_record(rows: Rows, number: int, written: int = 0, names: Sequence[str] = ()) -> bytes:
+    """The record of one row, value by value; features are `f0` and so on, or have `names`."""
+    row, event = rows.values[number], rows.events[number]
+    names = names or [f"f{i}" for i in range(len(row))]
+    pairs = [[name, kind.name] for name, kind in zip(names, rows.types, strict=True)]
+    description = json.dumps(pairs, ensure_ascii=False)
+    nulls = [value is None for value in row]
+    head = struct.pack(
+        "<qqII", written, -(2**63) if event is None else event, zlib.crc32(description.encode()), int(any(nulls))
+    )
+    fixed, varying = b"", b""
+    for kind, value in sorted(zip(rows.types, row, strict=True), key=lambda each: -each[0].width):
+        if kind.element or kind.name in VARYING:
+            varying += b"" if value is None else kind.plain(value)
+            fixed += struct.pack("<I", len(varying))
+            fixed += struct.pack("<I", len(value or ())) if kind.element else b""
+        else:
+            fixed += kind.plain(kind.nothing if value is None else value)
+    whole = head + bitmap(nulls, -(-len(row) // 64) * 8) + fixed + varying
+    return whole + struct.pack(">Q", xxh3_64_intdigest(whole))
+
+
+def same(one: Any, other: Any) -> bool:
+    """Equal, of one type, and the same in what Python's == does not see."""
+    if type(one) is not type(other):
+        return False
+    if isinstance(one, list):
+        return len(one) == len(other) and all(map(same, one, other))
+    if isinstance(one, float):
+        return (math.isnan(one) and math.isnan(other)) or struct.pack("<d", one) == struct.pack("<d", other)
+    if isinstance(one, Decimal):
+        return one.as_tuple() == other.as_tuple()
+    if isinstance(one, np.datetime64):
+        return one.dtype == other.dtype and bool(one == other)
+    return bool(one == other) and getattr(one, "tzinfo", None) == getattr(other, "tzinfo", None)
+
+
+@st.composite
+def cases(draw: st.DrawFn, types: Sequence[Type] = TYPES, most: int = 9) -> Rows:
+    """A few rows of some types; each column has its own share of nulls."""
+    chosen = draw(st.lists(st.sampled_from(types), min_size=1, max_size=most))
+    share = [draw(st.sampled_from([0, 0, 1, 5, 9, 10])) for _ in chosen]
+    tenth = st.integers(0, 9)
+    size = draw(st.integers(1, 9))
+    values = [
+        tuple(None if draw(tenth) < some else draw(kind.values) for kind, some in zip(chosen, share, strict=True))
+        for _ in range(size)
+    ]
+    times = st.none() | st.sampled_from([0, -1, 2**63 - 1, -(2**63) + 1]) | st.integers(-(2**62), 2**62)
+    return Rows(chosen, values, [draw(times) for _ in values])
+
+
+def sealed(record: bytes, written: int = 0) -> bytes:
+    whole = struct.pack("<q", written) + record
+    return whole + checksum(whole)
+
+
+def encoded(snapshot: Snapshot) -> list[bytes]:
+    return [sealed(record) for _, records in snapshot.in_order() for record in records]
+
+
+def decoder_of(rows: Rows) -> Decoder:
+    fields = [Field(f"f{i}", kind.name) for i, kind in enumerate(rows.types)]
+    return Decoder(Layout(fields), [field.name for field in fields])
+
+
+def pieces(rows: Rows, cuts: Sequence[int], lead: int) -> pa.Table:
+    """The rows as a table of several chunks, each cut out of longer arrays."""
+    borders = sorted({0, len(rows.values), *(cut % len(rows.values) for cut in cuts)})
+    tables = []
+    for first, last in pairwise(borders):
+        start = max(0, first - lead)
+        tables.append(rows.table(start, min(last + lead, len(rows.values))).slice(first - start, last - first))
+    return pa.concat_tables(tables)
+
+
+@settings(RUN, max_examples=150)
+@given(rows=cases(), cuts=st.lists(st.integers(0, 20), max_size=3), lead=st.integers(0, 9), batch=st.integers(1, 9))
+def test_columns_become_the_bytes_of_their_values(rows: Rows, cuts: list[int], lead: int, batch: int) -> None:
+    expected = [plain_record(rows, number) for number in range(len(rows.values))]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(snapshots, "_BATCH_ROWS", batch)
+        snapshot = Snapshot("v", ("k",), pieces(rows, cuts, lead))
+        assert encoded(snapshot) == expected
+        assert [field.type for field in snapshot.layout.fields] == [kind.name for kind in rows.types]
+        take = snapshot.grouped(lambda key: key[-1] % 3, 3)
+        for first, end in ((0, 1), (1, 3), (0, 3), (2, 2)):
+            keys, records = take(first, end)
+            of = {key[-1]: sealed(record) for key, record in zip(keys, records, strict=True)}
+            assert of == {i: record for i, record in enumerate(expected) if first <= i % 3 < end}
+
+
+@settings(RUN, max_examples=150)
+@given(rows=cases(most=70), data=st.data())
+def test_bytes_become_the_values(rows: Rows, data: st.DataObject) -> None:
+    names = [f"f{i}" for i in range(len(rows.types))]
+    chosen = data.draw(st.lists(st.sampled_from(names), unique=True))
+    some = Decoder(decoder_of(rows).layout, chosen)
+    for number, row in enumerate(rows.values):
+        record, event = plain_record(rows, number, written=number), rows.events[number]
+        expected = [None if value is None else kind.python(value) for kind, value in zip(rows.types, row, strict=True)]
+        decoder = decoder_of(rows)
+        decoder.check(record, [len(record)])
+        assert decoder.read(record)[0] == (NO_TIME if event is None else event)
+        assert same(list(decoder.read(record)[1]), expected)
+        assert same(list(some.values(record)), [expected[names.index(name)] for name in chosen])
+
+
+def test_a_layout_is_made_again_of_its_description() -> None:
+    fields = [Field(f"é {i}", kind.name) for i, kind in enumerate(TYPES)]
+    layout = Layout(fields)
+    again = Layout.from_description(layout.describe())
+    assert (again.id, again.offsets, again.size, again.fields) == (
+        layout.id,
+        layout.offsets,
+        layout.size,
+        tuple(fields),
+    )
+    others = [fields[::-1], fields[1:], [Field("x", fields[0].type), *fields[1:]], [Field("é 0", "int8"), *fields[1:]]]
+    assert len({layout.id, *(Layout(other).id for other in others)}) == 5
+
+
+def test_a_view_may_have_no_feature() -> None:
+    table = pa.table({"k": pa.array([1, 2]), "_pit_event": pa.array([5, None], pa.int64())})
+    snapshot = Snapshot("v", ("k",), table)
+    first, second = encoded(snapshot)
+    decoder = Decoder(snapshot.layout, [])
+    assert (decoder.read(first), decoder.read(second)) == ((5, ()), (NO_TIME, ()))
+
+
+@pytest.mark.parametrize("many", [63, 64, 65, 128, 129])
+def test_the_bitmap_of_nulls_grows_by_words(many: int) -> None:
+    kind = BY_NAME["int8"]
+    rows = Rows([kind] * many, [tuple(None if i in (0, many - 1) else i - 64 for i in range(many))], [0])
+    (record,) = encoded(Snapshot("v", ("k",), rows.table(0, 1)))
+    assert record == plain_record(rows, 0)
+    assert len(record) == 24 + -(-many // 64) * 8 + many + 8
+    assert decoder_of(rows).values(record) == rows.values[0]
+
+
+@pytest.mark.parametrize(
+    "column",
+    [
+        pa.array([None], pa.time64("us")),
+        pa.array([None], pa.duration("us")),
+        pa.array([None], pa.decimal256(40, 2)),
+        pa.array([None], pa.decimal64(9, 2)),
+        pa.array([None], pa.struct({"a": pa.int8()})),
+        pa.array([None], pa.large_list(pa.large_list(pa.int8()))),
+        pa.array([None], pa.map_(pa.string(), pa.int8())),
+        pa.array([None], pa.string_view()),
+        pa.array([None], pa.date64()),
+        pa.array([None], pa.float16()),
+        pa.nulls(1),
+    ],
+    ids=lambda column: str(column.type),
+)
+def test_a_type_that_the_store_cannot_hold_is_named(column: pa.Array) -> None:
+    table = pa.table({"k": pa.array([1]), "_pit_event": pa.array([0]), "odd one": column})
+    with pytest.raises(StoreError, match=r"^v: the column 'odd one' is of type .*, which the online store cannot hold"):
+        Snapshot("v", ("k",), table)
+
+
+# Damage ---------------------------------------------------------------------------------------------------------
+
+DAMAGED = "a record of the online store is damaged"
+
+
+def example(types: Sequence[Type], number: int) -> Rows:
+    """A row without draws: the plainest value of each type, then nulls."""
+    source = random.Random(number)
+    plain: dict[str, Any] = {"string": "é\0", "binary": b"\xff\0"}
+    row: list[Any] = []
+    for kind in types:
+        one = kind.element or kind
+        value = plain.get(one.name, source.randrange(2))
+        row.append([value, None, value] if kind.element else value)
+    row[number % len(row)] = None
+    return Rows(list(types), [tuple(row)], [1_772_000_000_000_000])
+
+
+SOME = [BY_NAME[name] for name in ("bool", "int16", "uint64", "float", "double", "decimal(38, 0)", "date32")]
+SOME += [BYTES[0], BYTES[3], list_of(BY_NAME["int32"]), list_of(BYTES[0])]
+
+
+def refused(decoder: Decoder, record: bytes, why: str) -> None:
+    with pytest.raises(StoreError, match=why):
+        decoder.read(record)
+    if record:  # a length of 0 says that there is no record
+        with pytest.raises(StoreError, match=why):
+            decoder.check(record, [len(record)])
+
+
+@pytest.mark.parametrize("types", [SOME, SOME[:1], SOME[-1:]], ids=["many", "bool", "texts"])
+def test_every_flipped_bit_is_found(types: list[Type]) -> None:
+    rows = example(types, 3)
+    record, decoder = plain_record(rows, 0, written=5), decoder_of(rows)
+    decoder.check(record, [len(record)])
+    for bit in range(8 * len(record)):
+        damaged = bytearray(record)
+        damaged[bit // 8] ^= 1 << bit % 8
+        refused(decoder, bytes(damaged), DAMAGED)
+
+
+def test_every_cut_and_every_longer_record_is_found() -> None:
+    rows = example(SOME, 3)
+    record, decoder = plain_record(rows, 0), decoder_of(rows)
+    for size in range(len(record)):
+        refused(decoder, record[:size], DAMAGED)
+        if size:
+            refused(decoder, record[-size:], DAMAGED)
+    for more in (b"\0", bytes(8), record):
+        refused(decoder, record + more, DAMAGED)
+        refused(decoder, more + record, DAMAGED)
+
+
+def test_damage_among_many_records_is_found() -> None:
+    rows = example(SOME, 3)
+    record, decoder = plain_record(rows, 0), decoder_of(rows)
+    size = len(record)
+    decoder.check(record * 3, [size, 0, size, 0, 0, size])
+    for number in range(3):
+        damaged = bytearray(record * 3)
+        damaged[size * number + 30] ^= 4
+        with pytest.raises(StoreError, match=DAMAGED):
+            decoder.check(bytes(damaged), [size, 0, size, 0, 0, size])
+    with pytest.raises(StoreError, match=DAMAGED):
+        decoder.check(record * 2, [size - 1, size + 1])
+
+
+def test_a_whole_record_of_another_schema_is_refused() -> None:
+    rows = example(SOME, 3)
+    decoder = decoder_of(rows)
+    shorter = plain_record(example(SOME[:1], 3), 0)
+    for other in (shorter, plain_record(example(SOME[::-1], 3), 0), sealed(bytes(16))):
+        refused(decoder, other, "a record has another schema")
+    for whole in (b"", bytes(8), bytes(15)):  # too short to say which
+        refused(decoder, whole + checksum(whole), DAMAGED)
+
+
+# Matrices -------------------------------------------------------------------------------------------------------
+
+NUMBERS = [kind for kind in SCALAR if kind.name == "bool" or "int" in kind.name or kind.name in ("float", "double")]
+NUMBERS += [kind for kind in SCALAR if kind.name.startswith("decimal")]
+
+
+def as_float(value: Any) -> float:
+    return math.nan if value is None else float(value)
+
+
+def test_a_matrix_has_the_values(tmp_path: Path) -> None:
+    store = open_store(str(tmp_path / "online"), create=True)
+
+    @settings(RUN, max_examples=60)
+    @given(rows=cases(NUMBERS), text=st.booleans(), backwards=st.booleans())
+    def check(rows: Rows, text: bool, backwards: bool) -> None:
+        if text:
+            rows = Rows([*rows.types, BYTES[0]], [(*row, "x" * i) for i, row in enumerate(rows.values)], rows.events)
+        size = len(rows.values)
+        snapshot = Snapshot("v", ("k",), rows.table(0, size))
+        view = StoredView("v", "e", snapshot.kinds, snapshot.layout, None, AT, size)
+        contents = Contents("p", "t", AT, {"v": view}).to_json()
+        with store.writing(1, lambda message: None) as writer:
+            writer.replace(contents, {"v": (view, snapshot)}, {}, 0, False, lambda done, total, name: None)
+        names = [f"f{i}" for i, kind in enumerate(rows.types) if kind.name != "string"]
+        names = names[::-1] if backwards else names
+        reader = OnlineReader(store, [Request("v", tuple(names), "v")])
+        keys = [*range(size), size, 0]
+        found = reader.get_online_features({"k": keys}, now=AT)
+        lists = found.to_dict()
+        matrix = found.to_numpy("float64")
+        assert matrix.shape == (len(keys), len(names))
+        for i, name in enumerate(names):
+            for j, key in enumerate(keys):
+                kind = rows.types[int(name[1:])]
+                value = rows.values[key][int(name[1:])] if key < size else None
+                expected = None if value is None else kind.python(value)
+                assert same(lists[name][j], expected)
+                given, number = float(matrix[j, i]), as_float(expected)
+                # A decimal is divided as floats are, and may be the neighbour of the nearest one.
+                close = kind.name.startswith("decimal") and math.isclose(given, number, rel_tol=1e-15)
+                assert same(given, number) or close, (kind.name, given, number)
+        for j, key in enumerate(keys[:-1]):
+            assert same(list(reader.get_feature_vector({"k": key}).values()), [lists[name][j] for name in names])
+
+    check()
+
+
+def test_what_is_no_number_is_in_no_matrix(tmp_path: Path) -> None:
+    store = open_store(str(tmp_path / "online"), create=True)
+    types = [BYTES[0], BY_NAME["date32"], BY_NAME["timestamp[us]"], list_of(BY_NAME["float"])]
+    rows = Rows(types, [("1", 1, 1, [1.0])], [0])
+    snapshot = Snapshot("v", ("k",), rows.table(0, 1))
+    view = StoredView("v", "e", snapshot.kinds, snapshot.layout, None, AT, 1)
+    with store.writing(1, lambda message: None) as writer:
+        contents = Contents("p", "t", AT, {"v": view}).to_json()
+        writer.replace(contents, {"v": (view, snapshot)}, {}, 0, False, lambda done, total, name: None)
+    for i in range(len(types)):
+        found = OnlineReader(store, [Request("v", (f"f{i}",), "v")]).get_online_features({"k": [0]})
+        with pytest.raises(EntityError, match=f"the feature 'f{i}' is of type .*, which is no number; leave it out"):
+            found.to_numpy()
