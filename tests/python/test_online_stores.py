@@ -10,6 +10,7 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
+from servers import cluster, redis_binary, running, valkey_binary
 
 from pit_join.contents import Contents, StoredView
 from pit_join.errors import StoreError
@@ -26,7 +27,22 @@ def lmdb(folder: Path) -> Iterator[str]:
     yield str(folder / "online")
 
 
-STORES = [lmdb]
+def valkey(folder: Path) -> Iterator[str]:
+    with running(valkey_binary(), folder) as server:
+        yield server.url
+
+
+def redis_server(folder: Path) -> Iterator[str]:
+    with running(redis_binary(), folder, "--requirepass", "secret", password="secret") as server:
+        yield server.url.replace("://", "://:secret@")
+
+
+def valkey_cluster(folder: Path) -> Iterator[str]:
+    with cluster(valkey_binary(), folder) as servers:
+        yield servers[0].url
+
+
+STORES = [lmdb, valkey, redis_server, valkey_cluster]
 
 
 @pytest.fixture(params=STORES, ids=lambda make: make.__name__, scope="module")

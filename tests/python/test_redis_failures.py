@@ -1,0 +1,270 @@
+"""What users of Redis meet on bad days: each is one clear error, in time; never a hang, never a wrong value."""
+
+from __future__ import annotations
+
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+import redis
+from servers import Server, cluster, counting, free_ports, redis_binary, running, valkey_binary
+from test_online_stores import AT, put
+
+from pit_join.contents import Contents
+from pit_join.errors import StoreError
+from pit_join.online import open_store, redis_store, store_url
+from pit_join.references import Request
+from pit_join.serving import OnlineReader
+
+TIMEOUT = 0.5
+ROWS = 200
+USERS = {"user_id": [f"u{i}" for i in range(ROWS)], "a": list(range(ROWS))}
+
+
+def prepared(url: str) -> OnlineReader:
+    store = open_store(f"{url}?timeout={TIMEOUT}")
+    put(store, {"activity": USERS})
+    return OnlineReader(store, [Request("activity", ("*",), "activity")])
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[Server]:
+    with running(valkey_binary(), tmp_path / "server") as started:
+        yield started
+
+
+@contextmanager
+def ends_within(seconds: float) -> Iterator[None]:
+    started = time.monotonic()
+    yield
+    assert time.monotonic() - started < seconds
+
+
+def test_stopped(server: Server) -> None:
+    reader = prepared(server.url)
+    server.stop()
+    for _ in range(3):
+        with ends_within(TIMEOUT), pytest.raises(StoreError, match=rf"127.0.0.1:{server.port}.* cannot be reached"):
+            reader.get_feature_vector({"user_id": "u1"})
+    with ends_within(TIMEOUT), pytest.raises(StoreError, match="cannot be reached"):
+        open_store(server.url)
+
+
+def test_paused(server: Server) -> None:
+    reader = prepared(server.url)
+    server.process.send_signal(signal.SIGSTOP)
+    try:
+        for _ in range(3):
+            with ends_within(2 * TIMEOUT), pytest.raises(StoreError, match=r"did not answer within 0\.5 s"):
+                reader.get_feature_vector({"user_id": "u1"})
+        with ends_within(2 * TIMEOUT), pytest.raises(StoreError, match=r"did not answer within 0\.5 s"):
+            open_store(f"{server.url}?timeout={TIMEOUT}")
+    finally:
+        server.process.send_signal(signal.SIGCONT)
+    # The answers to what was given up must not be taken for those of the next requests.
+    for i in range(50):
+        assert reader.get_feature_vector({"user_id": f"u{i}"}) == {"a": i}
+
+
+def test_restarted_empty(server: Server) -> None:
+    reader = prepared(server.url)
+    server.stop()
+    with redis.Redis(port=server.port) as client:
+        server.start(client)
+    with pytest.raises(StoreError, match="nothing was exported to the online store yet; run pit-join export"):
+        reader.get_feature_vector({"user_id": "u1"})
+    put(open_store(server.url), {"activity": USERS})
+    assert reader.get_feature_vector({"user_id": "u1"}) == {"a": 1}
+
+
+def test_emptied_beside_us(server: Server) -> None:
+    """An export must not believe that what it wrote last is still there."""
+    reader = prepared(server.url)
+    with redis.Redis(port=server.port) as client:
+        for name in client.scan_iter("pit_join:{user:*"):
+            client.delete(name)
+    assert reader.get_feature_vector({"user_id": "u1"}) == {"a": None}
+    changes, _ = put(open_store(server.url), {"activity": USERS})
+    assert changes["activity"].written == ROWS
+    assert reader.get_feature_vector({"user_id": "u1"}) == {"a": 1}
+
+
+def test_passwords(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with running(valkey_binary(), tmp_path, "--requirepass", "secret", password="secret") as server:
+        with pytest.raises(StoreError, match="PIT_JOIN_REDIS_PASSWORD"):
+            open_store(server.url)
+        monkeypatch.setenv("PIT_JOIN_REDIS_PASSWORD", "wrong")
+        with pytest.raises(StoreError, match=r"refuses the user or password .*PIT_JOIN_REDIS_PASSWORD") as refused:
+            open_store(server.url)
+        assert "wrong" not in str(refused.value)
+        monkeypatch.setenv("PIT_JOIN_REDIS_PASSWORD", "secret")
+        put(open_store(server.url), {"activity": USERS})
+        monkeypatch.setenv("PIT_JOIN_REDIS_PASSWORD", "")
+        with pytest.raises(StoreError) as refused:
+            open_store(server.url.replace("://", "://user:hidden@"))
+        assert "hidden" not in str(refused.value)
+    assert store_url("redis://user:hidden@host:1/0?prefix=a") == "redis://host:1/0?prefix=a"
+
+
+def test_tls(tmp_path: Path) -> None:
+    certificate, key = tmp_path / "certificate.pem", tmp_path / "key.pem"
+    subprocess.run(
+        [
+            "openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost",
+            "-addext", "subjectAltName=IP:127.0.0.1", "-keyout", str(key), "-out", str(certificate),
+        ],
+        check=True, capture_output=True,
+    )  # fmt: skip
+    files = ("--tls-cert-file", str(certificate), "--tls-key-file", str(key), "--tls-ca-cert-file", str(certificate))
+    options = {"ssl_ca_certs": str(certificate), "ssl_certfile": str(certificate), "ssl_keyfile": str(key)}
+    with running(
+        redis_binary(), tmp_path / "server", "--tls-port", *files, "--tls-auth-clients", "no", **options
+    ) as server:
+        reader = prepared_with(f"{server.url}?ssl_ca_certs={certificate}")
+        assert reader.get_feature_vector({"user_id": "u1"}) == {"a": 1}
+        with pytest.raises(StoreError, match=r"cannot be reached: .*certificate"):
+            open_store(server.url)
+
+
+def prepared_with(url: str) -> OnlineReader:
+    store = open_store(url)
+    put(store, {"activity": USERS})
+    return OnlineReader(store, [Request("activity", ("*",), "activity")])
+
+
+def test_no_server_and_no_host() -> None:
+    (port,) = free_ports(1)
+    with ends_within(2), pytest.raises(StoreError, match=rf"redis://127.0.0.1:{port}/0 cannot be reached"):
+        open_store(f"redis://127.0.0.1:{port}/0")
+    with pytest.raises(StoreError, match="the timeout is a number of seconds above 0"):
+        open_store(f"redis://127.0.0.1:{port}/0?timeout=soon")
+    with pytest.raises(StoreError, match="a prefix has no braces"):
+        open_store(f"redis://127.0.0.1:{port}/0?prefix={{x}}")
+
+
+def test_out_of_memory(tmp_path: Path) -> None:
+    with running(valkey_binary(), tmp_path, "--maxmemory", "3mb") as server:
+        reader = prepared(server.url)
+        large = {"user_id": list(range(20_000)), "text": [f"{i:0>200}" for i in range(20_000)]}
+        with pytest.raises(StoreError, match=r"refuses: .*maxmemory"):
+            put(open_store(server.url), {"large": large})
+        assert reader.get_feature_vector({"user_id": "u1"}) == {"a": 1}
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGSTOP], ids=["stopped", "paused"])
+def test_a_node_of_the_cluster_is_down(how: signal.Signals, tmp_path: Path) -> None:
+    with cluster(valkey_binary(), tmp_path) as servers:
+        reader = prepared(servers[0].url)
+        assert reader.get_feature_vector({"user_id": "u1"}) == {"a": 1}
+        # Which node has the contents is known; one that has not goes.
+        with redis.RedisCluster("127.0.0.1", servers[0].port) as client:
+            kept = client.get_node_from_key("{pit_join}:version").port
+        servers = sorted(servers, key=lambda server: server.port == kept)
+        servers[0].process.send_signal(how)
+        served, failed = 0, []
+        for i in range(ROWS):
+            with ends_within(2 * TIMEOUT):
+                try:
+                    assert reader.get_feature_vector({"user_id": f"u{i}"}) == {"a": i}
+                    served += 1
+                except StoreError as error:
+                    failed.append(str(error))
+            if len(failed) >= 5 and served:
+                break
+        assert served, failed[:1]
+        assert failed
+        assert all(
+            "127.0.0.1" in message and re.search("cannot be reached|cluster|did not answer", message)
+            for message in failed
+        )
+        with ends_within(2 * TIMEOUT), pytest.raises(StoreError):
+            reader.get_online_features({"user_id": USERS["user_id"]})
+
+
+def test_a_killed_export_is_taken_over(server: Server) -> None:
+    reader = prepared(server.url)
+    code = (
+        "import sys, time; from pit_join.online import open_store, redis_store; redis_store._LOCK_SECONDS = 1\n"
+        "with open_store(sys.argv[1]).writing(1, print): print('holds', flush=True); time.sleep(60)"
+    )
+    with subprocess.Popen([sys.executable, "-c", code, server.url], stdout=subprocess.PIPE, text=True) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "holds\n"
+        holder.kill()
+    said: list[str] = []
+    with open_store(server.url).writing(10, said.append):
+        pass
+    assert reader.get_feature_vector({"user_id": "u1"}) == {"a": 1}
+
+
+def test_an_export_may_take_longer_than_its_lock(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As while it waits for the warehouse: nobody may take over, and it goes on."""
+    monkeypatch.setattr(redis_store, "_LOCK_SECONDS", 0.6)
+    store, other = open_store(server.url), open_store(server.url)
+    with store.writing(1, lambda message: None) as writer:
+        time.sleep(1.5)
+        with pytest.raises(StoreError, match="another export is at work"), other.writing(0, lambda message: None):
+            pytest.fail("two exports at once")
+        contents = Contents("demo", "dev", AT, {})
+        writer.replace(contents.to_json(), {}, {}, 1, False, lambda done, total, name: None)
+
+
+def test_an_export_that_lost_its_lock_does_not_go_on(server: Server) -> None:
+    """As after a pause of the machine."""
+
+    def overtaken() -> None:
+        with open_store(server.url).writing(1, lambda message: None) as writer:
+            with redis.Redis(port=server.port) as client:
+                client.set("{pit_join}:lock", "of another")
+            contents = Contents("demo", "dev", AT, {})
+            writer.replace(contents.to_json(), {}, {}, 1, False, lambda done, total, name: None)
+
+    with pytest.raises(StoreError, match="another export took over"):
+        overtaken()
+
+
+def test_round_trips(server: Server) -> None:
+    """However many features are asked for, the server is asked once."""
+    store = open_store(server.url)
+    rows = {"user_id": [f"u{i}" for i in range(500)]}
+    kept = {}
+    for name, columns in (("small", 3), ("wide", 2500)):
+        table = rows | {f"{name}_{i}": [float(i)] * 500 for i in range(columns)}
+        _, kept = put(store, {name: table}, kept=kept)
+    with counting(server) as (port, asked):
+        store = open_store(f"redis://127.0.0.1:{port}/0")
+        requests = [Request(name, ("*",), name) for name in ("small", "wide")]
+        readers = [OnlineReader(store, wanted) for wanted in (requests[:1], requests[1:], requests)]
+        for reader in readers:
+            before = asked()
+            assert len(reader.get_feature_vector({"user_id": "u1"})) == len(reader.names)
+            assert asked() == before + 1
+            assert len(reader.get_online_features({"user_id": rows["user_id"]}).to_numpy()) == 500
+            assert asked() == before + 2
+        store.close()
+
+
+def test_threads_share_a_reader(server: Server) -> None:
+    reader = prepared(server.url)
+    wrong: list[object] = []
+
+    def ask(start: int) -> None:
+        for i in range(200):
+            number = (start + i) % ROWS
+            found = reader.get_feature_vector({"user_id": f"u{number}"})
+            if found != {"a": number}:
+                wrong.append(found)
+
+    threads = [threading.Thread(target=ask, args=(i * 25,)) for i in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not wrong
