@@ -121,8 +121,9 @@ where
 
 
 {#-
-    The same in one pass over a table that is stored in the order (keys, event time, created), and in which no row became
-    known before an earlier one: see `_history_facts`. The result is in the order of the keys.
+    The same in one pass over a table that is stored in the order (keys, event time, created) and has no ties: see
+    `_history_facts`. Of the rows that are known the last of each key wins, whenever it became known. The result is in the
+    order of the keys.
 -#}
 {% macro _ordered_snapshot(view, as_of) -%}
 {%- set quote = pit_join._identifier -%}

@@ -167,7 +167,7 @@ class _Taking:
             warehouse.execute(f'create temp table "{history}" as from {view.relation}', what)
             history = f'"{history}"'
         facts = warehouse.row(self._macros.text("_facts_statement", view=view.name, history=history), what)
-        in_order = not (history or view.aggregations or facts["unordered"] or facts["tied"] or facts["late"])
+        in_order = not (history or view.aggregations or facts["unordered"] or facts["tied"])
         statement = self._macros.text(
             "_snapshot_statement", view=view.name, as_of=self._instant.isoformat(), in_order=in_order, history=history
         )

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -256,4 +257,7 @@ def plain(value: Any) -> Any:
         return comparable(int(value.astype("datetime64[ns]").astype(np.int64)))
     if isinstance(value, list):
         return ("list", tuple(plain(element) for element in value))
+    if isinstance(value, Decimal) and value.as_tuple().exponent == 0:
+        # A hugeint is a decimal(38, 0), online as in training sets; generated decimals have digits after the point.
+        return comparable(int(value))
     return comparable(value)
