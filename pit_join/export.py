@@ -29,7 +29,6 @@ __all__ = ["Export", "export"]
 
 # For DuckDB, which puts aside on disk what does not fit; the store's own writing comes after it.
 _MEMORY_BYTES = 384 * 2**20
-_NO_SERVED_COPY = "has config.meta.pit_join.online: false"
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +114,7 @@ def _chosen(registry: Registry, names: Iterable[str]) -> list[FeatureView]:
     if not online:
         raise PitJoinError("there is no feature view with online: true (the default) to export")
     problems = [
-        f"the feature view '{name}' {_NO_SERVED_COPY}"
+        f"the feature view '{name}' has config.meta.pit_join.online: false"
         if name in registry.views
         else f"unknown feature view '{name}'; {suggest(name, online, 'feature views')}"
         for name in names

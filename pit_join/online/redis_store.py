@@ -268,7 +268,7 @@ class RedisWriter:
         entities = {view.entity for view, _ in written.values()} | {entity for entity, _ in garbage}
         for entity in sorted(entities):
             views = {name: pair for name, pair in written.items() if pair[0].entity == entity}
-            gone = {token for owner, token in garbage if owner == entity} - {token for _, token in live | readable}
+            gone = {token for owner, token in garbage - live - readable if owner == entity}
             stamp = b"" if dry_run else struct.pack("<q", written_at)
             _Entity(self._store, self._client, entity, views, gone, stamp).write(totals, self._hold, on_progress)
         if not dry_run:

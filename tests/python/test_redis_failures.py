@@ -188,6 +188,16 @@ def test_a_node_of_the_cluster_is_down(how: signal.Signals, tmp_path: Path) -> N
             reader.get_online_features({"user_id": USERS["user_id"]})
 
 
+def test_a_view_that_changes_its_entity_leaves_nothing(server: Server) -> None:
+    """Its records have the same view and schema, in hashes of another name; the export after the next has them gone."""
+    store = open_store(server.url)
+    for entity in ("user", "person", "person"):
+        put(store, {"activity": USERS}, entity=entity)
+    with redis.Redis(port=server.port) as client:
+        assert not list(client.scan_iter("pit_join:{user:*"))
+        assert list(client.scan_iter("pit_join:{person:*"))
+
+
 def test_a_killed_export_is_taken_over(server: Server) -> None:
     reader = prepared(server.url)
     code = (
