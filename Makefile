@@ -28,7 +28,7 @@ demo: setup ## build the example project, its training set and its online store
 	$(BIN)/pit-join verify --all
 
 test: setup ## run the tests
-	$(BIN)/python -m pytest --numprocesses auto --dist loadfile
+	$(BIN)/python -m pytest --numprocesses auto --dist loadfile --no-loadscope-reorder
 
 lint: setup ## ruff, mypy, sqlfluff, files, strict dbt parse
 	$(BIN)/ruff check .

@@ -13,7 +13,7 @@ from typing import Any
 
 from pit_join.errors import ReferenceError, StoreError, suggest
 from pit_join.keys import KeyCodec
-from pit_join.records import Layout
+from pit_join.records import Decoder, Layout, view_number
 from pit_join.references import Request
 
 __all__ = ["FORMAT", "Contents", "Resolved", "StoredService", "StoredView"]
@@ -44,6 +44,10 @@ class StoredView:
     def features(self) -> tuple[str, ...]:
         """The names of its features, in the order of the model's YAML."""
         return tuple(field.name for field in self.layout.fields)
+
+    def decoder(self, features: Sequence[str]) -> Decoder:
+        """What reads some features of its records."""
+        return Decoder(self.layout, features, view_number(self.name))
 
 
 @dataclass(frozen=True, slots=True)

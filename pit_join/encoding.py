@@ -59,20 +59,19 @@ def _type_name(kind: pa.DataType) -> str | None:
 
 def keys_of(kinds: Sequence[str], columns: Sequence[pa.Array]) -> list[bytes]:
     """The keys of rows; `columns` are the parts of the key, without nulls, and `kinds` theirs."""
-    parts = [_key_part(kind, column) for kind, column in zip(kinds, columns, strict=True)]
-    return list(pc.binary_join_element_wise(*parts, _large(b"")).to_pylist())
+    return _joined([_key_part(kind, column) for kind, column in zip(kinds, columns, strict=True)])
 
 
-def _key_part(kind: str, column: pa.Array) -> pa.Array:
-    """One part of the keys, as `KeyCodec` writes it."""
+def _key_part(kind: str, column: pa.Array) -> _Bytes | pa.Array:
+    """One part of the keys, as `KeyCodec` writes it: the rows of a matrix if all are of one length."""
     if kind == "integer":
         unsigned = column.type == pa.uint64()
-        return _cells(integer_cells(_numbers(column if unsigned else pc.cast(column, pa.int64()), "")))
+        return integer_cells(_numbers(column if unsigned else pc.cast(column, pa.int64()), ""))
     if kind == "date32" or kind.startswith("timestamp"):
         width = 4 if kind == "date32" else 8
         numbers = _numbers(column, f"<i{width}")
         flipped = numbers.view(f"<u{width}") ^ np.array(1 << 8 * width - 1, dtype=f"<u{width}")
-        return _cells(flipped.astype(f">u{width}").view(np.uint8).reshape(-1, width))
+        return flipped.astype(f">u{width}").view(np.uint8).reshape(-1, width)
     if kind in ("string", "binary"):
         values = _plain(column)
         if not (_content(values) == 0).any():
@@ -111,11 +110,18 @@ def records_of(layout: Layout, event_times: np.ndarray[Any, Any], columns: Seque
         _put(cells, layout.offsets[field.name], ends.astype("<u4"))
         if counts is not None:
             _put(cells, layout.offsets[field.name] + 4, counts.astype("<u4"))
-    body = np.ascontiguousarray(cells[:, 8:])
-    if contents:
-        return list(pc.binary_join_element_wise(_cells(body), *contents.values(), _large(b"")).to_pylist())
-    content, width = body.tobytes(), body.shape[1]
-    return [content[start : start + width] for start in range(0, len(content), width)]
+    return _joined([cells[:, 8:], *contents.values()])
+
+
+def _joined(parts: Sequence[_Bytes | pa.Array]) -> list[bytes]:
+    """The bytes of each row, one part after the other; four times as quick as Arrow's `to_pylist`."""
+    if all(isinstance(part, np.ndarray) for part in parts):
+        cells = np.ascontiguousarray(np.hstack(parts))
+        return list(cells.view(f"V{cells.shape[1]}").reshape(-1).tolist())
+    arrays = [_cells(part) if isinstance(part, np.ndarray) else part for part in parts]
+    whole = pc.binary_join_element_wise(*arrays, _large(b""))
+    content, offsets = _content(whole).tobytes(), _offsets(whole)
+    return [content[start:end] for start, end in pairwise((offsets - offsets[0]).tolist())]
 
 
 def _put(cells: _Bytes, offset: int, values: np.ndarray[Any, Any]) -> None:
@@ -231,7 +237,7 @@ def _binary(offsets: np.ndarray[Any, Any], content: np.ndarray[Any, Any]) -> pa.
 def _cells(cells: _Bytes) -> pa.Array:
     """The rows of a matrix of bytes."""
     rows, width = cells.shape
-    return _binary(np.arange(rows + 1) * width, cells.reshape(-1))
+    return _binary(np.arange(rows + 1) * width, np.ascontiguousarray(cells).reshape(-1))
 
 
 def _large(value: bytes) -> pa.Scalar:

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from pit_join.errors import EntityError
+from pit_join.records import converter, scaled
 
 __all__ = ["KeyCodec", "Single", "integer_cells", "key_kind"]
 
@@ -318,9 +319,7 @@ def _read(kind: str, key: bytes, start: int) -> tuple[Any, int]:
 
 
 def _value(kind: str, number: int) -> Any:
-    from pit_join.records import converter
-
-    if kind.startswith("decimal"):
-        return converter("decimal(38, " + kind.split(", ")[1])(number.to_bytes(16, "little", signed=True))  # type: ignore[misc]
+    if found := _DECIMAL.fullmatch(kind):
+        return scaled(number, int(found[2]))
     convert = converter(kind) if kind != "integer" else None
     return convert(number) if convert else number

@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import re
 import struct
-import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta, timezone
@@ -18,6 +17,7 @@ from decimal import Context, Decimal
 from functools import partial
 from operator import itemgetter
 from typing import Any
+from zlib import crc32
 
 import numpy as np
 from xxhash import xxh3_64_digest
@@ -37,6 +37,8 @@ __all__ = [
     "converter",
     "element_of",
     "instant",
+    "scaled",
+    "view_number",
 ]
 
 # written time and event time (microseconds UTC), schema id, flags
@@ -44,6 +46,7 @@ HEADER = struct.Struct("<qqII")
 HAS_NULLS = 1
 NO_TIME = -(2**63)  # the event time of a window view's row whose windows are all empty
 CHECK = 8
+_CHECKED, _CHECKSUM = slice(None, -CHECK), slice(-CHECK, None)
 
 # Type to the letter that `struct` and NumPy have for it, and its width.
 SCALARS = {
@@ -55,6 +58,7 @@ SCALARS = {
 }  # fmt: skip
 _VARYING = ("string", "binary")
 _DECIMAL = re.compile(r"decimal\((\d+), (\d+)\)")
+_TIMESTAMP = re.compile(r"timestamp\[(\w+)(, UTC)?\]")
 _LIST = re.compile(r"list<(.+)>")
 _DAMAGED = "a record of the online store is damaged (its checksum is wrong); remove the store and export anew"
 _MOST_BITMAPS = 4096
@@ -64,9 +68,17 @@ _ALL_DIGITS = Context(prec=100)
 _EPOCH = {"": datetime(1970, 1, 1), ", UTC": datetime(1970, 1, 1, tzinfo=timezone.utc)}  # noqa: DTZ001 naive is a type
 
 
-def checksum(content: bytes) -> bytes:
-    """The eight bytes that end a record: XXH3 of all before them, most significant byte first."""
-    return xxh3_64_digest(content)
+def view_number(name: str) -> int:
+    """The crc32 of a view's name."""
+    return crc32(name.encode())
+
+
+def checksum(content: bytes | memoryview, view: int, key: bytes) -> bytes:
+    """The eight bytes that end a record: XXH3 of all before them, most significant byte first.
+
+    Its seed is the crc32 of the view's name and the key, so that a record under another key is a damaged one.
+    """
+    return xxh3_64_digest(content, crc32(key, view))
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +126,7 @@ class Layout:
 
     def __init__(self, fields: Sequence[Field]) -> None:
         self.fields = tuple(fields)
-        self.id = zlib.crc32(self.describe().encode())
+        self.id = crc32(self.describe().encode())
         self.bitmap = HEADER.size
         codes = [_fixed(field.type) for field in self.fields]
         order = sorted(range(len(codes)), key=lambda i: -codes[i][1])
@@ -149,22 +161,23 @@ class Layout:
 
 
 class Decoder:
-    """Reads some features of the records of one layout, in the order given; `bits` are theirs in the bitmap of nulls.
+    """Reads some features of the records of one view, in the order given; `bits` are theirs in the bitmap of nulls.
 
+    `view` is the view's number. The records in a store's contents, of defaults, have the key of no bytes.
     Values are Python's own: int, float, bool, Decimal, date, datetime (in UTC, or naive where the column is), str,
     bytes and lists; an instant in nanoseconds, or one that Python cannot hold, is a numpy.datetime64.
     """
 
-    def __init__(self, layout: Layout, names: Sequence[str]) -> None:
+    def __init__(self, layout: Layout, names: Sequence[str], view: int) -> None:
         self.layout, self.names = layout, tuple(names)
-        self._unpack, self._id, self._least = layout.unpack, layout.id, layout.size + CHECK
+        self._unpack, self._id, self._view = layout.unpack, layout.id, view
         self._id_bytes = struct.pack("<I", layout.id)
         number = {field.name: i for i, field in enumerate(layout.fields)}
         self.bits = [number[name] for name in names]
         positions = [layout.position(name) for name in names]
-        self._pick: Callable[[tuple[Any, ...]], tuple[Any, ...]] = (
-            itemgetter(*positions) if len(positions) > 1 else lambda raw: tuple(raw[i] for i in positions)
-        )
+        first = positions[0] if positions else 0
+        neighbours = positions == list(range(first, first + len(positions)))
+        self._pick = itemgetter(slice(first, first + len(positions))) if neighbours else itemgetter(*positions)
         types = {field.name: field.type for field in layout.fields}
         ends = {field.name: layout.position(field.name) for field in layout.varying}
         before = dict(zip(ends, [None, *ends.values()], strict=False))
@@ -177,46 +190,43 @@ class Decoder:
         self._bitmap_end = layout.bitmap + -(-len(layout.fields) // 64) * 8
         self._readers = [(i, reader) for i, reader in enumerate(readers) if reader]
 
-    def check(self, records: bytes, lengths: Sequence[int]) -> None:
-        """That records, one after the other, are whole and of this layout.
+    def check(self, records: bytes, lengths: Sequence[int], keys: Sequence[bytes]) -> None:
+        """That the records of keys, one after the other, are whole and of this layout.
 
         Raises:
             StoreError: if one of them is not.
         """
-        view, start = memoryview(records), 0
-        for length in lengths:
+        view, start, least = memoryview(records), 0, self.layout.size + CHECK
+        for length, key in zip(lengths, keys, strict=True):
             end = start + length
-            if length and xxh3_64_digest(view[start : end - CHECK]) != records[end - CHECK : end]:
+            if length and checksum(view[start : end - CHECK], self._view, key) != records[end - CHECK : end]:
                 raise StoreError(_DAMAGED)
-            if length and (length < self._least or records[start + 16 : start + 20] != self._id_bytes):
-                self._refuse(records[start:end])
+            if length and (length < least or records[start + 16 : start + 20] != self._id_bytes):
+                raise self._refusal(records[start:end])
             start = end
 
-    def read(self, record: bytes) -> tuple[int, tuple[Any, ...]]:
-        """The event time (microseconds UTC) and the wanted values of a record; None for a null.
+    def read(self, record: bytes, key: bytes) -> tuple[int, tuple[Any, ...]]:
+        """The event time (microseconds UTC) and the wanted values of a key's record; None for a null.
 
         Raises:
             StoreError: if the record is damaged, or of another layout.
         """
-        if xxh3_64_digest(record[:-CHECK]) != record[-CHECK:]:
+        if xxh3_64_digest(record[_CHECKED], crc32(key, self._view)) != record[_CHECKSUM]:
             raise StoreError(_DAMAGED)
-        if len(record) < self._least:
-            self._refuse(record)
-        raw = self._unpack(record)
+        try:
+            raw = self._unpack(record)
+        except struct.error:
+            raise self._refusal(record) from None
         if raw[2] != self._id:
-            self._refuse(record)
+            raise self._refusal(record)
         values = self._pick(raw)
         return raw[1], self._finished(raw, values, record) if raw[3] or self._readers else values
 
-    def values(self, record: bytes) -> tuple[Any, ...]:
-        """The wanted values of a record."""
-        return self.read(record)[1]
-
-    def _refuse(self, record: bytes) -> None:
+    def _refusal(self, record: bytes) -> StoreError:
         if len(record) < HEADER.size:
-            raise StoreError(_DAMAGED)
+            return StoreError(_DAMAGED)
         found = HEADER.unpack_from(record)[2]
-        raise StoreError(
+        return StoreError(
             f"a record has another schema ({found:08x}) than the contents of its store say ({self._id:08x}); "
             "run pit-join export"
         )
@@ -262,14 +272,18 @@ def converter(data_type: str) -> Callable[[Any], Any] | None:
     if found := _DECIMAL.fullmatch(data_type):
         scale = int(found[2])
         if int(found[1]) <= 18:
-            return lambda number: _ALL_DIGITS.scaleb(Decimal(number), -scale)
-        return lambda data: _ALL_DIGITS.scaleb(Decimal(int.from_bytes(data, "little", signed=True)), -scale)
+            return lambda number: scaled(number, scale)
+        return lambda data: scaled(int.from_bytes(data, "little", signed=True), scale)
     if data_type == "date32":
         return _date
-    if data_type.startswith("timestamp["):
-        unit, zone = re.fullmatch(r"timestamp\[(\w+)(, UTC)?\]", data_type).groups(default="")  # type: ignore[union-attr]
-        return partial(_time, unit, zone)
+    if found := _TIMESTAMP.fullmatch(data_type):
+        return partial(_time, found[1], found[2] or "")
     return None
+
+
+def scaled(number: int, scale: int) -> Decimal:
+    """A decimal from its digits as one number and how many of them stand after the point."""
+    return _ALL_DIGITS.scaleb(Decimal(number), -scale)
 
 
 def instant(microseconds: int) -> Any:

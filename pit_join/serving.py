@@ -18,7 +18,6 @@ from pit_join.contents import Contents, Resolved, StoredView
 from pit_join.errors import EntityError, StoreError, suggest
 from pit_join.keys import KeyCodec, Single
 from pit_join.online import OnlineStore, Records
-from pit_join.records import Decoder
 from pit_join.references import Request
 from pit_join.vectors import Answer, AskedKeys, OnlineFeatures, Part
 
@@ -106,17 +105,15 @@ class OnlineReader:
             StoreError: if the store cannot be used, or a record is damaged.
         """
         moment = _microseconds(now)
-        plan, records = self._read(lambda plan: [[codec.encode(entity_row) or b""] for codec in plan.codecs])
+        plan, keys, records = self._read(lambda plan: [[codec.encode(entity_row) or b""] for codec in plan.codecs])
         values: list[Any] = []
         for part, (record, _) in zip(plan.parts, records):  # noqa: B905 strict takes a twentieth of the time
-            if not record:
-                values += part.absent
-                continue
-            event, found = part.decoder.read(record)
-            if part.ttl is not None and moment - event > part.ttl:
-                values += part.absent
-            else:
-                values += part.filled(found) if part.fills else found
+            if record:
+                event, found = part.decoder.read(record, keys[part.codec_number][0])
+                if part.ttl is None or moment - event <= part.ttl:
+                    values += part.filled(found) if part.fills else found
+                    continue
+            values += part.absent
         return dict(zip(plan.names, plan.pick(values) if plan.pick else values))  # noqa: B905 as above
 
     def get_online_features(
@@ -144,21 +141,21 @@ class OnlineReader:
             asked[:] = [AskedKeys(rows.keys(codec)) for codec in plan.codecs]
             return [keys.distinct for keys in asked]
 
-        plan, records = self._read(distinct)
+        plan, keys, records = self._read(distinct)
         answers = []
         for part, (found, lengths) in zip(plan.parts, records, strict=True):
-            part.decoder.check(found, lengths)
+            part.decoder.check(found, lengths, keys[part.codec_number])
             answers.append(Answer(part, asked[part.codec_number], found, lengths, moment))
         return OnlineFeatures(plan.names, answers, rows.columns(self.keys), len(rows))
 
-    def _read(self, keys_of: Callable[[_Plan], list[list[bytes]]]) -> tuple[_Plan, list[Records]]:
-        """The records of keys, and the plan that they belong to; `keys_of` gives the keys for each of its codecs."""
+    def _read(self, keys_of: Callable[[_Plan], list[list[bytes]]]) -> tuple[_Plan, list[list[bytes]], list[Records]]:
+        """The plan that the store fits, for each of its codecs the keys that `keys_of` gives, and their records."""
         for _ in range(_MOST_EXPORTS):
             plan = self._plan
             keys = keys_of(plan)
             records = self._store.read(plan.mark, [(view, keys[number]) for view, number in plan.wanted])
             if records is not None:
-                return plan, records
+                return plan, keys, records
             self._plan = self._make_plan()
         raise StoreError("the online store changes faster than it can be read; please report this")
 
@@ -198,10 +195,10 @@ def _named_kinds(role: Resolved) -> tuple[tuple[str, str], ...]:
 def _part(role: Resolved, columns: list[int], codec_number: int, defaults: bool) -> Part:
     neighbours = columns == list(range(columns[0], columns[0] + len(columns)))
     view = role.view
-    decoder = Decoder(view.layout, role.features)
+    decoder = view.decoder(role.features)
     nothing = (None,) * len(role.features)
-    declared = decoder.values(view.defaults) if view.defaults and defaults else nothing
-    missing = decoder.values(view.missing) if view.missing else nothing
+    _, declared = decoder.read(view.defaults, b"") if view.defaults and defaults else (None, nothing)
+    _, missing = decoder.read(view.missing, b"") if view.missing else (None, nothing)
     absent = tuple(d if m is None else m for d, m in zip(declared, missing, strict=True))
     return Part(
         view=view,

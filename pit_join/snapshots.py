@@ -10,11 +10,11 @@ import pyarrow as pa
 from pit_join.encoding import field_of, keys_of, records_of
 from pit_join.errors import StoreError
 from pit_join.keys import key_kind
-from pit_join.records import NO_TIME, Layout, checksum
+from pit_join.records import NO_TIME, Layout, checksum, view_number
 
 __all__ = ["Snapshot"]
 
-_BATCH_ROWS, _LEAST_ROWS, _BATCH_BYTES = 16_384, 256, 2**24
+_BATCH_ROWS, _LEAST_ROWS, _BATCH_BYTES = 16_384, 256, 2**19
 _EVENT = "_pit_event"
 
 
@@ -28,7 +28,7 @@ class Snapshot:
     """
 
     def __init__(self, view: str, keys: tuple[str, ...], table: pa.Table) -> None:
-        self._table, self.count = table, table.num_rows
+        self._view, self._table, self.count = view, table, table.num_rows
         problems, fields = [], []
         for column in table.schema:
             try:
@@ -80,7 +80,7 @@ class Snapshot:
         (batch,) = table.combine_chunks().to_batches()
         columns = [batch[field.name] for field in self.layout.fields]
         whole = bytes(8) + records_of(self.layout, np.zeros(1, dtype=np.int64), columns)[0]
-        return whole + checksum(whole)
+        return whole + checksum(whole, view_number(self._view), b"")
 
     def _keys(self, batch: pa.RecordBatch) -> list[bytes]:
         return keys_of(list(self.kinds.values()), [batch[key] for key in self.kinds])

@@ -78,7 +78,7 @@ class Answer:
                 continue
             record = self.records[end : end + length]
             end += length
-            event, values = self.part.decoder.read(record)
+            event, values = self.part.decoder.read(record, key or b"")
             if self.part.ttl is not None and self.moment - event > self.part.ttl:
                 found.append(("OUTSIDE_MAX_AGE", event, None))
             else:

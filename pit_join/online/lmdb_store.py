@@ -11,7 +11,6 @@ import os
 import struct
 import threading
 import time
-import zlib
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -27,7 +26,7 @@ from pit_join.contents import Contents, StoredView
 from pit_join.errors import StoreError
 from pit_join.locks import lock
 from pit_join.online import Changes, Records, Rows, Wanted
-from pit_join.records import CHECK, checksum
+from pit_join.records import CHECK, checksum, view_number
 
 __all__ = ["SCHEMES", "LmdbStore", "open_store"]
 
@@ -131,8 +130,10 @@ class LmdbStore:
             # Many records are copied once, all together; for a few that is not worth its while.
             buffers = False
             for _, keys in wanted:
-                buffers = buffers or len(keys) > _FEW
-            self._look()
+                if len(keys) > _FEW:
+                    buffers = True
+            if time.monotonic() >= self._look_again or os.getpid() != self._process:
+                self._look()
             transaction: Any = self._environment.begin(None, None, False, buffers)  # type: ignore[call-overload] # either
             try:
                 if self._file + transaction.id() != mark:
@@ -267,16 +268,19 @@ class _Differences:
             keys = [self._prefix + key for key in short_keys]
             self._check(keys, last)
             last = keys[-1]
-            old = dict(self._old.until(last))
-            take = old.pop
+            old = self._old.until(last)
+            old_keys, found = [key for key, _ in old], [record for _, record in old]
+            if old_keys != keys:
+                by_key = dict(old)
+                found = [by_key.pop(key, b"") for key in keys]
+                self._delete(by_key)
             self._put(
                 [
                     (key, record)
-                    for key, record in zip(keys, records, strict=True)
-                    if (found := take(key, None)) is None or found[_WRITTEN:-CHECK] != record
+                    for key, record, stored in zip(keys, records, found, strict=True)
+                    if stored[_WRITTEN:-CHECK] != record
                 ]
             )
-            self._delete(old)
             done += len(keys)
             on_progress(done, rows.count if rows else 0, self._name)
         while rest := self._old.more():
@@ -296,8 +300,10 @@ class _Differences:
     def _put(self, changed: list[tuple[bytes, bytes]]) -> None:
         self._written += len(changed)
         if changed and self._stamp:
-            sealed = ((key, self._stamp + record) for key, record in changed)
-            self._cursor.putmulti([(key, whole + checksum(whole)) for key, whole in sealed], append=self._new_store)
+            (number,) = struct.unpack(">I", self._prefix)
+            whole = ((key, self._stamp + record) for key, record in changed)
+            sealed = [(key, content + checksum(content, number, key[_PREFIX:])) for key, content in whole]
+            self._cursor.putmulti(sealed, append=self._new_store)
 
     def _delete(self, keys: Iterable[bytes]) -> None:
         for key in keys:
@@ -340,7 +346,7 @@ class _Entries:
 @cache
 def _prefix(view: str) -> bytes:
     """The number of a view, with which all its keys begin."""
-    return struct.pack(">I", zlib.crc32(view.encode()))
+    return struct.pack(">I", view_number(view))
 
 
 def _after(prefix: bytes) -> bytes:

@@ -23,7 +23,7 @@ from xxhash import xxh3_64_digest
 from pit_join.contents import Contents, StoredView
 from pit_join.errors import PitJoinError, StoreError
 from pit_join.online import Changes, Records, Rows, Wanted, store_url
-from pit_join.records import checksum
+from pit_join.records import checksum, view_number
 
 __all__ = ["SCHEMES", "RedisStore", "open_store"]
 
@@ -344,7 +344,7 @@ class _Entity:
                     made += short + digest
                     if known.pop(short, None) != digest:
                         whole = self._stamp + record
-                        put[number] += (token + b"\0" + key, whole + checksum(whole))
+                        put[number] += (token + b"\0" + key, whole + checksum(whole, view_number(name), key))
                         totals[name][0] += 1
                     else:
                         totals[name][1] += 1

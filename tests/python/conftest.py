@@ -15,6 +15,7 @@ from dbt.adapters.duckdb.connections import DuckDBConnectionManager
 from dbt.cli.main import dbtRunner, dbtRunnerResult
 
 ROOT = Path(__file__).parents[2]
+LONGEST = ("test_against_oracle", "test_windows_against_oracle", "test_broken_windows", "test_window_history")
 DEMO = ("dbt_project.yml", "profiles", "seeds", "models", "macros", "tests/dbt")
 
 
@@ -22,6 +23,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--update-golden", action="store_true", help="Write tests/python/golden/*.sql anew, instead of comparing."
     )
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The files that take minutes go first, so that no worker is left alone with one at the end."""
+    items.sort(key=lambda item: LONGEST.index(item.path.stem) if item.path.stem in LONGEST else len(LONGEST))
 
 
 def run_dbt(directory: Path, *arguments: str, manifest: Any = None) -> dbtRunnerResult:

@@ -29,7 +29,7 @@ from pit_join import FeatureStore
 from pit_join.contents import StoredView
 from pit_join.errors import PitJoinError, StoreError
 from pit_join.online import open_store
-from pit_join.records import HEADER, checksum
+from pit_join.records import HEADER, checksum, view_number
 from pit_join.references import Request
 from pit_join.serving import OnlineReader
 from pit_join.snapshots import Snapshot
@@ -369,7 +369,7 @@ def sealed(change: Callable[[bytes], bytes]) -> Callable[[bytes], bytes]:
 
     def changed(record: bytes) -> bytes:
         whole = change(record[:-8])
-        return whole + checksum(whole)
+        return whole + checksum(whole, view_number("clicks"), b"u8\0\0")
 
     return changed
 
@@ -439,17 +439,18 @@ def test_a_damaged_record(name: str, machine: Machine, project: Path, online: Pa
     assert run(*place, "verify", "--all").status == 0
 
 
-def test_a_record_under_another_view(online: Path) -> None:
+@pytest.mark.parametrize("whose", [("visits", "u8"), ("clicks", "u9")], ids=["view", "key"])
+def test_a_record_under_another(whose: tuple[str, str], online: Path) -> None:
     def copy(transaction: lmdb.Transaction) -> None:
         record = bytes(transaction.get(key_of(transaction, "clicks", "u8")))
-        transaction.put(key_of(transaction, "visits", "u8"), record)
+        transaction.put(key_of(transaction, *whose), record)
 
     edited(online, copy)
     reader = OnlineReader(open_store(str(online)), REQUESTS)
     with pytest.raises(StoreError, match=r"another schema|damaged"):
-        reader.get_feature_vector({"user_id": "u8"})
+        reader.get_feature_vector({"user_id": whose[1]})
     with pytest.raises(StoreError, match=r"another schema|damaged"):
-        reader.get_online_features({"user_id": ["u7", "u8"]}).to_dict()
+        reader.get_online_features({"user_id": ["u7", whose[1]]}).to_dict()
 
 
 # ------------------------------------------------------------------------------------------------- damaged pages

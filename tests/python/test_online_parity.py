@@ -42,7 +42,7 @@ from window_oracle import WindowView
 from pit_join.contents import Contents, StoredView
 from pit_join.errors import EntityError, PitJoinError, ReferenceError
 from pit_join.online import Changes
-from pit_join.records import HEADER, Field, Layout, checksum
+from pit_join.records import HEADER, Field, Layout, checksum, view_number
 from pit_join.references import Request
 from pit_join.rendering import Renderer
 from pit_join.serving import OnlineReader
@@ -403,7 +403,7 @@ def check_step(
         old, new = before.get(name, {}), after.get(name, {})
         same = {key for key in old.keys() & new.keys() if old[key][8:-8] == new[key][8:-8]}
         for key, record in new.items():
-            assert record[-8:] == checksum(record[:-8])
+            assert record[-8:] == checksum(record[:-8], view_number(name), key)
             if key in same:
                 assert record == old[key]
             else:

@@ -15,7 +15,6 @@ from servers import cluster, redis_binary, running, valkey_binary
 from pit_join.contents import Contents, StoredView
 from pit_join.errors import StoreError
 from pit_join.online import Changes, OnlineStore, open_store
-from pit_join.records import Decoder
 from pit_join.references import Request
 from pit_join.serving import OnlineReader
 from pit_join.snapshots import Snapshot
@@ -96,12 +95,12 @@ def put(
 
 def held(store: OnlineStore, view: StoredView) -> dict[bytes, tuple[Any, ...]]:
     """All values of a view, by key."""
-    decoder = Decoder(view.layout, view.features)
+    decoder = view.decoder(view.features)
     found = {}
     for key, record in store.scan(view):
-        decoder.check(record, [len(record)])
+        decoder.check(record, [len(record)], [key])
         assert key not in found
-        found[key] = decoder.values(record)
+        found[key] = decoder.read(record, key)[1]
     return found
 
 

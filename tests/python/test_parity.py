@@ -25,7 +25,6 @@ from pit_join.keys import KeyCodec
 from pit_join.online import OnlineStore, open_store
 from pit_join.parity import Difference
 from pit_join.project import Project
-from pit_join.records import Decoder
 from pit_join.warehouse import DuckDBWarehouse
 
 AT = datetime(2013, 3, 9, 12, tzinfo=timezone.utc)
@@ -114,7 +113,7 @@ def key_of(store: OnlineStore, **key: Any) -> bytes:
 
 def value_of(store: OnlineStore, key: bytes, feature: str) -> Any:
     (record,) = [record for found, record in store.scan(view_of(store)) if found == key]
-    return Decoder(view_of(store).layout, [feature]).values(record)[0]
+    return view_of(store).decoder([feature]).read(record, key)[1][0]
 
 
 def plant(store: OnlineStore, change: Callable[[Records], Any]) -> None:

@@ -37,6 +37,8 @@ from pit_join.serving import OnlineReader
 from pit_join.snapshots import Snapshot
 
 AT = datetime(2026, 3, 1, tzinfo=timezone.utc)
+# What the records here belong to, where a test does not say otherwise.
+VIEW, KEY = "v", b"k\0\0"
 RUN = settings(
     deadline=None,
     database=None,
@@ -253,7 +255,9 @@ class Rows:
         return pa.table(columns)
 
 
-def plain_record(rows: Rows, number: int, written: int = 0, names: Sequence[str] = ()) -> bytes:
+def plain_record(
+    rows: Rows, number: int, written: int = 0, names: Sequence[str] = (), view: str = VIEW, key: bytes = KEY
+) -> bytes:
     """The record of one row, value by value; features are `f0` and so on, or have `names`."""
     row, event = rows.values[number], rows.events[number]
     names = names or [f"f{i}" for i in range(len(row))]
@@ -272,7 +276,7 @@ def plain_record(rows: Rows, number: int, written: int = 0, names: Sequence[str]
         else:
             fixed += kind.plain(kind.nothing if value is None else value)
     whole = head + bitmap(nulls, -(-len(row) // 64) * 8) + fixed + varying
-    return whole + struct.pack(">Q", xxh3_64_intdigest(whole))
+    return whole + struct.pack(">Q", xxh3_64_intdigest(whole, zlib.crc32(view.encode() + key)))
 
 
 def same(one: Any, other: Any) -> bool:
@@ -307,7 +311,7 @@ def cases(draw: st.DrawFn, types: Sequence[Type] = TYPES, most: int = 9) -> Rows
 
 def sealed(record: bytes, written: int = 0) -> bytes:
     whole = struct.pack("<q", written) + record
-    return whole + checksum(whole)
+    return whole + checksum(whole, zlib.crc32(VIEW.encode()), KEY)
 
 
 def encoded(snapshot: Snapshot) -> list[bytes]:
@@ -316,7 +320,11 @@ def encoded(snapshot: Snapshot) -> list[bytes]:
 
 def decoder_of(rows: Rows) -> Decoder:
     fields = [Field(f"f{i}", kind.name) for i, kind in enumerate(rows.types)]
-    return Decoder(Layout(fields), [field.name for field in fields])
+    return reader_of(Layout(fields), [field.name for field in fields])
+
+
+def reader_of(layout: Layout, names: Sequence[str]) -> Decoder:
+    return Decoder(layout, names, zlib.crc32(VIEW.encode()))
 
 
 def pieces(rows: Rows, cuts: Sequence[int], lead: int) -> pa.Table:
@@ -350,15 +358,15 @@ def test_columns_become_the_bytes_of_their_values(rows: Rows, cuts: list[int], l
 def test_bytes_become_the_values(rows: Rows, data: st.DataObject) -> None:
     names = [f"f{i}" for i in range(len(rows.types))]
     chosen = data.draw(st.lists(st.sampled_from(names), unique=True))
-    some = Decoder(decoder_of(rows).layout, chosen)
+    some = reader_of(decoder_of(rows).layout, chosen)
     for number, row in enumerate(rows.values):
         record, event = plain_record(rows, number, written=number), rows.events[number]
         expected = [None if value is None else kind.python(value) for kind, value in zip(rows.types, row, strict=True)]
         decoder = decoder_of(rows)
-        decoder.check(record, [len(record)])
-        assert decoder.read(record)[0] == (NO_TIME if event is None else event)
-        assert same(list(decoder.read(record)[1]), expected)
-        assert same(list(some.values(record)), [expected[names.index(name)] for name in chosen])
+        decoder.check(record, [len(record)], [KEY])
+        assert decoder.read(record, KEY)[0] == (NO_TIME if event is None else event)
+        assert same(list(decoder.read(record, KEY)[1]), expected)
+        assert same(list(some.read(record, KEY)[1]), [expected[names.index(name)] for name in chosen])
 
 
 def test_a_layout_is_made_again_of_its_description() -> None:
@@ -379,8 +387,8 @@ def test_a_view_may_have_no_feature() -> None:
     table = pa.table({"k": pa.array([1, 2]), "_pit_event": pa.array([5, None], pa.int64())})
     snapshot = Snapshot("v", ("k",), table)
     first, second = encoded(snapshot)
-    decoder = Decoder(snapshot.layout, [])
-    assert (decoder.read(first), decoder.read(second)) == ((5, ()), (NO_TIME, ()))
+    decoder = reader_of(snapshot.layout, [])
+    assert (decoder.read(first, KEY), decoder.read(second, KEY)) == ((5, ()), (NO_TIME, ()))
 
 
 @pytest.mark.parametrize("many", [63, 64, 65, 128, 129])
@@ -390,7 +398,7 @@ def test_the_bitmap_of_nulls_grows_by_words(many: int) -> None:
     (record,) = encoded(Snapshot("v", ("k",), rows.table(0, 1)))
     assert record == plain_record(rows, 0)
     assert len(record) == 24 + -(-many // 64) * 8 + many + 8
-    assert decoder_of(rows).values(record) == rows.values[0]
+    assert decoder_of(rows).read(record, KEY)[1] == rows.values[0]
 
 
 @pytest.mark.parametrize(
@@ -438,19 +446,19 @@ SOME = [BY_NAME[name] for name in ("bool", "int16", "uint64", "float", "double",
 SOME += [BYTES[0], BYTES[3], list_of(BY_NAME["int32"]), list_of(BYTES[0])]
 
 
-def refused(decoder: Decoder, record: bytes, why: str) -> None:
+def refused(decoder: Decoder, record: bytes, why: str, key: bytes = KEY) -> None:
     with pytest.raises(StoreError, match=why):
-        decoder.read(record)
+        decoder.read(record, key)
     if record:  # a length of 0 says that there is no record
         with pytest.raises(StoreError, match=why):
-            decoder.check(record, [len(record)])
+            decoder.check(record, [len(record)], [key])
 
 
 @pytest.mark.parametrize("types", [SOME, SOME[:1], SOME[-1:]], ids=["many", "bool", "texts"])
 def test_every_flipped_bit_is_found(types: list[Type]) -> None:
     rows = example(types, 3)
     record, decoder = plain_record(rows, 0, written=5), decoder_of(rows)
-    decoder.check(record, [len(record)])
+    decoder.check(record, [len(record)], [KEY])
     for bit in range(8 * len(record)):
         damaged = bytearray(record)
         damaged[bit // 8] ^= 1 << bit % 8
@@ -473,14 +481,23 @@ def test_damage_among_many_records_is_found() -> None:
     rows = example(SOME, 3)
     record, decoder = plain_record(rows, 0), decoder_of(rows)
     size = len(record)
-    decoder.check(record * 3, [size, 0, size, 0, 0, size])
+    decoder.check(record * 3, [size, 0, size, 0, 0, size], [KEY] * 6)
     for number in range(3):
         damaged = bytearray(record * 3)
         damaged[size * number + 30] ^= 4
         with pytest.raises(StoreError, match=DAMAGED):
-            decoder.check(bytes(damaged), [size, 0, size, 0, 0, size])
+            decoder.check(bytes(damaged), [size, 0, size, 0, 0, size], [KEY] * 6)
     with pytest.raises(StoreError, match=DAMAGED):
-        decoder.check(record * 2, [size - 1, size + 1])
+        decoder.check(record * 2, [size - 1, size + 1], [KEY] * 2)
+
+
+def test_a_record_of_another_key_or_view_is_found() -> None:
+    rows = example(SOME, 3)
+    decoder = decoder_of(rows)
+    for key in (b"", KEY[:-1], KEY + b"\0", b"l"):
+        refused(decoder, plain_record(rows, 0), DAMAGED, key)
+        refused(decoder, plain_record(rows, 0, key=key), DAMAGED)
+    refused(decoder, plain_record(rows, 0, view="w"), DAMAGED)
 
 
 def test_a_whole_record_of_another_schema_is_refused() -> None:
@@ -490,7 +507,7 @@ def test_a_whole_record_of_another_schema_is_refused() -> None:
     for other in (shorter, plain_record(example(SOME[::-1], 3), 0), sealed(bytes(16))):
         refused(decoder, other, "a record has another schema")
     for whole in (b"", bytes(8), bytes(15)):  # too short to say which
-        refused(decoder, whole + checksum(whole), DAMAGED)
+        refused(decoder, whole + checksum(whole, zlib.crc32(VIEW.encode()), KEY), DAMAGED)
 
 
 # Matrices -------------------------------------------------------------------------------------------------------

@@ -32,7 +32,7 @@ from pit_join.contents import FORMAT, Contents, StoredService, StoredView
 from pit_join.errors import StoreError
 from pit_join.keys import KeyCodec
 from pit_join.online import open_store
-from pit_join.records import SCALARS, Decoder, Field, Layout
+from pit_join.records import SCALARS, Field, Layout
 from pit_join.references import Request
 from pit_join.serving import OnlineReader
 from pit_join.snapshots import Snapshot
@@ -85,9 +85,10 @@ class Given:
         kinds = [kind_of(kind) for kind in self.keys.values()]
         rows = Rows(list(self.features.values()), [row[2] for row in self.rows], [row[1] for row in self.rows])
         prefix = struct.pack(">I", zlib.crc32(name.encode()))
+        keys = [plain_key(kinds, row[0]) for row in self.rows]
         return {
-            prefix + plain_key(kinds, row[0]): plain_record(rows, i, microseconds(AT), list(self.features))
-            for i, row in enumerate(self.rows)
+            prefix + key: plain_record(rows, i, microseconds(AT), list(self.features), name, key)
+            for i, key in enumerate(keys)
         }
 
 
@@ -415,7 +416,7 @@ def test_the_contents_of_the_page() -> None:
     assert EXAMPLE["pit_join_online_store"] == FORMAT
     again = Contents.from_json(json.dumps(EXAMPLE).encode(), "the page").to_json()
     assert json.loads(again) == EXAMPLE
-    defaults = dict(zip(VIEW.features, Decoder(VIEW.layout, VIEW.features).values(VIEW.defaults or b""), strict=True))
+    defaults = dict(zip(VIEW.features, VIEW.decoder(VIEW.features).read(VIEW.defaults or b"", b"")[1], strict=True))
     assert defaults == {"visits": 0, "plan": "free", "score": None, "active": None, "recent": None}
     columns = {name: kind.array([defaults[name]]) for name, kind in zip(VIEW.features, ROWS.types, strict=True)}
     snapshot = Snapshot("activity", ("user",), pa.table({"user": ["é"], "_pit_event": [0], **columns}))
@@ -471,12 +472,12 @@ def test_the_record_of_the_page() -> None:
     shown_record = bytes.fromhex("".join(part[0] for part in parts))
     names = ["visits", "score", "plan", "active", "recent"]
     written = microseconds(AT)
-    assert shown_record == plain_record(ROWS, 0, written, names)
     columns = {name: kind.array([value]) for name, kind, value in zip(names, ROWS.types, ROWS.values[0], strict=True)}
     table = pa.table({"user": ["é"], "_pit_event": ROWS.events, **columns})
     ((key,), (record,)) = next(Snapshot("activity", ("user",), table).in_order())
+    assert shown_record == plain_record(ROWS, 0, written, names, "activity", key)
     assert shown_record[8:-8] == record
-    assert Decoder(VIEW.layout, names).read(shown_record) == (ROWS.events[0], ROWS.values[0])
+    assert VIEW.decoder(names).read(shown_record, key) == (ROWS.events[0], ROWS.values[0])
     assert (parts[0][2], parts[1][2]) == (str(written), str(ROWS.events[0]))
     # Each value of the fixed part stands on a line of its own, where the layout says.
     starts = {part[1]: sum(len(bytes.fromhex(p[0])) for p in parts[:i]) for i, part in reversed([*enumerate(parts)])}
@@ -494,7 +495,7 @@ def test_the_record_of_the_page_lies_in_lmdb_where_it_says(tmp_path: Path) -> No
     with open_store(str(folder), create=True).writing(1, lambda message: None) as writer:
         rows = {"activity": (VIEW, Snapshot("activity", ("user",), table))}
         writer.replace(contents, rows, {}, microseconds(AT), False, lambda done, total, name: None)
-    expected = plain_record(ROWS, 0, microseconds(AT), list(VIEW.features))
+    expected = plain_record(ROWS, 0, microseconds(AT), list(VIEW.features), "activity", "é".encode() + b"\0\0")
     assert entries(folder) == {b"\0": contents, bytes.fromhex("ac74095a c3a90000"): expected}
     assert sorted(path.name for path in folder.iterdir()) == sorted(
         codes(row[0])[0] for row in tables(section("## LMDB"))[0]
