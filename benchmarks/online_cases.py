@@ -115,15 +115,20 @@ def one_entity(bench: Bench) -> str:
             Line(GETS, lambda seed: bare.ask("three", seed=seed, count=TURN, most=most)),
             Line(VECTOR, lambda seed: ours.ask("vector", seed=seed, count=TURN, most=most), to=GETS, bound=3, goal=2),
             Line("pit-join, one row to_dict", lambda seed: ours.ask("row", seed=seed, count=TURN, most=most), to=GETS),
+            Line(
+                "pit-join, with two on-demand features",
+                lambda seed: ours.ask("on_demand", seed=seed, count=TURN // 10, most=most),
+                to=VECTOR,
+            ),
         ]
-        for line, count in zip(lines[1:], (CHECKED, CHECKED), strict=True):
+        for line, count in zip(lines[1:3], (CHECKED, CHECKED), strict=True):
             wrong = ours.ask("wrong", seed=0, count=count, most=most)
             line.check = f"{wrong} of {count:,} vectors differ" if wrong else "identical"
             bench.failed(wrong > 0)
         if bench.feast:
             lines += [_feast(bench, data, most, kind) for kind in ("SQLite", "Redis")]
         take_turns(lines, bench.repeat, bench.turns())
-    bench.failed(any(line.error for line in lines[:3]))
+    bench.failed(any(line.error for line in lines[:4]))
     return latencies(lines)
 
 

@@ -51,6 +51,8 @@ def make(name: str, scale: float) -> Path:
     facts = where / "scenario.json"
     if facts.exists() and json.loads(facts.read_text())["parameters"] == parameters:
         install_macros(where)
+        if name == "O1":
+            _write_service(where)
         return where
     print(f"making {where.relative_to(DATA.parent.parent)}", file=sys.stderr, flush=True)
     shutil.rmtree(where, ignore_errors=True)
@@ -60,6 +62,8 @@ def make(name: str, scale: float) -> Path:
     profile = where / "profiles" / "profiles.yml"  # an export has a memory limit of its own, unless the profile has one
     profile.write_text("".join(line for line in profile.open() if "memory_limit" not in line))
     install_macros(where)
+    if name == "O1":
+        _write_service(where)
     dbt(where, "build")
     facts.write_text(json.dumps({"parameters": parameters, "views": views, **more}, indent=1) + "\n")
     return where
@@ -76,6 +80,37 @@ def _write_users(where: Path, scale: float) -> tuple[list[dict], dict]:
             columns[f"{name}_f{number}"] = _feature(number, entities, rng)
         views.append(_written(where, name, ["user_id"], "user", pa.table(columns)))
     return views, {"entities": entities}
+
+
+def _write_service(where: Path) -> None:
+    """The service `scored`: all features of the users, and two on-demand ones."""
+    (where / "macros").mkdir(exist_ok=True)
+    (where / "macros" / "share.sql").write_text(
+        "{% macro share(part, whole) -%} {{ part }} / nullif({{ whole }}, 0) {%- endmacro %}\n"
+    )
+    (where / "macros" / "hour_of.sql").write_text("{% macro hour_of(moment) -%} hour({{ moment }}) {%- endmacro %}\n")
+    number = [{"name": argument, "type": "double"} for argument in ("part", "whole")]
+    macros = [
+        {"name": "share", "arguments": number, "config": {"meta": {"pit_join": {"returns": "double"}}}},
+        {
+            "name": "hour_of",
+            "arguments": [{"name": "moment", "type": "timestamptz"}],
+            "config": {"meta": {"pit_join": {"returns": "bigint"}}},
+        },
+    ]
+    features: list[object] = [f"{view}:*" for view in USER_VIEWS]
+    features.append({"on_demand": "hour_of", "arguments": {"moment": "event_timestamp"}})
+    features.append({"on_demand": "share", "arguments": {"part": "amount", "whole": "user_spend:user_spend_f20"}})
+    service = {
+        "name": "scored",
+        "type": "ml",
+        "owner": {"name": "benchmark", "email": "benchmark@example.com"},
+        "depends_on": [f"ref('{view}')" for view in USER_VIEWS],
+        "config": {"meta": {"pit_join": {"features": features}}},
+    }
+    # JSON is YAML.
+    (where / "macros" / "on_demand.yml").write_text(json.dumps({"macros": macros}, indent=1))
+    (where / "models" / "service.yml").write_text(json.dumps({"exposures": [service]}, indent=1))
 
 
 def _write_wide(where: Path, scale: float) -> tuple[list[dict], dict]:

@@ -1,75 +1,106 @@
 {#-
-    A list of references and role mappings as requests, one a role: [{alias, view (see _view), keys {view key: spine
-    column}, features [{column, name, default}]}], and the names of all features in the order they were asked for.
-    References: 'view:feature', 'view:*', or {view, as, join_keys, features: [names or '*']}.
+    A list of references, role mappings and on-demand features as three things: requests, one a role: [{alias, view
+    (see _view), keys {view key: spine column}, features [{column, name, default}]}]; the names of all features in the
+    order they were asked for; and the on-demand features: see `_on_demand`. A feature that only an on-demand one needs
+    is among those of its request, under a name that starts with _pit_.
+    References: 'view:feature', 'view:*', {view, as, join_keys, features: [names or '*']}, or an on-demand feature.
 -#}
 {% macro _requests(features, full_feature_names=false, defaults=true, provenance=false) -%}
     {%- set requests = {} -%}
     {%- set names = [] -%}
     {%- set taken = {} -%}
+    {%- set computed = [] -%}
     {%- for item in features -%}
-        {%- if item is string -%}
-            {%- set view_name, feature_name = pit_join._reference(item) -%}
-            {%- set item = {'view': view_name, 'features': [feature_name]} -%}
-        {%- elif item is not mapping or item.view is not string or item.features is string or not item.features -%}
-            {{ exceptions.raise_compiler_error("cannot read " ~ item ~ "; write 'view:feature', or {'view': ..., 'as': ..., 'join_keys': {...}, 'features': [names or '*']}") }}
+        {%- if item is mapping and 'on_demand' in item -%}
+            {%- do computed.append(pit_join._on_demand(item, defaults)) -%}
+            {%- do pit_join._take_name(computed[-1].name, 'item ' ~ loop.index ~ ' (' ~ item.on_demand ~ ')', 'use another name with as', names, taken) -%}
+        {%- else -%}
+            {%- do pit_join._add_request(item, full_feature_names, defaults, requests, names, taken) -%}
         {%- endif -%}
-        {%- for key in item if key not in ('view', 'as', 'join_keys', 'features') -%}
-            {{ exceptions.raise_compiler_error("unknown key '" ~ key ~ "' in " ~ item ~ '; allowed are as, features, join_keys, view') }}
-        {%- endfor -%}
-        {%- set alias = item.get('as') or item.view -%}
-        {%- set view = requests[alias].view if alias in requests else pit_join._view(item.view) -%}
-        {%- set keys = {} -%}
-        {%- set two_meanings = "'" ~ alias ~ "' is listed twice with another meaning; give one of them another name with 'as'" -%}
-        {%- if execute -%}
-            {%- if view.name != item.view -%}
-                {{ exceptions.raise_compiler_error(two_meanings) }}
-            {%- endif -%}
-            {%- for key in item.get('join_keys') or {} if key not in view['keys'] -%}
-                {{ exceptions.raise_compiler_error(alias ~ ': ' ~ item.view ~ ' has no join key ' ~ key ~ '; it has ' ~ view['keys'] | join(', ')) }}
-            {%- endfor -%}
-            {%- for key in view['keys'] -%}
-                {%- do keys.update({key: (item.get('join_keys') or {}).get(key, key)}) -%}
-            {%- endfor -%}
-        {%- endif -%}
-        {%- if alias not in requests -%}
-            {%- do requests.update({alias: {'alias': alias, 'view': view, 'keys': keys, 'features': []}}) -%}
-        {%- elif requests[alias]['keys'] != keys -%}
-            {{ exceptions.raise_compiler_error(two_meanings) }}
-        {%- endif -%}
-        {%- if execute -%}
-            {%- set request = requests[alias] -%}
-            {%- set columns = request.view.columns -%}
-            {%- for feature_name in item.features -%}
-                {%- if feature_name != '*' and feature_name not in columns -%}
-                    {{ exceptions.raise_compiler_error(alias ~ ': ' ~ item.view ~ ' has no feature ' ~ feature_name ~ '; it has ' ~ columns | join(', ')) }}
-                {%- endif -%}
-                {%- for column in (columns if feature_name == '*' else [feature_name]) -%}
-                    {%- set name = alias ~ '__' ~ column if full_feature_names or alias != item.view else column -%}
-                    {%- set owner = alias ~ ':' ~ column -%}
-                    {%- if taken.get(name | lower, owner) != owner -%}
-                        {{ exceptions.raise_compiler_error('both ' ~ taken[name | lower] ~ ' and ' ~ owner ~ ' would be named ' ~ name ~ ('; rename one of them' if '__' in name else '; use full_feature_names')) }}
-                    {%- endif -%}
-                    {%- if (name | lower) not in taken -%}
-                        {%- set declared = columns[column] -%}
-                        {%- set default = none -%}
-                        {%- if defaults and declared.default is not none -%}
-                            {%- set default = 'cast(' ~ pit_join._literal(declared.default) ~ ' as ' ~ declared.data_type ~ ')' -%}
-                        {%- endif -%}
-                        {%- do taken.update({name | lower: owner}) -%}
-                        {%- do names.append(name) -%}
-                        {%- do request.features.append({'column': column, 'name': name, 'default': default}) -%}
-                    {%- endif -%}
-                {%- endfor -%}
-            {%- endfor -%}
-        {%- endif -%}
+    {%- endfor -%}
+    {%- for argument in computed | map(attribute='arguments') | sum(start=[]) if argument.reference -%}
+        {%- do argument.update(pit_join._argument_feature(argument.reference, defaults, requests)) -%}
     {%- endfor -%}
     {%- for alias in requests if provenance -%}
         {%- for name in (alias ~ '__event_timestamp', alias ~ '__status') if (name | lower) in taken -%}
             {{ exceptions.raise_compiler_error('both ' ~ taken[name | lower] ~ ' and the provenance of ' ~ alias ~ ' would be named ' ~ name ~ '; rename the column, or do without provenance') }}
         {%- endfor -%}
     {%- endfor -%}
-    {{ return((requests.values() | list, names)) }}
+    {{ return((requests.values() | list, names, computed)) }}
+{%- endmacro %}
+
+
+{#- Add one reference or role to the requests. -#}
+{% macro _add_request(item, full_feature_names, defaults, requests, names, taken) -%}
+    {%- if item is string -%}
+        {%- set view_name, feature_name = pit_join._reference(item) -%}
+        {%- set item = {'view': view_name, 'features': [feature_name]} -%}
+    {%- elif item is not mapping or item.view is not string or item.features is string or not item.features -%}
+        {{ exceptions.raise_compiler_error("cannot read " ~ item ~ "; write 'view:feature', or {'view': ..., 'as': ..., 'join_keys': {...}, 'features': [names or '*']}") }}
+    {%- endif -%}
+    {%- for key in item if key not in ('view', 'as', 'join_keys', 'features') -%}
+        {{ exceptions.raise_compiler_error("unknown key '" ~ key ~ "' in " ~ item ~ '; allowed are as, features, join_keys, view') }}
+    {%- endfor -%}
+    {%- set alias = item.get('as') or item.view -%}
+    {%- set view = requests[alias].view if alias in requests else pit_join._view(item.view) -%}
+    {%- set keys = {} -%}
+    {%- set two_meanings = "'" ~ alias ~ "' is listed twice with another meaning; give one of them another name with 'as'" -%}
+    {%- if execute -%}
+        {%- if view.name != item.view -%}
+            {{ exceptions.raise_compiler_error(two_meanings) }}
+        {%- endif -%}
+        {%- for key in item.get('join_keys') or {} if key not in view['keys'] -%}
+            {{ exceptions.raise_compiler_error(alias ~ ': ' ~ item.view ~ ' has no join key ' ~ key ~ '; it has ' ~ view['keys'] | join(', ')) }}
+        {%- endfor -%}
+        {%- for key in view['keys'] -%}
+            {%- do keys.update({key: (item.get('join_keys') or {}).get(key, key)}) -%}
+        {%- endfor -%}
+    {%- endif -%}
+    {%- if alias not in requests -%}
+        {%- do requests.update({alias: {'alias': alias, 'view': view, 'keys': keys, 'features': []}}) -%}
+    {%- elif requests[alias]['keys'] != keys -%}
+        {{ exceptions.raise_compiler_error(two_meanings) }}
+    {%- endif -%}
+    {%- if execute -%}
+        {%- set request = requests[alias] -%}
+        {%- set columns = request.view.columns -%}
+        {%- for feature_name in item.features -%}
+            {%- for column in (columns if feature_name == '*' else [feature_name]) -%}
+                {%- set feature = pit_join._declared_feature(request, column, defaults) -%}
+                {%- set name = alias ~ '__' ~ column if full_feature_names or alias != item.view else column -%}
+                {%- if pit_join._take_name(name, alias ~ ':' ~ column, 'use full_feature_names', names, taken) -%}
+                    {%- do request.features.append({'column': column, 'name': name, 'default': feature.default}) -%}
+                {%- endif -%}
+            {%- endfor -%}
+        {%- endfor -%}
+    {%- endif -%}
+{%- endmacro %}
+
+
+{#- Whether a name is new; one that is taken by another owner is an error. -#}
+{% macro _take_name(name, owner, advice, names, taken) -%}
+    {%- if taken.get(name | lower, owner) != owner -%}
+        {{ exceptions.raise_compiler_error('both ' ~ taken[name | lower] ~ ' and ' ~ owner ~ ' would be named ' ~ name ~ '; ' ~ ('rename one of them' if '__' in name else advice)) }}
+    {%- elif (name | lower) in taken -%}
+        {{ return(false) }}
+    {%- endif -%}
+    {%- do taken.update({name | lower: owner}) -%}
+    {%- do names.append(name) -%}
+    {{ return(true) }}
+{%- endmacro %}
+
+
+{#- What a view declares of a feature: its column, and its default as SQL or none. -#}
+{% macro _declared_feature(request, column, defaults) -%}
+    {%- if column not in request.view.columns -%}
+        {{ exceptions.raise_compiler_error(request.alias ~ ': ' ~ request.view.name ~ ' has no feature ' ~ column ~ '; it has ' ~ request.view.columns | join(', ')) }}
+    {%- endif -%}
+    {%- set declared = request.view.columns[column] -%}
+    {%- set default = none -%}
+    {%- if defaults and declared.default is not none -%}
+        {%- set default = 'cast(' ~ pit_join._literal(declared.default) ~ ' as ' ~ declared.data_type ~ ')' -%}
+    {%- endif -%}
+    {{ return({'column': column, 'default': default}) }}
 {%- endmacro %}
 
 

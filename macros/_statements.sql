@@ -5,7 +5,7 @@
 
 {#- What is asked for: [{alias, view, keys, features}] and the names of the features in order. -#}
 {% macro _plan(features, full_feature_names=false, defaults=true, provenance=false) -%}
-    {%- set requests, names = pit_join._requests(features, full_feature_names, defaults, provenance) -%}
+    {%- set requests, names, computed = pit_join._requests(features, full_feature_names, defaults, provenance) -%}
     {%- if not execute -%}
         {{ return({}) }}
     {%- endif -%}
@@ -13,12 +13,12 @@
     {%- for request in requests -%}
         {%- do plain.append({'alias': request.alias, 'view': request.view.name, 'keys': request['keys'], 'features': request.features}) -%}
     {%- endfor -%}
-    {{ return({'requests': plain, 'names': names}) }}
+    {{ return({'requests': plain, 'names': names, 'computed': computed}) }}
 {%- endmacro %}
 
 {#- The statements of one view, the last of which gives its columns: see `step` of `point_in_time_join`. -#}
 {% macro _view_statements(alias, spine, features, full_feature_names, provenance, defaults, ties, late, history, plan=none) -%}
-    {%- set requests, names = pit_join._requests(features, full_feature_names, defaults) -%}
+    {%- set requests, names, computed = pit_join._requests(features, full_feature_names, defaults) -%}
     {%- if not execute -%}
         {{ return([]) }}
     {%- endif -%}
@@ -46,7 +46,7 @@
 
 {#- About how many pairs of an instant asked and an event near it the plan 'range' of a window view would look at. -#}
 {% macro _pairs_statement(alias, spine, features, history) -%}
-    {%- set requests, names = pit_join._requests(features) -%}
+    {%- set requests, names, computed = pit_join._requests(features) -%}
     {%- if not execute -%}
         {{ return('') }}
     {%- endif -%}

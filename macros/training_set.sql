@@ -4,7 +4,9 @@
     spine             ref() of a seed or model, or SQL that can stand behind `from`
     features          a literal list of 'view:feature', 'view:*' and role mappings such as
                       {'view': 'weather', 'as': 'dest_weather', 'join_keys': {'airport': 'dest'}, 'features': ['*']}
-                      (literal, so that dbt sees the models it depends on)
+                      (literal, so that dbt sees the models it depends on), or on-demand features such as
+                      {'on_demand': 'hour_of_day', 'types': {'moment': 'timestamptz'}, 'returns': 'bigint',
+                       'arguments': {'moment': 'event_timestamp'}}
     event_timestamp   the spine's column with the time T of each row; naive is UTC
     gap               predict this long ahead: every T becomes T - gap ('1 day')
     full_feature_names  name every feature view__feature; features of a role always are role__feature
@@ -28,7 +30,7 @@
 {#- `join` is the leaf: the adapter's own, or a given one for a second opinion. -#}
 {% macro _training_set(spine, features, event_timestamp, gap, full_feature_names, provenance, defaults, join=none, plan=none) -%}
 {%- set quote = pit_join._identifier -%}
-{%- set requests, names = pit_join._requests(features, full_feature_names, defaults, provenance) -%}
+{%- set requests, names, computed = pit_join._requests(features, full_feature_names, defaults, provenance) -%}
 {%- if not execute -%}
     {{ return('') }}
 {%- endif -%}
@@ -39,8 +41,22 @@ with _pit_spine as {{ pit_join._materialized() }} (
 
 {{ quote(request.alias) }} as (
     {{ pit_join._view_join('_pit_spine', request, provenance, join=join, plan=plan) | indent(4) }}
-){{ ',' if not loop.last }}
+){{ ',' if computed or not loop.last }}
 {%- endfor %}
+{%- if computed %}
+
+_pit_on_demand as (
+    select
+        _pit_spine._pit_row,
+        {%- for feature in computed %}
+        {{ pit_join._on_demand_column(feature, '_pit_spine') | indent(8) }}{{ ',' if not loop.last }}
+        {%- endfor %}
+    from _pit_spine
+    {%- for request in requests %}
+    inner join {{ quote(request.alias) }} on _pit_spine._pit_row = {{ quote(request.alias) }}._pit_row
+    {%- endfor %}
+)
+{%- endif %}
 
 select
     {{ pit_join._all_columns_but('_pit_spine', ['_pit_row', '_pit_time']) }},
@@ -55,6 +71,9 @@ from _pit_spine
 {%- for request in requests %}
 inner join {{ quote(request.alias) }} on _pit_spine._pit_row = {{ quote(request.alias) }}._pit_row
 {%- endfor %}
+{%- if computed %}
+inner join _pit_on_demand on _pit_spine._pit_row = _pit_on_demand._pit_row
+{%- endif %}
 order by _pit_spine._pit_row
 {%- endmacro %}
 

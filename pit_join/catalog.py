@@ -9,6 +9,7 @@ from typing import Any
 from pit_join.definitions import Aggregation, FeatureView
 from pit_join.durations import format_duration
 from pit_join.errors import PitJoinError
+from pit_join.on_demand_check import check_on_demand
 from pit_join.project import Project
 from pit_join.registry import Registry
 from pit_join.rendering import Macros
@@ -30,8 +31,10 @@ def describe_views(
         PitJoinError: if the project or its warehouse cannot be read; with the problems of all views.
     """
     manifest = project.manifest()
-    views = Registry.from_manifest(manifest).views
+    registry = Registry.from_manifest(manifest)
+    views = registry.views
     macros = Macros(manifest, project.dispatch_order, project.compile, project.cache)
+    check_on_demand(registry, macros)
     if not views:
         return []
     with DuckDBWarehouse(project.connection, wait=wait, on_wait=on_message) as warehouse:

@@ -14,9 +14,9 @@ from typing import Any
 from pit_join.errors import ReferenceError, StoreError, suggest
 from pit_join.keys import KeyCodec
 from pit_join.records import Decoder, Layout, view_number
-from pit_join.references import Request
+from pit_join.references import Asked, OnDemandRequest, Request, parse_reference
 
-__all__ = ["FORMAT", "Contents", "Resolved", "StoredService", "StoredView"]
+__all__ = ["FORMAT", "Arguments", "Contents", "Resolved", "StoredService", "StoredView"]
 
 FORMAT = 1
 
@@ -52,10 +52,14 @@ class StoredView:
 
 @dataclass(frozen=True, slots=True)
 class StoredService:
-    """A feature service as the project declared it when it was exported."""
+    """A feature service as the project declared it when it was exported.
 
-    requests: tuple[Request, ...]
+    `on_demand` is the SQL of its on-demand features, with their defaults and without; None if it has none of these.
+    """
+
+    requests: tuple[Asked, ...]
     full_feature_names: bool
+    on_demand: tuple[str, str] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +71,19 @@ class Resolved:
     key_names: Mapping[str, str]
     features: tuple[str, ...]
     names: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Arguments:
+    """What on-demand features take: features of roles, named `view:feature` as in their SQL, and fields of the request.
+
+    `fields` has the types of the arguments that each field is for; `returns` are the on-demand features by name with
+    their types.
+    """
+
+    roles: tuple[Resolved, ...]
+    fields: Mapping[str, tuple[str, ...]]
+    returns: Mapping[str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +109,7 @@ class Contents:
                     name: {
                         "features": [request.as_macro_argument() for request in service.requests],
                         "full_feature_names": service.full_feature_names,
+                        "on_demand": service.on_demand,
                     }
                     for name, service in self.services.items()
                 },
@@ -125,11 +143,9 @@ class Contents:
                 views={name: _view_from_json(name, view) for name, view in read["views"].items()},
                 services={
                     name: StoredService(
-                        tuple(
-                            Request(item["view"], tuple(item["features"]), item["as"], item["join_keys"])
-                            for item in service["features"]
-                        ),
+                        tuple(map(_request_from_json, service["features"])),
                         service["full_feature_names"],
+                        _statements(service.get("on_demand")),
                     )
                     for name, service in read["services"].items()
                 },
@@ -150,9 +166,9 @@ class Contents:
         return self.services[name]
 
     def resolve(
-        self, requests: Sequence[Request], full_feature_names: bool = False
-    ) -> tuple[tuple[Resolved, ...], tuple[str, ...]]:
-        """The roles of a request, and the names of all features in the order asked for.
+        self, requests: Sequence[Asked], full_feature_names: bool = False
+    ) -> tuple[tuple[Resolved, ...], tuple[str, ...], Arguments]:
+        """The roles of a request, the names of all features in the order asked for, and what on-demand ones take.
 
         Names are those that a training set of the same request has.
 
@@ -163,7 +179,19 @@ class Contents:
         found: dict[str, dict[str, str]] = {}
         owners: dict[str, str] = {}
         names: list[str] = []
-        for request in requests:
+
+        def take(name: str, owner: str) -> None:
+            if owners.setdefault(name.lower(), owner) != owner:
+                raise ReferenceError(
+                    f"both {owners[name.lower()]} and {owner} would be named {name}; "
+                    + ("rename one of them" if "__" in name else "use full_feature_names")
+                )
+
+        for number, request in enumerate(requests, 1):
+            if isinstance(request, OnDemandRequest):
+                take(request.name, f"item {number} ({request.macro})")
+                names.append(request.name)
+                continue
             view, keys = roles.setdefault(request.alias, (self._view(request), self._keys(request)))
             if view.name != request.view or keys != self._keys(request):
                 raise ReferenceError(
@@ -178,22 +206,36 @@ class Contents:
                 for column in view.features if feature == "*" else (feature,):
                     qualified = full_feature_names or request.alias != request.view
                     name = f"{request.alias}__{column}" if qualified else column
-                    owner = f"{request.alias}:{column}"
-                    if owners.setdefault(name.lower(), owner) != owner:
-                        raise ReferenceError(
-                            f"both {owners[name.lower()]} and {owner} would be named {name}; "
-                            + ("rename one of them" if "__" in name else "use full_feature_names")
-                        )
+                    take(name, f"{request.alias}:{column}")
                     if column not in found.setdefault(request.alias, {}):
                         found[request.alias][column] = name
                         names.append(name)
         if not names:
             raise ReferenceError("no features are asked for; name them as view:feature, or view:* for all")
-        resolved = tuple(
-            Resolved(alias, *roles[alias], tuple(features), tuple(features.values()))
-            for alias, features in found.items()
-        )
-        return resolved, tuple(names)
+        computed = [request for request in requests if isinstance(request, OnDemandRequest)]
+        return _roles(roles, found), tuple(names), self._arguments(computed, roles)
+
+    def _arguments(
+        self, computed: Sequence[OnDemandRequest], roles: dict[str, tuple[StoredView, Mapping[str, str]]]
+    ) -> Arguments:
+        needed: dict[str, dict[str, str]] = {}
+        fields: dict[str, tuple[str, ...]] = {}
+        for request in computed:
+            for argument, source in request.sources().items():
+                reference = parse_reference(source)
+                if reference is None:
+                    fields[source] = (*fields.get(source, ()), request.types[argument])
+                    continue
+                alias, column = reference
+                if alias not in roles:
+                    plain = Request(alias, (column,), alias)
+                    roles[alias] = (self._view(plain), self._keys(plain))
+                if column not in roles[alias][0].features:
+                    raise ReferenceError(
+                        f"view '{alias}' has no feature '{column}' in the online store, which '{request.name}' needs"
+                    )
+                needed.setdefault(alias, {})[column] = f"{alias}:{column}"
+        return Arguments(_roles(roles, needed), fields, {request.name: request.returns for request in computed})
 
     def _view(self, request: Request) -> StoredView:
         if request.view not in self.views:
@@ -210,6 +252,31 @@ class Contents:
                 known = suggest(key, keys, "join keys")
                 raise ReferenceError(f"view '{request.view}' has no join key '{key}'; {known}")
         return {key: request.join_keys.get(key, key) for key in keys}
+
+
+def _roles(
+    roles: Mapping[str, tuple[StoredView, Mapping[str, str]]], features: Mapping[str, Mapping[str, str]]
+) -> tuple[Resolved, ...]:
+    """The roles with the names of their features, by role and column."""
+    return tuple(
+        Resolved(alias, *roles[alias], tuple(names), tuple(names.values())) for alias, names in features.items()
+    )
+
+
+def _request_from_json(item: Mapping[str, Any]) -> Asked:
+    if "on_demand" in item:
+        given = (item["on_demand"], item["as"], item["arguments"], item["types"], item["returns"], item["default"])
+        return OnDemandRequest(*given)
+    return Request(item["view"], tuple(item["features"]), item["as"], item["join_keys"])
+
+
+def _statements(found: Any) -> tuple[str, str] | None:
+    if found is None:
+        return None
+    with_defaults, without = found
+    if not isinstance(with_defaults, str) or not isinstance(without, str):
+        raise TypeError(f"the SQL of on-demand features is {found!r}")
+    return with_defaults, without
 
 
 def _view_as_json(view: StoredView) -> dict[str, Any]:

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
-from pit_join.references import Request
+from pit_join.references import Asked
 
-__all__ = ["Aggregation", "Entity", "Feature", "FeatureService", "FeatureView"]
+__all__ = ["Aggregation", "Entity", "Feature", "FeatureService", "FeatureView", "OnDemandFeature"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,11 +91,26 @@ class FeatureView:
 
 
 @dataclass(frozen=True, slots=True)
+class OnDemandFeature:
+    """A macro of the project that renders an SQL expression of its arguments.
+
+    `types` are those of its arguments and `returns` that of the result, as SQL names them; `default` stands for a null.
+    """
+
+    name: str
+    types: Mapping[str, str]
+    returns: str
+    default: Any
+    path: str
+    description: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class FeatureService:
     """The features of one model, a dbt exposure of `type: ml`."""
 
     name: str
-    requests: tuple[Request, ...]
+    requests: tuple[Asked, ...]
     path: str
     description: str = ""
     full_feature_names: bool = False

@@ -14,9 +14,9 @@ import pyarrow.compute as pc
 
 from pit_join.errors import StoreError
 from pit_join.keys import KeyCodec, integer_cells
-from pit_join.records import HAS_NULLS, HEADER, Field, Layout, element_of
+from pit_join.records import HAS_NULLS, HEADER, Field, Layout, converter, element_of
 
-__all__ = ["field_of", "keys_of", "records_of"]
+__all__ = ["arrow_type", "field_of", "keys_of", "records_of", "values_of"]
 
 _END = b"\0\0"
 _Bytes = np.ndarray[Any, np.dtype[np.uint8]]
@@ -55,6 +55,33 @@ def _type_name(kind: pa.DataType) -> str | None:
     names |= dict.fromkeys((pa.string(), pa.large_string()), "string")
     names |= dict.fromkeys((pa.binary(), pa.large_binary()), "binary")
     return names.get(kind)
+
+
+def arrow_type(data_type: str) -> pa.DataType:
+    """The Arrow type of a feature's type, see `records.Field`.
+
+    >>> arrow_type("list<float>"), arrow_type("timestamp[ns, UTC]"), arrow_type("decimal(9, 2)")
+    (ListType(list<item: float>), TimestampType(timestamp[ns, tz=UTC]), Decimal128Type(decimal128(9, 2)))
+    """
+    if element := element_of(data_type):
+        return pa.list_(arrow_type(element))
+    if data_type.startswith("decimal"):
+        precision, scale = data_type[len("decimal(") : -1].split(", ")
+        return pa.decimal128(int(precision), int(scale))
+    if data_type.endswith(", UTC]"):
+        return pa.timestamp(data_type[len("timestamp[") : -len(", UTC]")], "UTC")
+    return pa.type_for_alias(data_type)
+
+
+def values_of(column: pa.ChunkedArray) -> list[Any]:
+    """The values of a column as a reader of the online store gives them."""
+    kind = column.type
+    if pa.types.is_timestamp(kind) or pa.types.is_date32(kind):
+        name = str(kind).replace("date32[day]", "date32").replace("tz=", "")
+        convert = converter(name)
+        numbers = column.cast(pa.int32() if name == "date32" else pa.int64()).to_pylist()
+        return [None if number is None or convert is None else convert(number) for number in numbers]
+    return list(column.to_pylist())
 
 
 def keys_of(kinds: Sequence[str], columns: Sequence[pa.Array]) -> list[bytes]:

@@ -17,8 +17,11 @@ from typing import Any
 from pit_join.contents import Contents, StoredService, StoredView
 from pit_join.definitions import FeatureView
 from pit_join.errors import PitJoinError, suggest
+from pit_join.expressions import ARGUMENTS
+from pit_join.on_demand_check import check_on_demand
 from pit_join.online import Changes, OnlineStore, open_store, store_url
 from pit_join.project import Project
+from pit_join.references import OnDemandRequest
 from pit_join.registry import Registry
 from pit_join.rendering import Macros
 from pit_join.snapshots import Snapshot
@@ -88,6 +91,7 @@ def export(
     manifest = project.manifest()
     registry = Registry.from_manifest(manifest)
     macros = Macros(manifest, project.dispatch_order, project.compile, project.cache)
+    check_on_demand(registry, macros)
     chosen = _chosen(registry, views)
     store = open_store(url, create=True)
     project.cache.mkdir(parents=True, exist_ok=True)
@@ -102,7 +106,7 @@ def export(
             target=project.connection.target,
             exported_at=datetime.now(timezone.utc),
             views=kept | {name: view for name, (view, _) in stored.items()},
-            services=_services(registry),
+            services=_services(registry, macros),
         )
         written_at = time.time_ns() // 1000
         changes = writer.replace(contents.to_json(), stored, kept, written_at, dry_run, on_progress)
@@ -138,10 +142,23 @@ def _kept(store: OnlineStore, views: Sequence[str], registry: Registry) -> dict[
     }
 
 
-def _services(registry: Registry) -> dict[str, StoredService]:
-    return {
-        name: StoredService(service.requests, service.full_feature_names) for name, service in registry.services.items()
-    }
+def _services(registry: Registry, macros: Macros) -> dict[str, StoredService]:
+    found = {}
+    for name, service in registry.services.items():
+        requests = registry.check(service.requests)
+        on_demand = None
+        if any(isinstance(request, OnDemandRequest) for request in requests):
+            asked = {
+                "features": [request.as_macro_argument() for request in requests],
+                "full_feature_names": service.full_feature_names,
+                "relation": ARGUMENTS,
+            }
+            with_defaults, without = (
+                macros.text("_on_demand_statement", defaults=defaults, **asked) for defaults in (True, False)
+            )
+            on_demand = with_defaults, without
+        found[name] = StoredService(requests, service.full_feature_names, on_demand)
+    return found
 
 
 class _Taking:

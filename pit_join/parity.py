@@ -16,11 +16,11 @@ from typing import Any
 import pyarrow as pa
 
 from pit_join.contents import Contents, StoredView
+from pit_join.encoding import values_of
 from pit_join.errors import PitJoinError, StoreError, suggest
 from pit_join.keys import KeyCodec
 from pit_join.online import OnlineStore
 from pit_join.project import Project
-from pit_join.records import converter
 from pit_join.references import Request
 from pit_join.registry import Registry
 from pit_join.rendering import Macros
@@ -176,7 +176,8 @@ class _Comparison:
         served, statuses, times = online.to_dict(), online.statuses, online.event_timestamps
         names = [f"{view.name}__{feature}" for feature in view.features]
         sides: list[tuple[str, Iterable[Any], Iterable[Any]]] = [
-            (feature, _values(offline[name]), served[name]) for feature, name in zip(view.features, names, strict=True)
+            (feature, values_of(offline[name]), served[name])
+            for feature, name in zip(view.features, names, strict=True)
         ]
         by_row = [_status(each) for each in zip(*(statuses[name] for name in names), strict=True)]
         sides.append(("status", _online_status(offline[f"{view.name}__status"].to_pylist()), by_row))
@@ -198,17 +199,6 @@ class _Comparison:
                 self._windowed and math.isclose(offline, online, rel_tol=_TOLERANCE, abs_tol=_TOLERANCE)
             )
         return bool(offline == online)
-
-
-def _values(column: pa.ChunkedArray) -> list[Any]:
-    """The values as Python has them; instants as the store's reader gives them."""
-    kind = column.type
-    if pa.types.is_timestamp(kind) or pa.types.is_date32(kind):
-        name = str(kind).replace("date32[day]", "date32").replace("tz=", "")
-        convert = converter(name)
-        numbers = column.cast(pa.int32() if name == "date32" else pa.int64()).to_pylist()
-        return [None if number is None or convert is None else convert(number) for number in numbers]
-    return list(column.to_pylist())
 
 
 def _status(features: Sequence[str]) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 
 from pit_join.errors import ReferenceError
 
-__all__ = ["Request", "parse_features", "parse_role", "split_list"]
+__all__ = ["Asked", "OnDemandRequest", "Request", "parse_features", "parse_reference", "parse_role", "split_list"]
 
 _PART = r'("(?:[^"]|"")+"|[^":,=()]+)'
 _REFERENCE = re.compile(f"{_PART}:{_PART}")
@@ -40,6 +40,42 @@ class Request:
         }
 
 
+@dataclass(frozen=True, slots=True)
+class OnDemandRequest:
+    """An on-demand feature: a macro, evaluated for every row.
+
+    `arguments` maps the macro's arguments to features (`view:feature`) or to columns of the spine and fields of a
+    request; one that is not there is such a column of its own name. `types`, `returns` and `default` are what the
+    project declares of the macro, see `Registry.complete`.
+    """
+
+    macro: str
+    name: str
+    arguments: Mapping[str, str] = field(default_factory=dict)
+    types: Mapping[str, str] = field(default_factory=dict)
+    returns: str = ""
+    default: Any = None
+
+    def as_macro_argument(self) -> dict[str, Any]:
+        """The form that the `training_set` macro takes."""
+        return {
+            "on_demand": self.macro,
+            "as": self.name,
+            "arguments": dict(self.arguments),
+            "types": dict(self.types),
+            "returns": self.returns,
+            "default": self.default,
+        }
+
+    def sources(self) -> dict[str, str]:
+        """For every argument the feature, or column of the spine and field of a request, that it comes from."""
+        return {argument: self.arguments.get(argument, argument) for argument in self.types}
+
+
+Asked = Request | OnDemandRequest
+"""One item of what is asked for."""
+
+
 def _plain(part: str) -> str:
     return part[1:-1].replace('""', '"') if part.startswith('"') else part.strip()
 
@@ -57,6 +93,16 @@ def split_list(text: str) -> list[str]:
     if found is None:
         raise ReferenceError(f"cannot read the references '{text}': a double quote or parenthesis is not closed")
     return [item.strip() for item in re.findall(f"({_ITEM})(?:,|$)", text) if item.strip()]
+
+
+def parse_reference(text: str) -> tuple[str, str] | None:
+    """The view, or role, and the feature of `view:feature`; None if the text has another form.
+
+    >>> parse_reference("weather:temp"), parse_reference("amount")
+    (('weather', 'temp'), None)
+    """
+    found = _REFERENCE.fullmatch(text.strip())
+    return (_plain(found[1]), _plain(found[2])) if found else None
 
 
 def parse_role(text: str) -> Request:
@@ -85,11 +131,11 @@ def parse_role(text: str) -> Request:
 
 def parse_features(
     features: Sequence[str | Mapping[str, Any]], roles: Iterable[Request] = (), where: str = ""
-) -> tuple[Request, ...]:
-    """Read a list of references and role mappings into requests, in the order given.
+) -> tuple[Asked, ...]:
+    """Read a list of references, role mappings and on-demand features into requests, in the order given.
 
-    Items are `"view:feature"`, `"alias:feature"` for one of `roles`, or `{view, as, join_keys, features}` as in a
-    service's YAML. `where` opens the error message.
+    Items are `"view:feature"`, `"alias:feature"` for one of `roles`, `{view, as, join_keys, features}` or
+    `{on_demand, as, arguments}` as in a service's YAML. `where` opens the error message.
 
     Raises:
         ReferenceError: naming the item that cannot be read.
@@ -103,18 +149,18 @@ def parse_features(
             raise ReferenceError(f"{where}the view '{role.alias}' is given twice; name one of them alias=view")
         by_alias[role.alias] = role
     used: set[str] = set()
-    requests = []
+    requests: list[Asked] = []
     for item in features:
         if isinstance(item, Mapping):
-            requests.append(_mapped(item, where))
+            requests.append(_on_demand(item, where) if "on_demand" in item else _mapped(item, where))
             continue
-        found = _REFERENCE.fullmatch(str(item).strip())
+        found = parse_reference(str(item))
         if found is None:
             raise ReferenceError(
                 f"{where}cannot read the reference '{item}'; write view:feature or view:* "
                 "(a part that holds , : = ( ) stands in double quotes)"
             )
-        alias, feature = _plain(found[1]), _plain(found[2])
+        alias, feature = found
         used.add(alias)
         role = by_alias.get(alias, Request(view=alias, features=(), alias=alias))
         requests.append(Request(view=role.view, features=(feature,), alias=alias, join_keys=role.join_keys))
@@ -123,6 +169,26 @@ def parse_features(
             f"{where}no feature of the view '{unused[0]}' is asked for; add for example '{unused[0]}:*' to the features"
         )
     return tuple(requests)
+
+
+def _on_demand(item: Mapping[str, Any], where: str) -> OnDemandRequest:
+    if unknown := sorted(set(item) - {"on_demand", "as", "arguments"}):
+        raise ReferenceError(f"{where}unknown key '{unknown[0]}' in {dict(item)}; allowed are arguments, as, on_demand")
+    macro, arguments = item["on_demand"], item.get("arguments") or {}
+    name = item.get("as") or str(macro).rsplit(".", 1)[-1]
+    if not isinstance(macro, str) or not isinstance(name, str):
+        raise ReferenceError(f"{where}'on_demand' is the name of a macro and 'as' a name, got {dict(item)}")
+    if not isinstance(arguments, Mapping) or not all(isinstance(source, str) for source in arguments.values()):
+        raise ReferenceError(
+            f"{where}'arguments' of '{name}' maps the macro's arguments to features (view:feature) or to columns of "
+            f"the spine, which are the fields of a request, got {arguments!r}"
+        )
+    for argument, source in arguments.items():
+        if ":" in source and (parse_reference(source) or ("", "*"))[1] == "*":
+            raise ReferenceError(
+                f"{where}the argument '{argument}' of '{name}' is one feature, view:feature, got '{source}'"
+            )
+    return OnDemandRequest(macro=macro, name=name, arguments=dict(arguments))
 
 
 def _mapped(item: Mapping[str, Any], where: str) -> Request:

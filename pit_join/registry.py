@@ -7,15 +7,16 @@ snapshots and exposures (docs/concepts.md).
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
 
 from pit_join.aggregations import WindowSettings, check_column, read_window_settings
 from pit_join.checks import Wrong, check_keys, default_problem, read_duration, read_flag, within
-from pit_join.definitions import Entity, Feature, FeatureService, FeatureView
+from pit_join.definitions import Entity, Feature, FeatureService, FeatureView, OnDemandFeature
 from pit_join.errors import ProjectError, ReferenceError, suggest
-from pit_join.references import Request, parse_features
+from pit_join.on_demand import read_on_demand
+from pit_join.references import Asked, OnDemandRequest, Request, parse_features, parse_reference
 
 __all__ = ["Registry"]
 
@@ -45,6 +46,7 @@ class Registry:
     entities: Mapping[str, Entity]
     views: Mapping[str, FeatureView]
     services: Mapping[str, FeatureService]
+    on_demand: Mapping[str, OnDemandFeature]
 
     @classmethod
     def from_manifest(cls, manifest: Mapping[str, Any]) -> Registry:
@@ -54,6 +56,8 @@ class Registry:
             ProjectError: with every problem of the project, each naming its file and key.
         """
         reader = _Reader()
+        for macro in (manifest.get("macros") or {}).values():
+            reader.macro(macro, manifest["metadata"]["project_name"])
         for node in manifest["nodes"].values():
             meta = (node.get("config") or {}).get("meta") or {}
             if "pit_join" in meta and node["resource_type"] in ("model", "seed", "snapshot"):
@@ -65,7 +69,7 @@ class Registry:
                 reader.service(exposure, meta["pit_join"])
         if reader.problems:
             raise ProjectError(sorted(reader.problems))
-        return cls(entities=reader.entities, views=views, services=reader.services)
+        return cls(entities=reader.entities, views=views, services=reader.services, on_demand=reader.on_demand)
 
     def view(self, name: str) -> FeatureView:
         """The feature view of that name.
@@ -89,14 +93,52 @@ class Registry:
             )
         return self.services[name]
 
-    def check(self, requests: tuple[Request, ...]) -> None:
-        """Check that views, features and keys of the requests exist, and that a role means one thing.
+    def check(self, requests: tuple[Asked, ...]) -> tuple[Asked, ...]:
+        """Check that views, features, keys and macros of the requests exist, and that a role means one thing.
+
+        Gives the requests with what the project declares of the macros.
 
         Raises:
             ReferenceError: with every problem.
         """
-        if problems := list(_request_problems(requests, self.views)):
+        stored = tuple(request for request in requests if isinstance(request, Request))
+        problems = list(_request_problems(stored, self.views))
+        problems += _on_demand_problems(requests, self.views, self.on_demand)
+        if problems:
             raise ReferenceError("\n".join(problems))
+        return tuple(self._complete(request) for request in requests)
+
+    def _complete(self, request: Asked) -> Asked:
+        if isinstance(request, Request):
+            return request
+        declared = self.on_demand[request.macro]
+        return replace(request, types=declared.types, returns=declared.returns, default=declared.default)
+
+
+def _on_demand_problems(
+    requests: tuple[Asked, ...], views: Mapping[str, FeatureView], on_demand: Mapping[str, OnDemandFeature]
+) -> Iterator[str]:
+    roles = {request.alias: request.view for request in requests if isinstance(request, Request)}
+    for request in requests:
+        if not isinstance(request, OnDemandRequest):
+            continue
+        if request.name.lower().startswith("_pit_"):
+            yield f"the name '{request.name}' is not free: names that start with _pit_ are kept for the joins"
+        if request.macro not in on_demand:
+            known = suggest(request.macro, on_demand, "on-demand features")
+            yield f"there is no macro '{request.macro}' with config.meta.pit_join; {known}"
+            continue
+        types = on_demand[request.macro].types
+        for argument, source in request.arguments.items():
+            if argument not in types:
+                yield f"'{request.macro}' has no argument '{argument}'; {suggest(argument, types, 'arguments')}"
+            if found := parse_reference(source):
+                view = views.get(roles.get(found[0], found[0]))
+                if view is None:
+                    known = suggest(found[0], {*views, *roles}, "feature views")
+                    yield f"unknown feature view '{found[0]}' in the arguments of '{request.name}'; {known}"
+                elif found[1] not in (names := [feature.name for feature in view.features]):
+                    yield f"view '{view.name}' has no feature '{found[1]}'; {suggest(found[1], names, 'features')}"
 
 
 def _request_problems(requests: tuple[Request, ...], views: Mapping[str, FeatureView]) -> Iterator[str]:
@@ -135,6 +177,17 @@ class _Reader:
         self.entities: dict[str, Entity] = {}
         self.views: dict[str, FeatureView] = {}
         self.services: dict[str, FeatureService] = {}
+        self.on_demand: dict[str, OnDemandFeature] = {}
+
+    def macro(self, macro: Mapping[str, Any], project: str) -> None:
+        name = macro["name"] if macro["package_name"] == project else f"{macro['package_name']}.{macro['name']}"
+        path = _path(macro)
+
+        def wrong(key: str, problem: str) -> None:
+            self.problems.append(f"{path}: {name}: {key}: {problem}")
+
+        if found := read_on_demand(macro, name, path, wrong):
+            self.on_demand[name] = found
 
     def view(self, node: Mapping[str, Any], meta: Any) -> None:
         name = node["name"]
@@ -212,10 +265,14 @@ class _Reader:
         except ReferenceError as error:
             wrong("features", str(error))
             return
-        for problem in _request_problems(requests, self.views):
+        stored = tuple(request for request in requests if isinstance(request, Request))
+        for problem in (
+            *_request_problems(stored, self.views),
+            *_on_demand_problems(requests, self.views, self.on_demand),
+        ):
             wrong("features", problem)
         listed = {node.rsplit(".", 1)[-1] for node in (exposure.get("depends_on") or {}).get("nodes", [])}
-        for view in sorted({request.view for request in requests if request.view in self.views} - listed):
+        for view in sorted((_views_of(requests) & set(self.views)) - listed):
             wrong("depends_on", f"does not list ref('{view}'), which its features need")
         self.services[name] = FeatureService(
             name=name,
@@ -313,6 +370,17 @@ class _Reader:
             if problem := default_problem(default, data_type):
                 own("default", problem)
             yield Feature(name, data_type, default, slo)
+
+
+def _views_of(requests: tuple[Asked, ...]) -> set[str]:
+    """The views that requests read, those of arguments among them."""
+    roles = {request.alias: request.view for request in requests if isinstance(request, Request)}
+    found = set(roles.values())
+    for request in requests:
+        if isinstance(request, OnDemandRequest):
+            references = filter(None, map(parse_reference, request.arguments.values()))
+            found |= {roles.get(alias, alias) for alias, _ in references}
+    return found
 
 
 def _types(columns: Mapping[str, Any]) -> dict[str, str]:

@@ -194,6 +194,7 @@ class Renderer:
         context.update(packages.get("dbt", {}))
         context.update(packages.get(self._project, {}))
         context.update(packages)
+        context["context"] = context  # by which a macro calls one whose name it was given
         if _PACKAGE not in packages:
             raise ProjectError(
                 "the project does not have the pit_join macros; add to packages.yml the local package whose path "
@@ -210,7 +211,7 @@ class Renderer:
                 return str(macro(*arguments, **named))
             except _Return as given:
                 return given.value
-            except jinja2.UndefinedError as error:
+            except (jinja2.UndefinedError, TypeError) as error:  # the latter of arguments that a macro does not have
                 raise CannotRender(f"{package}.{name}: {error}") from error
 
         return call

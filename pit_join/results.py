@@ -23,12 +23,14 @@ from pit_join.durations import format_duration
 from pit_join.errors import PitJoinError, WarehouseError
 from pit_join.files import write_table
 
-__all__ = ["STATUSES", "Coverage", "TrainingSet", "beside", "coverage", "in_order", "spilled"]
+__all__ = ["STATUSES", "Coverage", "TrainingSet", "arguments", "beside", "coverage", "in_order", "spilled"]
 
 STATUSES = ("PRESENT", "NULL_VALUE", "OUTSIDE_MAX_AGE", "NOT_YET_KNOWN", "NOT_FOUND", "NULL_KEY")
 
 # A view's part of the result that is larger lies in an unnamed temporary file, mapped into memory.
 _IN_MEMORY_BYTES = 64 * 2**20
+# What a join gives beside features; of these some may be for on-demand features alone, and begin with _pit_ as well.
+_OF_THE_JOIN = ("_pit_row", "_pit_age", "_pit_status")
 _QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 _SAMPLED_ROWS = 100_000
 
@@ -118,7 +120,7 @@ def in_order(table: pa.Table, rows: int) -> pa.Table:
     numbers = np.from_dlpack(table["_pit_row"].combine_chunks())
     if len(numbers) != rows:
         raise WarehouseError(f"the join gave {len(numbers)} rows for a spine of {rows}; please report this")
-    columns = table.select([name for name in table.column_names if not name.startswith("_pit_")])
+    columns = table.select([name for name in table.column_names if name not in _OF_THE_JOIN])
     if (numbers[1:] > numbers[:-1]).all():
         return columns
     positions = np.empty(rows, dtype=np.int32 if rows < 2**31 else np.int64)
@@ -161,6 +163,17 @@ def beside(spine: pa.Table, parts: Sequence[pa.Table], names: Sequence[str], ali
     columns = {name: part[name] for part in parts for name in part.column_names}
     wanted = [*names, *(f"{alias}__{what}" for alias in aliases for what in ("event_timestamp", "status"))]
     return pa.table([*spine.columns, *(columns[name] for name in wanted)], names=[*spine.column_names, *wanted])
+
+
+def arguments(spine: pa.Table, parts: Sequence[pa.Table], computed: Sequence[Mapping[str, Any]]) -> pa.Table:
+    """What on-demand features are computed from; `computed` is as the macro `_plan` gives it."""
+    features = {name: part[name] for part in parts for name in part.column_names}
+    lower = {name.lower(): name for name in spine.column_names}
+    found = {}
+    for argument in (argument for feature in computed for argument in feature["arguments"]):
+        column = argument["column"]
+        found[column] = features[argument["feature"]] if argument["feature"] else spine[lower[column.lower()]]
+    return pa.table(found)
 
 
 def coverage(

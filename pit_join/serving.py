@@ -14,11 +14,12 @@ from typing import Any
 
 import numpy as np
 
+from pit_join.computed import OnDemand
 from pit_join.contents import Contents, Resolved, StoredView
-from pit_join.errors import EntityError, StoreError, suggest
+from pit_join.errors import EntityError, ReferenceError, StoreError, suggest
 from pit_join.keys import KeyCodec, Single
 from pit_join.online import OnlineStore, Records
-from pit_join.references import Request
+from pit_join.references import Asked, OnDemandRequest
 from pit_join.vectors import Answer, AskedKeys, OnlineFeatures, Part
 
 __all__ = ["OnlineReader"]
@@ -30,7 +31,11 @@ _MICROSECOND = timedelta(microseconds=1)
 
 @dataclass(frozen=True, slots=True)
 class _Plan:
-    """A request as one state of the store answers it; `wanted` are the views and which of the codecs has their keys."""
+    """A request as one state of the store answers it.
+
+    `wanted` are the views that are read and which of the codecs has their keys: first those of `parts`, in order.
+    `arguments` are what on-demand features take, each with its place among the wanted.
+    """
 
     mark: object
     parts: tuple[Part, ...]
@@ -38,6 +43,8 @@ class _Plan:
     wanted: tuple[tuple[StoredView, int], ...]
     names: tuple[str, ...]
     pick: Callable[[Sequence[Any]], tuple[Any, ...]] | None
+    on_demand: OnDemand | None
+    arguments: tuple[tuple[Part, int], ...]
 
 
 class OnlineReader:
@@ -57,7 +64,7 @@ class OnlineReader:
     def __init__(
         self,
         store: OnlineStore,
-        requests: Sequence[Request] | str,
+        requests: Sequence[Asked] | str,
         *,
         full_feature_names: bool = False,
         defaults: bool = True,
@@ -76,19 +83,26 @@ class OnlineReader:
         """The keys that every entity row needs."""
         return tuple(dict.fromkeys(column for codec in self._plan.codecs for column in codec.columns))
 
+    @property
+    def request_fields(self) -> tuple[str, ...]:
+        """What every entity row needs besides the keys: the fields that on-demand features take."""
+        return tuple(self._plan.on_demand.fields) if self._plan.on_demand else ()
+
     def read_keys(self, entity: Mapping[str, str]) -> dict[str, Any]:
-        """The keys of an entity row from text, each read as its type.
+        """The keys and request fields of an entity row from text, each read as its type.
 
         Raises:
-            EntityError: if a key is unknown or missing, or its text is no value of the type.
+            EntityError: if one is unknown or missing, or its text is no value of the type.
         """
-        if missing := [key for key in self.keys if key not in entity]:
+        needed = (*self.keys, *self.request_fields)
+        if missing := [key for key in needed if key not in entity]:
             raise EntityError(f"what is asked for also needs {', '.join(missing)}; give a value for each")
-        if unknown := sorted(set(entity) - set(self.keys)):
+        if unknown := sorted(set(entity) - set(needed)):
             raise EntityError(
-                f"no view that is asked for has the key '{unknown[0]}'; {suggest(unknown[0], self.keys, 'keys')}"
+                f"no view that is asked for has the key '{unknown[0]}'; {suggest(unknown[0], needed, 'keys')}"
             )
-        found: dict[str, Any] = {}
+        on_demand = self._plan.on_demand
+        found = {name: on_demand.read_field(name, entity[name]) for name in on_demand.fields} if on_demand else {}
         for codec in self._plan.codecs:
             found |= codec.read(entity)
         return found
@@ -97,7 +111,7 @@ class OnlineReader:
         """The features of one entity row, by name.
 
         Args:
-            entity_row: a value for every key, such as `{"user_id": 42}`.
+            entity_row: a value for every key and request field, such as `{"user_id": 42, "amount": 9.5}`.
             now: the instant at which ages are judged; the clock's by default. Naive is UTC.
 
         Raises:
@@ -114,6 +128,9 @@ class OnlineReader:
                     values += part.filled(found) if part.fills else found
                     continue
             values += part.absent
+        if plan.on_demand:
+            asked = [AskedKeys(each) for each in keys]
+            values += plan.on_demand.one(_arguments(plan, asked, records, moment), entity_row)
         return dict(zip(plan.names, plan.pick(values) if plan.pick else values))  # noqa: B905 as above
 
     def get_online_features(
@@ -125,8 +142,8 @@ class OnlineReader:
         """The features of many entity rows, read from one state of the store.
 
         Args:
-            entity_rows: mappings with a value for every key; or one mapping of lists, in which a single value stands
-                for all rows (`{"user_id": 42, "item_id": [7, 8, 9]}`). Repeated keys are read once.
+            entity_rows: mappings with a value for every key and request field; or one mapping of lists, in which a
+                single value stands for all rows (`{"user_id": 42, "item_id": [7, 8, 9]}`). Repeated keys are read once.
             now: the instant at which ages are judged; the clock's by default. Naive is UTC.
 
         Raises:
@@ -143,10 +160,14 @@ class OnlineReader:
 
         plan, keys, records = self._read(distinct)
         answers = []
-        for part, (found, lengths) in zip(plan.parts, records, strict=True):
+        for part, (found, lengths) in zip(plan.parts, records, strict=False):  # the last may be arguments alone
             part.decoder.check(found, lengths, keys[part.codec_number])
             answers.append(Answer(part, asked[part.codec_number], found, lengths, moment))
-        return OnlineFeatures(plan.names, answers, rows.columns(self.keys), len(rows))
+        computed: Mapping[str, list[Any]] = {}
+        if plan.on_demand:
+            fields = rows.columns(tuple(plan.on_demand.fields), "on-demand features need")
+            computed = plan.on_demand.many(_arguments(plan, asked, records, moment), fields)
+        return OnlineFeatures(plan.names, answers, rows.columns(self.keys), len(rows), computed)
 
     def _read(self, keys_of: Callable[[_Plan], list[list[bytes]]]) -> tuple[_Plan, list[list[bytes]], list[Records]]:
         """The plan that the store fits, for each of its codecs the keys that `keys_of` gives, and their records."""
@@ -164,11 +185,16 @@ class OnlineReader:
         if data is None:
             raise StoreError("nothing was exported to the online store yet; run pit-join export")
         contents = Contents.from_json(data, "the online store")
-        requests, full = self._requests, self._full_feature_names
+        requests, full, statements = self._requests, self._full_feature_names, None
         if isinstance(requests, str):
             service = contents.service(requests)
             requests, full = service.requests, full or service.full_feature_names
-        resolved, names = contents.resolve(requests, full)
+            statements = service.on_demand
+        elif any(isinstance(request, OnDemandRequest) for request in requests):
+            raise ReferenceError(
+                "on-demand features are read by a feature service; declare one that has them, and export"
+            )
+        resolved, names, needed = contents.resolve(requests, full)
         column = {name: i for i, name in enumerate(names)}
         codecs: dict[tuple[tuple[str, str], ...], int] = {}
         parts = tuple(
@@ -181,10 +207,24 @@ class OnlineReader:
             )
             for role in resolved
         )
-        together = {name: i for i, name in enumerate(name for part in parts for name in part.names)}
+        together = {name: i for i, name in enumerate([*(n for part in parts for n in part.names), *needed.returns])}
         pick = None if tuple(together) == names else itemgetter(*(together[name] for name in names))
-        wanted = tuple((part.view, part.codec_number) for part in parts)
-        return _Plan(mark, parts, tuple(KeyCodec(kinds) for kinds in codecs), wanted, names, pick)
+        wanted = [(part.view, part.codec_number) for part in parts]
+        arguments = []
+        for role in needed.roles:
+            number = codecs.setdefault(_named_kinds(role), len(codecs))
+            if (role.view, number) not in wanted:
+                wanted.append((role.view, number))
+            part = _part(role, columns=[0], codec_number=number, defaults=self._defaults)
+            arguments.append((part, wanted.index((role.view, number))))
+        on_demand = OnDemand(statements[0 if self._defaults else 1], needed) if statements else None
+        kinds = tuple(KeyCodec(kinds) for kinds in codecs)
+        return _Plan(mark, parts, kinds, tuple(wanted), names, pick, on_demand, tuple(arguments))
+
+
+def _arguments(plan: _Plan, asked: Sequence[AskedKeys], records: Sequence[Records], moment: int) -> list[Answer]:
+    """What the on-demand features of a plan take from records."""
+    return [Answer(part, asked[part.codec_number], *records[place], moment) for part, place in plan.arguments]
 
 
 def _named_kinds(role: Resolved) -> tuple[tuple[str, str], ...]:
@@ -241,14 +281,18 @@ class _Rows:
         given = [self._given[column] for column in codec.columns]
         return codec.encode_all([_plain(values) if _is_list(values) else Single(values) for values in given], len(self))
 
-    def columns(self, names: Sequence[str]) -> dict[str, list[Any]]:
-        """The keys as lists."""
-        if not isinstance(self._given, Mapping):
-            return {name: [row[name] for row in self._given] for name in names}
-        return {
-            name: list(_plain(self._given[name])) if _is_list(self._given[name]) else [self._given[name]] * self._length
-            for name in names
-        }
+    def columns(self, names: Sequence[str], needed: str = "they need") -> dict[str, list[Any]]:
+        """Keys, or fields, as lists."""
+        given = self._given
+        try:
+            if not isinstance(given, Mapping):
+                return {name: [row[name] for row in given] for name in names}
+            return {
+                name: list(_plain(given[name])) if _is_list(given[name]) else [given[name]] * self._length
+                for name in names
+            }
+        except KeyError as error:
+            raise EntityError(f"the entity rows have no {error}; {needed} {', '.join(names)}") from None
 
 
 def _is_list(values: Any) -> bool:

@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pit_join.errors import PitJoinError, SpineError, suggest
-from pit_join.tables import family
+from pit_join.tables import family, fits
 from pit_join.warehouse import DuckDBWarehouse, identifier, literal
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["Spine", "check_columns", "check_float_keys", "check_types", "find_spine"]
+__all__ = ["Spine", "check_arguments", "check_columns", "check_float_keys", "check_types", "find_spine"]
 
 _TIME_TYPES = ("TIMESTAMP", "DATE", "DATETIME")
 _IN_MEMORY = "entity_df"
@@ -303,6 +303,31 @@ def check_types(columns: Mapping[str, str], event_timestamp: str, key_types: Map
                 f"the key '{column}' of the spine {label} is {got}, and the feature view's is {wanted.upper()}; "
                 "cast one of them, since a text never equals a number"
             )
+
+
+def check_arguments(columns: Mapping[str, str], computed: Sequence[Mapping[str, Any]], label: str) -> None:
+    """Check that a spine has what on-demand features take from it; `computed` is as the macro `_plan` gives it.
+
+    Raises:
+        SpineError: naming the column, its type, and what is needed.
+    """
+    types = {name.lower(): kind for name, kind in columns.items()}
+    for feature in computed:
+        for argument in feature["arguments"]:
+            column, wanted = argument["column"], argument["type"]
+            if argument["reference"]:
+                continue
+            if column.lower() not in types:
+                raise SpineError(
+                    f"the spine {label} has no column '{column}', which the on-demand feature '{feature['name']}' "
+                    f"needs; {suggest(column, columns, 'columns')}"
+                )
+            got = types[column.lower()]
+            if not fits(family(got), wanted):
+                raise SpineError(
+                    f"the column '{column}' of the spine {label} is {got}, and the argument '{argument['name']}' of "
+                    f"the on-demand feature '{feature['name']}' is {wanted.upper()}; cast one of them"
+                )
 
 
 def check_float_keys(

@@ -8,7 +8,7 @@ from pit_join.checks import number_kind
 from pit_join.definitions import FeatureView
 from pit_join.errors import PitJoinError, WarehouseError
 
-__all__ = ["check_table", "family"]
+__all__ = ["check_table", "family", "fits"]
 
 _TEXT = ("VARCHAR", "TEXT", "STRING", "CHAR", "BPCHAR", "ENUM")
 _NUMBERS = ("DOUBLE", "FLOAT", "REAL", "DECIMAL", "NUMERIC", "FLOAT4", "FLOAT8", "LONG", "SHORT", "SIGNED")
@@ -27,6 +27,13 @@ def family(data_type: str) -> str:
     if base.startswith(("TIMESTAMP", "DATETIME", "DATE")):
         return "time"
     return base
+
+
+def fits(given: str, wanted_type: str) -> bool:
+    """Whether values of a family may be cast to the type of an argument; a time may be written as text."""
+    wanted = family(wanted_type)
+    also = "text" if wanted == "time" else wanted
+    return wanted not in ("text", "number", "time", "BOOLEAN") or given in (wanted, also)
 
 
 def check_table(view: FeatureView, columns: Mapping[str, str]) -> None:

@@ -14,11 +14,13 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 from pit_join.errors import PitJoinError, SpineError
+from pit_join.expressions import ARGUMENTS, Expressions
+from pit_join.on_demand_check import check_on_demand
 from pit_join.project import Project
-from pit_join.references import Request
+from pit_join.references import Asked, OnDemandRequest
 from pit_join.registry import Registry
 from pit_join.rendering import Macros
-from pit_join.spines import Spine, check_columns, check_float_keys, check_types, find_spine
+from pit_join.spines import Spine, check_arguments, check_columns, check_float_keys, check_types, find_spine
 from pit_join.tables import check_table
 from pit_join.warehouse import DuckDBWarehouse
 
@@ -47,8 +49,10 @@ class _Asked:
 
     def of_views(self, alias: str | None = None) -> dict[str, Any]:
         """What the macros are told about the views, or about one of them."""
+        # An on-demand feature may take arguments from any of them.
+        everything = alias is None or any("on_demand" in item for item in self.references)
         return {
-            "features": [item for item in self.references if alias in (None, item["as"])],
+            "features": [item for item in self.references if everything or item["as"] == alias],
             "full_feature_names": self.full_feature_names,
             "provenance": self.provenance,
             "defaults": self.defaults,
@@ -58,7 +62,7 @@ class _Asked:
 def build_training_set(
     project: Project,
     spine: Any,
-    requests: Sequence[Request],
+    requests: Sequence[Asked],
     *,
     event_timestamp: str = "event_timestamp",
     gap: str | None = None,
@@ -95,8 +99,9 @@ def build_training_set(
     """
     manifest = project.manifest()
     registry = Registry.from_manifest(manifest)
-    registry.check(tuple(requests))
+    requests = registry.check(tuple(requests))
     macros = Macros(manifest, project.dispatch_order, project.compile, project.cache)
+    check_on_demand(registry, macros, {request.macro for request in requests if isinstance(request, OnDemandRequest)})
     if window_plan not in (None, "range", "stacked"):
         raise PitJoinError(f"unknown window plan '{window_plan}'; there are range and stacked")
     references = [request.as_macro_argument() for request in requests]
@@ -104,7 +109,7 @@ def build_training_set(
     plan = macros.data("_plan", **asked.of_views())
     source = find_spine(spine, manifest, project.directory)
     with DuckDBWarehouse(project.connection, wait=wait, on_wait=on_message) as warehouse:
-        build = _Build(warehouse, macros, registry, plan["requests"], asked)
+        build = _Build(warehouse, macros, registry, plan, asked)
         spine_sql = build.check_spine(source, plan["names"])
 
         def whole_query() -> str:
@@ -138,6 +143,9 @@ def build_training_set(
     metadata["spine_columns"] = spine_table.column_names
     metadata["coverage"] = {met.alias: dict(met.statuses) for met in coverage}
     aliases = [request["alias"] for request in plan["requests"]] if provenance else []
+    if plan["computed"]:
+        arguments = results.arguments(spine_table, parts, plan["computed"])
+        parts.append(Expressions(build.on_demand_statement(), dict.fromkeys(arguments.column_names)).many(arguments))
     table = results.beside(spine_table, parts, plan["names"], aliases)
     return results.TrainingSet(table=table, sql=metadata["sql"], coverage=tuple(coverage), metadata=metadata)
 
@@ -150,11 +158,12 @@ class _Build:
         warehouse: DuckDBWarehouse,
         macros: Macros,
         registry: Registry,
-        requests: Sequence[Mapping[str, Any]],
+        plan: Mapping[str, Any],
         asked: _Asked,
     ) -> None:
-        self._warehouse, self._macros, self._requests, self._asked = warehouse, macros, requests, asked
-        self._views = {request["view"]: registry.view(request["view"]) for request in requests}
+        self._warehouse, self._macros, self._asked = warehouse, macros, asked
+        self._requests, self._computed = plan["requests"], plan["computed"]
+        self._views = {request["view"]: registry.view(request["view"]) for request in self._requests}
         self._key_types: dict[str, str] = {}
         self._copies: dict[str, str] = {}
         self._looks: dict[str, Future[list[dict[str, Any]]]] = {}
@@ -188,6 +197,7 @@ class _Build:
         columns = self._warehouse.columns(f"from {sql}", source.unreadable)
         check_columns(columns, (*key_types, event_timestamp), source.label)
         check_types(columns, event_timestamp, key_types, source.label)
+        check_arguments(columns, self._computed, source.label)
         provenance = [f"{r['alias']}__{what}" for r in self._requests for what in ("event_timestamp", "status")]
         taken = {name.lower(): name for name in columns}
         for name in [*names, *(provenance if self._asked.provenance else [])]:
@@ -211,6 +221,17 @@ class _Build:
         check_float_keys(self._warehouse, "_pit_spine", columns, self._key_types, source.label)
         self._rows = int(self._warehouse.row("select count(*) as rows from _pit_spine", what)["rows"])
         return self._rows
+
+    def on_demand_statement(self) -> str:
+        """What computes the on-demand features from their arguments."""
+        asked = self._asked
+        return self._macros.text(
+            "_on_demand_statement",
+            features=asked.references,
+            full_feature_names=asked.full_feature_names,
+            defaults=asked.defaults,
+            relation=ARGUMENTS,
+        )
 
     def plan(self, request: Mapping[str, Any]) -> tuple[str, str]:
         """How a view is joined, and why: ASOF, or for windows `range` or `stacked` (see `window_features`)."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from decimal import Decimal
 from functools import cached_property, lru_cache
 from typing import Any
 
@@ -85,6 +86,13 @@ class Answer:
                 found.append(("PRESENT", None if event == NO_TIME else event, values))
         return found
 
+    def columns(self) -> dict[str, list[Any]]:
+        """The values of its features by name, one a row."""
+        rows = self.by_row(
+            [self.part.absent if values is None else self.part.filled(values) for _, _, values in self.judged]
+        )
+        return {name: [row[i] for row in rows] for i, name in enumerate(self.part.names)}
+
     def by_row(self, found: Sequence[Any]) -> list[Any]:
         """What was found of the distinct keys, for every row."""
         if len(found) == len(self.keys.each):
@@ -95,13 +103,19 @@ class Answer:
 class OnlineFeatures:
     """The features of some entity rows, all read from one state of the store.
 
-    A value that is null, missing or too old is the declared default, if there is one; its status says so.
+    A value that is null, missing or too old is the declared default, if there is one; its status says so. On-demand
+    features, which are `computed`, have no event time; they are `PRESENT` or `NULL_VALUE`.
     """
 
     def __init__(
-        self, names: tuple[str, ...], answers: Sequence[Answer], keys: Mapping[str, list[Any]], rows: int
+        self,
+        names: tuple[str, ...],
+        answers: Sequence[Answer],
+        keys: Mapping[str, list[Any]],
+        rows: int,
+        computed: Mapping[str, list[Any]],
     ) -> None:
-        self._names, self._answers, self._keys, self._rows = names, answers, keys, rows
+        self._names, self._answers, self._keys, self._rows, self._computed = names, answers, keys, rows, computed
 
     def __len__(self) -> int:
         return self._rows
@@ -118,7 +132,10 @@ class OnlineFeatures:
         It is `PRESENT`, `NULL_VALUE`, `NOT_FOUND` (no record of the key), `NULL_KEY`, or `OUTSIDE_MAX_AGE` (older than
         the ttl).
         """
-        found = {}
+        found = {
+            name: ["NULL_VALUE" if value is None else "PRESENT" for value in values]
+            for name, values in self._computed.items()
+        }
         for answer in self._answers:
             for i, name in enumerate(answer.part.names):
                 found[name] = answer.by_row(
@@ -132,7 +149,7 @@ class OnlineFeatures:
     @property
     def event_timestamps(self) -> dict[str, list[datetime | None]]:
         """For every feature the event time of each row's record (UTC, microseconds); None where there is none."""
-        found: dict[str, list[datetime | None]] = {}
+        found: dict[str, list[datetime | None]] = {name: [None] * self._rows for name in self._computed}
         for answer in self._answers:
             times = [None if event is None else instant(event) for _, event, _ in answer.judged]
             found |= dict.fromkeys(answer.part.names, answer.by_row(times))
@@ -144,12 +161,9 @@ class OnlineFeatures:
         With `include_event_timestamps` also `<feature>__ts`: whole seconds since 1970, 0 where there is none.
         """
         found: dict[str, list[Any]] = {}
+        found |= self._computed
         for answer in self._answers:
-            part = answer.part
-            rows = answer.by_row(
-                [part.absent if values is None else part.filled(values) for _, _, values in answer.judged]
-            )
-            found |= {name: [row[i] for row in rows] for i, name in enumerate(part.names)}
+            found |= answer.columns()
         result = {**self._keys, **{name: found[name] for name in self._names}}
         if include_event_timestamps:
             for name, times in self.event_timestamps.items():
@@ -185,6 +199,10 @@ class OnlineFeatures:
             block = np.empty((records, len(answer.part.names)), dtype=out.dtype)
             _fill(block, answer)
             out[:, columns] = block if records == 1 else block[answer.keys.positions]
+        for name, values in self._computed.items():
+            if not all(value is None or isinstance(value, (int, float, Decimal)) for value in values):
+                raise EntityError(f"the feature '{name}' is no number; leave it out, or use to_dict()")
+            out[:, self._names.index(name)] = _numbers(tuple(values))
         return out
 
 

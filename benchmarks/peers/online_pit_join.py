@@ -2,6 +2,7 @@
 
 import hashlib
 import sys
+from datetime import datetime, timezone
 from pathlib import Path
 
 import numpy as np
@@ -11,12 +12,21 @@ from pit_join import FeatureStore
 
 data, url = Path(sys.argv[1]), sys.argv[2]
 features = features_of(data)
-reader = FeatureStore(data, online_store=url).online_reader(features)
+store = FeatureStore(data, online_store=url)
+reader = store.online_reader(features)
 matrix = np.empty((CANDIDATES, len(features)), dtype=np.float32)
 
 
 def vector(seed: int, count: int, most: int) -> dict:
     return timed(lambda number: reader.get_feature_vector({"user_id": number}), entities(seed, count, most))
+
+
+def on_demand(seed: int, count: int, most: int) -> dict:
+    """The same features and two that are computed; what a request sends beside its key."""
+    scored = store.online_reader("scored")
+    now = datetime.now(timezone.utc)
+    rows = [{"user_id": number, "event_timestamp": now, "amount": 12.5} for number in entities(seed, count, most)]
+    return timed(scored.get_feature_vector, rows)
 
 
 def row(seed: int, count: int, most: int) -> dict:
@@ -50,4 +60,14 @@ def digest(seed: int) -> str:
     return hashlib.sha256(matrix.tobytes()).hexdigest()
 
 
-serve({"vector": vector, "row": row, "batch": batch, "wide": wide, "wrong": wrong, "digest": digest})
+serve(
+    {
+        "vector": vector,
+        "on_demand": on_demand,
+        "row": row,
+        "batch": batch,
+        "wide": wide,
+        "wrong": wrong,
+        "digest": digest,
+    }
+)

@@ -16,7 +16,7 @@ from dbt.cli.main import dbtRunner, dbtRunnerResult
 
 ROOT = Path(__file__).parents[2]
 LONGEST = ("test_against_oracle", "test_windows_against_oracle", "test_broken_windows", "test_window_history")
-DEMO = ("dbt_project.yml", "profiles", "seeds", "models", "macros", "tests/dbt")
+DEMO = ("dbt_project.yml", "profiles", "seeds", "models", "macros", "examples/on_demand", "tests/dbt")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

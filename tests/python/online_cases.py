@@ -47,12 +47,13 @@ def at(microsecond: int) -> datetime:
 
 @dataclass(frozen=True)
 class Generated:
-    """What `export` wants of a project."""
+    """What `export` and `training` want of a project."""
 
     nodes: Mapping[str, Any]
     cache: Path
     connection: Connection
     dispatch_order: Mapping[str, Sequence[str]]
+    directory: Path
 
     def manifest(self) -> Mapping[str, Any]:
         return self.nodes
@@ -74,9 +75,13 @@ class Exporter:
         shutil.rmtree(self.folder / name, ignore_errors=True)
         return open_store(str(self.folder / name), create=True)
 
+    def store(self, name: str = "store") -> OnlineStore:
+        """The store as it is."""
+        return open_store(str(self.folder / name))
+
     def project(self, manifest: Mapping[str, Any]) -> Any:
         """A manifest as a project."""
-        return Generated(manifest, self.folder / "cache", Connection("dev", self.folder, {}), {})
+        return Generated(manifest, self.folder / "cache", Connection("dev", self.folder, {}), {}, self.folder)
 
     def run(self, manifest: Mapping[str, Any], instant: int, name: str = "store", **options: Any) -> Export:
         """Export the views of a manifest as known at a microsecond."""

@@ -22,12 +22,15 @@ from conftest import Built
 from oracle import Request, Status, View, look_up
 
 import pit_join
-from pit_join import registry, results
+from pit_join import on_demand, registry, results
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
 PAGES = sorted(path for path in [*ROOT.glob("*.md"), *ROOT.glob("benchmarks/*.md"), *DOCS.rglob("*.md")])
 BLOCK = re.compile(r"(?:^`(?P<file>[\w./-]+)`\n\n)?^```(?P<language>\w+)\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL)
+
+
+BODY = re.compile(r"\{% macro .*?endmacro %\}", re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -163,6 +166,16 @@ def test_online_page(demo: Built, copy_of: Callable[[Built], Built]) -> None:
     assert follow(steps(DOCS / "online.md"), copy_of(demo).directory) == []
 
 
+def test_on_demand_page(demo: Built, copy_of: Callable[[Built], Built]) -> None:
+    directory = copy_of(demo).directory
+    assert follow(steps(DOCS / "on-demand.md"), directory) == []
+    # What it shows of macros and YAML is that of the demo.
+    text = " ".join((DOCS / "on-demand.md").read_text().split())
+    assert " ".join(BODY.search((ROOT / "examples/on_demand/minutes_since.sql").read_text())[0].split()) in text
+    declared = pit_join.FeatureStore(directory).registry().on_demand["minutes_since"]
+    assert all(f"{{name: {name}, type: {kind}}}" in text for name, kind in declared.types.items())
+
+
 def test_yaml_of_the_readme_is_that_of_the_demo() -> None:
     blocks = BLOCK.finditer((ROOT / "README.md").read_text())
     (text,) = (block["text"] for block in blocks if block["language"] == "yaml")
@@ -222,6 +235,7 @@ def test_concepts_lists_every_setting_and_status() -> None:
         *((key, "view") for key in registry._VIEW_KEYS),
         *((key, "column") for key in registry._COLUMN_KEYS),
         *((key, "service") for key in registry._SERVICE_KEYS),
+        *((key, "on-demand feature") for key in on_demand._KEYS),
     }
     statuses = {status.strip("`") for status, *_ in table(DOCS / "concepts.md", "status")}
     assert statuses == set(results.STATUSES)

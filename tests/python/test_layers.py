@@ -19,11 +19,12 @@ ROWS = (
     ("api", "backfill_report", "cli_output"),
     ("parity",),  # compares two use cases
     ("backfill", "catalog", "export", "serving", "training"),  # one use case each
+    ("computed",),
     ("backfill_plan", "results", "snapshots", "spines", "vectors"),  # parts of one
-    ("encoding", "tables"),
-    ("files", "ledger", "online", "project", "rendering", "warehouse"),  # one outside world each
+    ("encoding", "on_demand_check", "tables"),
+    ("expressions", "files", "ledger", "online", "project", "rendering", "warehouse"),  # one outside world each
     ("batches", "contents", "locks", "registry"),
-    ("aggregations", "fingerprints", "keys"),
+    ("aggregations", "fingerprints", "keys", "on_demand"),
     ("checks", "definitions", "records"),
     ("connection", "durations", "references"),
     ("errors",),

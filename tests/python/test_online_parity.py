@@ -480,7 +480,7 @@ def test_names_are_those_of_the_training_set() -> None:
                 STORED.resolve(requests, full)
             NAMES.update(word for word in REFUSALS if word in str(error) and word in str(refused.value))
             return
-        resolved, names = STORED.resolve(requests, full)
+        resolved, names, _ = STORED.resolve(requests, full)
         assert list(names) == plan["names"]
         assert [
             (role.alias, role.view.name, dict(role.key_names), list(zip(role.features, role.names, strict=True)))

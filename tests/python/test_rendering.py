@@ -211,6 +211,25 @@ ROLES = [
     "aircraft_last_leg:last_dest",
     "aircraft_facts:seats",
 ]
+MOMENT = {"moment": "event_timestamp"}
+ON_DEMAND = [
+    {"on_demand": "hour_of_day", "arguments": MOMENT, "types": {"moment": "timestamptz"}, "returns": "bigint"},
+    {"view": "aircraft_last_leg", "as": 'last "leg', "features": ["last_dest"]},
+    {
+        "on_demand": "minutes_since",
+        "as": "since landing",
+        "arguments": {**MOMENT, "earlier": '"last ""leg":landed_at'},
+        "types": {"earlier": "timestamptz", "moment": "timestamptz"},
+        "returns": "double",
+        "default": -1,
+    },
+    {
+        "on_demand": "minutes_since",
+        "arguments": {"earlier": "aircraft_last_leg:landed_at", "moment": "aircraft_last_leg:landed_at"},
+        "types": {"earlier": "timestamptz", "moment": "timestamptz"},
+        "returns": "double",
+    },
+]
 KEYS = {"user id": "user id", 'or"der': "order", "it's": 'a "b"', "🔑": "ключ"}
 ODD = [
     "odd_names:*",
@@ -291,6 +310,12 @@ def _calls() -> Iterator[Call]:
         arguments = {"model": Ref("login_training"), "spine": Ref("login_labels"), "features": features}
         yield Call("test_point_in_time_correct", {**arguments, "provenance": provenance, "gap": "1 day"})
     yield from _window_calls()
+    for defaults, full in product((True, False), (True, False)):
+        asked = {"features": ON_DEMAND, "full_feature_names": full, "defaults": defaults}
+        yield Call("training_set", {"spine": Ref("flight_spine"), **asked})
+        yield Call("_on_demand_statement", {**asked, "relation": "_pit_arguments"})
+    yield Call("_plan", {"features": ON_DEMAND})
+    yield Call("_on_demand_expression", {"path": "pit_join.hour_of_day", "arguments": {"moment": "at"}})
     # What the command line asks for, one statement at a time.
     for features in (ACTIVITY, ROLES, ODD):
         yield Call("_plan", {"features": features, "full_feature_names": True, "defaults": features is not ODD})
@@ -487,7 +512,8 @@ def test_every_public_macro_is_among_the_calls() -> None:
 
 
 def test_every_public_macro_is_documented(demo: Built) -> None:
-    macros = {m.name: m for m in demo.manifest.macros.values() if m.package_name == "pit_join"}
+    ours = [m for m in demo.manifest.macros.values() if m.package_name == "pit_join" and m.path.startswith("macros/")]
+    macros = {m.name: m for m in ours}
     assert {name for name, macro in macros.items() if macro.description} == public_macros()
     for name in public_macros():
         signature = re.search(rf"(?:macro|test) {name.removeprefix('test_')}\((.*?)\)", macros[name].macro_sql)

@@ -353,6 +353,9 @@ def test_a_newer_format_is_refused() -> None:
         {"exported_at": "noon"},
         {"exported_at": 5},
         {"services": {"s": {"features": [{}], "full_feature_names": True}}},
+        {"services": {"s": {"features": [{"on_demand": "m", "as": "m"}], "full_feature_names": True}}},
+        {"services": {"s": {"features": [], "full_feature_names": True, "on_demand": ["select 1"]}}},
+        {"services": {"s": {"features": [], "full_feature_names": True, "on_demand": [1, 2]}}},
         {"services": []},
     ],
     ids=repr,
@@ -411,7 +414,8 @@ ROWS = Rows(
 
 def test_the_contents_of_the_page() -> None:
     names = [name for row in tables(section("## Contents"))[0] for name in codes(row[0])]
-    inside = [*EXAMPLE["services"]["churn_v1"], *EXAMPLE["services"]["churn_v1"]["features"][0]]
+    role, on_demand = EXAMPLE["services"]["churn_v1"]["features"]
+    inside = [*EXAMPLE["services"]["churn_v1"], *role, *on_demand]
     assert set(names) == {*EXAMPLE, *EXAMPLE["views"]["activity"], *inside}
     assert EXAMPLE["pit_join_online_store"] == FORMAT
     again = Contents.from_json(json.dumps(EXAMPLE).encode(), "the page").to_json()

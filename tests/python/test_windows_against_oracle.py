@@ -264,7 +264,10 @@ def as_text(at: int) -> str:
 def probe(case: WindowCase, view: WindowView, rows: Sequence[tuple[tuple[Any, ...], int]]) -> WindowCase:
     """The case with a spine of these keys and instants, asking for all of one view."""
     events = case.histories[view.name]
-    columns = (*(Column(f"key {key}", events.type_of(key)) for key in view.keys), Column("at", "timestamptz"))
+    # Another view may have keys of a wider type, and the spine values that only it can hold.
+    kinds = {key: events.type_of(key) for key in view.keys}
+    kinds = {key: "bigint" if kind in ("integer", "smallint") else kind for key, kind in kinds.items()}
+    columns = (*(Column(f"key {key}", kind) for key, kind in kinds.items()), Column("at", "timestamptz"))
     records = [
         dict(zip([c.name for c in columns], (*keys, EPOCH + timedelta(microseconds=at)), strict=True))
         for keys, at in rows

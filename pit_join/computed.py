@@ -1,0 +1,135 @@
+"""On-demand features of requests: arguments from records and from the request, computed by the SQL of the store."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from datetime import date
+from decimal import Decimal
+from numbers import Real
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pit_join.contents import Arguments
+from pit_join.errors import EntityError
+from pit_join.tables import family, fits
+from pit_join.vectors import Answer
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+__all__ = ["OnDemand"]
+
+_SQL_TYPES = {
+    "bool": "boolean", "int8": "tinyint", "int16": "smallint", "int32": "integer", "int64": "bigint",
+    "uint8": "utinyint", "uint16": "usmallint", "uint32": "uinteger", "uint64": "ubigint", "float": "float",
+    "double": "double", "string": "varchar", "binary": "blob", "date32": "date", "timestamp[us]": "timestamp",
+    "timestamp[us, UTC]": "timestamptz",
+}  # fmt: skip
+
+
+class OnDemand:
+    """The on-demand features of one request, ready to be computed again and again; safe to share between threads.
+
+    `statement` is their SQL; `arguments` what it takes.
+    """
+
+    def __init__(self, statement: str, arguments: Arguments) -> None:
+        # DuckDB is loaded for those alone who ask for such features.
+        from pit_join.expressions import Expressions
+
+        self.fields = arguments.fields
+        self._types: dict[str, str] = {}
+        for role in arguments.roles:
+            stored = {field.name: field.type for field in role.view.layout.fields}
+            self._types |= {name: stored[feature] for name, feature in zip(role.names, role.features, strict=True)}
+        sql_types = {name: _SQL_TYPES.get(kind, kind) for name, kind in self._types.items()}
+        self._plain = all(kind.startswith("decimal") or kind in _SQL_TYPES.values() for kind in sql_types.values())
+        columns: dict[str, str | None] = {**sql_types, **dict.fromkeys(self.fields)}
+        self._expressions = Expressions(statement, columns, tuple(arguments.returns.values()))
+        self._names = tuple(arguments.returns)
+
+    def one(self, answers: Sequence[Answer], row: Mapping[str, Any]) -> list[Any]:
+        """The features of one row; `answers` have the arguments that are features, `row` those that are fields."""
+        try:
+            fields = {name: [self._value(name, row[name])] for name in self.fields}
+        except KeyError as error:
+            raise EntityError(f"the request has no {error}; on-demand features need {', '.join(self.fields)}") from None
+        if self._plain:
+            columns = [*(values for answer in answers for values in answer.columns().values()), *fields.values()]
+            if (found := self._expressions.one([values[0] for values in columns])) is not None:
+                return list(found)
+        return [values[0] for values in self._many(answers, fields).values()]
+
+    def many(self, answers: Sequence[Answer], fields: Mapping[str, list[Any]]) -> dict[str, list[Any]]:
+        """The features of many rows, by name."""
+        return self._many(answers, {name: [self._value(name, one) for one in fields[name]] for name in self.fields})
+
+    def _many(self, answers: Sequence[Answer], fields: Mapping[str, list[Any]]) -> dict[str, list[Any]]:
+        import pyarrow as pa
+
+        from pit_join.encoding import arrow_type, values_of
+
+        columns: dict[str, pa.Array] = {}
+        for answer in answers:
+            for name, values in answer.columns().items():
+                columns[name] = pa.array(values, arrow_type(self._types[name]))
+        for name, values in fields.items():
+            try:
+                columns[name] = pa.array(values)
+            except (pa.ArrowException, ValueError, TypeError, OverflowError) as error:
+                raise EntityError(f"the values of the request's field '{name}' are not of one type: {error}") from error
+        found = self._expressions.many(pa.table(columns))
+        return {name: values_of(found[name]) for name in self._names}
+
+    def _value(self, name: str, value: Any) -> Any:
+        """The value of a field of a request, if it is of the kind that the on-demand features want."""
+        if isinstance(value, np.generic) and not isinstance(value, np.datetime64):
+            value = value.item()
+        if value is None:
+            return None
+        for wanted in self.fields[name]:
+            if not fits(_family_of(value), wanted):
+                raise EntityError(
+                    f"the request's field '{name}' is {value!r}, and on-demand features take it as {wanted}"
+                )
+        return value
+
+    def read_field(self, name: str, text: str) -> Any:
+        """The value of a field that is written as text."""
+        wanted = {family(kind) for kind in self.fields[name]}
+        readers: dict[str, Callable[[str], Any]] = {"number": _number, "BOOLEAN": _flag}
+        read = readers.get(wanted.pop()) if len(wanted) == 1 else None
+        try:
+            return read(text) if read else text
+        except (ValueError, ArithmeticError):
+            kinds = " and ".join(self.fields[name])
+            raise EntityError(f"the field '{name}' is taken as {kinds}, and '{text}' is none") from None
+
+
+def _family_of(value: Any) -> str:
+    if isinstance(value, bool):
+        return "BOOLEAN"
+    if isinstance(value, (Real, Decimal)):
+        return "number"
+    if isinstance(value, str):
+        return "text"
+    return "time" if isinstance(value, (date, np.datetime64)) else "other"
+
+
+def _number(text: str) -> int | float:
+    try:
+        return int(text)
+    except ValueError:
+        number = float(text)
+        if math.isinf(number) and "inf" not in text.lower():
+            raise
+        return number
+
+
+def _flag(text: str) -> bool:
+    known = {"true": True, "false": False}
+    if text.strip().lower() not in known:
+        raise ValueError
+    return known[text.strip().lower()]
