@@ -9,13 +9,14 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pit_join.errors import PitJoinError
+from pit_join.errors import PitJoinError, StoreError
 from pit_join.online import OnlineStore, open_store
 from pit_join.references import parse_features, parse_role
 from pit_join.serving import OnlineReader
 
 if TYPE_CHECKING:
     from pit_join.backfill import Backfill
+    from pit_join.contents import Contents
     from pit_join.export import Export
     from pit_join.parity import Parity
     from pit_join.project import Project
@@ -265,6 +266,19 @@ class FeatureStore:
             on_message=self._on_message,
             on_progress=on_progress,
         )
+
+    def online_contents(self) -> Contents:
+        """What the online store says of itself: its views with their instants, and its feature services.
+
+        Raises:
+            StoreError: if the store cannot be used, or nothing was exported.
+        """
+        from pit_join.contents import Contents
+
+        _, data = self._online.contents()
+        if data is None:
+            raise StoreError("nothing was exported to the online store yet; run pit-join export")
+        return Contents.from_json(data, "the online store")
 
     def online_reader(
         self,

@@ -14,6 +14,7 @@ import click
 
 from pit_join.cli_online import export, get, verify
 from pit_join.cli_output import age, print_table, progress
+from pit_join.cli_serve import serve
 from pit_join.errors import PitJoinError
 
 if TYPE_CHECKING:
@@ -308,7 +309,7 @@ def backfill(
         ctx.exit(1)
 
 
-for command in (export, get, verify):
+for command in (export, get, serve, verify):
     main.add_command(command)
 
 

@@ -14,7 +14,7 @@ import numpy as np
 from pit_join.contents import Arguments
 from pit_join.errors import EntityError
 from pit_join.tables import family, fits
-from pit_join.vectors import Answer
+from pit_join.vectors import Answer, Column
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -60,16 +60,16 @@ class OnDemand:
             columns = [*(values for answer in answers for values in answer.columns().values()), *fields.values()]
             if (found := self._expressions.one([values[0] for values in columns])) is not None:
                 return list(found)
-        return [values[0] for values in self._many(answers, fields).values()]
+        return [column.values[0] for column in self._many(answers, fields).values()]
 
-    def many(self, answers: Sequence[Answer], fields: Mapping[str, list[Any]]) -> dict[str, list[Any]]:
+    def many(self, answers: Sequence[Answer], fields: Mapping[str, list[Any]]) -> dict[str, Column]:
         """The features of many rows, by name."""
         return self._many(answers, {name: [self._value(name, one) for one in fields[name]] for name in self.fields})
 
-    def _many(self, answers: Sequence[Answer], fields: Mapping[str, list[Any]]) -> dict[str, list[Any]]:
+    def _many(self, answers: Sequence[Answer], fields: Mapping[str, list[Any]]) -> dict[str, Column]:
         import pyarrow as pa
 
-        from pit_join.encoding import arrow_type, values_of
+        from pit_join.encoding import arrow_type, type_name, values_of
 
         columns: dict[str, pa.Array] = {}
         for answer in answers:
@@ -81,7 +81,12 @@ class OnDemand:
             except (pa.ArrowException, ValueError, TypeError, OverflowError) as error:
                 raise EntityError(f"the values of the request's field '{name}' are not of one type: {error}") from error
         found = self._expressions.many(pa.table(columns))
-        return {name: values_of(found[name]) for name in self._names}
+        result = {}
+        for name in self._names:
+            values, kind = values_of(found[name]), found[name].type
+            statuses = ["NULL_VALUE" if value is None else "PRESENT" for value in values]
+            result[name] = Column("on_demand", type_name(kind) or str(kind), values, statuses, [None] * len(values))
+        return result
 
     def _value(self, name: str, value: Any) -> Any:
         """The value of a field of a request, if it is of the kind that the on-demand features want."""

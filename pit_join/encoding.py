@@ -16,7 +16,7 @@ from pit_join.errors import StoreError
 from pit_join.keys import KeyCodec, integer_cells
 from pit_join.records import HAS_NULLS, HEADER, Field, Layout, converter, element_of
 
-__all__ = ["arrow_type", "field_of", "keys_of", "records_of", "values_of"]
+__all__ = ["arrow_type", "field_of", "keys_of", "records_of", "type_name", "values_of"]
 
 _END = b"\0\0"
 _Bytes = np.ndarray[Any, np.dtype[np.uint8]]
@@ -28,7 +28,7 @@ def field_of(column: pa.Field) -> Field:
     Raises:
         StoreError: if the store has no form for its type.
     """
-    name = _type_name(column.type)
+    name = type_name(column.type)
     if name is None:
         raise StoreError(
             f"the column '{column.name}' is of type {column.type}, which the online store cannot hold; cast it in the "
@@ -37,9 +37,10 @@ def field_of(column: pa.Field) -> Field:
     return Field(column.name, name)
 
 
-def _type_name(kind: pa.DataType) -> str | None:
+def type_name(kind: pa.DataType) -> str | None:
+    """The type of a feature that an Arrow type holds, see `records.Field`; None if the store has no form for it."""
     if pa.types.is_large_list(kind) or pa.types.is_list(kind) or pa.types.is_fixed_size_list(kind):
-        element = _type_name(kind.value_type)
+        element = type_name(kind.value_type)
         return f"list<{element}>" if element and element_of(element) is None else None
     if pa.types.is_decimal128(kind):
         return f"decimal({kind.precision}, {kind.scale})"
@@ -50,7 +51,7 @@ def _type_name(kind: pa.DataType) -> str | None:
     if pa.types.is_boolean(kind) or pa.types.is_integer(kind):
         return str(kind)
     if pa.types.is_dictionary(kind):
-        return _type_name(kind.value_type)
+        return type_name(kind.value_type)
     names = {pa.float32(): "float", pa.float64(): "double"}
     names |= dict.fromkeys((pa.string(), pa.large_string()), "string")
     names |= dict.fromkeys((pa.binary(), pa.large_binary()), "binary")

@@ -68,8 +68,8 @@ class KeyCodec:
     def __init__(self, kinds: Mapping[str, str] | Iterable[tuple[str, str]]) -> None:
         pairs = tuple(kinds.items() if isinstance(kinds, Mapping) else kinds)
         self.columns = tuple(column for column, _ in pairs)
-        self._kinds = tuple(kind for _, kind in pairs)
-        self._writers = tuple(_writer(kind) for kind in self._kinds)
+        self.kinds = tuple(kind for _, kind in pairs)
+        self._writers = tuple(_writer(kind) for kind in self.kinds)
         self._only = (self.columns[0], self._writers[0]) if len(pairs) == 1 else None
 
     def encode(self, row: Mapping[str, Any]) -> bytes | None:
@@ -107,7 +107,7 @@ class KeyCodec:
         try:
             parts = [
                 repeat(_writer(kind)(column.value), rows) if isinstance(column, Single) else _write_all(kind, column)
-                for kind, column in zip(self._kinds, columns, strict=True)
+                for kind, column in zip(self.kinds, columns, strict=True)
             ]
         except Exception:  # a null, or one that does not fit: row by row it is told which
             wide = [repeat(column.value, rows) if isinstance(column, Single) else column for column in columns]
@@ -117,7 +117,7 @@ class KeyCodec:
     def decode(self, key: bytes) -> dict[str, Any]:
         """The values of a stored key, by column."""
         values, start = {}, 0
-        for column, kind in zip(self.columns, self._kinds, strict=True):
+        for column, kind in zip(self.columns, self.kinds, strict=True):
             values[column], start = _read(kind, key, start)
         return values
 
@@ -128,7 +128,7 @@ class KeyCodec:
             EntityError: if a text is no value of the type.
         """
         found: dict[str, Any] = {}
-        for column, kind in zip(self.columns, self._kinds, strict=True):
+        for column, kind in zip(self.columns, self.kinds, strict=True):
             if column not in texts:
                 continue
             text = texts[column]
@@ -139,7 +139,7 @@ class KeyCodec:
         return found
 
     def _misfit(self, row: Mapping[str, Any]) -> str:
-        for column, kind, write in zip(self.columns, self._kinds, self._writers, strict=True):
+        for column, kind, write in zip(self.columns, self.kinds, self._writers, strict=True):
             try:
                 write(row[column])
             except (_Nowhere, UnicodeEncodeError):

@@ -20,7 +20,7 @@ from pit_join.errors import EntityError, ReferenceError, StoreError, suggest
 from pit_join.keys import KeyCodec, Single
 from pit_join.online import OnlineStore, Records
 from pit_join.references import Asked, OnDemandRequest
-from pit_join.vectors import Answer, AskedKeys, OnlineFeatures, Part
+from pit_join.vectors import Answer, AskedKeys, Column, OnlineFeatures, Part
 
 __all__ = ["OnlineReader"]
 
@@ -87,6 +87,13 @@ class OnlineReader:
     def request_fields(self) -> tuple[str, ...]:
         """What every entity row needs besides the keys: the fields that on-demand features take."""
         return tuple(self._plan.on_demand.fields) if self._plan.on_demand else ()
+
+    @property
+    def key_kinds(self) -> dict[str, str]:
+        """The keys that every entity row needs, with their kinds (see `keys.key_kind`)."""
+        return {
+            name: kind for codec in self._plan.codecs for name, kind in zip(codec.columns, codec.kinds, strict=True)
+        }
 
     def read_keys(self, entity: Mapping[str, str]) -> dict[str, Any]:
         """The keys and request fields of an entity row from text, each read as its type.
@@ -163,7 +170,7 @@ class OnlineReader:
         for part, (found, lengths) in zip(plan.parts, records, strict=False):  # the last may be arguments alone
             part.decoder.check(found, lengths, keys[part.codec_number])
             answers.append(Answer(part, asked[part.codec_number], found, lengths, moment))
-        computed: Mapping[str, list[Any]] = {}
+        computed: Mapping[str, Column] = {}
         if plan.on_demand:
             fields = rows.columns(tuple(plan.on_demand.fields), "on-demand features need")
             computed = plan.on_demand.many(_arguments(plan, asked, records, moment), fields)

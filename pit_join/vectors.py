@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 from functools import cached_property, lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -15,7 +15,7 @@ from pit_join.contents import StoredView
 from pit_join.errors import EntityError
 from pit_join.records import CHECK, HEADER, NO_TIME, SCALARS, Decoder, converter, instant
 
-__all__ = ["Answer", "AskedKeys", "OnlineFeatures", "Part"]
+__all__ = ["Answer", "AskedKeys", "Column", "OnlineFeatures", "Part"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -57,6 +57,19 @@ class AskedKeys:
         """For every row the number of its key among the distinct ones."""
         number = {key: i for i, key in enumerate(dict.fromkeys(self.each))}
         return [number[key] for key in self.each]
+
+
+class Column(NamedTuple):
+    """One feature: its view, its type (see `records.Field`), and for each row value, status and event time.
+
+    Event times are in microseconds, None where there is none.
+    """
+
+    view: str
+    type: str
+    values: Sequence[Any]
+    statuses: list[str]
+    times: list[int | None]
 
 
 _Judged = tuple[str, int | None, tuple[Any, ...] | None]
@@ -113,7 +126,7 @@ class OnlineFeatures:
         answers: Sequence[Answer],
         keys: Mapping[str, list[Any]],
         rows: int,
-        computed: Mapping[str, list[Any]],
+        computed: Mapping[str, Column],
     ) -> None:
         self._names, self._answers, self._keys, self._rows, self._computed = names, answers, keys, rows, computed
 
@@ -125,6 +138,33 @@ class OnlineFeatures:
         """The names of the features in the order asked for."""
         return self._names
 
+    def columns(self) -> dict[str, Column]:
+        """Everything about every feature, in the order asked for; faster than one property after the other."""
+        found = dict(self._computed)
+        for answer in self._answers:
+            part, types = answer.part, _types(answer.part)
+            rows = answer.by_row(answer.judged)
+            statuses = [status for status, _, _ in rows]
+            times = [event for _, event, _ in rows]
+            nothing = (None,) * len(part.names)
+            stored = list(zip(*[values or nothing for _, _, values in rows], strict=True))
+            # Most are there and whole, and then nothing has to be replaced.
+            whole = statuses.count("PRESENT") == len(rows) and not part.fills
+            served = stored
+            if not whole:
+                filled = [part.absent if values is None else part.filled(values) for _, _, values in rows]
+                served = list(zip(*filled, strict=True))
+            for i, name in enumerate(part.names):
+                values = served[i] if rows else ()
+                known = statuses
+                if rows and None in stored[i]:
+                    known = [
+                        "NULL_VALUE" if value is None and status == "PRESENT" else status
+                        for value, status in zip(stored[i], statuses, strict=True)
+                    ]
+                found[name] = Column(part.view.name, types[i], values, known, times)
+        return {name: found[name] for name in self._names}
+
     @property
     def statuses(self) -> dict[str, list[str]]:
         """For every feature the status of each row.
@@ -132,10 +172,7 @@ class OnlineFeatures:
         It is `PRESENT`, `NULL_VALUE`, `NOT_FOUND` (no record of the key), `NULL_KEY`, or `OUTSIDE_MAX_AGE` (older than
         the ttl).
         """
-        found = {
-            name: ["NULL_VALUE" if value is None else "PRESENT" for value in values]
-            for name, values in self._computed.items()
-        }
+        found = {name: column.statuses for name, column in self._computed.items()}
         for answer in self._answers:
             for i, name in enumerate(answer.part.names):
                 found[name] = answer.by_row(
@@ -161,7 +198,7 @@ class OnlineFeatures:
         With `include_event_timestamps` also `<feature>__ts`: whole seconds since 1970, 0 where there is none.
         """
         found: dict[str, list[Any]] = {}
-        found |= self._computed
+        found |= {name: list(column.values) for name, column in self._computed.items()}
         for answer in self._answers:
             found |= answer.columns()
         result = {**self._keys, **{name: found[name] for name in self._names}}
@@ -199,10 +236,12 @@ class OnlineFeatures:
             block = np.empty((records, len(answer.part.names)), dtype=out.dtype)
             _fill(block, answer)
             out[:, columns] = block if records == 1 else block[answer.keys.positions]
-        for name, values in self._computed.items():
-            if not all(value is None or isinstance(value, (int, float, Decimal)) for value in values):
-                raise EntityError(f"the feature '{name}' is no number; leave it out, or use to_dict()")
-            out[:, self._names.index(name)] = _numbers(tuple(values))
+        for name, column in self._computed.items():
+            if not all(value is None or isinstance(value, (int, float, Decimal)) for value in column.values):
+                raise EntityError(
+                    f"the feature '{name}' is of type {column.type}, which is no number; leave it out, or use to_dict()"
+                )
+            out[:, self._names.index(name)] = _numbers(tuple(column.values))
         return out
 
 
@@ -256,6 +295,12 @@ def _scaled(found: np.ndarray[Any, Any], scale: int | None) -> np.ndarray[Any, A
         high = np.where(negative, ~high + (low == 0), high)
         found = np.where(negative, -1.0, 1.0) * (high * 2.0**64 + low)
     return np.asarray(found / 10.0**scale)
+
+
+@lru_cache(maxsize=1024)
+def _types(part: Part) -> tuple[str, ...]:
+    types = {field.name: field.type for field in part.decoder.layout.fields}
+    return tuple(types[name] for name in part.decoder.names)
 
 
 @lru_cache(maxsize=1024)

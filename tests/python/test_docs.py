@@ -19,6 +19,7 @@ from pathlib import Path
 import pytest
 import yaml
 from conftest import Built
+from http_servers import serving
 from oracle import Request, Status, View, look_up
 
 import pit_join
@@ -164,6 +165,18 @@ def test_readme(demo: Built, copy_of: Callable[[Built], Built]) -> None:
 
 def test_online_page(demo: Built, copy_of: Callable[[Built], Built]) -> None:
     assert follow(steps(DOCS / "online.md"), copy_of(demo).directory) == []
+
+
+def test_serving_page(demo: Built, copy_of: Callable[[Built], Built]) -> None:
+    directory = copy_of(demo).directory
+    run("pit-join export --as-of '2013-03-10 18:00'", directory)
+    with serving(directory / "online" / "dev") as server:
+        here = [
+            Step(step.file, str(step.command).replace("localhost:6566", f"127.0.0.1:{server.port}"), step.text)
+            for step in steps(DOCS / "serving.md")
+        ]
+        assert len(here) == 10
+        assert follow(here, directory) == []
 
 
 def test_on_demand_page(demo: Built, copy_of: Callable[[Built], Built]) -> None:

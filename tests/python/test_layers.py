@@ -15,7 +15,12 @@ PACKAGE = Path(pit_join.__file__).parent
 
 ROWS = (
     ("cli",),
-    ("cli_online",),
+    ("cli_online", "cli_serve"),
+    ("server",),
+    ("http_app",),
+    ("http_docs",),
+    ("http_answers",),
+    ("http_metrics", "http_requests"),
     ("api", "backfill_report", "cli_output"),
     ("parity",),  # compares two use cases
     ("backfill", "catalog", "export", "serving", "training"),  # one use case each
@@ -66,7 +71,7 @@ def test_nobody_knows_a_store_by_name(store: str) -> None:
 
 def test_only_the_command_line_knows_click() -> None:
     users = {path.stem for path in PACKAGE.rglob("*.py") if "click" in path.read_text()}
-    assert users == {"cli", "cli_online", "cli_output"}
+    assert users == {"cli", "cli_online", "cli_output", "cli_serve"}
 
 
 @pytest.mark.parametrize("module", ["pit_join", *(f"pit_join.{module}" for module in ROW_OF)])

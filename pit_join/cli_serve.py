@@ -1,0 +1,58 @@
+"""The command of the HTTP server."""
+
+from __future__ import annotations
+
+import os
+
+import click
+
+from pit_join.errors import PitJoinError
+
+__all__ = ["serve"]
+
+_KEY = "PIT_JOIN_API_KEY"
+
+
+@click.command("serve", short_help="Serve features from the online store over HTTP.")
+@click.option("--host", default="127.0.0.1", show_default=True, metavar="ADDRESS", help="Listen on this address.")
+@click.option(
+    "--port", type=click.IntRange(0, 65_535), default=6566, show_default=True,
+    help="Listen on this port; 0 is a free one.",
+)  # fmt: skip
+@click.option(
+    "--workers", type=click.IntRange(min=1), default=1, show_default=True, help="Processes that answer requests."
+)
+@click.option(
+    "--max-body-bytes", type=click.IntRange(min=1), default=4_194_304, show_default=True, metavar="N",
+    help="Refuse larger bodies.",
+)  # fmt: skip
+@click.option(
+    "--max-rows", type=click.IntRange(min=1), default=10_000, show_default=True, metavar="N",
+    help="Refuse requests of more rows.",
+)  # fmt: skip
+@click.option("--access-log", is_flag=True, help="Print a line for each request.")
+@click.pass_context
+def serve(
+    ctx: click.Context, host: str, port: int, workers: int, max_body_bytes: int, max_rows: int, access_log: bool
+) -> None:
+    """Answer `POST /get-online-features`, in the form of Feast's feature server, until it is stopped.
+
+    A new export is served with the next request. If the environment variable PIT_JOIN_API_KEY is set, requests must
+    give that key. The store is named by --store or PIT_JOIN_ONLINE_STORE, before the command; then no dbt project is
+    needed. Needs `pip install 'pit-join[serve]'`.
+
+    \b
+    Examples:
+      pit-join serve
+      pit-join --store online/dev serve --port 8080 --workers 4
+    """
+    try:
+        from pit_join.server import Settings
+        from pit_join.server import serve as run
+    except ModuleNotFoundError as error:
+        raise PitJoinError(f"the server needs more packages ({error}); run pip install 'pit-join[serve]'") from error
+    key = os.environ.get(_KEY)
+    if key is not None and not key.strip():
+        raise PitJoinError(f"{_KEY} is set and empty; give it a key, or unset it to serve without")
+    settings = Settings(ctx.obj().online_store, key, max_body_bytes, max_rows)
+    run(settings, host, port, workers, access_log, lambda message: click.echo(message, err=True))

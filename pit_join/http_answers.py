@@ -1,0 +1,239 @@
+"""What the HTTP server answers: feature vectors as JSON, Arrow or one matrix of floats.
+
+The JSON has the form of Feast's feature server (docs/serving.md says how each type is written).
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime, timezone
+from decimal import Decimal
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import orjson
+
+from pit_join.errors import EntityError
+from pit_join.http_requests import Asked, keys_of
+from pit_join.records import element_of, instant
+from pit_join.serving import OnlineReader
+from pit_join.vectors import Column, OnlineFeatures
+
+__all__ = ["ARROW", "FLOATS", "JSON", "Answered", "answer", "chosen_form", "dumps"]
+
+JSON, ARROW, FLOATS = "application/json", "application/vnd.apache.arrow.stream", "application/octet-stream"
+
+# Of a header's line other programs take 64 KiB.
+_LONGEST_HEADER = 60_000
+_STATUSES = ("PRESENT", "NOT_FOUND", "NULL_VALUE", "OUTSIDE_MAX_AGE", "NULL_KEY")
+_NO_TIME = "1970-01-01T00:00:00Z"
+_DECIMAL = re.compile(r"decimal\((\d+), (\d+)\)")
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """A body with its headers; `statuses` counts values by view and status, as far as they are known."""
+
+    content: bytes
+    headers: Mapping[str, str]
+    statuses: Mapping[tuple[str, str], int]
+
+
+@lru_cache(maxsize=256)
+def chosen_form(accept: str) -> str | None:
+    """The form that an Accept header prefers; the first of ours that it names, JSON where it leaves the choice.
+
+    >>> chosen_form("text/html, application/vnd.apache.arrow.stream;q=0.5")
+    'application/vnd.apache.arrow.stream'
+    >>> chosen_form("application/octet-stream;q=0.1, */*")
+    'application/json'
+    """
+    wanted: dict[str, float] = {}
+    for item in accept.lower().split(","):
+        name, *parameters = (part.strip() for part in item.split(";"))
+        name = {"*/*": JSON, "application/*": JSON, "": JSON}.get(name, name)
+        if name in (JSON, ARROW, FLOATS):
+            wanted[name] = max(_quality(parameters), wanted.get(name, 0.0))
+    best = max(wanted, key=lambda name: wanted[name], default=None)
+    return best if best and wanted[best] > 0 else None
+
+
+def _quality(parameters: Sequence[str]) -> float:
+    texts = [parameter[2:] for parameter in parameters if parameter.startswith("q=")]
+    try:
+        return float(texts[0]) if texts else 1.0
+    except ValueError:
+        return 0.0
+
+
+def answer(asked: Asked, reader: OnlineReader, form: str) -> Answered:
+    """Read what is asked for and write it in one of the forms.
+
+    Raises:
+        EntityError: if the keys do not fit, or the form has no place for a feature's type.
+        StoreError: if the store cannot be used.
+    """
+    kinds = reader.key_kinds
+    keys = keys_of(asked, kinds)
+    found = reader.get_online_features(keys)
+    if form == FLOATS:
+        return _floats(found)
+    columns = found.columns()
+    content = _json(asked, kinds, columns) if form == JSON else _arrow(keys, kinds, columns)
+    return Answered(content, {}, _counted(columns))
+
+
+def _counted(columns: Mapping[str, Column]) -> dict[tuple[str, str], int]:
+    counts: dict[tuple[str, str], int] = {}
+    counted: list[str] | None = None
+    found: list[tuple[str, int]] = []
+    for column in columns.values():
+        # Most features of a view share their statuses.
+        if column.statuses is not counted:
+            counted = column.statuses
+            found = [(status, number) for status in _STATUSES if (number := counted.count(status))]
+        for status, number in found:
+            counts[column.view, status] = counts.get((column.view, status), 0) + number
+    return counts
+
+
+def _json(asked: Asked, kinds: Mapping[str, str], columns: Mapping[str, Column]) -> bytes:
+    present, never = ["PRESENT"] * asked.rows, [_NO_TIME] * asked.rows
+    results: list[dict[str, Any]] = [
+        {"values": asked.entities[key], "statuses": present, "event_timestamps": never} for key in kinds
+    ]  # fmt: skip
+    times: list[int | None] | None = None
+    texts: list[str] = []
+    for column in columns.values():
+        # The features of a view share their event times.
+        if column.times is not times:
+            times, texts = column.times, [_event_time(time) for time in column.times]
+        values = column.values
+        if "timestamp" in column.type:
+            values = [_time(value, "UTC" in column.type) for value in values]
+        results.append({"values": values, "statuses": column.statuses, "event_timestamps": texts})
+    document = {"metadata": {"feature_names": [*kinds, *columns]}, "results": results}
+    content = dumps(document)
+    # A number that is not finite became null: only where there is one it is worth while to look at each value.
+    if b"null" in content:
+        finite = [{**result, "values": _finite(result["values"])} for result in results]
+        content = dumps({**document, "results": finite})
+    return content
+
+
+def dumps(value: Any) -> bytes:
+    """JSON, with a text for decimals and dates, and for bytes in base64; null for a number that is not finite."""
+    try:
+        return orjson.dumps(value, default=_plain)
+    except TypeError:  # an integer of more than 64 bits, or a text that is none: a key that somebody asks for
+        return json.dumps(_finite(value), separators=(",", ":"), default=_plain, allow_nan=False).encode()
+
+
+def _finite(value: Any) -> Any:
+    """A number that JSON has no form for as text, also within lists and objects."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return "NaN" if value != value else "Infinity" if value > 0 else "-Infinity"
+    if isinstance(value, dict):
+        return {name: _finite(element) for name, element in value.items()}
+    return [_finite(element) for element in value] if isinstance(value, (list, tuple)) else value
+
+
+def _plain(value: Any) -> str | list[Any]:
+    if isinstance(value, tuple):
+        return list(value)
+    if isinstance(value, bytes):
+        return base64.b64encode(value).decode()
+    if isinstance(value, date):
+        return value.isoformat()
+    if isinstance(value, (Decimal, np.datetime64)):
+        return str(value)
+    raise TypeError(f"{type(value).__name__} has no form in JSON")
+
+
+def _time(value: Any, utc: bool) -> Any:
+    """An instant as text, in UTC with a Z; lists of them, and nulls."""
+    if isinstance(value, list):
+        return [_time(element, utc) for element in value]
+    if isinstance(value, datetime):
+        return f"{value.isoformat().removesuffix('+00:00')}{'Z' if utc else ''}"
+    return None if value is None else f"{value}{'Z' if utc else ''}"
+
+
+@lru_cache(maxsize=4096)
+def _event_time(microseconds: int | None) -> str:
+    return _NO_TIME if microseconds is None else str(_time(instant(microseconds), True))
+
+
+def _floats(found: OnlineFeatures) -> Answered:
+    matrix = found.to_numpy(dtype="<f4")
+    names = json.dumps(list(found.names))
+    if len(names) > _LONGEST_HEADER:
+        raise EntityError(f"the names of {len(found.names):,} features do not fit into a header; ask for {ARROW}")
+    shape = ",".join(map(str, matrix.shape))
+    return Answered(
+        matrix.tobytes(),
+        {"pit-join-dtype": "float32", "pit-join-shape": shape, "pit-join-feature-names": names},
+        {},
+    )
+
+
+def _arrow(keys: Mapping[str, list[Any]], kinds: Mapping[str, str], columns: Mapping[str, Column]) -> bytes:
+    # Only services that ask for Arrow load it.
+    import pyarrow as pa
+
+    arrays = {name: _arrow_key(name, kind, keys[name]) for name, kind in kinds.items()}
+    arrays |= {name: _arrow_values(column.type, column.values) for name, column in columns.items()}
+    for name, column in columns.items():
+        if f"{name}__status" in arrays:
+            raise EntityError(f"there is a feature '{name}__status', which an Arrow answer cannot hold; ask for {JSON}")
+        arrays[f"{name}__status"] = pa.array(column.statuses, pa.string()).dictionary_encode()
+    table = pa.table(arrays)
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, table.schema) as writer:
+        writer.write_table(table)
+    return bytes(sink.getvalue())
+
+
+def _arrow_key(name: str, kind: str, values: list[Any]) -> Any:
+    import pyarrow as pa
+
+    # Keys of integers are of all widths; what is asked may be beyond that of the column.
+    for each in ("int64", "uint64", "decimal(38, 0)") if kind == "integer" else (kind,):
+        try:
+            return _arrow_values(each, values)
+        except (ValueError, OverflowError, pa.ArrowException):
+            continue
+    raise EntityError(f"a value of the key '{name}' has no place in an Arrow column of {kind}; ask for {JSON}")
+
+
+def _arrow_values(kind: str, values: Sequence[Any]) -> Any:
+    import pyarrow as pa
+
+    from pit_join.encoding import arrow_type
+
+    if "timestamp" not in kind:
+        return pa.array(values, arrow_type(kind))
+    # Of NumPy's instants, which are some, Arrow makes none with a zone.
+    unit = re.split(r"[\[\],]", kind)[1]
+    numbers = pa.list_(pa.int64()) if element_of(kind) else pa.int64()
+    return pa.array([_ticks(value, unit) for value in values], numbers).cast(arrow_type(kind))
+
+
+def _ticks(value: Any, unit: str) -> Any:
+    """An instant as a number of units since 1970; lists of them, and nulls."""
+    if value is None:
+        return None
+    if isinstance(value, list):
+        return [_ticks(element, unit) for element in value]
+    if isinstance(value, datetime):
+        value = np.datetime64(value.astimezone(timezone.utc).replace(tzinfo=None) if value.tzinfo else value, "us")
+    whole = value.astype(f"datetime64[{unit}]")
+    if whole != value:
+        raise ValueError(value)
+    return int(whole.astype(np.int64))

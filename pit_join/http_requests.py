@@ -1,0 +1,162 @@
+"""What the HTTP server is asked: Feast's body, and keys as JSON has them (docs/serving.md says how each is written)."""
+
+from __future__ import annotations
+
+import base64
+import json
+import math
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import date, datetime
+from decimal import Decimal, InvalidOperation
+from typing import Any
+
+import numpy as np
+
+from pit_join.errors import EntityError, PitJoinError
+
+__all__ = ["Asked", "BodyError", "keys_of", "read_request"]
+
+_MOST_REFERENCES = 5_000
+_LONGEST_NAME = 1_000
+_NOT_FINITE = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
+_FINER = re.compile(r"\.\d{7}")
+_PLAIN_TIME = re.compile(r"-?\d{4,}-\d\d-\d\d([T ]\d\d:\d\d(:\d\d(\.\d{1,9})?)?Z?)?")
+
+
+class BodyError(PitJoinError):
+    """A body that is no request for features."""
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A request: references or the name of a service, and for each key as many values as there are rows."""
+
+    features: str | tuple[str, ...]
+    full_feature_names: bool
+    entities: Mapping[str, list[Any]]
+    rows: int
+
+
+def read_request(body: bytes, most_rows: int) -> Asked:
+    """Read Feast's body; fields that it does not know are ignored, as there.
+
+    Raises:
+        BodyError: saying what is wrong.
+    """
+    try:
+        read = json.loads(body, object_pairs_hook=_each_once, parse_constant=_refuse_constant)
+    except RecursionError:
+        raise BodyError("the body is nested too deeply") from None
+    except ValueError as error:
+        raise BodyError(f"the body is no JSON: {error}") from None
+    if not isinstance(read, dict):
+        raise BodyError("the body must be a JSON object with 'entities', and 'features' or 'feature_service'")
+    full, entities = read.get("full_feature_names", False), read.get("entities")
+    if not isinstance(full, bool):
+        raise BodyError("'full_feature_names' must be true or false")
+    if not isinstance(entities, dict) or not all(isinstance(values, list) for values in entities.values()):
+        raise BodyError("'entities' must map each key to a list of values, such as {\"user_id\": [1, 2]}")
+    lengths = {len(values) for values in entities.values()}
+    if len(lengths) > 1:
+        raise BodyError(f"the lists of 'entities' must be of one length, got {', '.join(map(str, sorted(lengths)))}")
+    rows = lengths.pop() if lengths else 0
+    if rows > most_rows:
+        raise BodyError(f"the request has {rows:,} rows, and at most {most_rows:,} are allowed; ask in parts")
+    return Asked(_features(read), full, entities, rows)
+
+
+def _features(read: Mapping[str, Any]) -> str | tuple[str, ...]:
+    service, features = read.get("feature_service"), read.get("features", [])
+    if service is not None and not isinstance(service, str):
+        raise BodyError("'feature_service' must be the name of a feature service")
+    if not isinstance(features, list) or not all(isinstance(reference, str) for reference in features):
+        raise BodyError("'features' must be a list of references such as \"view:feature\"")
+    if service:
+        features = [service]
+    if not features:
+        raise BodyError("the body must have 'features', a list of references, or 'feature_service', a name")
+    if len(features) > _MOST_REFERENCES:
+        raise BodyError(f"'features' has {len(features):,} references, and at most {_MOST_REFERENCES:,} are allowed")
+    # To look for the nearest known name takes long for a long one.
+    if len(max(features, key=len)) > _LONGEST_NAME:
+        raise BodyError(f"a name has more than {_LONGEST_NAME:,} characters")
+    if service:
+        if ":" in service:
+            raise BodyError("'feature_service' is a name, and has no ':'; references stand in 'features'")
+        return service
+    return tuple(features)
+
+
+def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise BodyError(f"the body gives '{next(name for name in names if names.count(name) > 1)}' twice")
+    return found
+
+
+def _refuse_constant(text: str) -> None:
+    raise BodyError(f'{text} is no JSON; write "{text}", with quotes, for a key of floats')
+
+
+def keys_of(asked: Asked, kinds: Mapping[str, str]) -> dict[str, Any]:
+    """The entities with the keys as Python has them, where JSON has no form for the type."""
+    found: dict[str, Any] = dict(asked.entities)
+    for name, kind in kinds.items():
+        read = _KEYS.get(re.split(r"[(\[]", kind)[0])
+        if read is None or name not in found:
+            continue
+        converted = []
+        for value in found[name]:
+            try:
+                converted.append(read(value))
+            except (ValueError, InvalidOperation):
+                raise EntityError(f"the key '{name}' is of type {kind}, and {value!r} is none") from None
+        found[name] = converted
+    return found
+
+
+def _float_key(value: Any) -> Any:
+    return _NOT_FINITE[value] if isinstance(value, str) and value in _NOT_FINITE else value
+
+
+def _decimal_key(value: Any) -> Any:
+    # A float's shortest digits are those that were sent.
+    return Decimal(str(value)) if isinstance(value, (str, float)) else value
+
+
+def _binary_key(value: Any) -> Any:
+    return base64.b64decode(value, validate=True) if isinstance(value, str) else value
+
+
+def _date_key(value: Any) -> Any:
+    if not isinstance(value, str):
+        return value
+    try:
+        return date.fromisoformat(value)
+    except ValueError:
+        return _numpy_time(value)  # of a year that Python has not
+
+
+def _time_key(value: Any) -> Any:
+    if not isinstance(value, str):
+        return value
+    try:
+        # Python would leave out digits behind the sixth.
+        return _numpy_time(value) if _FINER.search(value) else datetime.fromisoformat(value.replace("Z", "+00:00"))
+    except ValueError:
+        return _numpy_time(value)
+
+
+def _numpy_time(text: str) -> np.datetime64:
+    if not _PLAIN_TIME.fullmatch(text):
+        raise ValueError(text)
+    return np.datetime64(text.removesuffix("Z"))
+
+
+_KEYS: Mapping[str, Callable[[Any], Any]] = {
+    "float": _float_key, "double": _float_key, "decimal": _decimal_key, "binary": _binary_key,
+    "date32": _date_key, "timestamp": _time_key,
+}  # fmt: skip

@@ -1,0 +1,73 @@
+"""`pit-join serve` as a process on a free port, for tests: it says when it listens, and ends by its process id."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import httpx
+
+COMMAND = str(Path(sys.executable).parent / "pit-join")
+
+
+@dataclass
+class Serving:
+    """A running server, a client of it, and the lines that it wrote."""
+
+    port: int
+    process: subprocess.Popen[str]
+    client: httpx.Client
+    said: list[str] = field(default_factory=list)
+
+    def ask(self, body: object, **headers: str) -> httpx.Response:
+        """POST /get-online-features with a body as JSON."""
+        names = {name.replace("_", "-"): value for name, value in headers.items()}
+        return self.client.post("/get-online-features", json=body, headers=names)
+
+    def metrics(self, **headers: str) -> dict[str, float]:
+        """What it counts, by name with labels."""
+        text = self.client.get("/metrics", headers=headers).text
+        return {line.rsplit(" ", 1)[0]: float(line.rsplit(" ", 1)[1]) for line in text.splitlines() if line[0] != "#"}
+
+    def stop(self) -> int:
+        """SIGTERM; gives the exit status."""
+        self.process.terminate()
+        return self.process.wait(40)
+
+
+@contextmanager
+def serving(store: str | Path, *options: str, key: str | None = None) -> Iterator[Serving]:
+    """A server of a store; with `key` it asks for it."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("PIT_JOIN_")}
+    if key is not None:
+        environment["PIT_JOIN_API_KEY"] = key
+    command = [COMMAND, "--store", str(store), "serve", "--port", "0", *options]
+    process = subprocess.Popen(command, env=environment, text=True, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    assert process.stderr is not None
+    said: list[str] = []
+    for line in process.stderr:
+        said.append(line.rstrip())
+        if found := re.match(r"http://.*:(\d+)/ serves ", line):
+            break
+    else:
+        process.wait()
+        raise AssertionError(f"the server has ended: {said}")
+    rest = threading.Thread(target=lambda: said.extend(line.rstrip() for line in process.stderr or ()))
+    rest.start()
+    port = int(found[1])
+    try:
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}", trust_env=False, timeout=30) as client:
+            yield Serving(port, process, client, said)
+    finally:
+        if process.poll() is None:
+            process.kill()
+        process.wait()
+        rest.join()
+        process.stderr.close()
