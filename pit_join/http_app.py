@@ -106,7 +106,7 @@ class _Server:
             return await run_in_threadpool(self._answer_here, body, form)
         asked = read_request(body, self._settings.max_rows)
         reader = self._reader(asked.features, asked.full_feature_names)
-        if form == ARROW or asked.rows * len(reader.names) > _FEW_VALUES:
+        if form == ARROW or reader.on_demand or asked.rows * len(reader.names) > _FEW_VALUES:
             return await run_in_threadpool(answer, asked, reader, form)
         return answer(asked, reader, form)
 

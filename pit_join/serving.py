@@ -89,6 +89,11 @@ class OnlineReader:
         return tuple(self._plan.on_demand.fields) if self._plan.on_demand else ()
 
     @property
+    def on_demand(self) -> bool:
+        """Whether on-demand features are among those asked for: then a read takes a millisecond, and loads DuckDB."""
+        return self._plan.on_demand is not None
+
+    @property
     def key_kinds(self) -> dict[str, str]:
         """The keys that every entity row needs, with their kinds (see `keys.key_kind`)."""
         return {

@@ -6,6 +6,7 @@ Expressions and their arguments are generated; what they should give is asked of
 from __future__ import annotations
 
 import math
+import re
 import struct
 import subprocess
 import sys
@@ -22,6 +23,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 from generate_windows import for_each
+from http_servers import serving
 from hypothesis import strategies as st
 from online_cases import Exporter, InMemory
 from test_against_oracle import macro_nodes
@@ -31,6 +33,7 @@ from pit_join.checks import number_kind
 from pit_join.encoding import values_of
 from pit_join.errors import EntityError, PitJoinError, ProjectError, ReferenceError, SpineError
 from pit_join.expressions import Expressions, problem_of
+from pit_join.http_answers import ARROW, FLOATS, JSON
 from pit_join.references import parse_features
 from pit_join.registry import Registry
 from pit_join.serving import OnlineReader
@@ -51,7 +54,7 @@ class Source:
     values: st.SearchStrategy[Any]
 
 
-FLOATS = st.floats() | st.sampled_from([0.0, -0.0, 1.5, -3.0, 1e300, 5e-324, math.nan])
+DOUBLES = st.floats() | st.sampled_from([0.0, -0.0, 1.5, -3.0, 1e300, 5e-324, math.nan])
 TEXTS = st.text(alphabet="aB é日\0'\"", max_size=4)
 DAYS = st.dates(date(1900, 1, 1), date(2200, 1, 1))
 # Around the hours at which clocks change, and far from them.
@@ -70,7 +73,7 @@ STORED = [
     Source("f_int", "bigint", pa.int64(), st.integers(-(2**63), 2**63 - 1) | st.integers(-9, 9)),
     Source("f_unsigned", "ubigint", pa.uint64(), st.integers(0, 2**64 - 1) | st.integers(0, 9)),
     Source("f_single", "float", pa.float32(), st.floats(width=32)),
-    Source("f_double", "double", pa.float64(), FLOATS),
+    Source("f_double", "double", pa.float64(), DOUBLES),
     Source("f_decimal", "decimal(12, 3)", pa.decimal128(12, 3), DECIMALS),
     Source("f_text", "varchar", pa.string(), TEXTS),
     Source("f_flag", "boolean", pa.bool_(), st.booleans()),
@@ -82,7 +85,7 @@ STORED = [
 ]
 FIELDS = [
     Source("r_int", "bigint", pa.int64(), st.integers(-(2**63), 2**63 - 1) | st.integers(-9, 9)),
-    Source("r_double", "double", pa.float64(), FLOATS),
+    Source("r_double", "double", pa.float64(), DOUBLES),
     Source("r_decimal", "decimal(12, 3)", pa.decimal128(12, 3), DECIMALS),
     Source("r_text", "varchar", pa.string(), TEXTS),
     Source("r_flag", "boolean", pa.bool_(), st.booleans()),
@@ -517,6 +520,46 @@ def test_times_may_be_written_as_text(both: Both) -> None:
         reader.get_feature_vector({"id": 1, "r_moment": "noon"})
 
 
+def test_over_http(both: Both) -> None:
+    hour = macro("hour_of", "hour({{ moment }})", {"moment": "timestamptz"}, returns="bigint")
+    later = macro("later", "{{ moment }} + interval 1 hour", {"moment": "timestamptz"}, returns="timestamptz")
+    moment = {"moment": "r_moment"}
+    ratio = {"on_demand": "ratio", "arguments": {"one": "r_double", "other": "r_int"}}
+    asked = [ratio, *({"on_demand": name, "arguments": moment} for name in ("hour_of", "later")), "facts:f_text"]
+    manifest = manifest_of({"ratio": RATIO, "hour_of": hour, "later": later}, asked)
+    served(both, manifest, {"id": 1, "r_double": 10.0, "r_int": 4, "r_moment": AT})
+    fields: dict[str, Any] = {"r_double": [10, None], "r_int": [4, 4], "r_moment": ["2026-03-01T23:30:00Z", None]}
+    with serving(both.folder / "store") as server:
+
+        def ask(accept: str = JSON, **entities: Any) -> Any:
+            return server.ask({"feature_service": "s", "entities": {"id": [1, 1], **fields, **entities}}, accept=accept)
+
+        found = ask().json()
+        assert found["metadata"]["feature_names"] == ["id", "ratio", "hour_of", "later", "f_text"]
+        ratios, hours, times = ([result["values"], result["statuses"]] for result in found["results"][1:4])
+        none = ["PRESENT", "NULL_VALUE"]
+        assert [ratios, hours] == [[[2.5, None], none], [[23, None], none]]
+        assert times == [["2026-03-02T00:30:00Z", None], none]
+        table = pa.ipc.open_stream(ask(ARROW).content).read_all()
+        assert table["later"].type == pa.timestamp("us", "UTC")
+        assert table["hour_of"].to_pylist() == [23, None]
+        assert ask(FLOATS).status_code == 422  # a text and a time
+        for wrong, says in (
+            ({"r_moment": ["noon", None]}, "cannot be computed"),
+            ({"r_double": ["1", None]}, "'r_double' is '1', and on-demand features take it as double"),
+            ({"r_double": [[1], None]}, "'r_double' is \\[1\\], and on-demand"),
+            ({"r_double": [10**60, 1]}, "'r_double' are not of one type"),
+        ):
+            answer = ask(**wrong)
+            assert answer.status_code == 422
+            assert re.search(says, answer.json()["detail"]), answer.text
+        del fields["r_double"]
+        needed = "on-demand features need r_double, r_int, r_moment"
+        assert ask().json()["detail"] == f"the entity rows have no 'r_double'; {needed}"
+        metrics = server.metrics()
+        assert metrics['pit_join_feature_values_total{status="NULL_VALUE",view="on_demand"}'] == 6
+
+
 # What is refused --------------------------------------------------------------------------------------------------
 
 BAD = {
@@ -578,6 +621,7 @@ def test_a_fork_computes_for_itself() -> None:
     """In a process of its own, so that no other thread of the tests is forked."""
     code = """
 import os
+from pit_join.http_answers import ARROW, FLOATS, JSON
 from pit_join.expressions import Expressions
 doubled = Expressions('select cast("x" as double) * 2 as v from _pit_arguments', {"x": None}, ("double",))
 print(doubled.one([2]), flush=True)
