@@ -23,7 +23,7 @@ from pit_join.errors import EntityError
 from pit_join.http_requests import Asked, keys_of
 from pit_join.records import element_of, instant
 from pit_join.serving import OnlineReader
-from pit_join.vectors import Column, OnlineFeatures
+from pit_join.vectors import Block, OnlineFeatures
 
 __all__ = ["ARROW", "FLOATS", "JSON", "Answered", "answer", "chosen_form", "dumps"]
 
@@ -84,41 +84,42 @@ def answer(asked: Asked, reader: OnlineReader, form: str) -> Answered:
     found = reader.get_online_features(keys)
     if form == FLOATS:
         return _floats(found)
-    columns = found.columns()
-    content = _json(asked, kinds, columns) if form == JSON else _arrow(keys, kinds, columns)
-    return Answered(content, {}, _counted(columns))
+    blocks = found.blocks()
+    content = (
+        _json(asked, kinds, found.names, blocks) if form == JSON else _arrow(keys, kinds, found.names, blocks)
+    )  # fmt: skip
+    return Answered(content, {}, _counted(blocks))
 
 
-def _counted(columns: Mapping[str, Column]) -> dict[tuple[str, str], int]:
+def _counted(blocks: Sequence[Block]) -> dict[tuple[str, str], int]:
     counts: dict[tuple[str, str], int] = {}
-    counted: list[str] | None = None
-    found: list[tuple[str, int]] = []
-    for column in columns.values():
-        # Most features of a view share their statuses.
-        if column.statuses is not counted:
-            counted = column.statuses
-            found = [(status, number) for status in _STATUSES if (number := counted.count(status))]
-        for status, number in found:
-            counts[column.view, status] = counts.get((column.view, status), 0) + number
+    for block in blocks:
+        first = block.statuses[0]
+        alike = block.statuses.count(first) == len(block.statuses)
+        for each in block.statuses[:1] if alike else block.statuses:
+            for status in _STATUSES if each.count("PRESENT") < len(each) else ("PRESENT",):
+                if number := each.count(status) * (len(block.statuses) if alike else 1):
+                    counts[block.view, status] = counts.get((block.view, status), 0) + number
     return counts
 
 
-def _json(asked: Asked, kinds: Mapping[str, str], columns: Mapping[str, Column]) -> bytes:
+def _json(asked: Asked, kinds: Mapping[str, str], names: Sequence[str], blocks: Sequence[Block]) -> bytes:
     present, never = ["PRESENT"] * asked.rows, [_NO_TIME] * asked.rows
+    found: dict[str, dict[str, Any]] = {}
+    for block in blocks:
+        times, columns = [_event_time(time) for time in block.times], block.columns
+        if any("timestamp" in kind for kind in block.types):
+            columns = [
+                [_time(value, "UTC" in kind) for value in column] if "timestamp" in kind else column
+                for kind, column in zip(block.types, columns, strict=True)
+            ]
+        for name, values, statuses in zip(block.names, columns, block.statuses, strict=True):
+            found[name] = {"values": values, "statuses": statuses, "event_timestamps": times}
     results: list[dict[str, Any]] = [
         {"values": asked.entities[key], "statuses": present, "event_timestamps": never} for key in kinds
     ]  # fmt: skip
-    times: list[int | None] | None = None
-    texts: list[str] = []
-    for column in columns.values():
-        # The features of a view share their event times.
-        if column.times is not times:
-            times, texts = column.times, [_event_time(time) for time in column.times]
-        values = column.values
-        if "timestamp" in column.type:
-            values = [_time(value, "UTC" in column.type) for value in values]
-        results.append({"values": values, "statuses": column.statuses, "event_timestamps": texts})
-    document = {"metadata": {"feature_names": [*kinds, *columns]}, "results": results}
+    results += [found[name] for name in names]
+    document = {"metadata": {"feature_names": [*kinds, *names]}, "results": results}
     content = dumps(document)
     # A number that is not finite became null: only where there is one it is worth while to look at each value.
     if b"null" in content:
@@ -183,16 +184,23 @@ def _floats(found: OnlineFeatures) -> Answered:
     )
 
 
-def _arrow(keys: Mapping[str, list[Any]], kinds: Mapping[str, str], columns: Mapping[str, Column]) -> bytes:
+def _arrow(
+    keys: Mapping[str, list[Any]], kinds: Mapping[str, str], names: Sequence[str], blocks: Sequence[Block]
+) -> bytes:
     # Only services that ask for Arrow load it.
     import pyarrow as pa
 
+    values, statuses = {}, {}
+    for block in blocks:
+        for i, name in enumerate(block.names):
+            values[name] = _arrow_values(block.types[i], block.columns[i])
+            statuses[name] = pa.array(block.statuses[i], pa.string()).dictionary_encode()
     arrays = {name: _arrow_key(name, kind, keys[name]) for name, kind in kinds.items()}
-    arrays |= {name: _arrow_values(column.type, column.values) for name, column in columns.items()}
-    for name, column in columns.items():
+    arrays |= {name: values[name] for name in names}
+    for name in names:
         if f"{name}__status" in arrays:
             raise EntityError(f"there is a feature '{name}__status', which an Arrow answer cannot hold; ask for {JSON}")
-        arrays[f"{name}__status"] = pa.array(column.statuses, pa.string()).dictionary_encode()
+        arrays[f"{name}__status"] = statuses[name]
     table = pa.table(arrays)
     sink = pa.BufferOutputStream()
     with pa.ipc.new_stream(sink, table.schema) as writer:

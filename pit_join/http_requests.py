@@ -46,7 +46,7 @@ def read_request(body: bytes, most_rows: int) -> Asked:
         BodyError: saying what is wrong.
     """
     try:
-        read = json.loads(body, object_pairs_hook=_each_once, parse_constant=_refuse_constant)
+        read = _DECODER.decode(body.decode())
     except RecursionError:
         raise BodyError("the body is nested too deeply") from None
     except ValueError as error:
@@ -99,6 +99,9 @@ def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _refuse_constant(text: str) -> None:
     raise BodyError(f'{text} is no JSON; write "{text}", with quotes, for a key of floats')
+
+
+_DECODER = json.JSONDecoder(object_pairs_hook=_each_once, parse_constant=_refuse_constant)
 
 
 def keys_of(asked: Asked, kinds: Mapping[str, str]) -> dict[str, Any]:

@@ -385,7 +385,7 @@ def test_nobody_hears_of_a_fault_of_ours(golden: Path, tmp_path: Path) -> None:
     (broken / "sitecustomize.py").write_text(
         "import pit_join.vectors\n"
         "def fail(self): raise RuntimeError('secret')\n"
-        "pit_join.vectors.OnlineFeatures.columns = fail\n"
+        "pit_join.vectors.OnlineFeatures.blocks = fail\n"
     )
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", str(broken))
