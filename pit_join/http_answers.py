@@ -11,7 +11,7 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime, timezone
+from datetime import date, datetime, timedelta, timezone
 from decimal import Decimal
 from functools import lru_cache
 from typing import Any
@@ -32,6 +32,7 @@ JSON, ARROW, FLOATS = "application/json", "application/vnd.apache.arrow.stream",
 # Of a header's line other programs take 64 KiB.
 _LONGEST_HEADER = 60_000
 _STATUSES = ("PRESENT", "NOT_FOUND", "NULL_VALUE", "OUTSIDE_MAX_AGE", "NULL_KEY")
+_EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 _NO_TIME = "1970-01-01T00:00:00Z"
 _DECIMAL = re.compile(r"decimal\((\d+), (\d+)\)")
 
@@ -121,8 +122,8 @@ def _json(asked: Asked, kinds: Mapping[str, str], names: Sequence[str], blocks: 
     results += [found[name] for name in names]
     document = {"metadata": {"feature_names": [*kinds, *names]}, "results": results}
     content = dumps(document)
-    # A number that is not finite became null: only where there is one it is worth while to look at each value.
-    if b"null" in content:
+    # A number that is not finite became null: only where there is one it is worth while to look for them.
+    if b"null" in content and not all(_is_finite(result["values"]) for result in results):
         finite = [{**result, "values": _finite(result["values"])} for result in results]
         content = dumps({**document, "results": finite})
     return content
@@ -131,9 +132,17 @@ def _json(asked: Asked, kinds: Mapping[str, str], names: Sequence[str], blocks: 
 def dumps(value: Any) -> bytes:
     """JSON, with a text for decimals and dates, and for bytes in base64; null for a number that is not finite."""
     try:
-        return orjson.dumps(value, default=_plain)
+        return orjson.dumps(value, default=_plain, option=orjson.OPT_UTC_Z)
     except TypeError:  # an integer of more than 64 bits, or a text that is none: a key that somebody asks for
         return json.dumps(_finite(value), separators=(",", ":"), default=_plain, allow_nan=False).encode()
+
+
+def _is_finite(values: Sequence[Any]) -> bool:
+    """Whether all numbers of a column are finite: fast, and in doubt not."""
+    try:
+        return math.isfinite(sum(filter(None, values)))
+    except (TypeError, OverflowError):  # no numbers, or huge ones; or lists, which may hold some
+        return not any(isinstance(value, (float, list)) for value in values)
 
 
 def _finite(value: Any) -> Any:
@@ -150,6 +159,8 @@ def _plain(value: Any) -> str | list[Any]:
         return list(value)
     if isinstance(value, bytes):
         return base64.b64encode(value).decode()
+    if isinstance(value, datetime):
+        return str(_time(value, value.tzinfo is not None))
     if isinstance(value, date):
         return value.isoformat()
     if isinstance(value, (Decimal, np.datetime64)):
@@ -166,9 +177,13 @@ def _time(value: Any, utc: bool) -> Any:
     return None if value is None else f"{value}{'Z' if utc else ''}"
 
 
-@lru_cache(maxsize=4096)
-def _event_time(microseconds: int | None) -> str:
-    return _NO_TIME if microseconds is None else str(_time(instant(microseconds), True))
+def _event_time(microseconds: int | None) -> datetime | str:
+    if microseconds is None:
+        return _NO_TIME
+    try:
+        return _EPOCH + timedelta(microseconds=microseconds)
+    except OverflowError:  # of a year that Python has not
+        return f"{instant(microseconds)}Z"
 
 
 def _floats(found: OnlineFeatures) -> Answered:

@@ -29,6 +29,7 @@ _TIME = re.compile(r"timestamp\[(s|ms|us|ns)(, UTC)?\]")
 _PER_SECOND = {"s": 1, "ms": 1_000, "us": 1_000_000, "ns": 1_000_000_000}
 _END = b"\0\0"
 _MOST_DIGITS = 38
+_FEW = 8  # values, for which an array takes longer
 _EXACT = Context(prec=100, traps=[Inexact])
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 
@@ -182,7 +183,7 @@ def _writer(kind: str) -> Callable[[Any], bytes]:
 
 
 def _write_all(kind: str, values: Sequence[Any]) -> list[bytes]:
-    if kind == "integer":
+    if kind == "integer" and len(values) > _FEW:
         numbers = np.array(values)
         # A flag among numbers would become a number.
         if numbers.dtype == np.int64 and numbers.ndim == 1 and {bool, np.bool_}.isdisjoint(map(type, values)):

@@ -170,11 +170,7 @@ class OnlineFeatures:
             whole = statuses.count("PRESENT") == len(rows)
             # Most records are there and have no nulls, and then nothing has to be replaced.
             if not whole or any(None in values for values in stored):
-                known = [
-                    ["NULL_VALUE" if value is None and status == "PRESENT" else status
-                     for value, status in zip(column, statuses, strict=True)]
-                    for column in columns
-                ]  # fmt: skip
+                known = [_with_nulls(statuses, column) if None in column else statuses for column in columns]
                 if not whole or part.fills:
                     served = [part.absent if values is None else part.filled(values) for _, _, values in rows]
                     columns = list(zip(*served, strict=True))
@@ -260,6 +256,12 @@ class OnlineFeatures:
                 )
             out[:, self._names.index(name)] = _numbers(tuple(column.values))
         return out
+
+
+def _with_nulls(statuses: list[str], column: Sequence[Any]) -> list[str]:
+    """The statuses of rows as those of one feature."""
+    pairs = zip(column, statuses, strict=True)
+    return ["NULL_VALUE" if value is None and status == "PRESENT" else status for value, status in pairs]
 
 
 def _fill(out: np.ndarray[Any, Any], answer: Answer) -> None:

@@ -275,10 +275,10 @@ def test_accept(server: Serving, accept: str, form: str) -> None:
 
 def test_keys_that_no_store_holds(server: Serving) -> None:
     """They are not found, and come back as they were sent, however odd."""
-    ids = [2**53 + 1, 2**63 - 1, 2**64, -(10**30), None]
+    ids = [2**53 + 1, 2**63 - 1, 2**64, -(10**30), 10**400, None]
     columns = served(server.ask({"features": ["windows:mean_7d"], "entities": {"id": ids}}))
     assert columns["id"]["values"] == ids
-    assert columns["mean_7d"]["statuses"] == ["NOT_FOUND"] * 4 + ["NULL_KEY"]
+    assert columns["mean_7d"]["statuses"] == ["NOT_FOUND"] * 5 + ["NULL_KEY"]
     names = ["\ud800", "\0", "x" * 5000]
     body = json.dumps({"features": ["pairs:*"], "entities": {"a": names, "b": names}})
     columns = served(server.client.post("/get-online-features", content=body))
@@ -682,6 +682,11 @@ def test_it_finishes_what_it_has_begun(golden: Path) -> None:
 
 def children(process: int) -> list[int]:
     return [int(child) for child in Path(f"/proc/{process}/task/{process}/children").read_text().split()]
+
+
+def test_no_packet_is_held_back(server: Serving) -> None:
+    """Where the system collects small packets, every answer takes 40 ms."""
+    assert min(server.ask(ONE).elapsed.total_seconds() for _ in range(20)) < 0.03
 
 
 def test_workers(golden: Path) -> None:
