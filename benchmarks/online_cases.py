@@ -7,6 +7,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -310,14 +311,15 @@ def _length(store: Path) -> int:
         return len(cursor.value())
 
 
+def _export_to(bench: Bench, data: Path, port: int) -> dict[str, Any]:
+    return bench.exported(data, f"redis://127.0.0.1:{port}/0")
+
+
 def on_redis(bench: Bench) -> str:
     """O4: round trips, and one feature vector."""
     users, wide = make("O1", bench.scale), make("O2", bench.scale)
     most = json.loads((users / "scenario.json").read_text())["entities"]
-    ports = {
-        data: bench.redis(name, lambda port, data=data: bench.exported(data, f"redis://127.0.0.1:{port}/0"))  # type: ignore[misc]
-        for name, data in (("O1", users), ("O2", wide))
-    }
+    ports = {data: bench.redis(name, partial(_export_to, bench, data)) for name, data in (("O1", users), ("O2", wide))}
     trips = [["one request", "round trips", "reads of the server", "commands", "target"]]
     for what, data, do, given in (
         ("a vector of 20 features in 3 views", users, "vector", {"count": 1, "most": most}),

@@ -187,8 +187,6 @@ def _varying(column: pa.Array, data_type: str) -> tuple[pa.Array, np.ndarray[Any
     counts = np.diff(offsets)
     if values.null_count or element in ("string", "binary"):
         nested = [_list_content(element, each) for each in _pylists(lists)]
-        if element in ("string", "binary"):
-            return pa.array(nested, pa.large_binary()), counts
         return pa.array(nested, pa.large_binary()), counts
     flat = np.ascontiguousarray(_fixed_values(values, element)).view(np.uint8).reshape(-1)
     return _binary(offsets * (len(flat) // max(1, len(values))), flat), counts
@@ -203,7 +201,7 @@ def _pylists(lists: pa.Array) -> list[pa.Array]:
 def _list_content(element: str, values: pa.Array) -> bytes:
     """The bytes of one list: its elements, or for text their lengths and then their bytes, and its bitmap of nulls."""
     if element in ("string", "binary"):
-        data = [None if value is None else value for value in values.cast(pa.large_binary()).to_pylist()]
+        data = values.cast(pa.large_binary()).to_pylist()
         lengths = [0xFFFFFFFF if value is None else len(value) for value in data]
         return struct.pack(f"<{len(data)}I", *lengths) + b"".join(value for value in data if value is not None)
     content = np.ascontiguousarray(_fixed_values(values, element)).tobytes()

@@ -34,7 +34,6 @@ _LONGEST_HEADER = 60_000
 _STATUSES = ("PRESENT", "NOT_FOUND", "NULL_VALUE", "OUTSIDE_MAX_AGE", "NULL_KEY")
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 _NO_TIME = "1970-01-01T00:00:00Z"
-_DECIMAL = re.compile(r"decimal\((\d+), (\d+)\)")
 
 
 @dataclass(frozen=True, slots=True)

@@ -177,7 +177,7 @@ def _writer(kind: str) -> Callable[[Any], bytes]:
         per_second = _PER_SECOND[found[1]]
         return lambda value: _write_number(_ticks(value, per_second), 8)
     return {
-        "integer": _write_integer, "double": _write_float, "float": _write_single, "binary": _write_binary,
+        "integer": _write_integer, "double": _write_float, "float": _write_float, "binary": _write_binary,
         "bool": _write_flag, "date32": lambda value: _write_number(_days(value), 4),
     }[kind]  # fmt: skip
 
@@ -242,11 +242,6 @@ def _write_float(value: Any) -> bytes:
         raise _Nowhere from None
     (bits,) = struct.unpack(">Q", struct.pack(">d", number if number == number else float("nan")))
     return int(bits ^ (0xFFFFFFFFFFFFFFFF if bits >> 63 else 1 << 63)).to_bytes(8, "big")
-
-
-def _write_single(value: Any) -> bytes:
-    # A float column holds singles, which compare as doubles do.
-    return _write_float(value)
 
 
 def _scaled(value: Any, scale: int) -> int:

@@ -300,7 +300,7 @@ class _Differences:
     def _put(self, changed: list[tuple[bytes, bytes]]) -> None:
         self._written += len(changed)
         if changed and self._stamp:
-            (number,) = struct.unpack(">I", self._prefix)
+            number = view_number(self._name)
             whole = ((key, self._stamp + record) for key, record in changed)
             sealed = [(key, content + checksum(content, number, key[_PREFIX:])) for key, content in whole]
             self._cursor.putmulti(sealed, append=self._new_store)

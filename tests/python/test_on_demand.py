@@ -482,6 +482,22 @@ def test_an_argument_may_be_of_another_type_than_its_feature(feature: str, data_
     assert served(both, manifest, {"id": 1}, history=values)["same_as"] == CASTS[feature, data_type]
 
 
+def test_an_argument_is_cast_before_it_is_computed_with(both: Both) -> None:
+    half = macro("half", "{{ x }} / 2", {"x": "bigint"}, returns="double")
+    asked = [{"on_demand": "half", "as": name, "arguments": {"x": name}} for name in ("r_double", "facts:f_double")]
+    manifest = manifest_of({"half": half}, [asked[0], {**asked[1], "as": "stored"}, "facts:f_int"])
+    row = {"id": 1, "r_double": 2.7}
+    both.load([{"id": 1, **PLAIN, "f_double": 4.6}])
+    both.empty_store()
+    both.run(manifest, int(AT.timestamp() * 1e6))
+    wanted = {"r_double": 1.5, "stored": 2.5, "f_int": 3}
+    reader = OnlineReader(both.store(), "s")
+    assert reader.get_feature_vector(row, now=AT) == wanted
+    assert {name: values[0] for name, values in reader.get_online_features([row], now=AT).to_dict().items()} == (
+        {"id": 1} | wanted
+    )
+
+
 def test_what_is_too_old_is_no_argument(both: Both) -> None:
     manifest = manifest_of({"ratio": RATIO}, [ASKED, "facts:f_text"])
     both.load([{"id": 1, **PLAIN}], AT - timedelta(days=10))
@@ -625,14 +641,15 @@ from pit_join.http_answers import ARROW, FLOATS, JSON
 from pit_join.expressions import Expressions
 doubled = Expressions('select cast("x" as double) * 2 as v from _pit_arguments', {"x": None}, ("double",))
 print(doubled.one([2]), flush=True)
+of_the_parent = doubled._connection()
 if not os.fork():
-    print(doubled.one([3]), flush=True)
+    print(doubled.one([3]), doubled._connection() is of_the_parent, flush=True)
     os._exit(0)
 os.wait()
-print(doubled.one([4]))
+print(doubled.one([4]), doubled._connection() is of_the_parent)
 """
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
-    assert result.stdout.splitlines() == ["(4.0,)", "(6.0,)", "(8.0,)"]
+    assert result.stdout.splitlines() == ["(4.0,)", "(6.0,) False", "(8.0,) True"]
 
 
 def with_macro(changes: Mapping[str, Any]) -> dict[str, Any]:
