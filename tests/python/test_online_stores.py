@@ -240,7 +240,6 @@ def test_one_export_at_a_time(store: OnlineStore, url: str) -> None:
         ):
             pytest.fail("two exports at once")
         assert said == ["another export is at work; waiting up to 0.2 s"]
-        threading.Timer(0.5, lambda: None).start()
     with other.writing(0, said.append):
         pass
     other.close()
@@ -250,20 +249,23 @@ def test_one_export_at_a_time(store: OnlineStore, url: str) -> None:
 def test_a_second_export_waits_for_the_first(store: OnlineStore, url: str) -> None:
     said: list[str] = []
     order: list[str] = []
-    begun, end = threading.Event(), threading.Event()
+    begun, waited_for = threading.Event(), threading.Event()
+
+    def say(text: str) -> None:
+        said.append(text)
+        waited_for.set()
 
     def first() -> None:
         with store.writing(1, said.append):
             begun.set()
-            end.wait(10)
+            waited_for.wait(10)
             order.append("first")
 
     thread = threading.Thread(target=first)
     thread.start()
     assert begun.wait(10)
-    threading.Timer(0.4, end.set).start()
     other = open_store(url, create=True)
-    with other.writing(10, said.append):
+    with other.writing(10, say):
         order.append("second")
     thread.join()
     other.close()
