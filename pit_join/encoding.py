@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+import re
 import struct
 from collections.abc import Sequence
+from datetime import datetime, timezone
 from itertools import pairwise
 from typing import Any
 
@@ -16,7 +18,7 @@ from pit_join.errors import StoreError
 from pit_join.keys import KeyCodec, integer_cells
 from pit_join.records import HAS_NULLS, HEADER, Field, Layout, converter, element_of
 
-__all__ = ["arrow_type", "field_of", "keys_of", "records_of", "type_name", "values_of"]
+__all__ = ["arrow_type", "arrow_values", "field_of", "keys_of", "records_of", "type_name", "values_of"]
 
 _END = b"\0\0"
 _Bytes = np.ndarray[Any, np.dtype[np.uint8]]
@@ -72,6 +74,34 @@ def arrow_type(data_type: str) -> pa.DataType:
     if data_type.endswith(", UTC]"):
         return pa.timestamp(data_type[len("timestamp[") : -len(", UTC]")], "UTC")
     return pa.type_for_alias(data_type)
+
+
+def arrow_values(data_type: str, values: Sequence[Any]) -> pa.Array:
+    """The column of a type (see `records.Field`) that holds values as a reader of the online store gives them.
+
+    Raises:
+        ValueError, OverflowError, pyarrow.ArrowException: if a value has no place in it.
+    """
+    if "timestamp" not in data_type:
+        return pa.array(values, arrow_type(data_type))
+    # Of NumPy's instants, which are some, Arrow makes none with a zone.
+    unit = re.split(r"[\[\],]", data_type)[1]
+    numbers = pa.list_(pa.int64()) if element_of(data_type) else pa.int64()
+    return pa.array([_ticks(value, unit) for value in values], numbers).cast(arrow_type(data_type))
+
+
+def _ticks(value: Any, unit: str) -> Any:
+    """An instant as a number of units since 1970; lists of them, and nulls."""
+    if value is None:
+        return None
+    if isinstance(value, list):
+        return [_ticks(element, unit) for element in value]
+    if isinstance(value, datetime):
+        value = np.datetime64(value.astimezone(timezone.utc).replace(tzinfo=None) if value.tzinfo else value, "us")
+    whole = value.astype(f"datetime64[{unit}]")
+    if whole != value:
+        raise ValueError(value)
+    return int(whole.astype(np.int64))
 
 
 def values_of(column: pa.ChunkedArray) -> list[Any]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import base64
 import json
 import math
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta, timezone
@@ -21,7 +20,7 @@ import orjson
 
 from pit_join.errors import EntityError
 from pit_join.http_requests import Asked, keys_of
-from pit_join.records import element_of, instant
+from pit_join.records import instant
 from pit_join.serving import OnlineReader
 from pit_join.vectors import Block, OnlineFeatures
 
@@ -204,10 +203,12 @@ def _arrow(
     # Only services that ask for Arrow load it.
     import pyarrow as pa
 
+    from pit_join.encoding import arrow_values
+
     values, statuses = {}, {}
     for block in blocks:
         for i, name in enumerate(block.names):
-            values[name] = _arrow_values(block.types[i], block.columns[i])
+            values[name] = arrow_values(block.types[i], block.columns[i])
             statuses[name] = pa.array(block.statuses[i], pa.string()).dictionary_encode()
     arrays = {name: _arrow_key(name, kind, keys[name]) for name, kind in kinds.items()}
     arrays |= {name: values[name] for name in names}
@@ -225,37 +226,12 @@ def _arrow(
 def _arrow_key(name: str, kind: str, values: list[Any]) -> Any:
     import pyarrow as pa
 
+    from pit_join.encoding import arrow_values
+
     # Keys of integers are of all widths; what is asked may be beyond that of the column.
     for each in ("int64", "uint64", "decimal(38, 0)") if kind == "integer" else (kind,):
         try:
-            return _arrow_values(each, values)
+            return arrow_values(each, values)
         except (ValueError, OverflowError, pa.ArrowException):
             continue
     raise EntityError(f"a value of the key '{name}' has no place in an Arrow column of {kind}; ask for {JSON}")
-
-
-def _arrow_values(kind: str, values: Sequence[Any]) -> Any:
-    import pyarrow as pa
-
-    from pit_join.encoding import arrow_type
-
-    if "timestamp" not in kind:
-        return pa.array(values, arrow_type(kind))
-    # Of NumPy's instants, which are some, Arrow makes none with a zone.
-    unit = re.split(r"[\[\],]", kind)[1]
-    numbers = pa.list_(pa.int64()) if element_of(kind) else pa.int64()
-    return pa.array([_ticks(value, unit) for value in values], numbers).cast(arrow_type(kind))
-
-
-def _ticks(value: Any, unit: str) -> Any:
-    """An instant as a number of units since 1970; lists of them, and nulls."""
-    if value is None:
-        return None
-    if isinstance(value, list):
-        return [_ticks(element, unit) for element in value]
-    if isinstance(value, datetime):
-        value = np.datetime64(value.astimezone(timezone.utc).replace(tzinfo=None) if value.tzinfo else value, "us")
-    whole = value.astype(f"datetime64[{unit}]")
-    if whole != value:
-        raise ValueError(value)
-    return int(whole.astype(np.int64))
