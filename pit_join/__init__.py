@@ -17,6 +17,7 @@ from pit_join.errors import (
 if TYPE_CHECKING:
     from pit_join.api import FeatureStore
     from pit_join.export import Export
+    from pit_join.feature_log import FeatureLog
     from pit_join.parity import Parity
     from pit_join.results import Coverage, TrainingSet
     from pit_join.serving import OnlineReader
@@ -26,6 +27,7 @@ __all__ = [
     "Coverage",
     "EntityError",
     "Export",
+    "FeatureLog",
     "FeatureStore",
     "OnlineFeatures",
     "OnlineReader",
@@ -42,6 +44,7 @@ __all__ = [
 _LAZY = {
     "Coverage": "pit_join.results",
     "Export": "pit_join.export",
+    "FeatureLog": "pit_join.feature_log",
     "FeatureStore": "pit_join.api",
     "OnlineFeatures": "pit_join.vectors",
     "OnlineReader": "pit_join.serving",

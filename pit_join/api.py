@@ -9,7 +9,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pit_join.errors import PitJoinError, StoreError
+from pit_join.durations import read_instant
+from pit_join.errors import StoreError
+from pit_join.feature_log import FeatureLog
 from pit_join.online import OnlineStore, open_store
 from pit_join.references import parse_features, parse_role
 from pit_join.serving import OnlineReader
@@ -43,6 +45,7 @@ class FeatureStore:
             then `online/<target>` in the project.
         wait: seconds to wait for a warehouse that another process holds, and for another export.
         on_message: told what takes time; silent by default.
+        feature_log: where a sample of what is served online is logged: a `FeatureLog`, or a folder for one of its own.
     """
 
     # Modules that load DuckDB and Arrow are imported by the methods that need them: a service only reads online.
@@ -56,10 +59,13 @@ class FeatureStore:
         online_store: str | Path | None = None,
         wait: float = 60.0,
         on_message: Callable[[str], None] = lambda message: None,
+        feature_log: FeatureLog | str | Path | None = None,
     ) -> None:
         self._place = (project_dir, profiles_dir, target)
         self._online_store = online_store
         self._wait, self._on_message = wait, on_message
+        self._how: dict[str, Any] = {"wait": wait, "on_message": on_message}
+        self.feature_log = FeatureLog(feature_log) if isinstance(feature_log, (str, Path)) else feature_log
 
     @cached_property
     def _project(self) -> Project:
@@ -191,16 +197,7 @@ class FeatureStore:
         """
         from pit_join.backfill import backfill
 
-        return backfill(
-            self._project,
-            views,
-            start=start,
-            end=end,
-            apply=apply,
-            wait=self._wait,
-            on_message=self._on_message,
-            on_progress=on_progress,
-        )
+        return backfill(self._project, views, start=start, end=end, apply=apply, on_progress=on_progress, **self._how)
 
     def materialize(
         self,
@@ -228,7 +225,7 @@ class FeatureStore:
             self._project,
             self.online_store,
             list(views),
-            as_of=_instant(as_of),
+            as_of=read_instant(as_of),
             dry_run=dry_run,
             wait=self._wait,
             on_message=self._on_message,
@@ -302,9 +299,9 @@ class FeatureStore:
         """
         if isinstance(features, str) and ":" in features:
             features = [features]
-        roles = [parse_role(view) for view in views]
-        requests = features if isinstance(features, str) else parse_features(features, roles)
-        return OnlineReader(self._online, requests, full_feature_names=full_feature_names, defaults=defaults)
+        requests = features if isinstance(features, str) else parse_features(features, [parse_role(v) for v in views])
+        named = {"full_feature_names": full_feature_names, "defaults": defaults}
+        return OnlineReader(self._online, requests, **named, log=self.feature_log)
 
     def get_online_features(
         self,
@@ -356,7 +353,7 @@ class FeatureStore:
         Raises:
             PitJoinError: one of its subclasses, saying what is wrong and what to do.
         """
-        moment = _instant(now) or datetime.now(timezone.utc)
+        moment = read_instant(now) or datetime.now(timezone.utc)
         reader = self.online_reader(features, views=views, full_feature_names=full_feature_names, defaults=defaults)
         found = reader.get_online_features([reader.read_keys(entity)], now=moment)
         values, statuses, times = found.to_dict(), found.statuses, found.event_timestamps
@@ -369,22 +366,3 @@ class FeatureStore:
             }
             for name in found.names
         }
-
-
-def _instant(text: str | datetime | None) -> datetime | None:
-    """An instant as people write it; naive is UTC."""
-    if text is None:
-        return None
-    try:
-        found = text if isinstance(text, datetime) else datetime.fromisoformat(text.strip().replace("Z", "+00:00"))
-    except ValueError:
-        raise PitJoinError(
-            f"cannot read the instant '{text}'; write for example '2026-03-18 14:30' (UTC) or "
-            "'2026-03-18T14:30:00+02:00'"
-        ) from None
-    found = found if found.tzinfo else found.replace(tzinfo=timezone.utc)
-    if found > datetime.now(timezone.utc):
-        raise PitJoinError(
-            f"the instant {found.isoformat()} lies in the future: what will be known then is not known yet"
-        )
-    return found

@@ -30,10 +30,23 @@ _KEY = "PIT_JOIN_API_KEY"
     "--max-rows", type=click.IntRange(min=1), default=10_000, show_default=True, metavar="N",
     help="Refuse requests of more rows.",
 )  # fmt: skip
+@click.option("--feature-log", metavar="DIR", help="Log a sample of what is served into this folder, as Parquet files.")
+@click.option(
+    "--log-sample", type=click.FloatRange(0, 1), default=0.01, show_default=True, metavar="SHARE",
+    help="The share of requests that --feature-log logs.",
+)  # fmt: skip
 @click.option("--access-log", is_flag=True, help="Print a line for each request.")
 @click.pass_context
 def serve(
-    ctx: click.Context, host: str, port: int, workers: int, max_body_bytes: int, max_rows: int, access_log: bool
+    ctx: click.Context,
+    host: str,
+    port: int,
+    workers: int,
+    max_body_bytes: int,
+    max_rows: int,
+    feature_log: str | None,
+    log_sample: float,
+    access_log: bool,
 ) -> None:
     """Answer `POST /get-online-features`, in the form of Feast's feature server, until it is stopped.
 
@@ -54,5 +67,5 @@ def serve(
     key = os.environ.get(_KEY)
     if key is not None and not key.strip():
         raise PitJoinError(f"{_KEY} is set and empty; give it a key, or unset it to serve without")
-    settings = Settings(ctx.obj().online_store, key, max_body_bytes, max_rows)
+    settings = Settings(ctx.obj().online_store, key, max_body_bytes, max_rows, feature_log, log_sample)
     run(settings, host, port, workers, access_log, lambda message: click.echo(message, err=True))

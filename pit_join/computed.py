@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from datetime import date
 from decimal import Decimal
+from functools import cache
 from numbers import Real
 from typing import TYPE_CHECKING, Any
 
@@ -48,7 +49,7 @@ class OnDemand:
         self._plain = all(kind.startswith("decimal") or kind in _SQL_TYPES.values() for kind in sql_types.values())
         columns: dict[str, str | None] = {**sql_types, **dict.fromkeys(self.fields)}
         self._expressions = Expressions(statement, columns, tuple(arguments.returns.values()))
-        self._names = tuple(arguments.returns)
+        self._names, self._returns = tuple(arguments.returns), arguments.returns
 
     def one(self, answers: Sequence[Answer], row: Mapping[str, Any]) -> list[Any]:
         """The features of one row; `answers` have the arguments that are features, `row` those that are fields."""
@@ -65,6 +66,14 @@ class OnDemand:
     def many(self, answers: Sequence[Answer], fields: Mapping[str, list[Any]]) -> dict[str, Column]:
         """The features of many rows, by name."""
         return self._many(answers, {name: [self._value(name, one) for one in fields[name]] for name in self.fields})
+
+    def columns(self, values: Mapping[str, Any]) -> dict[str, Column]:
+        """The features among the values of one row that was given out, as `many` gives them."""
+        found = {}
+        for name, returns in self._returns.items():
+            status = "NULL_VALUE" if values[name] is None else "PRESENT"
+            found[name] = Column("on_demand", _type_of(returns), [values[name]], [status], [None])
+        return found
 
     def _many(self, answers: Sequence[Answer], fields: Mapping[str, list[Any]]) -> dict[str, Column]:
         import pyarrow as pa
@@ -111,6 +120,19 @@ class OnDemand:
         except (ValueError, ArithmeticError):
             kinds = " and ".join(self.fields[name])
             raise EntityError(f"the field '{name}' is taken as {kinds}, and '{text}' is none") from None
+
+
+@cache
+def _type_of(returns: str) -> str:
+    """The type of a column (see `records.Field`) that DuckDB gives for an SQL type."""
+    import pyarrow as pa
+
+    from pit_join.encoding import type_name
+    from pit_join.expressions import Expressions
+
+    found = Expressions(f"select cast(null as {returns}) as value", {}).many(pa.table({"nothing": [None]}))
+    kind = found.schema.field("value").type
+    return type_name(kind) or str(kind)
 
 
 def _family_of(value: Any) -> str:

@@ -1,11 +1,13 @@
-"""Durations as people write them in YAML and on the command line."""
+"""Durations and instants as people write them in YAML and on the command line."""
 
 from __future__ import annotations
 
 import re
-from datetime import timedelta
+from datetime import datetime, timedelta, timezone
 
-__all__ = ["format_duration", "parse_duration", "short_duration"]
+from pit_join.errors import PitJoinError
+
+__all__ = ["format_duration", "parse_duration", "read_instant", "short_duration"]
 
 _PATTERN = re.compile(r"([0-9]+) *(?:(d|days?)|(h|hours?)|(m|minutes?)|(s|seconds?)|(ms|milliseconds?))", re.ASCII)
 _UNITS = (
@@ -74,3 +76,29 @@ def short_duration(text: str) -> str:
     assert found is not None
     number, *units = found.groups()
     return number + next(short for short, name in zip(_SHORT_NAMES, units, strict=True) if name)
+
+
+def read_instant(text: str | datetime | None, *, past: bool = True) -> datetime | None:
+    """Read an instant in ISO 8601; a naive one is UTC. With `past` it must not lie in the future.
+
+    Raises:
+        PitJoinError: if it is none.
+
+    >>> read_instant("2026-03-18 14:30")
+    datetime.datetime(2026, 3, 18, 14, 30, tzinfo=datetime.timezone.utc)
+    """
+    if text is None:
+        return None
+    try:
+        found = text if isinstance(text, datetime) else datetime.fromisoformat(text.strip().replace("Z", "+00:00"))
+    except ValueError:
+        raise PitJoinError(
+            f"cannot read the instant '{text}'; write for example '2026-03-18 14:30' (UTC) or "
+            "'2026-03-18T14:30:00+02:00'"
+        ) from None
+    found = found if found.tzinfo else found.replace(tzinfo=timezone.utc)
+    if past and found > datetime.now(timezone.utc):
+        raise PitJoinError(
+            f"the instant {found.isoformat()} lies in the future: what will be known then is not known yet"
+        )
+    return found

@@ -16,7 +16,7 @@ from pit_join.errors import PitJoinError
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["FORMATS", "check_output", "write_table"]
+__all__ = ["FORMATS", "check_output", "whole", "write_table"]
 
 FORMATS = (".parquet", ".csv", ".arrow")
 _ROW_GROUP = 122_880
@@ -57,7 +57,7 @@ def write_table(table: pa.Table, path: Path, metadata: Mapping[str, Any]) -> Non
     suffix = path.suffix.lower()
     described = table.replace_schema_metadata({key: json.dumps(value) for key, value in metadata.items()})
     try:
-        with _whole(path) as name:
+        with whole(path) as name:
             if suffix == ".parquet":
                 # Dictionaries pay for text; for numbers they cost time and are given up halfway.
                 text = [field.name for field in table.schema if not pa.types.is_primitive(field.type)]
@@ -83,7 +83,7 @@ def write_table(table: pa.Table, path: Path, metadata: Mapping[str, Any]) -> Non
 
 
 @contextlib.contextmanager
-def _whole(path: Path) -> Iterator[str]:
+def whole(path: Path) -> Iterator[str]:
     """The name of a new file that takes the place of `path` only when the block ends without an error.
 
     On Linux the file has no name in any folder until it is complete, so that even a killed process leaves nothing.

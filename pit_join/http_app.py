@@ -9,7 +9,8 @@ from __future__ import annotations
 import hmac
 import logging
 import time
-from collections.abc import Iterable
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import lru_cache, partial
 from http import HTTPStatus
@@ -26,6 +27,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from pit_join.api import FeatureStore
 from pit_join.contents import Contents
 from pit_join.errors import PitJoinError, ReferenceError, StoreError
+from pit_join.feature_log import FeatureLog
 from pit_join.http_answers import ARROW, FLOATS, JSON, Answered, answer, chosen_form, dumps
 from pit_join.http_docs import document, page
 from pit_join.http_metrics import CONTENT_TYPE_LATEST, Metrics
@@ -48,12 +50,14 @@ _log = logging.getLogger("pit_join")
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What a server needs to know: the place of its store, the key that it asks for (or None), and its limits."""
+    """What a server needs to know: its store, the key that it asks for (or None), its limits, and its feature log."""
 
     store: str
     api_key: str | None = field(default=None, repr=False)
     max_body_bytes: int = 4_194_304
     max_rows: int = 10_000
+    feature_log: str | None = None
+    log_sample: float = 0.01
 
 
 def make_app(settings: Settings) -> ASGIApp:
@@ -72,6 +76,7 @@ def make_app(settings: Settings) -> ASGIApp:
         exception_handlers={
             HTTPException: _http_error, PitJoinError: served.refused, ClientDisconnect: _gone, Exception: _broken,
         },
+        lifespan=served.lifespan,
     )  # fmt: skip
     app.router.redirect_slashes = False
     return _Guard(
@@ -84,10 +89,23 @@ class _Server:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._store = FeatureStore(online_store=settings.store)
+        self._log = None
+        if settings.feature_log is not None:
+            self._log = FeatureLog(settings.feature_log, settings.log_sample, on_rows=self._logged)
+        self._store = FeatureStore(online_store=settings.store, feature_log=self._log)
         self._embedded = "://" not in settings.store
         self._reader = lru_cache(maxsize=_PREPARED)(self._new_reader)
         self.metrics = Metrics(self._store.online_contents)
+
+    def _logged(self, outcome: str, rows: int) -> None:
+        self.metrics.logged(outcome, rows)
+
+    @asynccontextmanager
+    async def lifespan(self, app: Starlette) -> AsyncIterator[None]:
+        """At the end what is not yet in the feature log is written: a worker may end by a signal."""
+        yield
+        if self._log is not None:
+            await run_in_threadpool(self._log.close)
 
     async def get_online_features(self, request: Request) -> Response:
         form = chosen_form(request.headers.get("accept", ""))
@@ -250,7 +268,7 @@ class _Guard:
         self._paths = frozenset(paths)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":  # nothing of ours has to be started or stopped
+        if scope["type"] != "http":  # the begin and the end of the process
             await self._app(scope, receive, send)
             return
         started, status = time.perf_counter(), HTTPStatus.INTERNAL_SERVER_ERROR.value

@@ -47,6 +47,10 @@ class Metrics:
             ["view", "status"], registry=own,
         )  # fmt: skip
         self._store_errors = Counter("pit_join_store_errors", "Requests that the store could not answer.", registry=own)
+        self._log_rows = Counter(
+            "pit_join_feature_log_rows", "Rows of sampled requests: logged, dropped (others waited), failed.",
+            ["outcome"], registry=own,
+        )  # fmt: skip
         # To look a label up takes longer than to count.
         self._of_path, self._of_status = lru_cache(seconds.labels), lru_cache(requests.labels)
         self._of_view = lru_cache(maxsize=4096)(values.labels)
@@ -70,6 +74,10 @@ class Metrics:
     def store_error(self) -> None:
         """Count a failure of the store."""
         self._store_errors.inc()
+
+    def logged(self, outcome: str, rows: int) -> None:
+        """Count rows that the feature log has "logged", "dropped", or that "failed"."""
+        self._log_rows.labels(outcome).inc(rows)
 
     def text(self) -> bytes:
         """All of it, in Prometheus's text format."""

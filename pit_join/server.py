@@ -48,7 +48,7 @@ def serve(
         partial(make_app, settings),
         factory=True,
         workers=workers,
-        lifespan="off",
+        lifespan="on",
         ws="none",
         access_log=access_log,
         log_level="info" if access_log else "warning",

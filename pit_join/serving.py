@@ -9,8 +9,9 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
+from functools import partial
 from operator import itemgetter
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -20,7 +21,11 @@ from pit_join.errors import EntityError, ReferenceError, StoreError, suggest
 from pit_join.keys import KeyCodec, Single
 from pit_join.online import OnlineStore, Records
 from pit_join.references import Asked, OnDemandRequest
+from pit_join.served import LogSource, Served
 from pit_join.vectors import Answer, AskedKeys, Column, OnlineFeatures, Part
+
+if TYPE_CHECKING:
+    from pit_join.feature_log import FeatureLog
 
 __all__ = ["OnlineReader"]
 
@@ -45,6 +50,7 @@ class _Plan:
     pick: Callable[[Sequence[Any]], tuple[Any, ...]] | None
     on_demand: OnDemand | None
     arguments: tuple[tuple[Part, int], ...]
+    source: LogSource
 
 
 class OnlineReader:
@@ -55,6 +61,7 @@ class OnlineReader:
         requests: what is wanted; or the name of a feature service.
         full_feature_names: name every feature `view__feature`; a service may say so itself.
         defaults: replace nulls by the declared defaults.
+        log: where a sample of what is served is logged.
 
     Raises:
         StoreError: if the store cannot be used, or nothing was exported.
@@ -68,8 +75,9 @@ class OnlineReader:
         *,
         full_feature_names: bool = False,
         defaults: bool = True,
+        log: FeatureLog | None = None,
     ) -> None:
-        self._store, self._requests = store, requests
+        self._store, self._requests, self._log = store, requests, log
         self._full_feature_names, self._defaults = full_feature_names, defaults
         self._plan = self._make_plan()
 
@@ -143,7 +151,10 @@ class OnlineReader:
         if plan.on_demand:
             asked = [AskedKeys(each) for each in keys]
             values += plan.on_demand.one(_arguments(plan, asked, records, moment), entity_row)
-        return dict(zip(plan.names, plan.pick(values) if plan.pick else values))  # noqa: B905 as above
+        vector = dict(zip(plan.names, plan.pick(values) if plan.pick else values))  # noqa: B905 as above
+        if self._log is not None and self._log.sampled():
+            self._log.add(1, partial(_served_row, plan, dict(entity_row), records, moment, vector.copy()))
+        return vector
 
     def get_online_features(
         self,
@@ -179,6 +190,9 @@ class OnlineReader:
         if plan.on_demand:
             fields = rows.columns(tuple(plan.on_demand.fields), "on-demand features need")
             computed = plan.on_demand.many(_arguments(plan, asked, records, moment), fields)
+        if self._log is not None and self._log.sampled():
+            given = rows.columns((*self.keys, *self.request_fields))
+            self._log.add(len(rows), partial(_served_rows, plan, answers, given, len(rows), computed, moment))
         return OnlineFeatures(plan.names, answers, rows.columns(self.keys), len(rows), computed)
 
     def _read(self, keys_of: Callable[[_Plan], list[list[bytes]]]) -> tuple[_Plan, list[list[bytes]], list[Records]]:
@@ -231,12 +245,41 @@ class OnlineReader:
             arguments.append((part, wanted.index((role.view, number))))
         on_demand = OnDemand(statements[0 if self._defaults else 1], needed) if statements else None
         kinds = tuple(KeyCodec(kinds) for kinds in codecs)
-        return _Plan(mark, parts, kinds, tuple(wanted), names, pick, on_demand, tuple(arguments))
+        name = self._requests if isinstance(self._requests, str) else None
+        source = LogSource(name, requests, full, self._defaults, contents)
+        return _Plan(mark, parts, kinds, tuple(wanted), names, pick, on_demand, tuple(arguments), source)
 
 
 def _arguments(plan: _Plan, asked: Sequence[AskedKeys], records: Sequence[Records], moment: int) -> list[Answer]:
     """What the on-demand features of a plan take from records."""
     return [Answer(part, asked[part.codec_number], *records[place], moment) for part, place in plan.arguments]
+
+
+def _served_row(
+    plan: _Plan, row: Mapping[str, Any], records: Sequence[Records], moment: int, values: Mapping[str, Any]
+) -> Served:
+    """What one row was given, for the feature log: here the statuses are found out, too."""
+    asked = [AskedKeys([codec.encode(row)]) for codec in plan.codecs]
+    answers = [
+        Answer(part, asked[part.codec_number], found, lengths, moment)
+        for part, (found, lengths) in zip(plan.parts, records, strict=False)
+    ]
+    computed = plan.on_demand.columns(values) if plan.on_demand else {}
+    features = OnlineFeatures(plan.names, answers, {}, 1, computed)
+    return Served(plan.source, moment, {name: [value] for name, value in row.items()}, features, values)
+
+
+def _served_rows(
+    plan: _Plan,
+    answers: Sequence[Answer],
+    given: Mapping[str, list[Any]],
+    rows: int,
+    computed: Mapping[str, Column],
+    moment: int,
+) -> Served:
+    """What many rows were given, for the feature log; from answers of its own, since a caller works with the others."""
+    own = [Answer(each.part, each.keys, each.records, each.lengths, moment) for each in answers]
+    return Served(plan.source, moment, given, OnlineFeatures(plan.names, own, {}, rows, computed))
 
 
 def _named_kinds(role: Resolved) -> tuple[tuple[str, str], ...]:

@@ -24,7 +24,9 @@ ROWS = (
     ("api", "backfill_report", "cli_output"),
     ("parity",),  # compares two use cases
     ("backfill", "catalog", "export", "serving", "training"),  # one use case each
-    ("computed",),
+    ("computed", "feature_log"),
+    ("log_rows",),
+    ("served",),
     ("backfill_plan", "results", "snapshots", "spines", "vectors"),  # parts of one
     ("encoding", "on_demand_check", "tables"),
     ("expressions", "files", "ledger", "online", "project", "rendering", "warehouse"),  # one outside world each
@@ -82,8 +84,9 @@ def test_what_is_exported_exists(module: str) -> None:
 
 def test_public_names() -> None:
     assert sorted(pit_join.__all__) == [
-        "Coverage", "EntityError", "Export", "FeatureStore", "OnlineFeatures", "OnlineReader", "Parity", "PitJoinError",
-        "ProjectError", "ReferenceError", "SpineError", "StoreError", "TrainingSet", "WarehouseError",
+        "Coverage", "EntityError", "Export", "FeatureLog", "FeatureStore", "OnlineFeatures",
+        "OnlineReader", "Parity", "PitJoinError", "ProjectError", "ReferenceError", "SpineError", "StoreError",
+        "TrainingSet", "WarehouseError",
     ]  # fmt: skip
 
 
