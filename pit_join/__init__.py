@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from pit_join.api import FeatureStore
     from pit_join.export import Export
     from pit_join.feature_log import FeatureLog
+    from pit_join.monitoring import Monitoring
     from pit_join.parity import Parity
     from pit_join.results import Coverage, TrainingSet
     from pit_join.serving import OnlineReader
@@ -29,6 +30,7 @@ __all__ = [
     "Export",
     "FeatureLog",
     "FeatureStore",
+    "Monitoring",
     "OnlineFeatures",
     "OnlineReader",
     "Parity",
@@ -46,6 +48,7 @@ _LAZY = {
     "Export": "pit_join.export",
     "FeatureLog": "pit_join.feature_log",
     "FeatureStore": "pit_join.api",
+    "Monitoring": "pit_join.monitoring",
     "OnlineFeatures": "pit_join.vectors",
     "OnlineReader": "pit_join.serving",
     "Parity": "pit_join.parity",

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from pit_join.backfill import Backfill
     from pit_join.contents import Contents
     from pit_join.export import Export
+    from pit_join.monitoring import Monitoring
     from pit_join.parity import Parity
     from pit_join.project import Project
     from pit_join.registry import Registry
@@ -263,6 +264,34 @@ class FeatureStore:
             on_message=self._on_message,
             on_progress=on_progress,
         )
+
+    def monitor(
+        self,
+        log: str | Path,
+        *,
+        since: str | datetime | None = None,
+        until: str | datetime | None = None,
+        service: str | None = None,
+        tolerance: float = 1e-9,
+        on_progress: Callable[[int, int, str], None] = lambda done, total, view: None,
+    ) -> Monitoring:
+        """Compare what was served with the offline rule at the time it was served.
+
+        Args:
+            log: the folder of a `FeatureLog`.
+            since: only what was served from then on, such as `"2026-03-18 14:30"` (naive is UTC).
+            until: only what was served before.
+            service: only what this feature service served.
+            tolerance: by how much floats of windows may differ, relative or absolute; all else must be equal.
+            on_progress: told how many rows are done, of how many.
+
+        Raises:
+            PitJoinError: if the folder, the project or its warehouse cannot be read.
+        """
+        from pit_join.monitoring import monitor
+
+        span = (read_instant(since), read_instant(until, past=False))
+        return monitor(self._project, Path(log), span, service, tolerance, on_progress=on_progress, **self._how)
 
     def online_contents(self) -> Contents:
         """What the online store says of itself: its views with their instants, and its feature services.

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from pit_join.cli_monitor import monitor
 from pit_join.cli_online import export, get, verify
 from pit_join.cli_output import age, print_table, progress
 from pit_join.cli_serve import serve
@@ -309,7 +310,7 @@ def backfill(
         ctx.exit(1)
 
 
-for command in (export, get, serve, verify):
+for command in (export, get, monitor, serve, verify):
     main.add_command(command)
 
 

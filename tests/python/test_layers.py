@@ -15,19 +15,21 @@ PACKAGE = Path(pit_join.__file__).parent
 
 ROWS = (
     ("cli",),
-    ("cli_online", "cli_serve"),
+    ("cli_monitor", "cli_online", "cli_serve"),
     ("server",),
     ("http_app",),
     ("http_docs",),
     ("http_answers",),
     ("http_metrics", "http_requests"),
     ("api", "backfill_report", "cli_output"),
-    ("parity",),  # compares two use cases
+    ("monitoring",),
+    ("skew",),
+    ("offline_rule", "parity"),  # compare use cases
     ("backfill", "catalog", "export", "serving", "training"),  # one use case each
     ("computed", "feature_log"),
-    ("log_rows",),
+    ("log_reader", "log_rows"),
     ("served",),
-    ("backfill_plan", "results", "snapshots", "spines", "vectors"),  # parts of one
+    ("backfill_plan", "results", "skew_findings", "snapshots", "spines", "vectors"),  # parts of one
     ("encoding", "on_demand_check", "tables"),
     ("expressions", "files", "ledger", "online", "project", "rendering", "warehouse"),  # one outside world each
     ("batches", "contents", "locks", "registry"),
@@ -73,7 +75,7 @@ def test_nobody_knows_a_store_by_name(store: str) -> None:
 
 def test_only_the_command_line_knows_click() -> None:
     users = {path.stem for path in PACKAGE.rglob("*.py") if "click" in path.read_text()}
-    assert users == {"cli", "cli_online", "cli_output", "cli_serve"}
+    assert users == {"cli", "cli_monitor", "cli_online", "cli_output", "cli_serve"}
 
 
 @pytest.mark.parametrize("module", ["pit_join", *(f"pit_join.{module}" for module in ROW_OF)])
@@ -84,7 +86,7 @@ def test_what_is_exported_exists(module: str) -> None:
 
 def test_public_names() -> None:
     assert sorted(pit_join.__all__) == [
-        "Coverage", "EntityError", "Export", "FeatureLog", "FeatureStore", "OnlineFeatures",
+        "Coverage", "EntityError", "Export", "FeatureLog", "FeatureStore", "Monitoring", "OnlineFeatures",
         "OnlineReader", "Parity", "PitJoinError", "ProjectError", "ReferenceError", "SpineError", "StoreError",
         "TrainingSet", "WarehouseError",
     ]  # fmt: skip
