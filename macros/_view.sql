@@ -35,8 +35,8 @@
     {%- for column in (node.columns if node.columns is not mapping else node.columns.values()) -%}
         {%- do types.update({column.name: column.data_type}) -%}
         {%- set own = ((column.get('config') or {}).get('meta') or {}).get('pit_join') or (column.get('meta') or {}).get('pit_join') or {} -%}
-        {%- for key in own if key not in ('default', 'exclude', 'freshness_slo') -%}
-            {{ exceptions.raise_compiler_error('feature view ' ~ name ~ ': config.meta.pit_join of the column ' ~ column.name ~ ' has the unknown key ' ~ key ~ '; allowed are default, exclude, freshness_slo') }}
+        {%- for key in own if key not in ('default', 'exclude', 'freshness_slo', 'nearest') -%}
+            {{ exceptions.raise_compiler_error('feature view ' ~ name ~ ': config.meta.pit_join of the column ' ~ column.name ~ ' has the unknown key ' ~ key ~ '; allowed are default, exclude, freshness_slo, nearest') }}
         {%- endfor -%}
         {%- if own.get('exclude', false) is not boolean -%}
             {{ exceptions.raise_compiler_error('feature view ' ~ name ~ ': exclude of the column ' ~ column.name ~ ' must be true or false') }}

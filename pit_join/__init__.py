@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from pit_join.export import Export
     from pit_join.feature_log import FeatureLog
     from pit_join.monitoring import Monitoring
+    from pit_join.neighbours import Neighbour
     from pit_join.parity import Parity
     from pit_join.results import Coverage, TrainingSet
     from pit_join.serving import OnlineReader
@@ -31,6 +32,7 @@ __all__ = [
     "FeatureLog",
     "FeatureStore",
     "Monitoring",
+    "Neighbour",
     "OnlineFeatures",
     "OnlineReader",
     "Parity",
@@ -49,6 +51,7 @@ _LAZY = {
     "FeatureLog": "pit_join.feature_log",
     "FeatureStore": "pit_join.api",
     "Monitoring": "pit_join.monitoring",
+    "Neighbour": "pit_join.neighbours",
     "OnlineFeatures": "pit_join.vectors",
     "OnlineReader": "pit_join.serving",
     "Parity": "pit_join.parity",

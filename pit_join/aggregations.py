@@ -30,6 +30,7 @@ _COLUMN_HINTS = {
     "default": "put the default on the aggregation",
     "exclude": "leave it out",
     "freshness_slo": "put it on the view",
+    "nearest": "declare it in a view without aggregations",
 }
 
 

@@ -4,35 +4,32 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from datetime import date, datetime, timezone
+from datetime import date, datetime
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pit_join.durations import read_instant
-from pit_join.errors import StoreError
 from pit_join.feature_log import FeatureLog
-from pit_join.online import OnlineStore, open_store
+from pit_join.online import open_store
+from pit_join.online_client import OnlineClient
 from pit_join.references import parse_features, parse_role
-from pit_join.serving import OnlineReader
 
 if TYPE_CHECKING:
     from pit_join.backfill import Backfill
-    from pit_join.contents import Contents
     from pit_join.export import Export
     from pit_join.monitoring import Monitoring
     from pit_join.parity import Parity
     from pit_join.project import Project
     from pit_join.registry import Registry
     from pit_join.results import TrainingSet
-    from pit_join.vectors import OnlineFeatures
 
 __all__ = ["FeatureStore"]
 
 _STORE_VARIABLE = "PIT_JOIN_ONLINE_STORE"
 
 
-class FeatureStore:
+class FeatureStore(OnlineClient):
     """A dbt project with feature views, and its online store.
 
     The project is read when it is first needed; for reading online that is only to find the store, and not at all where
@@ -62,11 +59,11 @@ class FeatureStore:
         on_message: Callable[[str], None] = lambda message: None,
         feature_log: FeatureLog | str | Path | None = None,
     ) -> None:
+        log = FeatureLog(feature_log) if isinstance(feature_log, (str, Path)) else feature_log
+        super().__init__(lambda: open_store(self.online_store), log)
         self._place = (project_dir, profiles_dir, target)
         self._online_store = online_store
         self._wait, self._on_message = wait, on_message
-        self._how: dict[str, Any] = {"wait": wait, "on_message": on_message}
-        self.feature_log = FeatureLog(feature_log) if isinstance(feature_log, (str, Path)) else feature_log
 
     @cached_property
     def _project(self) -> Project:
@@ -83,10 +80,6 @@ class FeatureStore:
         """
         given = self._online_store or os.environ.get(_STORE_VARIABLE)
         return str(given or self._project.directory / "online" / self._project.connection.target)
-
-    @cached_property
-    def _online(self) -> OnlineStore:
-        return open_store(self.online_store)
 
     def registry(self) -> Registry:
         """Everything that the project declares, as its files are now.
@@ -198,7 +191,16 @@ class FeatureStore:
         """
         from pit_join.backfill import backfill
 
-        return backfill(self._project, views, start=start, end=end, apply=apply, on_progress=on_progress, **self._how)
+        return backfill(
+            self._project,
+            views,
+            start=start,
+            end=end,
+            apply=apply,
+            wait=self._wait,
+            on_message=self._on_message,
+            on_progress=on_progress,
+        )
 
     def materialize(
         self,
@@ -291,107 +293,13 @@ class FeatureStore:
         from pit_join.monitoring import monitor
 
         span = (read_instant(since), read_instant(until, past=False))
-        return monitor(self._project, Path(log), span, service, tolerance, on_progress=on_progress, **self._how)
-
-    def online_contents(self) -> Contents:
-        """What the online store says of itself: its views with their instants, and its feature services.
-
-        Raises:
-            StoreError: if the store cannot be used, or nothing was exported.
-        """
-        from pit_join.contents import Contents
-
-        _, data = self._online.contents()
-        if data is None:
-            raise StoreError("nothing was exported to the online store yet; run pit-join export")
-        return Contents.from_json(data, "the online store")
-
-    def online_reader(
-        self,
-        features: str | Sequence[str | Mapping[str, Any]],
-        *,
-        views: Iterable[str] = (),
-        full_feature_names: bool = False,
-        defaults: bool = True,
-    ) -> OnlineReader:
-        """What reads the same features again and again, with everything prepared that can be.
-
-        Args:
-            features: references such as `["user_activity:login_count_30d"]`, or the name of a feature service.
-            views: roles such as `"dest_weather=weather(airport=dest)"`, for references to `dest_weather:temp`.
-            full_feature_names: name every feature `view__feature`.
-            defaults: replace nulls by the declared defaults.
-
-        Raises:
-            StoreError: if the store cannot be used, or nothing was exported.
-            ReferenceError: if the store does not have what is asked for.
-        """
-        if isinstance(features, str) and ":" in features:
-            features = [features]
-        requests = features if isinstance(features, str) else parse_features(features, [parse_role(v) for v in views])
-        named = {"full_feature_names": full_feature_names, "defaults": defaults}
-        return OnlineReader(self._online, requests, **named, log=self.feature_log)
-
-    def get_online_features(
-        self,
-        features: str | Sequence[str | Mapping[str, Any]],
-        entity_rows: Sequence[Mapping[str, Any]] | Mapping[str, Any],
-        *,
-        views: Iterable[str] = (),
-        full_feature_names: bool = False,
-        defaults: bool = True,
-        now: datetime | None = None,
-    ) -> OnlineFeatures:
-        """The latest features of some entity rows, in one read of the online store.
-
-        Args:
-            features: references such as `["user_activity:login_count_30d"]`, or the name of a feature service.
-            entity_rows: mappings with a value for every key, such as `[{"user_id": 42}]`; or one mapping of lists, in
-                which a single value stands for all rows (`{"user_id": 42, "item_id": [7, 8, 9]}`).
-            views: roles such as `"dest_weather=weather(airport=dest)"`, for references to `dest_weather:temp`.
-            full_feature_names: name every feature `view__feature`.
-            defaults: replace nulls, and what is missing or too old, by the declared defaults.
-            now: the instant at which ages are judged; the clock's by default. Naive is UTC.
-
-        Raises:
-            PitJoinError: one of its subclasses, saying what is wrong and what to do.
-        """
-        reader = self.online_reader(features, views=views, full_feature_names=full_feature_names, defaults=defaults)
-        return reader.get_online_features(entity_rows, now=now)
-
-    def get_vector(
-        self,
-        features: str | Sequence[str | Mapping[str, Any]],
-        entity: Mapping[str, str],
-        *,
-        views: Iterable[str] = (),
-        full_feature_names: bool = False,
-        defaults: bool = True,
-        now: str | datetime | None = None,
-    ) -> dict[str, dict[str, Any]]:
-        """The features of one entity whose keys are written as text, each with value, status, event time and age.
-
-        Args:
-            features: references such as `["user_activity:login_count_30d"]`, or the name of a feature service.
-            entity: a text for every key, read as the key's type.
-            views: roles such as `"dest_weather=weather(airport=dest)"`, for references to `dest_weather:temp`.
-            full_feature_names: name every feature `view__feature`.
-            defaults: replace nulls, and what is missing or too old, by the declared defaults.
-            now: the instant at which ages are judged; now by default. Naive is UTC.
-
-        Raises:
-            PitJoinError: one of its subclasses, saying what is wrong and what to do.
-        """
-        moment = read_instant(now) or datetime.now(timezone.utc)
-        reader = self.online_reader(features, views=views, full_feature_names=full_feature_names, defaults=defaults)
-        found = reader.get_online_features([reader.read_keys(entity)], now=moment)
-        values, statuses, times = found.to_dict(), found.statuses, found.event_timestamps
-        return {
-            name: {
-                "value": values[name][0],
-                "status": statuses[name][0],
-                "event_timestamp": time.isoformat() if (time := times[name][0]) else None,
-                "age_seconds": (moment - time).total_seconds() if time else None,
-            }
-            for name in found.names
-        }
+        return monitor(
+            self._project,
+            Path(log),
+            span,
+            service,
+            tolerance,
+            wait=self._wait,
+            on_message=self._on_message,
+            on_progress=on_progress,
+        )

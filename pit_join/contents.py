@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from pit_join.embeddings import StoredIndex
 from pit_join.errors import ReferenceError, StoreError, suggest
 from pit_join.keys import KeyCodec
 from pit_join.records import Decoder, Layout, view_number
@@ -28,6 +29,7 @@ class StoredView:
     `keys` are the columns of the key with their kinds (see `keys.key_kind`), `ttl` is in microseconds, `instant` is
     when the snapshot holds, `defaults` a record of the declared defaults and `missing` one of what a key without a
     record has although no default is declared (a count of 0); both are None where there is nothing of the kind.
+    `nearest` are the indexes of embeddings by feature.
     """
 
     name: str
@@ -39,6 +41,7 @@ class StoredView:
     rows: int
     defaults: bytes | None = None
     missing: bytes | None = None
+    nearest: Mapping[str, StoredIndex] = field(default_factory=dict)
 
     @property
     def features(self) -> tuple[str, ...]:
@@ -289,7 +292,7 @@ def _view_as_json(view: StoredView) -> dict[str, Any]:
         "rows": view.rows,
         "defaults": view.defaults.hex() if view.defaults else None,
         "missing": view.missing.hex() if view.missing else None,
-    }
+    } | ({"nearest": {name: index.as_json() for name, index in view.nearest.items()}} if view.nearest else {})
 
 
 def _view_from_json(name: str, read: Mapping[str, Any]) -> StoredView:
@@ -306,4 +309,5 @@ def _view_from_json(name: str, read: Mapping[str, Any]) -> StoredView:
         rows=read["rows"],
         defaults=bytes.fromhex(read["defaults"]) if read["defaults"] else None,
         missing=bytes.fromhex(read["missing"]) if read["missing"] else None,
+        nearest={name: StoredIndex.from_json(index) for name, index in read.get("nearest", {}).items()},
     )

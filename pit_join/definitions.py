@@ -22,12 +22,16 @@ class Entity:
 
 @dataclass(frozen=True, slots=True)
 class Feature:
-    """A column of a feature view; `default` stands for a null in training and online alike."""
+    """A column of a feature view; `default` stands for a null in training and online alike.
+
+    `nearest` is how far two embeddings are apart (see `embeddings.METRICS`); None where it is not to be searched.
+    """
 
     name: str
     data_type: str
     default: Any = None
     freshness_slo: timedelta | None = None
+    nearest: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,7 @@ from pit_join.contents import Contents, StoredService, StoredView
 from pit_join.definitions import FeatureView
 from pit_join.errors import PitJoinError, suggest
 from pit_join.expressions import ARGUMENTS
+from pit_join.indexing import Indexes, check_can_index
 from pit_join.on_demand_check import check_on_demand
 from pit_join.online import Changes, OnlineStore, open_store, store_url
 from pit_join.project import Project
@@ -93,6 +94,7 @@ def export(
     macros = Macros(manifest, project.dispatch_order, project.compile, project.cache)
     check_on_demand(registry, macros)
     chosen = _chosen(registry, views)
+    check_can_index(chosen)
     store = open_store(url, create=True)
     project.cache.mkdir(parents=True, exist_ok=True)
     with store.writing(wait, on_message) as writer, ExitStack() as files:
@@ -100,6 +102,8 @@ def export(
             instant = as_of or datetime.now(timezone.utc)  # after waiting: all that is known by now
             taken = _Taking(warehouse, macros, project.cache, files, instant)
             stored = {view.name: taken.view(view) for view in chosen}
+        indexes = Indexes(store, dry_run=dry_run, on_message=on_message)
+        stored = {view.name: (indexes.of(view, *stored[view.name]), stored[view.name][1]) for view in chosen}
         kept = _kept(store, views, registry) if views else {}
         contents = Contents(
             project=str(manifest["metadata"]["project_name"]),
@@ -110,6 +114,7 @@ def export(
         )
         written_at = time.time_ns() // 1000
         changes = writer.replace(contents.to_json(), stored, kept, written_at, dry_run, on_progress)
+        indexes.settle(contents)
     return Export(store_url(url), instant, dry_run, changes, time.monotonic() - started)
 
 

@@ -24,7 +24,7 @@ from pit_join.records import instant
 from pit_join.serving import OnlineReader
 from pit_join.vectors import Block, OnlineFeatures
 
-__all__ = ["ARROW", "FLOATS", "JSON", "Answered", "answer", "chosen_form", "dumps"]
+__all__ = ["ARROW", "FLOATS", "JSON", "Answered", "answer", "chosen_form", "dumps", "key_as_json"]
 
 JSON, ARROW, FLOATS = "application/json", "application/vnd.apache.arrow.stream", "application/octet-stream"
 
@@ -133,6 +133,11 @@ def dumps(value: Any) -> bytes:
         return orjson.dumps(value, default=_plain, option=orjson.OPT_UTC_Z)
     except TypeError:  # an integer of more than 64 bits, or a text that is none: a key that somebody asks for
         return json.dumps(_finite(value), separators=(",", ":"), default=_plain, allow_nan=False).encode()
+
+
+def key_as_json(kind: str, value: Any) -> Any:
+    """One value of a stored key of a kind, as a request has it; `dumps` does the rest."""
+    return _time(value, "UTC" in kind) if "timestamp" in kind else _finite(value)
 
 
 def _is_finite(values: Sequence[Any]) -> bool:

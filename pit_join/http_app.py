@@ -31,6 +31,7 @@ from pit_join.feature_log import FeatureLog
 from pit_join.http_answers import ARROW, FLOATS, JSON, Answered, answer, chosen_form, dumps
 from pit_join.http_docs import document, page
 from pit_join.http_metrics import CONTENT_TYPE_LATEST, Metrics
+from pit_join.http_nearest import nearest
 from pit_join.http_requests import read_request
 from pit_join.serving import OnlineReader
 
@@ -66,6 +67,7 @@ def make_app(settings: Settings) -> ASGIApp:
     app = Starlette(
         routes=[
             Route("/get-online-features", served.get_online_features, methods=["POST"]),
+            Route("/nearest", served.nearest, methods=["POST"]),
             Route("/feature-services", served.feature_services, methods=["GET"]),
             Route("/health", served.health, methods=["GET"]),
             Route("/ready", served.ready, methods=["GET"]),
@@ -111,13 +113,15 @@ class _Server:
         form = chosen_form(request.headers.get("accept", ""))
         if form is None:
             raise HTTPException(406, f"answers are {JSON}, {ARROW} or {FLOATS}; name one of them in Accept")
-        content_type = request.headers.get("content-type", "").split(";")[0].strip().lower()
-        if content_type not in _BODY_TYPES:
-            raise HTTPException(415, f"the body must be {JSON}, got {content_type}")
         answered = await self._answer(await _body(request, self._settings.max_body_bytes), form)
         for (view, status), number in answered.statuses.items():
             self.metrics.values(view, status, number)
         return Response(answered.content, headers=answered.headers, media_type=form)
+
+    async def nearest(self, request: Request) -> Response:
+        body = await _body(request, self._settings.max_body_bytes)
+        content = await run_in_threadpool(nearest, body, self._store, self._settings.max_rows)
+        return Response(content, media_type=JSON)
 
     async def _answer(self, body: bytes, form: str) -> Answered:
         if not self._embedded or len(body) > _SMALL_BODY:
@@ -205,10 +209,13 @@ def _services(contents: Contents) -> dict[str, Any]:
 
 
 async def _body(request: Request, most: int) -> bytes:
-    """The whole body.
+    """The whole body, which must be JSON by its type.
 
     One that is too large is read to its end, and not kept: a client that is still sending would not see the answer.
     """
+    content_type = request.headers.get("content-type", "").split(";")[0].strip().lower()
+    if content_type not in _BODY_TYPES:
+        raise HTTPException(415, f"the body must be {JSON}, got {content_type}")
     declared = request.headers.get("content-length", "")
     if declared.isdigit() and int(declared) > most and "expect" in request.headers:
         raise _too_large(most)  # the client asks before it sends

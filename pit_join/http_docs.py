@@ -60,6 +60,44 @@ _ANSWER = {
         },
     },
 }
+_NEAREST_REQUEST = {
+    "type": "object",
+    "required": ["view", "feature", "vector"],
+    "properties": {
+        "view": {"type": "string", "description": "The name of a feature view."},
+        "feature": {"type": "string", "description": "A feature of it that declares `nearest`."},
+        "vector": {
+            "type": "array",
+            "items": {"type": "number"},
+            "minItems": 1,
+            "description": "As many numbers as the embeddings have.",
+        },
+        "k": {"type": "integer", "minimum": 1, "default": 10, "description": "How many neighbours are wanted."},
+    },
+    "example": {"view": "items", "feature": "embedding", "vector": [0.6, 0.8], "k": 10},
+}
+_NEAREST_ANSWER = {
+    "type": "object",
+    "required": ["neighbours"],
+    "properties": {
+        "neighbours": {
+            "type": "array",
+            "description": "Nearest first; those of one distance by key.",
+            "items": {
+                "type": "object",
+                "required": ["keys", "distance", "event_timestamp"],
+                "properties": {
+                    "keys": {"type": "object", "description": "The join keys by name."},
+                    "distance": {
+                        "type": "number",
+                        "description": "1 - cos, the Euclidean distance, or the negated inner product.",
+                    },
+                    "event_timestamp": {"type": ["string", "null"]},
+                },
+            },
+        }
+    },
+}
 _TYPED = {"type": "object", "required": ["name", "type"], "properties": {"name": {"type": "string"}, "type": {}}}
 _SERVICES = {
     "type": "object",
@@ -104,9 +142,14 @@ def document(with_key: bool) -> dict[str, Any]:
     }
     reads = _operation("Feature vectors of some entities", forms, (406, 413, 415, 422, 503), with_key)
     reads["requestBody"] = {"required": True, "content": {JSON: {"schema": _REQUEST}}}
+    near = _operation(
+        "The entities nearest to a vector", {JSON: {"schema": _NEAREST_ANSWER}}, (413, 415, 422, 503), with_key
+    )
+    near["requestBody"] = {"required": True, "content": {JSON: {"schema": _NEAREST_REQUEST}}}
     services = _operation("The feature services and their types", {JSON: {"schema": _SERVICES}}, (503,), with_key)
     shown: dict[str, Any] = {
         "/get-online-features": {"post": reads},
+        "/nearest": {"post": near},
         "/feature-services": {"get": services},
         "/health": {"get": _operation("Whether the process lives", {JSON: {"schema": _STATUS}}, (), False)},
         "/ready": {"get": _operation("Whether features can be read", {JSON: {"schema": _STATUS}}, (503,), False)},

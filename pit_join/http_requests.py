@@ -16,10 +16,10 @@ import numpy as np
 
 from pit_join.errors import EntityError, PitJoinError
 
-__all__ = ["Asked", "BodyError", "keys_of", "read_request"]
+__all__ = ["LONGEST_NAME", "Asked", "BodyError", "keys_of", "read_object", "read_request"]
 
 _MOST_REFERENCES = 5_000
-_LONGEST_NAME = 1_000
+LONGEST_NAME = 1_000
 _NOT_FINITE = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
 _FINER = re.compile(r"\.\d{7}")
 _PLAIN_TIME = re.compile(r"-?\d{4,}-\d\d-\d\d([T ]\d\d:\d\d(:\d\d(\.\d{1,9})?)?Z?)?")
@@ -45,14 +45,7 @@ def read_request(body: bytes, most_rows: int) -> Asked:
     Raises:
         BodyError: saying what is wrong.
     """
-    try:
-        read = _DECODER.decode(body.decode())
-    except RecursionError:
-        raise BodyError("the body is nested too deeply") from None
-    except ValueError as error:
-        raise BodyError(f"the body is no JSON: {error}") from None
-    if not isinstance(read, dict):
-        raise BodyError("the body must be a JSON object with 'entities', and 'features' or 'feature_service'")
+    read = read_object(body, "'entities', and 'features' or 'feature_service'")
     full, entities = read.get("full_feature_names", False), read.get("entities")
     if not isinstance(full, bool):
         raise BodyError("'full_feature_names' must be true or false")
@@ -65,6 +58,23 @@ def read_request(body: bytes, most_rows: int) -> Asked:
     if rows > most_rows:
         raise BodyError(f"the request has {rows:,} rows, and at most {most_rows:,} are allowed; ask in parts")
     return Asked(_features(read), full, entities, rows)
+
+
+def read_object(body: bytes, fields: str) -> dict[str, Any]:
+    """Read a JSON object, in which no name stands twice; `fields` says what it is to have.
+
+    Raises:
+        BodyError: if it is something else.
+    """
+    try:
+        read = _DECODER.decode(body.decode())
+    except RecursionError:
+        raise BodyError("the body is nested too deeply") from None
+    except ValueError as error:
+        raise BodyError(f"the body is no JSON: {error}") from None
+    if not isinstance(read, dict):
+        raise BodyError(f"the body must be a JSON object with {fields}")
+    return read
 
 
 def _features(read: Mapping[str, Any]) -> str | tuple[str, ...]:
@@ -80,8 +90,8 @@ def _features(read: Mapping[str, Any]) -> str | tuple[str, ...]:
     if len(features) > _MOST_REFERENCES:
         raise BodyError(f"'features' has {len(features):,} references, and at most {_MOST_REFERENCES:,} are allowed")
     # To look for the nearest known name takes long for a long one.
-    if len(max(features, key=len)) > _LONGEST_NAME:
-        raise BodyError(f"a name has more than {_LONGEST_NAME:,} characters")
+    if len(max(features, key=len)) > LONGEST_NAME:
+        raise BodyError(f"a name has more than {LONGEST_NAME:,} characters")
     if service:
         if ":" in service:
             raise BodyError("'feature_service' is a name, and has no ':'; references stand in 'features'")

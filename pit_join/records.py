@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import re
 import struct
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta, timezone
@@ -37,6 +38,7 @@ __all__ = [
     "converter",
     "element_of",
     "instant",
+    "moment_of",
     "scaled",
     "view_number",
 ]
@@ -289,6 +291,14 @@ def scaled(number: int, scale: int) -> Decimal:
 def instant(microseconds: int) -> Any:
     """An instant in microseconds as a datetime in UTC; a numpy.datetime64 where Python has no such year."""
     return _time("us", ", UTC", microseconds)
+
+
+def moment_of(now: datetime | None) -> int:
+    """The instant at which ages are judged, in microseconds since 1970: the clock's for None; naive is UTC."""
+    if now is None:
+        return time.time_ns() // 1000
+    moment = now if now.tzinfo else now.replace(tzinfo=timezone.utc)
+    return (moment - _EPOCH[", UTC"]) // timedelta(microseconds=1)
 
 
 def _date(days: int) -> Any:

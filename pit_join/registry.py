@@ -14,6 +14,7 @@ from typing import Any
 from pit_join.aggregations import WindowSettings, check_column, read_window_settings
 from pit_join.checks import Wrong, check_keys, default_problem, read_duration, read_flag, within
 from pit_join.definitions import Entity, Feature, FeatureService, FeatureView, OnDemandFeature
+from pit_join.embeddings import read_nearest
 from pit_join.errors import ProjectError, ReferenceError, suggest
 from pit_join.on_demand import read_on_demand
 from pit_join.references import Asked, OnDemandRequest, Request, parse_features, parse_reference
@@ -34,7 +35,7 @@ _VIEW_KEYS = (
     "closed",
     "event_key",
 )
-_COLUMN_KEYS = ("default", "exclude", "freshness_slo")
+_COLUMN_KEYS = ("default", "exclude", "freshness_slo", "nearest")
 _SERVICE_KEYS = ("features", "full_feature_names")
 _TIME_TYPES = ("timestamp", "date", "datetime")
 
@@ -360,16 +361,19 @@ class _Reader:
                 check_column(meta, own)
                 continue
             slo = read_duration(meta, "freshness_slo", own, positive=True)
+            nearest = read_nearest(meta, data_type, own)
+            excluded = read_flag(meta, "exclude", False, own)
+            if nearest and excluded:
+                own("nearest", "only a feature is searched; this column is excluded")
             if name in special:
-                if "default" in meta:
-                    own("default", "only a feature has a default; this column is a key, a time or a mark")
-                continue
-            if read_flag(meta, "exclude", False, own):
+                for key in sorted({"default", "nearest"} & set(meta)):
+                    own(key, f"only a feature has a {key}; this column is a key, a time or a mark")
+            if name in special or excluded:
                 continue
             default = meta.get("default")
             if problem := default_problem(default, data_type):
                 own("default", problem)
-            yield Feature(name, data_type, default, slo)
+            yield Feature(name, data_type, default, slo, nearest)
 
 
 def _views_of(requests: tuple[Asked, ...]) -> set[str]:

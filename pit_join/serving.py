@@ -5,10 +5,9 @@ It loads neither dbt nor DuckDB: the store says itself what it holds.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta, timezone
+from datetime import datetime
 from functools import partial
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any
@@ -20,6 +19,7 @@ from pit_join.contents import Contents, Resolved, StoredView
 from pit_join.errors import EntityError, ReferenceError, StoreError, suggest
 from pit_join.keys import KeyCodec, Single
 from pit_join.online import OnlineStore, Records
+from pit_join.records import moment_of
 from pit_join.references import Asked, OnDemandRequest
 from pit_join.served import LogSource, Served
 from pit_join.vectors import Answer, AskedKeys, Column, OnlineFeatures, Part
@@ -30,8 +30,6 @@ if TYPE_CHECKING:
 __all__ = ["OnlineReader"]
 
 _MOST_EXPORTS = 100  # while one request is read
-_EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
-_MICROSECOND = timedelta(microseconds=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +136,7 @@ class OnlineReader:
             EntityError: if the row does not fit the keys.
             StoreError: if the store cannot be used, or a record is damaged.
         """
-        moment = _microseconds(now)
+        moment = moment_of(now)
         plan, keys, records = self._read(lambda plan: [[codec.encode(entity_row) or b""] for codec in plan.codecs])
         values: list[Any] = []
         for part, (record, _) in zip(plan.parts, records):  # noqa: B905 strict takes a twentieth of the time
@@ -173,7 +171,7 @@ class OnlineReader:
             EntityError: if a row does not fit the keys.
             StoreError: if the store cannot be used, or a record is damaged.
         """
-        moment = _microseconds(now)
+        moment = moment_of(now)
         rows = _Rows(entity_rows)
         asked: list[AskedKeys] = []
 
@@ -363,10 +361,3 @@ def _plain(values: Any) -> Any:
         if hasattr(values, method):
             return getattr(values, method)()
     return values
-
-
-def _microseconds(now: datetime | None) -> int:
-    if now is None:
-        return time.time_ns() // 1000
-    moment = now if now.tzinfo else now.replace(tzinfo=timezone.utc)
-    return (moment - _EPOCH) // _MICROSECOND

@@ -15,6 +15,7 @@ from pit_join.records import NO_TIME, Layout, checksum, view_number
 __all__ = ["Snapshot"]
 
 _BATCH_ROWS, _LEAST_ROWS, _BATCH_BYTES = 16_384, 256, 2**19
+_LISTS_ROWS = 1024
 _EVENT = "_pit_event"
 
 
@@ -74,6 +75,13 @@ class Snapshot:
             return self._keys(batch), self._records(batch)
 
         return take
+
+    def lists(self, feature: str) -> Iterator[tuple[list[bytes], pa.Array]]:
+        """The rows that have a value of a feature of lists: batches of keys, all ascending, and of the lists."""
+        for batch in self._table.select([*self.kinds, feature]).to_batches(max_chunksize=_LISTS_ROWS):
+            known = batch.filter(batch[feature].is_valid())
+            if len(known):
+                yield self._keys(known), known[feature]
 
     def record(self, table: pa.Table) -> bytes:
         """A record with the only row of a table that has the features as its columns."""

@@ -11,6 +11,7 @@ import pkgutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
 from pit_join.contents import StoredView
@@ -68,6 +69,10 @@ class Writer(Protocol):
 
 class OnlineStore(Protocol):
     """A place for the latest records. Safe to share between threads; each process opens its own."""
+
+    @property
+    def folder(self) -> Path | None:
+        """Where files may lie beside the records; None if there is no such place."""
 
     def contents(self) -> tuple[object, bytes | None]:
         """What was exported last, None if nothing was, and a mark of the state that it belongs to.

@@ -111,6 +111,7 @@ class LmdbStore:
     """The store in one folder."""
 
     def __init__(self, folder: Path) -> None:
+        self.folder: Path | None = folder
         self._folder, self._process, self._look_again = folder, os.getpid(), 0.0
         self._environment, self._file = self._opened()
 

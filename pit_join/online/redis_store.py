@@ -59,6 +59,8 @@ def open_store(url: str, *, create: bool = False) -> RedisStore:
 class RedisStore:
     """The store under one prefix of a server or cluster."""
 
+    folder = None
+
     def __init__(self, url: str, prefix: str, timeout: float) -> None:
         self._url, self._prefix, self._timeout = url, prefix, timeout
         self._client = self._connected(timeout, retries=0)

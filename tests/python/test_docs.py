@@ -9,6 +9,7 @@ import importlib
 import os
 import pkgutil
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterable, Iterator
@@ -137,6 +138,14 @@ def test_python_page(project: Path) -> None:
     result = doctest.DocTestRunner().run(examples, out=said.append)
     assert result.attempted > 10
     assert not result.failed, "".join(said)
+
+
+def test_nearest_page(project: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "churn"
+    shutil.copytree(project, copy, symlinks=True)
+    page = list(steps(DOCS / "nearest.md"))
+    assert len(page) == 6
+    assert follow(page, copy) == []
 
 
 def test_last_section_of_the_tutorial(project: Path) -> None:

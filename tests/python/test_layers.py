@@ -18,22 +18,23 @@ ROWS = (
     ("cli_monitor", "cli_online", "cli_serve"),
     ("server",),
     ("http_app",),
-    ("http_docs",),
+    ("http_docs", "http_nearest"),
     ("http_answers",),
     ("http_metrics", "http_requests"),
     ("api", "backfill_report", "cli_output"),
-    ("monitoring",),
+    ("monitoring", "online_client"),
     ("skew",),
     ("offline_rule", "parity"),  # compare use cases
-    ("backfill", "catalog", "export", "serving", "training"),  # one use case each
-    ("computed", "feature_log"),
+    ("backfill", "catalog", "export", "neighbours", "serving", "training"),  # one use case each
+    ("computed", "feature_log", "indexing"),
     ("log_reader", "log_rows"),
     ("served",),
     ("backfill_plan", "results", "skew_findings", "snapshots", "spines", "vectors"),  # parts of one
     ("encoding", "on_demand_check", "tables"),
-    ("expressions", "files", "ledger", "online", "project", "rendering", "warehouse"),  # one outside world each
+    # one outside world each
+    ("expressions", "files", "index_files", "ledger", "online", "project", "rendering", "warehouse"),
     ("batches", "contents", "locks", "registry"),
-    ("aggregations", "fingerprints", "keys", "on_demand"),
+    ("aggregations", "embeddings", "fingerprints", "keys", "on_demand"),
     ("checks", "definitions", "records"),
     ("connection", "durations", "references"),
     ("errors",),
@@ -86,7 +87,7 @@ def test_what_is_exported_exists(module: str) -> None:
 
 def test_public_names() -> None:
     assert sorted(pit_join.__all__) == [
-        "Coverage", "EntityError", "Export", "FeatureLog", "FeatureStore", "Monitoring", "OnlineFeatures",
+        "Coverage", "EntityError", "Export", "FeatureLog", "FeatureStore", "Monitoring", "Neighbour", "OnlineFeatures",
         "OnlineReader", "Parity", "PitJoinError", "ProjectError", "ReferenceError", "SpineError", "StoreError",
         "TrainingSet", "WarehouseError",
     ]  # fmt: skip
