@@ -290,10 +290,11 @@ class FeatureStore(OnlineClient):
         Raises:
             PitJoinError: if the folder, the project or its warehouse cannot be read.
         """
-        from pit_join.monitoring import monitor
+        from pit_join.monitoring import Monitoring
+        from pit_join.skew import find_skew
 
         span = (read_instant(since), read_instant(until, past=False))
-        return monitor(
+        skew = find_skew(
             self._project,
             Path(log),
             span,
@@ -303,3 +304,4 @@ class FeatureStore(OnlineClient):
             on_message=self._on_message,
             on_progress=on_progress,
         )
+        return Monitoring(skew)

@@ -52,6 +52,11 @@ class Aggregation:
     default: Any
     data_type: str
 
+    @property
+    def adds_up(self) -> bool:
+        """Whether it adds values up: the last digits of floats then depend on what else is computed."""
+        return self.function in ("sum", "avg", "stddev")
+
 
 @dataclass(frozen=True, slots=True)
 class FeatureView:

@@ -18,9 +18,10 @@ from pit_join.errors import StoreError
 from pit_join.keys import KeyCodec, integer_cells
 from pit_join.records import HAS_NULLS, HEADER, Field, Layout, converter, element_of
 
-__all__ = ["arrow_type", "arrow_values", "field_of", "keys_of", "records_of", "type_name", "values_of"]
+__all__ = ["arrow_type", "arrow_values", "event_times", "field_of", "keys_of", "records_of", "type_name", "values_of"]
 
 _END = b"\0\0"
+_EVENT_TIME = pa.timestamp("us", "UTC")
 _Bytes = np.ndarray[Any, np.dtype[np.uint8]]
 
 
@@ -102,6 +103,19 @@ def _ticks(value: Any, unit: str) -> Any:
     if whole != value:
         raise ValueError(value)
     return int(whole.astype(np.int64))
+
+
+def event_times(times: pa.Array) -> pa.Array:
+    """Event times as the store keeps them: microseconds UTC, finer ones rounded up."""
+    if pa.types.is_timestamp(times.type) and times.type.unit == "ns":
+        numbers = times.cast(pa.int64())
+        down = pc.divide(numbers, 1000)
+        # Division is towards zero, which for what is before 1970 is up already.
+        rest = pc.greater(numbers, pc.multiply(down, 1000))
+        return pc.add(down, rest.cast(pa.int64())).cast(_EVENT_TIME)
+    if pa.types.is_timestamp(times.type) and times.type.tz:
+        return times.cast(_EVENT_TIME)
+    return times.cast(pa.timestamp("us")).cast(_EVENT_TIME)
 
 
 def values_of(column: pa.ChunkedArray) -> list[Any]:

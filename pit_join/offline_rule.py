@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pit_join.definitions import FeatureView
+from pit_join.encoding import event_times
 from pit_join.expressions import ARGUMENTS, Expressions
 from pit_join.project import Project
 from pit_join.references import OnDemandRequest, Request
@@ -97,7 +98,7 @@ class OfflineRule:
         return Known(
             values={feature: _whole(table[feature]) for feature in features},
             statuses=_whole(table[f"{view.name}__status"]).cast(pa.string()),
-            event_times=_microseconds(_whole(table[f"{view.name}__event_timestamp"])),
+            event_times=event_times(_whole(table[f"{view.name}__event_timestamp"])),
         )
 
     def default(self, view: FeatureView, feature: str, keys: Mapping[str, pa.DataType]) -> pa.Scalar | None:
@@ -195,16 +196,3 @@ def _same_lists(one: pa.Array, other: pa.Array, tolerance: float | None) -> pa.A
 def _whole(column: pa.ChunkedArray) -> pa.Array:
     found = column.combine_chunks()
     return found.dictionary_decode() if pa.types.is_dictionary(found.type) else found
-
-
-def _microseconds(times: pa.Array) -> pa.Array:
-    """Event times as the store keeps them: microseconds UTC, finer ones rounded up."""
-    if pa.types.is_timestamp(times.type) and times.type.unit == "ns":
-        numbers = times.cast(pa.int64())
-        down = pc.divide(numbers, 1000)
-        # Division is towards zero, which for what is before 1970 is up already.
-        rest = pc.greater(numbers, pc.multiply(down, 1000))
-        return pc.add(down, rest.cast(pa.int64())).cast(_TIME)
-    if pa.types.is_timestamp(times.type) and times.type.tz:
-        return times.cast(_TIME)
-    return times.cast(pa.timestamp("us")).cast(_TIME)

@@ -9,14 +9,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from datetime import datetime
 from itertools import islice
 from typing import Any
 
 import pyarrow as pa
 
 from pit_join.contents import Contents, StoredView
-from pit_join.encoding import values_of
+from pit_join.definitions import Aggregation
+from pit_join.encoding import event_times, values_of
 from pit_join.errors import PitJoinError, StoreError, suggest
 from pit_join.keys import KeyCodec
 from pit_join.online import OnlineStore
@@ -107,8 +107,7 @@ def verify(
     for done, name in enumerate(chosen):
         on_progress(done, len(chosen), name)
         keys[name] = 0
-        windowed = bool(registry.view(name).aggregations)
-        comparison = _Comparison(project, store, stored[name], windowed, wait, on_message)
+        comparison = _Comparison(project, store, stored[name], registry.view(name).aggregations, wait, on_message)
         for chunk in comparison.chunks(sample):
             keys[name] += chunk.num_rows
             values += chunk.num_rows * len(stored[name].features)
@@ -128,11 +127,12 @@ class _Comparison:
         project: Project,
         store: OnlineStore,
         view: StoredView,
-        windowed: bool,
+        aggregations: Sequence[Aggregation],
         wait: float,
         on_message: Callable[[str], None],
     ) -> None:
-        self._project, self._store, self._view, self._windowed = project, store, view, windowed
+        self._project, self._store, self._view, self._windowed = project, store, view, bool(aggregations)
+        self._added_up = {one.name for one in aggregations if one.adds_up}
         self._wait, self._on_message = wait, on_message
         self._codec = KeyCodec(view.keys)
         self._request = Request(view.name, ("*",), view.name)
@@ -181,24 +181,25 @@ class _Comparison:
         ]
         by_row = [_status(each) for each in zip(*(statuses[name] for name in names), strict=True)]
         sides.append(("status", _online_status(offline[f"{view.name}__status"].to_pylist()), by_row))
-        sides.append(("event time", _microseconds(offline[f"{view.name}__event_timestamp"]), times[names[0]]))
+        moments = event_times(offline[f"{view.name}__event_timestamp"].combine_chunks()).to_pylist()
+        sides.append(("event time", moments, times[names[0]]))
         for feature, expected, given in sides:
             for row, (one, other) in enumerate(zip(expected, given, strict=True)):
-                if not self._same(one, other):
+                if not _same(one, other, feature in self._added_up):
                     yield Difference(view.name, {name: rows[name][row] for name in rows}, feature, one, other)
 
-    def _same(self, offline: Any, online: Any) -> bool:
-        if type(offline) is not type(online):
-            return False
-        if isinstance(offline, list):
-            return len(offline) == len(online) and all(map(self._same, offline, online))
-        if isinstance(offline, float):
-            if math.isnan(offline) or math.isnan(online):
-                return math.isnan(offline) and math.isnan(online)
-            return offline == online or (
-                self._windowed and math.isclose(offline, online, rel_tol=_TOLERANCE, abs_tol=_TOLERANCE)
-            )
-        return bool(offline == online)
+
+def _same(offline: Any, online: Any, added_up: bool) -> bool:
+    """Whether two values are one, to the bit unless they were added up."""
+    if type(offline) is not type(online):
+        return False
+    if isinstance(offline, list):
+        return len(offline) == len(online) and all(map(_same, offline, online, [added_up] * len(offline)))
+    if isinstance(offline, float):
+        if math.isnan(offline) or math.isnan(online):
+            return math.isnan(offline) and math.isnan(online)
+        return offline == online or (added_up and math.isclose(offline, online, rel_tol=_TOLERANCE, abs_tol=_TOLERANCE))
+    return bool(offline == online)
 
 
 def _status(features: Sequence[str]) -> str:
@@ -209,17 +210,3 @@ def _status(features: Sequence[str]) -> str:
 def _online_status(statuses: Iterable[str]) -> list[str]:
     """Online there is no history, so what is not yet known is not found."""
     return ["NOT_FOUND" if status == "NOT_YET_KNOWN" else status for status in statuses]
-
-
-def _microseconds(column: pa.ChunkedArray) -> list[datetime | None]:
-    """Event times as the store keeps them: microseconds UTC, finer ones rounded up."""
-    kind = column.type
-    if not pa.types.is_timestamp(kind):
-        column = column.cast(pa.timestamp("us", "UTC"))
-    elif kind.unit == "ns":
-        numbers = column.cast(pa.int64()).to_pylist()
-        column = pa.chunked_array([[None if number is None else -(-number // 1000) for number in numbers]], pa.int64())
-        column = column.cast(pa.timestamp("us", "UTC"))
-    elif kind.tz is None:
-        column = column.cast(pa.timestamp("us")).cast(pa.timestamp("us", "UTC"))
-    return list(column.cast(pa.timestamp("us", "UTC")).to_pylist())

@@ -33,7 +33,6 @@ FALLBACKS = ("COMPUTE_FAILED", "NOT_EXPORTED", "STORE_FAILED", "STORE_LATE")
 """Statuses of values that stand for those which a store could not give: no skew."""
 
 _MOST_EXAMPLES = 5
-_ADDED = ("sum", "avg", "stddev")
 
 
 def find_skew(
@@ -303,7 +302,7 @@ class _Comparison:
 
     def _is_added_up(self, alias: str, feature: str) -> bool:
         """Whether the last digits of a feature depend on what else is computed."""
-        return any(one.name == feature and one.function in _ADDED for one in self._roles[alias].view.aggregations)
+        return any(one.name == feature and one.adds_up for one in self._roles[alias].view.aggregations)
 
     def _fell_back(self, name: str) -> pa.Array:
         """Rows in which a feature stands for a store's failure, or is computed from one that does."""

@@ -22,12 +22,11 @@ ROWS = (
     ("http_answers",),
     ("http_metrics", "http_requests"),
     ("api", "backfill_report", "cli_output"),
-    ("monitoring", "online_client"),
-    ("skew",),
+    ("online_client", "skew"),
     ("offline_rule", "parity"),  # compare use cases
     ("backfill", "catalog", "export", "neighbours", "serving", "training"),  # one use case each
     ("computed", "feature_log", "indexing"),
-    ("log_reader", "log_rows"),
+    ("log_reader", "log_rows", "monitoring"),
     ("served",),
     ("backfill_plan", "results", "skew_findings", "snapshots", "spines", "vectors"),  # parts of one
     ("encoding", "on_demand_check", "tables"),

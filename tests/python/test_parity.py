@@ -23,7 +23,7 @@ from pit_join.cli import main
 from pit_join.contents import Contents, StoredView
 from pit_join.keys import KeyCodec
 from pit_join.online import OnlineStore, open_store
-from pit_join.parity import Difference
+from pit_join.parity import Difference, _same
 from pit_join.project import Project
 from pit_join.warehouse import DuckDBWarehouse
 
@@ -176,6 +176,23 @@ def test_a_changed_value(features: FeatureStore, store: OnlineStore) -> None:
 
     plant(store, change)
     assert differences(features) == (difference("carrier_arr_delay_1d", right, right + 1e-9),)
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "added_up", "plain"),
+    [
+        (1_000_000_003.0, 1_000_000_002.9, True, False),
+        ([1.0, None], [1.0 + 1e-12, None], True, False),
+        (1.0, 1.0 + 1e-6, False, False),
+        (float("nan"), float("nan"), True, True),
+        (1, 1.0, False, False),
+    ],
+)
+def test_only_what_was_added_up_may_differ_in_its_last_digits(
+    one: Any, other: Any, added_up: bool, plain: bool
+) -> None:
+    """The greatest of some floats is one of them, to the bit, also in a window."""
+    assert (_same(one, other, True), _same(one, other, False)) == (added_up, plain)
 
 
 def test_a_removed_record(features: FeatureStore, store: OnlineStore) -> None:
