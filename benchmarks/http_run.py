@@ -30,6 +30,8 @@ from run import FEAST_VENV, HERE, facts, pit_join, prepare_feast
 VIEWS = {"user_profile": 7, "user_activity": 7, "user_spend": 6}
 CONNECTIONS = 4
 OURS, BARE, FEAST = "pit-join serve", "bare Starlette endpoint", "feast serve, SQLite"
+# It would restart after every 1,000 requests, in half a second, and close connections without an answer.
+FEAST_OPTIONS = ["--workers", "1", "--max-requests", "0"]
 TARGETS = {BARE: "at most 2x", FEAST: "at least 5x"}
 # Random ids, the same for all: every run begins with the same seed.
 LUA = """
@@ -126,7 +128,7 @@ def scenario(rows: int, args: argparse.Namespace, data: Path, folder: Path | Non
             asked = json.dumps({**json.loads(body), "features": wanted[FEAST]}).encode()
             command = [str(FEAST_VENV / "bin" / "feast"), "--chdir", str(folder), "serve", "--no-access-log"]
             other = stack.enter_context(
-                running([*command, "--workers", "1", "--port", str(ports[FEAST])], url(ports[FEAST]), asked)
+                running([*command, *FEAST_OPTIONS, "--port", str(ports[FEAST])], url(ports[FEAST]), asked)
             )
             same(answer, other)
         for name, port in ports.items():

@@ -63,8 +63,12 @@
 {%- endmacro %}
 
 
-{#- An on-demand feature as a column: of a table of arguments, or of `spine` and its views side by side. -#}
-{% macro _on_demand_column(feature, spine=none) -%}
+{#-
+    An on-demand feature as a column: of a table of arguments, or of `spine` and its views side by side. With `tried`
+    nothing that goes wrong ends the query: the column is then {tried, default}, and `tried` is {value}, or null where
+    the value cannot be computed.
+-#}
+{% macro _on_demand_column(feature, spine=none, tried=false) -%}
     {%- set quote = pit_join._identifier -%}
     {%- set arguments = {} -%}
     {%- for argument in feature.arguments -%}
@@ -76,6 +80,10 @@
     {%- endfor -%}
     {#- On lines of its own, so that a comment at its end ends there. -#}
     {%- set value = 'cast((\n    ' ~ pit_join._on_demand_expression(feature.macro, arguments) | indent(4) ~ '\n) as ' ~ feature.returns ~ ')' -%}
+    {%- if tried -%}
+        {%- set default = feature.default or 'cast(null as ' ~ feature.returns ~ ')' -%}
+        {{ return("{'tried': try({'value': " ~ value ~ "}), 'default': " ~ default ~ '} as ' ~ quote(feature.name)) }}
+    {%- endif -%}
     {{ return(('coalesce(' ~ value ~ ', ' ~ feature.default ~ ')' if feature.default else value) ~ ' as ' ~ quote(feature.name)) }}
 {%- endmacro %}
 
@@ -90,16 +98,17 @@
 
 {#-
     The on-demand features among those asked for as one query over a table that holds the arguments, one row a row;
-    empty text where there is none. The command line and the online store run this same text.
+    empty text where there is none. The command line and the online store run this same text, and that with `tried`
+    where it fails.
 -#}
-{% macro _on_demand_statement(features, full_feature_names, defaults, relation) -%}
+{% macro _on_demand_statement(features, full_feature_names, defaults, relation, tried=false) -%}
     {%- set requests, names, computed = pit_join._requests(features, full_feature_names, defaults) -%}
     {%- if not execute or not computed -%}
         {{ return('') }}
     {%- endif -%}
 select
     {%- for feature in computed %}
-    {{ pit_join._on_demand_column(feature) | indent(4) }}{{ ',' if not loop.last }}
+    {{ pit_join._on_demand_column(feature, tried=tried) | indent(4) }}{{ ',' if not loop.last }}
     {%- endfor %}
 from {{ relation }}
 {%- endmacro %}

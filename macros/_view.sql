@@ -20,7 +20,7 @@
     {%- set node = (named | selectattr('relation_name', 'equalto', relation.render()) | list or named)[0] -%}
     {%- set meta = node.config.meta.pit_join -%}
     {%- set where = 'feature view ' ~ name ~ ': config.meta.pit_join' -%}
-    {%- set allowed = ['entity', 'join_keys', 'created_timestamp', 'lag', 'online', 'freshness_slo', 'deleted']
+    {%- set allowed = ['entity', 'join_keys', 'created_timestamp', 'lag', 'online', 'online_store', 'freshness_slo', 'deleted']
         + (['aggregations', 'closed', 'event_key'] if 'aggregations' in meta else ['ttl', 'inclusive']) -%}
     {%- for key in meta if key not in allowed -%}
         {{ exceptions.raise_compiler_error(where ~ ' has the unknown key ' ~ key ~ '; allowed are ' ~ allowed | join(', ')) }}

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from pit_join.durations import read_instant
 from pit_join.feature_log import FeatureLog
-from pit_join.online import open_store
+from pit_join.online import ReadableStore, is_remote, open_store
 from pit_join.online_client import OnlineClient
 from pit_join.references import parse_features, parse_role
 
@@ -41,6 +41,8 @@ class FeatureStore(OnlineClient):
         target: the target of the profile.
         online_store: a folder, or a URL such as `redis://host:6379/0`; by default what PIT_JOIN_ONLINE_STORE names,
             then `online/<target>` in the project.
+        online_stores: the same for other stores by name, which views choose with `online_store: fast`; by default what
+            PIT_JOIN_ONLINE_STORE_FAST names.
         wait: seconds to wait for a warehouse that another process holds, and for another export.
         on_message: told what takes time; silent by default.
         feature_log: where a sample of what is served online is logged: a `FeatureLog`, or a folder for one of its own.
@@ -55,14 +57,15 @@ class FeatureStore(OnlineClient):
         profiles_dir: str | Path | None = None,
         target: str | None = None,
         online_store: str | Path | None = None,
+        online_stores: Mapping[str, str | Path] | None = None,
         wait: float = 60.0,
         on_message: Callable[[str], None] = lambda message: None,
         feature_log: FeatureLog | str | Path | None = None,
     ) -> None:
         log = FeatureLog(feature_log) if isinstance(feature_log, (str, Path)) else feature_log
-        super().__init__(lambda: open_store(self.online_store), log)
+        super().__init__(self._open_online_store, log)
         self._place = (project_dir, profiles_dir, target)
-        self._online_store = online_store
+        self._online_store, self._named = online_store, online_stores or {}
         self._wait, self._on_message = wait, on_message
 
     @cached_property
@@ -80,6 +83,22 @@ class FeatureStore(OnlineClient):
         """
         given = self._online_store or os.environ.get(_STORE_VARIABLE)
         return str(given or self._project.directory / "online" / self._project.connection.target)
+
+    @property
+    def online_stores(self) -> dict[str, str]:
+        """The folders or URLs of the other online stores by name."""
+        start = f"{_STORE_VARIABLE}_"
+        given = {name.removeprefix(start): url for name, url in os.environ.items() if name.startswith(start)}
+        found = {name.lower(): url for name, url in given.items() if name and url}
+        return found | {name: str(url) for name, url in self._named.items()}
+
+    def _open_online_store(self) -> ReadableStore:
+        urls = {**self.online_stores, "": self.online_store}
+        if len(urls) == 1 and not is_remote(urls[""]):
+            return open_store(urls[""])
+        from pit_join.tiers import Tiers
+
+        return Tiers(urls)
 
     def registry(self) -> Registry:
         """Everything that the project declares, as its files are now.
@@ -228,6 +247,7 @@ class FeatureStore(OnlineClient):
             self._project,
             self.online_store,
             list(views),
+            named=self.online_stores,
             as_of=read_instant(as_of),
             dry_run=dry_run,
             wait=self._wait,

@@ -18,12 +18,14 @@ __all__ = [
     "number_kind",
     "read_duration",
     "read_flag",
+    "read_name",
     "within",
 ]
 
 Wrong = Callable[[str, str], None]
 """Takes a key and what is wrong with it; knows the file and the node."""
 
+_NAME = re.compile(r"[a-z][a-z0-9_]*")
 _NUMBERS = {
     "integer": re.compile(r"u?(?:tinyint|smallint|integer|int|bigint|hugeint|int(?:8|16|32|64|128))|int[124]"),
     "decimal": re.compile(r"(?:decimal|numeric)(?:\s*\(\s*\d+\s*(?:,\s*(\d+)\s*)?\))?"),
@@ -66,6 +68,17 @@ def read_flag(meta: Mapping[str, Any], key: str, default: bool, wrong: Wrong) ->
     if not isinstance(value, bool):
         wrong(key, f"must be true or false, got {value!r}")
         return default
+    return value
+
+
+def read_name(meta: Mapping[str, Any], key: str, wrong: Wrong) -> str:
+    """The name under a key, which may be part of an environment variable's; empty without the key."""
+    value = meta.get(key)
+    if value is None:
+        return ""
+    if not isinstance(value, str) or not _NAME.fullmatch(value):
+        wrong(key, f"must be a name of small letters, digits and underscores, got {value!r}")
+        return ""
     return value
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 import time
 from contextlib import nullcontext, suppress
@@ -74,8 +75,10 @@ def run() -> None:
     help="How long to wait for a warehouse that another process holds.",
 )  # fmt: skip
 @click.option(
-    "--store", "online_store", envvar="PIT_JOIN_ONLINE_STORE", show_envvar=True, metavar="DIR|URL",
-    help="The online store: a folder, or such as redis://host:6379/0. Default: online/<target> in the project.",
+    "--store", "stores", multiple=True, metavar="[NAME=]DIR|URL",
+    help="The online store: a folder, or such as redis://host:6379/0. With a name, the store of the views that have "
+    "online_store: NAME. Default: what PIT_JOIN_ONLINE_STORE, or PIT_JOIN_ONLINE_STORE_NAME, says; then "
+    "online/<target> in the project.",
 )  # fmt: skip
 @click.version_option(package_name="pit-join")
 @click.pass_context
@@ -85,7 +88,7 @@ def main(
     profiles_dir: Path | None,
     target: str | None,
     wait: float,
-    online_store: str | None,
+    stores: tuple[str, ...],
 ) -> None:
     """A SQL-first feature store: feature views are dbt models, training sets know nothing too early.
 
@@ -99,6 +102,11 @@ def main(
       2  bad usage or bad input
       3  the online store, the warehouse, or a table of it, could not be used
     """
+    named = dict(map(_named, stores))
+    if len(named) < len(stores):
+        raise click.UsageError("--store names a store twice")
+    if not all(named.values()):
+        raise click.UsageError("--store is empty; give a folder or a URL")
 
     def open_store() -> FeatureStore:
         from pit_join.api import FeatureStore
@@ -107,7 +115,8 @@ def main(
             project_dir,
             profiles_dir=profiles_dir,
             target=target,
-            online_store=online_store,
+            online_store=named.get(""),
+            online_stores={name: url for name, url in named.items() if name},
             wait=wait,
             on_message=_say,
         )
@@ -324,6 +333,12 @@ def dbt_package_path() -> None:
       dbt deps
     """
     click.echo(Path(__file__).resolve().parent / "dbt_package")
+
+
+def _named(store: str) -> tuple[str, str]:
+    """The name of an online store, empty for the default one, and its folder or URL."""
+    name, equals, url = store.partition("=")
+    return (name, url) if equals and re.fullmatch(r"\w+", name) else ("", store)
 
 
 def _say(message: str) -> None:

@@ -41,7 +41,8 @@ def export(ctx: click.Context, views: str | None, as_of: str | None, dry_run: bo
     ]
     print_table(["view", "would write" if dry_run else "written", "unchanged", "deleted"], rows, right=(1, 2, 3))
     what = "nothing was changed; the store would be" if dry_run else "the store is"
-    click.echo(f"{done.store}: {what} as of {done.instant:%Y-%m-%d %H:%M:%S} UTC, {done.seconds:.1f} s")
+    stores = ", ".join(f"{name}={url}" if name else url for name, url in sorted(done.stores.items()))
+    click.echo(f"{stores}: {what} as of {done.instant:%Y-%m-%d %H:%M:%S} UTC, {done.seconds:.1f} s")
 
 
 @click.command("get", short_help="Print one feature vector from the online store.")

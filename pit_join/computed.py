@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pit_join.contents import Arguments
-from pit_join.errors import EntityError
+from pit_join.errors import ComputeError, EntityError
+from pit_join.online import Failed
 from pit_join.tables import family, fits
 from pit_join.vectors import Answer, Column
 
@@ -33,10 +34,12 @@ _SQL_TYPES = {
 class OnDemand:
     """The on-demand features of one request, ready to be computed again and again; safe to share between threads.
 
-    `statement` is their SQL; `arguments` what it takes.
+    `statements` are their SQL, see `StoredService`, and `arguments` what it takes. A value that cannot be computed is
+    an error if `strict`; otherwise its default stands for it, with the status `COMPUTE_FAILED`. What is computed from
+    features that could not be had has the status of these.
     """
 
-    def __init__(self, statement: str, arguments: Arguments) -> None:
+    def __init__(self, statements: Sequence[str], arguments: Arguments, *, defaults: bool, strict: bool) -> None:
         # DuckDB is loaded for those alone who ask for such features.
         from pit_join.expressions import Expressions
 
@@ -48,32 +51,58 @@ class OnDemand:
         sql_types = {name: _SQL_TYPES.get(kind, kind) for name, kind in self._types.items()}
         self._plain = all(kind.startswith("decimal") or kind in _SQL_TYPES.values() for kind in sql_types.values())
         columns: dict[str, str | None] = {**sql_types, **dict.fromkeys(self.fields)}
+        statement = statements[0 if defaults else 1]
         self._expressions = Expressions(statement, columns, tuple(arguments.returns.values()))
+        self._tried = Expressions(statements[2], {}) if len(statements) > 2 and not strict else None
+        self._arguments, self._defaults = arguments, defaults
         self._names, self._returns = tuple(arguments.returns), arguments.returns
 
-    def one(self, answers: Sequence[Answer], row: Mapping[str, Any]) -> list[Any]:
-        """The features of one row; `answers` have the arguments that are features, `row` those that are fields."""
+    def one(self, answers: Sequence[Answer], row: Mapping[str, Any]) -> tuple[list[Any], list[str]]:
+        """The features of one row and their statuses; `answers` have the arguments that are features, `row` the fields.
+
+        Raises:
+            EntityError: if a field is missing, or no value of its type.
+            ComputeError: if they cannot be computed, and this is strict.
+        """
         try:
             fields = {name: [self._value(name, row[name])] for name in self.fields}
         except KeyError as error:
             raise EntityError(f"the request has no {error}; on-demand features need {', '.join(self.fields)}") from None
         if self._plain:
             columns = [*(values for answer in answers for values in answer.columns().values()), *fields.values()]
-            if (found := self._expressions.one([values[0] for values in columns])) is not None:
-                return list(found)
-        return [column.values[0] for column in self._many(answers, fields).values()]
+            try:
+                if (found := self._expressions.one([values[0] for values in columns])) is not None:
+                    failed = self._failed(answers)
+                    pairs = zip(self._names, found, strict=True)
+                    return list(found), [failed.get(name) or _status(value) for name, value in pairs]
+            except ComputeError:  # below it is found out what can be computed
+                if self._tried is None:
+                    raise
+        made = self._many(answers, fields).values()
+        return [column.values[0] for column in made], [column.statuses[0] for column in made]
 
     def many(self, answers: Sequence[Answer], fields: Mapping[str, list[Any]]) -> dict[str, Column]:
-        """The features of many rows, by name."""
+        """The features of many rows, by name; see `one`."""
         return self._many(answers, {name: [self._value(name, one) for one in fields[name]] for name in self.fields})
 
-    def columns(self, values: Mapping[str, Any]) -> dict[str, Column]:
-        """The features among the values of one row that was given out, as `many` gives them."""
-        found = {}
-        for name, returns in self._returns.items():
-            status = "NULL_VALUE" if values[name] is None else "PRESENT"
-            found[name] = Column("on_demand", _type_of(returns), [values[name]], [status], [None])
-        return found
+    def columns(self, values: Mapping[str, Any], statuses: Sequence[str]) -> dict[str, Column]:
+        """What `one` has given, the values by name, as `many` gives it."""
+        return {
+            name: Column("on_demand", _type_of(self._returns[name]), [values[name]], [status], [None])
+            for name, status in zip(self._names, statuses, strict=True)
+        }
+
+    def _failed(self, answers: Sequence[Answer]) -> dict[str, str]:
+        """The features that are computed from what could not be had, and the status of that."""
+        roles = {
+            role.alias: answer.given.status
+            for role, answer in zip(self._arguments.roles, answers, strict=True)
+            if isinstance(answer.given, Failed)
+        }
+        if not roles:
+            return {}
+        takes = self._arguments.takes.items()
+        return {name: roles[alias] for name, aliases in takes for alias in sorted(aliases) if alias in roles}
 
     def _many(self, answers: Sequence[Answer], fields: Mapping[str, list[Any]]) -> dict[str, Column]:
         import pyarrow as pa
@@ -89,13 +118,35 @@ class OnDemand:
                 columns[name] = pa.array(values)
             except (pa.ArrowException, ValueError, TypeError, OverflowError) as error:
                 raise EntityError(f"the values of the request's field '{name}' are not of one type: {error}") from error
-        found = self._expressions.many(pa.table(columns))
-        result = {}
-        for name in self._names:
-            values, kind = values_of(found[name]), found[name].type
-            statuses = ["NULL_VALUE" if value is None else "PRESENT" for value in values]
+        failed, result = self._failed(answers), {}
+        for name, (array, wrong) in self._computed(pa.table(columns)).items():
+            values, kind = values_of(array), array.type
+            statuses = [failed[name]] * len(values) if name in failed else list(map(_status, values))
+            if wrong is not None:
+                statuses = ["COMPUTE_FAILED" if w else s for w, s in zip(wrong.to_pylist(), statuses, strict=True)]
             result[name] = Column("on_demand", type_name(kind) or str(kind), values, statuses, [None] * len(values))
         return result
+
+    def _computed(self, table: pa.Table) -> dict[str, tuple[pa.Array, pa.Array | None]]:
+        """The features by name, and where they are defaults since they could not be computed."""
+        from pit_join.expressions import ARGUMENTS, Expressions, untried
+
+        try:
+            found = self._expressions.many(table)
+            return {name: (found[name], None) for name in self._names}
+        except ComputeError:
+            if self._tried is None:
+                raise
+        # A field that is no value of its type is a bad request, whatever is computed from it.
+        casts = [
+            f'cast("{name.replace(chr(34), chr(34) * 2)}" as {kind})'
+            for name, kinds in self.fields.items()
+            for kind in kinds
+        ]
+        if casts:
+            Expressions(f"select {', '.join(casts)} from {ARGUMENTS}", {}).many(table)
+        found = self._tried.many(table)
+        return {name: untried(found[name], self._defaults) for name in self._names}
 
     def _value(self, name: str, value: Any) -> Any:
         """The value of a field of a request, if it is of the kind that the on-demand features want."""
@@ -120,6 +171,10 @@ class OnDemand:
         except (ValueError, ArithmeticError):
             kinds = " and ".join(self.fields[name])
             raise EntityError(f"the field '{name}' is taken as {kinds}, and '{text}' is none") from None
+
+
+def _status(value: Any) -> str:
+    return "NULL_VALUE" if value is None else "PRESENT"
 
 
 @cache

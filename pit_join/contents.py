@@ -27,9 +27,10 @@ class StoredView:
     """One feature view as it was exported.
 
     `keys` are the columns of the key with their kinds (see `keys.key_kind`), `ttl` is in microseconds, `instant` is
-    when the snapshot holds, `defaults` a record of the declared defaults and `missing` one of what a key without a
-    record has although no default is declared (a count of 0); both are None where there is nothing of the kind.
-    `nearest` are the indexes of embeddings by feature.
+    when the snapshot holds (None: it is declared, and not exported yet), `defaults` a record of the declared defaults
+    and `missing` one of what a key without a record has although no default is declared (a count of 0); both are None
+    where there is nothing of the kind. `nearest` are the indexes of embeddings by feature, `store` is the name of the
+    store that has the records, empty for the default one.
     """
 
     name: str
@@ -37,11 +38,17 @@ class StoredView:
     keys: Mapping[str, str]
     layout: Layout
     ttl: int | None
-    instant: datetime
+    instant: datetime | None
     rows: int
     defaults: bytes | None = None
     missing: bytes | None = None
     nearest: Mapping[str, StoredIndex] = field(default_factory=dict)
+    store: str = ""
+
+    @property
+    def is_here(self) -> bool:
+        """Whether the store that describes it has its records."""
+        return self.instant is not None and not self.store
 
     @property
     def features(self) -> tuple[str, ...]:
@@ -57,12 +64,13 @@ class StoredView:
 class StoredService:
     """A feature service as the project declared it when it was exported.
 
-    `on_demand` is the SQL of its on-demand features, with their defaults and without; None if it has none of these.
+    `on_demand` is the SQL of its on-demand features: with their defaults, without, and for requests where one of them
+    fails (see the macro `_on_demand_column`), which older stores lack. It is None if it has none of these.
     """
 
     requests: tuple[Asked, ...]
     full_feature_names: bool
-    on_demand: tuple[str, str] | None = None
+    on_demand: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,12 +89,13 @@ class Arguments:
     """What on-demand features take: features of roles, named `view:feature` as in their SQL, and fields of the request.
 
     `fields` has the types of the arguments that each field is for; `returns` are the on-demand features by name with
-    their types.
+    their types, `takes` the roles whose features they take.
     """
 
     roles: tuple[Resolved, ...]
     fields: Mapping[str, tuple[str, ...]]
     returns: Mapping[str, str]
+    takes: Mapping[str, frozenset[str]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,6 +224,9 @@ class Contents:
                         names.append(name)
         if not names:
             raise ReferenceError("no features are asked for; name them as view:feature, or view:* for all")
+        for _, keys in roles.values():
+            for key in keys.values():
+                take(key, f"the key {key}")
         computed = [request for request in requests if isinstance(request, OnDemandRequest)]
         return _roles(roles, found), tuple(names), self._arguments(computed, roles)
 
@@ -223,7 +235,10 @@ class Contents:
     ) -> Arguments:
         needed: dict[str, dict[str, str]] = {}
         fields: dict[str, tuple[str, ...]] = {}
+        takes: dict[str, frozenset[str]] = {}
         for request in computed:
+            references = filter(None, map(parse_reference, request.sources().values()))
+            takes[request.name] = frozenset(alias for alias, _ in references)
             for argument, source in request.sources().items():
                 reference = parse_reference(source)
                 if reference is None:
@@ -238,7 +253,8 @@ class Contents:
                         f"view '{alias}' has no feature '{column}' in the online store, which '{request.name}' needs"
                     )
                 needed.setdefault(alias, {})[column] = f"{alias}:{column}"
-        return Arguments(_roles(roles, needed), fields, {request.name: request.returns for request in computed})
+        returns = {request.name: request.returns for request in computed}
+        return Arguments(_roles(roles, needed), fields, returns, takes)
 
     def _view(self, request: Request) -> StoredView:
         if request.view not in self.views:
@@ -273,13 +289,10 @@ def _request_from_json(item: Mapping[str, Any]) -> Asked:
     return Request(item["view"], tuple(item["features"]), item["as"], item["join_keys"])
 
 
-def _statements(found: Any) -> tuple[str, str] | None:
-    if found is None:
-        return None
-    with_defaults, without = found
-    if not isinstance(with_defaults, str) or not isinstance(without, str):
+def _statements(found: Any) -> tuple[str, ...] | None:
+    if found is not None and (len(found) not in (2, 3) or not all(isinstance(each, str) for each in found)):
         raise TypeError(f"the SQL of on-demand features is {found!r}")
-    return with_defaults, without
+    return None if found is None else tuple(found)
 
 
 def _view_as_json(view: StoredView) -> dict[str, Any]:
@@ -288,11 +301,14 @@ def _view_as_json(view: StoredView) -> dict[str, Any]:
         "keys": dict(view.keys),
         "fields": json.loads(view.layout.describe()),
         "ttl": view.ttl,
-        "instant": view.instant.isoformat(),
+        "instant": view.instant.isoformat() if view.instant else None,
         "rows": view.rows,
         "defaults": view.defaults.hex() if view.defaults else None,
         "missing": view.missing.hex() if view.missing else None,
-    } | ({"nearest": {name: index.as_json() for name, index in view.nearest.items()}} if view.nearest else {})
+        # What older stores do not say is left out where there is nothing to say.
+        **({"store": view.store} if view.store else {}),
+        **({"nearest": {name: index.as_json() for name, index in view.nearest.items()}} if view.nearest else {}),
+    }
 
 
 def _view_from_json(name: str, read: Mapping[str, Any]) -> StoredView:
@@ -305,7 +321,8 @@ def _view_from_json(name: str, read: Mapping[str, Any]) -> StoredView:
         keys=read["keys"],
         layout=Layout.from_description(json.dumps(read["fields"])),
         ttl=read["ttl"],
-        instant=datetime.fromisoformat(read["instant"]),
+        instant=datetime.fromisoformat(read["instant"]) if read["instant"] else None,
+        store=read.get("store", ""),
         rows=read["rows"],
         defaults=bytes.fromhex(read["defaults"]) if read["defaults"] else None,
         missing=bytes.fromhex(read["missing"]) if read["missing"] else None,

@@ -64,7 +64,8 @@ class FeatureView:
 
     `created_timestamp` is when a row became known, `lag` how long after the event time it does; values older than
     `ttl` are null. `types` are the declared types of all columns, `relation` is the table as SQL names it,
-    `location` its database, schema and name, `path` the YAML file that declares it.
+    `location` its database, schema and name, `path` the YAML file that declares it. `online_store` is the name of the
+    online store that it is exported to, empty for the default one.
 
     A view with `aggregations` is a window view: its rows are events, and its features are exactly the aggregations, in
     their order, each over one window. `closed` is the end of the windows that counts: "left" takes the events with
@@ -87,6 +88,7 @@ class FeatureView:
     ttl: timedelta | None = None
     inclusive: bool = True
     online: bool = True
+    online_store: str = ""
     freshness_slo: timedelta | None = None
     deleted: str | None = None
     aggregations: tuple[Aggregation, ...] = ()

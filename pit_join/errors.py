@@ -6,6 +6,7 @@ import difflib
 from collections.abc import Iterable, Sequence
 
 __all__ = [
+    "ComputeError",
     "EntityError",
     "PitJoinError",
     "ProjectError",
@@ -43,10 +44,18 @@ class EntityError(PitJoinError):
     """Entity rows that do not fit the views whose features are asked for."""
 
 
+class ComputeError(PitJoinError):
+    """On-demand features that cannot be computed for one of the rows: a number is too large, say."""
+
+
 class StoreError(PitJoinError):
-    """The online store, or a record of it, could not be used."""
+    """The online store, or a record of it, could not be used.
+
+    `status` is that of the features that defaults stand for.
+    """
 
     exit_status = 3
+    status = "STORE_FAILED"
 
 
 class WarehouseError(PitJoinError):

@@ -7,20 +7,20 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
 from pit_join.contents import Contents, StoredService, StoredView
 from pit_join.definitions import FeatureView
-from pit_join.errors import PitJoinError, suggest
+from pit_join.errors import PitJoinError, StoreError, suggest
 from pit_join.expressions import ARGUMENTS
 from pit_join.indexing import Indexes, check_can_index
 from pit_join.on_demand_check import check_on_demand
-from pit_join.online import Changes, OnlineStore, open_store, store_url
+from pit_join.online import Changes, OnlineStore, check_urls, folder_of, how_to_name, open_store, store_url
 from pit_join.project import Project
 from pit_join.references import OnDemandRequest
 from pit_join.registry import Registry
@@ -39,11 +39,11 @@ _MEMORY_BYTES = 384 * 2**20
 class Export:
     """What an export did, or with `dry_run` would do.
 
-    `instant` is when the snapshot holds; `views` has the changes of each view, those that are no longer in the store
-    among them; `seconds` is the whole time.
+    `stores` are the stores by name, the default one's is empty; `instant` is when the snapshot holds; `views` has the
+    changes of each view, those that are no longer in a store among them; `seconds` is the whole time.
     """
 
-    store: str
+    stores: Mapping[str, str]
     instant: datetime
     dry_run: bool
     views: Mapping[str, Changes]
@@ -52,7 +52,8 @@ class Export:
     def as_json(self) -> dict[str, Any]:
         """The same as plain values."""
         return {
-            "store": self.store,
+            "store": self.stores[""],
+            "stores": dict(self.stores),
             "instant": self.instant.isoformat(),
             "dry_run": self.dry_run,
             "views": {name: asdict(changes) for name, changes in self.views.items()},
@@ -65,19 +66,23 @@ def export(
     url: str,
     views: Sequence[str] = (),
     *,
+    named: Mapping[str, str] | None = None,
     as_of: datetime | None = None,
     dry_run: bool = False,
     wait: float = 60.0,
     on_message: Callable[[str], None] = lambda message: None,
     on_progress: Callable[[int, int, str], None] = lambda done, total, view: None,
 ) -> Export:
-    """Make the online store hold what was known of the feature views at an instant.
+    """Make the online stores hold what was known of the feature views at an instant.
+
+    Each store is whole at any time; the default one, which says where the views are, changes last.
 
     Args:
         project: the dbt project that declares the views.
-        url: the store, see `open_store`.
+        url: the default store, see `open_store`.
         views: names of views; the others stay as they were exported last. All with `online: true` by default, and then
-            nothing else stays in the store.
+            nothing else stays in the stores.
+        named: the URLs of the other stores by name, see `FeatureView.online_store`.
         as_of: the instant; now by default.
         dry_run: find out what would change, and change nothing.
         wait: seconds to wait for a warehouse that another process holds, and for another export.
@@ -85,7 +90,7 @@ def export(
         on_progress: told how many rows of how many are compared, and of which view.
 
     Raises:
-        StoreError: if the store cannot be used, or cannot hold a column.
+        StoreError: if a store cannot be used, or cannot hold a column.
         PitJoinError: see its other subclasses; bad names, tables and projects.
     """
     started = time.monotonic()
@@ -95,31 +100,106 @@ def export(
     check_on_demand(registry, macros)
     chosen = _chosen(registry, views)
     check_can_index(chosen)
-    store = open_store(url, create=True)
+    known = {**(named or {}), "": url}
+    check_urls(known)
+    urls = _needed(chosen, known)
+    stores = {name: open_store(each, create=True) for name, each in urls.items()}
     project.cache.mkdir(parents=True, exist_ok=True)
-    with store.writing(wait, on_message) as writer, ExitStack() as files:
+    with ExitStack() as open_now:
+        # All exports take the default store first, so that none waits for one that waits for it.
+        writers = {name: open_now.enter_context(stores[name].writing(wait, on_message)) for name in sorted(stores)}
+        before = {name: _views_in(store) for name, store in stores.items()}
+        kept = {name: _kept(name, before, chosen, registry) for name in stores}
         with DuckDBWarehouse(project.connection, wait=wait, on_wait=on_message) as warehouse:
             instant = as_of or datetime.now(timezone.utc)  # after waiting: all that is known by now
-            taken = _Taking(warehouse, macros, project.cache, files, instant)
-            stored = {view.name: taken.view(view) for view in chosen}
-        indexes = Indexes(store, dry_run=dry_run, on_message=on_message)
-        stored = {view.name: (indexes.of(view, *stored[view.name]), stored[view.name][1]) for view in chosen}
-        kept = _kept(store, views, registry) if views else {}
-        contents = Contents(
+            taken = _Taking(warehouse, macros, project.cache, open_now, instant)
+            found = {view.name: taken.view(view) for view in chosen}
+            listed = _elsewhere(before[""], chosen, registry) if views else {}
+            listed |= taken.declared(_online(registry), {*found, *listed, *kept[""]}, on_message)
+        about = Contents(
             project=str(manifest["metadata"]["project_name"]),
             target=project.connection.target,
             exported_at=datetime.now(timezone.utc),
-            views=kept | {name: view for name, (view, _) in stored.items()},
+            views=listed,
             services=_services(registry, macros),
         )
+        indexes = {
+            name: Indexes(folder_of(each), before[name], dry_run=dry_run, on_message=on_message)
+            for name, each in urls.items()
+        }
+        # All that can be wrong with a value is found out before the first store changes.
+        written: dict[str, dict[str, tuple[StoredView, Snapshot]]] = {name: {} for name in stores}
+        for view in chosen:
+            stored = indexes[view.online_store].of(view, *found[view.name])
+            written[view.online_store][view.name] = stored, found[view.name][1]
         written_at = time.time_ns() // 1000
-        changes = writer.replace(contents.to_json(), stored, kept, written_at, dry_run, on_progress)
-        indexes.settle(contents)
-    return Export(store_url(url), instant, dry_run, changes, time.monotonic() - started)
+        changes: dict[str, Changes] = {}
+        for name in sorted(stores, reverse=True):
+            described = kept[name] | {view: stored for view, (stored, _) in written[name].items()}
+            if name:
+                contents = replace(about, views=described, services={})
+                listed |= {view: replace(stored, store=name) for view, (stored, _) in written[name].items()}
+            else:
+                contents = replace(about, views=listed | described)
+            writer, data = writers[name], contents.to_json()
+            done = writer.replace(data, written[name], kept[name], written_at, dry_run, on_progress)
+            indexes[name].settle(contents)
+            for view_name, each in done.items():
+                changes[view_name] = changes[view_name].and_also(each) if view_name in changes else each
+    return Export(
+        {name: store_url(each) for name, each in urls.items()}, instant, dry_run, changes, time.monotonic() - started
+    )
+
+
+def _needed(chosen: Sequence[FeatureView], urls: Mapping[str, str]) -> dict[str, str]:
+    """The stores that an export of some views changes; the default one always."""
+    for view in chosen:
+        if view.online_store not in urls:
+            raise StoreError(
+                f"the feature view '{view.name}' has online_store: {view.online_store}, of which no URL is known; "
+                f"{how_to_name(view.online_store)}"
+            )
+    names = {"", *(view.online_store for view in chosen)}
+    return {name: url for name, url in urls.items() if name in names}
+
+
+def _views_in(store: OnlineStore) -> Mapping[str, StoredView]:
+    """What a store said of itself until now."""
+    _, data = store.contents()
+    return {} if data is None else Contents.from_json(data, "the online store").views
+
+
+def _kept(
+    store: str, before: Mapping[str, Mapping[str, StoredView]], chosen: Sequence[FeatureView], registry: Registry
+) -> dict[str, StoredView]:
+    """The views whose records stay in a store as they are: those that the default one has said to be there.
+
+    One that moves elsewhere stays, too, until the default store has changed, since its readers look for it here.
+    """
+    online = _online(registry)
+    written = {view.name for view in chosen if view.online_store == store or not store}
+    return {
+        name: view
+        for name, view in before[store].items()
+        if view.is_here and name in online and name not in written
+        if name in before[""] and before[""][name].store == store
+    }
+
+
+def _elsewhere(
+    before: Mapping[str, StoredView], chosen: Sequence[FeatureView], registry: Registry
+) -> dict[str, StoredView]:
+    """The views that the default store lists, and that other stores keep as they are."""
+    online = _online(registry).keys() - {view.name for view in chosen}
+    return {name: view for name, view in before.items() if view.store and name in online}
+
+
+def _online(registry: Registry) -> dict[str, FeatureView]:
+    return {name: view for name, view in sorted(registry.views.items()) if view.online}
 
 
 def _chosen(registry: Registry, names: Iterable[str]) -> list[FeatureView]:
-    online = {name: view for name, view in sorted(registry.views.items()) if view.online}
+    online = _online(registry)
     if not online:
         raise PitJoinError("there is no feature view with online: true (the default) to export")
     problems = [
@@ -134,19 +214,6 @@ def _chosen(registry: Registry, names: Iterable[str]) -> list[FeatureView]:
     return [online[name] for name in dict.fromkeys(names)] or list(online.values())
 
 
-def _kept(store: OnlineStore, views: Sequence[str], registry: Registry) -> dict[str, StoredView]:
-    """The views that stay in the store as they are."""
-    _, data = store.contents()
-    if data is None:
-        return {}
-    contents = Contents.from_json(data, "the online store")
-    return {
-        name: view
-        for name, view in contents.views.items()
-        if name not in views and name in registry.views and registry.views[name].online
-    }
-
-
 def _services(registry: Registry, macros: Macros) -> dict[str, StoredService]:
     found = {}
     for name, service in registry.services.items():
@@ -158,10 +225,10 @@ def _services(registry: Registry, macros: Macros) -> dict[str, StoredService]:
                 "full_feature_names": service.full_feature_names,
                 "relation": ARGUMENTS,
             }
-            with_defaults, without = (
-                macros.text("_on_demand_statement", defaults=defaults, **asked) for defaults in (True, False)
+            on_demand = tuple(
+                macros.text("_on_demand_statement", defaults=defaults, tried=tried, **asked)
+                for defaults, tried in ((True, False), (False, False), (True, True))
             )
-            on_demand = with_defaults, without
         found[name] = StoredService(requests, service.full_feature_names, on_demand)
     return found
 
@@ -176,8 +243,22 @@ class _Taking:
         self._instant = instant
         warehouse.spill_to(folder, _MEMORY_BYTES)
 
-    def view(self, view: FeatureView) -> tuple[StoredView, Snapshot]:
-        """One view as the store describes it, and its rows."""
+    def declared(
+        self, views: Mapping[str, FeatureView], known: Collection[str], on_message: Callable[[str], None]
+    ) -> dict[str, StoredView]:
+        """The views that were never exported, as far as they are built: what their defaults are can be said already."""
+        found = {}
+        for name, view in views.items():
+            if name not in known:
+                try:
+                    stored, _ = self.view(view, rows=False)
+                    found[name] = replace(stored, instant=None, store=view.online_store)
+                except PitJoinError as error:
+                    on_message(f"what needs the feature view '{name}' cannot be read, not even defaults: {error}")
+        return found
+
+    def view(self, view: FeatureView, *, rows: bool = True) -> tuple[StoredView, Snapshot]:
+        """One view as the store describes it, and its rows; or none of them."""
         warehouse, what = self._warehouse, f"the feature view '{view.name}' cannot be exported"
         unreadable = f"the table of the feature view '{view.name}' cannot be read; run dbt build"
         check_table(view, warehouse.columns(f"from {view.relation}", unreadable))
@@ -185,13 +266,18 @@ class _Taking:
         if not warehouse.has_table(view.location):
             # A file or an SQL view: its rows have no numbers.
             history = f"_pit_history_{view.name}"
-            warehouse.execute(f'create temp table "{history}" as from {view.relation}', what)
+            some = "" if rows else " limit 0"
+            warehouse.execute(f'create temp table "{history}" as from {view.relation}{some}', what)
             history = f'"{history}"'
-        facts = warehouse.row(self._macros.text("_facts_statement", view=view.name, history=history), what)
-        in_order = not (history or view.aggregations or facts["unordered"] or facts["tied"])
+        in_order = False
+        if rows and not history and not view.aggregations:
+            facts = warehouse.row(self._macros.text("_facts_statement", view=view.name, history=history), what)
+            in_order = not (facts["unordered"] or facts["tied"])
         statement = self._macros.text(
             "_snapshot_statement", view=view.name, as_of=self._instant.isoformat(), in_order=in_order, history=history
         )
+        if not rows:
+            statement = f"select * from (\n{statement}\n) limit 0"
         types = warehouse.columns(statement, what)
         file = self._files.enter_context(tempfile.TemporaryFile(dir=self._folder))  # noqa: SIM115 the stack closes it
         snapshot = Snapshot(view.name, view.join_keys, warehouse.spooled(statement, what, file))

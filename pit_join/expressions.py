@@ -19,12 +19,12 @@ from typing import TYPE_CHECKING, Any
 import duckdb
 
 from pit_join.checks import number_kind
-from pit_join.errors import PitJoinError
+from pit_join.errors import ComputeError
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["ARGUMENTS", "Expressions", "problem_of"]
+__all__ = ["ARGUMENTS", "Expressions", "problem_of", "untried"]
 
 ARGUMENTS = "_pit_arguments"
 """The table that statements read, see the macro `_on_demand_statement`."""
@@ -62,7 +62,7 @@ class Expressions:
         None if an argument or a feature is of a type for which Arrow is needed, see `many`.
 
         Raises:
-            PitJoinError: if they cannot be computed.
+            ComputeError: if they cannot be computed.
         """
         if not self._plain or not all(type(value) in _PLAIN for value in values):
             return None
@@ -77,7 +77,7 @@ class Expressions:
         """The features of all rows of a table that has the arguments as columns, in its order.
 
         Raises:
-            PitJoinError: if they cannot be computed.
+            ComputeError: if they cannot be computed.
         """
         connection = self._connection()
         connection.register(ARGUMENTS, arguments)
@@ -96,16 +96,25 @@ class Expressions:
         return found
 
 
+def untried(column: pa.ChunkedArray, defaults: bool = True) -> tuple[pa.Array, pa.Array]:
+    """Of a column that was `tried`, see the macro `_on_demand_column`: the values, and what failed."""
+    import pyarrow.compute as pc
+
+    tried, default = (column.combine_chunks().field(name) for name in ("tried", "default"))
+    value = pc.struct_field(tried, "value")
+    return pc.coalesce(value, default) if defaults else value, tried.is_null()
+
+
 def _is_plain(data_type: str) -> bool:
     """Whether DuckDB gives the same Python value of a type as Arrow does."""
     lower = data_type.strip().lower()
     return (number_kind(lower) is not None and "128" not in lower and "huge" not in lower) or lower in _SAME_VALUES
 
 
-def problem_of(expression: str, statement: str, types: Mapping[str, str]) -> str | None:
+def problem_of(expression: str, statements: Sequence[str], types: Mapping[str, str]) -> str | None:
     """Why an expression is no on-demand feature; None if it is one.
 
-    It must be SQL of its arguments alone that gives one value a row, the same one at any time. `statement` computes it
+    It must be SQL of its arguments alone that gives one value a row, the same one at any time. `statements` compute it
     over arguments of `types`.
     """
     if not expression.strip():
@@ -124,7 +133,8 @@ def problem_of(expression: str, statement: str, types: Mapping[str, str]) -> str
         if why := _refused(node):
             return why
     try:
-        connection.execute(f"with {ARGUMENTS} as (select {columns}) {statement}")
+        for statement in statements:
+            connection.execute(f"with {ARGUMENTS} as (select {columns}) {statement}")
     except duckdb.Error as error:
         return _one_line(str(error))
     return None
@@ -141,6 +151,8 @@ def _refused(node: Mapping[str, Any]) -> str | None:
         return "it holds a subquery; an on-demand feature is computed from its arguments alone"
     if kind == "WINDOW" or (kind == "FUNCTION" and name in _of_many_rows()):
         return f"{name} looks at more than one row; an on-demand feature is computed from its arguments alone"
+    if kind == "FUNCTION" and name == "error":
+        return "error would end whole requests; give null, and declare a default to stand for it"
     if kind in ("FUNCTION", "COLUMN_REF") and (
         name in _unstable() or (name == "age" and len(node.get("arguments") or []) == 1)
     ):
@@ -177,7 +189,7 @@ def _database(process: int) -> duckdb.DuckDBPyConnection:
 def _unstable() -> frozenset[str]:
     """The functions whose value does not depend on their arguments alone."""
     query = "select distinct lower(function_name) from duckdb_functions() where stability <> 'CONSISTENT'"
-    return frozenset(name for (name,) in _cursor().execute(query).fetchall()) - {"error"} | _CLOCK
+    return frozenset(name for (name,) in _cursor().execute(query).fetchall()) | _CLOCK
 
 
 @cache
@@ -195,7 +207,7 @@ def _readable_errors() -> Iterator[None]:
         yield
     # The latter two: of a number, or a text, that DuckDB has no form for.
     except (duckdb.Error, OverflowError, UnicodeError) as error:
-        raise PitJoinError(f"the on-demand features cannot be computed: {_one_line(str(error))}") from error
+        raise ComputeError(f"the on-demand features cannot be computed: {_one_line(str(error))}") from error
 
 
 def _one_line(text: str) -> str:

@@ -30,18 +30,26 @@ JSON, ARROW, FLOATS = "application/json", "application/vnd.apache.arrow.stream",
 
 # Of a header's line other programs take 64 KiB.
 _LONGEST_HEADER = 60_000
-_STATUSES = ("PRESENT", "NOT_FOUND", "NULL_VALUE", "OUTSIDE_MAX_AGE", "NULL_KEY")
+_STATUSES = (
+    "PRESENT", "NOT_FOUND", "NULL_VALUE", "OUTSIDE_MAX_AGE", "NULL_KEY", "STORE_FAILED", "STORE_LATE", "NOT_EXPORTED",
+    "COMPUTE_FAILED",
+)  # fmt: skip
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 _NO_TIME = "1970-01-01T00:00:00Z"
 
 
 @dataclass(frozen=True, slots=True)
 class Answered:
-    """A body with its headers; `statuses` counts values by view and status, as far as they are known."""
+    """A body with its headers.
+
+    `statuses` counts values by view and status, as far as they are known; `failures` are the views for which defaults
+    stand, with the reasons.
+    """
 
     content: bytes
     headers: Mapping[str, str]
     statuses: Mapping[tuple[str, str], int]
+    failures: Mapping[str, str]
 
 
 @lru_cache(maxsize=256)
@@ -71,8 +79,8 @@ def _quality(parameters: Sequence[str]) -> float:
         return 0.0
 
 
-def answer(asked: Asked, reader: OnlineReader, form: str) -> Answered:
-    """Read what is asked for and write it in one of the forms.
+def answer(asked: Asked, reader: OnlineReader, form: str, now: datetime | None = None) -> Answered:
+    """Read what is asked for, with ages as of `now` (the clock's by default), and write it in one of the forms.
 
     Raises:
         EntityError: if the keys do not fit, or the form has no place for a feature's type.
@@ -80,14 +88,14 @@ def answer(asked: Asked, reader: OnlineReader, form: str) -> Answered:
     """
     kinds = reader.key_kinds
     keys = keys_of(asked, kinds)
-    found = reader.get_online_features(keys)
+    found = reader.get_online_features(keys, now=now)
     if form == FLOATS:
         return _floats(found)
     blocks = found.blocks()
     content = (
         _json(asked, kinds, found.names, blocks) if form == JSON else _arrow(keys, kinds, found.names, blocks)
     )  # fmt: skip
-    return Answered(content, {}, _counted(blocks))
+    return Answered(content, {}, _counted(blocks), found.failures)
 
 
 def _counted(blocks: Sequence[Block]) -> dict[tuple[str, str], int]:
@@ -194,12 +202,11 @@ def _floats(found: OnlineFeatures) -> Answered:
     names = json.dumps(list(found.names))
     if len(names) > _LONGEST_HEADER:
         raise EntityError(f"the names of {len(found.names):,} features do not fit into a header; ask for {ARROW}")
-    shape = ",".join(map(str, matrix.shape))
-    return Answered(
-        matrix.tobytes(),
-        {"pit-join-dtype": "float32", "pit-join-shape": shape, "pit-join-feature-names": names},
-        {},
-    )
+    shape, failures = ",".join(map(str, matrix.shape)), found.failures
+    headers = {"pit-join-dtype": "float32", "pit-join-shape": shape, "pit-join-feature-names": names}
+    if failures:  # the matrix has no statuses
+        headers["pit-join-failures"] = json.dumps(sorted(failures))
+    return Answered(matrix.tobytes(), headers, {}, failures)
 
 
 def _arrow(

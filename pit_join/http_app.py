@@ -9,9 +9,10 @@ from __future__ import annotations
 import hmac
 import logging
 import time
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from datetime import datetime
 from functools import lru_cache, partial
 from http import HTTPStatus
 from typing import Any
@@ -33,7 +34,8 @@ from pit_join.http_docs import document, page
 from pit_join.http_metrics import CONTENT_TYPE_LATEST, Metrics
 from pit_join.http_nearest import nearest
 from pit_join.http_requests import read_request
-from pit_join.serving import OnlineReader
+from pit_join.online import is_remote
+from pit_join.serving import DEADLINE, OnlineReader
 
 __all__ = ["Settings", "make_app"]
 
@@ -51,14 +53,22 @@ _log = logging.getLogger("pit_join")
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What a server needs to know: its store, the key that it asks for (or None), its limits, and its feature log."""
+    """What a server needs to know: its stores, the key that it asks for (or None), its limits, and its feature log.
+
+    `store` is the default one, `stores` are others by name; `strict` and `deadline` are those of
+    `FeatureStore.online_reader`. Ages are judged as of `now` (with a time zone); None is the clock's.
+    """
 
     store: str
+    stores: Mapping[str, str] = field(default_factory=dict)
     api_key: str | None = field(default=None, repr=False)
     max_body_bytes: int = 4_194_304
     max_rows: int = 10_000
     feature_log: str | None = None
     log_sample: float = 0.01
+    strict: bool = False
+    deadline: float = DEADLINE
+    now: datetime | None = None
 
 
 def make_app(settings: Settings) -> ASGIApp:
@@ -94,8 +104,8 @@ class _Server:
         self._log = None
         if settings.feature_log is not None:
             self._log = FeatureLog(settings.feature_log, settings.log_sample, on_rows=self._logged)
-        self._store = FeatureStore(online_store=settings.store, feature_log=self._log)
-        self._embedded = "://" not in settings.store
+        self._store = FeatureStore(online_store=settings.store, online_stores=settings.stores, feature_log=self._log)
+        self._embedded = not any(map(is_remote, (settings.store, *self._store.online_stores.values())))
         self._reader = lru_cache(maxsize=_PREPARED)(self._new_reader)
         self.metrics = Metrics(self._store.online_contents)
 
@@ -116,11 +126,13 @@ class _Server:
         answered = await self._answer(await _body(request, self._settings.max_body_bytes), form)
         for (view, status), number in answered.statuses.items():
             self.metrics.values(view, status, number)
+        if answered.failures:
+            self.metrics.store_error()
         return Response(answered.content, headers=answered.headers, media_type=form)
 
     async def nearest(self, request: Request) -> Response:
         body = await _body(request, self._settings.max_body_bytes)
-        content = await run_in_threadpool(nearest, body, self._store, self._settings.max_rows)
+        content = await run_in_threadpool(nearest, body, self._store, self._settings.max_rows, self._settings.now)
         return Response(content, media_type=JSON)
 
     async def _answer(self, body: bytes, form: str) -> Answered:
@@ -129,16 +141,20 @@ class _Server:
         asked = read_request(body, self._settings.max_rows)
         reader = self._reader(asked.features, asked.full_feature_names)
         if form == ARROW or reader.on_demand or asked.rows * len(reader.names) > _FEW_VALUES:
-            return await run_in_threadpool(answer, asked, reader, form)
-        return answer(asked, reader, form)
+            return await run_in_threadpool(answer, asked, reader, form, self._settings.now)
+        return answer(asked, reader, form, self._settings.now)
 
     def _answer_here(self, body: bytes, form: str) -> Answered:
         asked = read_request(body, self._settings.max_rows)
-        return answer(asked, self._reader(asked.features, asked.full_feature_names), form)
+        reader = self._reader(asked.features, asked.full_feature_names)
+        return answer(asked, reader, form, self._settings.now)
 
     def _new_reader(self, features: str | tuple[str, ...], full_feature_names: bool) -> OnlineReader:
         return self._store.online_reader(
-            features if isinstance(features, str) else list(features), full_feature_names=full_feature_names
+            features if isinstance(features, str) else list(features),
+            full_feature_names=full_feature_names,
+            strict=self._settings.strict,
+            deadline=self._settings.deadline,
         )
 
     async def feature_services(self, request: Request) -> Response:

@@ -46,7 +46,9 @@ class Metrics:
             "pit_join_feature_values", "Values of answers in JSON and Arrow, by view and status.",
             ["view", "status"], registry=own,
         )  # fmt: skip
-        self._store_errors = Counter("pit_join_store_errors", "Requests that the store could not answer.", registry=own)
+        self._store_errors = Counter(
+            "pit_join_store_errors", "Requests that the store could not answer, or not in time.", registry=own
+        )
         self._log_rows = Counter(
             "pit_join_feature_log_rows", "Rows of sampled requests: logged, dropped (others waited), failed.",
             ["outcome"], registry=own,
@@ -106,6 +108,7 @@ class _Views(Collector):
             views = {}
         now = datetime.now(timezone.utc)
         for name, view in views.items():
-            ages.add_metric([name], (now - view.instant).total_seconds())
+            if view.instant:
+                ages.add_metric([name], (now - view.instant).total_seconds())
         yield GaugeMetricFamily("pit_join_store_ready", "Whether the store can be read.", value=float(bool(views)))
         yield ages

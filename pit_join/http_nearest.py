@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 
 import numpy as np
@@ -13,8 +14,10 @@ from pit_join.http_requests import LONGEST_NAME, BodyError, read_object
 __all__ = ["nearest"]
 
 
-def nearest(body: bytes, store: FeatureStore, most: int) -> bytes:
+def nearest(body: bytes, store: FeatureStore, most: int, now: datetime | None = None) -> bytes:
     """Read a request for at most so many neighbours, find them, and write them; unknown fields are ignored.
+
+    Ages are judged as of `now`, the clock's by default.
 
     Raises:
         BodyError: if the body is no such request.
@@ -27,7 +30,7 @@ def nearest(body: bytes, store: FeatureStore, most: int) -> bytes:
         raise BodyError("'vector' must be a list of numbers")
     if type(k) is not int or not 1 <= k <= most:
         raise BodyError(f"'k' must be a whole number from 1 to {most:,}, got {k!r}")
-    found = store.nearest(view, feature, vector, k)
+    found = store.nearest(view, feature, vector, k, now=now)
     kinds: dict[str, str] = {}
     if any(isinstance(value, np.datetime64) for one in found for value in one.keys.values()):
         kinds |= store.online_contents().views[view].keys  # whether it is an instant, it does not say itself

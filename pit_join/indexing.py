@@ -16,7 +16,6 @@ from pit_join.embeddings import EXACT_ROWS, Matrix, StoredIndex, first_problem
 from pit_join.errors import StoreError
 from pit_join.index_files import FLOATS, check_files, graph, remove_others, usearch_version, write_file
 from pit_join.keys import KeyCodec
-from pit_join.online import OnlineStore
 from pit_join.snapshots import Snapshot
 
 __all__ = ["Indexes", "check_can_index"]
@@ -39,16 +38,22 @@ class Indexes:
     export that did not end is removed by the next one. An index whose embeddings have not changed is kept.
 
     Args:
-        store: the store, of which the caller is the only exporter.
+        folder: that of the store, of which the caller is the only exporter; None if it has none.
+        before: what the store has until now.
         dry_run: check the embeddings, and write nothing.
         on_message: told what takes time, and where no index can be.
     """
 
-    def __init__(self, store: OnlineStore, *, dry_run: bool, on_message: Callable[[str], None]) -> None:
-        self._folder, self._dry_run, self._on_message = store.folder, dry_run, on_message
-        _, data = store.contents()
-        self._views = Contents.from_json(data, "the online store").views if data else {}
-        self._remove_others(self._views)
+    def __init__(
+        self,
+        folder: Path | None,
+        before: Mapping[str, StoredView],
+        *,
+        dry_run: bool,
+        on_message: Callable[[str], None],
+    ) -> None:
+        self._folder, self._views, self._dry_run, self._on_message = folder, before, dry_run, on_message
+        self._remove_others(before)
 
     def of(self, view: FeatureView, stored: StoredView, snapshot: Snapshot) -> StoredView:
         """A view as the store will describe it, with its indexes, whose files are written.

@@ -78,7 +78,8 @@ class LogRows:
         columns |= {("keys", name): _keys(kind, served.rows[name]) for name, kind in source.keys.items()}
         columns |= {("fields", name): values for name, values in fields.items()}
         for alias, role in source.roles.items():
-            columns["roles", alias, "exported_at"] = [(role.view.instant - _EPOCH) // _MICROSECOND] * rows
+            instant = role.view.instant
+            columns["roles", alias, "exported_at"] = [(instant - _EPOCH) // _MICROSECOND if instant else None] * rows
             columns["roles", alias, "event_timestamp"] = [None] * rows
         for block in blocks:
             if block.names[0] in source.role_of:

@@ -21,7 +21,7 @@ from pit_join.embeddings import Matrix, StoredIndex, distances, first_problem
 from pit_join.errors import EntityError, ReferenceError, StoreError, suggest
 from pit_join.index_files import OpenIndex
 from pit_join.keys import KeyCodec
-from pit_join.online import OnlineStore
+from pit_join.online import Failed, ReadableStore
 from pit_join.records import NO_TIME, Decoder, instant, moment_of
 
 __all__ = ["Neighbour", "NeighbourReader", "Vector"]
@@ -70,7 +70,7 @@ _Found = tuple[float, bytes, int]  # distance, key, event time
 class NeighbourReader:
     """Finds neighbours in one store; safe to share between threads. A new export is seen with the next request."""
 
-    def __init__(self, store: OnlineStore) -> None:
+    def __init__(self, store: ReadableStore) -> None:
         self._store, self._opening = store, threading.Lock()
         self._state: _State | None = None
         # By view and feature, with the files that they have mapped: most exports change only some of them.
@@ -103,7 +103,8 @@ class NeighbourReader:
                 found = self._found(self._search(state, view, feature, query, moment), wanted)
             except (FileNotFoundError, ReferenceError, EntityError, StoreError) as error:
                 # An export may have changed what there is since the store was looked at.
-                if self._store.read(state.mark, []) is not None:
+                known = [state.views[view]] if view in state.views else []
+                if self._store.read(state.mark, [(each, ()) for each in known]) is not None:
                     raise _readable(error) from None
                 found = None
             if found is not None:
@@ -154,7 +155,7 @@ class NeighbourReader:
         files, opened = self._indexes.get(place, (None, None))
         if opened is not None and files == index.files:
             return opened
-        folder = self._store.folder
+        folder = self._store.folder(view)
         if folder is None:
             raise StoreError("only the embedded store has nearest neighbours; give a folder as the store")
         (data_type,) = (field.type for field in view.layout.fields if field.name == feature)
@@ -175,6 +176,8 @@ class NeighbourReader:
             answer = self._store.read(search.mark, [(search.view, keys)])
             if answer is None:
                 return None
+            if isinstance(answer[0], Failed):
+                raise answer[0].error
             found = nsmallest(k, [*found, *_judged(search, keys, *answer[0])])
             if others_are_farther and len(found) == k:
                 break

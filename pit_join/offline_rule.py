@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 
 from pit_join.definitions import FeatureView
 from pit_join.encoding import event_times
-from pit_join.expressions import ARGUMENTS, Expressions
+from pit_join.expressions import ARGUMENTS, Expressions, untried
 from pit_join.project import Project
 from pit_join.references import OnDemandRequest, Request
 from pit_join.registry import Registry
@@ -143,6 +143,7 @@ class OfflineRule:
             full_feature_names=True,
             defaults=defaults,
             relation=ARGUMENTS,
+            tried=True,
         )
         return Expressions(statement, {})
 
@@ -151,11 +152,12 @@ def compute(expressions: Expressions, name: str, arguments: Mapping[str, pa.Arra
     """An on-demand feature of arguments.
 
     Raises:
-        PitJoinError: if it cannot be computed.
+        ComputeError: if the arguments are of types that it does not take.
     """
     # One that takes no arguments has rows all the same.
-    values = _whole(expressions.many(pa.table({**arguments, _ROW: pa.nulls(rows, pa.int64())}))[name])
-    return Answer(values, pc.if_else(pc.is_null(values), "NULL_VALUE", "PRESENT"))
+    found = expressions.many(pa.table({**arguments, _ROW: pa.nulls(rows, pa.int64())}))
+    values, failed = untried(found[name])
+    return Answer(values, pc.if_else(failed, "COMPUTE_FAILED", pc.if_else(pc.is_null(values), "NULL_VALUE", "PRESENT")))
 
 
 def same(one: pa.Array, other: pa.Array, tolerance: float | None = None) -> pa.Array:

@@ -26,14 +26,13 @@ def check_on_demand(registry: Registry, macros: Macros, names: Iterable[str] | N
         asked = {"on_demand": name, "arguments": columns, "types": dict(feature.types), "returns": feature.returns}
         try:
             expression = macros.text("_on_demand_expression", path=name, arguments=columns)
-            statement = macros.text(
-                "_on_demand_statement", features=[asked], full_feature_names=False, defaults=False, relation=ARGUMENTS
-            )
+            of = {"features": [asked], "full_feature_names": False, "defaults": False, "relation": ARGUMENTS}
+            statements = [macros.text("_on_demand_statement", tried=tried, **of) for tried in (False, True)]
         except ProjectError as error:
             problems += [f"{feature.path}: {name}: {problem}" for problem in error.problems]
             continue
         types = {columns[argument]: kind for argument, kind in feature.types.items()}
-        if problem := problem_of(expression, statement, types):
+        if problem := problem_of(expression, statements, types):
             problems.append(f"{feature.path}: {name}: {problem}")
     if problems:
         raise ProjectError(problems)

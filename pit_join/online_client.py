@@ -12,9 +12,9 @@ from pit_join.durations import read_instant
 from pit_join.errors import StoreError
 from pit_join.feature_log import FeatureLog
 from pit_join.neighbours import Neighbour, NeighbourReader, Vector
-from pit_join.online import OnlineStore
+from pit_join.online import ReadableStore
 from pit_join.references import parse_features, parse_role
-from pit_join.serving import OnlineReader
+from pit_join.serving import DEADLINE, OnlineReader
 from pit_join.vectors import OnlineFeatures
 
 __all__ = ["OnlineClient"]
@@ -23,11 +23,11 @@ __all__ = ["OnlineClient"]
 class OnlineClient:
     """What reads an online store, which `open_online` opens when it is first needed, and logs a sample of it."""
 
-    def __init__(self, open_online: Callable[[], OnlineStore], feature_log: FeatureLog | None) -> None:
+    def __init__(self, open_online: Callable[[], ReadableStore], feature_log: FeatureLog | None) -> None:
         self._open_online, self.feature_log = open_online, feature_log
 
     @cached_property
-    def _online(self) -> OnlineStore:
+    def _online(self) -> ReadableStore:
         return self._open_online()
 
     @cached_property
@@ -52,6 +52,8 @@ class OnlineClient:
         views: Iterable[str] = (),
         full_feature_names: bool = False,
         defaults: bool = True,
+        strict: bool = False,
+        deadline: float | None = DEADLINE,
     ) -> OnlineReader:
         """What reads the same features again and again, with everything prepared that can be.
 
@@ -60,16 +62,26 @@ class OnlineClient:
             views: roles such as `"dest_weather=weather(airport=dest)"`, for references to `dest_weather:temp`.
             full_feature_names: name every feature `view__feature`.
             defaults: replace nulls by the declared defaults.
+            strict: raise an error where a store fails, is late, or lacks a view; by default the values are then the
+                declared defaults, and their statuses say why.
+            deadline: seconds within which a request is answered; None for no bound.
 
         Raises:
-            StoreError: if the store cannot be used, or nothing was exported.
+            StoreError: if the store cannot be used now, or nothing was exported.
             ReferenceError: if the store does not have what is asked for.
         """
         if isinstance(features, str) and ":" in features:
             features = [features]
         requests = features if isinstance(features, str) else parse_features(features, [parse_role(v) for v in views])
-        named = {"full_feature_names": full_feature_names, "defaults": defaults}
-        return OnlineReader(self._online, requests, **named, log=self.feature_log)
+        return OnlineReader(
+            self._online,
+            requests,
+            full_feature_names=full_feature_names,
+            defaults=defaults,
+            strict=strict,
+            deadline=deadline,
+            log=self.feature_log,
+        )
 
     def get_online_features(
         self,
@@ -80,6 +92,8 @@ class OnlineClient:
         full_feature_names: bool = False,
         defaults: bool = True,
         now: datetime | None = None,
+        strict: bool = False,
+        deadline: float | None = DEADLINE,
     ) -> OnlineFeatures:
         """The latest features of some entity rows, in one read of the online store.
 
@@ -91,11 +105,15 @@ class OnlineClient:
             full_feature_names: name every feature `view__feature`.
             defaults: replace nulls, and what is missing or too old, by the declared defaults.
             now: the instant at which ages are judged; the clock's by default. Naive is UTC.
+            strict: raise an error where a store fails, is late, or lacks a view; by default the values are then the
+                declared defaults, and their statuses say why.
+            deadline: seconds within which the stores must answer; None for no bound.
 
         Raises:
             PitJoinError: one of its subclasses, saying what is wrong and what to do.
         """
-        reader = self.online_reader(features, views=views, full_feature_names=full_feature_names, defaults=defaults)
+        names = {"full_feature_names": full_feature_names, "defaults": defaults}
+        reader = self.online_reader(features, views=views, **names, strict=strict, deadline=deadline)
         return reader.get_online_features(entity_rows, now=now)
 
     def nearest(
@@ -128,7 +146,9 @@ class OnlineClient:
             PitJoinError: one of its subclasses, saying what is wrong and what to do.
         """
         moment = read_instant(now) or datetime.now(timezone.utc)
-        reader = self.online_reader(features, views=views, full_feature_names=full_feature_names, defaults=defaults)
+        names = {"full_feature_names": full_feature_names, "defaults": defaults}
+        # Who asks for one vector wants to know what is wrong.
+        reader = self.online_reader(features, views=views, **names, strict=True, deadline=None)
         found = reader.get_online_features([reader.read_keys(entity)], now=moment)
         values, statuses, times = found.to_dict(), found.statuses, found.event_timestamps
         return {

@@ -19,7 +19,7 @@ from pit_join.definitions import Aggregation
 from pit_join.encoding import event_times, values_of
 from pit_join.errors import PitJoinError, StoreError, suggest
 from pit_join.keys import KeyCodec
-from pit_join.online import OnlineStore
+from pit_join.online import ReadableStore
 from pit_join.project import Project
 from pit_join.references import Request
 from pit_join.registry import Registry
@@ -69,7 +69,7 @@ class Parity:
 
 def verify(
     project: Project,
-    store: OnlineStore,
+    store: ReadableStore,
     views: Sequence[str] = (),
     *,
     sample: int | None = None,
@@ -99,8 +99,10 @@ def verify(
     for name in views:
         if name not in stored:
             raise PitJoinError(f"the online store has no view '{name}'; {suggest(name, stored, 'feature views')}")
+        if stored[name].instant is None:
+            raise StoreError(f"the feature view '{name}' was not exported yet; run pit-join export")
     registry = Registry.from_manifest(project.manifest())
-    chosen = list(dict.fromkeys(views)) or sorted(stored)
+    chosen = list(dict.fromkeys(views)) or sorted(name for name, view in stored.items() if view.instant)
     keys: dict[str, int] = {}
     values = found = 0
     differences: list[Difference] = []
@@ -125,7 +127,7 @@ class _Comparison:
     def __init__(
         self,
         project: Project,
-        store: OnlineStore,
+        store: ReadableStore,
         view: StoredView,
         aggregations: Sequence[Aggregation],
         wait: float,
@@ -170,7 +172,7 @@ class _Comparison:
             wait=self._wait,
             on_message=self._on_message,
         ).to_arrow()
-        reader = OnlineReader(self._store, [self._request], full_feature_names=True)
+        reader = OnlineReader(self._store, [self._request], full_feature_names=True, strict=True, deadline=None)
         rows = {name: keys[name].to_pylist() for name in keys.column_names}
         online = reader.get_online_features(rows, now=instant)
         served, statuses, times = online.to_dict(), online.statuses, online.event_timestamps

@@ -12,7 +12,7 @@ from datetime import timedelta
 from typing import Any
 
 from pit_join.aggregations import WindowSettings, check_column, read_window_settings
-from pit_join.checks import Wrong, check_keys, default_problem, read_duration, read_flag, within
+from pit_join.checks import Wrong, check_keys, default_problem, read_duration, read_flag, read_name, within
 from pit_join.definitions import Entity, Feature, FeatureService, FeatureView, OnDemandFeature
 from pit_join.embeddings import read_nearest
 from pit_join.errors import ProjectError, ReferenceError, suggest
@@ -29,6 +29,7 @@ _VIEW_KEYS = (
     "ttl",
     "inclusive",
     "online",
+    "online_store",
     "freshness_slo",
     "deleted",
     "aggregations",
@@ -231,6 +232,7 @@ class _Reader:
             ttl=read_duration(meta, "ttl", wrong, positive=True),
             inclusive=read_flag(meta, "inclusive", True, wrong),
             online=read_flag(meta, "online", True, wrong),
+            online_store=read_name(meta, "online_store", wrong),
             freshness_slo=read_duration(meta, "freshness_slo", wrong, positive=True),
             deleted=meta.get("deleted"),
             aggregations=windows.aggregations,

@@ -5,6 +5,9 @@ It loads neither dbt nor DuckDB: the store says itself what it holds.
 
 from __future__ import annotations
 
+import threading
+import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -16,9 +19,10 @@ import numpy as np
 
 from pit_join.computed import OnDemand
 from pit_join.contents import Contents, Resolved, StoredView
+from pit_join.entity_rows import EntityRows
 from pit_join.errors import EntityError, ReferenceError, StoreError, suggest
-from pit_join.keys import KeyCodec, Single
-from pit_join.online import OnlineStore, Records
+from pit_join.keys import KeyCodec
+from pit_join.online import Failed, ReadableStore, Records, how_to_name
 from pit_join.records import moment_of
 from pit_join.references import Asked, OnDemandRequest
 from pit_join.served import LogSource, Served
@@ -27,7 +31,10 @@ from pit_join.vectors import Answer, AskedKeys, Column, OnlineFeatures, Part
 if TYPE_CHECKING:
     from pit_join.feature_log import FeatureLog
 
-__all__ = ["OnlineReader"]
+__all__ = ["DEADLINE", "OnlineReader"]
+
+DEADLINE = 0.05
+"""Seconds within which an application's request is answered, unless it says otherwise."""
 
 _MOST_EXPORTS = 100  # while one request is read
 
@@ -37,7 +44,8 @@ class _Plan:
     """A request as one state of the store answers it.
 
     `wanted` are the views that are read and which of the codecs has their keys: first those of `parts`, in order.
-    `arguments` are what on-demand features take, each with its place among the wanted.
+    `arguments` are what on-demand features take, each with its place among the wanted. `may_lack` is whether a store
+    may say of records that it could not get them, or a view is not exported.
     """
 
     mark: object
@@ -49,6 +57,7 @@ class _Plan:
     on_demand: OnDemand | None
     arguments: tuple[tuple[Part, int], ...]
     source: LogSource
+    may_lack: bool
 
 
 class OnlineReader:
@@ -59,7 +68,14 @@ class OnlineReader:
         requests: what is wanted; or the name of a feature service.
         full_feature_names: name every feature `view__feature`; a service may say so itself.
         defaults: replace nulls by the declared defaults.
+        strict: raise an error where a store fails, is late, or has no export of a view yet; without it the values are
+            then the declared defaults, with the status `STORE_FAILED`, `STORE_LATE` or `NOT_EXPORTED`.
+        deadline: seconds within which a request is answered; None for no bound. An embedded store is read in
+            microseconds, without looking at the clock.
         log: where a sample of what is served is logged.
+
+    `failures` counts by view and status the requests in which defaults stood for what could not be had; the view of
+    on-demand features is `on_demand`.
 
     Raises:
         StoreError: if the store cannot be used, or nothing was exported.
@@ -68,16 +84,21 @@ class OnlineReader:
 
     def __init__(
         self,
-        store: OnlineStore,
+        store: ReadableStore,
         requests: Sequence[Asked] | str,
         *,
         full_feature_names: bool = False,
         defaults: bool = True,
+        strict: bool = True,
+        deadline: float | None = None,
         log: FeatureLog | None = None,
     ) -> None:
         self._store, self._requests, self._log = store, requests, log
         self._full_feature_names, self._defaults = full_feature_names, defaults
-        self._plan = self._make_plan()
+        self._strict, self._deadline = strict, deadline
+        self.failures: Counter[tuple[str, str]] = Counter()
+        self._counting = threading.Lock()
+        self._plan = self._make_plan(None)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -134,24 +155,33 @@ class OnlineReader:
 
         Raises:
             EntityError: if the row does not fit the keys.
-            StoreError: if the store cannot be used, or a record is damaged.
+            StoreError: if the store cannot be used, or a record is damaged, and reading is strict.
         """
         moment = moment_of(now)
         plan, keys, records = self._read(lambda plan: [[codec.encode(entity_row) or b""] for codec in plan.codecs])
         values: list[Any] = []
-        for part, (record, _) in zip(plan.parts, records):  # noqa: B905 strict takes a twentieth of the time
-            if record:
-                event, found = part.decoder.read(record, keys[part.codec_number][0])
-                if part.ttl is None or moment - event <= part.ttl:
-                    values += part.filled(found) if part.fills else found
-                    continue
-            values += part.absent
-        if plan.on_demand:
-            asked = [AskedKeys(each) for each in keys]
-            values += plan.on_demand.one(_arguments(plan, asked, records, moment), entity_row)
+        statuses: Sequence[str] = ()
+        try:
+            for part, (record, _) in zip(plan.parts, records):  # noqa: B905 strict takes a twentieth of the time
+                if record:
+                    event, found = part.decoder.read(record, keys[part.codec_number][0])
+                    if part.ttl is None or moment - event <= part.ttl:
+                        values += part.filled(found) if part.fills else found
+                        continue
+                values += part.absent
+            if plan.on_demand:
+                asked = [AskedKeys(each) for each in keys]
+                made, statuses = plan.on_demand.one(_arguments(plan, asked, records, moment), entity_row)
+                values += made
+                self._count_uncomputed([statuses])
+        except StoreError:  # a record is damaged
+            if self._strict:
+                raise
+            columns = self.get_online_features([entity_row], now=now).to_dict()
+            return {name: columns[name][0] for name in plan.names}
         vector = dict(zip(plan.names, plan.pick(values) if plan.pick else values))  # noqa: B905 as above
         if self._log is not None and self._log.sampled():
-            self._log.add(1, partial(_served_row, plan, dict(entity_row), records, moment, vector.copy()))
+            self._log.add(1, partial(_served_row, plan, dict(entity_row), records, moment, vector.copy(), statuses))
         return vector
 
     def get_online_features(
@@ -169,43 +199,92 @@ class OnlineReader:
 
         Raises:
             EntityError: if a row does not fit the keys.
-            StoreError: if the store cannot be used, or a record is damaged.
+            StoreError: if the store cannot be used, or a record is damaged, and reading is strict.
         """
         moment = moment_of(now)
-        rows = _Rows(entity_rows)
+        rows = EntityRows(entity_rows)
         asked: list[AskedKeys] = []
 
         def distinct(plan: _Plan) -> list[list[bytes]]:
             asked[:] = [AskedKeys(rows.keys(codec)) for codec in plan.codecs]
             return [keys.distinct for keys in asked]
 
-        plan, keys, records = self._read(distinct)
-        answers = []
-        for part, (found, lengths) in zip(plan.parts, records, strict=False):  # the last may be arguments alone
-            part.decoder.check(found, lengths, keys[part.codec_number])
-            answers.append(Answer(part, asked[part.codec_number], found, lengths, moment))
+        plan, keys, found = self._read(distinct)
+        records = self._sound(plan, keys, found)
+        answers = [
+            Answer(part, asked[part.codec_number], several, moment)
+            for part, several in zip(plan.parts, records, strict=False)  # the last may be arguments alone
+        ]
         computed: Mapping[str, Column] = {}
         if plan.on_demand:
             fields = rows.columns(tuple(plan.on_demand.fields), "on-demand features need")
             computed = plan.on_demand.many(_arguments(plan, asked, records, moment), fields)
+            self._count_uncomputed([column.statuses for column in computed.values()])
         if self._log is not None and self._log.sampled():
             given = rows.columns((*self.keys, *self.request_fields))
             self._log.add(len(rows), partial(_served_rows, plan, answers, given, len(rows), computed, moment))
         return OnlineFeatures(plan.names, answers, rows.columns(self.keys), len(rows), computed)
 
-    def _read(self, keys_of: Callable[[_Plan], list[list[bytes]]]) -> tuple[_Plan, list[list[bytes]], list[Records]]:
+    def _read(
+        self, keys_of: Callable[[_Plan], list[list[bytes]]]
+    ) -> tuple[_Plan, list[list[bytes]], Sequence[Records]]:
         """The plan that the store fits, for each of its codecs the keys that `keys_of` gives, and their records."""
-        for _ in range(_MOST_EXPORTS):
-            plan = self._plan
+        until = None if self._deadline is None else time.monotonic() + self._deadline
+        plan = self._plan
+        try:
+            for _ in range(_MOST_EXPORTS):
+                keys = keys_of(plan)
+                records = self._store.read(plan.mark, [(view, keys[number]) for view, number in plan.wanted], until)
+                if records is not None:
+                    return plan, keys, self._noted(plan, keys, records) if plan.may_lack else records
+                self._plan = plan = self._make_plan(until)
+            raise StoreError("the online store changes faster than it can be read; please report this")
+        except (StoreError, ReferenceError) as error:
+            if self._strict:
+                raise
+            # A reference that was good when the reader was made: the store has had an export without it.
+            status = "NOT_EXPORTED" if isinstance(error, ReferenceError) else error.status
             keys = keys_of(plan)
-            records = self._store.read(plan.mark, [(view, keys[number]) for view, number in plan.wanted])
-            if records is not None:
-                return plan, keys, records
-            self._plan = self._make_plan()
-        raise StoreError("the online store changes faster than it can be read; please report this")
+            failed = [Failed.of(len(keys[number]), status, error) for _, number in plan.wanted]
+            return plan, keys, self._noted(plan, keys, failed)
 
-    def _make_plan(self) -> _Plan:
-        mark, data = self._store.contents()
+    def _noted(self, plan: _Plan, keys: list[list[bytes]], records: Sequence[Records]) -> list[Records]:
+        """The records, with those counted, or in strict reading refused, that could not be had."""
+        found = list(records)
+        for place, (view, number) in enumerate(plan.wanted):
+            if view.instant is None:
+                error = StoreError(f"the feature view '{view.name}' was not exported yet; run pit-join export")
+                found[place] = Failed.of(len(keys[number]), "NOT_EXPORTED", error)
+            failed = found[place]
+            if isinstance(failed, Failed):
+                if self._strict:
+                    raise failed.error
+                self._count(view.name, failed.status)
+        return found
+
+    def _count_uncomputed(self, statuses: Sequence[Sequence[str]]) -> None:
+        if any("COMPUTE_FAILED" in each for each in statuses):
+            self._count("on_demand", "COMPUTE_FAILED")
+
+    def _count(self, view: str, status: str) -> None:
+        with self._counting:
+            self.failures[view, status] += 1
+
+    def _sound(self, plan: _Plan, keys: list[list[bytes]], records: Sequence[Records]) -> list[Records]:
+        """The records, of which none is damaged: in strict reading that is an error, else those of its view failed."""
+        found = list(records)
+        for part, place in (*zip(plan.parts, range(len(plan.parts)), strict=True), *plan.arguments):
+            try:
+                part.decoder.check(*found[place], keys[part.codec_number])
+            except StoreError as error:
+                if self._strict:
+                    raise
+                found[place] = Failed.of(len(keys[part.codec_number]), "STORE_FAILED", error)
+                self._count(part.view.name, "STORE_FAILED")
+        return found
+
+    def _make_plan(self, until: float | None) -> _Plan:
+        mark, data = self._store.contents(until)
         if data is None:
             raise StoreError("nothing was exported to the online store yet; run pit-join export")
         contents = Contents.from_json(data, "the online store")
@@ -241,28 +320,42 @@ class OnlineReader:
                 wanted.append((role.view, number))
             part = _part(role, columns=[0], codec_number=number, defaults=self._defaults)
             arguments.append((part, wanted.index((role.view, number))))
-        on_demand = OnDemand(statements[0 if self._defaults else 1], needed) if statements else None
+        on_demand = None
+        if statements:
+            on_demand = OnDemand(statements, needed, defaults=self._defaults, strict=self._strict)
         kinds = tuple(KeyCodec(kinds) for kinds in codecs)
         name = self._requests if isinstance(self._requests, str) else None
         source = LogSource(name, requests, full, self._defaults, contents)
-        return _Plan(mark, parts, kinds, tuple(wanted), names, pick, on_demand, tuple(arguments), source)
+        for view, _ in wanted:
+            if view.store not in self._store.names:
+                raise StoreError(
+                    f"the feature view '{view.name}' is in the online store '{view.store}', of which no URL is known "
+                    f"here; {how_to_name(view.store)}"
+                )
+        remote = any(self._store.folder(view) is None for view, _ in wanted)
+        may_lack = remote or len(self._store.names) > 1 or any(view.instant is None for view, _ in wanted)
+        return _Plan(mark, parts, kinds, tuple(wanted), names, pick, on_demand, tuple(arguments), source, may_lack)
 
 
 def _arguments(plan: _Plan, asked: Sequence[AskedKeys], records: Sequence[Records], moment: int) -> list[Answer]:
     """What the on-demand features of a plan take from records."""
-    return [Answer(part, asked[part.codec_number], *records[place], moment) for part, place in plan.arguments]
+    return [Answer(part, asked[part.codec_number], records[place], moment) for part, place in plan.arguments]
 
 
 def _served_row(
-    plan: _Plan, row: Mapping[str, Any], records: Sequence[Records], moment: int, values: Mapping[str, Any]
+    plan: _Plan,
+    row: Mapping[str, Any],
+    records: Sequence[Records],
+    moment: int,
+    values: Mapping[str, Any],
+    statuses: Sequence[str],
 ) -> Served:
-    """What one row was given, for the feature log: here the statuses are found out, too."""
+    """What one row was given, for the feature log: here the statuses of stored features are found out, too."""
     asked = [AskedKeys([codec.encode(row)]) for codec in plan.codecs]
     answers = [
-        Answer(part, asked[part.codec_number], found, lengths, moment)
-        for part, (found, lengths) in zip(plan.parts, records, strict=False)
+        Answer(part, asked[part.codec_number], found, moment) for part, found in zip(plan.parts, records, strict=False)
     ]
-    computed = plan.on_demand.columns(values) if plan.on_demand else {}
+    computed = plan.on_demand.columns(values, statuses) if plan.on_demand else {}
     features = OnlineFeatures(plan.names, answers, {}, 1, computed)
     return Served(plan.source, moment, {name: [value] for name, value in row.items()}, features, values)
 
@@ -276,7 +369,7 @@ def _served_rows(
     moment: int,
 ) -> Served:
     """What many rows were given, for the feature log; from answers of its own, since a caller works with the others."""
-    own = [Answer(each.part, each.keys, each.records, each.lengths, moment) for each in answers]
+    own = [Answer(each.part, each.keys, each.given, moment) for each in answers]
     return Served(plan.source, moment, given, OnlineFeatures(plan.names, own, {}, rows, computed))
 
 
@@ -304,60 +397,3 @@ def _part(role: Resolved, columns: list[int], codec_number: int, defaults: bool)
         absent=absent,
         fills=any(default is not None for default in declared),
     )
-
-
-class _Rows:
-    """Entity rows as the caller wrote them: mappings, or one mapping of lists and single values."""
-
-    def __init__(self, given: Sequence[Mapping[str, Any]] | Mapping[str, Any]) -> None:
-        self._given = given
-        if not isinstance(given, Mapping):
-            if not all(isinstance(row, Mapping) for row in given):
-                raise EntityError("entity rows are mappings of keys to values, or one mapping of keys to lists")
-            self._length = len(given)
-            return
-        lengths = {name: len(values) for name, values in given.items() if _is_list(values)}
-        if len(set(lengths.values())) > 1:
-            raise EntityError(f"the lists of the entity rows have different lengths: {lengths}")
-        self._length = next(iter(lengths.values()), 1)
-
-    def __len__(self) -> int:
-        return self._length
-
-    def keys(self, codec: KeyCodec) -> list[bytes | None]:
-        """The key of each row for one view."""
-        if not isinstance(self._given, Mapping):
-            return [codec.encode(row) for row in self._given]
-        missing = [column for column in codec.columns if column not in self._given]
-        if missing:
-            raise EntityError(f"the entity rows have no '{missing[0]}'; they need {', '.join(codec.columns)}")
-        given = [self._given[column] for column in codec.columns]
-        return codec.encode_all([_plain(values) if _is_list(values) else Single(values) for values in given], len(self))
-
-    def columns(self, names: Sequence[str], needed: str = "they need") -> dict[str, list[Any]]:
-        """Keys, or fields, as lists."""
-        given = self._given
-        try:
-            if not isinstance(given, Mapping):
-                return {name: [row[name] for row in given] for name in names}
-            return {
-                name: list(_plain(given[name])) if _is_list(given[name]) else [given[name]] * self._length
-                for name in names
-            }
-        except KeyError as error:
-            raise EntityError(f"the entity rows have no {error}; {needed} {', '.join(names)}") from None
-
-
-def _is_list(values: Any) -> bool:
-    return hasattr(values, "__len__") and not isinstance(values, (str, bytes, Mapping))
-
-
-def _plain(values: Any) -> Any:
-    # NumPy's and Arrow's own scalars are slow to read, and not all of them are Python's. Of instants `tolist` may make
-    # numbers.
-    if isinstance(values, np.ndarray) and values.dtype.kind == "M":
-        return list(values)
-    for method in ("tolist", "to_pylist"):
-        if hasattr(values, method):
-            return getattr(values, method)()
-    return values

@@ -13,6 +13,7 @@ import numpy as np
 
 from pit_join.contents import StoredView
 from pit_join.errors import EntityError
+from pit_join.online import Failed, Records
 from pit_join.records import CHECK, HEADER, NO_TIME, SCALARS, Decoder, converter, instant
 
 __all__ = ["Answer", "AskedKeys", "Block", "Column", "OnlineFeatures", "Part"]
@@ -91,10 +92,15 @@ _Judged = tuple[str, int | None, tuple[Any, ...] | None]
 
 
 class Answer:
-    """What a store gave for one role: the records of the distinct keys; `moment` is when ages are judged."""
+    """What a store gave for one role: the records of the distinct keys; `moment` is when ages are judged.
 
-    def __init__(self, part: Part, keys: AskedKeys, records: bytes, lengths: Sequence[int], moment: int) -> None:
-        self.part, self.keys, self.records, self.lengths, self.moment = part, keys, records, lengths, moment
+    `status_without` is that of keys which have no record.
+    """
+
+    def __init__(self, part: Part, keys: AskedKeys, given: Records, moment: int) -> None:
+        self.part, self.keys, self.given, self.moment = part, keys, given, moment
+        self.records, self.lengths = given
+        self.status_without = given.status if isinstance(given, Failed) else "NOT_FOUND"
 
     @cached_property
     def judged(self) -> list[_Judged]:
@@ -103,7 +109,7 @@ class Answer:
         end = 0
         for key, length in zip(dict.fromkeys(self.keys.each), self.lengths, strict=True):
             if not length:
-                found.append(("NULL_KEY" if key is None else "NOT_FOUND", None, None))
+                found.append(("NULL_KEY" if key is None else self.status_without, None, None))
                 continue
             record = self.records[end : end + length]
             end += length
@@ -132,7 +138,7 @@ class OnlineFeatures:
     """The features of some entity rows, all read from one state of the store.
 
     A value that is null, missing or too old is the declared default, if there is one; its status says so. On-demand
-    features, which are `computed`, have no event time; they are `PRESENT` or `NULL_VALUE`.
+    features, which are `computed`, have no event time.
     """
 
     def __init__(
@@ -179,11 +185,18 @@ class OnlineFeatures:
         return found
 
     @property
+    def failures(self) -> dict[str, str]:
+        """The views whose records could not be had, with the sentence that says why: defaults stand for them."""
+        given = {answer.part.view.name: answer.given for answer in self._answers}
+        return {name: str(each.error) for name, each in given.items() if isinstance(each, Failed)}
+
+    @cached_property
     def statuses(self) -> dict[str, list[str]]:
         """For every feature the status of each row.
 
-        It is `PRESENT`, `NULL_VALUE`, `NOT_FOUND` (no record of the key), `NULL_KEY`, or `OUTSIDE_MAX_AGE` (older than
-        the ttl).
+        It is `PRESENT`, `NULL_VALUE`, `NOT_FOUND` (no record of the key), `NULL_KEY`, `OUTSIDE_MAX_AGE` (older than
+        the ttl); or `STORE_FAILED`, `STORE_LATE`, `NOT_EXPORTED` (see `failures`), which on-demand features take over
+        from their arguments; or, of on-demand features, `COMPUTE_FAILED`.
         """
         found = {name: column.statuses for name, column in self._computed.items()}
         for answer in self._answers:
@@ -196,7 +209,7 @@ class OnlineFeatures:
                 )
         return {name: found[name] for name in self._names}
 
-    @property
+    @cached_property
     def event_timestamps(self) -> dict[str, list[datetime | None]]:
         """For every feature the event time of each row's record (UTC, microseconds); None where there is none."""
         found: dict[str, list[datetime | None]] = {name: [None] * self._rows for name in self._computed}

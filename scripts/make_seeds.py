@@ -62,7 +62,7 @@ TABLES = {
         order by origin, time_hour
     """,
     "airports": """
-        select faa, name, tzone
+        select faa, name, lat, lon, tzone
         from raw_airports
         where
             faa in (select origin from raw_flights where {departures})
@@ -103,7 +103,7 @@ YEAR = {"departures": "true", "spine": "true", "hours": "true"}
 # Parquet has types; in the seeds the types stand in seeds/_seeds.yml.
 PARQUET_TYPES = {
     "timestamptz": ("time_hour", "event_timestamp"),
-    "double": ("temp", "humid", "wind_speed", "precip", "pressure", "visib"),
+    "double": ("temp", "humid", "wind_speed", "precip", "pressure", "visib", "lat", "lon"),
     "integer": (
         *("flight", "sched_dep_time", "dep_time", "dep_delay"),
         *("sched_arr_time", "arr_time", "arr_delay", "air_time"),

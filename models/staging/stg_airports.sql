@@ -1,4 +1,4 @@
--- Every airport with its time zone: the package's list and the few that it lacks.
+-- Every airport with its place and time zone: the package's list and the few that it lacks.
 with
 
 airports as (
@@ -18,5 +18,7 @@ all_airports as (
 select
     faa as airport,
     name as airport_name,
+    lat as latitude,
+    lon as longitude,
     tzone as time_zone,
 from all_airports

@@ -8,22 +8,45 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Protocol
+from urllib.parse import parse_qsl, urlencode, urlsplit
 
 from pit_join.contents import StoredView
-from pit_join.errors import StoreError
+from pit_join.errors import PitJoinError, StoreError
 
-__all__ = ["Changes", "OnlineStore", "Records", "Rows", "Wanted", "Writer", "open_store", "store_url"]
+__all__ = [
+    "CacheLimits", "Changes", "Failed", "OnlineStore", "ReadableStore", "Records", "Rows", "Wanted", "Writer",
+    "cache_limits", "check_urls", "folder_of", "how_to_name", "is_remote", "open_store", "store_url",
+]  # fmt: skip
+
+_CACHE_OPTIONS = {"cache_mb": "64", "cache_seconds": "0"}
 
 Wanted = Sequence[tuple[StoredView, Sequence[bytes]]]
 """What to read: views, each with the keys of its records."""
 
 Records = tuple[bytes, list[int]]
 """The records of keys one after the other, and the length of each: 0 where there is none."""
+
+
+class Failed(tuple[bytes, list[int]]):
+    """What stands for the records of some keys that could not be had: none of any key.
+
+    `status` is that of their features, `error` says what happened.
+    """
+
+    status: str
+    error: PitJoinError
+
+    @classmethod
+    def of(cls, keys: int, status: str, error: PitJoinError) -> Failed:
+        """For so many keys."""
+        found = cls((b"", [0] * keys))
+        found.status, found.error = status, error
+        return found
 
 
 class Rows(Protocol):
@@ -48,6 +71,11 @@ class Changes:
     unchanged: int
     deleted: int
 
+    def and_also(self, others: Changes) -> Changes:
+        """These and those of the same view in another store: it was moved."""
+        pairs = zip(astuple(self), astuple(others), strict=True)
+        return Changes(*(one + other for one, other in pairs))
+
 
 class Writer(Protocol):
     """The only exporter of a store, until it is closed."""
@@ -67,37 +95,121 @@ class Writer(Protocol):
         """
 
 
-class OnlineStore(Protocol):
-    """A place for the latest records. Safe to share between threads; each process opens its own."""
+@dataclass(frozen=True, slots=True)
+class CacheLimits:
+    """How many bytes of records may be kept in process, and how long they may be served without asking the store."""
+
+    bytes: int
+    seconds: float
+
+
+class ReadableStore(Protocol):
+    """A place for the latest records, or some of them read as one.
+
+    Safe to share between threads; each process opens its own.
+    `names` are those of the stores whose views are read here, see `FeatureView.online_store`. `until` is when an answer
+    is of no use any more (`time.monotonic`); who reads in microseconds does not look.
+    """
 
     @property
-    def folder(self) -> Path | None:
-        """Where files may lie beside the records; None if there is no such place."""
+    def names(self) -> Collection[str]:
+        """The default store's is empty."""
 
-    def contents(self) -> tuple[object, bytes | None]:
+    def folder(self, view: StoredView) -> Path | None:
+        """Where files may lie beside the records of a view; None if there is no such place."""
+
+    def contents(self, until: float | None = None) -> tuple[object, bytes | None]:
         """What was exported last, None if nothing was, and a mark of the state that it belongs to.
 
         Raises:
             StoreError: if the store cannot be used.
         """
 
-    def read(self, mark: object, wanted: Wanted) -> list[Records] | None:
+    def read(self, mark: object, wanted: Wanted, until: float | None = None) -> Sequence[Records] | None:
         """The records of keys, view by view, all of one state; None if that state is not `mark`'s."""
 
     def scan(self, view: StoredView) -> Iterator[tuple[bytes, bytes]]:
         """All keys and records of a view, in any order."""
 
+    def close(self) -> None:
+        """Let go of files or connections."""
+
+
+class OnlineStore(ReadableStore, Protocol):
+    """A place for the latest records, which an export writes."""
+
     def writing(self, wait: float, on_wait: Callable[[str], None]) -> AbstractContextManager[Writer]:
         """Become the only exporter; waits up to `wait` seconds for another one."""
 
-    def close(self) -> None:
-        """Let go of files or connections."""
+
+def is_remote(url: str) -> bool:
+    """Whether a store is reached over a network, by its URL."""
+    return "://" in url
+
+
+def check_urls(urls: Mapping[str, str]) -> None:
+    """Refuse two names for one store: what is exported to it under one of them would go under the other.
+
+    Raises:
+        StoreError: naming the two.
+    """
+    names: dict[str, str] = {}
+    for name, url in urls.items():
+        other = names.setdefault(url, name)
+        if other != name:
+            raise StoreError(
+                f"the online stores '{other or 'default'}' and '{name or 'default'}' are one, {store_url(url)}; give "
+                "each a folder of its own, or of a server a prefix of its own (?prefix=NAME)"
+            )
+
+
+def how_to_name(store: str) -> str:
+    """How a user gives the URL of a store that has a name."""
+    return f"give --store {store}=URL, or set PIT_JOIN_ONLINE_STORE_{store.upper()}"
+
+
+def folder_of(url: str) -> Path | None:
+    """The folder of an embedded store, by its URL."""
+    return None if is_remote(url) else Path(url)
 
 
 def store_url(url: str) -> str:
     """A store's URL without a password, for messages."""
     head, at, rest = url.rpartition("@")
     return f"{head.split('://')[0]}://{rest}" if at and "://" in head else url
+
+
+def cache_limits(url: str) -> CacheLimits | None:
+    """How much of a store may be kept in process, by its URL; None for nothing.
+
+    That is `cache_mb` (64) and `cache_seconds` (0) in the query of a URL, and nothing of an embedded store.
+
+    >>> cache_limits("redis://host:6379/0?cache_mb=1&cache_seconds=0.5")
+    CacheLimits(bytes=1048576, seconds=0.5)
+
+    Raises:
+        StoreError: if they are no numbers.
+    """
+    if not is_remote(url):
+        return None
+    options = dict(parse_qsl(urlsplit(url).query))
+    found = []
+    for name, default in _CACHE_OPTIONS.items():
+        given = options.get(name, default)
+        try:
+            number = float(given)
+        except ValueError:
+            number = -1.0
+        if not 0 <= number < 1e9:
+            raise StoreError(f"{store_url(url)}: {name} is a number, 0 or more, got '{given}'")
+        found.append(number)
+    return CacheLimits(int(found[0] * 2**20), found[1]) if found[0] else None
+
+
+def _without_cache_options(url: str) -> str:
+    parts = urlsplit(url)
+    options = [(name, value) for name, value in parse_qsl(parts.query) if name not in _CACHE_OPTIONS]
+    return parts._replace(query=urlencode(options)).geturl()
 
 
 def open_store(url: str, *, create: bool = False) -> OnlineStore:
@@ -110,7 +222,10 @@ def open_store(url: str, *, create: bool = False) -> OnlineStore:
     Raises:
         StoreError: if there is no such store, or it cannot be used.
     """
-    scheme = url.split("://", 1)[0].lower() if "://" in url else ""
+    scheme = url.split("://", 1)[0].lower() if is_remote(url) else ""
+    if is_remote(url):
+        cache_limits(url)  # refuses what it cannot read
+        url = _without_cache_options(url)
     schemes = []
     for found in pkgutil.iter_modules(__path__):
         module = importlib.import_module(f"{__name__}.{found.name}")

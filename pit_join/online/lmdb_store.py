@@ -110,12 +110,13 @@ def _fill_out(lock_file: Path) -> None:
 class LmdbStore:
     """The store in one folder."""
 
+    names = ("",)
+
     def __init__(self, folder: Path) -> None:
-        self.folder: Path | None = folder
         self._folder, self._process, self._look_again = folder, os.getpid(), 0.0
         self._environment, self._file = self._opened()
 
-    def contents(self) -> tuple[object, bytes | None]:
+    def contents(self, until: float | None = None) -> tuple[object, bytes | None]:
         """See `OnlineStore`."""
         with _readable_errors(self._folder):
             self._look()
@@ -125,7 +126,7 @@ class LmdbStore:
                     raise StoreError(f"{self._folder} holds something else than an online store of pit-join")
                 return self._file + transaction.id(), data
 
-    def read(self, mark: object, wanted: Wanted) -> list[Records] | None:
+    def read(self, mark: object, wanted: Wanted, until: float | None = None) -> list[Records] | None:
         """See `OnlineStore`."""
         try:
             # Many records are copied once, all together; for a few that is not worth its while.
@@ -157,6 +158,10 @@ class LmdbStore:
             return self.read(mark, fitting)
         except (lmdb.Error, OSError) as error:
             raise _unusable(self._folder, error) from error
+
+    def folder(self, view: StoredView) -> Path:
+        """See `ReadableStore`."""
+        return self._folder
 
     def scan(self, view: StoredView) -> Iterator[tuple[bytes, bytes]]:
         """See `OnlineStore`."""
@@ -230,7 +235,7 @@ class LmdbWriter:
                 raise StoreError(f"{self._folder} holds something else than an online store; choose another folder")
             if data is not None:
                 gone = Contents.from_json(bytes(data), f"the online store in {self._folder}").views
-                names = {_prefix(name): name for name in gone} | names
+                names = {_prefix(name): name for name, view in gone.items() if view.is_here} | names
             after = self._environment.begin(write=True)
             try:
                 stamp = b"" if dry_run else struct.pack("<q", written_at)
@@ -327,8 +332,7 @@ class _Entries:
         """The next ones up to a key, itself included."""
         taken: list[tuple[bytes, bytes]] = []
         while not taken or taken[-1][0] <= key:
-            more = self.more()
-            if not more:
+            if not (more := self.more()):
                 return taken
             taken += more
         end = bisect_right(taken, key, key=itemgetter(0))

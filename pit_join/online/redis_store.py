@@ -59,18 +59,18 @@ def open_store(url: str, *, create: bool = False) -> RedisStore:
 class RedisStore:
     """The store under one prefix of a server or cluster."""
 
-    folder = None
+    names = ("",)
 
     def __init__(self, url: str, prefix: str, timeout: float) -> None:
         self._url, self._prefix, self._timeout = url, prefix, timeout
         self._client = self._connected(timeout, retries=0)
 
-    def contents(self) -> tuple[object, bytes | None]:
+    def contents(self, until: float | None = None) -> tuple[object, bytes | None]:
         """See `OnlineStore`."""
         mark, data = self._asked(lambda: self._client.mget(self._own("version"), self._own("contents")))
         return mark, data
 
-    def read(self, mark: object, wanted: Wanted) -> list[Records] | None:
+    def read(self, mark: object, wanted: Wanted, until: float | None = None) -> list[Records] | None:
         """See `OnlineStore`. One round trip for each server that is asked, all at the same time."""
         fields: dict[str, list[bytes]] = {}
         places: dict[str, list[tuple[int, int]]] = {}
@@ -96,6 +96,9 @@ class RedisStore:
             for (number, row), record in zip(places[name], records, strict=True):
                 found[number][row] = record or b""
         return [(b"".join(records), list(map(len, records))) for records in found]
+
+    def folder(self, view: StoredView) -> None:
+        """See `ReadableStore`: there is none."""
 
     def scan(self, view: StoredView) -> Iterator[tuple[bytes, bytes]]:
         """See `OnlineStore`."""
@@ -254,7 +257,8 @@ class RedisWriter:
         """See `Writer`."""
         own, where = self._store._own, self._store._where
         old_data, left = self._client.mget(own("contents"), own("left"))
-        old = dict(Contents.from_json(old_data, where).views) if old_data else {}
+        described = Contents.from_json(old_data, where).views if old_data else {}
+        old = {name: view for name, view in described.items() if view.is_here}
         # By entity the tokens of fields that an earlier export has left: none of its readers is there any more.
         garbage = {(entity, token.encode()) for entity, token in json.loads(left or b"[]")}
         live = {(view.entity, _token(view)) for view, _ in written.values()}

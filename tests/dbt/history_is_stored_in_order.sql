@@ -2,6 +2,7 @@
 -- Row ids are the order of storage.
 {% set orders = {
     'airport_weather': 'airport, event_timestamp',
+    'airport_places': 'airport, event_timestamp',
     'aircraft_last_leg': 'tailnum, event_timestamp, known_at',
     'carrier_daily_delay': 'carrier, event_timestamp',
     'aircraft_facts': 'tailnum, event_timestamp',

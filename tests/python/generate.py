@@ -12,12 +12,13 @@ list, names that collide even in full, and one column of the spine for two keys 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta, timezone
 from decimal import Decimal
+from functools import wraps
 from pprint import pformat
-from typing import Any
+from typing import Any, TypeVar
 
 import duckdb
 from hypothesis import strategies as st
@@ -250,6 +251,24 @@ def describe_table(table: Table) -> str:
 
 
 # DuckDB -----------------------------------------------------------------------------------------------------
+
+
+Made = TypeVar("Made")
+
+
+def same_again(make: Callable[..., Made]) -> Callable[..., Made]:
+    """Gives what it made last once more if it is asked for the same objects: the plans of a case share a renderer."""
+    last: tuple[tuple[Any, ...], Made] | None = None
+
+    @wraps(make)
+    def made(*given: Any, **named: Any) -> Made:
+        nonlocal last
+        asked = (*given, *named, *named.values())
+        if last is None or len(last[0]) != len(asked) or any(a is not b for a, b in zip(last[0], asked, strict=True)):
+            last = asked, make(*given, **named)
+        return last[1]
+
+    return made
 
 
 def quote(name: str) -> str:

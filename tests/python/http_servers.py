@@ -7,7 +7,7 @@ import re
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -43,12 +43,15 @@ class Serving:
 
 
 @contextmanager
-def serving(store: str | Path, *options: str, key: str | None = None) -> Iterator[Serving]:
-    """A server of a store; with `key` it asks for it."""
+def serving(
+    store: str | Path, *options: str, key: str | None = None, named: Mapping[str, str] | None = None
+) -> Iterator[Serving]:
+    """A server of a store, and of others by name; with `key` it asks for it."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PIT_JOIN_")}
     if key is not None:
         environment["PIT_JOIN_API_KEY"] = key
-    command = [COMMAND, "--store", str(store), "serve", "--port", "0", *options]
+    others = [part for name, url in (named or {}).items() for part in ("--store", f"{name}={url}")]
+    command = [COMMAND, "--store", str(store), *others, "serve", "--port", "0", *options]
     process = subprocess.Popen(command, env=environment, text=True, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
     assert process.stderr is not None
     said: list[str] = []

@@ -66,7 +66,8 @@ def put(
     with store.writing(60, say) as writer:
         _, data = store.contents()
         before = Contents.from_json(data, "the store").views if data else {}
-        indexes = Indexes(store, dry_run=dry_run, on_message=say)
+        folder = store.folder(None)  # type: ignore[arg-type] # the same for every view
+        indexes = Indexes(folder, before, dry_run=dry_run, on_message=say)
         written = {}
         for name, table in tables.items():
             rows = Snapshot(name, keys, table)

@@ -25,6 +25,7 @@ from generate import (
     load,
     quote,
     result_columns,
+    same_again,
     without_unknown,
 )
 from hypothesis import HealthCheck, Phase, given, settings
@@ -97,6 +98,7 @@ def node_of(view: View, case: Case, materialized: str) -> dict[str, Any]:
     }
 
 
+@same_again
 def renderer_of(case: Case, materialized: str = "table", macros: Mapping[str, Any] | None = None) -> Renderer:
     """A renderer for the views of a case; the registry must accept them too."""
     manifest = {

@@ -295,6 +295,10 @@ WRONG_VIEWS: dict[str, tuple[str, str]] = {
         "deleted: the column 'value' must be boolean, got double",
     ),
     "v_inclusive": (view(f"{KEYS}, inclusive: 'no'", f"{BASE}, {VALUE}"), "inclusive: must be true or false, got 'no'"),
+    "v_online_store": (
+        view(f"{KEYS}, online_store: Fast-1", f"{BASE}, {VALUE}"),
+        "online_store: must be a name of small letters, digits and underscores, got 'Fast-1'",
+    ),
     "v_online": (view(f"{KEYS}, online: 1", f"{BASE}, {VALUE}"), "online: must be true or false, got 1"),
     "v_meta_text": (
         view("!later", f"{BASE}, {VALUE}"),
@@ -497,6 +501,8 @@ CASES = [
     case("--view beside --service", 2, "--view goes with --features",
          "--spine", "labels", "--service", "churn", "--view", "user_activity", *OUT),
     Case("an unknown command", 2, ("No such command 'build'",), ("build",)),
+    Case("--store twice", 2, ("--store names a store twice",), ("views",), prefix=("--store", "a=b", "--store", "a=c")),
+    Case("--store without a URL", 2, ("--store is empty",), ("views",), prefix=("--store", "a=")),
     Case("--wait -1", 2, ("--wait", "-1"), ("views",), prefix=("--wait", "-1")),
     # outputs
     case("an output with another ending", 2, (r"cannot tell the format of .*set\.xlsx", r"\.parquet, \.csv, \.arrow"),

@@ -65,7 +65,7 @@ def test_every_feature_view_is_tested_for_ties_and_future_rows(demo: Built) -> N
     }
     # Events without an event_key have no versions: two equal rows are two events.
     events = {name for name, meta in declared.items() if "aggregations" in meta}
-    assert (len(declared), len(events)) == (9, 3)
+    assert (len(declared), len(events)) == (10, 3)
     for name, views in (("unique_feature_rows", declared.keys() - events), ("no_future_rows", declared.keys())):
         tests = [
             test

@@ -25,11 +25,11 @@ ROWS = (
     ("online_client", "skew"),
     ("offline_rule", "parity"),  # compare use cases
     ("backfill", "catalog", "export", "neighbours", "serving", "training"),  # one use case each
-    ("computed", "feature_log", "indexing"),
+    ("computed", "feature_log", "indexing", "tiers"),
     ("log_reader", "log_rows", "monitoring"),
     ("served",),
     ("backfill_plan", "results", "skew_findings", "snapshots", "spines", "vectors"),  # parts of one
-    ("encoding", "on_demand_check", "tables"),
+    ("encoding", "entity_rows", "on_demand_check", "record_cache", "tables"),
     # one outside world each
     ("expressions", "files", "index_files", "ledger", "online", "project", "rendering", "warehouse"),
     ("batches", "contents", "locks", "registry"),

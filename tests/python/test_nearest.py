@@ -856,6 +856,14 @@ def test_http(client: httpx.Client) -> None:
     assert client.post("/nearest", json={**ASKED, "vector": [1] * 2000}).status_code == 413
 
 
+@pytest.mark.parametrize(("now", "ids"), [(at(5), [0, 1]), (at(6), [1])])
+def test_http_as_of_an_instant(now: datetime, ids: list[int], store: OnlineStore, folder: Path) -> None:
+    put(store, {"items": table({0: [1.0], 1: [2.0]}, events=[0, 9 * SECOND])}, ttl=timedelta(seconds=5))
+    with serving(folder, "--now", now.isoformat()) as server:
+        answer = server.client.post("/nearest", json={"view": "items", "feature": "embedding", "vector": [1]})
+    assert [one["keys"]["id"] for one in answer.json()["neighbours"]] == ids
+
+
 @pytest.mark.parametrize(
     ("change", "says"),
     [

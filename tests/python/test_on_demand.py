@@ -588,6 +588,7 @@ BAD = {
     "row_number() over ()": "row_number looks at more than one row",
     "(select max(f_int) from facts)": "it holds a subquery",
     "<x> in (select 1)": "it holds a subquery",
+    "case when <x> > 1 then error('no') end": "error would end whole requests",
     "unnest([1, 2])": "unnest looks at more than one row",
     "<x> + other": 'Referenced column "other" not found',
     "<x> + f_int": 'Referenced column "f_int" not found',
@@ -619,7 +620,7 @@ def test_an_expression_that_cannot_be_the_same_is_refused(expression: str, both:
 )
 def test_an_expression_of_its_arguments_is_not(expression: str) -> None:
     sql = expression.replace("<x>", "x")
-    assert problem_of(sql, f"select ({sql}\n) as v from _pit_arguments", {"x": "bigint"}) is None
+    assert problem_of(sql, [f"select ({sql}\n) as v from _pit_arguments"], {"x": "bigint"}) is None
 
 
 @pytest.mark.parametrize("expression", ["read_text('dbt_project.yml')", "x || (from read_text('dbt_project.yml'))"])

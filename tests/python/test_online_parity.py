@@ -23,6 +23,7 @@ from generate import Case, cases, quote, result_name, storage_order
 from generate_windows import WindowCase, agrees, for_each, window_cases
 from hypothesis import strategies as st
 from online_cases import (
+    LEAST,
     Exporter,
     Oracle,
     at,
@@ -362,8 +363,9 @@ def check_sequence(exporter: Exporter, case: Case, steps: Sequence[tuple[int, li
                 exporter.run(manifest, instant, "fresh", views=views)
                 anew = contents_of(fresh)
                 assert set(contents.views) == set(anew.views) | kept
-                for name, records in dump(fresh).items():
-                    assert unsealed(after[name]) == unsealed(records)
+                made = dump(fresh)
+                for name in exported(anew):
+                    assert unsealed(after[name]) == unsealed(made[name])
                 assert views or as_said(contents) == as_said(anew)
             note(said, contents, kept)
             before = after
@@ -380,16 +382,21 @@ def note(earlier: Sequence[Contents], now: Contents, kept: set[str]) -> None:
     """Keep in mind what an export did to the views."""
     if kept:
         DONE.add("kept")
-    ever = {name for contents in earlier for name in contents.views}
-    last = earlier[-1].views if earlier else {}
-    for name, view in now.views.items():
+    ever = {name for contents in earlier for name in exported(contents)}
+    last = exported(earlier[-1]) if earlier else {}
+    for name, view in exported(now).items():
         if name in last:
             DONE.update(["another schema"] if view.layout.id != last[name].layout.id else [])
-            DONE.update(["forward"] if view.instant > last[name].instant else [])
-            DONE.update(["back"] if view.instant < last[name].instant else [])
+            was, now_is = (each.instant or LEAST for each in (last[name], view))
+            DONE.update(["forward"] if now_is > was else ["back"] if now_is < was else [])
         else:
             DONE.add("came back" if name in ever else "came")
-    DONE.update(["went"] if set(last) - set(now.views) else [])
+    DONE.update(["went"] if set(last) - set(exported(now)) else [])
+
+
+def exported(contents: Contents) -> dict[str, StoredView]:
+    """The views but for those that are only declared."""
+    return {name: view for name, view in contents.views.items() if view.instant}
 
 
 def check_step(

@@ -13,7 +13,7 @@ import pytest
 from servers import cluster, redis_binary, running, valkey_binary
 
 from pit_join.contents import Contents, StoredView
-from pit_join.errors import StoreError
+from pit_join.errors import ReferenceError, StoreError
 from pit_join.online import Changes, OnlineStore, open_store
 from pit_join.references import Request
 from pit_join.serving import OnlineReader
@@ -133,6 +133,18 @@ def test_what_was_written_is_read(store: OnlineStore) -> None:
     assert found.statuses["b"][:2] == ["NULL_VALUE", "PRESENT"]
     assert found.statuses["a"][-2:] == ["NOT_FOUND", "NOT_FOUND"]
     assert len(held(store, views["activity"])) == rows
+
+
+def test_a_feature_that_is_called_as_a_key(store: OnlineStore) -> None:
+    """Both would be one item of an answer."""
+    put(store, {"activity": {"user_id": ["a"], "Item_Id": [1], "n": [2]}})
+    requests = [Request("activity", ("*",), "activity"), Request("activity", ("n",), "item", {"user_id": "item_id"})]
+    with pytest.raises(ReferenceError, match="both activity:Item_Id and the key item_id would be named item_id"):
+        OnlineReader(store, requests)
+    reader = OnlineReader(store, requests, full_feature_names=True)
+    assert reader.get_feature_vector({"user_id": "a", "item_id": "a"}) == {
+        "activity__Item_Id": 1, "activity__n": 2, "item__n": 2,
+    }  # fmt: skip
 
 
 def test_keys_that_no_store_can_hold_are_not_found(store: OnlineStore) -> None:

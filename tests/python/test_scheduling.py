@@ -99,7 +99,7 @@ def test_commands_of_the_page(project: Path) -> None:
 
 def test_the_page_names_every_field_of_the_json() -> None:
     changes = Changes(1, 2, 3)
-    done = Export("online/dev", datetime(2026, 3, 1, tzinfo=timezone.utc), False, {"v": changes}, 1.0).as_json()
+    done = Export({"": "online/dev"}, datetime(2026, 3, 1, tzinfo=timezone.utc), False, {"v": changes}, 1.0).as_json()
     assert [name.strip("`") for name, *_ in table(PAGE, "field")] == list(done)
     text = PAGE.read_text()
     assert all(f"`{name}`" in text for name in (*done["views"]["v"], *Parity({}, 0, 0, ()).as_json()))
@@ -304,6 +304,8 @@ def test_what_is_written_between_export_and_verify_is_a_difference(project: Path
     finally:
         shutil.copy(saved, warehouse)
     assert pit_join(project, "verify", store=store).exit_code == 0
+    unknown = pit_join(project, "verify", "--views", "carrier_daily_delay", store=store)
+    assert (unknown.exit_code, "'carrier_daily_delay' was not exported yet" in unknown.stderr) == (3, True)
 
 
 def test_an_export_keeps_to_the_lag_and_readers_take_it_by_themselves(project: Path, tmp_path: Path) -> None:

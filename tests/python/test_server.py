@@ -501,7 +501,9 @@ def test_a_store_that_comes_later(empty: Path) -> None:
         assert served(server.ask(ask))["other"]["values"] == ["text"]
         assert "no feature view 'clicks'" in server.ask({**ask, "features": ["clicks:*"]}).json()["detail"]
         put(store, {})
-        assert server.ask(ask).status_code == 422
+        gone = served(server.ask(ask))["other"]
+        assert (gone["values"], gone["statuses"]) == ([None], ["NOT_EXPORTED"])
+        assert server.ask({**ask, "features": ["balance:other"]}).status_code == 422  # never asked for before
         assert server.stop() == 0
 
 
@@ -513,8 +515,18 @@ def test_a_damaged_record(empty: Path) -> None:
         cursor.last()
         key, record = cursor.item()
         transaction.put(key, record[:-1] + bytes([record[-1] ^ 1]))
+    asked = [{"features": ["activity:n"], "entities": {"user_id": [user]}} for user in ("a", "b")]
     with serving(empty) as server:
-        answers = [server.ask({"features": ["activity:n"], "entities": {"user_id": [user]}}) for user in ("a", "b")]
+        found = [served(server.ask(one))["n"] for one in asked]
+        assert [(each["values"], each["statuses"]) for each in found] == [
+            ([1], ["PRESENT"]),
+            ([None], ["STORE_FAILED"]),
+        ]
+        counted = server.metrics()
+        assert counted["pit_join_store_errors_total"] == 1
+        assert counted['pit_join_feature_values_total{status="STORE_FAILED",view="activity"}'] == 1
+    with serving(empty, "--strict") as server:
+        answers = [server.ask(one) for one in asked]
         assert [answer.status_code for answer in answers] == [200, 503]
         assert "damaged" in answers[1].json()["detail"]
         assert server.metrics()["pit_join_store_errors_total"] == 1
@@ -531,7 +543,7 @@ def test_redis(tmp_path: Path) -> None:
     ask = {"features": ["activity:n"], "entities": {"user_id": ["a", "nobody"]}}
     with running(valkey_binary(), tmp_path / "valkey") as redis:
         put(open_store(redis.url, create=True), {"activity": {"user_id": ["a", "b"], "n": [1, 2]}})
-        with serving(f"{redis.url}?timeout=2") as server:
+        with serving(f"{redis.url}?timeout=2", "--strict", "--deadline", "30 s") as server:
             assert served(server.ask(ask))["n"]["values"] == [1, None]
             redis.process.send_signal(signal.SIGSTOP)
             with socket.create_connection(("127.0.0.1", server.port), timeout=30) as asking:

@@ -11,7 +11,7 @@ from typing import Any
 
 import duckdb
 import pytest
-from generate import Column, Table, comparable, fetch, load, quote
+from generate import Column, Table, comparable, fetch, load, quote, same_again
 from generate_windows import (
     LIFETIME,
     Declaration,
@@ -87,6 +87,7 @@ def manifest_of(case: WindowCase, macros: Mapping[str, Any] | None = None) -> di
     }
 
 
+@same_again
 def renderer_of(case: WindowCase, macros: Mapping[str, Any] | None = None) -> Renderer:
     """A renderer for the views of a case."""
     return Renderer(manifest_of(case, macros))

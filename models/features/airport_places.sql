@@ -1,0 +1,14 @@
+-- Where an airport is: one row each, known before all flights.
+with
+
+airports as (
+    select * from {{ ref('stg_airports') }}
+)
+
+select
+    airport,
+    timezone('UTC', make_date(2013, 1, 1)::timestamp) as event_timestamp,
+    latitude,
+    longitude,
+from airports
+order by airport, event_timestamp

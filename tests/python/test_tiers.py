@@ -1,0 +1,548 @@
+"""A service over several stores: what is exported where, and what is served while one of them fails.
+
+The servers are real, and are stopped, paused and emptied here.
+"""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pytest
+import redis
+from http_servers import Serving, serving
+from online_cases import Exporter, contents_of, dump
+from servers import Server, running, valkey_binary
+from test_against_oracle import macro_nodes
+from test_feature_log import rows_of
+from test_on_demand import macro
+
+from pit_join.api import FeatureStore
+from pit_join.errors import ComputeError, EntityError, StoreError
+from pit_join.export import Export
+from pit_join.feature_log import FeatureLog
+from pit_join.keys import KeyCodec
+from pit_join.online import open_store
+from pit_join.online.lmdb_store import LmdbWriter
+from pit_join.serving import OnlineReader
+from pit_join.tiers import Tiers
+
+AT = datetime(2026, 3, 1, 12, tzinfo=timezone.utc)
+LATE = 30.0  # seconds that no answer may take
+DEADLINE = 0.2  # of requests here: time enough for an answer on a busy machine
+ROW = {"user_id": 1, "amount": 50}
+
+
+def node(name: str, columns: Mapping[str, str], defaults: Mapping[str, Any], **settings: Any) -> dict[str, Any]:
+    types = {"user_id": "bigint", "event_timestamp": "timestamptz", **columns}
+    return {
+        "resource_type": "model",
+        "package_name": "pit_join",
+        "name": name,
+        "relation_name": f'memory.main."{name}"',
+        "database": "memory", "schema": "main", "alias": name,
+        "original_file_path": f"models/{name}.yml",
+        "columns": {
+            column: {
+                "name": column,
+                "data_type": kind,
+                "config": {"meta": {"pit_join": {"default": defaults[column]} if column in defaults else {}}},
+            }
+            for column, kind in types.items()
+        },
+        "config": {
+            "materialized": "table",
+            "event_time": "event_timestamp",
+            "meta": {"pit_join": {"entity": "user", "join_keys": ["user_id"], **settings}},
+        },
+    }  # fmt: skip
+
+
+def manifest(store: str | None = "fast", profile_store: str | None = None) -> dict[str, Any]:
+    """The view `profile`, the view `activity` in a store of its own, and the service `s` over both."""
+    share = macro("share", "cast({{ amount }} as tinyint) / {{ visits }}", {"amount": "integer", "visits": "integer"},
+                  returns="double", default=-1.0)  # fmt: skip
+    double = macro("twice", "2 * {{ amount }}", {"amount": "integer"}, returns="integer")
+    features = [
+        "profile:age",
+        "activity:visits",
+        {"on_demand": "share", "arguments": {"visits": "activity:visits"}},
+        {"on_demand": "twice"},
+    ]
+    views = {
+        "profile": node(
+            "profile", {"age": "integer"}, {}, **({"online_store": profile_store} if profile_store else {})
+        ),
+        "activity": node(
+            "activity", {"visits": "integer"}, {"visits": 4}, ttl="1 day", **({"online_store": store} if store else {})
+        ),
+    }
+    exposure = {
+        "name": "s",
+        "type": "ml",
+        "original_file_path": "models/s.yml",
+        "depends_on": {"nodes": [f"model.pit_join.{name}" for name in views]},
+        "config": {"meta": {"pit_join": {"features": features}}},
+    }
+    return {
+        "metadata": {"project_name": "pit_join", "adapter_type": "duckdb"},
+        "macros": macro_nodes() | {"macro.pit_join.share": share, "macro.pit_join.twice": double},
+        "nodes": {f"model.pit_join.{name}": view for name, view in views.items()},
+        "sources": {},
+        "exposures": {"exposure.pit_join.s": exposure},
+    }
+
+
+class Shop(Exporter):
+    """Two tables of a thousand users, and an embedded store beside a server."""
+
+    def __init__(self, *given: Any, server: Server) -> None:
+        super().__init__(*given)
+        self.server, self.fast = server, f"{server.url}?timeout=5"
+        self.urls = {"": str(self.folder / "store"), "fast": self.fast}
+        self.fill(visits=10)
+
+    def fill(self, visits: int) -> None:
+        for name, column, first in (("profile", "age", 20), ("activity", "visits", visits)):
+            self.connection.execute(
+                f"create or replace table {name} as select i as user_id, timestamptz '{AT}' as event_timestamp, "
+                f"cast({first} + i as integer) as {column} from range(1000) t(i)"
+            )
+
+    def export(self, views: tuple[str, ...] = (), of: Mapping[str, Any] | None = None, **options: Any) -> Export:
+        return self.run(of or manifest(), int(AT.timestamp() * 1e6), views=views, named={"fast": self.fast}, **options)
+
+    @contextmanager
+    def reader(self, strict: bool = False, deadline: float | None = DEADLINE, **options: Any) -> Iterator[OnlineReader]:
+        tiers = Tiers(self.urls)
+        yield OnlineReader(tiers, "s", strict=strict, deadline=deadline, **options)
+        tiers.close()
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[Server]:
+    with running(valkey_binary(), tmp_path / "server") as started:
+        yield started
+
+
+@pytest.fixture
+def shop(tmp_path: Path, server: Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[Shop]:
+    with duckdb.connect(config={"threads": 1}) as connection:
+        connection.execute("set TimeZone = 'UTC'")
+        yield Shop(connection, tmp_path, monkeypatch, server=server)
+
+
+def vector(reader: OnlineReader, row: Mapping[str, Any] = ROW, now: datetime = AT) -> dict[str, tuple[Any, str]]:
+    """Values with statuses, asked both ways."""
+    found = reader.get_online_features([row], now=now)
+    values = found.to_dict()
+    assert reader.get_feature_vector(row, now=now) == {name: values[name][0] for name in found.names}
+    return {name: (values[name][0], found.statuses[name][0]) for name in found.names}
+
+
+WHOLE = {
+    "age": (21, "PRESENT"), "visits": (11, "PRESENT"), "share": (50 / 11, "PRESENT"), "twice": (100, "PRESENT"),
+}  # fmt: skip
+
+
+def without_activity(status: str) -> dict[str, tuple[Any, str]]:
+    """What is served where `activity` cannot be had: its default, of which `share` is computed."""
+    return WHOLE | {"visits": (4, status), "share": (50 / 4, status)}
+
+
+# Exporting ----------------------------------------------------------------------------------------------------
+
+
+def test_each_view_is_exported_to_its_store(shop: Shop) -> None:
+    done = shop.export()
+    assert done.stores == {"": shop.urls[""], "fast": shop.fast}
+    assert {name: changes.written for name, changes in done.views.items()} == {"profile": 1000, "activity": 1000}
+    fast = open_store(shop.fast)
+    assert set(contents_of(fast).views) == {"activity"}
+    assert not contents_of(fast).views["activity"].store
+    listed = contents_of(shop.store()).views
+    assert {name: view.store for name, view in listed.items()} == {"profile": "", "activity": "fast"}
+    assert list(dump_here(shop)) == ["profile"]
+    assert sum(1 for _ in fast.scan(listed["activity"])) == 1000
+    with shop.reader() as reader:
+        assert vector(reader) == WHOLE
+        assert not reader.failures
+
+
+def dump_here(shop: Shop) -> dict[str, dict[bytes, bytes]]:
+    """The records of the default store, which holds no others."""
+    return {name: records for name, records in dump(shop.store()).items() if records}
+
+
+def test_some_views(shop: Shop) -> None:
+    shop.export()
+    shop.fill(visits=500)
+    assert set(shop.export(("activity",)).views) == {"activity"}
+    with shop.reader() as reader:
+        assert vector(reader) == WHOLE | {"visits": (501, "PRESENT"), "share": (50 / 501, "PRESENT")}
+        shop.fill(visits=700)
+        assert set(shop.export(("profile",)).views) == {"profile"}
+        assert vector(reader)["visits"] == (501, "PRESENT")
+        shop.export()
+        assert vector(reader)["visits"] == (701, "PRESENT")
+
+
+def test_a_dry_run_changes_no_store(shop: Shop) -> None:
+    assert shop.export(dry_run=True).views["activity"].written == 1000
+    assert open_store(shop.fast).contents()[1] is None
+    assert shop.store().contents()[1] is None
+
+
+def test_a_view_moves(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    """There and back; an export that fails between its two stores leaves everything where its readers look for it."""
+    for before, after in ((None, "fast"), ("fast", None)):
+        shop.export(of=manifest(before, profile_store="fast"))
+        with shop.reader() as reader:
+            assert vector(reader) == WHOLE
+            with monkeypatch.context() as patch:
+                patch.setattr(LmdbWriter, "replace", full)
+                with pytest.raises(StoreError, match="full"):
+                    shop.export(of=manifest(after, profile_store="fast"))
+            assert vector(reader) == WHOLE
+            with shop.reader() as other:
+                assert vector(other) == WHOLE
+            changes = shop.export(of=manifest(after, profile_store="fast")).views["activity"]
+            assert vector(reader) == WHOLE
+        assert changes.written + changes.unchanged == 1000
+        shop.export(of=manifest(after, profile_store="fast"))
+        assert len(dump_here(shop).get("activity", ())) == (0 if after else 1000)
+        assert ("activity" in contents_of(open_store(shop.fast)).views) == (after == "fast")
+
+
+def test_a_view_that_moved_alone_does_not_stay_for_ever(shop: Shop) -> None:
+    shop.export(of=manifest("fast", profile_store="fast"))
+    moved = manifest(None, profile_store="fast")
+    shop.export(("activity",), of=moved)
+    shop.export(("profile",), of=moved)
+    assert set(contents_of(open_store(shop.fast)).views) == {"profile"}
+    with shop.reader() as reader:
+        assert vector(reader) == WHOLE
+
+
+def full(*_: Any) -> None:
+    raise StoreError("the disk is full")
+
+
+def test_an_embedding_that_is_wrong_changes_no_store(shop: Shop) -> None:
+    shop.export()
+    mark, _ = open_store(shop.fast).contents()
+    shop.connection.execute(
+        "alter table profile add column taste float[]; update profile set taste = [1, 'nan'::float]"
+    )
+    broken = manifest()
+    column = {"name": "taste", "data_type": "float[]", "config": {"meta": {"pit_join": {"nearest": "l2"}}}}
+    broken["nodes"]["model.pit_join.profile"]["columns"]["taste"] = column
+    with pytest.raises(StoreError, match="profile:taste declares nearest"):
+        shop.export(of=broken)
+    assert open_store(shop.fast).contents()[0] == mark
+
+
+def test_a_store_without_url(shop: Shop) -> None:
+    with pytest.raises(StoreError, match=r"'activity' has online_store: slow, .* --store slow=URL.*_ONLINE_STORE_SLOW"):
+        shop.export(of=manifest("slow"))
+    shop.export()
+    with pytest.raises(StoreError, match=r"'activity' is in the online store 'fast', .*PIT_JOIN_ONLINE_STORE_FAST"):
+        OnlineReader(Tiers({"": shop.urls[""]}), "s")
+    with pytest.raises(StoreError, match=r"'fast' and 'other' are one, redis://.*prefix"):
+        Tiers({**shop.urls, "other": shop.fast})
+
+
+def test_how_stores_are_named(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    shop.export()
+    monkeypatch.setenv("PIT_JOIN_ONLINE_STORE", shop.urls[""])
+    monkeypatch.setenv("PIT_JOIN_ONLINE_STORE_FAST", shop.fast)
+    assert FeatureStore().get_online_features("s", [ROW], now=AT).statuses["visits"] == ["PRESENT"]
+    monkeypatch.setenv("PIT_JOIN_ONLINE_STORE_SLOW", "")
+    assert FeatureStore().online_stores == {"fast": shop.fast}
+    named = FeatureStore(online_store=shop.urls[""], online_stores={"fast": f"{shop.fast}&prefix=other"})
+    found = named.get_online_features("s", [ROW], now=AT)
+    assert found.statuses["visits"] == ["NOT_EXPORTED"]
+
+
+# Views that are not there -------------------------------------------------------------------------------------
+
+
+def test_a_view_that_was_never_exported(shop: Shop) -> None:
+    shop.export(("profile",))
+    with shop.reader() as reader:
+        assert vector(reader) == without_activity("NOT_EXPORTED")
+        assert reader.failures == {("activity", "NOT_EXPORTED"): 2}
+        found = reader.get_online_features([ROW], now=AT)
+        assert found.failures == {"activity": "the feature view 'activity' was not exported yet; run pit-join export"}
+        assert found.to_numpy()[0].tolist() == [21, 4, 12.5, 100]
+    with shop.reader(strict=True) as reader:
+        for ask in (lambda: reader.get_feature_vector(ROW), lambda: reader.get_online_features([ROW])):
+            with pytest.raises(StoreError, match="'activity' was not exported yet"):
+                ask()
+    shop.export(("activity",))
+    with shop.reader() as reader:
+        assert vector(reader) == WHOLE
+
+
+def test_a_view_without_a_table(shop: Shop) -> None:
+    """Nothing is known of its types, so a service that needs it is an error when its reader is made."""
+    shop.connection.execute("drop table activity")
+    said: list[str] = []
+    shop.export(("profile",), on_message=said.append)
+    assert [line for line in said if "what needs the feature view 'activity' cannot be read" in line]
+    assert set(contents_of(shop.store()).views) == {"profile"}
+
+
+def test_a_view_that_is_too_old(shop: Shop) -> None:
+    shop.export()
+    with shop.reader() as reader:
+        found = vector(reader, now=AT + timedelta(days=2))
+    assert found["visits"] == (4, "OUTSIDE_MAX_AGE")
+    assert found["share"] == (50 / 4, "PRESENT")
+
+
+# Stores that fail ---------------------------------------------------------------------------------------------
+
+
+def until(reader: OnlineReader, expected: dict[str, tuple[Any, str]]) -> None:
+    """Ask until the answer is the expected one."""
+    end = time.monotonic() + LATE
+    while True:
+        found = reader.get_online_features([ROW], now=AT)
+        values = found.to_dict()
+        if {name: (values[name][0], found.statuses[name][0]) for name in found.names} == expected:
+            return
+        assert time.monotonic() < end, (values, found.failures)
+
+
+def test_a_store_that_is_stopped(shop: Shop) -> None:
+    shop.export()
+    with shop.reader() as reader, shop.reader(strict=True) as strict:
+        shop.server.stop()
+        assert vector(reader) == without_activity("STORE_FAILED")
+        assert reader.failures == {("activity", "STORE_FAILED"): 2}
+        found = reader.get_online_features([ROW], now=AT)
+        assert "cannot be reached" in found.failures["activity"]
+        for ask in (strict.get_feature_vector, lambda row: strict.get_online_features([row])):
+            with pytest.raises(StoreError, match="cannot be reached"):
+                ask(ROW)
+        with redis.Redis(port=shop.server.port) as client:
+            shop.server.start(client)
+        until(reader, without_activity("NOT_EXPORTED"))  # it has lost all
+        shop.export()
+        until(reader, WHOLE)
+
+
+def test_a_store_that_is_silent(shop: Shop) -> None:
+    shop.export()
+    with shop.reader() as reader, shop.reader(strict=True) as strict:
+        shop.server.process.send_signal(signal.SIGSTOP)
+        try:
+            started = time.monotonic()
+            found = reader.get_online_features([ROW], now=AT)
+            # Well before the store's own timeout of 5 s.
+            assert time.monotonic() - started < 4
+            assert found.statuses["visits"] == ["STORE_LATE"]
+            assert found.to_dict()["age"] == [21]
+            with pytest.raises(StoreError, match="did not answer before the deadline"):
+                strict.get_feature_vector(ROW)
+        finally:
+            shop.server.process.send_signal(signal.SIGCONT)
+        until(reader, WHOLE)
+
+
+def test_a_store_that_goes_on_being_silent_is_left_alone(shop: Shop) -> None:
+    """After five requests that came to nothing only one in a second waits."""
+    shop.export()
+    with shop.reader(deadline=1.0) as reader:
+        shop.server.process.send_signal(signal.SIGSTOP)
+        try:
+            for _ in range(5):
+                assert reader.get_online_features([ROW], now=AT).statuses["visits"] == ["STORE_LATE"]
+            started = time.monotonic()
+            for _ in range(20):
+                found = reader.get_online_features([ROW], now=AT)
+                assert found.statuses["visits"][0] in ("STORE_FAILED", "STORE_LATE")
+            assert time.monotonic() - started < 10
+            assert reader.failures["activity", "STORE_FAILED"] >= 10
+        finally:
+            shop.server.process.send_signal(signal.SIGCONT)
+        until(reader, WHOLE)
+
+
+def test_the_default_store_is_silent(shop: Shop, tmp_path: Path) -> None:
+    """Where everything lies on a server, a reader that knows it goes on with defaults."""
+    shop.urls = {"": shop.fast}
+    shop.run(manifest(None), int(AT.timestamp() * 1e6), name="unused", dry_run=True)
+    export_to(shop, shop.fast)
+    with shop.reader() as reader:
+        assert vector(reader) == WHOLE
+        shop.server.stop()
+        assert vector(reader) == without_activity("STORE_FAILED") | {"age": (None, "STORE_FAILED")}
+        with redis.Redis(port=shop.server.port) as client:
+            shop.server.start(client)
+        export_to(shop, shop.fast)
+        until(reader, WHOLE)
+
+
+def export_to(shop: Shop, url: str) -> None:
+    from pit_join.export import export
+
+    export(shop.project(manifest(None)), url, as_of=AT)
+
+
+def test_a_reader_of_a_store_that_is_down(shop: Shop) -> None:
+    """What it holds, the default store says."""
+    shop.export()
+    shop.server.stop()
+    with shop.reader() as reader:
+        assert vector(reader) == without_activity("STORE_FAILED")
+        with redis.Redis(port=shop.server.port) as client:
+            shop.server.start(client)
+        shop.export()
+        until(reader, WHOLE)
+
+
+def test_a_damaged_record(shop: Shop) -> None:
+    shop.export()
+    key = KeyCodec(contents_of(open_store(shop.fast)).views["activity"].keys).encode(ROW) or b""
+    with redis.Redis(port=shop.server.port) as client:
+        for name in client.scan_iter("pit_join:{user:*"):
+            for field, record in client.hgetall(name).items():
+                if field.endswith(b"\0" + key):
+                    client.hset(name, field, record[:-1] + bytes([record[-1] ^ 1]))
+    with shop.reader() as reader, shop.reader(strict=True) as strict:
+        assert vector(reader) == without_activity("STORE_FAILED")
+        with pytest.raises(StoreError, match="damaged"):
+            strict.get_feature_vector(ROW)
+
+
+def test_a_store_that_is_garbage(shop: Shop) -> None:
+    """It costs its own features alone."""
+    shop.export()
+    with shop.reader() as reader:
+        with redis.Redis(port=shop.server.port) as client:
+            client.mset({"{pit_join}:contents": b"garbage", "{pit_join}:version": b"other"})
+        assert vector(reader) == without_activity("NOT_EXPORTED")
+
+
+# On-demand features that fail ---------------------------------------------------------------------------------
+
+
+def test_what_cannot_be_computed(shop: Shop) -> None:
+    """Of the rows and features that can be computed all are."""
+    shop.export()
+    rows = [ROW, {"user_id": 1, "amount": 1000}, {"user_id": 2, "amount": None}, {"user_id": 2, "amount": 2**31 - 1}]
+    with shop.reader() as reader:
+        found = reader.get_online_features(rows, now=AT)
+        assert found.to_dict()["share"] == [50 / 11, -1.0, -1.0, -1.0]
+        assert found.statuses["share"] == ["PRESENT", "COMPUTE_FAILED", "PRESENT", "COMPUTE_FAILED"]
+        assert found.to_dict()["twice"] == [100, 2000, None, None]
+        assert found.statuses["twice"] == ["PRESENT", "PRESENT", "NULL_VALUE", "COMPUTE_FAILED"]
+        assert reader.failures == {("on_demand", "COMPUTE_FAILED"): 1}
+        assert vector(reader, rows[1])["share"] == (-1.0, "COMPUTE_FAILED")
+        assert vector(reader, rows[1])["twice"] == (2000, "PRESENT")
+    with shop.reader(defaults=False) as reader:
+        assert reader.get_online_features(rows, now=AT).to_dict()["share"] == [50 / 11, None, None, None]
+    with shop.reader(strict=True) as reader:
+        for ask in (lambda: reader.get_online_features(rows), lambda: reader.get_feature_vector(rows[1])):
+            with pytest.raises(ComputeError, match="cannot be computed"):
+                ask()
+
+
+def test_a_field_of_another_type_is_a_bad_request(shop: Shop) -> None:
+    shop.export()
+    with shop.reader() as reader:
+        for row in ({"user_id": 1, "amount": "much"}, {"user_id": 1, "amount": 1e30}):
+            for ask in (reader.get_feature_vector, lambda one: reader.get_online_features([one])):
+                with pytest.raises((EntityError, ComputeError)):
+                    ask(row)
+
+
+def test_what_is_logged(shop: Shop) -> None:
+    shop.export(("profile",))
+    log = FeatureLog(shop.folder / "log", 1)
+    with shop.reader(log=log) as reader:
+        reader.get_feature_vector({"user_id": 1, "amount": 1000}, now=AT)
+        reader.get_online_features([{"user_id": 1, "amount": 1000}], now=AT)
+    log.close()
+    for row in rows_of(shop.folder / "log"):
+        statuses = {name: each["status"] for name, each in row["features"].items()}
+        assert statuses == {
+            "age": "PRESENT", "visits": "NOT_EXPORTED", "share": "COMPUTE_FAILED", "twice": "PRESENT",
+        }  # fmt: skip
+
+
+# Over HTTP ----------------------------------------------------------------------------------------------------
+
+
+def answered(server: Serving, **headers: str) -> dict[str, tuple[Any, str]]:
+    answer = server.ask({"feature_service": "s", "entities": {"user_id": [1], "amount": [50]}}, **headers)
+    assert answer.status_code == 200, answer.text
+    found = answer.json()
+    pairs = zip(found["metadata"]["feature_names"], found["results"], strict=True)
+    return {name: (column["values"][0], column["statuses"][0]) for name, column in pairs if name != "user_id"}
+
+
+def counted(server: Serving, view: str, status: str) -> float:
+    return server.metrics().get(f'pit_join_feature_values_total{{status="{status}",view="{view}"}}', 0)
+
+
+def recent(shop: Shop, days: int = 0) -> None:
+    """The server judges ages by the clock."""
+    shop.connection.execute(f"update activity set event_timestamp = now() - interval {days} days")
+    shop.run(manifest(), int(datetime.now(timezone.utc).timestamp() * 1e6), named={"fast": shop.fast})
+
+
+def test_a_server_of_a_store_that_fails(shop: Shop) -> None:
+    recent(shop)
+    with serving(shop.urls[""], "--deadline", "200 ms", named={"fast": shop.fast}) as server:
+        assert answered(server) == WHOLE
+        assert server.metrics()["pit_join_store_errors_total"] == 0
+        shop.server.process.send_signal(signal.SIGSTOP)
+        try:
+            assert answered(server) == without_activity("STORE_LATE")
+        finally:
+            shop.server.process.send_signal(signal.SIGCONT)
+        assert server.metrics()["pit_join_store_errors_total"] == 1
+        assert counted(server, "activity", "STORE_LATE") == 1
+        shop.server.stop()
+        assert answered(server) == without_activity("STORE_FAILED")
+        assert counted(server, "activity", "STORE_FAILED") == 1
+        assert server.metrics()["pit_join_store_errors_total"] == 2
+        floats = server.ask(
+            {"feature_service": "s", "entities": {"user_id": [1], "amount": [50]}}, accept="application/octet-stream"
+        )
+        assert floats.headers["pit-join-failures"] == '["activity"]'
+        assert [line for line in server.said if "its features are defaults until it answers" in line]
+        assert server.client.get("/ready").status_code == 200
+
+
+def test_a_strict_server(shop: Shop) -> None:
+    recent(shop)
+    with serving(shop.urls[""], "--strict", named={"fast": shop.fast}) as server:
+        shop.server.stop()
+        answer = server.ask({"feature_service": "s", "entities": {"user_id": [1], "amount": [50]}})
+        assert (answer.status_code, "cannot be reached" in answer.json()["detail"]) == (503, True)
+        assert server.metrics()["pit_join_store_errors_total"] == 1
+
+
+def test_a_server_of_views_that_are_missing_or_too_old(shop: Shop) -> None:
+    shop.export(("profile",))
+    with serving(shop.urls[""], named={"fast": shop.fast}) as server:
+        assert answered(server) == without_activity("NOT_EXPORTED")
+        assert counted(server, "activity", "NOT_EXPORTED") == 1
+        recent(shop, days=3)
+        assert answered(server) == WHOLE | {"visits": (4, "OUTSIDE_MAX_AGE"), "share": (12.5, "PRESENT")}
+        assert counted(server, "activity", "OUTSIDE_MAX_AGE") == 1
+        found = server.ask({"feature_service": "s", "entities": {"user_id": [1], "amount": [1000]}}).json()
+        assert found["results"][3] == {
+            "values": [-1.0], "statuses": ["COMPUTE_FAILED"], "event_timestamps": ["1970-01-01T00:00:00Z"],
+        }  # fmt: skip
+        assert counted(server, "on_demand", "COMPUTE_FAILED") == 1
