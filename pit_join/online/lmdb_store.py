@@ -185,6 +185,9 @@ class LmdbStore:
             )  # fmt: skip
             with _readable_errors(self._folder):
                 self._environment.reader_check()  # a reader that was killed would keep old pages for ever
+                # One killed in its last step becomes what is there as soon as somebody writes: so before we look.
+                with self._environment.begin(write=True):
+                    pass
             yield LmdbWriter(self._folder, self._environment)
         finally:
             os.close(handle)
@@ -248,14 +251,12 @@ class LmdbWriter:
                     rows = written[name][1] if name in written else None
                     differences = _Differences(name, prefix, before, after.cursor(), stamp)
                     changes[name] = differences.apply(rows, on_progress)
-                after.put(_CONTENTS, contents)
+                if not dry_run:
+                    after.put(_CONTENTS, contents)
             except BaseException:
                 after.abort()
                 raise
-            if dry_run:
-                after.abort()
-            else:
-                after.commit()
+            after.commit()  # of nothing, if dry; an abort would wait for the readers of this process to pause
             return changes
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import signal
 import sys
 import time
 from collections.abc import Callable, Iterable
@@ -197,6 +198,7 @@ def serve_commands(output: str, transactions: str) -> None:
         return done
 
     lmdb_store.LmdbWriter.replace = watched  # type: ignore[method-assign]
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background processes ignore it
     for line in sys.stdin:
         child = os.fork()
         if child == 0:
