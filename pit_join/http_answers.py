@@ -9,11 +9,10 @@ import base64
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import date, datetime, timedelta, timezone
 from decimal import Decimal
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import orjson
@@ -22,7 +21,7 @@ from pit_join.errors import EntityError
 from pit_join.http_requests import Asked, keys_of
 from pit_join.records import instant
 from pit_join.serving import OnlineReader
-from pit_join.vectors import Block, OnlineFeatures
+from pit_join.vectors import Block, OnlineFeatures, Row
 
 __all__ = ["ARROW", "FLOATS", "JSON", "Answered", "answer", "chosen_form", "dumps", "key_as_json"]
 
@@ -36,10 +35,10 @@ _STATUSES = (
 )  # fmt: skip
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 _NO_TIME = "1970-01-01T00:00:00Z"
+_PRESENT, _NULL = ["PRESENT"], ["NULL_VALUE"]
 
 
-@dataclass(frozen=True, slots=True)
-class Answered:
+class Answered(NamedTuple):
     """A body with its headers.
 
     `statuses` counts values by view and status, as far as they are known; `failures` are the views for which defaults
@@ -53,16 +52,16 @@ class Answered:
 
 
 @lru_cache(maxsize=256)
-def chosen_form(accept: str) -> str | None:
+def chosen_form(accept: bytes) -> str | None:
     """The form that an Accept header prefers; the first of ours that it names, JSON where it leaves the choice.
 
-    >>> chosen_form("text/html, application/vnd.apache.arrow.stream;q=0.5")
+    >>> chosen_form(b"text/html, application/vnd.apache.arrow.stream;q=0.5")
     'application/vnd.apache.arrow.stream'
-    >>> chosen_form("application/octet-stream;q=0.1, */*")
+    >>> chosen_form(b"application/octet-stream;q=0.1, */*")
     'application/json'
     """
     wanted: dict[str, float] = {}
-    for item in accept.lower().split(","):
+    for item in accept.decode("latin-1").lower().split(","):
         name, *parameters = (part.strip() for part in item.split(";"))
         name = {"*/*": JSON, "application/*": JSON, "": JSON}.get(name, name)
         if name in (JSON, ARROW, FLOATS):
@@ -88,6 +87,10 @@ def answer(asked: Asked, reader: OnlineReader, form: str, now: datetime | None =
     """
     kinds = reader.key_kinds
     keys = keys_of(asked, kinds)
+    if form == JSON and asked.rows == 1:
+        row = reader.get_row({name: value for name, (value,) in keys.items()}, now=now)
+        if row is not None:
+            return _one_row(asked, kinds, row)
     found = reader.get_online_features(keys, now=now)
     if form == FLOATS:
         return _floats(found)
@@ -96,6 +99,26 @@ def answer(asked: Asked, reader: OnlineReader, form: str, now: datetime | None =
         _json(asked, kinds, found.names, blocks) if form == JSON else _arrow(keys, kinds, found.names, blocks)
     )  # fmt: skip
     return Answered(content, {}, _counted(blocks), found.failures)
+
+
+def _one_row(asked: Asked, kinds: Mapping[str, str], row: Row) -> Answered:
+    """As `_json` and `_counted`, without columns: these take longer to build than all the rest of such a request."""
+    found: dict[str, dict[str, Any]] = {}
+    counts: dict[tuple[str, str], int] = {}
+    for part, (status, event, stored) in row.judged:
+        view, names, values = part.view.name, part.names, part.served(stored)
+        for i, utc in _instants(part.types):
+            values = (*values[:i], _time(values[i], utc), *values[i + 1 :])
+        times, statuses = [_event_time(event)], [[status]] * len(names)
+        nulls = stored.count(None) if stored else 0
+        if nulls and stored:
+            statuses = [_NULL if value is None else _PRESENT for value in stored]
+            counts[view, "NULL_VALUE"] = counts.get((view, "NULL_VALUE"), 0) + nulls
+        if nulls < len(names):
+            counts[view, status] = counts.get((view, status), 0) + len(names) - nulls
+        for name, value, each in zip(names, values, statuses, strict=True):
+            found[name] = {"values": [value], "statuses": each, "event_timestamps": times}
+    return Answered(_document(asked, kinds, row.names, found), {}, counts, row.failures)
 
 
 def _counted(blocks: Sequence[Block]) -> dict[tuple[str, str], int]:
@@ -111,25 +134,32 @@ def _counted(blocks: Sequence[Block]) -> dict[tuple[str, str], int]:
 
 
 def _json(asked: Asked, kinds: Mapping[str, str], names: Sequence[str], blocks: Sequence[Block]) -> bytes:
-    present, never = ["PRESENT"] * asked.rows, [_NO_TIME] * asked.rows
     found: dict[str, dict[str, Any]] = {}
     for block in blocks:
-        times, columns = [_event_time(time) for time in block.times], block.columns
-        if any("timestamp" in kind for kind in block.types):
-            columns = [
-                [_time(value, "UTC" in kind) for value in column] if "timestamp" in kind else column
-                for kind, column in zip(block.types, columns, strict=True)
-            ]
+        times, columns = [_event_time(time) for time in block.times], list(block.columns)
+        for i, utc in _instants(block.types):
+            columns[i] = [_time(value, utc) for value in columns[i]]
         for name, values, statuses in zip(block.names, columns, block.statuses, strict=True):
             found[name] = {"values": values, "statuses": statuses, "event_timestamps": times}
+    return _document(asked, kinds, names, found)
+
+
+@lru_cache(maxsize=1024)
+def _instants(types: tuple[str, ...]) -> list[tuple[int, bool]]:
+    """Which of some features are instants, and whether in UTC."""
+    return [(i, "UTC" in kind) for i, kind in enumerate(types) if "timestamp" in kind]
+
+
+def _document(asked: Asked, kinds: Mapping[str, str], names: Sequence[str], found: dict[str, dict[str, Any]]) -> bytes:
+    present, never = _PRESENT * asked.rows, [_NO_TIME] * asked.rows
     results: list[dict[str, Any]] = [
         {"values": asked.entities[key], "statuses": present, "event_timestamps": never} for key in kinds
     ]  # fmt: skip
     results += [found[name] for name in names]
     document = {"metadata": {"feature_names": [*kinds, *names]}, "results": results}
     content = dumps(document)
-    # A number that is not finite became null: only where there is one it is worth while to look for them.
-    if b"null" in content and not all(_is_finite(result["values"]) for result in results):
+    # A number that is not finite became null: is there one more than there should be?
+    if (nulls := content.count(b"null")) and nulls != sum(result["values"].count(None) for result in results):
         finite = [{**result, "values": _finite(result["values"])} for result in results]
         content = dumps({**document, "results": finite})
     return content
@@ -146,14 +176,6 @@ def dumps(value: Any) -> bytes:
 def key_as_json(kind: str, value: Any) -> Any:
     """One value of a stored key of a kind, as a request has it; `dumps` does the rest."""
     return _time(value, "UTC" in kind) if "timestamp" in kind else _finite(value)
-
-
-def _is_finite(values: Sequence[Any]) -> bool:
-    """Whether all numbers of a column are finite: fast, and in doubt not."""
-    try:
-        return math.isfinite(sum(filter(None, values)))
-    except (TypeError, OverflowError):  # no numbers, or huge ones; or lists, which may hold some
-        return not any(isinstance(value, (float, list)) for value in values)
 
 
 def _finite(value: Any) -> Any:

@@ -53,6 +53,7 @@ def serve(
         access_log=access_log,
         log_level="info" if access_log else "warning",
         server_header=False,
+        proxy_headers=access_log,  # who the client is, is not looked at otherwise
         timeout_keep_alive=_IDLE_SECONDS,
         timeout_graceful_shutdown=_STOP_SECONDS,
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
@@ -16,7 +16,10 @@ from pit_join.errors import EntityError
 from pit_join.online import Failed, Records
 from pit_join.records import CHECK, HEADER, NO_TIME, SCALARS, Decoder, converter, instant
 
-__all__ = ["Answer", "AskedKeys", "Block", "Column", "OnlineFeatures", "Part"]
+__all__ = [
+    "Answer", "AskedKeys", "Block", "Column", "Judged", "OnlineFeatures", "Part", "Row", "failures_of", "judge",
+    "status_without",
+]  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -43,6 +46,15 @@ class Part:
         if None not in values:
             return values
         return tuple(d if v is None else v for v, d in zip(values, self.defaults, strict=True))
+
+    def served(self, values: tuple[Any, ...] | None) -> tuple[Any, ...]:
+        """What is served where a record has these values, or, for None, where there is none that is young enough."""
+        return self.absent if values is None else self.filled(values)
+
+    @property
+    def types(self) -> tuple[str, ...]:
+        """The types of the features, see `records.Field`."""
+        return _types(self)
 
 
 class AskedKeys:
@@ -88,43 +100,63 @@ class Block(NamedTuple):
     times: Sequence[int | None]
 
 
-_Judged = tuple[str, int | None, tuple[Any, ...] | None]
+Judged = tuple[str, int | None, tuple[Any, ...] | None]
+"""The status of a key, its event time (None where there is none) and the values as stored, if they may be served."""
+
+
+def judge(part: Part, record: bytes, key: bytes, moment: int) -> Judged:
+    """What a key's record is to a request at a moment.
+
+    Raises:
+        StoreError: if the record is damaged.
+    """
+    event, values = part.decoder.read(record, key)
+    if part.ttl is not None and moment - event > part.ttl:
+        return "OUTSIDE_MAX_AGE", event, None
+    return "PRESENT", None if event == NO_TIME else event, values
+
+
+def status_without(given: Records) -> str:
+    """The status of a key that has no record among those given."""
+    return given.status if isinstance(given, Failed) else "NOT_FOUND"
+
+
+def failures_of(given: Iterable[tuple[Part, Records]]) -> dict[str, str]:
+    """The views whose records could not be had, with the sentence that says why."""
+    return {part.view.name: str(each.error) for part, each in given if isinstance(each, Failed)}
+
+
+class Row(NamedTuple):
+    """One entity row: the features in the order asked for, what was judged of each role, and `failures_of` them."""
+
+    names: tuple[str, ...]
+    judged: Sequence[tuple[Part, Judged]]
+    failures: Mapping[str, str]
 
 
 class Answer:
-    """What a store gave for one role: the records of the distinct keys; `moment` is when ages are judged.
-
-    `status_without` is that of keys which have no record.
-    """
+    """What a store gave for one role: the records of the distinct keys; `moment` is when ages are judged."""
 
     def __init__(self, part: Part, keys: AskedKeys, given: Records, moment: int) -> None:
         self.part, self.keys, self.given, self.moment = part, keys, given, moment
         self.records, self.lengths = given
-        self.status_without = given.status if isinstance(given, Failed) else "NOT_FOUND"
 
     @cached_property
-    def judged(self) -> list[_Judged]:
-        """For every distinct key its status, event time and values as stored."""
-        found: list[_Judged] = []
+    def judged(self) -> list[Judged]:
+        """What every distinct key's record is to the request."""
+        found: list[Judged] = []
         end = 0
         for key, length in zip(dict.fromkeys(self.keys.each), self.lengths, strict=True):
             if not length:
-                found.append(("NULL_KEY" if key is None else self.status_without, None, None))
+                found.append(("NULL_KEY" if key is None else status_without(self.given), None, None))
                 continue
-            record = self.records[end : end + length]
+            found.append(judge(self.part, self.records[end : end + length], key or b"", self.moment))
             end += length
-            event, values = self.part.decoder.read(record, key or b"")
-            if self.part.ttl is not None and self.moment - event > self.part.ttl:
-                found.append(("OUTSIDE_MAX_AGE", event, None))
-            else:
-                found.append(("PRESENT", None if event == NO_TIME else event, values))
         return found
 
     def columns(self) -> dict[str, list[Any]]:
         """The values of its features by name, one a row."""
-        rows = self.by_row(
-            [self.part.absent if values is None else self.part.filled(values) for _, _, values in self.judged]
-        )
+        rows = self.by_row([self.part.served(values) for _, _, values in self.judged])
         return {name: [row[i] for row in rows] for i, name in enumerate(self.part.names)}
 
     def by_row(self, found: Sequence[Any]) -> list[Any]:
@@ -178,17 +210,15 @@ class OnlineFeatures:
             if not whole or any(None in values for values in stored):
                 known = [_with_nulls(statuses, column) if None in column else statuses for column in columns]
                 if not whole or part.fills:
-                    served = [part.absent if values is None else part.filled(values) for _, _, values in rows]
-                    columns = list(zip(*served, strict=True))
+                    columns = list(zip(*(part.served(values) for _, _, values in rows), strict=True))
             times = [event for _, event, _ in rows]
-            found.append(Block(part.view.name, part.names, _types(part), columns, known, times))
+            found.append(Block(part.view.name, part.names, part.types, columns, known, times))
         return found
 
     @property
     def failures(self) -> dict[str, str]:
         """The views whose records could not be had, with the sentence that says why: defaults stand for them."""
-        given = {answer.part.view.name: answer.given for answer in self._answers}
-        return {name: str(each.error) for name, each in given.items() if isinstance(each, Failed)}
+        return failures_of((answer.part, answer.given) for answer in self._answers)
 
     @cached_property
     def statuses(self) -> dict[str, list[str]]:

@@ -25,6 +25,7 @@ ROWS = (
     ("online_client", "skew"),
     ("offline_rule", "parity"),  # compare use cases
     ("backfill", "catalog", "export", "neighbours", "serving", "training"),  # one use case each
+    ("plans",),
     ("computed", "feature_log", "indexing", "tiers"),
     ("log_reader", "log_rows", "monitoring"),
     ("served",),

@@ -136,6 +136,13 @@ def check_other_forms(
         vector = reader.get_feature_vector(row, now=at(now))
         assert list(vector) == list(found.names)
         assert same(vector, {name: values[name][number] for name in found.names})
+        asked = reader.get_row(row, now=at(now))
+        assert asked is not None
+        for part, (status, event, stored) in asked.judged:
+            assert same(dict(zip(part.names, part.served(stored), strict=True)), {n: vector[n] for n in part.names})
+            for name, value in zip(part.names, stored or [0] * len(part.names), strict=True):
+                assert found.statuses[name][number] == ("NULL_VALUE" if value is None else status)
+                assert found.event_timestamps[name][number] == (None if event is None else at(event))
 
 
 def same(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:

@@ -520,6 +520,12 @@ def test_a_server_of_a_store_that_fails(shop: Shop) -> None:
             {"feature_service": "s", "entities": {"user_id": [1], "amount": [50]}}, accept="application/octet-stream"
         )
         assert floats.headers["pit-join-failures"] == '["activity"]'
+        stored = server.ask({"features": ["activity:visits", "profile:*"], "entities": {"user_id": [1]}})
+        assert stored.json()["results"][1] == {
+            "values": [4], "statuses": ["STORE_FAILED"], "event_timestamps": ["1970-01-01T00:00:00Z"],
+        }  # fmt: skip
+        assert {each["statuses"][0] for each in stored.json()["results"][2:]} == {"PRESENT"}
+        assert server.metrics()["pit_join_store_errors_total"] == 4
         assert [line for line in server.said if "its features are defaults until it answers" in line]
         assert server.client.get("/ready").status_code == 200
 
