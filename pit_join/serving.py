@@ -140,7 +140,7 @@ class OnlineReader:
                     if part.ttl is None or moment - event <= part.ttl:
                         values += part.filled(found) if part.fills else found
                         continue
-                values += part.absent
+                values += part.served(None)
             if plan.on_demand:
                 asked = [AskedKeys(each) for each in keys]
                 made, statuses = plan.on_demand.one(plan.taken(asked, records, moment), entity_row)

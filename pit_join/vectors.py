@@ -45,16 +45,21 @@ class Part:
         """The values of a record, with defaults for nulls."""
         if None not in values:
             return values
-        return tuple(d if v is None else v for v, d in zip(values, self.defaults, strict=True))
+        return tuple(_own(d) if v is None else v for v, d in zip(values, self.defaults, strict=True))
 
     def served(self, values: tuple[Any, ...] | None) -> tuple[Any, ...]:
         """What is served where a record has these values, or, for None, where there is none that is young enough."""
-        return self.absent if values is None else self.filled(values)
+        return tuple(map(_own, self.absent)) if values is None else self.filled(values)
 
     @property
     def types(self) -> tuple[str, ...]:
         """The types of the features, see `records.Field`."""
         return _types(self)
+
+
+def _own(default: Any) -> Any:
+    """A list that is a default is the reader's; a caller may change what it gets."""
+    return default[:] if type(default) is list else default
 
 
 class AskedKeys:

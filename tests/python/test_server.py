@@ -206,6 +206,19 @@ def test_values_are_those_of_the_python_api(server: Serving, golden: Path, view:
         assert columns[name]["values"] == [as_json(row[name]) for row in rows]
 
 
+def test_who_changes_a_default_changes_its_own(golden: Path) -> None:
+    """Lists are handed out, and the reader keeps its defaults."""
+    reader = FeatureStore(online_store=golden).online_reader(["fresh:tags"])
+    now = datetime(2026, 3, 1, 12, tzinfo=timezone.utc)
+    for _ in range(2):
+        for row in ({"id": 404}, {"id": 7}):  # of one there is no record, of the other a null
+            vector = reader.get_feature_vector(row, now=now)
+            columns = reader.get_online_features([row], now=now).to_dict()
+            assert vector["tags"] == columns["tags"][0] == []
+            vector["tags"].append("mine")
+            columns["tags"][0].append("mine")
+
+
 @pytest.mark.parametrize("view", VIEWS)
 def test_one_row_is_answered_as_one_of_many(server: Serving, golden: Path, view: str) -> None:
     """It goes another way, in less than half of the time; what is counted is the same, too."""

@@ -1,0 +1,253 @@
+"""Exports of the command to several stores in folders: views that move, kills between stores, two exports at once.
+
+Every value tells by which export it was written (see `online_worker`).
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+import subprocess
+from collections.abc import Mapping
+from contextlib import closing
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pytest
+from online_cases import contents_of
+from online_worker import VIEWS, expected
+from test_bad_inputs import BASE, KEYS, Result, make_project, run, view
+from test_online_robustness import ENVIRONMENT, PIT_JOIN, python
+
+from pit_join import FeatureStore
+from pit_join.online import open_store
+
+START = datetime(2026, 1, 1, tzinfo=timezone.utc)
+GENERATIONS, USERS = 4, 50
+PLACES = {"balance": "", "clicks": "a", "visits": "b"}
+
+
+class Lab:
+    """A project, its stores by name, and the command."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.project = folder, folder / "project"
+        self.urls = {name: str(folder / f"store{name}") for name in ("", "a", "b")}
+        make_project(self.project, self._views(PLACES))
+        with duckdb.connect(str(self.project / "warehouse.duckdb")) as connection:
+            for name in VIEWS:
+                connection.execute(
+                    f"create table {name} as select 'u' || i as user_id, "
+                    "timestamptz '2026-01-01 00:00:00+00' + to_hours(g) as event_timestamp, "
+                    f"i * 1000 + g as {name}_number, i + g / 1024 as {name}_share, i || ' of ' || g as {name}_text, "
+                    "[i, g + 1]::float[2] as place "
+                    f"from range({USERS}) as r(i), range({GENERATIONS}) as s(g)"
+                )
+
+    @staticmethod
+    def _views(places: Mapping[str, str]) -> dict[str, str]:
+        columns = "{{name: {0}_number, data_type: bigint}}, {{name: {0}_share, data_type: double}}, "
+        columns += "{{name: {0}_text, data_type: varchar}}"
+        place = ", {name: place, data_type: 'float[2]', config: {meta: {pit_join: {nearest: l2}}}}"
+        return {
+            name: view(
+                f"{KEYS}, online_store: {store}" if store else KEYS,
+                f"{BASE}, {columns.format(name)}{place if name == 'visits' else ''}",
+            )
+            for name, store in places.items()
+        }
+
+    def move(self, places: Mapping[str, str]) -> None:
+        """Declare other stores."""
+        listed = "".join(f"  - name: {name}\n{rest}" for name, rest in self._views({**PLACES, **places}).items())
+        (self.project / "models" / "models.yml").write_text(f"models:\n{listed}")
+
+    def command(self, *arguments: str) -> list[str]:
+        stores = [f"{name}={url}" if name else url for name, url in self.urls.items()]
+        return ["--project-dir", str(self.project), *(part for url in stores for part in ("--store", url)), *arguments]
+
+    def exporting(self, generation: int, *options: str) -> list[str]:
+        return self.command("export", "--as-of", (START + timedelta(hours=generation, minutes=1)).isoformat(), *options)
+
+    def export(self, generation: int, *options: str) -> Result:
+        done = run(*self.exporting(generation, *options))
+        assert done.status == 0, done.err
+        return done
+
+    def client(self) -> FeatureStore:
+        named = {name: url for name, url in self.urls.items() if name}
+        return FeatureStore(online_store=self.urls[""], online_stores=named)
+
+    def generations(self, client: FeatureStore | None = None) -> dict[str, int]:
+        """Which generation each view is served of; all of its keys and features must be of one."""
+        client = client or self.client()
+        references = [f"{name}:{name}_{what}" for name in VIEWS for what in ("number", "share", "text")]
+        found = client.get_online_features(references, {"user_id": [f"u{i}" for i in range(USERS)]})
+        assert {status for each in found.statuses.values() for status in each} == {"PRESENT"}
+        values = found.to_dict()
+        seen = {name: values[f"{name}_number"][0] % 1000 for name in VIEWS}
+        for i in range(USERS):
+            for name, generation in seen.items():
+                wanted = {n: v for n, v in unhidden(i, generation).items() if n.startswith(name)}
+                assert {n: values[n][i] for n in wanted} == wanted
+        return seen
+
+    def holds(self) -> dict[str, dict[str, int]]:
+        """The views that have records in each store, and how many; beside what the store says."""
+        found = {}
+        for name, url in self.urls.items():
+            with closing(open_store(url)) as store:
+                views = contents_of(store).views.values()
+                found[name] = {each.name: number for each in views if (number := len(list(store.scan(each))))}
+        return found
+
+
+def unhidden(number: int, generation: int) -> dict[str, Any]:
+    """What `expected` has of a key that no generation lacks."""
+    names = {"number": number * 1000 + generation, "share": number + generation / 1024}
+    names["text"] = f"{number} of {generation}"  # type: ignore[assignment]
+    found = {f"{name}_{what}": value for name in VIEWS for what, value in names.items()}
+    assert set(found) == set(expected(number, generation))
+    return found
+
+
+@pytest.fixture
+def lab(tmp_path: Path) -> Lab:
+    return Lab(tmp_path)
+
+
+def of(generation: int, **others: int) -> dict[str, int]:
+    return {**dict.fromkeys(VIEWS, generation), **others}
+
+
+def test_verify_looks_into_all_stores(lab: Lab) -> None:
+    lab.export(1)
+    assert lab.holds() == {"": {"balance": USERS}, "a": {"clicks": USERS}, "b": {"visits": USERS}}
+    done = run(*lab.command("verify", "--all"))
+    assert (done.status, done.out.splitlines()[-1]) == (0, "3 views, 150 keys, 500 values compared: 0 differences")
+    with duckdb.connect(str(lab.project / "warehouse.duckdb")) as connection:
+        connection.execute("update visits set visits_number = 7 where user_id = 'u3'")
+    done = run(*lab.command("verify", "--all"))
+    assert done.status == 1
+    assert re.search(r"visits +user_id=u3 +visits_number +7 +3001", done.out), done.out
+
+
+def test_neighbours_in_another_store(lab: Lab) -> None:
+    lab.export(1)
+    found = lab.client().nearest("visits", "place", [10.2, 2.0], 2)
+    assert [(each.keys["user_id"], round(each.distance, 6)) for each in found] == [("u10", 0.2), ("u11", 0.8)]
+
+
+@pytest.mark.parametrize("options", [(), ("--views", "clicks")])
+def test_a_view_moves_between_named_stores(lab: Lab, options: tuple[str, ...]) -> None:
+    lab.export(0)
+    client = lab.client()
+    lab.move({"clicks": "b"})
+    lab.export(1, *options)
+    wanted = of(0, clicks=1) if options else of(1)
+    assert lab.generations(client) == lab.generations() == wanted
+    assert lab.holds()["b"] == {"clicks": USERS, "visits": USERS}
+    lab.move({"clicks": "a", "visits": "a"})
+    lab.export(2)
+    assert lab.generations(client) == lab.generations() == of(2)
+    both = {"clicks": USERS, "visits": USERS}
+    assert lab.holds() == {"": {"balance": USERS}, "a": both, "b": both}  # what no view names is left as it is
+    lab.move({"clicks": "a"})
+    lab.export(3)
+    lab.export(3)  # where it was, nobody looks for `visits` any more
+    assert lab.holds() == {"": {"balance": USERS}, "a": {"clicks": USERS}, "b": {"visits": USERS}}
+    assert lab.generations(client) == of(3)
+    assert run(*lab.command("verify", "--all")).status == 0
+
+
+def test_a_view_that_moves_to_the_default_store_and_back(lab: Lab) -> None:
+    lab.export(0)
+    client = lab.client()
+    for generation, places in enumerate([{"clicks": ""}, {}, {"balance": "b"}], start=1):
+        lab.move(places)
+        lab.export(generation)
+        assert lab.generations(client) == lab.generations() == of(generation)
+
+
+# One store after the other is written; this one ends after so many.
+DIE = """
+import os, signal
+from pit_join import cli
+from pit_join.online.lmdb_store import LmdbWriter
+original, left = LmdbWriter.replace, int(sys.argv.pop(1))
+def replace(self, *arguments):
+    global left
+    if not left:
+        os.kill(os.getpid(), signal.SIGKILL)
+    left -= 1
+    return original(self, *arguments)
+LmdbWriter.replace = replace
+cli.run()
+"""
+
+
+@pytest.mark.parametrize(
+    ("stores", "moved"),
+    [(1, {}), (2, {}), (1, {"clicks": "b"}), (1, {"visits": ""}), (1, {"balance": "a"}), (2, {"balance": "a"})],
+    ids=str,
+)
+def test_a_kill_between_two_stores(lab: Lab, stores: int, moved: dict[str, str]) -> None:
+    """Readers go on, also those that begin then; each view is whole; the next export is as if nothing had happened."""
+    lab.export(0)
+    client = lab.client()
+    lab.move(moved)
+    killed = python(DIE, stores, *lab.exporting(1))
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    for served in (lab.generations(client), lab.generations()):
+        assert set(served.values()) <= {0, 1}
+        assert served["balance"] == 0  # the default store is the last
+        assert served["visits"] == (0 if "visits" in moved else 1)  # the one that is written first
+    lab.export(2)
+    assert lab.generations(client) == lab.generations() == of(2)
+    assert run(*lab.command("verify", "--all")).status == 0
+    assert lab.export(2, "--json").out.count('"written": 0') == 3
+
+
+def test_two_exports_at_once(lab: Lab) -> None:
+    """Of different views and stores: one waits for the other, and what both have written is there."""
+    lab.export(0)
+    commands = [
+        [str(PIT_JOIN), *lab.exporting(generation, "--views", name)]
+        for generation, name in enumerate(("clicks", "visits", "balance"), start=1)
+    ]
+    running = [subprocess.Popen(each, env=ENVIRONMENT, stdout=-3, stderr=-1, text=True) for each in commands]
+    said = [each.communicate()[1] for each in running]
+    assert [each.returncode for each in running] == [0, 0, 0], said
+    assert lab.generations() == {"clicks": 1, "visits": 2, "balance": 3}
+    assert run(*lab.command("verify", "--all")).status == 0
+
+
+def test_a_store_that_cannot_be_written_leaves_the_others(lab: Lab) -> None:
+    lab.export(0)
+    client = lab.client()
+    Path(f"{lab.folder}/file").write_text("no folder")
+    lab.urls["b"], real = f"{lab.folder}/file", lab.urls["b"]
+    failed = run(*lab.exporting(1))
+    assert failed.status == 3, failed
+    assert re.fullmatch(r"Error: .*file.*\n", failed.err), failed.err
+    lab.urls["b"] = real
+    assert lab.generations(client) == lab.generations() == of(0)
+
+
+def test_a_store_that_lost_everything(lab: Lab) -> None:
+    """Its features are defaults until it is exported to again, whatever is exported in between."""
+    lab.export(0)
+    for file in Path(lab.urls["a"]).iterdir():
+        file.unlink()
+    lab.export(1, "--views", "visits")
+    found = lab.client().get_online_features([f"{name}:{name}_number" for name in VIEWS], [{"user_id": "u5"}])
+    assert found.to_dict() == {
+        "user_id": ["u5"], "balance_number": [5000], "clicks_number": [None], "visits_number": [5001],
+    }  # fmt: skip
+    assert list(found.statuses.values()) == [["PRESENT"], ["STORE_FAILED"], ["PRESENT"]]
+    assert "run pit-join export" in json.dumps(found.failures)
+    lab.export(2)
+    assert lab.generations() == of(2)
