@@ -306,6 +306,12 @@ def test_accept(server: Serving, accept: str, form: str) -> None:
     assert server.ask(ONE, accept=accept).headers["content-type"] == form
 
 
+def test_of_two_headers_of_one_name_the_first_counts(server: Serving) -> None:
+    for forms in ((FLOATS, JSON), (JSON, FLOATS)):
+        answer = server.client.post(ASK, json=ONE, headers=[("accept", form) for form in forms])
+        assert answer.headers["content-type"] == forms[0]
+
+
 def test_keys_that_no_store_holds(server: Serving) -> None:
     """They are not found, and come back as they were sent, however odd."""
     ids = [2**53 + 1, 2**63 - 1, 2**64, -(10**30), 10**400, None]
