@@ -79,7 +79,7 @@ class CachedStore:
         with self._lock:
             if mark != self._mark:
                 self._kept.clear()
-                self._mark, self._asked_at = mark, -math.inf
+                self._mark = mark
             entries = {entry: self._kept.get(entry) for entry in needed}
             fresh = time.monotonic() - self._asked_at < self._seconds
         return {

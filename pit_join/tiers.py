@@ -40,7 +40,6 @@ __all__ = ["Tiers"]
 _THREADS = 32
 _MOST_FAILURES = 5  # one after the other
 _RECOVERY_SECONDS = 1.0
-_UNKNOWN = object()  # the mark of a store that could not be asked
 
 _log = logging.getLogger("pit_join")
 _T = TypeVar("_T")
@@ -85,7 +84,7 @@ class Tiers:
             except StoreError:
                 if not name:
                     raise
-                marks[name] = _UNKNOWN
+                marks[name] = object()  # no state's, so that it is asked what it holds before records are read
         default = dict(own)[""]
         return marks, None if default is None else _merged(default, tuple(own))
 
@@ -134,9 +133,6 @@ def _contents(store: ReadableStore, until: float | None) -> tuple[object, bytes 
 
 
 def _read(mark: object, wanted: Wanted, until: float | None, store: ReadableStore) -> Sequence[Records] | None:
-    if mark is _UNKNOWN:
-        store.contents(until)  # it can be asked again: then what it holds must be known before records are read
-        return None
     return store.read(mark, wanted, until)
 
 

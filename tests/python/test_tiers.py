@@ -6,9 +6,11 @@ The servers are real, and are stopped, paused and emptied here.
 from __future__ import annotations
 
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
@@ -22,6 +24,7 @@ from servers import Server, running, valkey_binary
 from test_against_oracle import macro_nodes
 from test_feature_log import rows_of
 from test_on_demand import macro
+from test_online_stores import put
 
 from pit_join.api import FeatureStore
 from pit_join.errors import ComputeError, EntityError, StoreError
@@ -405,8 +408,31 @@ def test_a_reader_of_a_store_that_is_down(shop: Shop) -> None:
         assert vector(reader) == without_activity("STORE_FAILED")
         with redis.Redis(port=shop.server.port) as client:
             shop.server.start(client)
+        until(reader, without_activity("NOT_EXPORTED"))  # it was started empty
         shop.export()
         until(reader, WHOLE)
+
+
+FORK = """
+import os, signal, sys
+from pit_join.references import Request
+from pit_join.serving import OnlineReader
+from pit_join.tiers import Tiers
+
+reader = OnlineReader(Tiers({"": sys.argv[1]}), [Request("activity", ("*",), "activity")])
+first = reader.get_feature_vector({"user_id": "a"})
+child = os.fork()
+if child == 0:
+    signal.alarm(20)
+    os._exit(reader.get_feature_vector({"user_id": "a"}) != first)
+sys.exit(os.waitpid(child, 0)[1] or first != {"n": 1})
+"""
+
+
+def test_a_fork_asks_with_threads_of_its_own(server: Server) -> None:
+    with closing(open_store(server.url, create=True)) as store:
+        put(store, {"activity": {"user_id": ["a"], "n": [1]}})
+    assert subprocess.run([sys.executable, "-c", FORK, server.url], check=False).returncode == 0
 
 
 def test_a_damaged_record(shop: Shop) -> None:
