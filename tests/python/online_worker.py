@@ -88,12 +88,17 @@ def replace(
 
 def expected(number: int, generation: int) -> dict[str, Any]:
     """What one generation serves for a key."""
+    found = written(number, generation)
+    return dict.fromkeys(found) if is_hidden(number, generation) else found
+
+
+def written(number: int, generation: int) -> dict[str, Any]:
+    """What one generation has for a key that it does not lack."""
     found: dict[str, Any] = {}
     for view in VIEWS:
-        hidden = is_hidden(number, generation)
-        found[f"{view}_number"] = None if hidden else number * 1000 + generation
-        found[f"{view}_share"] = None if hidden else number + generation / 1024
-        found[f"{view}_text"] = None if hidden else f"{number} of {generation}"
+        found[f"{view}_number"] = number * 1000 + generation
+        found[f"{view}_share"] = number + generation / 1024
+        found[f"{view}_text"] = f"{number} of {generation}"
     return found
 
 

@@ -13,12 +13,11 @@ from collections.abc import Mapping
 from contextlib import closing
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
-from typing import Any
 
 import duckdb
 import pytest
 from online_cases import contents_of
-from online_worker import VIEWS, expected
+from online_worker import VIEWS, written
 from test_bad_inputs import BASE, KEYS, Result, make_project, run, view
 from test_online_robustness import ENVIRONMENT, PIT_JOIN, python
 
@@ -102,7 +101,7 @@ class Lab:
         seen = {name: values[f"{name}_number"][0] % 1000 for name in VIEWS}
         for i in range(USERS):
             for name, generation in seen.items():
-                wanted = {n: v for n, v in unhidden(i, generation).items() if n.startswith(name)}
+                wanted = {n: v for n, v in written(i, generation).items() if n.startswith(name)}
                 assert {n: values[n][i] for n in wanted} == wanted
         return seen
 
@@ -114,15 +113,6 @@ class Lab:
                 views = contents_of(store).views.values()
                 found[name] = {each.name: number for each in views if (number := len(list(store.scan(each))))}
         return found
-
-
-def unhidden(number: int, generation: int) -> dict[str, Any]:
-    """What `expected` has of a key that no generation lacks."""
-    names = {"number": number * 1000 + generation, "share": number + generation / 1024}
-    names["text"] = f"{number} of {generation}"  # type: ignore[assignment]
-    found = {f"{name}_{what}": value for name in VIEWS for what, value in names.items()}
-    assert set(found) == set(expected(number, generation))
-    return found
 
 
 @pytest.fixture(scope="module")

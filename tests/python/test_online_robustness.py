@@ -220,7 +220,7 @@ def seen_out_of_turn(seen: list[tuple[float, float, int]], states: list[tuple[fl
 
 def settle(online: Path) -> None:
     """An export that was killed at the last step of its commit is seen when the next one begins: as here."""
-    with open_store(str(online))._environment.begin(write=True):  # type: ignore[attr-defined]
+    with open_store(str(online)).writing(60, lambda message: None):
         pass
 
 
@@ -292,6 +292,7 @@ def test_fifty_kills_of_an_export(project: Path, tmp_path: Path) -> None:
 DIE_WRITING = """
 import os, signal
 transaction = open_store(sys.argv[1])._environment.begin(write=True)
+print(transaction.id() - 1, flush=True)
 os.kill(os.getpid(), signal.SIGKILL)
 """
 
@@ -302,9 +303,9 @@ def unfinish(online: Path) -> None:
     The number of the last commit stands in lock.mdb, behind the lock of writers, and there readers look for it. It is
     set back by one, and who held the lock is dead.
     """
-    assert python(DIE_WRITING, online).returncode == -signal.SIGKILL
-    environment = open_store(str(online))._environment  # type: ignore[attr-defined]
-    last = environment.info()["last_txnid"]
+    killed = python(DIE_WRITING, online)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    last = int(killed.stdout)
     with (online / "lock.mdb").open("r+b") as file:
         words = struct.unpack("=16Q", file.read(128))
         file.seek(8 * words.index(last))

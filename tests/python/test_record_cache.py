@@ -90,19 +90,17 @@ def test_a_new_export_clears_it(store: OnlineStore) -> None:
 
 def test_what_comes_late_of_an_earlier_export_is_not_kept(store: OnlineStore) -> None:
     """One thread was answered by the store before an export, and another one has seen the export since."""
-    watched = Watched(store)
-    cached = CachedStore(watched, CacheLimits(MB, 0))
+
+    class Late(Watched):
+        def read(self, mark: object, wanted: Any, until: float | None = None) -> Any:
+            found = super().read(mark, wanted, until)
+            if len(self.asked) == 1:
+                fill(store, 2)
+                assert ask(quick, 1) == {"visits": [2001], "level": [2001]}
+            return found
+
+    cached = CachedStore(Late(store), CacheLimits(MB, 0))
     slow, quick = OnlineReader(cached, BOTH), OnlineReader(cached, BOTH)
-    at_once = watched.read
-
-    def late(mark: object, wanted: Any, until: float | None = None) -> Any:
-        watched.read = at_once  # type: ignore[method-assign]
-        found = at_once(mark, wanted, until)
-        fill(store, 2)
-        assert ask(quick, 1) == {"visits": [2001], "level": [2001]}
-        return found
-
-    watched.read = late  # type: ignore[method-assign]
     assert ask(slow, 2) == {"visits": [1002], "level": [1002]}
     assert ask(quick, 2) == {"visits": [2002], "level": [2002]}
 
