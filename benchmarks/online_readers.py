@@ -57,7 +57,10 @@ def replace(store: OnlineStore, entities: int, export: int) -> tuple[int, float]
     contents = Contents("demo", "dev", AT, {name: view for name, (view, _) in written.items()}).to_json()
     started = time.monotonic()
     with store.writing(60, lambda message: None) as writer:
-        changes = writer.replace(contents, written, {}, time.time_ns() // 1000, False, lambda *_: None)
+        for view, (_, rows) in written.items():
+            writer.take(view, rows, lambda *_: None)
+        views = {name: view for name, (view, _) in written.items()}
+        changes = writer.replace(contents, views, {}, time.time_ns() // 1000, False, lambda *_: None)
     return sum(each.written for each in changes.values()), time.monotonic() - started
 
 

@@ -24,7 +24,9 @@ def progress() -> AbstractContextManager[Any]:
     def watched() -> Any:
         with Progress(console=Console(stderr=True), transient=True) as bar:
             task = bar.add_task("views", total=None)
-            yield lambda done, total, view: bar.update(task, completed=done, total=total, description=view or "writing")
+            yield lambda done, total, view: bar.update(
+                task, completed=done, total=total or None, description=view or "writing"
+            )
 
     return watched()
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import tempfile
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
@@ -20,12 +20,23 @@ from pit_join.errors import PitJoinError, StoreError, suggest
 from pit_join.expressions import ARGUMENTS
 from pit_join.indexing import Indexes, check_can_index
 from pit_join.on_demand_check import check_on_demand
-from pit_join.online import Changes, OnlineStore, check_urls, folder_of, how_to_name, open_store, store_url
+from pit_join.online import (
+    Changes,
+    OnlineStore,
+    OnProgress,
+    Writer,
+    check_urls,
+    folder_of,
+    how_to_name,
+    open_store,
+    store_url,
+)
 from pit_join.project import Project
 from pit_join.references import OnDemandRequest
 from pit_join.registry import Registry
 from pit_join.rendering import Macros
 from pit_join.snapshots import Snapshot
+from pit_join.spool import Restarted
 from pit_join.tables import check_table
 from pit_join.warehouse import DuckDBWarehouse
 
@@ -112,8 +123,8 @@ def export(
         kept = {name: _kept(name, before, chosen, registry) for name in stores}
         with DuckDBWarehouse(project.connection, wait=wait, on_wait=on_message) as warehouse:
             instant = as_of or datetime.now(timezone.utc)  # after waiting: all that is known by now
-            taken = _Taking(warehouse, macros, project.cache, open_now, instant)
-            found = {view.name: taken.view(view) for view in chosen}
+            taken = _Taking(warehouse, macros, project.cache, open_now, instant, on_progress)
+            found = {view.name: taken.view(view, writers[view.online_store]) for view in chosen}
             listed = _elsewhere(before[""], chosen, registry) if views else {}
             listed |= taken.declared(_online(registry), {*found, *listed, *kept[""]}, on_message)
         about = Contents(
@@ -128,17 +139,16 @@ def export(
             for name, each in urls.items()
         }
         # All that can be wrong with a value is found out before the first store changes.
-        written: dict[str, dict[str, tuple[StoredView, Snapshot]]] = {name: {} for name in stores}
+        written: dict[str, dict[str, StoredView]] = {name: {} for name in stores}
         for view in chosen:
-            stored = indexes[view.online_store].of(view, *found[view.name])
-            written[view.online_store][view.name] = stored, found[view.name][1]
+            written[view.online_store][view.name] = indexes[view.online_store].of(view, *found[view.name])
         written_at = time.time_ns() // 1000
         changes: dict[str, Changes] = {}
         for name in sorted(stores, reverse=True):
-            described = kept[name] | {view: stored for view, (stored, _) in written[name].items()}
+            described = kept[name] | written[name]
             if name:
                 contents = replace(about, views=described, services={})
-                listed |= {view: replace(stored, store=name) for view, (stored, _) in written[name].items()}
+                listed |= {view: replace(stored, store=name) for view, stored in written[name].items()}
             else:
                 contents = replace(about, views=listed | described)
             writer, data = writers[name], contents.to_json()
@@ -147,7 +157,11 @@ def export(
             for view_name, each in done.items():
                 changes[view_name] = changes[view_name].and_also(each) if view_name in changes else each
     return Export(
-        {name: store_url(each) for name, each in urls.items()}, instant, dry_run, changes, time.monotonic() - started
+        {name: store_url(each) for name, each in urls.items()},
+        instant,
+        dry_run,
+        dict(sorted(changes.items())),
+        time.monotonic() - started,
     )
 
 
@@ -234,13 +248,19 @@ def _services(registry: Registry, macros: Macros) -> dict[str, StoredService]:
 
 
 class _Taking:
-    """Takes the snapshots of views, all of one state of the warehouse, each into an unnamed file in `folder`."""
+    """Takes the snapshots of views, all of one state of the warehouse; what is read again is kept in `files`."""
 
     def __init__(
-        self, warehouse: DuckDBWarehouse, macros: Macros, folder: Path, files: ExitStack, instant: datetime
+        self,
+        warehouse: DuckDBWarehouse,
+        macros: Macros,
+        folder: Path,
+        files: ExitStack,
+        instant: datetime,
+        on_progress: OnProgress,
     ) -> None:
         self._warehouse, self._macros, self._folder, self._files = warehouse, macros, folder, files
-        self._instant = instant
+        self._instant, self._on_progress = instant, on_progress
         warehouse.spill_to(folder, _MEMORY_BYTES)
 
     def declared(
@@ -251,14 +271,14 @@ class _Taking:
         for name, view in views.items():
             if name not in known:
                 try:
-                    stored, _ = self.view(view, rows=False)
+                    stored, _ = self.view(view)
                     found[name] = replace(stored, instant=None, store=view.online_store)
                 except PitJoinError as error:
                     on_message(f"what needs the feature view '{name}' cannot be read, not even defaults: {error}")
         return found
 
-    def view(self, view: FeatureView, *, rows: bool = True) -> tuple[StoredView, Snapshot]:
-        """One view as the store describes it, and its rows; or none of them."""
+    def view(self, view: FeatureView, writer: Writer | None = None) -> tuple[StoredView, Snapshot]:
+        """One view as the store describes it, and its rows, which a writer is given; without one none of them."""
         warehouse, what = self._warehouse, f"the feature view '{view.name}' cannot be exported"
         unreadable = f"the table of the feature view '{view.name}' cannot be read; run dbt build"
         check_table(view, warehouse.columns(f"from {view.relation}", unreadable))
@@ -266,21 +286,20 @@ class _Taking:
         if not warehouse.has_table(view.location):
             # A file or an SQL view: its rows have no numbers.
             history = f"_pit_history_{view.name}"
-            some = "" if rows else " limit 0"
+            some = "" if writer else " limit 0"
             warehouse.execute(f'create temp table "{history}" as from {view.relation}{some}', what)
             history = f'"{history}"'
         in_order = False
-        if rows and not history and not view.aggregations:
+        if writer and not history and not view.aggregations:
             facts = warehouse.row(self._macros.text("_facts_statement", view=view.name, history=history), what)
             in_order = not (facts["unordered"] or facts["tied"])
         statement = self._macros.text(
             "_snapshot_statement", view=view.name, as_of=self._instant.isoformat(), in_order=in_order, history=history
         )
-        if not rows:
+        if not writer:
             statement = f"select * from (\n{statement}\n) limit 0"
         types = warehouse.columns(statement, what)
-        file = self._files.enter_context(tempfile.TemporaryFile(dir=self._folder))  # noqa: SIM115 the stack closes it
-        snapshot = Snapshot(view.name, view.join_keys, warehouse.spooled(statement, what, file))
+        snapshot = self._snapshot(view, statement, what, in_order, writer)
         substitutes = {
             which: self._substitutes(view, which, types, snapshot)
             for which, declared in {
@@ -301,6 +320,21 @@ class _Taking:
             missing=substitutes.get("missing"),
         )
         return stored, snapshot
+
+    def _snapshot(
+        self, view: FeatureView, statement: str, what: str, in_order: bool, writer: Writer | None
+    ) -> Snapshot:
+        """The rows of a view, which a writer is given while they come."""
+        file = None
+        if writer and (not writer.reads_once or any(feature.nearest for feature in view.features)):
+            file = self._files.enter_context(tempfile.TemporaryFile(dir=self._folder))  # noqa: SIM115 the stack closes it
+        coming = self._warehouse.spooled(statement, what, file, one_pass=in_order)
+        snapshot = Snapshot(view.name, view.join_keys, coming)
+        while writer:
+            with suppress(Restarted):
+                writer.take(view.name, snapshot, self._on_progress)
+                break
+        return snapshot
 
     def _substitutes(self, view: FeatureView, which: str, types: Mapping[str, str], snapshot: Snapshot) -> bytes:
         """What stands for the features of a key without values, as a record."""

@@ -7,10 +7,11 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import pyarrow as pa
 
-from pit_join.encoding import field_of, keys_of, records_of
+from pit_join.encoding import field_of, int64s, keys_of, records_of
 from pit_join.errors import StoreError
 from pit_join.keys import key_kind
-from pit_join.records import NO_TIME, Layout, checksum, view_number
+from pit_join.records import Layout, checksum, view_number
+from pit_join.spool import Spool
 
 __all__ = ["Snapshot"]
 
@@ -22,14 +23,15 @@ _EVENT = "_pit_event"
 class Snapshot:
     """The rows of one view as known at one instant; see `Rows` of `pit_join.online`.
 
-    `table` has the columns of the key, `_pit_event` (microseconds UTC) and the features, ascending by key.
+    `table` has the columns of the key, `_pit_event` (microseconds UTC) and the features, ascending by key; it may still
+    be coming.
 
     Raises:
         StoreError: with every column whose type the store cannot hold.
     """
 
-    def __init__(self, view: str, keys: tuple[str, ...], table: pa.Table) -> None:
-        self._view, self._table, self.count = view, table, table.num_rows
+    def __init__(self, view: str, keys: tuple[str, ...], table: pa.Table | Spool) -> None:
+        self.view, self._table = view, table
         problems, fields = [], []
         for column in table.schema:
             try:
@@ -48,6 +50,11 @@ class Snapshot:
         self.kinds = {key: kinds[key] for key in keys}
         self.layout = Layout([field for field in fields if field.name not in keys])
         self._batch_rows = max(_LEAST_ROWS, min(_BATCH_ROWS, _BATCH_BYTES // self.layout.size))
+
+    @property
+    def count(self) -> int:
+        """See `Rows`."""
+        return int(self._table.num_rows)
 
     def in_order(self) -> Iterator[tuple[list[bytes], list[bytes]]]:
         """See `Rows`."""
@@ -71,28 +78,30 @@ class Snapshot:
             rows = order[starts[first] : starts[end]]
             if not len(rows):
                 return [], []
-            (batch,) = self._table.take(pa.array(rows)).combine_chunks().to_batches()
+            (batch,) = self._whole().take(int64s(rows.astype(np.int64))).combine_chunks().to_batches()
             return self._keys(batch), self._records(batch)
 
         return take
 
     def lists(self, feature: str) -> Iterator[tuple[list[bytes], pa.Array]]:
         """The rows that have a value of a feature of lists: batches of keys, all ascending, and of the lists."""
-        for batch in self._table.select([*self.kinds, feature]).to_batches(max_chunksize=_LISTS_ROWS):
+        for batch in self._whole().select([*self.kinds, feature]).to_batches(max_chunksize=_LISTS_ROWS):
             known = batch.filter(batch[feature].is_valid())
             if len(known):
                 yield self._keys(known), known[feature]
+
+    def _whole(self) -> pa.Table:
+        return self._table.whole() if isinstance(self._table, Spool) else self._table
 
     def record(self, table: pa.Table) -> bytes:
         """A record with the only row of a table that has the features as its columns."""
         (batch,) = table.combine_chunks().to_batches()
         columns = [batch[field.name] for field in self.layout.fields]
-        whole = bytes(8) + records_of(self.layout, np.zeros(1, dtype=np.int64), columns)[0]
-        return whole + checksum(whole, view_number(self._view), b"")
+        whole = bytes(8) + records_of(self.layout, int64s(np.zeros(1, dtype=np.int64)), columns)[0]
+        return whole + checksum(whole, view_number(self.view), b"")
 
     def _keys(self, batch: pa.RecordBatch) -> list[bytes]:
         return keys_of(list(self.kinds.values()), [batch[key] for key in self.kinds])
 
     def _records(self, batch: pa.RecordBatch) -> list[bytes]:
-        times = np.from_dlpack(batch[_EVENT].fill_null(NO_TIME))
-        return records_of(self.layout, times, [batch[field.name] for field in self.layout.fields])
+        return records_of(self.layout, batch[_EVENT], [batch[field.name] for field in self.layout.fields])

@@ -6,12 +6,11 @@ as soon as everything has been read, and before any output is written.
 
 from __future__ import annotations
 
-import mmap
 import re
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import IO, TYPE_CHECKING, Any, TypeVar
@@ -20,6 +19,7 @@ import duckdb
 
 from pit_join.connection import Connection
 from pit_join.errors import PitJoinError, WarehouseError
+from pit_join.spool import Spool
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -50,6 +50,7 @@ class _Session:
 
     def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
         self._connection = connection
+        self._spool: Spool | None = None
         self._thread = ThreadPoolExecutor(max_workers=1)
         # The executor may lose a thread in whose start it is interrupted: that must not be one with a statement.
         self._thread.submit(int).result()
@@ -76,19 +77,18 @@ class _Session:
 
         return self._submit(read, what)
 
-    def spooled(self, sql: str, what: str, file: IO[bytes]) -> pa.Table:
-        """The result of a query of any size: it is written to a file, in which the table then lies."""
-        import pyarrow as pa
+    def spooled(self, sql: str, what: str, file: IO[bytes] | None, *, one_pass: bool = False) -> Spool:
+        """The result of a query of any size, as it comes, and afterwards in a file.
+
+        A query of `one_pass` has work for one thread of DuckDB's only.
+        """
+        spool = Spool(file)
 
         def read() -> None:
             relation = self._connection.sql(sql)
             # A batch of wide rows must not be what needs the memory.
             rows = min(_SPOOLED_ROWS, max(_LEAST_ROWS, _SPOOLED_CELLS // len(relation.columns)))
-            reader = relation.to_arrow_reader(rows)
-            with pa.ipc.new_file(file, reader.schema) as writer:
-                for batch in reader:
-                    writer.write_batch(batch)
-            file.flush()
+            spool.fill(relation.to_arrow_reader(rows))
 
         def read_with_room() -> None:
             # An error ends a transaction and undoes what was made in it. A new one sees the same rows, since nobody can
@@ -99,18 +99,34 @@ class _Session:
             except duckdb.OutOfMemoryException:
                 # Not everything can be put aside on disk.
                 self._connection.execute("rollback; begin; reset memory_limit")
-                file.seek(0)
-                file.truncate()
                 read()
 
+        def work() -> None:
+            try:
+                with self._one_thread() if one_pass else nullcontext():
+                    read_with_room()
+            except OSError as error:
+                if file:
+                    with suppress(OSError):
+                        file.close()  # which would try once more to write what is left
+                raise WarehouseError(f"{what}: its rows cannot be put aside on disk ({error})") from error
+            finally:
+                spool.end()
+
+        spool.filling = self._submit(work, what, spool)
+        return spool
+
+    @contextmanager
+    def _one_thread(self) -> Iterator[None]:
+        """A second thread that has nothing to do would wait busily, and take its time from who follows the rows."""
+        settings = self._connection.cursor()  # which no error of a query can undo
+        ((threads,),) = settings.execute("select current_setting('threads')").fetchall()
+        settings.execute("set threads = 1")
         try:
-            self._submit(read_with_room, what).result()
-        except OSError as error:
-            with suppress(OSError):
-                file.close()  # which would try once more to write what is left
-            raise WarehouseError(f"{what}: its rows cannot be put aside on disk ({error})") from error
-        mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-        return pa.ipc.open_file(pa.py_buffer(mapped)).read_all()
+            yield
+        finally:
+            settings.execute(f"set threads = {threads}")
+            settings.close()
 
     def row(self, sql: str, what: str) -> dict[str, Any]:
         """The only row of a query."""
@@ -137,6 +153,8 @@ class _Session:
 
     def stop(self) -> None:
         """End what runs and what waits to run."""
+        if self._spool:
+            self._spool.leave()
         last = self._thread.submit(int)
         while not last.done():
             self._connection.interrupt()
@@ -148,7 +166,11 @@ class _Session:
         self._thread.shutdown(wait=False)
         return closed
 
-    def _submit(self, work: Callable[[], _T], what: str) -> Future[_T]:
+    def _submit(self, work: Callable[[], _T], what: str, spool: Spool | None = None) -> Future[_T]:
+        if self._spool:
+            self._spool.leave()  # else this work would wait for who follows it, and he for this
+        self._spool = spool
+
         def run() -> _T:
             with _readable_errors(what):
                 return work()

@@ -19,14 +19,17 @@ from pit_join.contents import StoredView
 from pit_join.errors import PitJoinError, StoreError
 
 __all__ = [
-    "CacheLimits", "Changes", "Failed", "OnlineStore", "ReadableStore", "Records", "Rows", "Wanted", "Writer",
-    "cache_limits", "check_urls", "folder_of", "how_to_name", "is_remote", "open_store", "store_url",
+    "CacheLimits", "Changes", "Failed", "OnProgress", "OnlineStore", "ReadableStore", "Records", "Rows", "Wanted",
+    "Writer", "cache_limits", "check_urls", "folder_of", "how_to_name", "is_remote", "open_store", "store_url",
 ]  # fmt: skip
 
 _CACHE_OPTIONS = {"cache_mb": "64", "cache_seconds": "0"}
 
 Wanted = Sequence[tuple[StoredView, Sequence[bytes]]]
 """What to read: views, each with the keys of its records."""
+
+OnProgress = Callable[[int, int, str], None]
+"""Told how many rows are done, of how many (0 if that is not known), and of which view."""
 
 Records = tuple[bytes, list[int]]
 """The records of keys one after the other, and the length of each: 0 where there is none."""
@@ -52,10 +55,12 @@ class Failed(tuple[bytes, list[int]]):
 class Rows(Protocol):
     """The rows of a snapshot: keys, and records without their written time and checksum."""
 
-    count: int
+    @property
+    def count(self) -> int:
+        """How many there are, when all are there."""
 
     def in_order(self) -> Iterator[tuple[list[bytes], list[bytes]]]:
-        """Batches of keys and records, all keys ascending."""
+        """Batches of keys and records, all keys ascending; perhaps while they still come, and then but once."""
 
     def grouped(
         self, group_of: Callable[[bytes], int], groups: int
@@ -78,18 +83,24 @@ class Changes:
 
 
 class Writer(Protocol):
-    """The only exporter of a store, until it is closed."""
+    """The only exporter of a store, until it is closed; it takes the rows of all views, and then `replace`s once."""
+
+    reads_once: bool
+    """Whether it reads rows but once, and in order, when it is given them."""
+
+    def take(self, view: str, rows: Rows, on_progress: OnProgress) -> None:
+        """Be given the rows of a view that will be written; anew, if what came before is void."""
 
     def replace(
         self,
         contents: bytes,
-        written: Mapping[str, tuple[StoredView, Rows]],
+        written: Mapping[str, StoredView],
         kept: Mapping[str, StoredView],
         written_at: int,
         dry_run: bool,
-        on_progress: Callable[[int, int, str], None],
+        on_progress: OnProgress,
     ) -> dict[str, Changes]:
-        """Make the store hold exactly the rows of `written` beside the views of `kept` as they are; nothing else stays.
+        """Make the store hold exactly what it took of `written`, beside the views of `kept` as they are.
 
         `written_at` (microseconds UTC) goes into records that change.
         """

@@ -8,25 +8,25 @@ be opened in a write transaction, for which a reader would wait until an export 
 from __future__ import annotations
 
 import os
+import signal
 import struct
 import threading
 import time
-from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import cache
-from itertools import islice
-from operator import itemgetter, lt
+from operator import lt
 from pathlib import Path
 from typing import Any
 
 import lmdb
 
 from pit_join.contents import Contents, StoredView
+from pit_join.delta import Aside, Delta, Stored, find_delta
 from pit_join.errors import StoreError
 from pit_join.locks import lock
-from pit_join.online import Changes, Records, Rows, Wanted
-from pit_join.records import CHECK, checksum, view_number
+from pit_join.online import Changes, OnProgress, Records, Rows, Wanted
+from pit_join.records import checksum, view_number
 
 __all__ = ["SCHEMES", "LmdbStore", "open_store"]
 
@@ -39,8 +39,6 @@ _LOCK_BYTES = 64 * (_MOST_READERS + 2)
 _PREFIX = 4
 _CONTENTS = b"\0"  # sorts before every record
 _LONGEST_KEY = 511 - _PREFIX
-_WRITTEN = 8
-_AT_ONCE = 4096
 _FEW = 8
 _LOOK_SECONDS = 1.0
 
@@ -167,7 +165,7 @@ class LmdbStore:
         """See `OnlineStore`."""
         self._look()
         with _readable_errors(self._folder), self._environment.begin() as transaction:
-            entries = _Entries(transaction.cursor(), _prefix(view.name))
+            entries = _stored(transaction, _prefix(view.name))
             while some := entries.more():
                 yield from ((key[_PREFIX:], record) for key, record in some)
 
@@ -188,7 +186,9 @@ class LmdbStore:
                 # One killed in its last step becomes what is there as soon as somebody writes: so before we look.
                 with self._environment.begin(write=True):
                     pass
-            yield LmdbWriter(self._folder, self._environment)
+                before = self._environment.begin()
+            with before, ExitStack() as files:
+                yield LmdbWriter(self._folder, self._environment, before, files)
         finally:
             os.close(handle)
 
@@ -213,140 +213,123 @@ class LmdbStore:
 
 
 class LmdbWriter:
-    """The exporter; see `Writer`."""
+    """The exporter; see `Writer`. `before` is what was stored when it began."""
 
-    def __init__(self, folder: Path, environment: lmdb.Environment) -> None:
-        self._folder, self._environment = folder, environment
+    reads_once = True
+
+    def __init__(self, folder: Path, environment: lmdb.Environment, before: lmdb.Transaction, files: ExitStack) -> None:
+        self._folder, self._environment, self._before, self._files = folder, environment, before, files
+        self._empty = not before.stat()["entries"]
+        if not self._empty and before.get(_CONTENTS) is None:
+            raise StoreError(f"{folder} holds something else than an online store; choose another folder")
+        self._found: dict[str, Delta] = {}
+
+    def take(self, view: str, rows: Rows, on_progress: OnProgress) -> None:
+        """See `Writer`: what differs is found out at once, and put aside."""
+        with _readable_errors(self._folder):
+            batches = _checked(view, rows.in_order(), on_progress)
+            self._found[view] = self._delta(_prefix(view), batches)
 
     def replace(
         self,
         contents: bytes,
-        written: Mapping[str, tuple[StoredView, Rows]],
+        written: Mapping[str, StoredView],
         kept: Mapping[str, StoredView],
         written_at: int,
         dry_run: bool,
-        on_progress: Callable[[int, int, str], None],
+        on_progress: OnProgress,
     ) -> dict[str, Changes]:
         """See `Writer`."""
         names = {_prefix(name): name for name in (*written, *kept)}
         if len(names) < len(written) + len(kept):
             raise StoreError(f"two of the views {', '.join([*written, *kept])} have one number in LMDB; rename one")
-        # What was there before is read as of before, so that no page is read that is being written.
-        with _readable_errors(self._folder), self._environment.begin() as before:
-            data = before.get(_CONTENTS)
-            if data is None and before.stat()["entries"]:
-                raise StoreError(f"{self._folder} holds something else than an online store; choose another folder")
-            if data is not None:
-                gone = Contents.from_json(bytes(data), f"the online store in {self._folder}").views
+        with _readable_errors(self._folder):
+            if not self._empty:
+                data = bytes(self._before.get(_CONTENTS, b""))
+                gone = Contents.from_json(data, f"the online store in {self._folder}").views
                 names = {_prefix(name): name for name, view in gone.items() if view.is_here} | names
-            after = self._environment.begin(write=True)
-            try:
-                stamp = b"" if dry_run else struct.pack("<q", written_at)
-                changes = {}
-                # Ascending, so that a new store is only appended to.
-                for prefix in sorted({*names, *_prefixes(before)}):
-                    name = names.get(prefix, prefix.hex())
-                    if name in kept:
-                        continue
-                    rows = written[name][1] if name in written else None
-                    differences = _Differences(name, prefix, before, after.cursor(), stamp)
-                    changes[name] = differences.apply(rows, on_progress)
-                if not dry_run:
+            for prefix in {*names, *_prefixes(self._before)}:
+                name = names.get(prefix, prefix.hex())
+                if name not in written and name not in kept:
+                    self._found[name] = self._delta(prefix, ())
+            if not dry_run:
+                after = self._environment.begin(write=True)
+                try:
+                    # Ascending, so that a new store is only appended to.
+                    for name in sorted(written, key=_prefix):
+                        self._put(after.cursor(), name, written_at, on_progress)
+                    for found in self._found.values():
+                        _delete(after.cursor(), found.gone)
                     after.put(_CONTENTS, contents)
-            except BaseException:
-                after.abort()
-                raise
-            after.commit()  # of nothing, if dry; an abort would wait for the readers of this process to pause
-            return changes
+                except BaseException:
+                    after.abort()
+                    raise
+                with _uninterrupted():
+                    after.commit()
+        return {
+            name: Changes(len(found.changed), found.rows - len(found.changed), len(found.gone))
+            for name, found in self._found.items()
+        }
 
+    def _delta(self, prefix: bytes, batches: Iterable[tuple[list[bytes], list[bytes]]]) -> Delta:
+        return find_delta(_stored(self._before, prefix), batches, self._folder, self._files)
 
-class _Differences:
-    """Makes the records of one view equal to its rows, touching only what differs; without a stamp nothing at all."""
-
-    def __init__(self, name: str, prefix: bytes, before: lmdb.Transaction, cursor: lmdb.Cursor, stamp: bytes) -> None:
-        self._name, self._prefix, self._cursor, self._stamp = name, prefix, cursor, stamp
-        self._old = _Entries(before.cursor(), prefix)
-        self._new_store = not before.stat()["entries"]
-        self._written = self._deleted = 0
-
-    def apply(self, rows: Rows | None, on_progress: Callable[[int, int, str], None]) -> Changes:
-        done, last = 0, self._prefix
-        for short_keys, records in rows.in_order() if rows else ():
-            keys = [self._prefix + key for key in short_keys]
-            self._check(keys, last)
-            last = keys[-1]
-            old = self._old.until(last)
-            old_keys, found = [key for key, _ in old], [record for _, record in old]
-            if old_keys != keys:
-                by_key = dict(old)
-                found = [by_key.pop(key, b"") for key in keys]
-                self._delete(by_key)
-            self._put(
-                [
-                    (key, record)
-                    for key, record, stored in zip(keys, records, found, strict=True)
-                    if stored[_WRITTEN:-CHECK] != record
-                ]
-            )
-            done += len(keys)
-            on_progress(done, rows.count if rows else 0, self._name)
-        while rest := self._old.more():
-            self._delete(key for key, _ in rest)
-        return Changes(self._written, done - self._written, self._deleted)
-
-    def _check(self, keys: list[bytes], last: bytes) -> None:
-        longest = max(keys, key=len)
-        if len(longest) > _LONGEST_KEY + _PREFIX:
-            raise StoreError(
-                f"{self._name}: a key is {len(longest) - _PREFIX:,} bytes long, and LMDB holds at most {_LONGEST_KEY}; "
-                f"it begins {longest[_PREFIX:60]!r}. Use a shorter key (a hash of it), or a store without this limit"
-            )
-        if not last < keys[0] or not all(map(lt, keys, keys[1:])):
-            raise StoreError(f"{self._name}: the rows of the snapshot do not ascend by key; please report this")
-
-    def _put(self, changed: list[tuple[bytes, bytes]]) -> None:
-        self._written += len(changed)
-        if changed and self._stamp:
-            number = view_number(self._name)
-            whole = ((key, self._stamp + record) for key, record in changed)
+    def _put(self, cursor: lmdb.Cursor, view: str, written_at: int, on_progress: OnProgress) -> None:
+        number, stamp, changed, done = view_number(view), struct.pack("<q", written_at), self._found[view].changed, 0
+        for keys, records in changed:
+            whole = ((key, stamp + record) for key, record in zip(keys, records, strict=True))
             sealed = [(key, content + checksum(content, number, key[_PREFIX:])) for key, content in whole]
-            self._cursor.putmulti(sealed, append=self._new_store)
+            cursor.putmulti(sealed, append=self._empty)
+            done += len(keys)
+            on_progress(done, len(changed), view)
 
-    def _delete(self, keys: Iterable[bytes]) -> None:
+
+@contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Without Ctrl-C, which in the middle of a commit would say that nothing has changed when everything has."""
+    handler = signal.getsignal(signal.SIGINT)
+    if handler is None or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, handler)
+
+
+def _delete(cursor: lmdb.Cursor, gone: Aside) -> None:
+    for keys, _ in gone:
         for key in keys:
-            self._deleted += 1
-            if self._stamp:
-                self._cursor.set_key(key)
-                self._cursor.delete()
+            cursor.set_key(key)
+            cursor.delete()
 
 
-class _Entries:
-    """The stored keys (with their prefix) and records of a view, ascending."""
+def _checked(
+    view: str, batches: Iterable[tuple[list[bytes], list[bytes]]], on_progress: OnProgress
+) -> Iterator[tuple[list[bytes], list[bytes]]]:
+    """Batches of keys and records, with the keys as they are stored."""
+    prefix, last, done = _prefix(view), _prefix(view), 0
+    for short_keys, records in batches:
+        longest = max(short_keys, key=len)
+        if len(longest) > _LONGEST_KEY:
+            raise StoreError(
+                f"{view}: a key is {len(longest):,} bytes long, and LMDB holds at most {_LONGEST_KEY}; it begins "
+                f"{longest[: 60 - _PREFIX]!r}. Use a shorter key (a hash of it), or a store without this limit"
+            )
+        keys = [prefix + key for key in short_keys]
+        if not last < keys[0] or not all(map(lt, keys, keys[1:])):
+            raise StoreError(f"{view}: the rows of the snapshot do not ascend by key; please report this")
+        yield keys, records
+        last, done = keys[-1], done + len(keys)
+        on_progress(done, 0, view)
 
-    def __init__(self, cursor: lmdb.Cursor, prefix: bytes) -> None:
-        found = cursor.set_range(prefix)
-        self._entries: Iterator[Any] = cursor.iternext() if found else iter(())
-        self._end = _after(prefix)
-        self._held: list[tuple[bytes, bytes]] = []
 
-    def until(self, key: bytes) -> list[tuple[bytes, bytes]]:
-        """The next ones up to a key, itself included."""
-        taken: list[tuple[bytes, bytes]] = []
-        while not taken or taken[-1][0] <= key:
-            if not (more := self.more()):
-                return taken
-            taken += more
-        end = bisect_right(taken, key, key=itemgetter(0))
-        self._held = taken[end:]
-        return taken[:end]
-
-    def more(self) -> list[tuple[bytes, bytes]]:
-        """The next ones, whatever their keys."""
-        taken, self._held = self._held or list(islice(self._entries, _AT_ONCE)), []
-        if taken and taken[-1][0] >= self._end:
-            self._entries = iter(())
-            del taken[bisect_left(taken, self._end, key=itemgetter(0)) :]
-        return taken
+def _stored(transaction: lmdb.Transaction, prefix: bytes) -> Stored:
+    """The keys (with their prefix) and records of a view."""
+    cursor = transaction.cursor()
+    entries: Iterator[Any] = cursor.iternext() if cursor.set_range(prefix) else iter(())
+    return Stored(entries, _after(prefix))
 
 
 @cache

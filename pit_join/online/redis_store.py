@@ -22,7 +22,7 @@ from xxhash import xxh3_64_digest
 
 from pit_join.contents import Contents, StoredView
 from pit_join.errors import PitJoinError, StoreError
-from pit_join.online import Changes, Records, Rows, Wanted, store_url
+from pit_join.online import Changes, OnProgress, Records, Rows, Wanted, store_url
 from pit_join.records import checksum, view_number
 
 __all__ = ["SCHEMES", "RedisStore", "open_store"]
@@ -242,17 +242,24 @@ class RedisWriter:
     nobody who still reads them meets a gap.
     """
 
+    reads_once = False
+
     def __init__(self, store: RedisStore, client: Any, hold: Callable[[], Any]) -> None:
         self._store, self._client, self._hold = store, client, hold
+        self._rows: dict[str, Rows] = {}
+
+    def take(self, view: str, rows: Rows, on_progress: OnProgress) -> None:
+        """See `Writer`."""
+        self._rows[view] = rows
 
     def replace(
         self,
         contents: bytes,
-        written: Mapping[str, tuple[StoredView, Rows]],
+        written: Mapping[str, StoredView],
         kept: Mapping[str, StoredView],
         written_at: int,
         dry_run: bool,
-        on_progress: Callable[[int, int, str], None],
+        on_progress: OnProgress,
     ) -> dict[str, Changes]:
         """See `Writer`."""
         own, where = self._store._own, self._store._where
@@ -261,30 +268,23 @@ class RedisWriter:
         old = {name: view for name, view in described.items() if view.is_here}
         # By entity the tokens of fields that an earlier export has left: none of its readers is there any more.
         garbage = {(entity, token.encode()) for entity, token in json.loads(left or b"[]")}
-        live = {(view.entity, _token(view)) for view, _ in written.values()}
-        live |= {(view.entity, _token(view)) for view in kept.values()}
+        live = {(view.entity, _token(view)) for view in (*written.values(), *kept.values())}
         readable = {(view.entity, _token(view)) for view in old.values()}
         if not dry_run:
             # Should this export be killed, the next one knows what it may have begun.
             self._client.set(own("left"), _as_json((garbage | live) - readable))
-        changes = {
-            name: Changes(0, 0, view.rows) for name, view in old.items() if name not in written and name not in kept
-        }
+        changes = {name: Changes(0, 0, old[name].rows) for name in old.keys() - written.keys() - kept.keys()}
         totals: dict[str, list[int]] = {name: [0, 0, 0] for name in written}
-        entities = {view.entity for view, _ in written.values()} | {entity for entity, _ in garbage}
+        entities = {view.entity for view in written.values()} | {entity for entity, _ in garbage}
         for entity in sorted(entities):
-            views = {name: pair for name, pair in written.items() if pair[0].entity == entity}
+            views = {name: (view, self._rows[name]) for name, view in written.items() if view.entity == entity}
             gone = {token for owner, token in garbage - live - readable if owner == entity}
             stamp = b"" if dry_run else struct.pack("<q", written_at)
             _Entity(self._store, self._client, entity, views, gone, stamp).write(totals, self._hold, on_progress)
         if not dry_run:
             self._hold()
-            pairs = {
-                own("contents"): contents,
-                own("version"): uuid.uuid4().hex.encode(),
-                own("left"): _as_json(readable - live),
-            }
-            self._client.mset(pairs)
+            mark, left = uuid.uuid4().hex.encode(), _as_json(readable - live)
+            self._client.mset({own("contents"): contents, own("version"): mark, own("left"): left})
         return changes | {name: Changes(*counts) for name, counts in totals.items()}
 
 
@@ -303,9 +303,7 @@ class _Entity:
         self._store, self._client, self._entity, self._views = store, client, entity, views
         self._gone, self._stamp = gone, stamp
 
-    def write(
-        self, totals: dict[str, list[int]], hold: Callable[[], Any], on_progress: Callable[[int, int, str], None]
-    ) -> None:
+    def write(self, totals: dict[str, list[int]], hold: Callable[[], Any], on_progress: OnProgress) -> None:
         take = {name: rows.grouped(_hash_of, _HASHES) for name, (_, rows) in self._views.items()}
         rows = sum(rows.count for _, rows in self._views.values())
         step = max(1, min(256, _HASHES * _RECORDS_AT_ONCE // max(1, rows)))

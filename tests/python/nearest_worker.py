@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+from writing import replace_all
 
 import pit_join.index_files
 import pit_join.indexing
@@ -78,7 +79,7 @@ def put(
             written[name] = indexes.of(declared, stored, rows), rows
         stay = {name: before[name] for name in kept}
         contents = Contents("shop", "dev", AT, stay | {name: view for name, (view, _) in written.items()})
-        writer.replace(contents.to_json(), written, stay, 1, dry_run, lambda done, total, view: None)
+        replace_all(writer, contents.to_json(), written, stay, 1, dry_run)
         indexes.settle(contents)
     return dict(contents.views)
 

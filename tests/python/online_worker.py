@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+from writing import replace_all
 
 from pit_join.contents import Contents, StoredView
 from pit_join.errors import StoreError
@@ -83,7 +84,7 @@ def replace(
     contents = Contents("demo", "dev", AT, {name: view for name, (view, _) in written.items()}).to_json()
     with store.writing(wait, on_wait) as writer:
         stamp = time.time_ns() // 1000
-        return writer.replace(contents, written, {}, stamp, dry_run, lambda done, total, view: None)
+        return replace_all(writer, contents, written, {}, stamp, dry_run)
 
 
 def expected(number: int, generation: int) -> dict[str, Any]:

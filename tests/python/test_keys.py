@@ -23,6 +23,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from test_records import AT, BYTES, RUN, SCALAR, TEXT, Type, same
+from writing import replace_all
 
 from pit_join.contents import Contents, StoredView
 from pit_join.errors import EntityError, StoreError
@@ -424,7 +425,7 @@ def test_instants_are_asked_for_in_every_form(tmp_path: Path) -> None:
     store = open_store(str(tmp_path / "online"), create=True)
     with store.writing(1, lambda message: None) as writer:
         contents = Contents("p", "t", AT, {"v": view}).to_json()
-        writer.replace(contents, {"v": (view, snapshot)}, {}, 0, False, lambda done, total, name: None)
+        replace_all(writer, contents, {"v": (view, snapshot)}, {}, 0, False)
     reader = OnlineReader(store, [Request("v", ("f",), "v")])
     moments = np.array(numbers, dtype="datetime64[ns]")
     for asked in (moments, list(moments), pd.Series(moments), pa.array(moments), kind.array(numbers)):

@@ -33,7 +33,7 @@ ROWS = (
     ("encoding", "entity_rows", "on_demand_check", "record_cache", "tables"),
     # one outside world each
     ("expressions", "files", "index_files", "ledger", "online", "project", "rendering", "warehouse"),
-    ("batches", "contents", "locks", "registry"),
+    ("batches", "contents", "delta", "locks", "registry", "spool"),
     ("aggregations", "embeddings", "fingerprints", "keys", "on_demand"),
     ("checks", "definitions", "records"),
     ("connection", "durations", "references"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 from servers import cluster, redis_binary, running, valkey_binary
+from writing import replace_all
 
 from pit_join.contents import Contents, StoredView
 from pit_join.errors import ReferenceError, StoreError
@@ -88,8 +89,7 @@ def put(
     views = (kept or {}) | {name: view for name, (view, _) in written.items()}
     contents = Contents("demo", "dev", AT, views)
     with store.writing(1, lambda message: None) as writer:
-        progress: Callable[[int, int, str], None] = lambda done, total, name: None  # noqa: E731 a name for its type
-        changes = writer.replace(contents.to_json(), written, kept or {}, written_at, dry_run, progress)
+        changes = replace_all(writer, contents.to_json(), written, kept or {}, written_at, dry_run)
     return changes, views
 
 

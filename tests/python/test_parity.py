@@ -17,6 +17,7 @@ import duckdb
 import pytest
 from click.testing import CliRunner, Result
 from conftest import Built
+from writing import replace_all
 
 from pit_join import FeatureStore, PitJoinError, StoreError
 from pit_join.cli import main
@@ -124,7 +125,7 @@ def plant(store: OnlineStore, change: Callable[[Records], Any]) -> None:
     kept = {name: view for name, view in contents.views.items() if name != VIEW}
     with store.writing(1, lambda message: None) as writer:
         written = {VIEW: (contents.views[VIEW], Planted(records))}
-        writer.replace(contents.to_json(), written, kept, 1, False, lambda done, total, name: None)
+        replace_all(writer, contents.to_json(), written, kept, 1, False)
 
 
 def differences(features: FeatureStore, sample: int | None = None) -> tuple[Difference, ...]:
@@ -443,7 +444,7 @@ def test_a_view_of_the_store_that_is_no_longer_declared(features: FeatureStore, 
     views = {**contents.views, "gone": replace(view, name="gone", rows=0)}
     with store.writing(1, lambda message: None) as writer:
         data = replace(contents, views=views).to_json()
-        writer.replace(data, {}, views, 1, False, lambda done, total, name: None)
+        replace_all(writer, data, {}, views, 1, False)
     with pytest.raises(PitJoinError, match="unknown feature view 'gone'"):
         features.verify(["gone"])
 
@@ -458,6 +459,6 @@ def test_what_needs_more_memory_gets_it(demo: Built, tmp_path: Path) -> None:
         with pytest.raises(PitJoinError, match=r"[Mm]emory"):
             warehouse.table(query, "as it is")
         warehouse.execute("rollback; begin; create temp table kept as select 42 as a", "made anew")
-        found = warehouse.spooled(query, "with room", file)
+        found = warehouse.spooled(query, "with room", file).whole()
     assert found["a"].to_pylist() == [42]
     assert len(found["numbers"][0]) == 5_000_000

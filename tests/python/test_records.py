@@ -25,6 +25,7 @@ import pyarrow as pa
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
+from writing import replace_all
 from xxhash import xxh3_64_intdigest
 
 from pit_join import snapshots
@@ -533,7 +534,7 @@ def test_a_matrix_has_the_values(tmp_path: Path) -> None:
         view = StoredView("v", "e", snapshot.kinds, snapshot.layout, None, AT, size)
         contents = Contents("p", "t", AT, {"v": view}).to_json()
         with store.writing(1, lambda message: None) as writer:
-            writer.replace(contents, {"v": (view, snapshot)}, {}, 0, False, lambda done, total, name: None)
+            replace_all(writer, contents, {"v": (view, snapshot)}, {}, 0, False)
         names = [f"f{i}" for i, kind in enumerate(rows.types) if kind.name != "string"]
         names = names[::-1] if backwards else names
         reader = OnlineReader(store, [Request("v", tuple(names), "v")])
@@ -566,7 +567,7 @@ def test_what_is_no_number_is_in_no_matrix(tmp_path: Path) -> None:
     view = StoredView("v", "e", snapshot.kinds, snapshot.layout, None, AT, 1)
     with store.writing(1, lambda message: None) as writer:
         contents = Contents("p", "t", AT, {"v": view}).to_json()
-        writer.replace(contents, {"v": (view, snapshot)}, {}, 0, False, lambda done, total, name: None)
+        replace_all(writer, contents, {"v": (view, snapshot)}, {}, 0, False)
     for i in range(len(types)):
         found = OnlineReader(store, [Request("v", (f"f{i}",), "v")]).get_online_features({"k": [0]})
         with pytest.raises(EntityError, match=f"the feature 'f{i}' is of type .*, which is no number; leave it out"):

@@ -12,10 +12,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import duckdb
 import pytest
 import redis
 from servers import Server, cluster, counting, free_ports, redis_binary, running, valkey_binary
+from test_bad_inputs import BASE, KEYS, make_project, view
 from test_online_stores import AT, put
+from writing import replace_all
 
 from pit_join.contents import Contents
 from pit_join.errors import StoreError
@@ -45,6 +48,22 @@ def ends_within(seconds: float) -> Iterator[None]:
     started = time.monotonic()
     yield
     assert time.monotonic() - started < seconds
+
+
+def test_an_export_of_many_batches_with_defaults(server: Server, tmp_path: Path) -> None:
+    """The rows go to disk, and what is asked of the warehouse after them is answered."""
+    value = "{name: value, data_type: double, config: {meta: {pit_join: {default: 0.5}}}}"
+    folder = make_project(tmp_path / "lab", {"activity": view(KEYS, f"{BASE}, {value}")})
+    with duckdb.connect(str(folder / "warehouse.duckdb")) as connection:
+        columns = "'u' || i as user_id, timestamptz '2026-01-01' as event_timestamp, nullif(i, 3)::double as value"
+        connection.execute(f"create table activity as select {columns} from range(150000) as r(i)")
+    command = [str(Path(sys.executable).with_name("pit-join")), "--project-dir", str(folder), "--store", server.url]
+    done = subprocess.run([*command, "export"], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "150,000" in done.stdout
+    reader = OnlineReader(open_store(server.url), [Request("activity", ("*",), "activity")])
+    found = reader.get_online_features({"user_id": ["u3", "u149999", "u150000"]}).to_dict()
+    assert found["value"] == [0.5, 149_999.0, 0.5]
 
 
 def test_stopped(server: Server) -> None:
@@ -223,7 +242,7 @@ def test_an_export_may_take_longer_than_its_lock(server: Server, monkeypatch: py
         with pytest.raises(StoreError, match="another export is at work"), other.writing(0, lambda message: None):
             pytest.fail("two exports at once")
         contents = Contents("demo", "dev", AT, {})
-        writer.replace(contents.to_json(), {}, {}, 1, False, lambda done, total, name: None)
+        replace_all(writer, contents.to_json(), {}, {}, 1, False)
 
 
 def test_an_export_that_lost_its_lock_does_not_go_on(server: Server) -> None:
@@ -234,7 +253,7 @@ def test_an_export_that_lost_its_lock_does_not_go_on(server: Server) -> None:
             with redis.Redis(port=server.port) as client:
                 client.set("{pit_join}:lock", "of another")
             contents = Contents("demo", "dev", AT, {})
-            writer.replace(contents.to_json(), {}, {}, 1, False, lambda done, total, name: None)
+            replace_all(writer, contents.to_json(), {}, {}, 1, False)
 
     with pytest.raises(StoreError, match="another export took over"):
         overtaken()

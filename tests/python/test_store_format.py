@@ -27,6 +27,7 @@ import pytest
 from conftest import ROOT
 from test_keys import plain_key
 from test_records import BY_NAME, BYTES, SCALAR, Rows, Type, list_of, plain_record
+from writing import replace_all
 
 from pit_join.contents import FORMAT, Contents, StoredService, StoredView
 from pit_join.errors import StoreError
@@ -188,7 +189,7 @@ def write(folder: Path) -> None:
     stored = {name: given.stored(name) for name, given in VIEWS.items()}
     contents = Contents("golden", "dev", AT, {name: view for name, (view, _) in stored.items()}, SERVICES)
     with open_store(str(folder), create=True).writing(1, lambda message: None) as writer:
-        writer.replace(contents.to_json(), stored, {}, microseconds(AT), False, lambda done, total, name: None)
+        replace_all(writer, contents.to_json(), stored, {}, microseconds(AT), False)
 
 
 # The golden store -------------------------------------------------------------------------------------------------
@@ -310,7 +311,7 @@ def test_an_export_of_the_same_rows_finds_nothing_to_write(golden: Path) -> None
     stored = {name: given.stored(name) for name, given in VIEWS.items()}
     contents = Contents("golden", "dev", AT, {name: view for name, (view, _) in stored.items()}, SERVICES)
     with open_store(str(golden)).writing(1, lambda message: None) as writer:
-        changes = writer.replace(contents.to_json(), stored, {}, 1, True, lambda done, total, name: None)
+        changes = replace_all(writer, contents.to_json(), stored, {}, 1, True)
     assert {name: (each.written, each.deleted) for name, each in changes.items()} == dict.fromkeys(VIEWS, (0, 0))
     assert {name: each.unchanged for name, each in changes.items()} == {n: len(v.rows) for n, v in VIEWS.items()}
 
@@ -498,7 +499,7 @@ def test_the_record_of_the_page_lies_in_lmdb_where_it_says(tmp_path: Path) -> No
     folder = tmp_path / "online"
     with open_store(str(folder), create=True).writing(1, lambda message: None) as writer:
         rows = {"activity": (VIEW, Snapshot("activity", ("user",), table))}
-        writer.replace(contents, rows, {}, microseconds(AT), False, lambda done, total, name: None)
+        replace_all(writer, contents, rows, {}, microseconds(AT), False)
     expected = plain_record(ROWS, 0, microseconds(AT), list(VIEW.features), "activity", "é".encode() + b"\0\0")
     assert entries(folder) == {b"\0": contents, bytes.fromhex("ac74095a c3a90000"): expected}
     assert sorted(path.name for path in folder.iterdir()) == sorted(

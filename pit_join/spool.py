@@ -1,0 +1,131 @@
+"""The result of a query, which can be read while it comes. Outside world: the file in which it is kept."""
+
+from __future__ import annotations
+
+import mmap
+import os
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from contextlib import contextmanager, suppress
+from queue import Full, Queue
+from typing import IO, TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+__all__ = ["Restarted", "Spool"]
+
+_AHEAD = 2  # batches
+_POLL_SECONDS = 0.1
+_WRITE_BYTES = 2**24
+
+
+class Restarted(Exception):
+    """What came until now is void: the query had to begin anew."""
+
+
+class Spool:
+    """An Arrow table of any size, which one thread fills while another reads.
+
+    Who asks for batches first gets them as they come, a few ahead of it and no more. With a file they are kept there,
+    and can be read again when all have come.
+    """
+
+    def __init__(self, file: IO[bytes] | None) -> None:
+        self._file = file
+        self._coming: Queue[Any] = Queue(_AHEAD)  # a schema, batches, and None as the end
+        self._followed = True
+        self._schema: pa.Schema | None = None
+        self._table: pa.Table | None = None
+        self._rows = 0
+        self.filling: Future[None] = Future()
+
+    def fill(self, reader: pa.RecordBatchReader) -> None:
+        """Take all batches; once more from the start, if that has failed."""
+        self._rows = 0
+        self._offer(reader.schema)
+        with reader, self._writer(reader.schema) as write:
+            for batch in reader:
+                write(batch)
+                self._offer(batch)
+                self._rows += len(batch)
+
+    @contextmanager
+    def _writer(self, schema: pa.Schema) -> Iterator[Callable[[pa.RecordBatch], None]]:
+        """What writes a batch to the file, which is empty then."""
+        import pyarrow as pa
+
+        if self._file is None:
+            yield lambda batch: None
+            return
+        self._file.seek(0)
+        self._file.truncate()
+        file = open(os.dup(self._file.fileno()), "wb")  # noqa: SIM115 the sink closes it
+        # Each write of a Python file waits for Python's lock: many small ones would hold up the query.
+        sink = pa.BufferedOutputStream(pa.PythonFile(file), _WRITE_BYTES)
+        with sink, pa.ipc.new_file(sink, schema) as writer:
+            yield writer.write_batch
+
+    def end(self) -> None:
+        """Say that nothing more comes: all was taken, or it failed."""
+        self._offer(None)
+
+    def leave(self) -> None:
+        """Say that nobody follows any more."""
+        self._followed = False
+
+    def _offer(self, item: pa.Schema | pa.RecordBatch | None) -> None:
+        while self._followed:
+            with suppress(Full):
+                self._coming.put(item, timeout=_POLL_SECONDS)
+                return
+
+    def _next(self) -> Any:
+        item = self._coming.get()
+        if item is None:
+            self.filling.result()
+        return item
+
+    @property
+    def schema(self) -> pa.Schema:
+        """The columns; known before the rows."""
+        if self._schema is None:
+            self._schema = self._next() if self._followed else self.whole().schema
+        return self._schema
+
+    @property
+    def num_rows(self) -> int:
+        """How many rows there are, when all have come."""
+        self.leave()
+        self.filling.result()
+        return self._rows
+
+    def to_batches(self, max_chunksize: int) -> Iterator[pa.RecordBatch]:
+        """Batches of so many rows at most.
+
+        Raises:
+            Restarted: if they come while the query runs, and it had to begin anew; they may be asked for again.
+        """
+        if not self._followed:
+            yield from self.whole().to_batches(max_chunksize=max_chunksize)
+            return
+        known = self.schema
+        while (batch := self._next()) is not None:
+            if isinstance(batch, type(known)):
+                raise Restarted
+            for start in range(0, len(batch), max_chunksize):
+                yield batch.slice(start, max_chunksize)
+        self.leave()
+
+    def whole(self) -> pa.Table:
+        """All of it, when it is there; it lies in the file."""
+        import pyarrow as pa
+
+        if self._table is None:
+            if self._file is None:
+                raise ValueError("these rows are read only as they come")
+            self.leave()
+            self.filling.result()
+            mapped = mmap.mmap(self._file.fileno(), 0, access=mmap.ACCESS_READ)
+            self._table = pa.ipc.open_file(pa.py_buffer(mapped)).read_all()
+        return self._table
