@@ -158,6 +158,15 @@ class Commands:
         """Wait for its status."""
         return self._line()
 
+    def timed(self, arguments: list[str]) -> tuple[float, float]:
+        """Run a command to its end; the seconds that it took, and of these the last ones, since it began to write."""
+        began = time.monotonic()
+        self.start(arguments)
+        self.wait_for_transaction()
+        wrote = time.monotonic()
+        assert self.end() == 0
+        return time.monotonic() - began, time.monotonic() - wrote
+
     def is_writing(self) -> bool:
         """Whether the last command had begun a transaction and had not ended it."""
         return self._transactions.read_text() == "("
@@ -241,7 +250,7 @@ def test_fifty_kills_of_an_export(project: Path, tmp_path: Path) -> None:
     killed = killed_in_writing = replaced = real = 0
     sizes: list[int] = []
     with Commands(tmp_path) as commands, Readers(online, PROJECT_KEYS, 2, pause=0.01) as readers:
-        duration = 0.5
+        duration, writing = commands.timed(exporting(project, online, 0))
         for number in range(50):
             current = states[-1][2]
             attempt = (current + 1 + drawn.randrange(GENERATIONS - 1)) % GENERATIONS
@@ -255,10 +264,10 @@ def test_fifty_kills_of_an_export(project: Path, tmp_path: Path) -> None:
             else:
                 process_id = commands.start(arguments)
                 if number % 2:
-                    time.sleep(drawn.uniform(0, 1.0) * duration)
+                    time.sleep(drawn.uniform(0, 1.1) * duration)
                 else:  # while it writes, or just when it has ended
                     commands.wait_for_transaction()
-                    time.sleep(drawn.uniform(0, 0.12) * duration)
+                    time.sleep(drawn.uniform(0, 1.1) * writing)
                 with suppress(ProcessLookupError):
                     os.kill(process_id, signal.SIGKILL)
                 status = commands.end()
@@ -273,10 +282,9 @@ def test_fifty_kills_of_an_export(project: Path, tmp_path: Path) -> None:
                 states.append((began, time.monotonic(), attempt))
             if number % 10 == 4:
                 again, began = (now + 1) % GENERATIONS, time.monotonic()
-                exported(project, online, again)
+                duration, writing = commands.timed(exporting(project, online, again))
                 assert generation_of(reader, list(range(PROJECT_KEYS))) == again
                 states.append((began, time.monotonic(), again))
-                duration = states[-1][1] - began
                 sizes.append((online / "data.mdb").stat().st_size)
         for found in readers.end():
             assert found["errors"] == []
