@@ -44,22 +44,25 @@ class _Group(click.Group):
 def run() -> None:
     """The command as a process of its own.
 
-    It ends at once when all is done: to give back a gigabyte object by object takes longer than the system needs.
+    It ends at once when all is done: to give back a gigabyte object by object takes longer than the system needs, and
+    DuckDB before 2.0 may abort where a query that was interrupted is given back.
     """
     # NumPy is used without linear algebra, whose threads would only wait, and busily.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    status = 0
     try:
         main()
     except SystemExit as ended:
-        if ended.code:
+        if not isinstance(ended.code, (int, type(None))):
             raise
+        status = ended.code or 0
     except OSError as error:  # standard output is a full disk, say; what is left in its buffer must not be tried again
         click.echo(f"Error: the result cannot be printed: {error.strerror or error}", err=True)
         os._exit(2)
     with suppress(OSError, ValueError):  # nobody may be left who reads
         sys.stdout.flush()
         sys.stderr.flush()
-    os._exit(0)
+    os._exit(status)
 
 
 @click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})

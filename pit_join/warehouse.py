@@ -51,6 +51,7 @@ class _Session:
     def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
         self._connection = connection
         self._spool: Spool | None = None
+        self._most_memory = ""
         self._thread = ThreadPoolExecutor(max_workers=1)
         # The executor may lose a thread in whose start it is interrupted: that must not be one with a statement.
         self._thread.submit(int).result()
@@ -97,8 +98,10 @@ class _Session:
             try:
                 read()
             except duckdb.OutOfMemoryException:
+                if not self._most_memory:
+                    raise
                 # Not everything can be put aside on disk.
-                self._connection.execute("rollback; begin; reset memory_limit")
+                self._connection.execute(f"rollback; begin; set memory_limit = {literal(self._most_memory)}")
                 read()
 
         def work() -> None:
@@ -276,6 +279,7 @@ class DuckDBWarehouse(_Session):
     def spill_to(self, folder: Path, memory: int) -> None:
         """Use so many bytes of memory, unless the profile says how many, and a folder for what does not fit."""
         self._connection.execute(f"set temp_directory = {literal(str(folder / 'spilled'))}")
+        ((self._most_memory,),) = self._connection.execute("select current_setting('memory_limit')").fetchall()
         if not any(name.lower() in ("memory_limit", "max_memory") for name in self._configured):
             self._connection.execute(f"set memory_limit = '{memory // 2**20} MiB'")
 

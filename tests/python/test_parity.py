@@ -462,3 +462,9 @@ def test_what_needs_more_memory_gets_it(demo: Built, tmp_path: Path) -> None:
         found = warehouse.spooled(query, "with room", file).whole()
     assert found["a"].to_pylist() == [42]
     assert len(found["numbers"][0]) == 5_000_000
+    limited = replace(connection, settings={**connection.settings, "memory_limit": "16 MiB"})
+    with DuckDBWarehouse(limited) as warehouse:
+        warehouse.spill_to(tmp_path, 2**30)
+        warehouse.execute("create temp table kept as select 42 as a", "made")
+        with pytest.raises(PitJoinError, match=r"[Mm]emory"):  # a profile has the last word
+            assert not warehouse.spooled(query, "without room", None).num_rows
