@@ -5,7 +5,7 @@ from __future__ import annotations
 import marshal
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from itertools import compress, islice
 from operator import itemgetter
@@ -53,8 +53,8 @@ class Aside:
     """Keys and records put aside in batches: some in memory, many in a file in a folder, which has no name there."""
 
     def __init__(self, folder: Path, files: ExitStack) -> None:
-        file = SpooledTemporaryFile(_IN_MEMORY, dir=str(folder))  # noqa: SIM115 the stack closes it
-        self._file = files.enter_context(file)
+        self._file = SpooledTemporaryFile(_IN_MEMORY, dir=str(folder))  # noqa: SIM115 closed with the others
+        files.callback(self._close)
         self._lengths: list[int] = []
         self._count = 0
 
@@ -65,6 +65,10 @@ class Aside:
             self._file.write(data)
             self._lengths.append(len(data))
             self._count += len(keys)
+
+    def _close(self) -> None:
+        with suppress(OSError):  # which would try once more to write what a full disk has no room for
+            self._file.close()
 
     def __len__(self) -> int:
         return self._count

@@ -60,10 +60,12 @@ class Spool:
             return
         self._file.seek(0)
         self._file.truncate()
-        file = open(os.dup(self._file.fileno()), "wb")  # noqa: SIM115 the sink closes it
         # Each write of a Python file waits for Python's lock: many small ones would hold up the query.
-        sink = pa.BufferedOutputStream(pa.PythonFile(file), _WRITE_BYTES)
-        with sink, pa.ipc.new_file(sink, schema) as writer:
+        with (
+            os.fdopen(os.dup(self._file.fileno()), "wb") as file,
+            pa.BufferedOutputStream(pa.PythonFile(file), _WRITE_BYTES) as sink,
+            pa.ipc.new_file(sink, schema) as writer,
+        ):
             yield writer.write_batch
 
     def end(self) -> None:

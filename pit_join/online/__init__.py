@@ -100,7 +100,7 @@ class Writer(Protocol):
         dry_run: bool,
         on_progress: OnProgress,
     ) -> dict[str, Changes]:
-        """Make the store hold exactly what it took of `written`, beside the views of `kept` as they are.
+        """Make the store hold what it took of `written` and the views of `kept` as they are, and nothing else.
 
         `written_at` (microseconds UTC) goes into records that change.
         """

@@ -34,7 +34,7 @@ from test_bad_inputs import BASE, KEYS, Result, make_project, run, view
 
 from pit_join import FeatureStore, delta, warehouse
 from pit_join.errors import StoreError
-from pit_join.online import open_store
+from pit_join.online import lmdb_store, open_store
 from pit_join.online.lmdb_store import LmdbStore
 from pit_join.serving import OnlineReader
 from pit_join.spool import Spool
@@ -683,6 +683,19 @@ def test_a_full_disk(room: int, aside: str, project: Path, disk: Path, monkeypat
     assert essence(online) == essence(disk.parent / "fresh")
 
 
+def test_a_full_disk_for_little_that_is_put_aside(disk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It still stands in the file's buffer when the file is closed."""
+    monkeypatch.setattr(delta, "_IN_MEMORY", 1)
+    store = open_store(str(disk / "online"), create=True)
+    export(store, 20, 0)
+    ballast = fill(disk, 0)
+    with pytest.raises(StoreError, match=r"disk .* is full; nothing was changed"):
+        export(store, 20, 1)
+    ballast.unlink()
+    export(store, 20, 1)
+    assert whole(OnlineReader(store, REQUESTS), 20) == 1
+
+
 def test_a_full_disk_at_the_first_export(project: Path, disk: Path) -> None:
     for room, generation in ((0, 0), (40_000, 0), (200_000, 1)):
         ballast = fill(disk, room)
@@ -876,6 +889,29 @@ def has_open(process_id: int, path: Path) -> bool:
         return any(os.readlink(f"{files}/{number}") == str(path) for number in os.listdir(files))
     except OSError:
         return False
+
+
+def test_nobody_hears_of_ctrl_c_within_a_commit() -> None:
+    def interrupt() -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(0.01)
+
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with lmdb_store._uninterrupted():
+            interrupt()
+        with pytest.raises(KeyboardInterrupt):
+            interrupt()
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def test_an_export_does_not_load_pandas(project: Path, tmp_path: Path) -> None:
+    """Where it is installed, pyarrow would: that takes as long as a small export."""
+    code = "from pit_join import cli; cli.main(sys.argv[1:], standalone_mode=False); assert 'pandas' not in sys.modules"
+    for generation in (0, 1):  # all is new; something changes
+        done = python(code, *exporting(project, tmp_path / "online", generation))
+        assert done.returncode == 0, done.stderr
 
 
 def test_what_the_store_says_of_itself(project: Path, tmp_path: Path) -> None:

@@ -460,6 +460,11 @@ def test_what_needs_more_memory_gets_it(demo: Built, tmp_path: Path) -> None:
             warehouse.table(query, "as it is")
         warehouse.execute("rollback; begin; create temp table kept as select 42 as a", "made anew")
         found = warehouse.spooled(query, "with room", file).whole()
+        query_threads = "select current_setting('threads') as n"
+        warehouse.execute("set threads = 2", "threads")
+        (one,) = warehouse.spooled(query_threads, "one", None, one_pass=True).to_batches(1)
+        assert one["n"].to_pylist() == [1]
+        assert warehouse.row(query_threads, "threads") == {"n": 2}
     assert found["a"].to_pylist() == [42]
     assert len(found["numbers"][0]) == 5_000_000
     limited = replace(connection, settings={**connection.settings, "memory_limit": "16 MiB"})
