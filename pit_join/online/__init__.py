@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Protocol
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
-from pit_join.contents import StoredView
+from pit_join.records.store_manifest import StoredView
 from pit_join.errors import PitJoinError, StoreError
 
 __all__ = [
@@ -238,8 +238,8 @@ def open_store(url: str, *, create: bool = False) -> OnlineStore:
         cache_limits(url)  # refuses what it cannot read
         url = _without_cache_options(url)
     schemes = []
-    for found in pkgutil.iter_modules(__path__):
-        module = importlib.import_module(f"{__name__}.{found.name}")
+    for found in pkgutil.iter_modules([f"{__path__[0]}/stores"]):
+        module = importlib.import_module(f"{__name__}.stores.{found.name}")
         if scheme in module.SCHEMES:
             store: OnlineStore = module.open_store(url, create=create)
             return store

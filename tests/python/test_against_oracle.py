@@ -31,8 +31,8 @@ from generate import (
 from generate_windows import for_each
 from oracle import View, spine_instant
 
-from pit_join.registry import Registry
-from pit_join.rendering import Renderer
+from pit_join.definitions.registry import Registry
+from pit_join.project.rendering import Renderer
 
 MACROS = Path(__file__).parents[2] / "macros"
 # Drawn in runs of ten these are of about as many kinds (views, types, lags, bounds) as 2,000 of one run.

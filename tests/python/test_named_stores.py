@@ -182,8 +182,8 @@ def test_a_view_that_moves_to_the_default_store_and_back(lab: Lab) -> None:
 # One store after the other is written; this one ends after so many.
 DIE = """
 import os, signal
-from pit_join import cli
-from pit_join.online.lmdb_store import LmdbWriter
+from pit_join.cli import main as cli
+from pit_join.online.stores.lmdb_store import LmdbWriter
 original, left = LmdbWriter.replace, int(sys.argv.pop(1))
 def replace(self, *arguments):
     global left

@@ -32,14 +32,14 @@ from test_online_stores import put as put_records
 from usearch.index import Index
 from xxhash import xxh3_64_hexdigest
 
-import pit_join.index_files
-import pit_join.indexing
+import pit_join.online.index_files
+import pit_join.export.indexing
 from pit_join import EntityError, FeatureStore, ProjectError, ReferenceError, StoreError
-from pit_join.contents import Contents
-from pit_join.embeddings import METRICS, StoredIndex, distances
-from pit_join.index_files import OpenIndex
+from pit_join.records.store_manifest import Contents
+from pit_join.records.embeddings import METRICS, StoredIndex, distances
+from pit_join.online.index_files import OpenIndex
 from pit_join.online import OnlineStore, open_store
-from pit_join.registry import Registry
+from pit_join.definitions.registry import Registry
 
 EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 WORKER = Path(__file__).parent / "nearest_worker.py"
@@ -60,8 +60,8 @@ def store(folder: Path) -> OnlineStore:
 def kind(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """Both kinds of index, also where there are few rows."""
     if request.param == "by a graph":
-        monkeypatch.setattr(pit_join.indexing, "EXACT_ROWS", 5)
-    monkeypatch.setattr(pit_join.index_files, "_BLOCK", 20)
+        monkeypatch.setattr(pit_join.export.indexing, "EXACT_ROWS", 5)
+    monkeypatch.setattr(pit_join.online.index_files, "_BLOCK", 20)
     return str(request.param)
 
 
@@ -245,7 +245,7 @@ def test_every_row_of_a_graph_can_be_reached() -> None:
     """Of graphs that are begun by several threads one in two hundred has rows that no search finds."""
     for seed in range(1000):
         rows = np.random.default_rng(seed).integers(-900, 901, size=(150, 4)).astype("f4")
-        found = pit_join.index_files.graph("l2", 4, iter([rows])).search(rows[0], 150, threads=1)
+        found = pit_join.online.index_files.graph("l2", 4, iter([rows])).search(rows[0], 150, threads=1)
         assert sorted(found.keys.tolist()) == list(range(150))
 
 
@@ -263,7 +263,7 @@ def test_nearly_all_have_expired(kind: str, folder: Path, monkeypatch: pytest.Mo
     assert len(asked.nearest("items", "embedding", [1, 0], 2, now=at(14))) == 2
     assert plain(asked.nearest("items", "embedding", [1, 0], 2, now=at(5))) == [(0, 0.0), (1, 1.0)]
     # The farther one comes first, in another part of those that are all looked at.
-    monkeypatch.setattr(pit_join.index_files, "EXACT_ROWS", 100)
+    monkeypatch.setattr(pit_join.online.index_files, "EXACT_ROWS", 100)
     vectors |= {2000: [1.0, 9000.0], 2500: [1.0, 8000.0], 2999: [1.0, 8500.0]}
     put(open_store(str(folder)), {"items": table(vectors, events=events)}, ttl=timedelta(seconds=5))
     assert plain(asked.nearest("items", "embedding", [1, 0], 1, now=at(14))) == [(2500, 8000.0)]
@@ -343,7 +343,7 @@ def test_another_version_of_usearch_writes_graphs_anew(
     rows = table({n: [float(n)] for n in range(9)})
     put(store, {"items": rows})
     first = files(folder)
-    monkeypatch.setattr(pit_join.indexing, "usearch_version", lambda: "9.9")
+    monkeypatch.setattr(pit_join.export.indexing, "usearch_version", lambda: "9.9")
     put(store, {"items": rows})
     assert (files(folder) == first) == (kind == "all compared")
 

@@ -28,16 +28,16 @@ from hypothesis import strategies as st
 from online_cases import Exporter, InMemory
 from test_against_oracle import macro_nodes
 
-import pit_join.training
-from pit_join.checks import number_kind
-from pit_join.encoding import values_of
+import pit_join.training.build
+from pit_join.definitions.settings import number_kind
+from pit_join.records.arrow import values_of
 from pit_join.errors import EntityError, PitJoinError, ProjectError, ReferenceError, SpineError
-from pit_join.expressions import Expressions, problem_of
-from pit_join.http_answers import ARROW, FLOATS, JSON
+from pit_join.warehouse.expressions import Expressions, problem_of
+from pit_join.http.answers import ARROW, FLOATS, JSON
 from pit_join.references import parse_features
-from pit_join.registry import Registry
-from pit_join.serving import OnlineReader
-from pit_join.training import build_training_set
+from pit_join.definitions.registry import Registry
+from pit_join.serving.reader import OnlineReader
+from pit_join.training.build import build_training_set
 
 AT = datetime(2026, 3, 1, 12, tzinfo=timezone.utc)
 UTC = timezone.utc
@@ -248,7 +248,7 @@ class Both(Exporter):
 
     def __init__(self, connection: duckdb.DuckDBPyConnection, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         super().__init__(connection, folder, monkeypatch)
-        monkeypatch.setattr(pit_join.training, "DuckDBWarehouse", lambda *_, **__: InMemory(connection))
+        monkeypatch.setattr(pit_join.training.build, "DuckDBWarehouse", lambda *_, **__: InMemory(connection))
 
     def load(self, history: list[dict[str, Any]], event: datetime = AT) -> None:
         columns = {s.name: pa.array([row[s.name] for row in history], s.arrow) for s in STORED}
@@ -638,8 +638,8 @@ def test_a_fork_computes_for_itself() -> None:
     """In a process of its own, so that no other thread of the tests is forked."""
     code = """
 import os
-from pit_join.http_answers import ARROW, FLOATS, JSON
-from pit_join.expressions import Expressions
+from pit_join.http.answers import ARROW, FLOATS, JSON
+from pit_join.warehouse.expressions import Expressions
 doubled = Expressions('select cast("x" as double) * 2 as v from _pit_arguments', {"x": None}, ("double",))
 print(doubled.one([2]), flush=True)
 of_the_parent = doubled._connection()

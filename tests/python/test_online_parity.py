@@ -40,15 +40,15 @@ from online_cases import (
 from test_against_oracle import as_sorted, macro_nodes
 from window_oracle import WindowView
 
-from pit_join.contents import Contents, StoredView
+from pit_join.records.store_manifest import Contents, StoredView
 from pit_join.errors import EntityError, PitJoinError, ReferenceError
 from pit_join.online import Changes
-from pit_join.records import HEADER, Field, Layout, checksum, view_number
+from pit_join.records.layout import HEADER, Field, Layout, checksum, view_number
 from pit_join.references import Request
-from pit_join.rendering import Renderer
-from pit_join.serving import OnlineReader
-from pit_join.snapshots import Snapshot
-from pit_join.vectors import OnlineFeatures
+from pit_join.project.rendering import Renderer
+from pit_join.serving.reader import OnlineReader
+from pit_join.export.snapshot import Snapshot
+from pit_join.serving.features import OnlineFeatures
 
 PLAIN_EXAMPLES = int(os.environ.get("ONLINE_EXAMPLES", "300"))
 WINDOW_EXAMPLES = int(os.environ.get("ONLINE_WINDOW_EXAMPLES", "60"))

@@ -13,12 +13,12 @@ import pytest
 from servers import cluster, redis_binary, running, valkey_binary
 from writing import replace_all
 
-from pit_join.contents import Contents, StoredView
+from pit_join.records.store_manifest import Contents, StoredView
 from pit_join.errors import ReferenceError, StoreError
 from pit_join.online import Changes, OnlineStore, open_store
 from pit_join.references import Request
-from pit_join.serving import OnlineReader
-from pit_join.snapshots import Snapshot
+from pit_join.serving.reader import OnlineReader
+from pit_join.export.snapshot import Snapshot
 
 AT = datetime(2026, 3, 1, tzinfo=timezone.utc)
 

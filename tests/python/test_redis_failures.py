@@ -20,11 +20,11 @@ from test_bad_inputs import BASE, KEYS, make_project, view
 from test_online_stores import AT, put
 from writing import replace_all
 
-from pit_join.contents import Contents
+from pit_join.records.store_manifest import Contents
 from pit_join.errors import StoreError
 from pit_join.online import open_store, redis_store, store_url
 from pit_join.references import Request
-from pit_join.serving import OnlineReader
+from pit_join.serving.reader import OnlineReader
 
 TIMEOUT = 0.5
 ROWS = 200

@@ -34,8 +34,8 @@ from oracle import EPOCH, Record, Request
 from test_against_oracle import in_words, macro_nodes, node_of
 from window_oracle import WindowView, by_key, current_versions, snapshot
 
-from pit_join.registry import Registry
-from pit_join.rendering import Renderer
+from pit_join.definitions.registry import Registry
+from pit_join.project.rendering import Renderer
 
 EXAMPLES = int(os.environ.get("WINDOW_EXAMPLES", "1000"))
 PLANS = ("range", "stacked")

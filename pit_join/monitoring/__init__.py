@@ -1,0 +1,1 @@
+"""What was served and stored, held against the rule."""
