@@ -8,22 +8,22 @@ from pit_join.errors import (
     EntityError,
     PitJoinError,
     ProjectError,
-    ReferenceError,
+    RequestError,
     SpineError,
     StoreError,
     WarehouseError,
 )
 
 if TYPE_CHECKING:
-    from pit_join.feature_store import FeatureStore
     from pit_join.export.export import Export
+    from pit_join.feature_store import FeatureStore
     from pit_join.monitoring.feature_log import FeatureLog
-    from pit_join.monitoring.monitoring import Monitoring
-    from pit_join.serving.neighbours import Neighbour
+    from pit_join.monitoring.findings import Monitoring
     from pit_join.monitoring.parity import Parity
-    from pit_join.training.result import Coverage, TrainingSet
-    from pit_join.serving.reader import OnlineReader
     from pit_join.serving.features import OnlineFeatures
+    from pit_join.serving.neighbours import Neighbour
+    from pit_join.serving.reader import OnlineReader
+    from pit_join.training.result import Coverage, TrainingSet
 
 __all__ = [
     "Coverage",
@@ -38,7 +38,7 @@ __all__ = [
     "Parity",
     "PitJoinError",
     "ProjectError",
-    "ReferenceError",
+    "RequestError",
     "SpineError",
     "StoreError",
     "TrainingSet",
@@ -50,7 +50,7 @@ _LAZY = {
     "Export": "pit_join.export.export",
     "FeatureLog": "pit_join.monitoring.feature_log",
     "FeatureStore": "pit_join.feature_store",
-    "Monitoring": "pit_join.monitoring.monitoring",
+    "Monitoring": "pit_join.monitoring.findings",
     "Neighbour": "pit_join.serving.neighbours",
     "OnlineFeatures": "pit_join.serving.features",
     "OnlineReader": "pit_join.serving.reader",

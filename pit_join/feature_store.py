@@ -9,19 +9,21 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pit_join.times import read_instant
 from pit_join.monitoring.feature_log import FeatureLog
-from pit_join.online import ReadableStore, is_remote, open_store
-from pit_join.serving.client import OnlineClient
+from pit_join.online.opening import open_store
+from pit_join.online.protocol import ReadableStore
+from pit_join.online.urls import is_remote
 from pit_join.references import parse_features, parse_role
+from pit_join.serving.client import OnlineClient
+from pit_join.times import read_instant
 
 if TYPE_CHECKING:
-    from pit_join.history.backfill import Backfill
+    from pit_join.definitions.registry import Registry
     from pit_join.export.export import Export
-    from pit_join.monitoring.monitoring import Monitoring
+    from pit_join.history.backfill import Backfill
+    from pit_join.monitoring.findings import Monitoring
     from pit_join.monitoring.parity import Parity
     from pit_join.project.dbt_project import Project
-    from pit_join.definitions.registry import Registry
     from pit_join.training.result import TrainingSet
 
 __all__ = ["FeatureStore"]
@@ -64,6 +66,7 @@ class FeatureStore(OnlineClient):
     ) -> None:
         log = FeatureLog(feature_log) if isinstance(feature_log, (str, Path)) else feature_log
         super().__init__(self._open_online_store, log)
+        self.feature_log = log
         self._place = (project_dir, profiles_dir, target)
         self._online_store, self._named = online_store, online_stores or {}
         self._wait, self._on_message = wait, on_message
@@ -310,7 +313,7 @@ class FeatureStore(OnlineClient):
         Raises:
             PitJoinError: if the folder, the project or its warehouse cannot be read.
         """
-        from pit_join.monitoring.monitoring import Monitoring
+        from pit_join.monitoring.findings import Monitoring
         from pit_join.monitoring.skew import find_skew
 
         span = (read_instant(since), read_instant(until, past=False))

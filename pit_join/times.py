@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-from datetime import datetime, timedelta, timezone
+from datetime import date, datetime, timedelta, timezone
 
 from pit_join.errors import PitJoinError
 
-__all__ = ["format_duration", "parse_duration", "read_instant", "short_duration"]
+__all__ = ["format_duration", "parse_duration", "parse_instant", "read_instant", "short_duration"]
+
 
 _PATTERN = re.compile(r"([0-9]+) *(?:(d|days?)|(h|hours?)|(m|minutes?)|(s|seconds?)|(ms|milliseconds?))", re.ASCII)
 _UNITS = (
@@ -102,3 +103,24 @@ def read_instant(text: str | datetime | None, *, past: bool = True) -> datetime 
             f"the instant {found.isoformat()} lies in the future: what will be known then is not known yet"
         )
     return found
+
+
+def parse_instant(value: str | date) -> datetime:
+    """An instant in UTC; one without a time zone is UTC, a date is its first instant.
+
+    >>> parse_instant("2026-03-01").isoformat(), parse_instant("2026-03-01T01:30:00+02:00").isoformat()
+    ('2026-03-01T00:00:00+00:00', '2026-02-28T23:30:00+00:00')
+
+    Raises:
+        PitJoinError: if a text is no date and no time.
+    """
+    if isinstance(value, str):
+        try:
+            value = datetime.fromisoformat(re.sub(r"[zZ]$", "+00:00", value.strip()))
+        except ValueError:
+            raise PitJoinError(
+                f"'{value}' is no date; write 2026-03-01, 2026-03-01T06:00:00 (UTC) or 2026-03-01T06:00:00+02:00"
+            ) from None
+    if not isinstance(value, datetime):
+        value = datetime(value.year, value.month, value.day, tzinfo=timezone.utc)
+    return value.replace(tzinfo=timezone.utc) if value.tzinfo is None else value.astimezone(timezone.utc)

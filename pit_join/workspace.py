@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from pit_join.errors import ProjectError
-from pit_join.warehouse.expressions import ARGUMENTS, problem_of
 from pit_join.definitions.registry import Registry
+from pit_join.errors import ProjectError
 from pit_join.project.rendering import Macros
+from pit_join.warehouse.expressions import ARGUMENTS, problem_of
 
 __all__ = ["check_on_demand"]
 

@@ -6,8 +6,8 @@ import os
 
 import click
 
-from pit_join.times import parse_duration, read_instant
 from pit_join.errors import PitJoinError
+from pit_join.times import parse_duration, read_instant
 
 __all__ = ["serve"]
 

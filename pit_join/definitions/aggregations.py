@@ -12,10 +12,11 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
-from pit_join.definitions.settings import Wrong, check_keys, decimal_scale, default_problem, number_kind, within
+from pit_join.definitions.settings import Wrong, check_keys, default_problem, within
 from pit_join.definitions.views import Aggregation
-from pit_join.times import parse_duration, short_duration
 from pit_join.errors import suggest
+from pit_join.sql_types import decimal_scale, number_kind
+from pit_join.times import parse_duration, short_duration
 
 __all__ = ["FUNCTIONS", "WindowSettings", "check_column", "read_window_settings", "result_type"]
 

@@ -7,30 +7,16 @@ from collections.abc import Callable, Mapping
 from datetime import timedelta
 from typing import Any
 
-from pit_join.times import parse_duration
 from pit_join.errors import suggest
+from pit_join.sql_types import number_kind
+from pit_join.times import parse_duration
 
-__all__ = [
-    "Wrong",
-    "check_keys",
-    "decimal_scale",
-    "default_problem",
-    "number_kind",
-    "read_duration",
-    "read_flag",
-    "read_name",
-    "within",
-]
+__all__ = ["Wrong", "check_keys", "default_problem", "read_duration", "read_flag", "read_name", "within"]
 
 Wrong = Callable[[str, str], None]
 """Takes a key and what is wrong with it; knows the file and the node."""
 
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
-_NUMBERS = {
-    "integer": re.compile(r"u?(?:tinyint|smallint|integer|int|bigint|hugeint|int(?:8|16|32|64|128))|int[124]"),
-    "decimal": re.compile(r"(?:decimal|numeric)(?:\s*\(\s*\d+\s*(?:,\s*(\d+)\s*)?\))?"),
-    "float": re.compile(r"double(?:\s+precision)?|float[48]?|real"),
-}
 
 
 def within(wrong: Wrong, where: str) -> Wrong:
@@ -80,27 +66,6 @@ def read_name(meta: Mapping[str, Any], key: str, wrong: Wrong) -> str:
         wrong(key, f"must be a name of small letters, digits and underscores, got {value!r}")
         return ""
     return value
-
-
-def number_kind(data_type: str) -> str | None:
-    """Whether a type is an `integer`, `decimal` or `float` type; None for all others.
-
-    >>> number_kind("UBIGINT"), number_kind("decimal(10, 2)"), number_kind("real"), number_kind("integer[]")
-    ('integer', 'decimal', 'float', None)
-    """
-    return next((kind for kind, types in _NUMBERS.items() if types.fullmatch(data_type.strip().lower())), None)
-
-
-def decimal_scale(data_type: str) -> int:
-    """The digits after the point of a decimal type; one without any numbers is DuckDB's decimal(18, 3).
-
-    >>> decimal_scale("decimal(10, 2)"), decimal_scale("numeric(9)"), decimal_scale("decimal")
-    (2, 0, 3)
-    """
-    found = _NUMBERS["decimal"].fullmatch(data_type.strip().lower())
-    if found and found[1]:
-        return int(found[1])
-    return 0 if "(" in data_type else 3
 
 
 def default_problem(default: Any, data_type: str) -> str | None:

@@ -4,36 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from pit_join.definitions.settings import number_kind
 from pit_join.definitions.views import FeatureView
 from pit_join.errors import PitJoinError, WarehouseError
+from pit_join.sql_types import family, number_kind
 
-__all__ = ["check_table", "family", "fits"]
+__all__ = ["check_table"]
 
-_TEXT = ("VARCHAR", "TEXT", "STRING", "CHAR", "BPCHAR", "ENUM")
-_NUMBERS = ("DOUBLE", "FLOAT", "REAL", "DECIMAL", "NUMERIC", "FLOAT4", "FLOAT8", "LONG", "SHORT", "SIGNED")
 _SAME_TIME = {"TIMESTAMPTZ": "TIMESTAMP WITH TIME ZONE", "DATETIME": "TIMESTAMP", "TIMESTAMP_US": "TIMESTAMP"}
-
-
-def family(data_type: str) -> str:
-    """What a value of a type can be equal to: any text, any number, any time, or only its own type."""
-    base = data_type.upper().split("(", 1)[0].strip()
-    if base in _TEXT:
-        return "text"
-    if base in _NUMBERS or (
-        base.lstrip("U").endswith(("INT", "INTEGER")) or (base.startswith("INT") and base[3:].isdigit())
-    ):
-        return "number"
-    if base.startswith(("TIMESTAMP", "DATETIME", "DATE")):
-        return "time"
-    return base
-
-
-def fits(given: str, wanted_type: str) -> bool:
-    """Whether values of a family may be cast to the type of an argument; a time may be written as text."""
-    wanted = family(wanted_type)
-    also = "text" if wanted == "time" else wanted
-    return wanted not in ("text", "number", "time", "BOOLEAN") or given in (wanted, also)
 
 
 def check_table(view: FeatureView, columns: Mapping[str, str]) -> None:

@@ -10,13 +10,13 @@ import numpy as np
 import pyarrow.compute as pc
 from xxhash import xxh3_128
 
-from pit_join.records.store_manifest import Contents, StoredView
 from pit_join.definitions.views import FeatureView
-from pit_join.records.embeddings import EXACT_ROWS, Matrix, StoredIndex, first_problem
 from pit_join.errors import StoreError
-from pit_join.online.index_files import FLOATS, check_files, graph, remove_others, usearch_version, write_file
-from pit_join.records.keys import KeyCodec
 from pit_join.export.snapshot import Snapshot
+from pit_join.online.index_files import FLOATS, check_files, graph, remove_others, usearch_version, write_file
+from pit_join.records.embeddings import EXACT_ROWS, Matrix, StoredIndex, first_problem
+from pit_join.records.keys import KeyCodec
+from pit_join.records.store_manifest import Contents, StoredView
 
 __all__ = ["Indexes", "check_can_index"]
 

@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import pyarrow as pa
 
-from pit_join.records.arrow import field_of, int64s, keys_of, records_of
 from pit_join.errors import StoreError
+from pit_join.records.arrow import field_of, int64s, keys_of, records_of
 from pit_join.records.keys import key_kind
 from pit_join.records.layout import Layout, checksum, view_number
 from pit_join.warehouse.spool import Spool

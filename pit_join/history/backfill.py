@@ -11,11 +11,12 @@ from datetime import date, datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from pit_join.history.plan import ModelPlan, Stored, latest, look, make_plans, recognised
-from pit_join.history.batches import Batch, BatchModel, Table, batch_label, batch_models, parse_instant, runs
 from pit_join.errors import WarehouseError
+from pit_join.history.batches import Batch, BatchModel, Table, batch_label, batch_models, runs
 from pit_join.history.ledger import Ledger, Record, read_records
+from pit_join.history.plan import ModelPlan, Stored, latest, look, make_plans, recognised
 from pit_join.project.dbt_project import Project
+from pit_join.times import parse_instant
 from pit_join.warehouse.duckdb_session import wait_until_free
 
 __all__ = ["Backfill", "backfill"]

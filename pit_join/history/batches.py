@@ -8,16 +8,25 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta, timezone
+from datetime import datetime, timedelta
 from typing import Any
 
-from pit_join.errors import PitJoinError, ProjectError, ReferenceError, suggest
+from pit_join.errors import ProjectError, RequestError, suggest
 from pit_join.history.fingerprints import Fingerprints, without_comments
+from pit_join.times import parse_instant
 
 __all__ = [
-    "Batch", "BatchModel", "Input", "Table", "batch_label", "batch_models", "batches_between", "ceiling", "floor",
-    "parse_instant", "runs",
-]  # fmt: skip
+    "Batch",
+    "BatchModel",
+    "Input",
+    "Table",
+    "batch_label",
+    "batch_models",
+    "batches_between",
+    "ceiling",
+    "floor",
+    "runs",
+]
 
 Batch = tuple[datetime, datetime]
 Location = tuple[str, str, str]
@@ -77,7 +86,7 @@ def batch_models(
 
     Raises:
         ProjectError: if there is none, or one reads a window view in a way that dbt would cut to the batch.
-        ReferenceError: if a name is none of theirs.
+        RequestError: if a name is none of theirs.
     """
     nodes: Mapping[str, Any] = {**manifest["sources"], **manifest["nodes"]}
     found = {unique_id: node for unique_id, node in nodes.items() if _is_microbatch(node)}
@@ -89,7 +98,7 @@ def batch_models(
     by_name = {node["name"]: unique_id for unique_id, node in found.items()}
     if unknown := [name for name in names if name not in by_name]:
         known = {node["name"] for node in nodes.values() if node["resource_type"] == "model"}
-        raise ReferenceError(
+        raise RequestError(
             "\n".join(
                 f"'{name}' is {'no microbatch model' if name in known else 'unknown'}; "
                 f"{suggest(name, by_name, 'microbatch models')}"
@@ -217,27 +226,6 @@ def _cut_references(node: Mapping[str, Any], nodes: Mapping[str, Any], macros: M
                 f"use pit_join.window_history('{seen['name']}', start=..., end=...), or ref('{seen['name']}').render() "
                 "and a condition of your own"
             )
-
-
-def parse_instant(value: str | date) -> datetime:
-    """An instant in UTC; one without a time zone is UTC, a date is its first instant.
-
-    >>> parse_instant("2026-03-01").isoformat(), parse_instant("2026-03-01T01:30:00+02:00").isoformat()
-    ('2026-03-01T00:00:00+00:00', '2026-02-28T23:30:00+00:00')
-
-    Raises:
-        PitJoinError: if a text is no date and no time.
-    """
-    if isinstance(value, str):
-        try:
-            value = datetime.fromisoformat(re.sub(r"[zZ]$", "+00:00", value.strip()))
-        except ValueError:
-            raise PitJoinError(
-                f"'{value}' is no date; write 2026-03-01, 2026-03-01T06:00:00 (UTC) or 2026-03-01T06:00:00+02:00"
-            ) from None
-    if not isinstance(value, datetime):
-        value = datetime(value.year, value.month, value.day, tzinfo=timezone.utc)
-    return value.replace(tzinfo=timezone.utc) if value.tzinfo is None else value.astimezone(timezone.utc)
 
 
 def floor(time: datetime, size: str) -> datetime:

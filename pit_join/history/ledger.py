@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from pit_join.errors import WarehouseError
-from pit_join.locks import lock
+from pit_join.files import lock
 
 __all__ = ["Ledger", "Record", "read_records"]
 

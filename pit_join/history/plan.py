@@ -8,6 +8,7 @@ from datetime import datetime, timedelta, timezone
 from statistics import fmean
 from typing import Any
 
+from pit_join.errors import PitJoinError
 from pit_join.history.batches import (
     Batch,
     BatchModel,
@@ -18,12 +19,11 @@ from pit_join.history.batches import (
     batches_between,
     ceiling,
     floor,
-    parse_instant,
     runs,
 )
-from pit_join.errors import PitJoinError
 from pit_join.history.ledger import Record
 from pit_join.project.dbt_project import Project
+from pit_join.times import parse_instant
 from pit_join.warehouse.duckdb_session import DuckDBWarehouse, identifier, literal
 
 __all__ = ["BatchRange", "ModelPlan", "Stored", "latest", "look", "make_plans", "recognised"]

@@ -20,8 +20,9 @@ import orjson
 from pit_join.errors import EntityError
 from pit_join.http.requests import Asked, keys_of
 from pit_join.records.layout import instant
+from pit_join.serving.answers import Block, Row
+from pit_join.serving.features import OnlineFeatures
 from pit_join.serving.reader import OnlineReader
-from pit_join.serving.features import Block, OnlineFeatures, Row
 
 __all__ = ["ARROW", "FLOATS", "JSON", "Answered", "answer", "chosen_form", "dumps", "key_as_json"]
 

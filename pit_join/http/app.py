@@ -25,16 +25,16 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from pit_join.errors import PitJoinError, RequestError, StoreError
 from pit_join.feature_store import FeatureStore
-from pit_join.records.store_manifest import Contents
-from pit_join.errors import PitJoinError, ReferenceError, StoreError
-from pit_join.monitoring.feature_log import FeatureLog
 from pit_join.http.answers import ARROW, FLOATS, JSON, Answered, answer, chosen_form, dumps
-from pit_join.http.openapi import document, page
 from pit_join.http.metrics import CONTENT_TYPE_LATEST, Metrics
 from pit_join.http.nearest import nearest
+from pit_join.http.openapi import document, page
 from pit_join.http.requests import read_request
-from pit_join.online import is_remote
+from pit_join.monitoring.feature_log import FeatureLog
+from pit_join.online.urls import is_remote
+from pit_join.records.store_manifest import Contents
 from pit_join.serving.reader import DEADLINE, OnlineReader
 
 __all__ = ["Settings", "make_app"]
@@ -234,7 +234,7 @@ def _services(contents: Contents) -> dict[str, Any]:
         about: dict[str, Any] = {"name": name, "full_feature_names": service.full_feature_names}
         try:
             roles, names, needed = contents.resolve(service.requests, service.full_feature_names)
-        except ReferenceError as error:  # a view of it is not exported
+        except RequestError as error:  # a view of it is not exported
             found.append({**about, "problem": str(error)})
             continue
         features = {

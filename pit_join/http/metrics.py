@@ -20,8 +20,8 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 
-from pit_join.records.store_manifest import Contents
 from pit_join.errors import PitJoinError
+from pit_join.records.store_manifest import Contents
 
 __all__ = ["CONTENT_TYPE_LATEST", "SHARED_FOLDER", "Metrics"]
 

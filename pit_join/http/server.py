@@ -17,7 +17,7 @@ from uvicorn.supervisors import Multiprocess
 from pit_join.errors import PitJoinError
 from pit_join.http.app import Settings, make_app
 from pit_join.http.metrics import SHARED_FOLDER
-from pit_join.online import store_url
+from pit_join.online.urls import store_url
 
 __all__ = ["Settings", "serve"]
 

@@ -12,7 +12,8 @@ import pyarrow.compute as pc
 
 from pit_join.definitions.registry import Registry
 
-__all__ = ["ON_DEMAND", "Example", "FeatureSkew", "Findings", "Skew", "StaleView"]
+__all__ = ["ON_DEMAND", "Example", "FeatureSkew", "Findings", "Monitoring", "Skew", "StaleView"]
+
 
 ON_DEMAND = "on_demand"
 _MOST_EXAMPLES = 5
@@ -181,3 +182,19 @@ class Findings:
                     f"{name} has no created_timestamp: rows that were loaded after they were asked for look as if they "
                     "had been known, and what was served then looks different"
                 )
+
+
+@dataclass(frozen=True, slots=True)
+class Monitoring:
+    """What was found, by kind."""
+
+    skew: Skew
+
+    @property
+    def found(self) -> bool:
+        """Whether somebody should look at it."""
+        return self.skew.found
+
+    def as_json(self) -> dict[str, Any]:
+        """The same as plain values."""
+        return {"skew": self.skew.as_json()}

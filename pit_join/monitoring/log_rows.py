@@ -21,11 +21,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pit_join.records.arrow import arrow_values
 from pit_join.files import whole
+from pit_join.records.arrow import arrow_values
 from pit_join.records.keys import KeyCodec
 from pit_join.serving.log_entry import LOG_METADATA, LogSource, Served
-from pit_join.definitions.table_check import family
+from pit_join.sql_types import family
 
 __all__ = ["FileNames", "LogRows", "load_arrow", "make_room"]
 

@@ -13,14 +13,14 @@ from datetime import timedelta
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pit_join.definitions.views import FeatureView
-from pit_join.records.arrow import event_times
-from pit_join.warehouse.expressions import ARGUMENTS, Expressions, untried
-from pit_join.project.dbt_project import Project
-from pit_join.references import OnDemandRequest, Request
 from pit_join.definitions.registry import Registry
+from pit_join.definitions.views import FeatureView
+from pit_join.project.dbt_project import Project
 from pit_join.project.rendering import Macros
+from pit_join.records.arrow import event_times
+from pit_join.references import OnDemandRequest, Request
 from pit_join.training.build import build_training_set
+from pit_join.warehouse.expressions import ARGUMENTS, Expressions, untried
 
 __all__ = ["Answer", "Known", "OfflineRule", "compute", "same"]
 

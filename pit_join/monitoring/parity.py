@@ -14,16 +14,16 @@ from typing import Any
 
 import pyarrow as pa
 
-from pit_join.records.store_manifest import Contents, StoredView
-from pit_join.definitions.views import Aggregation
-from pit_join.records.arrow import event_times, values_of
-from pit_join.errors import PitJoinError, StoreError, suggest
-from pit_join.records.keys import KeyCodec
-from pit_join.online import ReadableStore
-from pit_join.project.dbt_project import Project
-from pit_join.references import Request
 from pit_join.definitions.registry import Registry
+from pit_join.definitions.views import Aggregation
+from pit_join.errors import PitJoinError, StoreError, suggest
+from pit_join.online.protocol import ReadableStore
+from pit_join.project.dbt_project import Project
 from pit_join.project.rendering import Macros
+from pit_join.records.arrow import event_times, values_of
+from pit_join.records.keys import KeyCodec
+from pit_join.records.store_manifest import Contents, StoredView
+from pit_join.references import Request
 from pit_join.serving.reader import OnlineReader
 from pit_join.training.build import build_training_set
 from pit_join.warehouse.duckdb_session import DuckDBWarehouse

@@ -17,15 +17,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pit_join.definitions.views import FeatureView
-from pit_join.records.arrow import type_name, values_of
 from pit_join.errors import PitJoinError
-from pit_join.warehouse.expressions import Expressions
+from pit_join.monitoring.findings import ON_DEMAND, Example, FeatureSkew, Findings, Skew
 from pit_join.monitoring.log_reader import LogReader
 from pit_join.monitoring.offline_rule import Answer, Known, OfflineRule, compute, same
 from pit_join.project.dbt_project import Project
+from pit_join.records.arrow import type_name, values_of
 from pit_join.references import OnDemandRequest, Request, parse_reference
-from pit_join.monitoring.findings import ON_DEMAND, Example, FeatureSkew, Findings, Skew
-from pit_join.definitions.table_check import family
+from pit_join.sql_types import family
+from pit_join.warehouse.expressions import Expressions
 
 __all__ = ["FALLBACKS", "find_skew"]
 

@@ -14,8 +14,9 @@ from pathlib import Path
 
 from cachetools import LRUCache
 
+from pit_join.online.protocol import ReadableStore, Records, Wanted
+from pit_join.online.urls import CacheLimits
 from pit_join.records.store_manifest import StoredView
-from pit_join.online import CacheLimits, ReadableStore, Records, Wanted
 
 __all__ = ["CachedStore"]
 

@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 from xxhash import xxh3_64
 
-from pit_join.records.embeddings import EXACT_ROWS, Matrix, StoredIndex, distances, lengths
 from pit_join.errors import StoreError
+from pit_join.records.embeddings import EXACT_ROWS, Matrix, StoredIndex, distances, lengths
 
 __all__ = ["FLOATS", "OpenIndex", "check_files", "graph", "remove_others", "usearch_version", "write_file"]
 

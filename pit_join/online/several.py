@@ -19,21 +19,12 @@ from typing import Any, TypeVar
 
 from circuitbreaker import STATE_HALF_OPEN, STATE_OPEN, CircuitBreaker
 
-from pit_join.records.store_manifest import Contents, StoredView
 from pit_join.errors import StoreError
-from pit_join.online import (
-    Failed,
-    ReadableStore,
-    Records,
-    Wanted,
-    cache_limits,
-    check_urls,
-    folder_of,
-    is_remote,
-    open_store,
-    store_url,
-)
 from pit_join.online.cache import CachedStore
+from pit_join.online.opening import open_store
+from pit_join.online.protocol import Failed, ReadableStore, Records, Wanted
+from pit_join.online.urls import cache_limits, check_urls, folder_of, is_remote, store_url
+from pit_join.records.store_manifest import Contents, StoredView
 
 __all__ = ["Tiers"]
 

@@ -12,9 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from pit_join.definitions.settings import Wrong, number_kind
-
-__all__ = ["EXACT_ROWS", "METRICS", "Matrix", "StoredIndex", "distances", "first_problem", "lengths", "read_nearest"]
+__all__ = ["EXACT_ROWS", "METRICS", "Matrix", "StoredIndex", "distances", "first_problem", "lengths"]
 
 METRICS = ("cosine", "l2", "inner_product")
 EXACT_ROWS = 10_000
@@ -22,26 +20,10 @@ EXACT_ROWS = 10_000
 
 Matrix = np.ndarray[Any, np.dtype[Any]]
 
-_LIST = re.compile(r"(.*\S)\s*\[\d*\]")
 # The graph computes in 32 bits, in which the square of more is no number.
 _GREATEST = 1e15
 _SHORTEST = 1e-100
 _FILE = re.compile(r"nearest-[0-9a-f]{32}\.(keys|vectors|usearch)")
-
-
-def read_nearest(meta: Mapping[str, Any], data_type: str, wrong: Wrong) -> str | None:
-    """The metric of a column's `nearest`; None without the key, or if it cannot be read."""
-    metric = meta.get("nearest")
-    if metric is None:
-        return None
-    if metric not in METRICS:
-        wrong("nearest", f"must be one of {', '.join(METRICS)}, got {metric!r}")
-        return None
-    found = _LIST.fullmatch(data_type.strip())
-    if not found or number_kind(found[1]) != "float":
-        wrong("nearest", f"is for a column of a list of floats, such as float[] or double[64], got {data_type!r}")
-        return None
-    return str(metric)
 
 
 @dataclass(frozen=True, slots=True)

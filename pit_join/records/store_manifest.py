@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from pit_join.errors import RequestError, StoreError, suggest
 from pit_join.records.embeddings import StoredIndex
-from pit_join.errors import ReferenceError, StoreError, suggest
 from pit_join.records.keys import KeyCodec
 from pit_join.records.layout import Decoder, Layout, view_number
 from pit_join.references import Asked, OnDemandRequest, Request, parse_reference
@@ -169,10 +169,10 @@ class Contents:
         """The feature service of that name.
 
         Raises:
-            ReferenceError: naming the nearest known one.
+            RequestError: naming the nearest known one.
         """
         if name not in self.services:
-            raise ReferenceError(
+            raise RequestError(
                 f"the online store has no feature service '{name}'; {suggest(name, self.services, 'feature services')}"
             )
         return self.services[name]
@@ -185,7 +185,7 @@ class Contents:
         Names are those that a training set of the same request has.
 
         Raises:
-            ReferenceError: if a view, feature or key is not in the store, or two features would have one name.
+            RequestError: if a view, feature or key is not in the store, or two features would have one name.
         """
         roles: dict[str, tuple[StoredView, Mapping[str, str]]] = {}
         found: dict[str, dict[str, str]] = {}
@@ -194,7 +194,7 @@ class Contents:
 
         def take(name: str, owner: str) -> None:
             if owners.setdefault(name.lower(), owner) != owner:
-                raise ReferenceError(
+                raise RequestError(
                     f"both {owners[name.lower()]} and {owner} would be named {name}; "
                     + ("rename one of them" if "__" in name else "use full_feature_names")
                 )
@@ -206,12 +206,12 @@ class Contents:
                 continue
             view, keys = roles.setdefault(request.alias, (self._view(request), self._keys(request)))
             if view.name != request.view or keys != self._keys(request):
-                raise ReferenceError(
+                raise RequestError(
                     f"'{request.alias}' is used in two meanings; give one of them another name (alias=view)"
                 )
             for feature in request.features:
                 if feature != "*" and feature not in view.features:
-                    raise ReferenceError(
+                    raise RequestError(
                         f"view '{view.name}' has no feature '{feature}' in the online store; "
                         f"{suggest(feature, view.features, 'features')}"
                     )
@@ -223,7 +223,7 @@ class Contents:
                         found[request.alias][column] = name
                         names.append(name)
         if not names:
-            raise ReferenceError("no features are asked for; name them as view:feature, or view:* for all")
+            raise RequestError("no features are asked for; name them as view:feature, or view:* for all")
         for _, keys in roles.values():
             for key in keys.values():
                 take(key, f"the key {key}")
@@ -249,7 +249,7 @@ class Contents:
                     plain = Request(alias, (column,), alias)
                     roles[alias] = (self._view(plain), self._keys(plain))
                 if column not in roles[alias][0].features:
-                    raise ReferenceError(
+                    raise RequestError(
                         f"view '{alias}' has no feature '{column}' in the online store, which '{request.name}' needs"
                     )
                 needed.setdefault(alias, {})[column] = f"{alias}:{column}"
@@ -258,7 +258,7 @@ class Contents:
 
     def _view(self, request: Request) -> StoredView:
         if request.view not in self.views:
-            raise ReferenceError(
+            raise RequestError(
                 f"the online store has no feature view '{request.view}'; export it (online: true), or is the name "
                 f"wrong? {suggest(request.view, self.views, 'feature views')}"
             )
@@ -269,7 +269,7 @@ class Contents:
         for key in request.join_keys:
             if key not in keys:
                 known = suggest(key, keys, "join keys")
-                raise ReferenceError(f"view '{request.view}' has no join key '{key}'; {known}")
+                raise RequestError(f"view '{request.view}' has no join key '{key}'; {known}")
         return {key: request.join_keys.get(key, key) for key in keys}
 
 

@@ -7,15 +7,15 @@ from datetime import datetime, timezone
 from functools import cached_property
 from typing import Any
 
-from pit_join.records.store_manifest import Contents
-from pit_join.times import read_instant
 from pit_join.errors import StoreError
-from pit_join.monitoring.feature_log import FeatureLog
-from pit_join.serving.neighbours import Neighbour, NeighbourReader, Vector
-from pit_join.online import ReadableStore
+from pit_join.online.protocol import ReadableStore
+from pit_join.records.store_manifest import Contents
 from pit_join.references import parse_features, parse_role
-from pit_join.serving.reader import DEADLINE, OnlineReader
 from pit_join.serving.features import OnlineFeatures
+from pit_join.serving.log_entry import ServedLog
+from pit_join.serving.neighbours import Neighbour, NeighbourReader, Vector
+from pit_join.serving.reader import DEADLINE, OnlineReader
+from pit_join.times import read_instant
 
 __all__ = ["OnlineClient"]
 
@@ -23,8 +23,8 @@ __all__ = ["OnlineClient"]
 class OnlineClient:
     """What reads an online store, which `open_online` opens when it is first needed, and logs a sample of it."""
 
-    def __init__(self, open_online: Callable[[], ReadableStore], feature_log: FeatureLog | None) -> None:
-        self._open_online, self.feature_log = open_online, feature_log
+    def __init__(self, open_online: Callable[[], ReadableStore], log: ServedLog | None) -> None:
+        self._open_online, self._log = open_online, log
 
     @cached_property
     def _online(self) -> ReadableStore:
@@ -68,7 +68,7 @@ class OnlineClient:
 
         Raises:
             StoreError: if the store cannot be used now, or nothing was exported.
-            ReferenceError: if the store does not have what is asked for.
+            RequestError: if the store does not have what is asked for.
         """
         if isinstance(features, str) and ":" in features:
             features = [features]
@@ -80,7 +80,7 @@ class OnlineClient:
             defaults=defaults,
             strict=strict,
             deadline=deadline,
-            log=self.feature_log,
+            log=self._log,
         )
 
     def get_online_features(

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.metadata import version
-from typing import Any
+from typing import Any, Protocol
 
 from pit_join.records.store_manifest import FORMAT, Arguments, Contents, Resolved
 from pit_join.references import Asked, OnDemandRequest
 from pit_join.serving.features import OnlineFeatures
 
-__all__ = ["LOG_FORMAT", "LOG_METADATA", "LogSource", "Served"]
+__all__ = ["LOG_FORMAT", "LOG_METADATA", "LogSource", "Served", "ServedLog"]
 
 LOG_FORMAT = 1
 LOG_METADATA = b"pit_join_feature_log"
@@ -111,3 +111,13 @@ class Served:
     rows: Mapping[str, Sequence[Any]]
     features: OnlineFeatures
     values: Mapping[str, Any] | None = None
+
+
+class ServedLog(Protocol):
+    """A log of what is served, such as `FeatureLog`; neither method may take long, since a request waits for both."""
+
+    def sampled(self) -> bool:
+        """Whether this request is to be logged."""
+
+    def add(self, rows: int, make: Callable[[], Served]) -> None:
+        """Log so many rows, which `make` describes later, in the log's own thread."""

@@ -16,13 +16,13 @@ from typing import Any
 
 import numpy as np
 
-from pit_join.records.store_manifest import Contents, StoredView
-from pit_join.records.embeddings import Matrix, StoredIndex, distances, first_problem
-from pit_join.errors import EntityError, ReferenceError, StoreError, suggest
+from pit_join.errors import EntityError, RequestError, StoreError, suggest
 from pit_join.online.index_files import OpenIndex
+from pit_join.online.protocol import Failed, ReadableStore
+from pit_join.records.embeddings import Matrix, StoredIndex, distances, first_problem
 from pit_join.records.keys import KeyCodec
-from pit_join.online import Failed, ReadableStore
 from pit_join.records.layout import NO_TIME, Decoder, instant, moment_of
+from pit_join.records.store_manifest import Contents, StoredView
 
 __all__ = ["Neighbour", "NeighbourReader", "Vector"]
 
@@ -92,7 +92,7 @@ class NeighbourReader:
             now: the instant at which ages are judged; the clock's by default. Naive is UTC.
 
         Raises:
-            ReferenceError: if the store has no such view, feature, or index of it.
+            RequestError: if the store has no such view, feature, or index of it.
             EntityError: if the vector is none, or of another length, or `k` is no number from 1.
             StoreError: if the store or the index cannot be used, or a record is damaged.
         """
@@ -101,7 +101,7 @@ class NeighbourReader:
             state = self._state or self._look()
             try:
                 found = self._found(self._search(state, view, feature, query, moment), wanted)
-            except (FileNotFoundError, ReferenceError, EntityError, StoreError) as error:
+            except (FileNotFoundError, RequestError, EntityError, StoreError) as error:
                 # An export may have changed what there is since the store was looked at.
                 known = [state.views[view]] if view in state.views else []
                 if self._store.read(state.mark, [(each, ()) for each in known]) is not None:
@@ -126,17 +126,17 @@ class NeighbourReader:
     def _search(self, state: _State, name: str, feature: str, query: Matrix, moment: int) -> _Search:
         """What a request asks of a state of the store, whose index is opened."""
         if name not in state.views:
-            raise ReferenceError(
+            raise RequestError(
                 f"the online store has no feature view '{name}'; {suggest(name, state.views, 'feature views')}"
             )
         view = state.views[name]
         if feature not in view.features:
-            raise ReferenceError(
+            raise RequestError(
                 f"view '{name}' has no feature '{feature}' in the online store; "
                 f"{suggest(feature, view.features, 'features')}"
             )
         if feature not in view.nearest:
-            raise ReferenceError(
+            raise RequestError(
                 f"'{name}:{feature}' has no index; declare nearest on its column, and export to the embedded store; "
                 f"{suggest(feature, view.nearest, 'indexed features')}"
             )

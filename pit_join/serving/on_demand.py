@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pit_join.records.store_manifest import Arguments
 from pit_join.errors import ComputeError, EntityError
-from pit_join.online import Failed
-from pit_join.definitions.table_check import family, fits
-from pit_join.serving.features import Answer, Column
+from pit_join.online.protocol import Failed
+from pit_join.records.store_manifest import Arguments
+from pit_join.serving.answers import Answer, Column
+from pit_join.sql_types import family, fits
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -9,14 +9,15 @@ from typing import Any
 
 import numpy as np
 
-from pit_join.serving.on_demand import OnDemand
-from pit_join.records.store_manifest import Contents, Resolved, StoredView
-from pit_join.errors import ReferenceError, StoreError
+from pit_join.errors import RequestError, StoreError
+from pit_join.online.protocol import ReadableStore, Records
+from pit_join.online.urls import how_to_name
 from pit_join.records.keys import KeyCodec
-from pit_join.online import ReadableStore, Records, how_to_name
+from pit_join.records.store_manifest import Contents, Resolved, StoredView
 from pit_join.references import Asked, OnDemandRequest
+from pit_join.serving.answers import Answer, AskedKeys, Part
 from pit_join.serving.log_entry import LogSource
-from pit_join.serving.features import Answer, AskedKeys, Part
+from pit_join.serving.on_demand import OnDemand
 
 __all__ = ["Plan", "make_plan"]
 
@@ -68,7 +69,7 @@ def make_plan(
 
     Raises:
         StoreError: if the store cannot be used, or nothing was exported.
-        ReferenceError: if the store does not have what is asked for.
+        RequestError: if the store does not have what is asked for.
     """
     mark, data = store.contents(until)
     if data is None:
@@ -80,7 +81,7 @@ def make_plan(
         requests, full = service.requests, full or service.full_feature_names
         statements = service.on_demand
     elif any(isinstance(request, OnDemandRequest) for request in requests):
-        raise ReferenceError("on-demand features are read by a feature service; declare one that has them, and export")
+        raise RequestError("on-demand features are read by a feature service; declare one that has them, and export")
     resolved, names, needed = contents.resolve(requests, full)
     column = {name: i for i, name in enumerate(names)}
     codecs: dict[tuple[tuple[str, str], ...], int] = {}

@@ -11,19 +11,17 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from pit_join.serving.entity_rows import EntityRows
-from pit_join.errors import EntityError, ReferenceError, StoreError, suggest
-from pit_join.online import Failed, ReadableStore, Records
-from pit_join.serving.read_plan import Plan, make_plan
+from pit_join.errors import EntityError, RequestError, StoreError, suggest
+from pit_join.online.protocol import Failed, ReadableStore, Records
 from pit_join.records.layout import moment_of
 from pit_join.references import Asked
-from pit_join.serving.log_entry import Served
-from pit_join.serving.features import Answer, AskedKeys, Column, OnlineFeatures, Row, failures_of, judge, status_without
-
-if TYPE_CHECKING:
-    from pit_join.monitoring.feature_log import FeatureLog
+from pit_join.serving.answers import Answer, AskedKeys, Column, Row, failures_of, judge, status_without
+from pit_join.serving.entity_rows import EntityRows
+from pit_join.serving.features import OnlineFeatures
+from pit_join.serving.log_entry import Served, ServedLog
+from pit_join.serving.read_plan import Plan, make_plan
 
 __all__ = ["DEADLINE", "OnlineReader"]
 
@@ -52,7 +50,7 @@ class OnlineReader:
 
     Raises:
         StoreError: if the store cannot be used, or nothing was exported.
-        ReferenceError: if the store does not have what is asked for.
+        RequestError: if the store does not have what is asked for.
     """
 
     def __init__(
@@ -64,7 +62,7 @@ class OnlineReader:
         defaults: bool = True,
         strict: bool = True,
         deadline: float | None = None,
-        log: FeatureLog | None = None,
+        log: ServedLog | None = None,
     ) -> None:
         self._store, self._strict, self._deadline, self._log = store, strict, deadline, log
         self._prepare = partial(
@@ -234,11 +232,11 @@ class OnlineReader:
                     return plan, keys, self._noted(plan, keys, records) if plan.may_lack else records
                 self._plan = plan = self._prepare(until=until)
             raise StoreError("the online store changes faster than it can be read; please report this")
-        except (StoreError, ReferenceError) as error:
+        except (StoreError, RequestError) as error:
             if self._strict:
                 raise
             # A reference that was good when the reader was made: the store has had an export without it.
-            status = "NOT_EXPORTED" if isinstance(error, ReferenceError) else error.status
+            status = "NOT_EXPORTED" if isinstance(error, RequestError) else error.status
             keys = keys_of(plan)
             failed = [Failed.of(len(keys[number]), status, error) for _, number in plan.wanted]
             return plan, keys, self._noted(plan, keys, failed)

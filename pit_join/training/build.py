@@ -13,16 +13,16 @@ from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
+from pit_join.definitions.registry import Registry
+from pit_join.definitions.table_check import check_table
 from pit_join.errors import PitJoinError, SpineError
+from pit_join.project.dbt_project import Project
+from pit_join.project.rendering import Macros
+from pit_join.references import Asked, OnDemandRequest
+from pit_join.training.spine import Spine, check_arguments, check_columns, check_float_keys, check_types, find_spine
+from pit_join.warehouse.duckdb_session import DuckDBWarehouse
 from pit_join.warehouse.expressions import ARGUMENTS, Expressions
 from pit_join.workspace import check_on_demand
-from pit_join.project.dbt_project import Project
-from pit_join.references import Asked, OnDemandRequest
-from pit_join.definitions.registry import Registry
-from pit_join.project.rendering import Macros
-from pit_join.training.spine import Spine, check_arguments, check_columns, check_float_keys, check_types, find_spine
-from pit_join.definitions.table_check import check_table
-from pit_join.warehouse.duckdb_session import DuckDBWarehouse
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -129,6 +129,7 @@ def build_training_set(
             return TrainingSet(table=None, sql=whole_query(), coverage=(), metadata={"plans": plans})
         joining = build.join(plan["requests"][0])
         # What takes Python a while passes while DuckDB works: to load Arrow and NumPy, and to render the whole query.
+        from pit_join.training import gather
         from pit_join.training import result as results
 
         metadata = {
@@ -144,9 +145,9 @@ def build_training_set(
     metadata["coverage"] = {met.alias: dict(met.statuses) for met in coverage}
     aliases = [request["alias"] for request in plan["requests"]] if provenance else []
     if plan["computed"]:
-        arguments = results.arguments(spine_table, parts, plan["computed"])
+        arguments = gather.arguments(spine_table, parts, plan["computed"])
         parts.append(Expressions(build.on_demand_statement(), dict.fromkeys(arguments.column_names)).many(arguments))
-    table = results.beside(spine_table, parts, plan["names"], aliases)
+    table = gather.beside(spine_table, parts, plan["names"], aliases)
     return results.TrainingSet(table=table, sql=metadata["sql"], coverage=tuple(coverage), metadata=metadata)
 
 
@@ -275,6 +276,7 @@ class _Build:
 
         `joining` is the join of the first view. What comes next begins while the rows of a view are put in order.
         """
+        from pit_join.training import gather
         from pit_join.training import result as results
 
         started, total = time.monotonic(), len(self._requests)
@@ -288,7 +290,7 @@ class _Build:
                 own = "select * exclude (_pit_row, _pit_time) from _pit_spine"
                 reading = self._warehouse.table_later([own], source.unreadable)
                 releasing = self._warehouse.release()
-            parts.append(results.spilled(results.in_order(table, rows)))
+            parts.append(gather.spilled(gather.in_order(table, rows)))
             started, seconds = time.monotonic(), time.monotonic() - started
             status = f"{request['alias']}__status" if self._asked.provenance else "_pit_status"
             view, facts = self._views[request["view"]], self._facts(request)

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
-import mmap
-import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,18 +17,15 @@ import pyarrow.compute as pc
 import pyarrow.parquet  # not needed before the file is written, but this module is loaded while DuckDB works
 
 from pit_join.definitions.views import FeatureView
+from pit_join.errors import PitJoinError
 from pit_join.times import format_duration
-from pit_join.errors import PitJoinError, WarehouseError
-from pit_join.files import write_table
+from pit_join.training.gather import row_numbers
+from pit_join.warehouse.table_files import write_table
 
-__all__ = ["STATUSES", "Coverage", "TrainingSet", "arguments", "beside", "coverage", "in_order", "spilled"]
+__all__ = ["STATUSES", "Coverage", "TrainingSet", "coverage"]
 
 STATUSES = ("PRESENT", "NULL_VALUE", "OUTSIDE_MAX_AGE", "NOT_YET_KNOWN", "NOT_FOUND", "NULL_KEY")
 
-# A view's part of the result that is larger lies in an unnamed temporary file, mapped into memory.
-_IN_MEMORY_BYTES = 64 * 2**20
-# What a join gives beside features; of these some may be for on-demand features alone, and begin with _pit_ as well.
-_OF_THE_JOIN = ("_pit_row", "_pit_age", "_pit_status")
 _QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 _SAMPLED_ROWS = 100_000
 
@@ -112,68 +107,6 @@ class TrainingSet:
                 metadata["statistics"] = dict(zip(features, found, strict=True))
             metadata["spine_sha256"] = hashing.result()
         write_table(table, path, {"pit_join": metadata})
-
-
-def in_order(table: pa.Table, rows: int) -> pa.Table:
-    """The columns of the result, their rows by the number in the spine."""
-    # Through DLPack, since pyarrow's own way to NumPy and back loads pandas where it is installed.
-    numbers = np.from_dlpack(table["_pit_row"].combine_chunks())
-    if len(numbers) != rows:
-        raise WarehouseError(f"the join gave {len(numbers)} rows for a spine of {rows}; please report this")
-    columns = table.select([name for name in table.column_names if name not in _OF_THE_JOIN])
-    if (numbers[1:] > numbers[:-1]).all():
-        return columns
-    positions = np.empty(rows, dtype=np.int32 if rows < 2**31 else np.int64)
-    positions[numbers - 1] = np.arange(rows, dtype=positions.dtype)
-    indices = _positions(positions)
-    with ThreadPoolExecutor() as threads:
-        taken = threads.map(lambda column: _take(column.combine_chunks(), indices), columns.columns)
-        return pa.table(list(taken), schema=columns.schema)
-
-
-def _take(array: pa.Array, indices: pa.Array) -> pa.Array:
-    """The same as `array.take`, which for numbers with nulls is eight times slower than values and nulls one by one."""
-    if not array.null_count or not pa.types.is_primitive(array.type):
-        return array.take(indices)
-    valid = array.is_valid().take(indices)
-    values = pa.Array.from_buffers(array.type, len(array), [None, array.buffers()[1]], offset=array.offset).take(
-        indices
-    )
-    return pa.Array.from_buffers(array.type, len(indices), [valid.buffers()[1], values.buffers()[1]])
-
-
-def _positions(numbers: np.ndarray[Any, Any]) -> pa.Array:
-    return pa.Array.from_buffers(pa.from_numpy_dtype(numbers.dtype), len(numbers), [None, pa.py_buffer(numbers)])
-
-
-def spilled(table: pa.Table) -> pa.Table:
-    """The same table; a large one lies in an unnamed temporary file, which vanishes with the process."""
-    if table.nbytes <= _IN_MEMORY_BYTES:
-        return table
-    with tempfile.TemporaryFile(prefix="pit-join-") as file:
-        with pa.ipc.new_file(file, table.schema) as writer:
-            writer.write_table(table)
-        file.flush()
-        mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-    return pa.ipc.open_file(pa.py_buffer(mapped)).read_all()
-
-
-def beside(spine: pa.Table, parts: Sequence[pa.Table], names: Sequence[str], aliases: Sequence[str]) -> pa.Table:
-    """The spine's columns, the features in the order asked for, then provenance."""
-    columns = {name: part[name] for part in parts for name in part.column_names}
-    wanted = [*names, *(f"{alias}__{what}" for alias in aliases for what in ("event_timestamp", "status"))]
-    return pa.table([*spine.columns, *(columns[name] for name in wanted)], names=[*spine.column_names, *wanted])
-
-
-def arguments(spine: pa.Table, parts: Sequence[pa.Table], computed: Sequence[Mapping[str, Any]]) -> pa.Table:
-    """What on-demand features are computed from; `computed` is as the macro `_plan` gives it."""
-    features = {name: part[name] for part in parts for name in part.column_names}
-    lower = {name.lower(): name for name in spine.column_names}
-    found = {}
-    for argument in (argument for feature in computed for argument in feature["arguments"]):
-        column = argument["column"]
-        found[column] = features[argument["feature"]] if argument["feature"] else spine[lower[column.lower()]]
-    return pa.table(found)
 
 
 def coverage(
@@ -274,7 +207,7 @@ def _statistics(column: pa.ChunkedArray) -> dict[str, Any]:
     numbers = column if pa.types.is_floating(kind) else pc.cast(column, pa.float64(), safe=False)
     mean = pc.mean(numbers).as_py()
     step = max(1, len(numbers) // _SAMPLED_ROWS)
-    sample = np.from_dlpack(numbers.take(_positions(np.arange(0, len(numbers), step))).drop_null().combine_chunks())
+    sample = np.from_dlpack(numbers.take(row_numbers(np.arange(0, len(numbers), step))).drop_null().combine_chunks())
     sample = sample[np.isfinite(sample)].astype(np.float64)
     found["mean"] = mean if mean is not None and np.isfinite(mean) else None
     if len(sample):

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pit_join.errors import PitJoinError, SpineError, suggest
-from pit_join.definitions.table_check import family, fits
+from pit_join.sql_types import family, fits
 from pit_join.warehouse.duckdb_session import DuckDBWarehouse, identifier, literal
 
 if TYPE_CHECKING:

@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Any
 
 import duckdb
 
-from pit_join.definitions.settings import number_kind
 from pit_join.errors import ComputeError
+from pit_join.sql_types import number_kind
 
 if TYPE_CHECKING:
     import pyarrow as pa

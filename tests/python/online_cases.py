@@ -29,9 +29,10 @@ from window_oracle import look_up as look_up_window
 import pit_join.export.export
 from pit_join import references
 from pit_join.definitions.connection import Connection
-from pit_join.records.store_manifest import Contents
 from pit_join.export.export import Export, export
-from pit_join.online import OnlineStore, open_store
+from pit_join.online.opening import open_store
+from pit_join.online.protocol import OnlineStore
+from pit_join.records.store_manifest import Contents
 from pit_join.warehouse.duckdb_session import DuckDBWarehouse, _Session
 
 LEAST, GREATEST = datetime(1600, 1, 1, tzinfo=EPOCH.tzinfo), datetime(2500, 1, 1, tzinfo=EPOCH.tzinfo)

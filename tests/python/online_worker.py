@@ -20,12 +20,13 @@ import numpy as np
 import pyarrow as pa
 from writing import replace_all
 
-from pit_join.records.store_manifest import Contents, StoredView
 from pit_join.errors import StoreError
-from pit_join.online import Changes, OnlineStore, open_store
+from pit_join.export.snapshot import Snapshot
+from pit_join.online.opening import open_store
+from pit_join.online.protocol import Changes, OnlineStore
+from pit_join.records.store_manifest import Contents, StoredView
 from pit_join.references import Request
 from pit_join.serving.reader import OnlineReader
-from pit_join.export.snapshot import Snapshot
 
 AT = datetime(2026, 3, 1, tzinfo=timezone.utc)
 VIEWS = ("balance", "clicks", "visits")

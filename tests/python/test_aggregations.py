@@ -11,14 +11,13 @@ import yaml
 from click.testing import CliRunner
 
 from pit_join import ProjectError, catalog
-
 from pit_join import feature_store as api
-from pit_join.definitions.aggregations import FUNCTIONS, result_type
 from pit_join.cli.main import main
-from pit_join.definitions.views import Feature, FeatureView
-from pit_join.times import short_duration
+from pit_join.definitions.aggregations import FUNCTIONS, result_type
 from pit_join.definitions.registry import Registry
+from pit_join.definitions.views import Feature, FeatureView
 from pit_join.project.rendering import Macros
+from pit_join.times import short_duration
 from pit_join.warehouse.duckdb_session import DuckDBWarehouse
 
 TYPES = {

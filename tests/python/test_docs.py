@@ -24,8 +24,7 @@ from http_servers import serving
 from oracle import Request, Status, View, look_up
 
 import pit_join
-from pit_join.definitions.views import on_demand
-from pit_join.definitions.views import registry
+from pit_join.definitions import on_demand, registry
 from pit_join.training import result as results
 
 ROOT = Path(__file__).parents[2]

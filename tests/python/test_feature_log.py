@@ -34,8 +34,8 @@ from test_on_demand import project_of as on_demand_project
 from test_online_robustness import python
 
 from pit_join import FeatureLog, FeatureStore, PitJoinError
+from pit_join.online.opening import open_store
 from pit_join.records.arrow import values_of
-from pit_join.online import open_store
 from pit_join.references import Request
 from pit_join.serving.reader import OnlineReader
 

@@ -22,7 +22,7 @@ from test_bad_inputs import BASE, KEYS, Result, make_project, run, view
 from test_online_robustness import ENVIRONMENT, PIT_JOIN, python
 
 from pit_join import FeatureStore
-from pit_join.online import open_store
+from pit_join.online.opening import open_store
 
 START = datetime(2026, 1, 1, tzinfo=timezone.utc)
 GENERATIONS, USERS = 4, 50

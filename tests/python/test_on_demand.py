@@ -29,15 +29,15 @@ from online_cases import Exporter, InMemory
 from test_against_oracle import macro_nodes
 
 import pit_join.training.build
-from pit_join.definitions.settings import number_kind
-from pit_join.records.arrow import values_of
-from pit_join.errors import EntityError, PitJoinError, ProjectError, ReferenceError, SpineError
-from pit_join.warehouse.expressions import Expressions, problem_of
-from pit_join.http.answers import ARROW, FLOATS, JSON
-from pit_join.references import parse_features
 from pit_join.definitions.registry import Registry
+from pit_join.errors import EntityError, PitJoinError, ProjectError, RequestError, SpineError
+from pit_join.http.answers import ARROW, FLOATS, JSON
+from pit_join.records.arrow import values_of
+from pit_join.references import parse_features
 from pit_join.serving.reader import OnlineReader
+from pit_join.sql_types import number_kind
 from pit_join.training.build import build_training_set
+from pit_join.warehouse.expressions import Expressions, problem_of
 
 AT = datetime(2026, 3, 1, 12, tzinfo=timezone.utc)
 UTC = timezone.utc
@@ -748,7 +748,7 @@ def test_a_request_without_what_they_need(both: Both) -> None:
             reader.get_online_features([{"id": 1, "r_double": odd}])
     with pytest.raises(EntityError, match="'r_double' are not of one type"):
         reader.get_online_features({"id": 1, "r_double": [2**70, 0.5]})
-    with pytest.raises(ReferenceError, match="on-demand features are read by a feature service"):
+    with pytest.raises(RequestError, match="on-demand features are read by a feature service"):
         OnlineReader(both.store(), parse_features([ASKED, "facts:f_int"]))
     assert reader.read_keys({"id": "1", "r_double": "2.5"}) == {"id": 1, "r_double": 2.5}
     with pytest.raises(EntityError, match="the field 'r_double' is taken as double, and 'x' is none"):

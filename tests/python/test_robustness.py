@@ -28,7 +28,6 @@ import pytest
 from test_bad_inputs import BASE, KEYS, VALUE, make_project, run, view
 
 from pit_join import FeatureStore, TrainingSet, WarehouseError
-
 from pit_join.training import result as results
 
 PIT_JOIN = Path(sys.executable).parent / "pit-join"

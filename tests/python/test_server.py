@@ -32,10 +32,10 @@ from servers import running, valkey_binary
 from test_online_stores import put
 
 from pit_join import FeatureStore
-from pit_join.records.arrow import field_of
 from pit_join.http.answers import ARROW, FLOATS, JSON
+from pit_join.online.opening import open_store
+from pit_join.records.arrow import field_of
 from pit_join.records.keys import KeyCodec
-from pit_join.online import open_store
 from pit_join.records.layout import element_of
 
 GOLDEN = Path(__file__).parent / "golden" / "store_v1"
@@ -422,9 +422,9 @@ def test_nobody_hears_of_a_fault_of_ours(golden: Path, tmp_path: Path) -> None:
     broken = tmp_path / "broken"
     broken.mkdir()
     (broken / "sitecustomize.py").write_text(
-        "import pit_join.feature_store, pit_join.serving.reader\n"
+        "import pit_join.feature_store\nfrom pit_join.serving.reader import OnlineReader\n"
         "def fail(*_, **__): raise RuntimeError('secret')\n"
-        "pit_join.serving.reader.OnlineReader.get_row = pit_join.serving.reader.OnlineReader.get_online_features = fail\n"
+        "OnlineReader.get_row = OnlineReader.get_online_features = fail\n"
         "pit_join.feature_store.FeatureStore.nearest = fail\n"
     )
     with pytest.MonkeyPatch.context() as patch:

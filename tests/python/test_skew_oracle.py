@@ -35,9 +35,9 @@ from window_oracle import WindowView
 
 import pit_join.training.build
 from pit_join.monitoring.feature_log import FeatureLog
-from pit_join.online import OnlineStore
-from pit_join.serving.reader import OnlineReader
 from pit_join.monitoring.skew import find_skew
+from pit_join.online.protocol import OnlineStore
+from pit_join.serving.reader import OnlineReader
 
 PICK = st.integers(0, 999)
 KINDS = ("match", "stale", "different")

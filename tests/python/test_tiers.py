@@ -26,15 +26,15 @@ from test_feature_log import rows_of
 from test_on_demand import macro
 from test_online_stores import put
 
-from pit_join.feature_store import FeatureStore
 from pit_join.errors import ComputeError, EntityError, StoreError
 from pit_join.export.export import Export
+from pit_join.feature_store import FeatureStore
 from pit_join.monitoring.feature_log import FeatureLog
-from pit_join.records.keys import KeyCodec
-from pit_join.online import open_store
-from pit_join.online.stores.lmdb_store import LmdbWriter
-from pit_join.serving.reader import OnlineReader
+from pit_join.online.opening import open_store
 from pit_join.online.several import Tiers
+from pit_join.online.stores.lmdb_store import LmdbWriter
+from pit_join.records.keys import KeyCodec
+from pit_join.serving.reader import OnlineReader
 
 AT = datetime(2026, 3, 1, 12, tzinfo=timezone.utc)
 LATE = 30.0  # seconds that no answer may take

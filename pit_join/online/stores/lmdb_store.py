@@ -21,12 +21,12 @@ from typing import Any
 
 import lmdb
 
-from pit_join.records.store_manifest import Contents, StoredView
-from pit_join.online.delta import Aside, Delta, Stored, find_delta
 from pit_join.errors import StoreError
-from pit_join.locks import lock
-from pit_join.online import Changes, OnProgress, Records, Rows, Wanted
+from pit_join.files import lock
+from pit_join.online.delta import Aside, Delta, Stored, find_delta
+from pit_join.online.protocol import Changes, OnProgress, Records, Rows, Wanted
 from pit_join.records.layout import checksum, view_number
+from pit_join.records.store_manifest import Contents, StoredView
 
 __all__ = ["SCHEMES", "LmdbStore", "open_store"]
 

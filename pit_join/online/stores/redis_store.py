@@ -20,10 +20,11 @@ from urllib.parse import parse_qsl, urlencode, urlsplit
 
 from xxhash import xxh3_64_digest
 
-from pit_join.records.store_manifest import Contents, StoredView
 from pit_join.errors import PitJoinError, StoreError
-from pit_join.online import Changes, OnProgress, Records, Rows, Wanted, store_url
+from pit_join.online.protocol import Changes, OnProgress, Records, Rows, Wanted
+from pit_join.online.urls import store_url
 from pit_join.records.layout import checksum, view_number
+from pit_join.records.store_manifest import Contents, StoredView
 
 __all__ = ["SCHEMES", "RedisStore", "open_store"]
 
