@@ -20,7 +20,9 @@ PLACES = ("pit_join", "macros", "scripts", "docs", "README.md", "CONTRIBUTING.md
 # In any prose: docstrings, comments, messages, pages.
 PROSE = {
     "write 'is not a ...'": re.compile(r"(?<!there )\b(is|are) (none|no (?!longer\b|more\b|sooner\b|such\b))\b", re.I),
-    "name the reader, the caller, the user": re.compile(r"(?<![,:] )\b(he|she) (for|who|that|whose)\b|\bwho(ever)? (reads|asks|follows|writes|waits|calls)\b", re.I),
+    "name the reader, the caller, the user": re.compile(
+        r"(?<![,:] )\b(he|she) (for|who|that|whose)\b|\bwho(ever)? (reads|asks|follows|writes|waits|calls)\b", re.I
+    ),
     "name what is said and by whom: 'called with messages'": re.compile(r"\btold (what|how|when)\b", re.I),
     "write 'overlapping', 'merged'": re.compile(r"\bmelt(ed|s)?\b", re.I),
     "write 'put in double quotes', 'is called'": re.compile(r"\bthat (gives|takes) time\b", re.I),
