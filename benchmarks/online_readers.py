@@ -25,11 +25,12 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from pit_join.contents import Contents, StoredView
-from pit_join.online import OnlineStore, open_store
+from pit_join.export.snapshot import Snapshot
+from pit_join.online.opening import open_store
+from pit_join.online.protocol import OnlineStore
+from pit_join.records.store_manifest import Contents, StoredView
 from pit_join.references import Request
-from pit_join.serving import OnlineReader
-from pit_join.snapshots import Snapshot
+from pit_join.serving.reader import OnlineReader
 
 VIEWS = ("balance", "clicks", "visits")
 REQUESTS = [Request(view, ("*",), view) for view in VIEWS]

@@ -8,22 +8,22 @@ from pit_join.errors import (
     EntityError,
     PitJoinError,
     ProjectError,
-    ReferenceError,
+    RequestError,
     SpineError,
     StoreError,
     WarehouseError,
 )
 
 if TYPE_CHECKING:
-    from pit_join.api import FeatureStore
-    from pit_join.export import Export
-    from pit_join.feature_log import FeatureLog
-    from pit_join.monitoring import Monitoring
-    from pit_join.neighbours import Neighbour
-    from pit_join.parity import Parity
-    from pit_join.results import Coverage, TrainingSet
-    from pit_join.serving import OnlineReader
-    from pit_join.vectors import OnlineFeatures
+    from pit_join.export.export import Export
+    from pit_join.feature_store import FeatureStore
+    from pit_join.monitoring.feature_log import FeatureLog
+    from pit_join.monitoring.findings import Monitoring
+    from pit_join.monitoring.parity import Parity
+    from pit_join.serving.features import OnlineFeatures
+    from pit_join.serving.neighbours import Neighbour
+    from pit_join.serving.reader import OnlineReader
+    from pit_join.training.result import Coverage, TrainingSet
 
 __all__ = [
     "Coverage",
@@ -38,7 +38,7 @@ __all__ = [
     "Parity",
     "PitJoinError",
     "ProjectError",
-    "ReferenceError",
+    "RequestError",
     "SpineError",
     "StoreError",
     "TrainingSet",
@@ -46,16 +46,16 @@ __all__ = [
 ]
 
 _LAZY = {
-    "Coverage": "pit_join.results",
-    "Export": "pit_join.export",
-    "FeatureLog": "pit_join.feature_log",
-    "FeatureStore": "pit_join.api",
-    "Monitoring": "pit_join.monitoring",
-    "Neighbour": "pit_join.neighbours",
-    "OnlineFeatures": "pit_join.vectors",
-    "OnlineReader": "pit_join.serving",
-    "Parity": "pit_join.parity",
-    "TrainingSet": "pit_join.results",
+    "Coverage": "pit_join.training.result",
+    "Export": "pit_join.export.export",
+    "FeatureLog": "pit_join.monitoring.feature_log",
+    "FeatureStore": "pit_join.feature_store",
+    "Monitoring": "pit_join.monitoring.findings",
+    "Neighbour": "pit_join.serving.neighbours",
+    "OnlineFeatures": "pit_join.serving.features",
+    "OnlineReader": "pit_join.serving.reader",
+    "Parity": "pit_join.monitoring.parity",
+    "TrainingSet": "pit_join.training.result",
 }
 
 

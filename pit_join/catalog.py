@@ -6,15 +6,15 @@ from collections.abc import Callable
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
-from pit_join.definitions import Aggregation, FeatureView
-from pit_join.durations import format_duration
+from pit_join.definitions.registry import Registry
+from pit_join.definitions.table_check import check_table
+from pit_join.definitions.views import Aggregation, FeatureView
 from pit_join.errors import PitJoinError
-from pit_join.on_demand_check import check_on_demand
-from pit_join.project import Project
-from pit_join.registry import Registry
-from pit_join.rendering import Macros
-from pit_join.tables import check_table
-from pit_join.warehouse import DuckDBWarehouse
+from pit_join.project.dbt_project import Project
+from pit_join.project.rendering import Macros
+from pit_join.times import format_duration
+from pit_join.warehouse.duckdb_session import DuckDBWarehouse
+from pit_join.workspace import check_on_demand
 
 __all__ = ["describe_views"]
 

@@ -10,7 +10,7 @@ __all__ = [
     "EntityError",
     "PitJoinError",
     "ProjectError",
-    "ReferenceError",
+    "RequestError",
     "SpineError",
     "StoreError",
     "WarehouseError",
@@ -32,7 +32,7 @@ class ProjectError(PitJoinError):
         super().__init__("\n".join(self.problems))
 
 
-class ReferenceError(PitJoinError):
+class RequestError(PitJoinError):
     """A reference, role or service that does not exist or cannot be read."""
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from pit_join.errors import ReferenceError
+from pit_join.errors import RequestError
 
 __all__ = ["Asked", "OnDemandRequest", "Request", "parse_features", "parse_reference", "parse_role", "split_list"]
 
@@ -84,14 +84,14 @@ def split_list(text: str) -> list[str]:
     """Split at the commas that stand outside double quotes and parentheses; blanks around items go.
 
     Raises:
-        ReferenceError: if a quote or parenthesis is left open.
+        RequestError: if a quote or parenthesis is left open.
 
     >>> split_list('a:x, "b,c":y')
     ['a:x', '"b,c":y']
     """
     found = re.fullmatch(rf"{_ITEM}(?:,{_ITEM})*", text)
     if found is None:
-        raise ReferenceError(f"cannot read the references '{text}': a double quote or parenthesis is not closed")
+        raise RequestError(f"cannot read the references '{text}': a double quote or parenthesis is not closed")
     return [item.strip() for item in re.findall(f"({_ITEM})(?:,|$)", text) if item.strip()]
 
 
@@ -109,7 +109,7 @@ def parse_role(text: str) -> Request:
     """Read a role: `view(key=column)`, `alias=view(key=column,...)` or `alias=view`; it asks for no features yet.
 
     Raises:
-        ReferenceError: if the text has another form.
+        RequestError: if the text has another form.
 
     >>> parse_role("dest_weather=weather(airport=dest)")
     Request(view='weather', features=(), alias='dest_weather', join_keys={'airport': 'dest'})
@@ -117,7 +117,7 @@ def parse_role(text: str) -> Request:
     found = _ROLE.fullmatch(text.strip())
     mappings = [_MAPPING.fullmatch(item) for item in split_list(found[3] or "")] if found else []
     if found is None or not all(mappings) or (found[3] is not None and not mappings):
-        raise ReferenceError(
+        raise RequestError(
             f"cannot read the view '{text}'; write view(key=column), alias=view or alias=view(key=column)"
         )
     view = _plain(found[2])
@@ -125,7 +125,7 @@ def parse_role(text: str) -> Request:
     keys = dict(pairs)
     if len(keys) < len(pairs):
         twice = next(key for key, _ in pairs if [k for k, _ in pairs].count(key) > 1)
-        raise ReferenceError(f"the key '{twice}' is given twice in the view '{text}'")
+        raise RequestError(f"the key '{twice}' is given twice in the view '{text}'")
     return Request(view=view, features=(), alias=_plain(found[1]) if found[1] else view, join_keys=keys)
 
 
@@ -138,7 +138,7 @@ def parse_features(
     `{on_demand, as, arguments}` as in a service's YAML. `where` opens the error message.
 
     Raises:
-        ReferenceError: naming the item that cannot be read.
+        RequestError: naming the item that cannot be read.
 
     >>> parse_features(["weather:temp"])
     (Request(view='weather', features=('temp',), alias='weather', join_keys={}),)
@@ -146,7 +146,7 @@ def parse_features(
     by_alias: dict[str, Request] = {}
     for role in roles:
         if role.alias in by_alias:
-            raise ReferenceError(f"{where}the view '{role.alias}' is given twice; name one of them alias=view")
+            raise RequestError(f"{where}the view '{role.alias}' is given twice; name one of them alias=view")
         by_alias[role.alias] = role
     used: set[str] = set()
     requests: list[Asked] = []
@@ -156,7 +156,7 @@ def parse_features(
             continue
         found = parse_reference(str(item))
         if found is None:
-            raise ReferenceError(
+            raise RequestError(
                 f"{where}cannot read the reference '{item}'; write view:feature or view:* "
                 "(a part that holds , : = ( ) stands in double quotes)"
             )
@@ -165,7 +165,7 @@ def parse_features(
         role = by_alias.get(alias, Request(view=alias, features=(), alias=alias))
         requests.append(Request(view=role.view, features=(feature,), alias=alias, join_keys=role.join_keys))
     if unused := [alias for alias in by_alias if alias not in used]:
-        raise ReferenceError(
+        raise RequestError(
             f"{where}no feature of the view '{unused[0]}' is asked for; add for example '{unused[0]}:*' to the features"
         )
     return tuple(requests)
@@ -173,19 +173,19 @@ def parse_features(
 
 def _on_demand(item: Mapping[str, Any], where: str) -> OnDemandRequest:
     if unknown := sorted(set(item) - {"on_demand", "as", "arguments"}):
-        raise ReferenceError(f"{where}unknown key '{unknown[0]}' in {dict(item)}; allowed are arguments, as, on_demand")
+        raise RequestError(f"{where}unknown key '{unknown[0]}' in {dict(item)}; allowed are arguments, as, on_demand")
     macro, arguments = item["on_demand"], item.get("arguments") or {}
     name = item.get("as") or str(macro).rsplit(".", 1)[-1]
     if not isinstance(macro, str) or not isinstance(name, str):
-        raise ReferenceError(f"{where}'on_demand' is the name of a macro and 'as' a name, got {dict(item)}")
+        raise RequestError(f"{where}'on_demand' is the name of a macro and 'as' a name, got {dict(item)}")
     if not isinstance(arguments, Mapping) or not all(isinstance(source, str) for source in arguments.values()):
-        raise ReferenceError(
+        raise RequestError(
             f"{where}'arguments' of '{name}' maps the macro's arguments to features (view:feature) or to columns of "
             f"the spine, which are the fields of a request, got {arguments!r}"
         )
     for argument, source in arguments.items():
         if ":" in source and (parse_reference(source) or ("", "*"))[1] == "*":
-            raise ReferenceError(
+            raise RequestError(
                 f"{where}the argument '{argument}' of '{name}' is one feature, view:feature, got '{source}'"
             )
     return OnDemandRequest(macro=macro, name=name, arguments=dict(arguments))
@@ -194,19 +194,17 @@ def _on_demand(item: Mapping[str, Any], where: str) -> OnDemandRequest:
 def _mapped(item: Mapping[str, Any], where: str) -> Request:
     allowed = {"view", "as", "join_keys", "features"}
     if unknown := sorted(set(item) - allowed):
-        raise ReferenceError(
+        raise RequestError(
             f"{where}unknown key '{unknown[0]}' in {dict(item)}; allowed are as, features, join_keys, view"
         )
     view, features, keys = item.get("view"), item.get("features"), item.get("join_keys") or {}
     alias = item.get("as") or view
     if not isinstance(view, str) or not isinstance(alias, str):
-        raise ReferenceError(f"{where}a role needs 'view' with the name of a feature view, got {dict(item)}")
+        raise RequestError(f"{where}a role needs 'view' with the name of a feature view, got {dict(item)}")
     if not isinstance(features, list) or not features or not all(isinstance(name, str) for name in features):
-        raise ReferenceError(
-            f"{where}the role '{alias}' needs 'features', a list of names or [\"*\"], got {features!r}"
-        )
+        raise RequestError(f"{where}the role '{alias}' needs 'features', a list of names or [\"*\"], got {features!r}")
     if not isinstance(keys, Mapping) or not all(isinstance(v, str) for v in keys.values()):
-        raise ReferenceError(
+        raise RequestError(
             f"{where}'join_keys' of '{alias}' maps keys of the view to columns of the spine, got {keys!r}"
         )
     return Request(view=view, features=tuple(features), alias=alias, join_keys=dict(keys))

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import click
 
-from pit_join.cli import main as command_line
+from pit_join.cli.main import main as command_line
 
 ROOT = Path(__file__).parents[1]
 WIDTH = 100  # fixed: the page must not depend on the terminal it was made in

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import duckdb
 
-from pit_join.project import Project
-from pit_join.rendering import Renderer
+from pit_join.project.dbt_project import Project
+from pit_join.project.rendering import Renderer
 
 data, output = Path(sys.argv[1]), sys.argv[2]
 project = Project(data)

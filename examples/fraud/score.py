@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from pit_join import FeatureStore
-from pit_join.serving import OnlineReader
+from pit_join.serving.reader import OnlineReader
 
 PROJECT = Path(__file__).resolve().parent
 # The data end here; a real service leaves `now` out, and asks about payments of the present.

@@ -19,16 +19,17 @@ from typing import Any
 import pyarrow as pa
 from writing import replace_all
 
-import pit_join.index_files
-import pit_join.indexing
+import pit_join.export.indexing
+import pit_join.online.index_files
 from pit_join import FeatureStore, StoreError
-from pit_join.contents import Contents, StoredView
-from pit_join.definitions import Entity, Feature, FeatureView
-from pit_join.indexing import Indexes
-from pit_join.neighbours import Neighbour
-from pit_join.online import OnlineStore, open_store
-from pit_join.online import lmdb_store as folder_store
-from pit_join.snapshots import Snapshot
+from pit_join.definitions.views import Entity, Feature, FeatureView
+from pit_join.export.indexing import Indexes
+from pit_join.export.snapshot import Snapshot
+from pit_join.online.opening import open_store
+from pit_join.online.protocol import OnlineStore
+from pit_join.online.stores import lmdb_store as folder_store
+from pit_join.records.store_manifest import Contents, StoredView
+from pit_join.serving.neighbours import Neighbour
 
 AT = datetime(2026, 3, 1, tzinfo=timezone.utc)
 EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
@@ -102,7 +103,7 @@ def generation_table(generation: int) -> pa.Table:
 
 def export(store: OnlineStore, generation: int) -> None:
     """Make a store one generation; every other one has a graph."""
-    pit_join.indexing.EXACT_ROWS = 10_000 if generation % 2 else 20  # type: ignore[attr-defined] # of the constant
+    pit_join.export.indexing.EXACT_ROWS = 10_000 if generation % 2 else 20  # type: ignore[attr-defined] # of the constant
     put(store, {"items": generation_table(generation)})
 
 

@@ -26,13 +26,14 @@ from window_oracle import WindowView, current_versions
 from window_oracle import end as end_of_window
 from window_oracle import look_up as look_up_window
 
-import pit_join.export
+import pit_join.export.export
 from pit_join import references
-from pit_join.connection import Connection
-from pit_join.contents import Contents
-from pit_join.export import Export, export
-from pit_join.online import OnlineStore, open_store
-from pit_join.warehouse import DuckDBWarehouse, _Session
+from pit_join.definitions.connection import Connection
+from pit_join.export.export import Export, export
+from pit_join.online.opening import open_store
+from pit_join.online.protocol import OnlineStore
+from pit_join.records.store_manifest import Contents
+from pit_join.warehouse.duckdb_session import DuckDBWarehouse, _Session
 
 LEAST, GREATEST = datetime(1600, 1, 1, tzinfo=EPOCH.tzinfo), datetime(2500, 1, 1, tzinfo=EPOCH.tzinfo)
 
@@ -68,7 +69,7 @@ class Exporter:
     def __init__(self, connection: duckdb.DuckDBPyConnection, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         self.connection, self.folder = connection, folder
         (folder / "cache").mkdir()
-        monkeypatch.setattr(pit_join.export, "DuckDBWarehouse", lambda *_, **__: InMemory(connection))
+        monkeypatch.setattr(pit_join.export.export, "DuckDBWarehouse", lambda *_, **__: InMemory(connection))
 
     def empty_store(self, name: str = "store") -> OnlineStore:
         """A store that holds nothing."""

@@ -20,12 +20,13 @@ import numpy as np
 import pyarrow as pa
 from writing import replace_all
 
-from pit_join.contents import Contents, StoredView
 from pit_join.errors import StoreError
-from pit_join.online import Changes, OnlineStore, open_store
+from pit_join.export.snapshot import Snapshot
+from pit_join.online.opening import open_store
+from pit_join.online.protocol import Changes, OnlineStore
+from pit_join.records.store_manifest import Contents, StoredView
 from pit_join.references import Request
-from pit_join.serving import OnlineReader
-from pit_join.snapshots import Snapshot
+from pit_join.serving.reader import OnlineReader
 
 AT = datetime(2026, 3, 1, tzinfo=timezone.utc)
 VIEWS = ("balance", "clicks", "visits")
@@ -189,10 +190,10 @@ def serve_commands(output: str, transactions: str) -> None:
     A line of standard input is a JSON list of arguments; the answer is the process, and, when it has ended, its status.
     What it prints goes to the file `output`; `transactions` gets "(" when one begins, and ")" when it has ended.
     """
-    import pit_join.export
-    import pit_join.training  # noqa: F401
-    from pit_join import cli
-    from pit_join.online import lmdb_store
+    import pit_join.export.export
+    import pit_join.training.build  # noqa: F401
+    from pit_join.cli import main as cli
+    from pit_join.online.stores import lmdb_store
 
     original = lmdb_store.LmdbWriter.replace
     file = os.open(transactions, os.O_WRONLY | os.O_CREAT | os.O_APPEND)

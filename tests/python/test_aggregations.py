@@ -10,14 +10,15 @@ import pytest
 import yaml
 from click.testing import CliRunner
 
-from pit_join import ProjectError, api, catalog
-from pit_join.aggregations import FUNCTIONS, result_type
-from pit_join.cli import main
-from pit_join.definitions import Feature, FeatureView
-from pit_join.durations import short_duration
-from pit_join.registry import Registry
-from pit_join.rendering import Macros
-from pit_join.warehouse import DuckDBWarehouse
+from pit_join import ProjectError, catalog
+from pit_join import feature_store as api
+from pit_join.cli.main import main
+from pit_join.definitions.aggregations import FUNCTIONS, result_type
+from pit_join.definitions.registry import Registry
+from pit_join.definitions.views import Feature, FeatureView
+from pit_join.project.rendering import Macros
+from pit_join.times import short_duration
+from pit_join.warehouse.duckdb_session import DuckDBWarehouse
 
 TYPES = {
     "carrier": "varchar",

@@ -20,14 +20,14 @@ from click.testing import CliRunner
 from conftest import ROOT, Built, failures, run_dbt
 from test_docs import BLOCK, follow, steps
 
-from pit_join import FeatureStore, PitJoinError, ProjectError, ReferenceError, WarehouseError
-from pit_join.backfill import Backfill, _Work
-from pit_join.batches import batch_models
-from pit_join.cli import main
-from pit_join.fingerprints import Fingerprints
-from pit_join.ledger import Ledger, read_records
-from pit_join.project import Project
-from pit_join.rendering import Macros
+from pit_join import FeatureStore, PitJoinError, ProjectError, RequestError, WarehouseError
+from pit_join.cli.main import main
+from pit_join.history.backfill import Backfill, _Work
+from pit_join.history.batches import batch_models
+from pit_join.history.fingerprints import Fingerprints
+from pit_join.history.ledger import Ledger, read_records
+from pit_join.project.dbt_project import Project
+from pit_join.project.rendering import Macros
 
 EXAMPLE = ROOT / "examples" / "backfill"
 PIT_JOIN = Path(sys.executable).parent / "pit-join"
@@ -433,7 +433,7 @@ def test_no_microbatch_model(example: Built) -> None:
     del manifest["nodes"]["model.backfill_example.payment_history"]
     with pytest.raises(ProjectError, match="no model with the incremental strategy microbatch"):
         batch_models(manifest, {})
-    assert issubclass(ReferenceError, PitJoinError)
+    assert issubclass(RequestError, PitJoinError)
 
 
 def test_the_plan_on_the_command_line(example: Built, filled: Built) -> None:

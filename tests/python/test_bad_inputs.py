@@ -30,7 +30,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from pit_join import FeatureStore, PitJoinError
-from pit_join.cli import main
+from pit_join.cli.main import main
 
 ROOT = Path(__file__).parents[2]
 T = datetime(2026, 3, 18, 14, 30, tzinfo=timezone.utc)
@@ -790,7 +790,7 @@ def make_world(folder: Path) -> World:
     make_spines(files)
     make_small_projects(files)
     world = World(files, make_shop(folder / "shop"), make_wrong(folder / "wrong"))
-    command = [sys.executable, "-c", "from pit_join.cli import main; main()", "--project-dir"]
+    command = [sys.executable, "-c", "from pit_join.cli.main import main; main()", "--project-dir"]
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
     processes = [
         subprocess.Popen([*command, str(project), *what], env=environment, stdout=-3, stderr=-3)

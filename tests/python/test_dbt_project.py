@@ -17,7 +17,7 @@ import pytest
 from conftest import ROOT, Built, build, failures, run_dbt
 
 from pit_join import FeatureStore
-from pit_join.rendering import Renderer
+from pit_join.project.rendering import Renderer
 
 
 def query(built: Built, sql: str, name: str = "warehouse.duckdb") -> list[tuple[Any, ...]]:

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-import pit_join.delta as delta_module
-from pit_join.delta import Aside, Delta, Stored, find_delta
+import pit_join.online.delta as delta_module
+from pit_join.online.delta import Aside, Delta, Stored, find_delta
 
 # Content is never empty: every record has a header.
 KEYS = st.binary(min_size=1, max_size=2)

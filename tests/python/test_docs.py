@@ -24,7 +24,8 @@ from http_servers import serving
 from oracle import Request, Status, View, look_up
 
 import pit_join
-from pit_join import on_demand, registry, results
+from pit_join.definitions import on_demand, registry
+from pit_join.training import result as results
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"

@@ -34,10 +34,10 @@ from test_on_demand import project_of as on_demand_project
 from test_online_robustness import python
 
 from pit_join import FeatureLog, FeatureStore, PitJoinError
-from pit_join.encoding import values_of
-from pit_join.online import open_store
+from pit_join.online.opening import open_store
+from pit_join.records.arrow import values_of
 from pit_join.references import Request
-from pit_join.serving import OnlineReader
+from pit_join.serving.reader import OnlineReader
 
 ENOUGH = 30.0  # seconds, for what takes a moment
 
@@ -311,7 +311,7 @@ def test_a_disk_that_does_not_answer(online: Path, tmp_path: Path, monkeypatch: 
 
     from pit_join.files import whole
 
-    monkeypatch.setattr("pit_join.log_rows.whole", blocked)
+    monkeypatch.setattr("pit_join.monitoring.log_rows.whole", blocked)
     log = FeatureLog(tmp_path / "log", 1, roll_rows=1, most_waiting=50)
     reader = reader_of(online, log)
     reader.get_feature_vector({"user_id": "u1"})

@@ -25,13 +25,13 @@ from hypothesis import strategies as st
 from test_records import AT, BYTES, RUN, SCALAR, TEXT, Type, same
 from writing import replace_all
 
-from pit_join.contents import Contents, StoredView
 from pit_join.errors import EntityError, StoreError
-from pit_join.keys import KeyCodec, Single, key_kind
-from pit_join.online import open_store
+from pit_join.export.snapshot import Snapshot
+from pit_join.online.opening import open_store
+from pit_join.records.keys import KeyCodec, Single, key_kind
+from pit_join.records.store_manifest import Contents, StoredView
 from pit_join.references import Request
-from pit_join.serving import OnlineReader
-from pit_join.snapshots import Snapshot
+from pit_join.serving.reader import OnlineReader
 
 EVERY = [*SCALAR, *(kind for kind in BYTES if not pa.types.is_dictionary(kind.arrow))]
 KINDS = sorted({str(key_kind(kind.name)) for kind in EVERY})

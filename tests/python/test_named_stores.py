@@ -22,7 +22,7 @@ from test_bad_inputs import BASE, KEYS, Result, make_project, run, view
 from test_online_robustness import ENVIRONMENT, PIT_JOIN, python
 
 from pit_join import FeatureStore
-from pit_join.online import open_store
+from pit_join.online.opening import open_store
 
 START = datetime(2026, 1, 1, tzinfo=timezone.utc)
 GENERATIONS, USERS = 4, 50
@@ -182,8 +182,8 @@ def test_a_view_that_moves_to_the_default_store_and_back(lab: Lab) -> None:
 # One store after the other is written; this one ends after so many.
 DIE = """
 import os, signal
-from pit_join import cli
-from pit_join.online.lmdb_store import LmdbWriter
+from pit_join.cli import main as cli
+from pit_join.online.stores.lmdb_store import LmdbWriter
 original, left = LmdbWriter.replace, int(sys.argv.pop(1))
 def replace(self, *arguments):
     global left

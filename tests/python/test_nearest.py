@@ -32,14 +32,15 @@ from test_online_stores import put as put_records
 from usearch.index import Index
 from xxhash import xxh3_64_hexdigest
 
-import pit_join.index_files
-import pit_join.indexing
-from pit_join import EntityError, FeatureStore, ProjectError, ReferenceError, StoreError
-from pit_join.contents import Contents
-from pit_join.embeddings import METRICS, StoredIndex, distances
-from pit_join.index_files import OpenIndex
-from pit_join.online import OnlineStore, open_store
-from pit_join.registry import Registry
+import pit_join.export.indexing
+import pit_join.online.index_files
+from pit_join import EntityError, FeatureStore, ProjectError, RequestError, StoreError
+from pit_join.definitions.registry import Registry
+from pit_join.online.index_files import OpenIndex
+from pit_join.online.opening import open_store
+from pit_join.online.protocol import OnlineStore
+from pit_join.records.embeddings import METRICS, StoredIndex, distances
+from pit_join.records.store_manifest import Contents
 
 EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 WORKER = Path(__file__).parent / "nearest_worker.py"
@@ -60,8 +61,8 @@ def store(folder: Path) -> OnlineStore:
 def kind(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """Both kinds of index, also where there are few rows."""
     if request.param == "by a graph":
-        monkeypatch.setattr(pit_join.indexing, "EXACT_ROWS", 5)
-    monkeypatch.setattr(pit_join.index_files, "_BLOCK", 20)
+        monkeypatch.setattr(pit_join.export.indexing, "EXACT_ROWS", 5)
+    monkeypatch.setattr(pit_join.online.index_files, "_BLOCK", 20)
     return str(request.param)
 
 
@@ -245,7 +246,7 @@ def test_every_row_of_a_graph_can_be_reached() -> None:
     """Of graphs that are begun by several threads one in two hundred has rows that no search finds."""
     for seed in range(1000):
         rows = np.random.default_rng(seed).integers(-900, 901, size=(150, 4)).astype("f4")
-        found = pit_join.index_files.graph("l2", 4, iter([rows])).search(rows[0], 150, threads=1)
+        found = pit_join.online.index_files.graph("l2", 4, iter([rows])).search(rows[0], 150, threads=1)
         assert sorted(found.keys.tolist()) == list(range(150))
 
 
@@ -263,7 +264,7 @@ def test_nearly_all_have_expired(kind: str, folder: Path, monkeypatch: pytest.Mo
     assert len(asked.nearest("items", "embedding", [1, 0], 2, now=at(14))) == 2
     assert plain(asked.nearest("items", "embedding", [1, 0], 2, now=at(5))) == [(0, 0.0), (1, 1.0)]
     # The farther one comes first, in another part of those that are all looked at.
-    monkeypatch.setattr(pit_join.index_files, "EXACT_ROWS", 100)
+    monkeypatch.setattr(pit_join.online.index_files, "EXACT_ROWS", 100)
     vectors |= {2000: [1.0, 9000.0], 2500: [1.0, 8000.0], 2999: [1.0, 8500.0]}
     put(open_store(str(folder)), {"items": table(vectors, events=events)}, ttl=timedelta(seconds=5))
     assert plain(asked.nearest("items", "embedding", [1, 0], 1, now=at(14))) == [(2500, 8000.0)]
@@ -325,7 +326,7 @@ def test_what_has_not_changed_keeps_its_file(store: OnlineStore, folder: Path, k
     assert len(files(folder).keys() - first.keys()) == 2
     put(store, {"one": table(one)}, None)
     assert files(folder) == {}
-    with pytest.raises(ReferenceError, match=r"^'one:embedding' has no index; declare nearest on its column, and "):
+    with pytest.raises(RequestError, match=r"^'one:embedding' has no index; declare nearest on its column, and "):
         reader(folder).nearest("one", "embedding", [1, 1])
 
 
@@ -343,7 +344,7 @@ def test_another_version_of_usearch_writes_graphs_anew(
     rows = table({n: [float(n)] for n in range(9)})
     put(store, {"items": rows})
     first = files(folder)
-    monkeypatch.setattr(pit_join.indexing, "usearch_version", lambda: "9.9")
+    monkeypatch.setattr(pit_join.export.indexing, "usearch_version", lambda: "9.9")
     put(store, {"items": rows})
     assert (files(folder) == first) == (kind == "all compared")
 
@@ -369,7 +370,7 @@ def test_a_reader_follows_the_exports(store: OnlineStore, folder: Path) -> None:
         export_generation(store, generation)
         assert plain(asked.nearest("items", "embedding", query, K)) == expected(query, generation)
     put(store, {"others": table({1: [1.0]})})
-    with pytest.raises(ReferenceError, match="has no feature view 'items'; feature views: others"):
+    with pytest.raises(RequestError, match="has no feature view 'items'; feature views: others"):
         asked.nearest("items", "embedding", query)
     assert plain(asked.nearest("others", "embedding", [3], 5)) == [(1, 2.0)]
     put(store, {"items": table({1: [1.0]})})
@@ -640,9 +641,13 @@ VECTOR = "^the vector must be numbers: a list, a tuple or a NumPy array of one d
         ({"k": 2.0}, EntityError, r"got 2\.0$"),
         ({"k": True}, EntityError, "got True$"),
         ({"k": "3"}, EntityError, "got '3'$"),
-        ({"view": "item"}, ReferenceError, "has no feature view 'item'; did you mean 'items'\\? feature views: items$"),
-        ({"feature": "embeding"}, ReferenceError, "did you mean 'embedding'\\? features: embedding, title$"),
-        ({"feature": "title"}, ReferenceError, "^'items:title' has no index; .* indexed features: embedding$"),
+        (
+            {"view": "item"},
+            RequestError,
+            "has no feature view 'item'; did you mean 'items'\\? feature views: items$",
+        ),
+        ({"feature": "embeding"}, RequestError, "did you mean 'embedding'\\? features: embedding, title$"),
+        ({"feature": "title"}, RequestError, "^'items:title' has no index; .* indexed features: embedding$"),
     ],
     ids=str,
 )
@@ -786,7 +791,7 @@ def test_redis_has_no_indexes(tmp_path: Path) -> None:
         views = put(store, {"items": table({1: [1.0]})}, say=said.append)
         assert said == ["items:embedding: only the embedded store has nearest neighbours; this one gets no index"]
         assert views["items"].nearest == {}
-        with pytest.raises(ReferenceError, match="has no index; declare nearest on its column, and export to the emb"):
+        with pytest.raises(RequestError, match="has no index; declare nearest on its column, and export to the emb"):
             FeatureStore(online_store=server.url).nearest("items", "embedding", [1.0])
         store.close()
 
@@ -795,7 +800,7 @@ def test_a_store_without_indexes(store: OnlineStore, folder: Path) -> None:
     """As one that was exported before there were any."""
     put_records(store, {"items": {"user_id": [1], "embedding": [[1.0]]}})
     assert b"nearest" not in (store.contents()[1] or b"")
-    with pytest.raises(ReferenceError, match=r"^'items:embedding' has no index; .*; there are no indexed features$"):
+    with pytest.raises(RequestError, match=r"^'items:embedding' has no index; .*; there are no indexed features$"):
         reader(folder).nearest("items", "embedding", [1.0])
 
 

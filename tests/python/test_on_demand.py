@@ -28,16 +28,16 @@ from hypothesis import strategies as st
 from online_cases import Exporter, InMemory
 from support.rule_sql import macro_nodes
 
-import pit_join.training
-from pit_join.checks import number_kind
-from pit_join.encoding import values_of
-from pit_join.errors import EntityError, PitJoinError, ProjectError, ReferenceError, SpineError
-from pit_join.expressions import Expressions, problem_of
-from pit_join.http_answers import ARROW, FLOATS, JSON
+import pit_join.training.build
+from pit_join.definitions.registry import Registry
+from pit_join.errors import EntityError, PitJoinError, ProjectError, RequestError, SpineError
+from pit_join.http.answers import ARROW, FLOATS, JSON
+from pit_join.records.arrow import values_of
 from pit_join.references import parse_features
-from pit_join.registry import Registry
-from pit_join.serving import OnlineReader
-from pit_join.training import build_training_set
+from pit_join.serving.reader import OnlineReader
+from pit_join.sql_types import number_kind
+from pit_join.training.build import build_training_set
+from pit_join.warehouse.expressions import Expressions, problem_of
 
 AT = datetime(2026, 3, 1, 12, tzinfo=timezone.utc)
 UTC = timezone.utc
@@ -248,7 +248,7 @@ class Both(Exporter):
 
     def __init__(self, connection: duckdb.DuckDBPyConnection, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         super().__init__(connection, folder, monkeypatch)
-        monkeypatch.setattr(pit_join.training, "DuckDBWarehouse", lambda *_, **__: InMemory(connection))
+        monkeypatch.setattr(pit_join.training.build, "DuckDBWarehouse", lambda *_, **__: InMemory(connection))
 
     def load(self, history: list[dict[str, Any]], event: datetime = AT) -> None:
         columns = {s.name: pa.array([row[s.name] for row in history], s.arrow) for s in STORED}
@@ -638,8 +638,8 @@ def test_a_fork_computes_for_itself() -> None:
     """In a process of its own, so that no other thread of the tests is forked."""
     code = """
 import os
-from pit_join.http_answers import ARROW, FLOATS, JSON
-from pit_join.expressions import Expressions
+from pit_join.http.answers import ARROW, FLOATS, JSON
+from pit_join.warehouse.expressions import Expressions
 doubled = Expressions('select cast("x" as double) * 2 as v from _pit_arguments', {"x": None}, ("double",))
 print(doubled.one([2]), flush=True)
 of_the_parent = doubled._connection()
@@ -748,7 +748,7 @@ def test_a_request_without_what_they_need(both: Both) -> None:
             reader.get_online_features([{"id": 1, "r_double": odd}])
     with pytest.raises(EntityError, match="'r_double' are not of one type"):
         reader.get_online_features({"id": 1, "r_double": [2**70, 0.5]})
-    with pytest.raises(ReferenceError, match="on-demand features are read by a feature service"):
+    with pytest.raises(RequestError, match="on-demand features are read by a feature service"):
         OnlineReader(both.store(), parse_features([ASKED, "facts:f_int"]))
     assert reader.read_keys({"id": "1", "r_double": "2.5"}) == {"id": 1, "r_double": 2.5}
     with pytest.raises(EntityError, match="the field 'r_double' is taken as double, and 'x' is none"):

@@ -26,13 +26,13 @@ from test_bad_inputs import BASE, KEYS, Result, make_project, run, view
 from test_online_robustness import Commands, worker
 
 from pit_join import FeatureStore
-from pit_join.contents import StoredView
 from pit_join.errors import PitJoinError, StoreError
-from pit_join.online import open_store
-from pit_join.records import HEADER, checksum, view_number
+from pit_join.export.snapshot import Snapshot
+from pit_join.online.opening import open_store
+from pit_join.records.layout import HEADER, checksum, view_number
+from pit_join.records.store_manifest import StoredView
 from pit_join.references import Request
-from pit_join.serving import OnlineReader
-from pit_join.snapshots import Snapshot
+from pit_join.serving.reader import OnlineReader
 
 PAGE = 4096
 PROJECT_KEYS = 3000

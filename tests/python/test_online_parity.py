@@ -40,15 +40,15 @@ from online_cases import (
 from support.rule_sql import as_sorted, macro_nodes
 from window_oracle import WindowView
 
-from pit_join.contents import Contents, StoredView
-from pit_join.errors import EntityError, PitJoinError, ReferenceError
-from pit_join.online import Changes
-from pit_join.records import HEADER, Field, Layout, checksum, view_number
+from pit_join.errors import EntityError, PitJoinError, RequestError
+from pit_join.export.snapshot import Snapshot
+from pit_join.online.protocol import Changes
+from pit_join.project.rendering import Renderer
+from pit_join.records.layout import HEADER, Field, Layout, checksum, view_number
+from pit_join.records.store_manifest import Contents, StoredView
 from pit_join.references import Request
-from pit_join.rendering import Renderer
-from pit_join.serving import OnlineReader
-from pit_join.snapshots import Snapshot
-from pit_join.vectors import OnlineFeatures
+from pit_join.serving.features import OnlineFeatures
+from pit_join.serving.reader import OnlineReader
 
 PLAIN_EXAMPLES = int(os.environ.get("ONLINE_EXAMPLES", "300"))
 WINDOW_EXAMPLES = int(os.environ.get("ONLINE_WINDOW_EXAMPLES", "60"))
@@ -490,7 +490,7 @@ def test_names_are_those_of_the_training_set() -> None:
         try:
             plan = NAMED.call("_plan", **arguments)
         except PitJoinError as error:
-            with pytest.raises(ReferenceError) as refused:
+            with pytest.raises(RequestError) as refused:
                 STORED.resolve(requests, full)
             NAMES.update(word for word in REFUSALS if word in str(error) and word in str(refused.value))
             return

@@ -32,12 +32,15 @@ from online_worker import HIDDEN, REQUESTS, VIEWS, expected, export, generation_
 from servers import running, valkey_binary
 from test_bad_inputs import BASE, KEYS, Result, make_project, run, view
 
-from pit_join import FeatureStore, delta, warehouse
+from pit_join import FeatureStore
 from pit_join.errors import StoreError
-from pit_join.online import lmdb_store, open_store
-from pit_join.online.lmdb_store import LmdbStore
-from pit_join.serving import OnlineReader
-from pit_join.spool import Spool
+from pit_join.online import delta
+from pit_join.online.opening import open_store
+from pit_join.online.stores import lmdb_store
+from pit_join.online.stores.lmdb_store import LmdbStore
+from pit_join.serving.reader import OnlineReader
+from pit_join.warehouse import duckdb_session as warehouse
+from pit_join.warehouse.spool import Spool
 
 PIT_JOIN = Path(sys.executable).parent / "pit-join"
 WORKER = Path(__file__).with_name("online_worker.py")
@@ -553,7 +556,8 @@ assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 3
 
 def test_a_store_that_was_opened_before_a_fork(tmp_path: Path) -> None:
     """LMDB would take the child for its parent, whose place among the readers it would give up: it must refuse."""
-    code = "from pit_join.contents import Contents\ndef contents(s): return Contents.from_json(s.contents()[1], '')\n"
+    code = "from pit_join.records.store_manifest import Contents\n"
+    code += "def contents(s): return Contents.from_json(s.contents()[1], '')\n"
     done = python(code + FORK, tmp_path / "online")
     assert done.returncode == 0, done.stderr
     refused = lines(done.stdout)
@@ -768,7 +772,7 @@ def full_cache(project: Path, folder: Path, url: str, online: Path) -> None:
 
 RIGHTS = """
 import os, numpy, pyarrow
-from pit_join.online import lmdb_store, redis_store
+from pit_join.online.stores import lmdb_store, redis_store
 os.setgroups([]); os.setgid(int(sys.argv[2])); os.setuid(int(sys.argv[2]))
 try:
     print(generation_of(OnlineReader(open_store(sys.argv[1]), REQUESTS), [1, 2, 3]))
@@ -820,7 +824,7 @@ def test_the_rights_of_another_user(
 @contextmanager
 def exporter_at_work(online: Path) -> Iterator[subprocess.Popen[str]]:
     """Another process that is the exporter until its input ends."""
-    code = "import sys; from pit_join.online import open_store\n"
+    code = "import sys; from pit_join.online.opening import open_store\n"
     code += "with open_store(sys.argv[1], create=True).writing(0, print): print('holds', flush=True); sys.stdin.read()"
     with subprocess.Popen(
         [sys.executable, "-c", code, str(online)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
@@ -908,7 +912,8 @@ def test_nobody_hears_of_ctrl_c_within_a_commit() -> None:
 
 def test_an_export_does_not_load_pandas(project: Path, tmp_path: Path) -> None:
     """Where it is installed, pyarrow would: that takes as long as a small export."""
-    code = "from pit_join import cli; cli.main(sys.argv[1:], standalone_mode=False); assert 'pandas' not in sys.modules"
+    code = "from pit_join.cli.main import main; main(sys.argv[1:], standalone_mode=False)\n"
+    code += "assert 'pandas' not in sys.modules"
     for generation in (0, 1):  # all is new; something changes
         done = python(code, *exporting(project, tmp_path / "online", generation))
         assert done.returncode == 0, done.stderr

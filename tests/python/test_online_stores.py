@@ -13,12 +13,13 @@ import pytest
 from servers import cluster, redis_binary, running, valkey_binary
 from writing import replace_all
 
-from pit_join.contents import Contents, StoredView
-from pit_join.errors import ReferenceError, StoreError
-from pit_join.online import Changes, OnlineStore, open_store
+from pit_join.errors import RequestError, StoreError
+from pit_join.export.snapshot import Snapshot
+from pit_join.online.opening import open_store
+from pit_join.online.protocol import Changes, OnlineStore
+from pit_join.records.store_manifest import Contents, StoredView
 from pit_join.references import Request
-from pit_join.serving import OnlineReader
-from pit_join.snapshots import Snapshot
+from pit_join.serving.reader import OnlineReader
 
 AT = datetime(2026, 3, 1, tzinfo=timezone.utc)
 
@@ -139,7 +140,7 @@ def test_a_feature_that_is_called_as_a_key(store: OnlineStore) -> None:
     """Both would be one item of an answer."""
     put(store, {"activity": {"user_id": ["a"], "Item_Id": [1], "n": [2]}})
     requests = [Request("activity", ("*",), "activity"), Request("activity", ("n",), "item", {"user_id": "item_id"})]
-    with pytest.raises(ReferenceError, match="both activity:Item_Id and the key item_id would be named item_id"):
+    with pytest.raises(RequestError, match="both activity:Item_Id and the key item_id would be named item_id"):
         OnlineReader(store, requests)
     reader = OnlineReader(store, requests, full_feature_names=True)
     assert reader.get_feature_vector({"user_id": "a", "item_id": "a"}) == {

@@ -20,13 +20,14 @@ from conftest import Built
 from writing import replace_all
 
 from pit_join import FeatureStore, PitJoinError, StoreError
-from pit_join.cli import main
-from pit_join.contents import Contents, StoredView
-from pit_join.keys import KeyCodec
-from pit_join.online import OnlineStore, open_store
-from pit_join.parity import Difference, _same
-from pit_join.project import Project
-from pit_join.warehouse import DuckDBWarehouse
+from pit_join.cli.main import main
+from pit_join.monitoring.parity import Difference, _same
+from pit_join.online.opening import open_store
+from pit_join.online.protocol import OnlineStore
+from pit_join.project.dbt_project import Project
+from pit_join.records.keys import KeyCodec
+from pit_join.records.store_manifest import Contents, StoredView
+from pit_join.warehouse.duckdb_session import DuckDBWarehouse
 
 AT = datetime(2013, 3, 9, 12, tzinfo=timezone.utc)
 VIEW = "carrier_daily_delay"

@@ -11,13 +11,15 @@ import pytest
 from servers import Server, counting, running, valkey_binary
 from test_online_stores import put
 
-from pit_join import record_cache
 from pit_join.errors import StoreError
-from pit_join.online import CacheLimits, OnlineStore, cache_limits, open_store
-from pit_join.record_cache import CachedStore
+from pit_join.online import cache as record_cache
+from pit_join.online.cache import CachedStore
+from pit_join.online.opening import open_store
+from pit_join.online.protocol import OnlineStore
+from pit_join.online.several import Tiers
+from pit_join.online.urls import CacheLimits, cache_limits
 from pit_join.references import Request
-from pit_join.serving import OnlineReader
-from pit_join.tiers import Tiers
+from pit_join.serving.reader import OnlineReader
 
 MB = 2**20
 BOTH = [Request("activity", ("*",), "activity"), Request("profile", ("*",), "profile")]

@@ -28,14 +28,14 @@ from hypothesis import strategies as st
 from writing import replace_all
 from xxhash import xxh3_64_intdigest
 
-from pit_join import snapshots
-from pit_join.contents import Contents, StoredView
 from pit_join.errors import EntityError, StoreError
-from pit_join.online import open_store
-from pit_join.records import NO_TIME, Decoder, Field, Layout, checksum
+from pit_join.export import snapshot as snapshots
+from pit_join.export.snapshot import Snapshot
+from pit_join.online.opening import open_store
+from pit_join.records.layout import NO_TIME, Decoder, Field, Layout, checksum
+from pit_join.records.store_manifest import Contents, StoredView
 from pit_join.references import Request
-from pit_join.serving import OnlineReader
-from pit_join.snapshots import Snapshot
+from pit_join.serving.reader import OnlineReader
 
 AT = datetime(2026, 3, 1, tzinfo=timezone.utc)
 # What the records here belong to, where a test does not say otherwise.

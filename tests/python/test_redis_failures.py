@@ -20,11 +20,13 @@ from test_bad_inputs import BASE, KEYS, make_project, view
 from test_online_stores import AT, put
 from writing import replace_all
 
-from pit_join.contents import Contents
 from pit_join.errors import StoreError
-from pit_join.online import open_store, redis_store, store_url
+from pit_join.online.opening import open_store
+from pit_join.online.stores import redis_store
+from pit_join.online.urls import store_url
+from pit_join.records.store_manifest import Contents
 from pit_join.references import Request
-from pit_join.serving import OnlineReader
+from pit_join.serving.reader import OnlineReader
 
 TIMEOUT = 0.5
 ROWS = 200
@@ -220,7 +222,8 @@ def test_a_view_that_changes_its_entity_leaves_nothing(server: Server) -> None:
 def test_a_killed_export_is_taken_over(server: Server) -> None:
     reader = prepared(server.url)
     code = (
-        "import sys, time; from pit_join.online import open_store, redis_store; redis_store._LOCK_SECONDS = 1\n"
+        "import sys, time\nfrom pit_join.online.opening import open_store\n"
+        "from pit_join.online.stores import redis_store\nredis_store._LOCK_SECONDS = 1\n"
         "with open_store(sys.argv[1]).writing(1, print): print('holds', flush=True); time.sleep(60)"
     )
     with subprocess.Popen([sys.executable, "-c", code, server.url], stdout=subprocess.PIPE, text=True) as holder:

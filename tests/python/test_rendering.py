@@ -20,10 +20,10 @@ import duckdb
 import pytest
 from conftest import ROOT, Built, run_dbt
 
-from pit_join.durations import parse_duration
-from pit_join.errors import ProjectError, ReferenceError
+from pit_join.errors import ProjectError, RequestError
+from pit_join.project.rendering import Macros, Renderer, _code
 from pit_join.references import parse_features
-from pit_join.rendering import Macros, Renderer, _code
+from pit_join.times import parse_duration
 
 GOLDEN = Path(__file__).parent / "golden"
 
@@ -686,7 +686,7 @@ REFERENCES = [
 def test_a_macro_reads_a_reference_as_the_package_does(compiled: Compiled, text: str) -> None:
     try:
         (wanted,) = parse_features([text])
-    except ReferenceError:
+    except RequestError:
         with pytest.raises(ProjectError, match="cannot read the reference"):
             Renderer(compiled.manifest).call("_reference", text)
     else:
@@ -800,7 +800,7 @@ def test_compiled_macros_are_kept_and_may_be_lost(compiled: Compiled, tmp_path: 
     kept = {path: path.read_bytes() for path in tmp_path.iterdir()}
     assert kept
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("pit_join.rendering._ENVIRONMENT.compile", lambda source: pytest.fail("compiled again"))
+        patch.setattr("pit_join.project.rendering._ENVIRONMENT.compile", lambda source: pytest.fail("compiled again"))
         assert rendered(tmp_path) == wanted
     for path, content in kept.items():
         path.write_bytes(content[: len(content) // 2])

@@ -27,7 +27,8 @@ import pyarrow.parquet as pq
 import pytest
 from test_bad_inputs import BASE, KEYS, VALUE, make_project, run, view
 
-from pit_join import FeatureStore, TrainingSet, WarehouseError, results
+from pit_join import FeatureStore, TrainingSet, WarehouseError
+from pit_join.training import result as results
 
 PIT_JOIN = Path(sys.executable).parent / "pit-join"
 ENVIRONMENT = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
@@ -185,7 +186,7 @@ def test_same_answer_in_tokyo_with_one_thread_and_after_a_rebuild(lab: Path, bui
 
 LISTENING = """
 import sys, threading
-from pit_join.cli import main
+from pit_join.cli.main import main
 
 elsewhere = set()
 

@@ -24,10 +24,10 @@ from servers import running, valkey_binary
 from test_docs import BLOCK, DOCS, follow, run, steps, table
 
 from pit_join import FeatureStore
-from pit_join.cli import main
-from pit_join.export import Export
-from pit_join.online import Changes
-from pit_join.parity import Parity
+from pit_join.cli.main import main
+from pit_join.export.export import Export
+from pit_join.monitoring.parity import Parity
+from pit_join.online.protocol import Changes
 
 PAGE = DOCS / "scheduling.md"
 EXAMPLES = ROOT / "examples" / "scheduling"

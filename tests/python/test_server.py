@@ -32,11 +32,11 @@ from servers import running, valkey_binary
 from test_online_stores import put
 
 from pit_join import FeatureStore
-from pit_join.encoding import field_of
-from pit_join.http_answers import ARROW, FLOATS, JSON
-from pit_join.keys import KeyCodec
-from pit_join.online import open_store
-from pit_join.records import element_of
+from pit_join.http.answers import ARROW, FLOATS, JSON
+from pit_join.online.opening import open_store
+from pit_join.records.arrow import field_of
+from pit_join.records.keys import KeyCodec
+from pit_join.records.layout import element_of
 
 GOLDEN = Path(__file__).parent / "golden" / "store_v1"
 ONE = {"features": ["windows:count_7d"], "entities": {"id": [1]}}
@@ -422,10 +422,10 @@ def test_nobody_hears_of_a_fault_of_ours(golden: Path, tmp_path: Path) -> None:
     broken = tmp_path / "broken"
     broken.mkdir()
     (broken / "sitecustomize.py").write_text(
-        "import pit_join.api, pit_join.serving\n"
+        "import pit_join.feature_store\nfrom pit_join.serving.reader import OnlineReader\n"
         "def fail(*_, **__): raise RuntimeError('secret')\n"
-        "pit_join.serving.OnlineReader.get_row = pit_join.serving.OnlineReader.get_online_features = fail\n"
-        "pit_join.api.FeatureStore.nearest = fail\n"
+        "OnlineReader.get_row = OnlineReader.get_online_features = fail\n"
+        "pit_join.feature_store.FeatureStore.nearest = fail\n"
     )
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", str(broken))
@@ -779,7 +779,7 @@ def is_running(process: int) -> bool:
 def test_it_loads_neither_dbt_nor_duckdb(golden: Path) -> None:
     code = """
 import asyncio, sys, uvicorn
-from pit_join import cli
+from pit_join.cli import main as cli
 
 async def ask(app):
     body = b'{"feature_service": "one", "entities": {"id": [1]}}'

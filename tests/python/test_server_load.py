@@ -19,8 +19,8 @@ import pytest
 from http_servers import Serving, serving
 from online_worker import VIEWS, expected, export
 
-from pit_join.http_answers import ARROW, JSON
-from pit_join.online import open_store
+from pit_join.http.answers import ARROW, JSON
+from pit_join.online.opening import open_store
 
 SECONDS = float(os.environ.get("PIT_JOIN_LOAD_SECONDS", "5"))
 CONNECTIONS = 4

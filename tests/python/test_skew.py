@@ -23,7 +23,7 @@ from test_bad_inputs import BASE, KEYS, make_project, run, view
 from test_docs import DOCS, follow, steps
 
 from pit_join import FeatureLog, FeatureStore, Monitoring, PitJoinError
-from pit_join.offline_rule import same
+from pit_join.monitoring.offline_rule import same
 
 UTC = timezone.utc
 NOON = datetime(2025, 3, 1, 12, tzinfo=UTC)
@@ -404,7 +404,7 @@ def test_chunks_give_the_same(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None
         lab.serve(ASKED + timedelta(minutes=number))
     lab.sql("update risk set score = 10 where user_id = 'b'")
     whole, told = lab.monitor(), []
-    monkeypatch.setattr("pit_join.log_reader._CHUNK_ROWS", 8)
+    monkeypatch.setattr("pit_join.monitoring.log_reader._CHUNK_ROWS", 8)
     parts = lab.monitor(on_progress=lambda done, total, view: told.append((done, total)))
     assert parts == whole
     assert told == [(done, 32) for done in (0, 8, 16, 24, 32)]

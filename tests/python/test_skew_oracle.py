@@ -33,11 +33,11 @@ from online_cases import (
 from support.rule_sql import as_sorted
 from window_oracle import WindowView
 
-import pit_join.training
-from pit_join.feature_log import FeatureLog
-from pit_join.online import OnlineStore
-from pit_join.serving import OnlineReader
-from pit_join.skew import find_skew
+import pit_join.training.build
+from pit_join.monitoring.feature_log import FeatureLog
+from pit_join.monitoring.skew import find_skew
+from pit_join.online.protocol import OnlineStore
+from pit_join.serving.reader import OnlineReader
 
 PICK = st.integers(0, 999)
 KINDS = ("match", "stale", "different")
@@ -50,7 +50,7 @@ def exporter(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Exporter]:
         pytest.MonkeyPatch.context() as monkeypatch,
         duckdb.connect(config={"threads": 1}) as connection,  # faster with so few rows
     ):
-        monkeypatch.setattr(pit_join.training, "DuckDBWarehouse", lambda *_, **__: InMemory(connection))
+        monkeypatch.setattr(pit_join.training.build, "DuckDBWarehouse", lambda *_, **__: InMemory(connection))
         yield Exporter(connection, tmp_path_factory.mktemp("skew"), monkeypatch)
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from pit_join.spool import Restarted, Spool
+from pit_join.warehouse.spool import Restarted, Spool
 
 SCHEMA = pa.schema([("i", pa.int64()), ("s", pa.string())])
 ROWS = 1000

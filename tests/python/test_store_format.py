@@ -29,14 +29,14 @@ from test_keys import plain_key
 from test_records import BY_NAME, BYTES, SCALAR, Rows, Type, list_of, plain_record
 from writing import replace_all
 
-from pit_join.contents import FORMAT, Contents, StoredService, StoredView
 from pit_join.errors import StoreError
-from pit_join.keys import KeyCodec
-from pit_join.online import open_store
-from pit_join.records import SCALARS, Field, Layout
+from pit_join.export.snapshot import Snapshot
+from pit_join.online.opening import open_store
+from pit_join.records.keys import KeyCodec
+from pit_join.records.layout import SCALARS, Field, Layout
+from pit_join.records.store_manifest import FORMAT, Contents, StoredService, StoredView
 from pit_join.references import Request
-from pit_join.serving import OnlineReader
-from pit_join.snapshots import Snapshot
+from pit_join.serving.reader import OnlineReader
 
 GOLDEN = Path(__file__).parent / "golden" / "store_v1"
 AT = datetime(2026, 3, 1, 12, tzinfo=timezone.utc)

@@ -26,15 +26,15 @@ from test_feature_log import rows_of
 from test_on_demand import macro
 from test_online_stores import put
 
-from pit_join.api import FeatureStore
 from pit_join.errors import ComputeError, EntityError, StoreError
-from pit_join.export import Export
-from pit_join.feature_log import FeatureLog
-from pit_join.keys import KeyCodec
-from pit_join.online import open_store
-from pit_join.online.lmdb_store import LmdbWriter
-from pit_join.serving import OnlineReader
-from pit_join.tiers import Tiers
+from pit_join.export.export import Export
+from pit_join.feature_store import FeatureStore
+from pit_join.monitoring.feature_log import FeatureLog
+from pit_join.online.opening import open_store
+from pit_join.online.several import Tiers
+from pit_join.online.stores.lmdb_store import LmdbWriter
+from pit_join.records.keys import KeyCodec
+from pit_join.serving.reader import OnlineReader
 
 AT = datetime(2026, 3, 1, 12, tzinfo=timezone.utc)
 LATE = 30.0  # seconds that no answer may take
@@ -395,7 +395,7 @@ def test_the_default_store_is_silent(shop: Shop, tmp_path: Path) -> None:
 
 
 def export_to(shop: Shop, url: str) -> None:
-    from pit_join.export import export
+    from pit_join.export.export import export
 
     export(shop.project(manifest(None)), url, as_of=AT)
 
@@ -416,8 +416,8 @@ def test_a_reader_of_a_store_that_is_down(shop: Shop) -> None:
 FORK = """
 import os, signal, sys
 from pit_join.references import Request
-from pit_join.serving import OnlineReader
-from pit_join.tiers import Tiers
+from pit_join.serving.reader import OnlineReader
+from pit_join.online.several import Tiers
 
 reader = OnlineReader(Tiers({"": sys.argv[1]}), [Request("activity", ("*",), "activity")])
 first = reader.get_feature_vector({"user_id": "a"})

@@ -49,7 +49,7 @@ from support.window_sql import (
 )
 from window_oracle import WindowView, by_key, current_versions, snapshot
 
-from pit_join.registry import Registry
+from pit_join.definitions.registry import Registry
 
 EXAMPLES = int(os.environ.get("WINDOW_EXAMPLES", "1000"))
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from pit_join.contents import StoredView
-from pit_join.online import Changes, Rows, Writer
+from pit_join.online.protocol import Changes, Rows, Writer
+from pit_join.records.store_manifest import StoredView
 
 
 def replace_all(

@@ -14,8 +14,8 @@ import duckdb
 from generate import Case, Column, Table, expected_records, fetch, quote, result_columns, same_again
 from oracle import Request, View
 
-from pit_join.registry import Registry
-from pit_join.rendering import Renderer
+from pit_join.definitions.registry import Registry
+from pit_join.project.rendering import Renderer
 
 MACROS = Path(__file__).parents[3] / "macros"
 MACRO = re.compile(r"\{%-?\s*macro\s+(?P<name>\w+)\(.*?\{%-?\s*endmacro\s*-?%\}", re.DOTALL)

@@ -22,7 +22,7 @@ from generate_windows import (
 from oracle import EPOCH, Record, Request
 from window_oracle import WindowView
 
-from pit_join.rendering import Renderer
+from pit_join.project.rendering import Renderer
 from support.rule_sql import in_words, macro_nodes, node_of
 
 PLANS = ("range", "stacked")

@@ -1,0 +1,1 @@
+"""Options in, tables out; click lives only here."""

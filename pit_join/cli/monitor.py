@@ -1,0 +1,103 @@
+"""The command that looks at what was served."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import click
+
+from pit_join.cli.output import age, print_table, progress, shown
+
+if TYPE_CHECKING:
+    from pit_join.monitoring.findings import FeatureSkew, Skew
+
+__all__ = ["monitor"]
+
+_KINDS = ("rows", "match", "stale", "different", "fallback", "not_compared")
+
+
+@click.command("monitor", short_help="Compare what was served, as logged, with the offline rule.")
+@click.option(
+    "--log", required=True, metavar="DIR", help="The folder that --feature-log of serve, or FeatureLog, was given."
+)
+@click.option("--since", metavar="TIME", help="Only what was served from this time on (naive is UTC).")
+@click.option("--until", metavar="TIME", help="Only what was served before this time.")
+@click.option("--service", metavar="NAME", help="Only what this feature service served.")
+@click.option(
+    "--tolerance", type=click.FloatRange(min=0), default=1e-9, show_default=True, metavar="X",
+    help="By how much floats of windows may differ, relative or absolute; all else must be equal.",
+)  # fmt: skip
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.pass_context
+def monitor(
+    ctx: click.Context,
+    log: str,
+    since: str | None,
+    until: str | None,
+    service: str | None,
+    tolerance: float,
+    as_json: bool,
+) -> None:
+    """Compare what was served, as a feature log says it, with the offline rule at the time it was served.
+
+    A value is a match; or stale, which was right at the last export: then the view's lag falls short of the export's
+    delay; or different, which was right at neither. Exit status 1 if anything is stale or different; otherwise 3 if a
+    file of the log could not be read.
+
+    \b
+    Examples:
+      pit-join monitor --log feature_log
+      pit-join monitor --log feature_log --since '2026-03-18' --service churn_v1 --json
+    """
+    with progress() as on_progress:
+        found = ctx.obj().monitor(
+            log, since=since, until=until, service=service, tolerance=tolerance, on_progress=on_progress
+        )
+    if as_json:
+        click.echo(json.dumps(found.as_json()))
+    else:
+        _print_skew(found.skew)
+    for file in found.skew.unread:
+        click.echo(f"warning: left out {file}", err=True)
+    if found.found:
+        ctx.exit(1)
+    if found.skew.unread:
+        ctx.exit(3)
+
+
+def _print_skew(skew: Skew) -> None:
+    if not skew.rows:
+        click.echo("no rows were logged of what is asked for")
+        return
+    columns = [kind for kind in _KINDS if kind in _KINDS[:4] or any(getattr(each, kind) for each in skew.features)]
+    rows = [[*_name(each), *(f"{getattr(each, kind):,}" for kind in columns)] for each in skew.features]
+    headings = ["view", "feature", *(kind.replace("_", " ") for kind in columns)]
+    print_table(headings, rows, right=tuple(range(2, len(headings))))
+    for each in skew.stale_views:
+        click.echo(
+            f"! {each.view}: {each.rows:,} rows are stale, from exports {age(each.age_p50)} old (p90 "
+            f"{age(each.age_p90)}); its lag of {age(each.lag)} falls short by {age(each.short_by)}"
+        )
+    for feature in skew.features:
+        for example in feature.examples:
+            view, name = _name(feature)
+            keys = ", ".join(f"{key}={value}" for key, value in example.keys.items())
+            served, expected = (
+                f"{shown(value)} ({status})"
+                for value, status in (
+                    (example.served, example.served_status), (example.expected, example.expected_status),
+                )
+            )  # fmt: skip
+            click.echo(f"  {view}:{name}, {keys}, {example.served_at:%Y-%m-%d %H:%M:%S}: {served}, not {expected}")
+    for line in (*skew.changes, *skew.hints):
+        click.echo(f"! {line}")
+    kinds = ", ".join(f"{sum(getattr(each, kind) for each in skew.features):,} {kind}" for kind in _KINDS[1:4])
+    click.echo(f"{skew.rows:,} rows, {sum(each.rows for each in skew.features):,} values: {kinds}")
+
+
+def _name(each: FeatureSkew) -> tuple[str, str]:
+    """The view with its role, and the feature."""
+    if each.view == "on_demand":
+        return each.view, each.role if each.role == each.feature else f"{each.role} ({each.feature})"
+    return each.view if each.role == each.view else f"{each.role} ({each.view})", each.feature

@@ -1,0 +1,109 @@
+"""The commands on a project: its views, its stored history, its macros as a dbt package."""
+
+from __future__ import annotations
+
+import json
+from contextlib import nullcontext
+from pathlib import Path
+
+import click
+
+from pit_join.cli.output import print_table, progress
+
+__all__ = ["backfill", "dbt_package_path", "views"]
+
+
+@click.command("views", short_help="List the feature views and what is stored of them.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.pass_context
+def views(ctx: click.Context, as_json: bool) -> None:
+    """List the feature views: entity, keys, times, features, rows and newest value.
+
+    A view that dbt has not built yet is listed without rows.
+    """
+    described = ctx.obj().describe_views()
+    if as_json:
+        click.echo(json.dumps(described))
+        return
+    if not described:
+        click.echo(
+            "no feature views: a model becomes one by config.event_time and config.meta.pit_join (entity, join_keys)"
+        )
+        return
+    rows = [
+        [
+            view["name"],
+            f"{view['entity']} ({', '.join(view['join_keys'])})",
+            view["event_timestamp"] + (f" / {view['created_timestamp']}" if view["created_timestamp"] else ""),
+            view["ttl"] or "-",
+            view["lag"] or "-",
+            str(len(view["features"])),
+            "not built" if view["rows"] is None else f"{view['rows']:,}",
+            view["newest"] or "-",
+        ]
+        for view in described
+    ]
+    print_table(
+        ["view", "entity (keys)", "event time / created", "ttl", "lag", "features", "rows", "newest"],
+        rows,
+        right=(5, 6),
+    )
+    for view in described:
+        windows = ", ".join(dict.fromkeys((view["windows"] or {}).values()))
+        note = f" (windows of {windows}, closed {view['closed']})" if windows else ""
+        click.echo(f"{view['name']}{note}: {', '.join(view['features'])}")
+
+
+@click.command("backfill", short_help="Run the batches that the stored history of microbatch models lacks.")
+@click.argument("views", nargs=-1, metavar="[VIEW]...")
+@click.option("--from", "start", metavar="TIME", help="First batch: the one that holds this time. Default: `begin`.")
+@click.option(
+    "--to", "end", metavar="TIME",
+    help="Where the batches end, exclusive. Default: after the last one with a row, of the model or of its inputs.",
+)  # fmt: skip
+@click.option("--plan/--apply", "plan", default=None, help="Print what is to be done, or do it.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.pass_context
+def backfill(
+    ctx: click.Context, views: tuple[str, ...], start: str | None, end: str | None, plan: bool | None, as_json: bool
+) -> None:
+    """Find, and run, the batches that are missing from microbatch models: all of them, or those named.
+
+    A batch has to be run if it never was, if it failed, if its rows are no longer as many as it had, if it was not
+    over when it ran, or if its definition has changed since: code, settings, a macro, or any of these of what it
+    reads. What was done is kept in a file beside the warehouse, so a backfill that was killed goes on where it was.
+    Times are UTC.
+
+    \b
+    Examples:
+      pit-join backfill --plan
+      pit-join backfill payment_history --from 2026-03-01 --to 2026-04-01 --apply
+    """
+    from pit_join.cli.backfill_report import report
+
+    if plan is None:
+        raise click.UsageError("give --plan to see what is to be done, or --apply to do it")
+    with nullcontext(None) if plan else progress() as on_progress:
+        watched = {} if on_progress is None else {"on_progress": on_progress}
+        found = ctx.obj().backfill(views, start=start, end=end, apply=not plan, **watched)
+    if as_json:
+        click.echo(json.dumps(found.as_json()))
+    else:
+        table, lines = report(found)
+        if table:
+            print_table(["model", "batches", "number", "why", "rows", "time"], table, right=(2, 4, 5))
+        click.echo("\n".join(lines))
+    if not found.complete:
+        ctx.exit(1)
+
+
+@click.command("dbt-package-path", short_help="Print the folder of the macros as a dbt package.")
+def dbt_package_path() -> None:
+    """Print the folder with the macros as a dbt package, for any project's packages.yml.
+
+    \b
+    Example:
+      printf 'packages:\\n  - local: %s\\n' "$(pit-join dbt-package-path)" > packages.yml
+      dbt deps
+    """
+    click.echo(Path(__file__).resolve().parent / "dbt_package")

@@ -1,0 +1,100 @@
+"""The command of the HTTP server."""
+
+from __future__ import annotations
+
+import os
+
+import click
+
+from pit_join.errors import PitJoinError
+from pit_join.times import parse_duration, read_instant
+
+__all__ = ["serve"]
+
+_KEY = "PIT_JOIN_API_KEY"
+
+
+@click.command("serve", short_help="Serve features from the online store over HTTP.")
+@click.option("--host", default="127.0.0.1", show_default=True, metavar="ADDRESS", help="Listen on this address.")
+@click.option(
+    "--port", type=click.IntRange(0, 65_535), default=6566, show_default=True,
+    help="Listen on this port; 0 is a free one.",
+)  # fmt: skip
+@click.option(
+    "--workers", type=click.IntRange(min=1), default=1, show_default=True, help="Processes that answer requests."
+)
+@click.option(
+    "--max-body-bytes", type=click.IntRange(min=1), default=4_194_304, show_default=True, metavar="N",
+    help="Refuse larger bodies.",
+)  # fmt: skip
+@click.option(
+    "--max-rows", type=click.IntRange(min=1), default=10_000, show_default=True, metavar="N",
+    help="Refuse requests of more rows.",
+)  # fmt: skip
+@click.option("--feature-log", metavar="DIR", help="Log a sample of what is served into this folder, as Parquet files.")
+@click.option(
+    "--log-sample", type=click.FloatRange(0, 1), default=0.01, show_default=True, metavar="SHARE",
+    help="The share of requests that --feature-log logs.",
+)  # fmt: skip
+@click.option(
+    "--deadline", default="50 ms", show_default=True, metavar="DURATION",
+    help="How long a network store may take; then the answer has defaults, and says so.",
+)  # fmt: skip
+@click.option("--strict", is_flag=True, help="Answer 503 where a store fails, is late, or lacks a view.")
+@click.option(
+    "--now", metavar="TIME", help="Judge ages as of this time (naive is UTC), for data of the past. Default: the clock."
+)
+@click.option("--access-log", is_flag=True, help="Print a line for each request.")
+@click.pass_context
+def serve(
+    ctx: click.Context,
+    host: str,
+    port: int,
+    workers: int,
+    max_body_bytes: int,
+    max_rows: int,
+    feature_log: str | None,
+    log_sample: float,
+    deadline: str,
+    strict: bool,
+    now: str | None,
+    access_log: bool,
+) -> None:
+    """Answer `POST /get-online-features`, in the form of Feast's feature server, until it is stopped.
+
+    A new export is served with the next request. While a store fails or is late, the declared defaults are served, with
+    statuses that say so. If the environment variable PIT_JOIN_API_KEY is set, requests must give that key. The store is
+    named by --store, before the command, or PIT_JOIN_ONLINE_STORE; then no dbt project is needed. Needs
+    `pip install 'pit-join[serve]'`.
+
+    \b
+    Examples:
+      pit-join serve
+      pit-join --store online/dev serve --port 8080 --workers 4
+    """
+    try:
+        from pit_join.http.server import Settings
+        from pit_join.http.server import serve as run
+    except ModuleNotFoundError as error:
+        raise PitJoinError(f"the server needs more packages ({error}); run pip install 'pit-join[serve]'") from error
+    key = os.environ.get(_KEY)
+    if key is not None and not key.strip():
+        raise PitJoinError(f"{_KEY} is set and empty; give it a key, or unset it to serve without")
+    try:
+        seconds = parse_duration(deadline).total_seconds()
+    except ValueError as error:
+        raise PitJoinError(f"--deadline: {error}") from None
+    store = ctx.obj()
+    settings = Settings(
+        store.online_store,
+        store.online_stores,
+        api_key=key,
+        max_body_bytes=max_body_bytes,
+        max_rows=max_rows,
+        feature_log=feature_log,
+        log_sample=log_sample,
+        strict=strict,
+        deadline=seconds,
+        now=read_instant(now),
+    )
+    run(settings, host, port, workers, access_log, lambda message: click.echo(message, err=True))

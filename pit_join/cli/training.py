@@ -1,0 +1,173 @@
+"""The command `build-training-set`."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from pit_join.cli.output import age, print_table, progress
+
+if TYPE_CHECKING:
+    from pit_join.training.result import Coverage
+
+__all__ = ["build_training_set"]
+
+
+@click.command("build-training-set", short_help="Join features to a spine, as known at each row's time.")
+@click.option(
+    "--spine", required=True, metavar="NAME|FILE", help="Seed, model, or CSV or Parquet file: keys, time, labels."
+)
+@click.option(
+    "--features", "features", multiple=True, metavar="REF[,REF...]",
+    help="view:feature, or view:* for all. May be given more than once.",
+)  # fmt: skip
+@click.option("--service", metavar="NAME", help="A feature service (exposure) instead of --features.")
+@click.option("--output", type=click.Path(path_type=Path), help="The file to write: .parquet, .csv or .arrow.")
+@click.option(
+    "--event-timestamp", default="event_timestamp", show_default=True, metavar="COLUMN",
+    help="The spine's time column; a naive time is UTC.",
+)  # fmt: skip
+@click.option(
+    "--view", "views", multiple=True, metavar="SPEC",
+    help="A view in a role, or with keys that the spine calls otherwise: 'dest_weather=weather(airport=dest)'.",
+)  # fmt: skip
+@click.option(
+    "--gap", metavar="DURATION", help="Predict this long ahead, such as '1 day': only what was known then counts."
+)
+@click.option("--full-feature-names", is_flag=True, help="Name every feature view__feature.")
+@click.option("--provenance", is_flag=True, help="Add <view>__event_timestamp and <view>__status columns.")
+@click.option("--no-defaults", is_flag=True, help="Keep nulls instead of the declared defaults.")
+@click.option("--sql", "sql_only", is_flag=True, help="Print the SQL and build nothing.")
+@click.option("--plan", "plan_only", is_flag=True, help="Print how each view would be joined and why; build nothing.")
+@click.option(
+    "--window-plan", type=click.Choice(["range", "stacked"]),
+    help="Join window views by this plan instead of the one that looks cheaper.",
+)  # fmt: skip
+@click.option("--json", "as_json", is_flag=True, help="Print the coverage as JSON.")
+@click.pass_context
+def build_training_set(
+    ctx: click.Context,
+    spine: str,
+    features: tuple[str, ...],
+    service: str | None,
+    output: Path | None,
+    event_timestamp: str,
+    views: tuple[str, ...],
+    gap: str | None,
+    full_feature_names: bool,
+    provenance: bool,
+    no_defaults: bool,
+    sql_only: bool,
+    plan_only: bool,
+    window_plan: str | None,
+    as_json: bool,
+) -> None:
+    """Join features to a spine, each as it was known at the row's time.
+
+    Rows come back as given: same number, same order, duplicates kept. The output appears whole or not at all.
+
+    \b
+    Examples:
+      pit-join build-training-set --spine labels --service churn_v1 --output train.parquet
+      pit-join build-training-set --spine labels.csv --features 'user_activity:*' --output train.csv
+      pit-join build-training-set --spine trips --view 'dest_weather=weather(airport=dest)' \\
+          --features weather:temp,dest_weather:temp --gap '1 hour' --output trips.parquet
+    """
+    from pit_join.references import split_list
+    from pit_join.warehouse.table_files import check_output
+
+    if bool(features) == bool(service):
+        raise click.UsageError("give either --features or --service")
+    if service and views:
+        raise click.UsageError("--view goes with --features; a service has its own roles")
+    builds = not sql_only and not plan_only
+    if output is None and builds:
+        raise click.UsageError(
+            "give --output FILE (.parquet, .csv or .arrow), --sql to see the SQL, or --plan to see how views are joined"
+        )
+    if output is not None and builds:
+        check_output(output)
+    started = time.monotonic()
+    with progress() as on_progress:
+        built = ctx.obj().get_historical_features(
+            spine,
+            service or [ref for listed in features for ref in split_list(listed)],
+            views=views,
+            event_timestamp=event_timestamp,
+            gap=gap,
+            full_feature_names=full_feature_names,
+            provenance=provenance,
+            defaults=not no_defaults,
+            sql_only=sql_only,
+            plan_only=plan_only,
+            window_plan=window_plan,
+            on_progress=on_progress,
+        )
+    if sql_only:
+        click.echo(built.sql)
+        return
+    if plan_only:
+        plans = built.metadata["plans"]
+        if as_json:
+            click.echo(json.dumps({alias: {"plan": plan, "why": why} for alias, (plan, why) in plans.items()}))
+        else:
+            print_table(["view", "plan", "why"], [[alias, *plan] for alias, plan in plans.items()])
+        return
+    assert output is not None
+    built.write(output)
+    seconds = time.monotonic() - started
+    if as_json:
+        click.echo(json.dumps(_as_json(built.coverage, built.to_arrow().num_rows, str(output), seconds)))
+        return
+    _print_coverage(built.coverage)
+    table = built.to_arrow()
+    click.echo(f"{output}: {table.num_rows:,} rows, {table.num_columns} columns, {seconds:.1f} s")
+
+
+def _print_coverage(coverage: tuple[Coverage, ...]) -> None:
+    headings = {
+        "NULL_VALUE": "null value", "OUTSIDE_MAX_AGE": "too old", "NOT_YET_KNOWN": "not yet known",
+        "NOT_FOUND": "not found", "NULL_KEY": "null key",
+    }  # fmt: skip
+    shown = [status for status in headings if any(met.statuses[status] for met in coverage)]
+    rows = [
+        [
+            met.alias if met.alias == met.view else f"{met.alias} ({met.view})",
+            f"{met.matched:,} of {met.rows:,}",
+            *(f"{met.statuses[status]:,}" for status in shown),
+            *(age(met.ages.get(point)) for point in ("p50", "p90", "max")),
+            f"{met.seconds:.2f} s",
+        ]
+        for met in coverage
+    ]
+    columns = ["view", "matched", *(headings[s] for s in shown), "age p50", "p90", "max", "time"]
+    print_table(columns, rows, right=tuple(range(1, len(columns))))
+    for met in coverage:
+        for hint in met.hints:
+            click.echo(f"! {met.alias}: {hint}")
+
+
+def _as_json(coverage: tuple[Coverage, ...], rows: int, output: str, seconds: float) -> dict[str, Any]:
+    return {
+        "output": output,
+        "rows": rows,
+        "seconds": round(seconds, 3),
+        "views": [
+            {
+                "view": met.view,
+                "alias": met.alias,
+                "matched": met.matched,
+                "statuses": dict(met.statuses),
+                "age_seconds": dict(met.ages),
+                "history_rows": met.history_rows,
+                "undated_rows": met.undated,
+                "seconds": round(met.seconds, 3),
+                "hints": list(met.hints),
+            }
+            for met in coverage
+        ],
+    }

@@ -1,0 +1,1 @@
+"""The declarations of a project, checked once."""

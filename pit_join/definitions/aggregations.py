@@ -1,0 +1,285 @@
+"""What makes a view a window view: its aggregations, `closed` and `event_key`, read from YAML and checked.
+
+An aggregation over several windows is one feature for each (docs/concepts.md). Whatever is wrong is reported, and
+reading goes on, so that all problems are shown at once.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from pit_join.definitions.settings import Wrong, check_keys, default_problem, within
+from pit_join.definitions.views import Aggregation
+from pit_join.errors import suggest
+from pit_join.sql_types import decimal_scale, number_kind
+from pit_join.times import parse_duration, short_duration
+
+__all__ = ["FUNCTIONS", "WindowSettings", "check_column", "read_window_settings", "result_type"]
+
+FUNCTIONS = ("count", "count_distinct", "sum", "avg", "min", "max", "stddev", "first", "last", "last_n")
+_COUNTS = ("count", "count_distinct")
+_ARITHMETIC = ("sum", "avg", "stddev")
+_KEYS = ("name", "function", "column", "window", "windows", "where", "n", "default")
+_LIFETIME = "lifetime"
+_LONGEST_LIST = 1000
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_COLUMN_HINTS = {
+    "default": "put the default on the aggregation",
+    "exclude": "leave it out",
+    "freshness_slo": "put it on the view",
+    "nearest": "declare it in a view without aggregations",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class WindowSettings:
+    """The settings of a window view; of any other view the defaults."""
+
+    aggregations: tuple[Aggregation, ...] = ()
+    closed: str = "left"
+    event_key: tuple[str, ...] = ()
+
+
+def read_window_settings(
+    meta: Mapping[str, Any], types: Mapping[str, str], taken: Mapping[str, str], wrong: Wrong
+) -> WindowSettings:
+    """Read what `config.meta.pit_join` says of windows.
+
+    `types` are the types of the listed columns; `taken` are names that no feature can have, and what they are.
+    """
+    _check_neighbours(meta, wrong)
+    closed = meta.get("closed")
+    if closed is not None and closed not in ("left", "right"):
+        wrong("closed", f"must be left or right, got {closed!r}")
+    event_key = _event_key(meta, types, wrong)
+    if "aggregations" not in meta:
+        return WindowSettings()
+    return WindowSettings(tuple(_aggregations(meta, types, taken, wrong)), str(closed or "left"), event_key)
+
+
+def check_column(meta: Mapping[str, Any], wrong: Wrong) -> None:
+    """A column of a window view is no feature, so it has no settings of one."""
+    for key, hint in _COLUMN_HINTS.items():
+        if meta.get(key) is not None:
+            wrong(key, f"the features of a view with aggregations are these, not its columns; {hint}")
+
+
+def result_type(function: str, data_type: str) -> str:
+    """The type of a feature, from the type of the column that is aggregated.
+
+    >>> result_type("sum", "decimal(10, 2)"), result_type("last_n", "varchar"), result_type("avg", "integer")
+    ('decimal(38, 2)', 'varchar[]', 'double')
+    """
+    if function in _COUNTS:
+        return "bigint"
+    if function in _ARITHMETIC:
+        kind = number_kind(data_type) if function == "sum" else "float"
+        return {"integer": "bigint", "decimal": f"decimal(38, {decimal_scale(data_type)})"}.get(kind or "", "double")
+    return f"{data_type}[]" if function == "last_n" else data_type
+
+
+def _check_neighbours(meta: Mapping[str, Any], wrong: Wrong) -> None:
+    given = {key for key in meta if meta[key] is not None}
+    if "aggregations" not in meta:
+        for key in sorted({"closed", "event_key"} & given):
+            wrong(key, "is only for a view with aggregations; declare these or leave it out")
+        return
+    if "ttl" in given:
+        wrong("ttl", "is not for a view with aggregations; their windows say how old an event may be")
+    if "inclusive" in given:
+        wrong(
+            "inclusive", "is not for a view with aggregations; closed: left leaves out what becomes known at exactly T"
+        )
+    if "deleted" in given and "event_key" not in meta:
+        wrong("deleted", "beside aggregations needs event_key, which says of which event the marked row is the end")
+
+
+def _event_key(meta: Mapping[str, Any], types: Mapping[str, str], wrong: Wrong) -> tuple[str, ...]:
+    value = meta.get("event_key")
+    if value is None:
+        return ()
+    columns = [value] if isinstance(value, str) else value
+    if not isinstance(columns, list) or not columns or not all(isinstance(column, str) for column in columns):
+        wrong("event_key", f"must be a column, or a list of them, that tells one event from another, got {value!r}")
+        return ()
+    for column in dict.fromkeys(columns):
+        if column not in types:
+            wrong("event_key", f"no column '{column}' is listed; {suggest(column, types, 'columns')}")
+        elif column in (meta.get("created_timestamp"), meta.get("deleted")):
+            # With it no two rows were versions of one event, and corrections would count twice.
+            wrong("event_key", f"the column '{column}' differs between versions of one event; leave it out")
+    if len(set(columns)) < len(columns):
+        wrong("event_key", f"a column is listed twice in {columns}")
+    if "aggregations" in meta and "created_timestamp" not in meta:
+        wrong("event_key", "needs created_timestamp, which says what version of an event is the newest")
+    return tuple(columns)
+
+
+def _aggregations(
+    meta: Mapping[str, Any], types: Mapping[str, str], taken: Mapping[str, str], wrong: Wrong
+) -> list[Aggregation]:
+    listed = meta["aggregations"]
+    if listed is None:
+        return []
+    if not isinstance(listed, list) or not listed:
+        wrong("aggregations", f"must be a list of aggregations, each with name, function and window, got {listed!r}")
+        return []
+    found: list[Aggregation] = []
+    # Letter case does not tell names apart in SQL.
+    used = {name.lower(): f"is the name of {what}" for name, what in taken.items()}
+    for number, item in enumerate(listed, start=1):
+        if not isinstance(item, Mapping):
+            wrong(f"aggregations.#{number}", f"must be a mapping, got {item!r}; allowed keys are {', '.join(_KEYS)}")
+            continue
+        name = item.get("name")
+        own = within(wrong, f"aggregations.{name if name and isinstance(name, str) else f'#{number}'}")
+        for aggregation in _expand(item, types, own):
+            if clash := used.get(aggregation.name.lower()):
+                own("name", f"'{aggregation.name}' {clash}; letter case does not tell names apart, so choose another")
+            used.setdefault(aggregation.name.lower(), f"is a feature of the aggregation #{number} already")
+            found.append(aggregation)
+    return found
+
+
+def _expand(item: Mapping[str, Any], types: Mapping[str, str], own: Wrong) -> list[Aggregation]:
+    """The features of one aggregation.
+
+    What has a problem is kept as far as it has a name, so that a service which uses it is not reported as well.
+    """
+    check_keys(item, _KEYS, own)
+    name_is_right = _check_name(item, own)
+    function = _function(item, own)
+    column = _column(item, function, types, own)
+    windows = _windows(item, own)
+    where = item.get("where")
+    if where is not None and (not isinstance(where, str) or not where.strip()):
+        own("where", f"must be a text, an SQL condition over the columns of the model, got {where!r}")
+    _check_n(item, function, own)
+    column_type = types.get(column or "", "")
+    _check_default(item, function, column_type, own)
+    data_type = result_type(function, column_type)
+    if not name_is_right:
+        return []
+    return [
+        Aggregation(
+            f"{item['name']}{suffix}", function, column, window, where, item.get("n"), item.get("default"), data_type
+        )
+        for suffix, window in windows
+    ]
+
+
+def _missing(item: Mapping[str, Any], key: str) -> bool:
+    # A key without a value has been reported already.
+    return key not in item
+
+
+def _check_name(item: Mapping[str, Any], own: Wrong) -> bool:
+    name = item.get("name")
+    if _missing(item, "name"):
+        own("name", "is missing; give the feature a name")
+    elif name is not None and (not isinstance(name, str) or not _NAME.fullmatch(name)):
+        own("name", f"must be letters (a to z), digits and underscores, no digit first, got {name!r}")
+    elif name is not None and name.lower().startswith("_pit_"):
+        own("name", f"names that start with _pit_ are kept for the joins, got '{name}'; choose another")
+    else:
+        return name is not None
+    return False
+
+
+def _function(item: Mapping[str, Any], own: Wrong) -> str:
+    function = item.get("function")
+    if _missing(item, "function"):
+        own("function", f"is missing; allowed: {', '.join(FUNCTIONS)}")
+    elif function is not None and function not in FUNCTIONS:
+        own("function", f"unknown function {function!r}; {suggest(str(function), FUNCTIONS, 'allowed')}")
+    return str(function)
+
+
+def _column(item: Mapping[str, Any], function: str, types: Mapping[str, str], own: Wrong) -> str | None:
+    column = item.get("column")
+    if _missing(item, "column") and function in FUNCTIONS and function != "count":
+        own("column", f"is missing; {function} needs the column that it aggregates; {suggest('', types, 'columns')}")
+    if column is None:
+        return None
+    if not isinstance(column, str) or column not in types:
+        own("column", f"no column '{column}' is listed; {suggest(str(column), types, 'columns')}")
+        return None
+    if function in _ARITHMETIC and types[column] and not number_kind(types[column]):
+        own("column", f"{function} needs an integer, decimal or float column, and '{column}' is {types[column]}")
+    return column
+
+
+def _windows(item: Mapping[str, Any], own: Wrong) -> list[tuple[str, timedelta | None]]:
+    """Each window with what it adds to the feature's name."""
+    if "windows" not in item:
+        if _missing(item, "window"):
+            own("window", f"is missing; give a duration such as '24 hours', or {_LIFETIME}, or several in windows")
+        return [("", _window(item.get("window"), "window", own))]
+    if "window" in item:
+        own("windows", "stands beside window; give one of them")
+        _window(item["window"], "window", own)
+    listed = item["windows"]
+    if listed is None:
+        return []
+    if not isinstance(listed, list) or not listed:
+        own("windows", f"must be a list of durations such as '24 hours', or {_LIFETIME}, got {listed!r}")
+        return []
+    problems: list[str] = []
+    seen: dict[timedelta | None, str] = {}
+    found = []
+    for value in listed:
+        before = len(problems)
+        window = _window(value, "windows", lambda _, problem: problems.append(problem))
+        if len(problems) > before:
+            continue
+        if window in seen:
+            problems.append(f"'{value}' and '{seen[window]}' are the same window; leave one out")
+            continue
+        seen[window] = value
+        found.append((f"_{_LIFETIME if window is None else short_duration(value)}", window))
+    for problem in problems:
+        own("windows", problem)
+    return found
+
+
+def _window(value: Any, key: str, own: Wrong) -> timedelta | None:
+    """None is a lifetime, and also what is not right."""
+    if (value is None and key == "window") or value == _LIFETIME:
+        return None
+    if not isinstance(value, str):
+        own(key, f"must be a duration such as '24 hours', or {_LIFETIME}, got {value!r}")
+        return None
+    try:
+        window = parse_duration(value)
+    except ValueError as error:
+        own(key, f"{error}; or {_LIFETIME} for no limit")
+        return None
+    if not window:
+        own(key, f"is '{value}', so that no event would ever be in it; write {_LIFETIME} for no limit")
+    return window
+
+
+def _check_n(item: Mapping[str, Any], function: str, own: Wrong) -> None:
+    n = item.get("n")
+    if function == "last_n":
+        if _missing(item, "n"):
+            own("n", f"is missing; last_n needs the greatest number of values, from 1 to {_LONGEST_LIST}")
+        elif n is not None and (isinstance(n, bool) or not isinstance(n, int) or not 1 <= n <= _LONGEST_LIST):
+            own("n", f"must be a whole number from 1 to {_LONGEST_LIST}, got {n!r}")
+    elif n is not None and function in FUNCTIONS:
+        own("n", f"is only for last_n, not for {function}; leave it out")
+
+
+def _check_default(item: Mapping[str, Any], function: str, column_type: str, own: Wrong) -> None:
+    default = item.get("default")
+    if default is not None and function in _COUNTS:
+        own("default", f"{function} is never null, so it has no default; leave it out")
+        return
+    # The type of most results is that of the column, without which there is nothing to compare with.
+    known = function in FUNCTIONS and (column_type or function in ("avg", "stddev"))
+    if known and (problem := default_problem(default, result_type(function, column_type))):
+        own("default", problem)

@@ -1,0 +1,278 @@
+"""Declarations of the manifest, read and checked; every problem is collected."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from datetime import timedelta
+from typing import Any
+
+from pit_join.definitions.aggregations import WindowSettings, check_column, read_window_settings
+from pit_join.definitions.nearest import read_nearest
+from pit_join.definitions.on_demand import read_on_demand
+from pit_join.definitions.requests import on_demand_problems, request_problems
+from pit_join.definitions.settings import (
+    Wrong,
+    check_keys,
+    default_problem,
+    read_duration,
+    read_flag,
+    read_name,
+    within,
+)
+from pit_join.definitions.views import Entity, Feature, FeatureService, FeatureView, OnDemandFeature
+from pit_join.errors import RequestError, suggest
+from pit_join.references import Asked, OnDemandRequest, Request, parse_features, parse_reference
+
+__all__ = ["Reader"]
+
+_VIEW_KEYS = (
+    "entity",
+    "join_keys",
+    "created_timestamp",
+    "lag",
+    "ttl",
+    "inclusive",
+    "online",
+    "online_store",
+    "freshness_slo",
+    "deleted",
+    "aggregations",
+    "closed",
+    "event_key",
+)
+
+_COLUMN_KEYS = ("default", "exclude", "freshness_slo", "nearest")
+
+_SERVICE_KEYS = ("features", "full_feature_names")
+
+_TIME_TYPES = ("timestamp", "date", "datetime")
+
+
+class Reader:
+    """Collects definitions and, beside them, every problem on the way."""
+
+    def __init__(self) -> None:
+        self.problems: list[str] = []
+        self.entities: dict[str, Entity] = {}
+        self.views: dict[str, FeatureView] = {}
+        self.services: dict[str, FeatureService] = {}
+        self.on_demand: dict[str, OnDemandFeature] = {}
+
+    def macro(self, macro: Mapping[str, Any], project: str) -> None:
+        """Read a macro; it is an on-demand feature if its meta says so."""
+        name = macro["name"] if macro["package_name"] == project else f"{macro['package_name']}.{macro['name']}"
+        path = _path(macro)
+
+        def wrong(key: str, problem: str) -> None:
+            self.problems.append(f"{path}: {name}: {key}: {problem}")
+
+        if found := read_on_demand(macro, name, path, wrong):
+            self.on_demand[name] = found
+
+    def view(self, node: Mapping[str, Any], meta: Any) -> None:
+        """Read a model as a feature view."""
+        name = node["name"]
+        path = _path(node)
+        before = len(self.problems)
+
+        def wrong(key: str, problem: str) -> None:
+            self.problems.append(f"{path}: {name}: {key}: {problem}")
+
+        if not isinstance(meta, Mapping):
+            wrong("config.meta.pit_join", f"must be a mapping, got {meta!r}; allowed keys are {', '.join(_VIEW_KEYS)}")
+            return
+        if name in self.views:
+            wrong("name", f"two feature views have this name; the other is in {self.views[name].path}")
+        check_keys(meta, _VIEW_KEYS, within(wrong, "config.meta.pit_join"))
+        columns = node.get("columns") or {}
+        types = _types(columns)
+        event_timestamp = (node.get("config") or {}).get("event_time")
+        entity = self._entity(meta, event_timestamp, types, wrong)
+        if not event_timestamp:
+            wrong("config.event_time", "is missing; name the column with the instant that a row describes")
+        features, windows = self._contents(columns, entity, event_timestamp, meta, wrong)
+        materialized = (node.get("config") or {}).get("materialized")
+        if materialized in ("view", "ephemeral"):
+            wrong(
+                "config.materialized", f"a feature view must be stored, got '{materialized}'; use table or incremental"
+            )
+        view = FeatureView(
+            name=name,
+            entity=entity,
+            event_timestamp=event_timestamp or "",
+            features=features,
+            types=types,
+            relation=node.get("relation_name") or "",
+            location=(str(node.get("database")), str(node.get("schema")), str(node.get("alias") or name)),
+            path=path,
+            description=node.get("description") or "",
+            created_timestamp=meta.get("created_timestamp"),
+            lag=read_duration(meta, "lag", wrong) or timedelta(0),
+            ttl=read_duration(meta, "ttl", wrong, positive=True),
+            inclusive=read_flag(meta, "inclusive", True, wrong),
+            online=read_flag(meta, "online", True, wrong),
+            online_store=read_name(meta, "online_store", wrong),
+            freshness_slo=read_duration(meta, "freshness_slo", wrong, positive=True),
+            deleted=meta.get("deleted"),
+            aggregations=windows.aggregations,
+            closed=windows.closed,
+            event_key=windows.event_key,
+        )
+        # A broken view stays known by name, so that a service which uses it is not reported as well.
+        self.views[name] = view
+        if len(self.problems) == before:
+            self.entities.setdefault(entity.name, entity)
+
+    def service(self, exposure: Mapping[str, Any], meta: Any) -> None:
+        """Read an exposure as a feature service."""
+        name = exposure["name"]
+        path = _path(exposure)
+
+        def wrong(key: str, problem: str) -> None:
+            self.problems.append(f"{path}: {name}: {key}: {problem}")
+
+        if not isinstance(meta, Mapping):
+            wrong(
+                "config.meta.pit_join", f"must be a mapping, got {meta!r}; allowed keys are {', '.join(_SERVICE_KEYS)}"
+            )
+            return
+        if exposure.get("type") != "ml":
+            wrong("type", f"a feature service is an exposure of type ml, got '{exposure.get('type')}'")
+        check_keys(meta, _SERVICE_KEYS, within(wrong, "config.meta.pit_join"))
+        features = meta.get("features")
+        if not isinstance(features, list) or not features:
+            wrong("features", f"must be a list of references such as view:feature, got {features!r}")
+            return
+        try:
+            requests = parse_features(features)
+        except RequestError as error:
+            wrong("features", str(error))
+            return
+        stored = tuple(request for request in requests if isinstance(request, Request))
+        for problem in (
+            *request_problems(stored, self.views),
+            *on_demand_problems(requests, self.views, self.on_demand),
+        ):
+            wrong("features", problem)
+        listed = {node.rsplit(".", 1)[-1] for node in (exposure.get("depends_on") or {}).get("nodes", [])}
+        for view in sorted((_views_of(requests) & set(self.views)) - listed):
+            wrong("depends_on", f"does not list ref('{view}'), which its features need")
+        self.services[name] = FeatureService(
+            name=name,
+            requests=requests,
+            path=path,
+            description=exposure.get("description") or "",
+            full_feature_names=read_flag(meta, "full_feature_names", False, wrong),
+        )
+
+    def _column(self, key: str, column: Any, types: Mapping[str, str], wrong: Wrong) -> None:
+        if column is None:
+            return
+        if not isinstance(column, str) or column not in types:
+            wrong(key, f"no column '{column}' is listed; {suggest(str(column), types, 'columns')}")
+        elif key == "deleted" and types[column].lower() not in ("", "boolean", "bool"):
+            wrong(key, f"the column '{column}' must be boolean, got {types[column]}")
+        elif key != "deleted" and types[column] and not types[column].lower().startswith(_TIME_TYPES):
+            wrong(key, f"the column '{column}' must be a timestamp or date, got {types[column]}")
+
+    def _entity(self, meta: Mapping[str, Any], event_time: Any, types: Mapping[str, str], wrong: Wrong) -> Entity:
+        keys = meta.get("join_keys")
+        keys = [keys] if isinstance(keys, str) else keys
+        if not isinstance(keys, list) or not keys or not all(isinstance(key, str) for key in keys):
+            wrong("join_keys", f"must list the columns that identify the entity, got {meta.get('join_keys')!r}")
+            keys = []
+        for key in keys:
+            if key not in types:
+                wrong("join_keys", f"no column '{key}' is listed; {suggest(key, types, 'columns')}")
+        if event_time in keys:
+            wrong("join_keys", f"'{event_time}' is the event time, so it cannot be a key as well")
+        if len(set(keys)) < len(keys):
+            wrong("join_keys", f"a column is listed twice in {keys}")
+        name = meta.get("entity")
+        if not isinstance(name, str) or not name:
+            wrong("entity", f"must name what the view describes, such as user, got {name!r}")
+            name = ""
+        entity = Entity(name, tuple(keys))
+        known = self.entities.get(name)
+        if known and keys and set(known.join_keys) != set(keys):
+            wrong("join_keys", f"views of one entity share its keys; '{name}' has {list(known.join_keys)}, got {keys}")
+        return entity
+
+    def _contents(
+        self, columns: Mapping[str, Any], entity: Entity, event_time: Any, meta: Mapping[str, Any], wrong: Wrong
+    ) -> tuple[tuple[Feature, ...], WindowSettings]:
+        """The features of a view, which are columns or, in a window view, its aggregations."""
+        types, created, deleted = _types(columns), meta.get("created_timestamp"), meta.get("deleted")
+        for key, column in (("config.event_time", event_time), ("created_timestamp", created), ("deleted", deleted)):
+            self._column(key, column, types, wrong)
+        special = {column for column in (*entity.join_keys, event_time, created, deleted) if isinstance(column, str)}
+        windowed = "aggregations" in meta
+        features = tuple(self._features(columns, special, windowed, wrong))
+        taken = dict.fromkeys(entity.join_keys, "a join key") | {str(event_time): "the event time"}
+        windows = read_window_settings(meta, types, taken, wrong)
+        if windowed:
+            features = tuple(Feature(one.name, one.data_type, one.default) for one in windows.aggregations)
+        elif not features:
+            wrong("columns", "no feature is listed; features are the columns that are no key, no time and not excluded")
+        return features, windows
+
+    def _features(
+        self, columns: Mapping[str, Any], special: set[str], windowed: bool, wrong: Wrong
+    ) -> Iterator[Feature]:
+        """Check the columns; give those that are features, which in a window view none is."""
+        seen: dict[str, str] = {}
+        for name, column in columns.items():
+            where = f"columns.{name}"
+            meta = ((column.get("config") or {}).get("meta") or {}).get("pit_join")
+            meta = (column.get("meta") or {}).get("pit_join") if meta is None else meta
+            if name.lower() in seen:
+                wrong(where, f"'{seen[name.lower()]}' is listed too, and letter case does not tell columns apart")
+            seen[name.lower()] = name
+            if name.lower().startswith("_pit_"):
+                wrong(where, "names that start with _pit_ are kept for the joins; rename the column")
+            if not isinstance(meta or {}, Mapping):
+                wrong(f"{where}.config.meta.pit_join", f"must be a mapping, got {meta!r}")
+                continue
+            meta = meta or {}
+            own = within(wrong, where)
+            check_keys(meta, _COLUMN_KEYS, within(own, "config.meta.pit_join"))
+            data_type = str(column.get("data_type") or "")
+            if not data_type:
+                wrong(where, "has no data_type")
+            if windowed:
+                check_column(meta, own)
+                continue
+            slo = read_duration(meta, "freshness_slo", own, positive=True)
+            nearest = read_nearest(meta, data_type, own)
+            excluded = read_flag(meta, "exclude", False, own)
+            if nearest and excluded:
+                own("nearest", "only a feature is searched; this column is excluded")
+            if name in special:
+                for key in sorted({"default", "nearest"} & set(meta)):
+                    own(key, f"only a feature has a {key}; this column is a key, a time or a mark")
+            if name in special or excluded:
+                continue
+            default = meta.get("default")
+            if problem := default_problem(default, data_type):
+                own("default", problem)
+            yield Feature(name, data_type, default, slo, nearest)
+
+
+def _views_of(requests: tuple[Asked, ...]) -> set[str]:
+    """The views that requests read, those of arguments among them."""
+    roles = {request.alias: request.view for request in requests if isinstance(request, Request)}
+    found = set(roles.values())
+    for request in requests:
+        if isinstance(request, OnDemandRequest):
+            references = filter(None, map(parse_reference, request.arguments.values()))
+            found |= {roles.get(alias, alias) for alias, _ in references}
+    return found
+
+
+def _types(columns: Mapping[str, Any]) -> dict[str, str]:
+    return {name: str(column.get("data_type") or "") for name, column in columns.items()}
+
+
+def _path(node: Mapping[str, Any]) -> str:
+    patch = node.get("patch_path")
+    return patch.split("://", 1)[-1] if patch else str(node.get("original_file_path", "?"))

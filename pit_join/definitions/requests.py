@@ -1,0 +1,67 @@
+"""What can be wrong with a request for features."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from pit_join.definitions.views import FeatureView, OnDemandFeature
+from pit_join.errors import suggest
+from pit_join.references import Asked, OnDemandRequest, Request, parse_reference
+
+__all__ = ["on_demand_problems", "request_problems"]
+
+
+def on_demand_problems(
+    requests: tuple[Asked, ...], views: Mapping[str, FeatureView], on_demand: Mapping[str, OnDemandFeature]
+) -> Iterator[str]:
+    """Yield what is wrong with the on-demand features of a request."""
+    roles = {request.alias: request.view for request in requests if isinstance(request, Request)}
+    for request in requests:
+        if not isinstance(request, OnDemandRequest):
+            continue
+        if request.name.lower().startswith("_pit_"):
+            yield f"the name '{request.name}' is not free: names that start with _pit_ are kept for the joins"
+        if request.macro not in on_demand:
+            known = suggest(request.macro, on_demand, "on-demand features")
+            yield f"there is no macro '{request.macro}' with config.meta.pit_join; {known}"
+            continue
+        types = on_demand[request.macro].types
+        for argument, source in request.arguments.items():
+            if argument not in types:
+                yield f"'{request.macro}' has no argument '{argument}'; {suggest(argument, types, 'arguments')}"
+            if found := parse_reference(source):
+                view = views.get(roles.get(found[0], found[0]))
+                if view is None:
+                    known = suggest(found[0], {*views, *roles}, "feature views")
+                    yield f"unknown feature view '{found[0]}' in the arguments of '{request.name}'; {known}"
+                elif found[1] not in (names := [feature.name for feature in view.features]):
+                    yield f"view '{view.name}' has no feature '{found[1]}'; {suggest(found[1], names, 'features')}"
+
+
+def request_problems(requests: tuple[Request, ...], views: Mapping[str, FeatureView]) -> Iterator[str]:
+    """Yield what is wrong with requests for features of views."""
+    roles: dict[str, Request] = {}
+    if not requests:
+        yield "no features are asked for; name them as view:feature, or view:* for all"
+    for request in requests:
+        if request.view not in views:
+            if request.view not in {seen.view for seen in roles.values()}:
+                yield f"unknown feature view '{request.view}'; {suggest(request.view, views, 'feature views')}"
+            roles.setdefault(request.alias, request)
+            continue
+        if request.alias.lower().startswith("_pit_"):
+            yield f"the name '{request.alias}' is not free: names that start with _pit_ are kept for the joins"
+        for other in roles:
+            if other != request.alias and other.lower() == request.alias.lower():
+                yield f"letter case does not tell '{other}' and '{request.alias}' apart; rename one of them"
+        first = roles.setdefault(request.alias, request)
+        if (first.view, first.join_keys) != (request.view, request.join_keys):
+            yield f"'{request.alias}' is used in two meanings; give one of them another name (alias=view)"
+        view = views[request.view]
+        for key in request.join_keys:
+            if key not in view.join_keys:
+                yield f"view '{view.name}' has no join key '{key}'; {suggest(key, view.join_keys, 'join keys')}"
+        names = [feature.name for feature in view.features]
+        for name in request.features:
+            if name != "*" and name not in names:
+                yield f"view '{view.name}' has no feature '{name}'; {suggest(name, names, 'features')}"

@@ -1,0 +1,86 @@
+"""Checks of single values in YAML, each telling its problem to the caller and going on with what can be read."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from datetime import timedelta
+from typing import Any
+
+from pit_join.errors import suggest
+from pit_join.sql_types import number_kind
+from pit_join.times import parse_duration
+
+__all__ = ["Wrong", "check_keys", "default_problem", "read_duration", "read_flag", "read_name", "within"]
+
+Wrong = Callable[[str, str], None]
+"""Takes a key and what is wrong with it; knows the file and the node."""
+
+_NAME = re.compile(r"[a-z][a-z0-9_]*")
+
+
+def within(wrong: Wrong, where: str) -> Wrong:
+    """The same report for keys below `where`."""
+    return lambda key, problem: wrong(f"{where}.{key}", problem)
+
+
+def check_keys(meta: Mapping[str, Any], allowed: tuple[str, ...], wrong: Wrong) -> None:
+    """Every key is known and has a value."""
+    for key in meta:
+        if key not in allowed:
+            wrong(str(key), f"unknown key; {suggest(str(key), allowed, 'allowed')}")
+        elif meta[key] is None:
+            wrong(str(key), "is empty; give it a value or leave the key out")
+
+
+def read_duration(meta: Mapping[str, Any], key: str, wrong: Wrong, positive: bool = False) -> timedelta | None:
+    """The duration under a key; None without the key, or if it cannot be read."""
+    value = meta.get(key)
+    if value is None:
+        return None
+    try:
+        duration = parse_duration(str(value))
+    except ValueError as error:
+        wrong(key, str(error))
+        return None
+    if positive and not duration:
+        wrong(key, f"is '{value}', so that no value would ever be valid; leave it out for no limit")
+    return duration
+
+
+def read_flag(meta: Mapping[str, Any], key: str, default: bool, wrong: Wrong) -> bool:
+    """The true or false under a key."""
+    value = meta.get(key, default)
+    if not isinstance(value, bool):
+        wrong(key, f"must be true or false, got {value!r}")
+        return default
+    return value
+
+
+def read_name(meta: Mapping[str, Any], key: str, wrong: Wrong) -> str:
+    """The name under a key, which may be part of an environment variable's; empty without the key."""
+    value = meta.get(key)
+    if value is None:
+        return ""
+    if not isinstance(value, str) or not _NAME.fullmatch(value):
+        wrong(key, f"must be a name of small letters, digits and underscores, got {value!r}")
+        return ""
+    return value
+
+
+def default_problem(default: Any, data_type: str) -> str | None:
+    """Why a default cannot be a value of that type; the warehouse has the last word on the rest."""
+    if default is None:
+        return None
+    lower = data_type.strip().lower()
+    if isinstance(default, (list, dict)) != lower.endswith(("]", ")") if "struct" in lower else "]"):
+        return f"{default!r} does not fit the type {lower}"
+    kind = number_kind(lower)
+    whole = isinstance(default, int) or (isinstance(default, float) and default.is_integer())
+    if kind == "integer" and (isinstance(default, bool) or not whole):
+        return f"{default!r} is not a whole number, and the type is {lower}"
+    if kind and (isinstance(default, bool) or not isinstance(default, (int, float))):
+        return f"{default!r} is not a number, and the type is {lower}"
+    if lower in ("boolean", "bool") and not isinstance(default, bool):
+        return f"{default!r} is not true or false, and the type is {lower}"
+    return None

@@ -1,0 +1,46 @@
+"""Whether a stored table is what its feature view declares."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from pit_join.definitions.views import FeatureView
+from pit_join.errors import PitJoinError, WarehouseError
+from pit_join.sql_types import family, number_kind
+
+__all__ = ["check_table"]
+
+_SAME_TIME = {"TIMESTAMPTZ": "TIMESTAMP WITH TIME ZONE", "DATETIME": "TIMESTAMP", "TIMESTAMP_US": "TIMESTAMP"}
+
+
+def check_table(view: FeatureView, columns: Mapping[str, str]) -> None:
+    """Check the columns of a view's table (name to type) against its YAML.
+
+    Times and keys decide the answer, so for them a declared type that is not the table's is an error, not a cast. So it
+    is for what windows add up: integers, decimals and floats are each added in their own way.
+
+    Raises:
+        WarehouseError: if a column is missing.
+        PitJoinError: if the type of a time, a key or a summed column is another.
+    """
+    lower = {name.lower(): kind for name, kind in columns.items()}
+    summed = {one.column for one in view.aggregations if one.function in ("sum", "avg", "stddev")}
+    for name, declared in view.types.items():
+        actual = lower.get(name.lower())
+        if actual is None:
+            raise WarehouseError(
+                f"the table of the feature view '{view.name}' has no column '{name}', which {view.path} lists; "
+                f"run dbt build, or mend the YAML. It has {', '.join(columns)}"
+            )
+        wanted = declared.upper().strip()
+        if name in (view.event_timestamp, view.created_timestamp):
+            fits = _SAME_TIME.get(wanted, wanted) == actual.upper()
+        elif name in summed:
+            fits = number_kind(declared) == number_kind(actual)
+        else:
+            fits = name not in view.join_keys or family(wanted) == family(actual)
+        if not fits:
+            raise PitJoinError(
+                f"{view.path}: {view.name}: the column '{name}' is declared {declared}, and the table's is {actual}; "
+                "correct the data_type, cast the column in the model (column_types for a seed), or run dbt build"
+            )

@@ -1,0 +1,182 @@
+"""Building the indexes of an export: from the snapshots of views whose columns declare `nearest` to files."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import pyarrow.compute as pc
+from xxhash import xxh3_128
+
+from pit_join.definitions.views import FeatureView
+from pit_join.errors import StoreError
+from pit_join.export.snapshot import Snapshot
+from pit_join.online.index_files import FLOATS, check_files, graph, remove_others, usearch_version, write_file
+from pit_join.records.embeddings import EXACT_ROWS, Matrix, StoredIndex, first_problem
+from pit_join.records.keys import KeyCodec
+from pit_join.records.store_manifest import Contents, StoredView
+
+__all__ = ["Indexes", "check_can_index"]
+
+
+def check_can_index(views: Iterable[FeatureView]) -> None:
+    """Find out before long work whether what the indexes of some views need is installed.
+
+    Raises:
+        StoreError: if it is not.
+    """
+    if any(feature.nearest for view in views for feature in view.features):
+        usearch_version()
+
+
+class Indexes:
+    """The indexes that an export leaves beside the records.
+
+    Files are made before the records change, and are of no meaning until the contents name them; what was made by an
+    export that did not end is removed by the next one. An index whose embeddings have not changed is kept.
+
+    Args:
+        folder: that of the store, of which the caller is the only exporter; None if it has none.
+        before: what the store has until now.
+        dry_run: check the embeddings, and write nothing.
+        on_message: told what takes time, and where no index can be.
+    """
+
+    def __init__(
+        self,
+        folder: Path | None,
+        before: Mapping[str, StoredView],
+        *,
+        dry_run: bool,
+        on_message: Callable[[str], None],
+    ) -> None:
+        self._folder, self._views, self._dry_run, self._on_message = folder, before, dry_run, on_message
+        self._remove_others(before)
+
+    def of(self, view: FeatureView, stored: StoredView, snapshot: Snapshot) -> StoredView:
+        """A view as the store will describe it, with its indexes, whose files are written.
+
+        Raises:
+            StoreError: if an embedding is of another length than the first, or has no distance to others; if a file
+                cannot be written.
+        """
+        found = {}
+        for feature in view.features:
+            if not feature.nearest:
+                continue
+            if self._folder is None:
+                where = f"{view.name}:{feature.name}"
+                self._on_message(f"{where}: only the embedded store has nearest neighbours; this one gets no index")
+                continue
+            embeddings = _Embeddings(stored, snapshot, feature.name, feature.nearest)
+            old = self._views[view.name].nearest.get(feature.name) if view.name in self._views else None
+            if not self._dry_run:
+                found[feature.name] = self._index(self._folder, embeddings, old)
+        return replace(stored, nearest=found)
+
+    def settle(self, contents: Contents) -> None:
+        """Remove the files that the contents, which the store now has, do not name."""
+        self._remove_others(contents.views)
+
+    def _remove_others(self, views: Mapping[str, StoredView]) -> None:
+        if self._folder is not None and not self._dry_run:
+            named = {name for view in views.values() for index in view.nearest.values() for name in index.files}
+            remove_others(self._folder, named)
+
+    def _index(self, folder: Path, embeddings: _Embeddings, old: StoredIndex | None) -> StoredIndex:
+        names = embeddings.files()
+        if old and set(old.files) == set(names) and check_files(folder, old):
+            return old
+        if embeddings.rows > EXACT_ROWS:
+            self._on_message(f"{embeddings.name}: indexing {embeddings.rows:,} embeddings")
+        files = {name: write_file(folder, name, write) for name, write in names.items()}
+        return StoredIndex(embeddings.metric, embeddings.dimensions, embeddings.rows, files)
+
+
+@dataclass(frozen=True, slots=True)
+class _Batch:
+    keys: list[bytes]
+    matrix: Matrix
+
+
+class _Embeddings:
+    """The embeddings of one feature in a snapshot, checked: how many, of how many dimensions, and a hash of them all.
+
+    They are read from the snapshot anew each time that they are needed, batch by batch.
+    """
+
+    def __init__(self, stored: StoredView, snapshot: Snapshot, feature: str, metric: str) -> None:
+        self.name, self.metric, self.rows, self.dimensions = f"{stored.name}:{feature}", metric, 0, 0
+        self._snapshot, self._feature = snapshot, feature
+        self._codec = KeyCodec(stored.keys)
+        (data_type,) = (field.type for field in stored.layout.fields if field.name == feature)
+        if data_type not in FLOATS:
+            raise StoreError(
+                f"{self.name} declares nearest, and its table has {data_type}, which is no list of floats; cast the "
+                "column in the model, and run dbt build"
+            )
+        self._dtype = FLOATS[data_type]
+        keys, numbers = xxh3_128(), xxh3_128()
+        for batch in self._batches():
+            self.rows += len(batch.keys)
+            keys.update(b"".join(batch.keys))
+            numbers.update(batch.matrix.tobytes())
+        about = f"{self.name} {metric} {data_type} {self.dimensions} {list(stored.keys.items())}"
+        if self.rows > EXACT_ROWS:
+            about += f" usearch {usearch_version()}"
+        self._hash = xxh3_128(about.encode() + keys.digest() + numbers.digest()).hexdigest()
+
+    def files(self) -> dict[str, Callable[[Path], None]]:
+        """The names of its files, and what writes each."""
+        if not self.rows:
+            return {}
+        name = f"nearest-{self._hash}"
+        return {
+            f"{name}.keys": self._write_keys,
+            **(
+                {f"{name}.usearch": self._write_graph}
+                if self.rows > EXACT_ROWS
+                else {f"{name}.vectors": self._write_vectors}
+            ),
+        }
+
+    def _write_keys(self, path: Path) -> None:
+        sizes = [np.zeros(1, dtype="<u8")]
+        with path.open("wb") as file:
+            for batch in self._batches():
+                file.write(b"".join(batch.keys))
+                sizes.append(np.fromiter(map(len, batch.keys), dtype="<u8", count=len(batch.keys)))
+            file.write(np.cumsum(np.concatenate(sizes), dtype="<u8").tobytes())
+
+    def _write_vectors(self, path: Path) -> None:
+        with path.open("wb") as file:
+            for batch in self._batches():
+                file.write(batch.matrix.tobytes())
+
+    def _write_graph(self, path: Path) -> None:
+        graph(self.metric, self.dimensions, (batch.matrix for batch in self._batches())).save(str(path))
+
+    def _batches(self) -> Iterator[_Batch]:
+        for keys, lists in self._snapshot.lists(self._feature):
+            sizes = np.asarray(pc.list_value_length(lists))
+            self.dimensions = self.dimensions or int(sizes[0])
+            if (other := np.flatnonzero(sizes != self.dimensions)).size or not self.dimensions:
+                row = int(other[0]) if other.size else 0
+                raise self._wrong(keys[row], f"has {sizes[row]} numbers, and the first one has {self.dimensions}")
+            numbers = lists.flatten()
+            if numbers.null_count:
+                row = int(np.argmin(np.asarray(numbers.is_valid()))) // self.dimensions
+                raise self._wrong(keys[row], "has a null in it")
+            matrix = np.asarray(numbers).astype(self._dtype, copy=False).reshape(len(keys), self.dimensions)
+            if problem := first_problem(self.metric, matrix):
+                raise self._wrong(keys[problem[0]], problem[1])
+            yield _Batch(keys, matrix)
+
+    def _wrong(self, key: bytes, problem: str) -> StoreError:
+        shown = ", ".join(f"{column}={value!r}" for column, value in self._codec.decode(key).items())
+        return StoreError(
+            f"{self.name} declares nearest, and the embedding of {shown} {problem}; all must have one length "
+            "and finite numbers. Mend it in the model, or make it null there, which leaves it out of the index"
+        )

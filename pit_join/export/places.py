@@ -1,0 +1,83 @@
+"""Which views an export writes, and to which stores."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from pit_join.definitions.registry import Registry
+from pit_join.definitions.views import FeatureView
+from pit_join.errors import PitJoinError, StoreError, suggest
+from pit_join.online.protocol import OnlineStore
+from pit_join.online.urls import how_to_name
+from pit_join.records.store_manifest import Contents, StoredView
+
+__all__ = ["chosen_views", "kept_views", "needed_stores", "online_views", "views_elsewhere", "views_in"]
+
+
+def needed_stores(chosen: Sequence[FeatureView], urls: Mapping[str, str]) -> dict[str, str]:
+    """The stores that an export of some views changes; the default one always."""
+    for view in chosen:
+        if view.online_store not in urls:
+            raise StoreError(
+                f"the feature view '{view.name}' has online_store: {view.online_store}, of which no URL is known; "
+                f"{how_to_name(view.online_store)}"
+            )
+    names = {"", *(view.online_store for view in chosen)}
+    return {name: url for name, url in urls.items() if name in names}
+
+
+def views_in(store: OnlineStore) -> Mapping[str, StoredView]:
+    """What a store said of itself until now."""
+    _, data = store.contents()
+    return {} if data is None else Contents.from_json(data, "the online store").views
+
+
+def kept_views(
+    store: str, before: Mapping[str, Mapping[str, StoredView]], chosen: Sequence[FeatureView], registry: Registry
+) -> dict[str, StoredView]:
+    """The views whose records stay in a store as they are: those that the default one has said to be there.
+
+    One that moves elsewhere stays, too, until the default store has changed, since its readers look for it here.
+    """
+    online = online_views(registry)
+    written = {view.name for view in chosen if view.online_store == store or not store}
+    return {
+        name: view
+        for name, view in before[store].items()
+        if view.is_here and name in online and name not in written
+        if name in before[""] and before[""][name].store == store
+    }
+
+
+def views_elsewhere(
+    before: Mapping[str, StoredView], chosen: Sequence[FeatureView], registry: Registry
+) -> dict[str, StoredView]:
+    """The views that the default store lists, and that other stores keep as they are."""
+    online = online_views(registry).keys() - {view.name for view in chosen}
+    return {name: view for name, view in before.items() if view.store and name in online}
+
+
+def online_views(registry: Registry) -> dict[str, FeatureView]:
+    """Return the views of a project that have `online: true`, by name."""
+    return {name: view for name, view in sorted(registry.views.items()) if view.online}
+
+
+def chosen_views(registry: Registry, names: Iterable[str]) -> list[FeatureView]:
+    """Return the views to export: those named, or all.
+
+    Raises:
+        PitJoinError: naming every view that does not exist or is not online.
+    """
+    online = online_views(registry)
+    if not online:
+        raise PitJoinError("there is no feature view with online: true (the default) to export")
+    problems = [
+        f"the feature view '{name}' has config.meta.pit_join.online: false"
+        if name in registry.views
+        else f"unknown feature view '{name}'; {suggest(name, online, 'feature views')}"
+        for name in names
+        if name not in online
+    ]
+    if problems:
+        raise PitJoinError("\n".join(problems))
+    return [online[name] for name in dict.fromkeys(names)] or list(online.values())

@@ -1,0 +1,107 @@
+"""The snapshot of one view on its way to an online store: an Arrow table in a file, read in batches."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import pyarrow as pa
+
+from pit_join.errors import StoreError
+from pit_join.records.arrow import field_of, int64s, keys_of, records_of
+from pit_join.records.keys import key_kind
+from pit_join.records.layout import Layout, checksum, view_number
+from pit_join.warehouse.spool import Spool
+
+__all__ = ["Snapshot"]
+
+_BATCH_ROWS, _LEAST_ROWS, _BATCH_BYTES = 16_384, 256, 2**19
+_LISTS_ROWS = 1024
+_EVENT = "_pit_event"
+
+
+class Snapshot:
+    """The rows of one view as known at one instant; see `Rows` of `pit_join.online`.
+
+    `table` has the columns of the key, `_pit_event` (microseconds UTC) and the features, ascending by key; it may still
+    be coming.
+
+    Raises:
+        StoreError: with every column whose type the store cannot hold.
+    """
+
+    def __init__(self, view: str, keys: tuple[str, ...], table: pa.Table | Spool) -> None:
+        self.view, self._table = view, table
+        problems, fields = [], []
+        for column in table.schema:
+            try:
+                field = field_of(column) if column.name != _EVENT else None
+            except StoreError as error:
+                problems.append(f"{view}: {error}")
+                continue
+            # An enum sorts as it was declared, not as its text.
+            if field and field.name in keys and (key_kind(field.type) is None or pa.types.is_dictionary(column.type)):
+                problems.append(f"{view}: the key '{field.name}' is of type {column.type}, which no key online can be")
+            elif field:
+                fields.append(field)
+        if problems:
+            raise StoreError("\n".join(problems))
+        kinds = {field.name: str(key_kind(field.type)) for field in fields if field.name in keys}
+        self.kinds = {key: kinds[key] for key in keys}
+        self.layout = Layout([field for field in fields if field.name not in keys])
+        self._batch_rows = max(_LEAST_ROWS, min(_BATCH_ROWS, _BATCH_BYTES // self.layout.size))
+
+    @property
+    def count(self) -> int:
+        """See `Rows`."""
+        return int(self._table.num_rows)
+
+    def in_order(self) -> Iterator[tuple[list[bytes], list[bytes]]]:
+        """See `Rows`."""
+        for batch in self._table.to_batches(max_chunksize=self._batch_rows):
+            if len(batch):
+                yield self._keys(batch), self._records(batch)
+
+    def grouped(
+        self, group_of: Callable[[bytes], int], groups: int
+    ) -> Callable[[int, int], tuple[list[bytes], list[bytes]]]:
+        """See `Rows`."""
+        found = np.empty(self.count, dtype=np.int32)
+        done = 0
+        for batch in self._table.to_batches(max_chunksize=self._batch_rows):
+            found[done : done + len(batch)] = list(map(group_of, self._keys(batch)))
+            done += len(batch)
+        order = np.argsort(found, kind="stable").astype(np.int32)
+        starts = np.searchsorted(found[order], np.arange(groups + 1))
+
+        def take(first: int, end: int) -> tuple[list[bytes], list[bytes]]:
+            rows = order[starts[first] : starts[end]]
+            if not len(rows):
+                return [], []
+            (batch,) = self._whole().take(int64s(rows.astype(np.int64))).combine_chunks().to_batches()
+            return self._keys(batch), self._records(batch)
+
+        return take
+
+    def lists(self, feature: str) -> Iterator[tuple[list[bytes], pa.Array]]:
+        """The rows that have a value of a feature of lists: batches of keys, all ascending, and of the lists."""
+        for batch in self._whole().select([*self.kinds, feature]).to_batches(max_chunksize=_LISTS_ROWS):
+            known = batch.filter(batch[feature].is_valid())
+            if len(known):
+                yield self._keys(known), known[feature]
+
+    def _whole(self) -> pa.Table:
+        return self._table.whole() if isinstance(self._table, Spool) else self._table
+
+    def record(self, table: pa.Table) -> bytes:
+        """A record with the only row of a table that has the features as its columns."""
+        (batch,) = table.combine_chunks().to_batches()
+        columns = [batch[field.name] for field in self.layout.fields]
+        whole = bytes(8) + records_of(self.layout, int64s(np.zeros(1, dtype=np.int64)), columns)[0]
+        return whole + checksum(whole, view_number(self.view), b"")
+
+    def _keys(self, batch: pa.RecordBatch) -> list[bytes]:
+        return keys_of(list(self.kinds.values()), [batch[key] for key in self.kinds])
+
+    def _records(self, batch: pa.RecordBatch) -> list[bytes]:
+        return records_of(self.layout, batch[_EVENT], [batch[field.name] for field in self.layout.fields])

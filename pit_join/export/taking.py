@@ -1,0 +1,121 @@
+"""The snapshots of an export, taken from one state of the warehouse."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Collection, Mapping
+from contextlib import ExitStack, suppress
+from dataclasses import replace
+from datetime import datetime, timedelta
+from pathlib import Path
+
+from pit_join.definitions.table_check import check_table
+from pit_join.definitions.views import FeatureView
+from pit_join.errors import PitJoinError
+from pit_join.export.snapshot import Snapshot
+from pit_join.online.protocol import OnProgress, Writer
+from pit_join.project.rendering import Macros
+from pit_join.records.store_manifest import StoredView
+from pit_join.warehouse.duckdb_session import DuckDBWarehouse
+from pit_join.warehouse.spool import Restarted
+
+__all__ = ["SnapshotTaker"]
+
+# For DuckDB, which puts aside on disk what does not fit; the store's own writing comes after it.
+_MEMORY_BYTES = 384 * 2**20
+
+
+class SnapshotTaker:
+    """Takes the snapshots of views, all of one state of the warehouse; what is read again is kept in `files`."""
+
+    def __init__(
+        self,
+        warehouse: DuckDBWarehouse,
+        macros: Macros,
+        folder: Path,
+        files: ExitStack,
+        instant: datetime,
+        on_progress: OnProgress,
+    ) -> None:
+        self._warehouse, self._macros, self._folder, self._files = warehouse, macros, folder, files
+        self._instant, self._on_progress = instant, on_progress
+        warehouse.spill_to(folder, _MEMORY_BYTES)
+
+    def declared(
+        self, views: Mapping[str, FeatureView], known: Collection[str], on_message: Callable[[str], None]
+    ) -> dict[str, StoredView]:
+        """The views that were never exported, as far as they are built: what their defaults are can be said already."""
+        found = {}
+        for name, view in views.items():
+            if name not in known:
+                try:
+                    stored, _ = self.view(view)
+                    found[name] = replace(stored, instant=None, store=view.online_store)
+                except PitJoinError as error:
+                    on_message(f"what needs the feature view '{name}' cannot be read, not even defaults: {error}")
+        return found
+
+    def view(self, view: FeatureView, writer: Writer | None = None) -> tuple[StoredView, Snapshot]:
+        """One view as the store describes it, and its rows, which a writer is given; without one none of them."""
+        warehouse, what = self._warehouse, f"the feature view '{view.name}' cannot be exported"
+        unreadable = f"the table of the feature view '{view.name}' cannot be read; run dbt build"
+        check_table(view, warehouse.columns(f"from {view.relation}", unreadable))
+        history = None
+        if not warehouse.has_table(view.location):
+            # A file or an SQL view: its rows have no numbers.
+            history = f"_pit_history_{view.name}"
+            some = "" if writer else " limit 0"
+            warehouse.execute(f'create temp table "{history}" as from {view.relation}{some}', what)
+            history = f'"{history}"'
+        in_order = False
+        if writer and not history and not view.aggregations:
+            facts = warehouse.row(self._macros.text("_facts_statement", view=view.name, history=history), what)
+            in_order = not (facts["unordered"] or facts["tied"])
+        statement = self._macros.text(
+            "_snapshot_statement", view=view.name, as_of=self._instant.isoformat(), in_order=in_order, history=history
+        )
+        if not writer:
+            statement = f"select * from (\n{statement}\n) limit 0"
+        types = warehouse.columns(statement, what)
+        snapshot = self._snapshot(view, statement, what, in_order, writer)
+        substitutes = {
+            which: self._substitutes(view, which, types, snapshot)
+            for which, declared in {
+                "default": any(feature.default is not None for feature in view.features),
+                "missing": any(one.function in ("count", "count_distinct") for one in view.aggregations),
+            }.items()
+            if declared
+        }
+        stored = StoredView(
+            name=view.name,
+            entity=view.entity.name,
+            keys=snapshot.kinds,
+            layout=snapshot.layout,
+            ttl=None if view.ttl is None else view.ttl // timedelta(microseconds=1),
+            instant=self._instant,
+            rows=snapshot.count,
+            defaults=substitutes.get("default"),
+            missing=substitutes.get("missing"),
+        )
+        return stored, snapshot
+
+    def _snapshot(
+        self, view: FeatureView, statement: str, what: str, in_order: bool, writer: Writer | None
+    ) -> Snapshot:
+        """The rows of a view, which a writer is given while they come."""
+        file = None
+        if writer and (not writer.reads_once or any(feature.nearest for feature in view.features)):
+            file = self._files.enter_context(tempfile.TemporaryFile(dir=self._folder))  # noqa: SIM115 the stack closes it
+        coming = self._warehouse.spooled(statement, what, file, one_pass=in_order)
+        snapshot = Snapshot(view.name, view.join_keys, coming)
+        while writer:
+            with suppress(Restarted):
+                writer.take(view.name, snapshot, self._on_progress)
+                break
+        return snapshot
+
+    def _substitutes(self, view: FeatureView, which: str, types: Mapping[str, str], snapshot: Snapshot) -> bytes:
+        """What stands for the features of a key without values, as a record."""
+        statement = self._macros.text("_defaults_statement", view=view.name, which=which, types=dict(types))
+        table = self._warehouse.table(statement, f"the defaults of the feature view '{view.name}' cannot be computed")
+        return snapshot.record(table)

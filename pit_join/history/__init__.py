@@ -1,0 +1,1 @@
+"""Stored history: which batches are missing, and running them."""

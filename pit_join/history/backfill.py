@@ -1,0 +1,269 @@
+"""Make the history of microbatch models complete: find what is missing, let dbt run exactly that, and record it."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field, replace
+from datetime import date, datetime, timezone
+from pathlib import Path
+from typing import Any
+
+from pit_join.errors import WarehouseError
+from pit_join.history.batches import Batch, BatchModel, Table, batch_label, batch_models, runs
+from pit_join.history.ledger import Ledger, Record, read_records
+from pit_join.history.plan import ModelPlan, Stored, latest, look, make_plans, recognised
+from pit_join.project.dbt_project import Project
+from pit_join.times import parse_instant
+from pit_join.warehouse.duckdb_session import wait_until_free
+
+__all__ = ["Backfill", "backfill"]
+
+_RETRY_SECONDS = 0.5
+_LOCKED = "Could not set lock on file"
+
+
+@dataclass(frozen=True, slots=True)
+class Backfill:
+    """A backfill: its plans and, if it was applied, the batches that were done and those that failed, by model.
+
+    `errors` are what dbt said of the failures; `built` names the tables that were built before.
+    """
+
+    plans: tuple[ModelPlan, ...]
+    applied: bool
+    done: dict[str, list[str]] = field(default_factory=dict)
+    failed: dict[str, list[str]] = field(default_factory=dict)
+    not_run: dict[str, list[str]] = field(default_factory=dict)
+    built: tuple[str, ...] = ()
+    errors: tuple[str, ...] = ()
+
+    @property
+    def complete(self) -> bool:
+        """Whether every batch that was to be run is done."""
+        return not self.failed and not self.not_run
+
+    def as_json(self) -> dict[str, Any]:
+        """Everything as plain values."""
+        found: dict[str, Any] = {"models": [plan.as_json() for plan in self.plans], "applied": self.applied}
+        if self.applied:
+            found |= {"built": list(self.built), "done": self.done, "failed": self.failed, "not_run": self.not_run}
+            found |= {"errors": list(self.errors)}
+        return found
+
+
+def backfill(
+    project: Project,
+    names: Iterable[str] = (),
+    *,
+    start: str | date | None = None,
+    end: str | date | None = None,
+    apply: bool = False,
+    wait: float = 60.0,
+    on_message: Callable[[str], None] = lambda message: None,
+    on_progress: Callable[[int, int, str], None] = lambda done, total, batch: None,
+) -> Backfill:
+    """Plan, or plan and do, what the microbatch models (all, or those named) lack.
+
+    `start` and `end` bound the batches (UTC; `end` is no longer part of them); by default they reach from the model's
+    `begin` to the last batch that holds a row of its inputs or of its own.
+
+    Raises:
+        PitJoinError: if a name or date is wrong, or another process holds the warehouse or its ledger for too long.
+    """
+    since = None if start is None else parse_instant(start)
+    until = None if end is None else parse_instant(end)
+    models = batch_models(project.manifest(), project.variables, tuple(names))
+    path = project.warehouse.with_name(project.warehouse.name + ".batches.jsonl")
+    if not apply:
+        stored = look(project, models, wait=wait, on_message=on_message)
+        records = [*read_records(path, on_message), *recognised(project)]
+        return Backfill(make_plans(models, stored, records, since, until), applied=False)
+    make_plans(models, {model.unique_id: Stored(None, None, frozenset()) for model in models}, (), since, until)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with Ledger.writing(path, wait=wait, on_wait=on_message) as ledger:
+        work = _Work(project, ledger, models, wait, on_message, on_progress)
+        return work.apply(since, until)
+
+
+class _Work:
+    """One application of a plan, while it holds the ledger."""
+
+    def __init__(
+        self,
+        project: Project,
+        ledger: Ledger,
+        models: Sequence[BatchModel],
+        wait: float,
+        on_message: Callable[[str], None],
+        on_progress: Callable[[int, int, str], None],
+    ) -> None:
+        self._project, self._ledger, self._models = project, ledger, models
+        self._wait, self._on_message, self._on_progress = wait, on_message, on_progress
+        self._records = read_records(ledger.path, on_message)
+        self._stored: Mapping[str, Stored] = {}
+        self._done: dict[str, list[Batch]] = {}
+        self._failed: dict[str, list[Batch]] = {}
+        self._errors: list[str] = []
+        self._ran = self._total = 0
+
+    def apply(self, start: datetime | None, end: datetime | None) -> Backfill:
+        def plan(*models: BatchModel) -> list[ModelPlan]:
+            return list(make_plans(models, self._stored, self._records, start, end))
+
+        self._adopt()
+        self._settle()
+        tables = {table.relation: table for one in plan(*self._models) for table in one.tables}
+        if tables:
+            self._build(tuple(tables.values()))
+            self._settle()
+        plans = plan(*self._models)
+        for number, model in enumerate(self._models):
+            if self._ran:
+                # What was run before may be what this one reads, and reach further than it did.
+                plans[number] = plan(model)[0]
+            self._total = self._ran + sum(len(one.batches) for one in plans[number:])
+            broken = [one for one in model.above if one in self._failed]
+            if plans[number].batches and not broken:
+                self._run(plans[number])
+            elif plans[number].batches:
+                self._failed.setdefault(model.unique_id, [])
+                self._errors.append(f"{model.name} was left, since a model that it reads failed")
+        return self._outcome(tuple(plans), tuple(table.name for table in tables.values()))
+
+    def _outcome(self, plans: tuple[ModelPlan, ...], built: tuple[str, ...]) -> Backfill:
+        done: dict[str, list[str]] = {}
+        failed: dict[str, list[str]] = {}
+        not_run: dict[str, list[str]] = {}
+        for plan in plans:
+            model = plan.model
+            ended = [self._done.get(model.unique_id, []), self._failed.get(model.unique_id, [])]
+            rest = [batch for batch in plan.batches if batch not in ended[0] + ended[1]]
+            for found, batches in zip((done, failed, not_run), (*ended, rest), strict=True):
+                if batches:
+                    found[model.name] = [batch_label(batch[0], model.size) for batch in sorted(batches)]
+        return Backfill(plans, True, done, failed, not_run, built, tuple(dict.fromkeys(self._errors)))
+
+    def _write(self, records: Sequence[Record]) -> None:
+        if records:
+            self._ledger.append(records)
+            self._records += records
+
+    def _adopt(self) -> None:
+        """Record what dbt did on its own."""
+        known = latest(self._records)
+        new = []
+        for record in recognised(self._project):
+            before = known.get((record.model, record.start, record.end))
+            if before is None or before.at < record.at:
+                new.append(record)
+        self._write(new)
+
+    def _settle(self) -> None:
+        """Record how many rows each batch has whose rows nobody could count while dbt held the warehouse."""
+        self._stored = look(self._project, self._models, wait=self._wait, on_message=self._on_message)
+        counts = {model.relation: self._stored[model.unique_id].rows for model in self._models}
+        self._write(
+            [
+                replace(record, rows=found.get(record.start, 0))
+                for record in latest(self._records).values()
+                if record.start and record.rows is None and record.status == "success"
+                if (found := counts.get(record.model)) is not None
+            ]
+        )
+
+    def _build(self, tables: tuple[Table, ...]) -> None:
+        """Let dbt build ancestors whole."""
+        self._on_message(f"dbt builds {', '.join(table.name for table in tables)} first")
+        kinds = [word for kind in ("model", "seed") for word in ("--resource-type", kind)]
+        said: list[str] = []
+        status = self._dbt(["build", "--select", *(table.selector for table in tables), *kinds], lambda event: 0, said)
+        if status:
+            raise WarehouseError("\n".join(["dbt could not build what the batches are made from:", *said]))
+        now = datetime.now(timezone.utc)
+        self._write([Record(one.relation, None, None, one.definition, "success", None, None, now) for one in tables])
+
+    def _run(self, plan: ModelPlan) -> None:
+        """Run the batches of a model, oldest first.
+
+        When the first batch of a run fails dbt leaves all others of that run: they are tried without it, but not for
+        ever, since what fails may be the model.
+        """
+        model = plan.model
+        waiting = deque(runs(plan.batches))
+        barren = 0
+        while waiting and barren < 2:
+            run = waiting.popleft()
+            ended = self._run_range(model, run)
+            left = [batch for batch in run if batch not in ended]
+            barren = 0 if any(ended.values()) else barren + 1
+            if left and ended:
+                waiting.extendleft(reversed(list(runs(left))))
+        self._settle()
+
+    def _run_range(self, model: BatchModel, run: Sequence[Batch]) -> dict[Batch, bool]:
+        """Let dbt run batches without a gap; gives those that ended, and whether well."""
+        ended: dict[Batch, bool] = {}
+
+        def on_event(event: dict[str, Any]) -> int:
+            if event["info"]["name"] != "LogBatchResult":
+                return 0
+            data = event["data"]
+            batch, status = run[data["batch_index"] - 1], str(data.get("status")).lower()
+            if status == "skipped":
+                return 0
+            ended[batch] = status != "error"
+            self._record(model, batch, ended[batch], data.get("execution_time"))
+            return 1
+
+        self._on_progress(self._ran, self._total, f"{model.name} {batch_label(run[0][0], model.size)}")
+        times = [time.replace(tzinfo=None).isoformat() for time in (run[0][0], run[-1][1])]
+        said: list[str] = []
+        command = ["run", "--select", model.selector, "--event-time-start", times[0], "--event-time-end", times[1]]
+        status = self._dbt(command, on_event, said)
+        if status and not all(ended.get(batch) for batch in run):
+            self._failed.setdefault(model.unique_id, [])
+            self._errors += said or [f"dbt ended with status {status} and did not say why"]
+        return ended
+
+    def _record(self, model: BatchModel, batch: Batch, good: bool, seconds: float | None) -> None:
+        took = None if seconds is None else round(seconds, 3)
+        now = datetime.now(timezone.utc)
+        status = "success" if good else "failed"
+        self._write([Record(model.relation, *batch, model.definition, status, None, took, now)])
+        (self._done if good else self._failed).setdefault(model.unique_id, []).append(batch)
+        self._ran += 1
+        self._on_progress(self._ran, self._total, f"{model.name} {batch_label(batch[0], model.size)}")
+
+    def _dbt(self, command: Sequence[str], on_event: Callable[[dict[str, Any]], int], said: list[str]) -> int:
+        """Run dbt, again for as long as another process holds the warehouse; `said` gets what it says of errors."""
+        started = time.monotonic()
+        path = self._project.warehouse
+        while True:
+            left = max(0.0, self._wait - (time.monotonic() - started))
+            wait_until_free(path, left, self._on_message)
+            said.clear()
+            status, heard = 0, 0
+            with closing(self._project.run(*command, inherited=(self._ledger.handle,))) as events:
+                for event in events:
+                    if "exit" in event:
+                        status = int(event["exit"])
+                        continue
+                    heard += on_event(event)
+                    if event["info"]["level"] == "error" and event["info"]["name"] != "MainStackTrace":
+                        said.append(" ".join(str(event["info"]["msg"]).split()))
+            if not status or heard or not any(_LOCKED in line for line in said):
+                return status
+            if time.monotonic() - started >= self._wait:
+                raise WarehouseError(_held(path, self._wait))
+            self._on_message(f"another process holds {path}; waiting up to {self._wait:g} s")
+            time.sleep(_RETRY_SECONDS)
+
+
+def _held(path: Path, wait: float) -> str:
+    return (
+        f"another process holds {path}, so that dbt could not write it within {wait:g} s; try again when it is done, "
+        "or wait longer with --wait"
+    )

@@ -1,0 +1,286 @@
+"""Models that dbt builds in batches of time (`microbatch`): their batches, what they read and how they must read it.
+
+All instants are UTC; a batch includes its start and not its end.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from pit_join.errors import ProjectError, RequestError, suggest
+from pit_join.history.fingerprints import Fingerprints, without_comments
+from pit_join.times import parse_instant
+
+__all__ = [
+    "Batch",
+    "BatchModel",
+    "Input",
+    "Table",
+    "batch_label",
+    "batch_models",
+    "batches_between",
+    "ceiling",
+    "floor",
+    "runs",
+]
+
+Batch = tuple[datetime, datetime]
+Location = tuple[str, str, str]
+
+_LABELS = {"hour": "%Y-%m-%dT%H", "day": "%Y-%m-%d", "month": "%Y-%m", "year": "%Y"}
+
+
+@dataclass(frozen=True, slots=True)
+class Input:
+    """A table whose newest row says up to when there are data; `times` are its time columns."""
+
+    name: str
+    relation: str
+    location: Location
+    times: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A model or seed that is built whole, with the hash of its definition; `selector` is its name for dbt."""
+
+    name: str
+    selector: str
+    relation: str
+    location: Location
+    definition: str
+    materialized: str
+
+
+@dataclass(frozen=True, slots=True)
+class BatchModel:
+    """A microbatch model; `tables` are its ancestors that are built whole, `above` the microbatch models it reads.
+
+    `location` is database, schema and name of its table, `size` one of hour, day, month and year, `begin` the start of
+    its first batch, `definition` the hash of everything that decides its rows.
+    """
+
+    unique_id: str
+    name: str
+    selector: str
+    relation: str
+    location: Location
+    event_time: str
+    size: str
+    begin: datetime
+    definition: str
+    inputs: tuple[Input, ...]
+    tables: tuple[Table, ...]
+    above: tuple[str, ...]
+    keeps_new_columns: bool
+
+
+def batch_models(
+    manifest: Mapping[str, Any], variables: Mapping[str, Any], names: Iterable[str] = ()
+) -> tuple[BatchModel, ...]:
+    """The microbatch models of a project, or those named, each behind those that it reads.
+
+    Raises:
+        ProjectError: if there is none, or one reads a window view in a way that dbt would cut to the batch.
+        RequestError: if a name is none of theirs.
+    """
+    nodes: Mapping[str, Any] = {**manifest["sources"], **manifest["nodes"]}
+    found = {unique_id: node for unique_id, node in nodes.items() if _is_microbatch(node)}
+    if not found:
+        raise ProjectError(
+            "the project has no model with the incremental strategy microbatch, so there is nothing to backfill; "
+            "other models are built by dbt build"
+        )
+    by_name = {node["name"]: unique_id for unique_id, node in found.items()}
+    if unknown := [name for name in names if name not in by_name]:
+        known = {node["name"] for node in nodes.values() if node["resource_type"] == "model"}
+        raise RequestError(
+            "\n".join(
+                f"'{name}' is {'no microbatch model' if name in known else 'unknown'}; "
+                f"{suggest(name, by_name, 'microbatch models')}"
+                for name in unknown
+            )
+        )
+    if problems := [problem for node in found.values() for problem in _cut_references(node, nodes, manifest["macros"])]:
+        raise ProjectError(problems)
+    fingerprints = Fingerprints(manifest, variables)
+    wanted = {by_name[name] for name in names} or set(found)
+    ordered = [unique_id for unique_id in _in_order(found, nodes) if unique_id in wanted]
+    return tuple(_batch_model(unique_id, nodes, fingerprints) for unique_id in ordered)
+
+
+def _is_microbatch(node: Mapping[str, Any]) -> bool:
+    config = node.get("config") or {}
+    wanted = ("incremental", "microbatch")
+    strategy = (config.get("materialized"), config.get("incremental_strategy"))
+    return bool(node["resource_type"] == "model" and strategy == wanted and config.get("event_time"))
+
+
+def _parents(node: Mapping[str, Any]) -> list[str]:
+    return (node.get("depends_on") or {}).get("nodes") or []
+
+
+def _ancestors(unique_id: str, nodes: Mapping[str, Any]) -> list[str]:
+    """Everything that a node reads, directly or not, parents first."""
+    found: dict[str, None] = {}
+
+    def visit(one: str) -> None:
+        for parent in _parents(nodes[one]):
+            if parent in nodes and parent not in found:
+                visit(parent)
+                found[parent] = None
+
+    visit(unique_id)
+    return list(found)
+
+
+def _in_order(found: Mapping[str, Any], nodes: Mapping[str, Any]) -> list[str]:
+    ordered: dict[str, None] = {}
+    for unique_id in sorted(found):
+        ordered.update((one, None) for one in [*_ancestors(unique_id, nodes), unique_id] if one in found)
+    return list(ordered)
+
+
+def _batch_model(unique_id: str, nodes: Mapping[str, Any], fingerprints: Fingerprints) -> BatchModel:
+    node = nodes[unique_id]
+    config = node["config"]
+    ancestors = _ancestors(unique_id, nodes)
+    return BatchModel(
+        unique_id=unique_id,
+        name=node["name"],
+        selector=_selector(node),
+        relation=node["relation_name"],
+        location=_location(node),
+        event_time=config["event_time"],
+        size=str(config["batch_size"]),
+        begin=floor(parse_instant(config["begin"]), str(config["batch_size"])),
+        definition=fingerprints.of(unique_id),
+        inputs=tuple(_inputs(unique_id, nodes)),
+        tables=tuple(
+            Table(
+                name=nodes[one]["name"],
+                selector=_selector(nodes[one]),
+                relation=nodes[one]["relation_name"],
+                location=_location(nodes[one]),
+                definition=fingerprints.of(one),
+                materialized=str((nodes[one].get("config") or {}).get("materialized")),
+            )
+            for one in ancestors
+            if nodes[one]["resource_type"] in ("model", "seed") and nodes[one].get("relation_name")
+            if not _is_microbatch(nodes[one])
+        ),
+        above=tuple(one for one in ancestors if _is_microbatch(nodes[one])),
+        keeps_new_columns=config.get("on_schema_change") in ("append_new_columns", "sync_all_columns"),
+    )
+
+
+def _selector(node: Mapping[str, Any]) -> str:
+    return "fqn:" + ".".join(node["fqn"])
+
+
+def _location(node: Mapping[str, Any]) -> Location:
+    name = node.get("identifier") or node.get("alias") or node["name"]
+    return str(node.get("database")), str(node.get("schema")), str(name)
+
+
+def _inputs(unique_id: str, nodes: Mapping[str, Any]) -> Iterator[Input]:
+    """The nearest ancestors that have an event time."""
+    seen = set()
+    waiting = list(_parents(nodes[unique_id]))
+    while waiting:
+        one = waiting.pop(0)
+        if one in seen or one not in nodes:
+            continue
+        seen.add(one)
+        node = nodes[one]
+        config = node.get("config") or {}
+        if not config.get("event_time") or not node.get("relation_name"):
+            waiting += _parents(node)
+            continue
+        meta = (config.get("meta") or {}).get("pit_join") or {}
+        # A correction may be known long after its event: it belongs to the batch in which it became known.
+        times = [config["event_time"], meta.get("created_timestamp")]
+        yield Input(node["name"], node["relation_name"], _location(node), tuple(time for time in times if time))
+
+
+def _cut_references(node: Mapping[str, Any], nodes: Mapping[str, Any], macros: Mapping[str, Any]) -> Iterator[str]:
+    """Each reference of a microbatch model to a window view that dbt would cut to the batch."""
+    used = [macros[one] for one in node["depends_on"]["macros"] if one in macros]
+    own = [macro["macro_sql"] for macro in used if macro["package_name"] == node["package_name"]]
+    code = without_comments("\n".join([node.get("raw_code") or "", *own]))
+    for parent in _parents(node):
+        seen = nodes.get(parent) or {}
+        meta = ((seen.get("config") or {}).get("meta") or {}).get("pit_join")
+        if not isinstance(meta, Mapping) or "aggregations" not in meta:
+            continue
+        name = re.escape(seen["name"])
+        reference = rf"\bref\(\s*(?:['\"]\w+['\"]\s*,\s*)?['\"]{name}['\"][^)]*\)(?!\s*\.\s*render\()"
+        if re.search(reference, code):
+            yield (
+                f"{node['original_file_path']}: {node['name']} reads the window view {seen['name']} through "
+                f"ref('{seen['name']}'), which dbt cuts to the batch: windows would miss every event before it; "
+                f"use pit_join.window_history('{seen['name']}', start=..., end=...), or ref('{seen['name']}').render() "
+                "and a condition of your own"
+            )
+
+
+def floor(time: datetime, size: str) -> datetime:
+    """The start of the batch that holds an instant.
+
+    >>> floor(parse_instant("2026-03-07T10:30:00"), "month").isoformat()
+    '2026-03-01T00:00:00+00:00'
+    """
+    month = 1 if size == "year" else time.month
+    day = 1 if size in ("month", "year") else time.day
+    hour = time.hour if size == "hour" else 0
+    return time.replace(month=month, day=day, hour=hour, minute=0, second=0, microsecond=0)
+
+
+def _next(start: datetime, size: str) -> datetime:
+    # From the start of a batch any instant that surely lies in the next one will do.
+    ahead = {"hour": timedelta(hours=1), "day": timedelta(days=1), "month": timedelta(days=31)}
+    return floor(start + ahead.get(size, timedelta(days=366)), size)
+
+
+def ceiling(time: datetime, size: str) -> datetime:
+    """The first start of a batch that is not before an instant."""
+    start = floor(time, size)
+    return start if start == time else _next(start, size)
+
+
+def batches_between(start: datetime, end: datetime, size: str) -> list[Batch]:
+    """The batches from `start`, a batch's start, to `end`.
+
+    >>> [
+    ...     batch_label(start, "month")
+    ...     for start, end in batches_between(parse_instant("2026-01-01"), parse_instant("2026-03-02"), "month")
+    ... ]
+    ['2026-01', '2026-02', '2026-03']
+    """
+    found = []
+    while start < end:
+        following = _next(start, size)
+        found.append((start, following))
+        start = following
+    return found
+
+
+def batch_label(start: datetime, size: str) -> str:
+    """A batch as dbt names it."""
+    return start.strftime(_LABELS[size])
+
+
+def runs(batches: Iterable[Batch]) -> Iterator[list[Batch]]:
+    """Batches in order, as lists of those that lie without a gap."""
+    run: list[Batch] = []
+    for batch in sorted(batches):
+        if run and run[-1][1] != batch[0]:
+            yield run
+            run = []
+        run.append(batch)
+    if run:
+        yield run

@@ -1,0 +1,120 @@
+"""Which batches are done: a file of JSON lines beside the warehouse. Outside world: that file.
+
+Lines are only ever added, each in one write that has reached the disk before the next batch counts as done. The last
+line of a process that was killed may be torn: it is as if it had not been written, and the batch is run again.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from pit_join.errors import WarehouseError
+from pit_join.files import lock
+
+__all__ = ["Ledger", "Record", "read_records"]
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """A batch that was run, or (`start` and `end` are None) a table that was built whole.
+
+    `model` is the table as SQL names it, `definition` the hash of what it was made with, `status` `success` or
+    `failed`, `rows` how many the batch had afterwards (None: not counted yet), `at` when it ended.
+    """
+
+    model: str
+    start: datetime | None
+    end: datetime | None
+    definition: str
+    status: str
+    rows: int | None
+    seconds: float | None
+    at: datetime
+
+
+def read_records(path: Path, on_message: Callable[[str], None] = lambda message: None) -> list[Record]:
+    """All records in the order in which they were written; none if there is no file.
+
+    Raises:
+        WarehouseError: if the file cannot be read.
+    """
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise WarehouseError(f"cannot read the ledger of batches {path}: {error.strerror}") from error
+    records, unreadable = [], 0
+    for line in content.split(b"\n")[:-1]:  # what follows the last line's end is torn
+        try:
+            records.append(_record(json.loads(line)))
+        except (ValueError, TypeError, KeyError):
+            unreadable += 1
+    if unreadable:
+        on_message(f"{path}: {unreadable} lines cannot be read; the batches that they name are run again")
+    return records
+
+
+def _record(read: dict[str, Any]) -> Record:
+    start, end = (datetime.fromisoformat(read[key]) if read[key] else None for key in ("start", "end"))
+    return Record(**(read | {"start": start, "end": end, "at": datetime.fromisoformat(read["at"])}))
+
+
+class Ledger:
+    """The file, open for one writer.
+
+    `handle` is its file descriptor: a child process that inherits it holds the file as well, until it has ended.
+    """
+
+    def __init__(self, path: Path, handle: int) -> None:
+        self.path, self.handle = path, handle
+
+    @classmethod
+    @contextmanager
+    def writing(
+        cls, path: Path, *, wait: float = 60.0, on_wait: Callable[[str], None] = lambda message: None
+    ) -> Iterator[Ledger]:
+        """Open it as the only writer; waits up to `wait` seconds for another one.
+
+        Raises:
+            WarehouseError: if another backfill holds it, or it cannot be written.
+        """
+        try:
+            handle = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o666)
+        except OSError as error:
+            raise WarehouseError(f"cannot write the ledger of batches {path}: {error.strerror}") from error
+        try:
+            lock(
+                handle, wait=wait, on_wait=on_wait, busy="another backfill is at work",
+                where=f"on this warehouse (it holds {path})", error=WarehouseError,
+            )  # fmt: skip
+            _drop_torn_line(handle)
+            yield cls(path, handle)
+        finally:
+            os.close(handle)
+
+    def append(self, records: Sequence[Record]) -> None:
+        """Write records, to the disk itself."""
+        lines = [json.dumps(asdict(record), default=lambda time: time.isoformat()) for record in records]
+        content = "".join(f"{line}\n" for line in lines).encode()
+        try:
+            while content:
+                content = content[os.write(self.handle, content) :]
+            os.fsync(self.handle)
+        except OSError as error:
+            raise WarehouseError(f"cannot write the ledger of batches {self.path}: {error.strerror}") from error
+
+
+def _drop_torn_line(handle: int) -> None:
+    size = os.fstat(handle).st_size
+    content = os.pread(handle, size, 0)
+    whole = content.rfind(b"\n") + 1
+    if whole < size:
+        os.ftruncate(handle, whole)

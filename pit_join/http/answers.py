@@ -1,0 +1,272 @@
+"""What the HTTP server answers: feature vectors as JSON, Arrow or one matrix of floats.
+
+The JSON has the form of Feast's feature server (docs/serving.md says how each type is written).
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import math
+from collections.abc import Mapping, Sequence
+from datetime import date, datetime, timedelta, timezone
+from decimal import Decimal
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+import numpy as np
+import orjson
+
+from pit_join.errors import EntityError
+from pit_join.http.requests import Asked, keys_of
+from pit_join.records.layout import instant
+from pit_join.serving.answers import Block, Row
+from pit_join.serving.features import OnlineFeatures
+from pit_join.serving.reader import OnlineReader
+
+__all__ = ["ARROW", "FLOATS", "JSON", "Answered", "answer", "chosen_form", "dumps", "key_as_json"]
+
+JSON, ARROW, FLOATS = "application/json", "application/vnd.apache.arrow.stream", "application/octet-stream"
+
+# Of a header's line other programs take 64 KiB.
+_LONGEST_HEADER = 60_000
+_STATUSES = (
+    "PRESENT", "NOT_FOUND", "NULL_VALUE", "OUTSIDE_MAX_AGE", "NULL_KEY", "STORE_FAILED", "STORE_LATE", "NOT_EXPORTED",
+    "COMPUTE_FAILED",
+)  # fmt: skip
+_EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
+_NO_TIME = "1970-01-01T00:00:00Z"
+_PRESENT, _NULL = ["PRESENT"], ["NULL_VALUE"]
+
+
+class Answered(NamedTuple):
+    """A body with its headers.
+
+    `statuses` counts values by view and status, as far as they are known; `failures` are the views for which defaults
+    stand, with the reasons.
+    """
+
+    content: bytes
+    headers: Mapping[str, str]
+    statuses: Mapping[tuple[str, str], int]
+    failures: Mapping[str, str]
+
+
+@lru_cache(maxsize=256)
+def chosen_form(accept: bytes) -> str | None:
+    """The form that an Accept header prefers; the first of ours that it names, JSON where it leaves the choice.
+
+    >>> chosen_form(b"text/html, application/vnd.apache.arrow.stream;q=0.5")
+    'application/vnd.apache.arrow.stream'
+    >>> chosen_form(b"application/octet-stream;q=0.1, */*")
+    'application/json'
+    """
+    wanted: dict[str, float] = {}
+    for item in accept.decode("latin-1").lower().split(","):
+        name, *parameters = (part.strip() for part in item.split(";"))
+        name = {"*/*": JSON, "application/*": JSON, "": JSON}.get(name, name)
+        if name in (JSON, ARROW, FLOATS):
+            wanted[name] = max(_quality(parameters), wanted.get(name, 0.0))
+    best = max(wanted, key=lambda name: wanted[name], default=None)
+    return best if best and wanted[best] > 0 else None
+
+
+def _quality(parameters: Sequence[str]) -> float:
+    texts = [parameter[2:] for parameter in parameters if parameter.startswith("q=")]
+    try:
+        return float(texts[0]) if texts else 1.0
+    except ValueError:
+        return 0.0
+
+
+def answer(asked: Asked, reader: OnlineReader, form: str, now: datetime | None = None) -> Answered:
+    """Read what is asked for, with ages as of `now` (the clock's by default), and write it in one of the forms.
+
+    Raises:
+        EntityError: if the keys do not fit, or the form has no place for a feature's type.
+        StoreError: if the store cannot be used.
+    """
+    kinds = reader.key_kinds
+    keys = keys_of(asked, kinds)
+    if form == JSON and asked.rows == 1:
+        row = reader.get_row({name: value for name, (value,) in keys.items()}, now=now)
+        if row is not None:
+            return _one_row(asked, kinds, row)
+    found = reader.get_online_features(keys, now=now)
+    if form == FLOATS:
+        return _floats(found)
+    blocks = found.blocks()
+    content = (
+        _json(asked, kinds, found.names, blocks) if form == JSON else _arrow(keys, kinds, found.names, blocks)
+    )  # fmt: skip
+    return Answered(content, {}, _counted(blocks), found.failures)
+
+
+def _one_row(asked: Asked, kinds: Mapping[str, str], row: Row) -> Answered:
+    """As `_json` and `_counted`, without columns: these take longer to build than all the rest of such a request."""
+    found: dict[str, dict[str, Any]] = {}
+    counts: dict[tuple[str, str], int] = {}
+    for part, (status, event, stored) in row.judged:
+        view, names, values = part.view.name, part.names, part.served(stored)
+        for i, utc in _instants(part.types):
+            values = (*values[:i], _time(values[i], utc), *values[i + 1 :])
+        times, statuses = [_event_time(event)], [[status]] * len(names)
+        nulls = stored.count(None) if stored else 0
+        if nulls and stored:
+            statuses = [_NULL if value is None else _PRESENT for value in stored]
+            counts[view, "NULL_VALUE"] = counts.get((view, "NULL_VALUE"), 0) + nulls
+        if nulls < len(names):
+            counts[view, status] = counts.get((view, status), 0) + len(names) - nulls
+        for name, value, each in zip(names, values, statuses, strict=True):
+            found[name] = {"values": [value], "statuses": each, "event_timestamps": times}
+    return Answered(_document(asked, kinds, row.names, found), {}, counts, row.failures)
+
+
+def _counted(blocks: Sequence[Block]) -> dict[tuple[str, str], int]:
+    counts: dict[tuple[str, str], int] = {}
+    for block in blocks:
+        first = block.statuses[0]
+        alike = block.statuses.count(first) == len(block.statuses)
+        for each in block.statuses[:1] if alike else block.statuses:
+            for status in _STATUSES if each.count("PRESENT") < len(each) else ("PRESENT",):
+                if number := each.count(status) * (len(block.statuses) if alike else 1):
+                    counts[block.view, status] = counts.get((block.view, status), 0) + number
+    return counts
+
+
+def _json(asked: Asked, kinds: Mapping[str, str], names: Sequence[str], blocks: Sequence[Block]) -> bytes:
+    found: dict[str, dict[str, Any]] = {}
+    for block in blocks:
+        times, columns = [_event_time(time) for time in block.times], list(block.columns)
+        for i, utc in _instants(block.types):
+            columns[i] = [_time(value, utc) for value in columns[i]]
+        for name, values, statuses in zip(block.names, columns, block.statuses, strict=True):
+            found[name] = {"values": values, "statuses": statuses, "event_timestamps": times}
+    return _document(asked, kinds, names, found)
+
+
+@lru_cache(maxsize=1024)
+def _instants(types: tuple[str, ...]) -> list[tuple[int, bool]]:
+    """Which of some features are instants, and whether in UTC."""
+    return [(i, "UTC" in kind) for i, kind in enumerate(types) if "timestamp" in kind]
+
+
+def _document(asked: Asked, kinds: Mapping[str, str], names: Sequence[str], found: dict[str, dict[str, Any]]) -> bytes:
+    present, never = _PRESENT * asked.rows, [_NO_TIME] * asked.rows
+    results: list[dict[str, Any]] = [
+        {"values": asked.entities[key], "statuses": present, "event_timestamps": never} for key in kinds
+    ]  # fmt: skip
+    results += [found[name] for name in names]
+    document = {"metadata": {"feature_names": [*kinds, *names]}, "results": results}
+    content = dumps(document)
+    # A number that is not finite became null: is there one more than there should be?
+    if (nulls := content.count(b"null")) and nulls != sum(result["values"].count(None) for result in results):
+        finite = [{**result, "values": _finite(result["values"])} for result in results]
+        content = dumps({**document, "results": finite})
+    return content
+
+
+def dumps(value: Any) -> bytes:
+    """JSON, with a text for decimals and dates, and for bytes in base64; null for a number that is not finite."""
+    try:
+        return orjson.dumps(value, default=_plain, option=orjson.OPT_UTC_Z)
+    except TypeError:  # an integer of more than 64 bits, or a text that is none: a key that somebody asks for
+        return json.dumps(_finite(value), separators=(",", ":"), default=_plain, allow_nan=False).encode()
+
+
+def key_as_json(kind: str, value: Any) -> Any:
+    """One value of a stored key of a kind, as a request has it; `dumps` does the rest."""
+    return _time(value, "UTC" in kind) if "timestamp" in kind else _finite(value)
+
+
+def _finite(value: Any) -> Any:
+    """A number that JSON has no form for as text, also within lists and objects."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return "NaN" if value != value else "Infinity" if value > 0 else "-Infinity"
+    if isinstance(value, dict):
+        return {name: _finite(element) for name, element in value.items()}
+    return [_finite(element) for element in value] if isinstance(value, (list, tuple)) else value
+
+
+def _plain(value: Any) -> str | list[Any]:
+    if isinstance(value, tuple):
+        return list(value)
+    if isinstance(value, bytes):
+        return base64.b64encode(value).decode()
+    if isinstance(value, datetime):
+        return str(_time(value, value.tzinfo is not None))
+    if isinstance(value, date):
+        return value.isoformat()
+    if isinstance(value, (Decimal, np.datetime64)):
+        return str(value)
+    raise TypeError(f"{type(value).__name__} has no form in JSON")
+
+
+def _time(value: Any, utc: bool) -> Any:
+    """An instant as text, in UTC with a Z; lists of them, and nulls."""
+    if isinstance(value, list):
+        return [_time(element, utc) for element in value]
+    if isinstance(value, datetime):
+        return f"{value.isoformat().removesuffix('+00:00')}{'Z' if utc else ''}"
+    return None if value is None else f"{value}{'Z' if utc else ''}"
+
+
+def _event_time(microseconds: int | None) -> datetime | str:
+    if microseconds is None:
+        return _NO_TIME
+    try:
+        return _EPOCH + timedelta(microseconds=microseconds)
+    except OverflowError:  # of a year that Python has not
+        return f"{instant(microseconds)}Z"
+
+
+def _floats(found: OnlineFeatures) -> Answered:
+    matrix = found.to_numpy(dtype="<f4")
+    names = json.dumps(list(found.names))
+    if len(names) > _LONGEST_HEADER:
+        raise EntityError(f"the names of {len(found.names):,} features do not fit into a header; ask for {ARROW}")
+    shape, failures = ",".join(map(str, matrix.shape)), found.failures
+    headers = {"pit-join-dtype": "float32", "pit-join-shape": shape, "pit-join-feature-names": names}
+    if failures:  # the matrix has no statuses
+        headers["pit-join-failures"] = json.dumps(sorted(failures))
+    return Answered(matrix.tobytes(), headers, {}, failures)
+
+
+def _arrow(
+    keys: Mapping[str, list[Any]], kinds: Mapping[str, str], names: Sequence[str], blocks: Sequence[Block]
+) -> bytes:
+    # Only services that ask for Arrow load it.
+    import pyarrow as pa
+
+    from pit_join.records.arrow import arrow_values
+
+    values, statuses = {}, {}
+    for block in blocks:
+        for i, name in enumerate(block.names):
+            values[name] = arrow_values(block.types[i], block.columns[i])
+            statuses[name] = pa.array(block.statuses[i], pa.string()).dictionary_encode()
+    arrays = {name: _arrow_key(name, kind, keys[name]) for name, kind in kinds.items()}
+    arrays |= {name: values[name] for name in names}
+    for name in names:
+        if f"{name}__status" in arrays:
+            raise EntityError(f"there is a feature '{name}__status', which an Arrow answer cannot hold; ask for {JSON}")
+        arrays[f"{name}__status"] = statuses[name]
+    table = pa.table(arrays)
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, table.schema) as writer:
+        writer.write_table(table)
+    return bytes(sink.getvalue())
+
+
+def _arrow_key(name: str, kind: str, values: list[Any]) -> Any:
+    import pyarrow as pa
+
+    from pit_join.records.arrow import arrow_values
+
+    # Keys of integers are of all widths; what is asked may be beyond that of the column.
+    for each in ("int64", "uint64", "decimal(38, 0)") if kind == "integer" else (kind,):
+        try:
+            return arrow_values(each, values)
+        except (ValueError, OverflowError, pa.ArrowException):
+            continue
+    raise EntityError(f"a value of the key '{name}' has no place in an Arrow column of {kind}; ask for {JSON}")

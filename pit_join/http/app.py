@@ -1,0 +1,372 @@
+"""The HTTP server as an application: paths, the key, limits, and errors in one form. It knows no sockets.
+
+An answer from the embedded store takes microseconds, less than a thread would; only what is large, or goes over a
+network, is computed in one, so that it holds up nobody else.
+"""
+
+from __future__ import annotations
+
+import hmac
+import logging
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import datetime
+from functools import lru_cache, partial
+from http import HTTPStatus
+from typing import Any
+
+from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+from starlette.routing import Route
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from pit_join.errors import PitJoinError, RequestError, StoreError
+from pit_join.feature_store import FeatureStore
+from pit_join.http.answers import ARROW, FLOATS, JSON, Answered, answer, chosen_form, dumps
+from pit_join.http.metrics import CONTENT_TYPE_LATEST, Metrics
+from pit_join.http.nearest import nearest
+from pit_join.http.openapi import document, page
+from pit_join.http.requests import read_request
+from pit_join.monitoring.feature_log import FeatureLog
+from pit_join.online.urls import is_remote
+from pit_join.records.store_manifest import Contents
+from pit_join.serving.reader import DEADLINE, OnlineReader
+
+__all__ = ["Settings", "make_app"]
+
+_PREPARED = 128  # readers, one for each distinct request
+_SMALL_BODY = 65_536  # bytes
+_FEW_VALUES = 5_000
+_READ_ON = 16  # times as much as is allowed
+_LONGEST_DETAIL = 2_000
+_OPEN = ("/health", "/ready")
+# What `curl -d` says of a body, as in Feast's documentation; and nothing at all.
+_BODY_TYPES = ("", JSON, "application/x-www-form-urlencoded")
+
+_log = logging.getLogger("pit_join")
+_Handler = Callable[[Request, Exception], Awaitable[Response]]
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What a server needs to know: its stores, the key that it asks for (or None), its limits, and its feature log.
+
+    `store` is the default one, `stores` are others by name; `strict` and `deadline` are those of
+    `FeatureStore.online_reader`. Ages are judged as of `now` (with a time zone); None is the clock's.
+    """
+
+    store: str
+    stores: Mapping[str, str] = field(default_factory=dict)
+    api_key: str | None = field(default=None, repr=False)
+    max_body_bytes: int = 4_194_304
+    max_rows: int = 10_000
+    feature_log: str | None = None
+    log_sample: float = 0.01
+    strict: bool = False
+    deadline: float = DEADLINE
+    now: datetime | None = None
+
+
+def make_app(settings: Settings) -> ASGIApp:
+    """The application; it opens the store with the first request that needs it."""
+    served = _Server(settings)
+    handlers: dict[type[Exception], _Handler] = {
+        HTTPException: _http_error, PitJoinError: served.refused, ClientDisconnect: _gone, Exception: _broken,
+    }  # fmt: skip
+    app = Starlette(
+        routes=[
+            Route("/get-online-features", served.get_online_features, methods=["POST"]),
+            Route("/nearest", served.nearest, methods=["POST"]),
+            Route("/feature-services", served.feature_services, methods=["GET"]),
+            Route("/health", served.health, methods=["GET"]),
+            Route("/ready", served.ready, methods=["GET"]),
+            Route("/metrics", served.show_metrics, methods=["GET"]),
+            Route("/openapi.json", served.openapi, methods=["GET"]),
+            Route("/", served.page, methods=["GET"]),
+        ],
+        exception_handlers=dict(handlers),
+        lifespan=served.lifespan,
+    )
+    app.router.redirect_slashes = False
+    direct = {("POST", "/get-online-features"): _direct(served.get_online_features, handlers)}
+    paths = [route.path for route in app.routes if isinstance(route, Route)]
+    return _Guard(app, direct, settings.api_key, served.metrics, paths)
+
+
+def _direct(
+    endpoint: Callable[[Request], Awaitable[Response]], handlers: Mapping[type[Exception], _Handler]
+) -> ASGIApp:
+    """An endpoint as an application: Starlette's routes and layers would take longer than reading some features."""
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        request = Request(scope, receive)
+        try:
+            response = await endpoint(request)
+        except Exception as error:
+            kind = next(kind for kind in handlers if isinstance(error, kind))
+            refusal = await handlers[kind](request, error)
+            await refusal(scope, receive, send)
+            if kind is Exception:
+                raise
+        else:
+            await response(scope, receive, send)
+
+    return app
+
+
+class _Server:
+    """The answers to each path."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._log = None
+        if settings.feature_log is not None:
+            self._log = FeatureLog(settings.feature_log, settings.log_sample, on_rows=self._logged)
+        self._store = FeatureStore(online_store=settings.store, online_stores=settings.stores, feature_log=self._log)
+        self._embedded = not any(map(is_remote, (settings.store, *self._store.online_stores.values())))
+        self._reader = lru_cache(maxsize=_PREPARED)(self._new_reader)
+        self.metrics = Metrics(self._store.online_contents)
+
+    def _logged(self, outcome: str, rows: int) -> None:
+        self.metrics.logged(outcome, rows)
+
+    @asynccontextmanager
+    async def lifespan(self, app: Starlette) -> AsyncIterator[None]:
+        """At the end what is not yet in the feature log is written: a worker may end by a signal."""
+        yield
+        if self._log is not None:
+            await run_in_threadpool(self._log.close)
+
+    async def get_online_features(self, request: Request) -> Response:
+        form = chosen_form(_headers(request).get(b"accept", b""))
+        if form is None:
+            raise HTTPException(406, f"answers are {JSON}, {ARROW} or {FLOATS}; name one of them in Accept")
+        answered = await self._answer(await _body(request, self._settings.max_body_bytes), form)
+        for (view, status), number in answered.statuses.items():
+            self.metrics.values(view, status, number)
+        if answered.failures:
+            self.metrics.store_error()
+        return _Answer(answered, form)
+
+    async def nearest(self, request: Request) -> Response:
+        body = await _body(request, self._settings.max_body_bytes)
+        content = await run_in_threadpool(nearest, body, self._store, self._settings.max_rows, self._settings.now)
+        return Response(content, media_type=JSON)
+
+    async def _answer(self, body: bytes, form: str) -> Answered:
+        if not self._embedded or len(body) > _SMALL_BODY:
+            return await run_in_threadpool(self._answer_here, body, form)
+        asked = read_request(body, self._settings.max_rows)
+        reader = self._reader(asked.features, asked.full_feature_names)
+        if form == ARROW or reader.on_demand or asked.rows * len(reader.names) > _FEW_VALUES:
+            return await run_in_threadpool(answer, asked, reader, form, self._settings.now)
+        return answer(asked, reader, form, self._settings.now)
+
+    def _answer_here(self, body: bytes, form: str) -> Answered:
+        asked = read_request(body, self._settings.max_rows)
+        reader = self._reader(asked.features, asked.full_feature_names)
+        return answer(asked, reader, form, self._settings.now)
+
+    def _new_reader(self, features: str | tuple[str, ...], full_feature_names: bool) -> OnlineReader:
+        return self._store.online_reader(
+            features if isinstance(features, str) else list(features),
+            full_feature_names=full_feature_names,
+            strict=self._settings.strict,
+            deadline=self._settings.deadline,
+        )
+
+    async def feature_services(self, request: Request) -> Response:
+        return _json_response(_services(await run_in_threadpool(self._store.online_contents)))
+
+    async def health(self, request: Request) -> Response:
+        return _json_response({"status": "alive"})
+
+    async def ready(self, request: Request) -> Response:
+        try:
+            await run_in_threadpool(self._store.online_contents)
+        except PitJoinError as error:
+            # Everybody may ask this, so that it must not say where the store lies.
+            self.metrics.store_error()
+            _log.warning("not ready: %s", error)
+            return _error(503, "the online store cannot be read, or nothing was exported to it; the log says more")
+        return _json_response({"status": "ready"})
+
+    async def show_metrics(self, request: Request) -> Response:
+        return Response(await run_in_threadpool(self.metrics.text), headers={"content-type": CONTENT_TYPE_LATEST})
+
+    async def openapi(self, request: Request) -> Response:
+        return _json_response(document(self._settings.api_key is not None))
+
+    async def page(self, request: Request) -> Response:
+        return Response(
+            page(document(self._settings.api_key is not None)),
+            media_type="text/html",
+            headers={"content-security-policy": "default-src 'none'; style-src 'unsafe-inline'"},
+        )
+
+    async def refused(self, request: Request, error: Exception) -> Response:
+        """What the package says of a request, or of its store."""
+        if isinstance(error, StoreError):
+            self.metrics.store_error()
+            _log.warning("%s", error)
+            return _error(503, str(error))
+        return _error(422, str(error))
+
+
+class _Answer(Response):
+    """As its base class makes it, in a fraction of the time."""
+
+    def __init__(self, answered: Answered, form: str) -> None:
+        self.status_code, self.background, self.body = HTTPStatus.OK.value, None, answered.content
+        self.raw_headers = [(b"content-length", b"%d" % len(self.body)), (b"content-type", form.encode())]
+        self.raw_headers += [(name.encode(), value.encode("latin-1")) for name, value in answered.headers.items()]
+
+
+def _services(contents: Contents) -> dict[str, Any]:
+    """The feature services of a store with the names and types of their features and keys."""
+    found = []
+    for name, service in contents.services.items():
+        about: dict[str, Any] = {"name": name, "full_feature_names": service.full_feature_names}
+        try:
+            roles, names, needed = contents.resolve(service.requests, service.full_feature_names)
+        except RequestError as error:  # a view of it is not exported
+            found.append({**about, "problem": str(error)})
+            continue
+        features = {
+            name: {"name": name, "feature": "on_demand", "type": returns} for name, returns in needed.returns.items()
+        }
+        keys: dict[str, str] = {}
+        for role in roles:
+            types = {column.name: column.type for column in role.view.layout.fields}
+            for column, feature in zip(role.features, role.names, strict=True):
+                about_feature = {"name": feature, "feature": f"{role.view.name}:{column}", "type": types[column]}
+                features[feature] = about_feature
+        for role in (*roles, *needed.roles):
+            keys |= {role.key_names[key]: kind for key, kind in role.view.keys.items()}
+        about["features"] = [features[feature] for feature in names]
+        about["keys"] = [{"name": key, "type": kind} for key, kind in keys.items()]
+        fields = {field: " and ".join(dict.fromkeys(types)) for field, types in needed.fields.items()}
+        about["request_fields"] = [{"name": field, "type": kind} for field, kind in fields.items()]
+        found.append(about)
+    return {"feature_services": found}
+
+
+def _headers(request: Request) -> dict[bytes, bytes]:
+    """The headers as they came, by their names in lower case; of several with one name the first."""
+    return dict(reversed(request.scope["headers"]))
+
+
+async def _body(request: Request, most: int) -> bytes:
+    """The whole body, which must be JSON by its type.
+
+    One that is too large is read to its end, and not kept: a client that is still sending would not see the answer.
+    """
+    headers = _headers(request)
+    content_type = headers.get(b"content-type", b"").decode("latin-1").split(";")[0].strip().lower()
+    if content_type not in _BODY_TYPES:
+        raise HTTPException(415, f"the body must be {JSON}, got {content_type}")
+    declared = headers.get(b"content-length", b"")
+    if declared.isdigit() and int(declared) > most and b"expect" in headers:
+        raise _too_large(most)  # the client asks before it sends
+    parts, size, more = [], 0, True
+    while more and size <= _READ_ON * most:
+        message = await request.receive()
+        if message["type"] == "http.disconnect":
+            raise ClientDisconnect
+        part, more = message.get("body", b""), message.get("more_body", False)
+        size += len(part)
+        if size <= most:
+            parts.append(part)
+    if size > most:
+        raise _too_large(most)
+    return b"".join(parts)
+
+
+def _too_large(most: int) -> HTTPException:
+    return HTTPException(413, f"the body is larger than {most:,} bytes; ask in parts")
+
+
+# Errors -------------------------------------------------------------------------------------------------------
+
+
+def _json_response(content: Any, status: int = 200) -> Response:
+    return Response(dumps(content), status, media_type=JSON)
+
+
+def _error(status: int, detail: str, headers: Iterable[tuple[str, str]] = ()) -> Response:
+    if len(detail) > _LONGEST_DETAIL:
+        detail = f"{detail[:_LONGEST_DETAIL]}..."
+    return Response(dumps({"detail": detail}), status, dict(headers), JSON)
+
+
+async def _http_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    path = request.url.path
+    details = {404: f"there is no path {path}; GET / shows those there are", 405: f"{path} knows no {request.method}"}
+    return _error(error.status_code, details.get(error.status_code, error.detail), (error.headers or {}).items())
+
+
+async def _gone(request: Request, error: Exception) -> Response:
+    return _error(400, "the request was not sent whole")
+
+
+async def _broken(request: Request, error: Exception) -> Response:
+    # The log has the trace.
+    return _error(500, "this is an error of the server; its log says more")
+
+
+class _Guard:
+    """Around everything: asks for the key, counts and measures. `direct` are answered past the application."""
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        direct: Mapping[tuple[str, str], ASGIApp],
+        api_key: str | None,
+        metrics: Metrics,
+        paths: Iterable[str],
+    ) -> None:
+        self._app, self._direct, self._metrics = app, direct, metrics
+        self._key = None if api_key is None else api_key.encode()
+        self._paths = frozenset(paths)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":  # the begin and the end of the process
+            await self._app(scope, receive, send)
+            return
+        started, status = time.perf_counter(), HTTPStatus.INTERNAL_SERVER_ERROR.value
+
+        async def sent(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            await send(message)
+
+        path = scope["path"]
+        try:
+            if self._key is None or path in _OPEN or self._knows(scope):
+                await self._direct.get((scope["method"], path), self._app)(scope, receive, sent)
+            else:
+                refusal = "give the API key, as 'Authorization: Bearer KEY' or 'X-API-Key: KEY'"
+                await _error(401, refusal, [("www-authenticate", "Bearer")])(scope, receive, sent)
+        except Exception:  # the answer is sent; the connection may go on
+            _log.exception("an error of the server")
+        finally:
+            # Of the paths that do not exist there are too many to count.
+            self._metrics.request(path if path in self._paths else "other", status, time.perf_counter() - started)
+
+    def _knows(self, scope: Scope) -> bool:
+        same = partial(hmac.compare_digest, self._key or b"")
+        for name, value in scope["headers"]:
+            if name == b"x-api-key" and same(value):
+                return True
+            if name == b"authorization":
+                scheme, _, given = value.partition(b" ")
+                if scheme.lower() == b"bearer" and same(given.strip()):
+                    return True
+        return False

@@ -1,0 +1,114 @@
+"""What the HTTP server counts, as Prometheus reads it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator
+from datetime import datetime, timezone
+from functools import lru_cache
+
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Histogram,
+    ProcessCollector,
+    disable_created_metrics,
+    generate_latest,
+)
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.exposition import CONTENT_TYPE_LATEST
+from prometheus_client.multiprocess import MultiProcessCollector
+from prometheus_client.registry import Collector
+
+from pit_join.errors import PitJoinError
+from pit_join.records.store_manifest import Contents
+
+__all__ = ["CONTENT_TYPE_LATEST", "SHARED_FOLDER", "Metrics"]
+
+SHARED_FOLDER = "PROMETHEUS_MULTIPROC_DIR"
+"""The environment variable of the folder where the workers of one server add up what they count."""
+
+_SECONDS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+
+
+class Metrics:
+    """Counters and latencies of one process, or of all workers; `contents` is asked when they are shown."""
+
+    def __init__(self, contents: Callable[[], Contents]) -> None:
+        disable_created_metrics()  # type: ignore[no-untyped-call]
+        own = CollectorRegistry()
+        seconds = Histogram(
+            "pit_join_request_seconds", "Time from a request's head to its answer.", ["path"],
+            buckets=_SECONDS, registry=own,
+        )  # fmt: skip
+        requests = Counter("pit_join_requests", "Requests by path and HTTP status.", ["path", "status"], registry=own)
+        values = Counter(
+            "pit_join_feature_values", "Values of answers in JSON and Arrow, by view and status.",
+            ["view", "status"], registry=own,
+        )  # fmt: skip
+        self._store_errors = Counter(
+            "pit_join_store_errors", "Requests that the store could not answer, or not in time.", registry=own
+        )
+        self._log_rows = Counter(
+            "pit_join_feature_log_rows", "Rows of sampled requests: logged, dropped (others waited), failed.",
+            ["outcome"], registry=own,
+        )  # fmt: skip
+        # To look a label up takes longer than to count.
+        self._of_path, self._of_status = lru_cache(seconds.labels), lru_cache(requests.labels)
+        self._of_view = lru_cache(maxsize=4096)(values.labels)
+        self._shown = own
+        if os.environ.get(SHARED_FOLDER):
+            self._shown = CollectorRegistry()
+            MultiProcessCollector(self._shown)  # type: ignore[no-untyped-call]
+        else:
+            ProcessCollector(registry=own)
+        self._shown.register(_Views(contents))
+
+    def request(self, path: str, status: int, seconds: float) -> None:
+        """Count a request that was answered."""
+        self._of_path(path).observe(seconds)
+        self._of_status(path, status).inc()
+
+    def values(self, view: str, status: str, number: int) -> None:
+        """Count feature values that were served."""
+        self._of_view(view, status).inc(number)
+
+    def store_error(self) -> None:
+        """Count a failure of the store."""
+        self._store_errors.inc()
+
+    def logged(self, outcome: str, rows: int) -> None:
+        """Count rows that the feature log has "logged", "dropped", or that "failed"."""
+        self._log_rows.labels(outcome).inc(rows)
+
+    def text(self) -> bytes:
+        """All of it, in Prometheus's text format."""
+        return generate_latest(self._shown)
+
+
+class _Views(Collector):
+    """What the store says of itself at the time of asking."""
+
+    def __init__(self, contents: Callable[[], Contents]) -> None:
+        self._contents = contents
+
+    def describe(self) -> Iterable[GaugeMetricFamily]:
+        """Nothing: the store need not be there when the server starts."""
+        return []
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        """Whether the store can be read, and how old its snapshots are."""
+        ages = GaugeMetricFamily(
+            "pit_join_view_age_seconds", "Seconds since the instant that a view's export is the snapshot of.",
+            labels=["view"],
+        )  # fmt: skip
+        try:
+            views = self._contents().views
+        except PitJoinError:
+            views = {}
+        now = datetime.now(timezone.utc)
+        for name, view in views.items():
+            if view.instant:
+                ages.add_metric([name], (now - view.instant).total_seconds())
+        yield GaugeMetricFamily("pit_join_store_ready", "Whether the store can be read.", value=float(bool(views)))
+        yield ages

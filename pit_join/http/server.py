@@ -1,0 +1,93 @@
+"""The HTTP server as a process, or some of them: its socket, its workers and its end. Outside world: a port."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import tempfile
+from collections.abc import Callable
+from functools import partial
+from ipaddress import ip_address
+
+import uvicorn
+from uvicorn.supervisors import Multiprocess
+
+from pit_join.errors import PitJoinError
+from pit_join.http.app import Settings, make_app
+from pit_join.http.metrics import SHARED_FOLDER
+from pit_join.online.urls import store_url
+
+__all__ = ["Settings", "serve"]
+
+_WAITING = 2048  # connections
+_STOP_SECONDS = 30
+_IDLE_SECONDS = 75  # longer than clients keep a connection, so that none sends into one that is being closed
+
+
+def serve(
+    settings: Settings, host: str, port: int, workers: int, access_log: bool, on_message: Callable[[str], None]
+) -> None:
+    """Answer requests until SIGTERM or SIGINT; those in flight are finished, for up to 30 seconds.
+
+    Args:
+        settings: the store, the key and the limits.
+        host: the address to listen on.
+        port: its port; 0 for a free one, which is said.
+        workers: processes; each opens the store for itself.
+        access_log: write a line for each request.
+        on_message: told where it listens, and what is not safe.
+
+    Raises:
+        PitJoinError: if the port cannot be listened on.
+    """
+    if settings.api_key is None and not _is_local(host):
+        on_message(f"warning: who can reach {host} can read all features; set PIT_JOIN_API_KEY, or listen on 127.0.0.1")
+    config = uvicorn.Config(
+        partial(make_app, settings),
+        factory=True,
+        workers=workers,
+        lifespan="on",
+        ws="none",
+        access_log=access_log,
+        log_level="info" if access_log else "warning",
+        server_header=False,
+        proxy_headers=access_log,  # who the client is, is not looked at otherwise
+        timeout_keep_alive=_IDLE_SECONDS,
+        timeout_graceful_shutdown=_STOP_SECONDS,
+    )
+    with _listening(host, port) as listener:
+        shown = f"[{host}]" if ":" in host else host
+        on_message(f"http://{shown}:{listener.getsockname()[1]}/ serves {store_url(settings.store)}")
+        if workers == 1:
+            for number in (signal.SIGTERM, signal.SIGINT):
+                signal.signal(number, lambda *_: None)  # uvicorn has obeyed it, and raises it once more at the end
+            uvicorn.Server(config).run(sockets=[listener])
+            return
+        folder = tempfile.mkdtemp(prefix="pit-join-metrics-")
+        os.environ[SHARED_FOLDER] = folder
+        try:
+            Multiprocess(config, sockets=[listener]).run()
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _listening(host: str, port: int) -> socket.socket:
+    # Only of a socket that says to be TCP's asyncio knows not to hold small packets back.
+    listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((host, port))
+        listener.listen(_WAITING)
+    except OSError as error:
+        listener.close()
+        raise PitJoinError(f"cannot listen on {host}, port {port}: {error}; give another --host or --port") from error
+    return listener
+
+
+def _is_local(host: str) -> bool:
+    try:
+        return host == "localhost" or ip_address(host).is_loopback
+    except ValueError:
+        return False

@@ -1,0 +1,1 @@
+"""Values that were served and stored, held against the rule."""

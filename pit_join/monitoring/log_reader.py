@@ -1,0 +1,121 @@
+"""Reading a feature log: its files in order, as chunks of rows that were asked for alike."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from pit_join.errors import PitJoinError, suggest
+from pit_join.serving.log_entry import LOG_FORMAT, LOG_METADATA
+
+__all__ = ["LogReader"]
+
+_CHUNK_ROWS, _LEAST_ROWS, _CHUNK_CELLS = 200_000, 10_000, 2**22
+_TIME = pa.timestamp("us", "UTC")
+
+
+@dataclass(frozen=True, slots=True)
+class _File:
+    """A file of a log: what was asked for, as `LogSource.metadata` says it, and how many rows it has."""
+
+    path: Path
+    about: Mapping[str, Any]
+    key: tuple[bytes, pa.Schema]
+    rows: int
+
+
+class LogReader:
+    """The files of a feature log that hold what a service served in a span of time.
+
+    `span` is from an instant, inclusive, to another, exclusive; None is without end. `rows` are those of the files,
+    which may be more than those of the span. `unread` are files that could not be read, with the reasons; files that
+    another process removes meanwhile are none.
+
+    Raises:
+        PitJoinError: if the folder is missing, or has nothing of the service.
+    """
+
+    def __init__(self, folder: Path, span: tuple[datetime | None, datetime | None], service: str | None) -> None:
+        if not folder.is_dir():
+            raise PitJoinError(f"there is no feature log in {folder}; name the folder that --feature-log was given")
+        self._span = span
+        self.unread: list[str] = []
+        files = [file for path in sorted(folder.glob("*.parquet")) if (file := self._opened(path))]
+        services = {str(file.about["service"]) for file in files if file.about["service"]}
+        if service is not None and service not in services:
+            raise PitJoinError(
+                f"the feature log in {folder} has nothing of the service '{service}'; "
+                f"{suggest(service, services, 'feature services')}"
+            )
+        self._files = [file for file in files if service is None or file.about["service"] == service]
+        self.rows = sum(file.rows for file in self._files)
+
+    def chunks(self) -> Iterator[tuple[Mapping[str, Any], pa.Table, int]]:
+        """What was asked for, rows of the span, and of how many rows of the files they are.
+
+        All rows of a chunk have one schema.
+        """
+        waiting: dict[tuple[bytes, pa.Schema], list[pa.Table]] = {}
+        abouts: dict[tuple[bytes, pa.Schema], Mapping[str, Any]] = {}
+        cells = rows = 0
+        for file in self._files:
+            table = self._read(file)
+            if table is None:
+                continue
+            abouts[file.key] = file.about
+            waiting.setdefault(file.key, []).append(table)
+            rows += table.num_rows
+            cells += table.num_rows * (1 + len(file.about["features"]))
+            if rows >= _CHUNK_ROWS or (rows >= _LEAST_ROWS and cells >= _CHUNK_CELLS):
+                for key, tables in waiting.items():
+                    yield self._chunk(abouts[key], tables)
+                waiting, cells, rows = {}, 0, 0
+        for key, tables in waiting.items():
+            yield self._chunk(abouts[key], tables)
+
+    def _chunk(self, about: Mapping[str, Any], tables: list[pa.Table]) -> tuple[Mapping[str, Any], pa.Table, int]:
+        table = pa.concat_tables(tables)
+        since, until = (None if end is None else pa.scalar(end, _TIME) for end in self._span)
+        inside = table
+        if since is not None:
+            inside = inside.filter(pc.greater_equal(inside["served_at"], since))
+        if until is not None:
+            inside = inside.filter(pc.less(inside["served_at"], until))
+        return about, inside, table.num_rows
+
+    def _opened(self, path: Path) -> _File | None:
+        with self._noting(path), pq.ParquetFile(path) as file:
+            metadata = (file.schema_arrow.metadata or {}).get(LOG_METADATA)
+            if metadata is None:
+                raise ValueError("it is not a file of a feature log")
+            about = json.loads(metadata)
+            if about["format"] > LOG_FORMAT:
+                raise ValueError(
+                    f"it was written by a newer pit-join (format {about['format']}; this one reads up to {LOG_FORMAT})"
+                )
+            return _File(path, about, (metadata, file.schema_arrow.remove_metadata()), file.metadata.num_rows)
+        return None
+
+    def _read(self, file: _File) -> pa.Table | None:
+        with self._noting(file.path), pq.ParquetFile(file.path, page_checksum_verification=True) as opened:
+            return opened.read().replace_schema_metadata(None)
+        return None
+
+    @contextmanager
+    def _noting(self, path: Path) -> Iterator[None]:
+        """Note what is wrong with a file, and go on."""
+        try:
+            yield
+        except FileNotFoundError:
+            pass
+        except (pa.ArrowException, OSError, ValueError, KeyError, TypeError) as error:
+            self.unread.append(f"{path.name}: {' '.join(str(error).split())}")

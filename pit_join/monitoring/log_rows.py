@@ -1,0 +1,228 @@
+"""The rows of the feature log as Arrow and Parquet: how they are laid out and written.
+
+A file holds rows of one service, or one list of references, and of one schema; its metadata say what was asked for, so
+that the offline rule can be asked again.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import secrets
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from datetime import datetime, timedelta, timezone
+from functools import lru_cache
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pit_join.files import whole
+from pit_join.records.arrow import arrow_values
+from pit_join.records.keys import KeyCodec
+from pit_join.serving.log_entry import LOG_METADATA, LogSource, Served
+from pit_join.sql_types import family
+
+__all__ = ["FileNames", "LogRows", "load_arrow", "make_room"]
+
+# A file of a log; and one that was complete, and had not its name yet, when its process was killed.
+_NAME = re.compile(r"\d{8}T\d{6}\.\d{6}Z-\d+-[0-9a-f]{8}-\d+\.parquet|\.pit-join-\w+")
+_TIME = pa.timestamp("us", "UTC")
+_TYPES_OF_NULLS = {"number": pa.float64(), "text": pa.string(), "BOOLEAN": pa.bool_(), "time": _TIME}
+_EPOCH, _MICROSECOND = datetime(1970, 1, 1, tzinfo=timezone.utc), timedelta(microseconds=1)
+_NO_KEY = object()  # of a value that no key of its type can be equal to
+_INTEGERS = ("int64", "uint64", "decimal(38, 0)")
+
+
+def load_arrow() -> None:
+    """Load all that is needed to write: with its first array pyarrow looks for pandas, and imports it."""
+    pa.array([0])
+
+
+class LogRows:
+    """Rows of one schema, column by column; `key` tells those apart that cannot be in one file.
+
+    `types` are those of the features (see `records.Field`).
+    """
+
+    def __init__(self, source: LogSource, types: Mapping[str, str], field_types: Mapping[str, pa.DataType]) -> None:
+        self._source, self._types, self._field_types = source, types, field_types
+        self.key = (source.metadata, tuple(types.items()), tuple(field_types.items()))
+        self._columns: dict[tuple[str, ...], list[Any]] = {}
+        self._rows = 0
+
+    def __len__(self) -> int:
+        return self._rows
+
+    @classmethod
+    def of(cls, served: Served, request_id: str) -> LogRows:
+        """The rows of one request, but for those whose keys have no form in any store.
+
+        Raises:
+            PitJoinError, ValueError, OverflowError, pyarrow.ArrowException: if they cannot be logged.
+        """
+        source, blocks, rows = served.source, served.features.blocks(), len(served.features)
+        fields = {name: [_plain(value) for value in served.rows[name]] for name in source.fields}
+        field_types = {name: _field_type(values, source.fields[name]) for name, values in fields.items()}
+        types = {name: kind for block in blocks for name, kind in zip(block.names, block.types, strict=True)}
+        found = cls(source, {name: types[name] for name in source.names}, field_types)
+        columns: dict[tuple[str, ...], list[Any]] = {
+            ("request_id",): [request_id] * rows,
+            ("row",): list(range(rows)),
+            ("served_at",): [served.moment] * rows,
+        }
+        columns |= {("keys", name): _keys(kind, served.rows[name]) for name, kind in source.keys.items()}
+        columns |= {("fields", name): values for name, values in fields.items()}
+        for alias, role in source.roles.items():
+            instant = role.view.instant
+            columns["roles", alias, "exported_at"] = [(instant - _EPOCH) // _MICROSECOND if instant else None] * rows
+            columns["roles", alias, "event_timestamp"] = [None] * rows
+        for block in blocks:
+            if block.names[0] in source.role_of:
+                columns["roles", source.role_of[block.names[0]], "event_timestamp"] = list(block.times)
+            for name, values, statuses in zip(block.names, block.columns, block.statuses, strict=True):
+                columns["features", name, "value"] = [served.values[name]] if served.values else list(values)
+                columns["features", name, "status"] = list(statuses)
+        found._columns, found._rows = columns, rows
+        found._leave_out_impossible_keys()
+        return found
+
+    def _leave_out_impossible_keys(self) -> None:
+        keys = [values for path, values in self._columns.items() if path[0] == "keys"]
+        kept = [row for row in range(self._rows) if not any(values[row] is _NO_KEY for values in keys)]
+        if len(kept) < self._rows:
+            self._columns = {path: [values[row] for row in kept] for path, values in self._columns.items()}
+            self._rows = len(kept)
+
+    def extend(self, others: LogRows) -> None:
+        """Add the rows of others that have the same `key`."""
+        for path, values in others._columns.items():
+            self._columns.setdefault(path, []).extend(values)
+        self._rows += len(others)
+
+    def write(self, folder: Path, names: FileNames) -> None:
+        """Write a file, which appears whole, into a folder, which is made if need be.
+
+        Raises:
+            PitJoinError, OSError, ValueError, OverflowError, pyarrow.ArrowException: if it cannot be written.
+        """
+        folder.mkdir(parents=True, exist_ok=True)
+        table = self._table()
+        with whole(folder / names.next()) as name:
+            pq.write_table(table, name, compression="zstd", write_page_checksum=True)
+
+    def _table(self) -> pa.Table:
+        columns, source = self._columns, self._source
+        features = {
+            name: _struct(
+                {
+                    "value": arrow_values(kind, columns["features", name, "value"]),
+                    "status": pa.array(columns["features", name, "status"], pa.string()),
+                }
+            )
+            for name, kind in self._types.items()
+        }
+        roles = {
+            alias: _struct(
+                {what: _instants(columns["roles", alias, what]) for what in ("exported_at", "event_timestamp")}
+            )
+            for alias in source.roles
+        }
+        fields = {name: pa.array(columns["fields", name], kind) for name, kind in self._field_types.items()}
+        arrays = {
+            "request_id": pa.array(columns["request_id",], pa.string()),
+            "row": pa.array(columns["row",], pa.int32()),
+            "served_at": _instants(columns["served_at",]),
+            "keys": _struct({name: _key_array(kind, columns["keys", name]) for name, kind in source.keys.items()}),
+            **({"fields": _struct(fields)} if fields else {}),  # Parquet has no groups of nothing
+            "roles": _struct(roles),
+            "features": _struct(features),
+        }
+        return pa.table(arrays).replace_schema_metadata({LOG_METADATA: source.metadata})
+
+
+def _struct(columns: Mapping[str, pa.Array]) -> pa.Array:
+    return pa.StructArray.from_arrays(list(columns.values()), names=list(columns))
+
+
+def _instants(microseconds: Sequence[int | None]) -> pa.Array:
+    return pa.array(microseconds, pa.int64()).cast(_TIME)
+
+
+@lru_cache(maxsize=256)
+def _codec(kind: str) -> KeyCodec:
+    return KeyCodec({"": kind})
+
+
+def _keys(kind: str, values: Sequence[Any]) -> list[Any]:
+    """Values of a key as the store has them, however they were written in the request."""
+    codec, found = _codec(kind), []
+    for value in values:
+        key = codec.encode({"": value})
+        found.append(None if key is None else codec.decode(key)[""] if key else _NO_KEY)
+    return found
+
+
+def _key_array(kind: str, values: Sequence[Any]) -> pa.Array:
+    if kind != "integer":
+        # A key of a float is compared as a double, so that 0.1 is not in a column of floats.
+        return arrow_values("double" if kind == "float" else kind, values)
+    for each in _INTEGERS[:-1]:  # keys of integers are of all widths
+        with suppress(OverflowError):
+            return arrow_values(each, values)
+    return arrow_values(_INTEGERS[-1], values)
+
+
+def _plain(value: Any) -> Any:
+    return value.item() if isinstance(value, np.generic) and not isinstance(value, np.datetime64) else value
+
+
+def _field_type(values: Sequence[Any], wanted: Sequence[str]) -> pa.DataType:
+    """The type of a request field as the on-demand features were given it; of nulls alone, one that they take."""
+    kind = pa.array(values).type
+    if pa.types.is_null(kind):
+        return _TYPES_OF_NULLS.get(family(wanted[0]), pa.string())
+    return pa.timestamp(kind.unit, "UTC") if pa.types.is_timestamp(kind) and kind.tz else kind
+
+
+class FileNames:
+    """Names for files, which no other process has and which sort by time; and for the requests in them."""
+
+    def __init__(self) -> None:
+        # The number of a process is not its own where several containers share a folder.
+        self._process = f"{os.getpid()}-{secrets.token_hex(4)}"
+        self._files, self._requests = count(1), count(1)
+
+    def next(self) -> str:
+        """The name of the next file."""
+        return f"{datetime.now(timezone.utc):%Y%m%dT%H%M%S.%fZ}-{self._process}-{next(self._files)}.parquet"
+
+    def next_request(self) -> str:
+        """The id of the next request."""
+        return f"{self._process}-{next(self._requests)}"
+
+
+def make_room(folder: Path, max_bytes: int) -> None:
+    """Remove the oldest files of a log until the others have no more than so many bytes; other files stay.
+
+    Raises:
+        OSError: if the folder cannot be read, or a file not be removed.
+    """
+    found = []
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if _NAME.fullmatch(entry.name):
+                with suppress(FileNotFoundError):  # another process makes room as well
+                    facts = entry.stat()
+                    found.append((facts.st_mtime_ns, entry.path, facts.st_size))
+    total = sum(size for _, _, size in found)
+    for _, path, size in sorted(found):
+        if total <= max_bytes:
+            return
+        with suppress(FileNotFoundError):
+            os.unlink(path)
+        total -= size

@@ -1,0 +1,200 @@
+"""The offline rule, asked for single roles at any instants, and compared with what was served.
+
+How a row of history is chosen is decided by `training`, as for a training set; here answers are only laid beside each
+other, column by column.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pit_join.definitions.registry import Registry
+from pit_join.definitions.views import FeatureView
+from pit_join.project.dbt_project import Project
+from pit_join.project.rendering import Macros
+from pit_join.records.arrow import event_times
+from pit_join.references import OnDemandRequest, Request
+from pit_join.training.build import build_training_set
+from pit_join.warehouse.expressions import ARGUMENTS, Expressions, untried
+
+__all__ = ["Answer", "Known", "OfflineRule", "compute", "same"]
+
+_SPINE_TIME = "pit_join_instant"
+_ROW = "pit_join_row"
+_TIME = pa.timestamp("us", "UTC")
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """The values of a feature, one a row, and its statuses as a reader of the online store gives them."""
+
+    values: pa.Array
+    statuses: pa.Array
+
+    def filter(self, mask: pa.Array) -> Answer:
+        """Some of the rows."""
+        return Answer(self.values.filter(mask), self.statuses.filter(mask))
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What was known of one role: values before defaults by feature, statuses of the view, and event times.
+
+    Event times are those of the rows that were found, also of those that are too old.
+    """
+
+    values: Mapping[str, pa.Array]
+    statuses: pa.Array
+    event_times: pa.Array
+
+    def aged(self, ttl: timedelta | None, moments: pa.Array) -> Known:
+        """The same, with ages judged at later instants."""
+        if ttl is None:
+            return self
+        ages = pc.subtract(moments.cast(pa.int64()), self.event_times.cast(pa.int64()))
+        too_old = pc.fill_null(pc.greater(ages, ttl // timedelta(microseconds=1)), False)
+        return Known(
+            values={
+                name: pc.if_else(too_old, pa.scalar(None, values.type), values) for name, values in self.values.items()
+            },
+            statuses=pc.if_else(too_old, "OUTSIDE_MAX_AGE", self.statuses),
+            event_times=self.event_times,
+        )
+
+    def answer(self, feature: str, default: pa.Scalar | None) -> Answer:
+        """One feature, with its default for nulls, and the status that it has online."""
+        values = self.values[feature]
+        found = pc.is_in(self.statuses, pa.array(["PRESENT", "NULL_VALUE"]))
+        own = pc.if_else(pc.is_null(values), "NULL_VALUE", "PRESENT")
+        # Online there is no history, so what is not yet known is not found.
+        others = pc.if_else(pc.equal(self.statuses, "NOT_YET_KNOWN"), "NOT_FOUND", self.statuses)
+        return Answer(self.filled(feature, default), pc.if_else(found, own, others))
+
+    def filled(self, feature: str, default: pa.Scalar | None) -> pa.Array:
+        """The values of a feature with its default for nulls."""
+        values = self.values[feature]
+        return values if default is None else pc.coalesce(values, default)
+
+
+class OfflineRule:
+    """Asks the rule of a project and its warehouse as they are now."""
+
+    def __init__(self, project: Project, wait: float, on_message: Callable[[str], None]) -> None:
+        self._project, self._wait, self._on_message = project, wait, on_message
+        manifest = project.manifest()
+        self.name = f"{manifest['metadata']['project_name']}, target {project.connection.target}"
+        self.registry = Registry.from_manifest(manifest)
+        self._macros = Macros(manifest, project.dispatch_order, project.compile, project.cache)
+        self._defaults: dict[tuple[str, str], pa.Scalar | None] = {}
+
+    def ask(self, view: FeatureView, features: Sequence[str], keys: Mapping[str, pa.Array], moments: pa.Array) -> Known:
+        """What was known of features of a view; `keys` are by the view's own names."""
+        table = self._build(view, features, keys, moments, defaults=False)
+        return Known(
+            values={feature: _whole(table[feature]) for feature in features},
+            statuses=_whole(table[f"{view.name}__status"]).cast(pa.string()),
+            event_times=event_times(_whole(table[f"{view.name}__event_timestamp"])),
+        )
+
+    def default(self, view: FeatureView, feature: str, keys: Mapping[str, pa.DataType]) -> pa.Scalar | None:
+        """What stands for a null of a feature; None if nothing does. `keys` are the types of the view's."""
+        known = (view.name, feature)
+        if known not in self._defaults:
+            self._defaults[known] = None
+            if next(each.default for each in view.features if each.name == feature) is not None:
+                # That of a key which is null, the rule says itself.
+                nulls = {name: pa.nulls(1, kind) for name, kind in keys.items()}
+                table = self._build(view, [feature], nulls, pa.nulls(1, _TIME), defaults=True)
+                self._defaults[known] = table[feature][0]
+        return self._defaults[known]
+
+    def _build(
+        self,
+        view: FeatureView,
+        features: Sequence[str],
+        keys: Mapping[str, pa.Array],
+        moments: pa.Array,
+        *,
+        defaults: bool,
+    ) -> pa.Table:
+        return build_training_set(
+            self._project,
+            pa.table({**keys, _SPINE_TIME: moments}),
+            [Request(view.name, tuple(features), view.name)],
+            event_timestamp=_SPINE_TIME,
+            provenance=True,
+            defaults=defaults,
+            # As the store was filled: the last digits of floats depend on the plan.
+            window_plan="stacked" if view.aggregations else None,
+            wait=self._wait,
+            on_message=self._on_message,
+        ).to_arrow()
+
+    def computed(self, request: OnDemandRequest, roles: Sequence[Request], defaults: bool) -> Expressions:
+        """What computes an on-demand feature; `roles` have the features that it takes."""
+        statement = self._macros.text(
+            "_on_demand_statement",
+            features=[*(role.as_macro_argument() for role in roles), request.as_macro_argument()],
+            full_feature_names=True,
+            defaults=defaults,
+            relation=ARGUMENTS,
+            tried=True,
+        )
+        return Expressions(statement, {})
+
+
+def compute(expressions: Expressions, name: str, arguments: Mapping[str, pa.Array], rows: int) -> Answer:
+    """An on-demand feature of arguments.
+
+    Raises:
+        ComputeError: if the arguments are of types that it does not take.
+    """
+    # One that takes no arguments has rows all the same.
+    found = expressions.many(pa.table({**arguments, _ROW: pa.nulls(rows, pa.int64())}))
+    values, failed = untried(found[name])
+    return Answer(values, pc.if_else(failed, "COMPUTE_FAILED", pc.if_else(pc.is_null(values), "NULL_VALUE", "PRESENT")))
+
+
+def same(one: pa.Array, other: pa.Array, tolerance: float | None = None) -> pa.Array:
+    """For each row whether two columns of one type have the same value; nulls are, and NaNs.
+
+    With a tolerance floats may differ by it, relative or absolute, as for `math.isclose`.
+    """
+    both_null = pc.and_(pc.is_null(one), pc.is_null(other))
+    if pa.types.is_list(one.type):
+        return pc.or_(both_null, _same_lists(one, other, tolerance))
+    equal = pc.fill_null(pc.equal(one, other), False)
+    if pa.types.is_floating(one.type):
+        equal = pc.or_(equal, pc.and_(*(pc.fill_null(pc.is_nan(each), False) for each in (one, other))))
+        if tolerance:
+            equal = pc.or_(
+                equal, pc.fill_null(_close(one.cast(pa.float64()), other.cast(pa.float64()), tolerance), False)
+            )
+    return pc.or_(both_null, equal)
+
+
+def _close(one: pa.Array, other: pa.Array, tolerance: float) -> pa.Array:
+    largest = pc.max_element_wise(pc.abs(one), pc.abs(other), 1.0, skip_nulls=False)
+    near = pc.less_equal(pc.abs(pc.subtract(one, other)), pc.multiply(largest, tolerance))
+    return pc.and_(near, pc.and_(pc.is_finite(one), pc.is_finite(other)))
+
+
+def _same_lists(one: pa.Array, other: pa.Array, tolerance: float | None) -> pa.Array:
+    alike = pc.fill_null(pc.equal(pc.list_value_length(one), pc.list_value_length(other)), False)
+    rows = pc.indices_nonzero(alike)
+    one, other = one.take(rows), other.take(rows)
+    elements = same(pc.list_flatten(one), pc.list_flatten(other), tolerance)
+    wrong = pc.list_parent_indices(one).filter(pc.invert(elements))
+    numbers = pa.array(range(len(rows)), pa.int64())
+    right = rows.filter(pc.invert(pc.is_in(numbers, wrong.cast(pa.int64()))))
+    return pc.is_in(pa.array(range(len(alike)), pa.uint64()), right)
+
+
+def _whole(column: pa.ChunkedArray) -> pa.Array:
+    found = column.combine_chunks()
+    return found.dictionary_decode() if pa.types.is_dictionary(found.type) else found

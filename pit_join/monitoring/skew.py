@@ -1,0 +1,388 @@
+"""Skew: what was served, as a feature log says it, against the offline rule at the time it was served.
+
+Every logged row becomes a row of a spine. What differs from the rule at the time it was served and equals the rule at
+the instant of the export was right once, and is stale; what equals neither is different.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from functools import reduce
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pit_join.definitions.views import FeatureView
+from pit_join.errors import PitJoinError
+from pit_join.monitoring.findings import ON_DEMAND, Example, FeatureSkew, Findings, Skew
+from pit_join.monitoring.log_reader import LogReader
+from pit_join.monitoring.offline_rule import Answer, Known, OfflineRule, compute, same
+from pit_join.project.dbt_project import Project
+from pit_join.records.arrow import type_name, values_of
+from pit_join.references import OnDemandRequest, Request, parse_reference
+from pit_join.sql_types import family
+from pit_join.warehouse.expressions import Expressions
+
+__all__ = ["FALLBACKS", "find_skew"]
+
+FALLBACKS = ("COMPUTE_FAILED", "NOT_EXPORTED", "STORE_FAILED", "STORE_LATE")
+"""Statuses of values that stand for those which a store could not give: no skew."""
+
+_MOST_EXAMPLES = 5
+
+
+def find_skew(
+    project: Project,
+    folder: Path,
+    span: tuple[datetime | None, datetime | None] = (None, None),
+    service: str | None = None,
+    tolerance: float = 1e-9,
+    *,
+    wait: float = 60.0,
+    on_message: Callable[[str], None] = lambda message: None,
+    on_progress: Callable[[int, int, str], None] = lambda done, total, view: None,
+) -> Skew:
+    """Compare the rows of a feature log with the offline rule, a bounded number of them at a time.
+
+    Args:
+        project: the dbt project whose warehouse has the history.
+        folder: the feature log.
+        span: only what was served from an instant on, and before another; None is without end.
+        service: only what this feature service served.
+        tolerance: by how much floats of windows may differ, relative or absolute; all else must be equal.
+        wait: seconds to wait for a warehouse that another process holds.
+        on_message: told what takes time.
+        on_progress: told how many rows are done, of how many.
+
+    Raises:
+        PitJoinError: if the folder, the project or its warehouse cannot be read.
+    """
+    log = LogReader(folder, span, service)
+    rule = OfflineRule(project, wait, on_message)
+    found = Findings(rule.registry, rule.name)
+    done = rows = 0
+    for about, table, of_rows in log.chunks():
+        on_progress(done, log.rows, about["service"] or "")
+        if table.num_rows:
+            found.note_source(about, table.num_rows)
+            _Comparison(rule, _Rows(about, table), tolerance, found).run()
+        done, rows = done + of_rows, rows + table.num_rows
+    on_progress(log.rows, log.rows, "")
+    return found.result(rows, log.unread)
+
+
+class _Rows:
+    """Logged rows of one schema; `about` is what `LogSource.metadata` says."""
+
+    def __init__(self, about: Mapping[str, Any], table: pa.Table) -> None:
+        self.about, self._table = about, table
+
+    def __len__(self) -> int:
+        return int(self._table.num_rows)
+
+    def column(self, *path: str) -> pa.Array:
+        """A column, or one inside of others."""
+        column, kind, numbers = self._table[path[0]], self._table[path[0]].type, []
+        for name in path[1:]:
+            numbers.append(kind.get_field_index(name))
+            kind = kind[numbers[-1]].type
+        return (pc.struct_field(column, numbers) if numbers else column).combine_chunks()
+
+    def answer(self, name: str) -> Answer:
+        """A feature as it was served."""
+        return Answer(self.column("features", name, "value"), self.column("features", name, "status"))
+
+    def filter(self, mask: pa.Array) -> _Rows:
+        """Some of the rows."""
+        return _Rows(self.about, self._table.filter(mask))
+
+
+@dataclass(frozen=True, slots=True)
+class _Role:
+    """A role as it can be asked: its view, its keys by the view's names, and the features to ask for."""
+
+    view: FeatureView
+    keys: Mapping[str, str]
+    needed: list[str]
+
+
+@dataclass(frozen=True, slots=True)
+class _Feature:
+    """A feature as it can be compared: how it is counted, and where from it comes.
+
+    `sources` are the features that it is made of, as (role, feature): itself, or the arguments of an on-demand feature,
+    of which those that are request fields are None. `expressions` compute an on-demand feature.
+    """
+
+    counts: FeatureSkew
+    sources: Mapping[str, tuple[str, str] | None]
+    expressions: Expressions | None = None
+
+    @property
+    def roles(self) -> set[str]:
+        """The roles that it is read from."""
+        return {source[0] for source in self.sources.values() if source}
+
+
+class _Comparison:
+    """Rows of one schema, asked both ways."""
+
+    def __init__(self, rule: OfflineRule, rows: _Rows, tolerance: float, found: Findings) -> None:
+        self._rule, self._rows, self._about, self._found = rule, rows, rows.about, found
+        self._tolerance = tolerance
+        self._roles: dict[str, _Role] = {}
+        self._features: dict[str, _Feature] = {}
+        for alias, spec in self._about["roles"].items():
+            if not (why := self._why_not(spec)):
+                self._roles[alias] = _Role(rule.registry.views[spec["view"]], spec["keys"], [])
+            else:
+                found.change(why, len(rows))
+        requests = {item["as"]: item for item in self._about["references"] if "on_demand" in item}
+        for spec in self._about["features"]:
+            if "role" in spec:
+                self._add_stored(spec)
+            else:
+                self._add_computed(spec, requests[spec["name"]])
+
+    # What can be compared --------------------------------------------------------------------------------------
+
+    def _why_not(self, spec: Mapping[str, Any]) -> str | None:
+        """Why a role cannot be asked of the project as it is now."""
+        view = self._rule.registry.views.get(spec["view"])
+        if view is None:
+            return f"the feature view '{spec['view']}' is no longer in the project"
+        types = {key: _family(self._about["keys"][name]) for key, name in spec["keys"].items()}
+        if types != {key: family(view.types[key]) for key in view.join_keys}:
+            return f"the feature view '{view.name}' has other keys than were asked for"
+        return None
+
+    def _has(self, alias: str, feature: str) -> bool:
+        role = self._roles.get(alias)
+        return role is not None and feature in {each.name for each in role.view.features}
+
+    def _add_stored(self, spec: Mapping[str, Any]) -> None:
+        alias, feature = spec["role"], spec["feature"]
+        view = self._about["roles"][alias]["view"]
+        counts = self._found.feature(view, alias, feature)
+        if self._has(alias, feature):
+            self._need(alias, feature)
+            self._features[spec["name"]] = _Feature(counts, {feature: (alias, feature)})
+        else:
+            gone = f"the feature {view}:{feature} is no longer in the project" if alias in self._roles else None
+            self._leave_out(counts, gone)
+
+    def _add_computed(self, spec: Mapping[str, Any], item: Mapping[str, Any]) -> None:
+        macro, name = spec["on_demand"], spec["name"]
+        counts, declared = self._found.feature(ON_DEMAND, name, macro), self._rule.registry.on_demand.get(macro)
+        if declared is None:
+            self._leave_out(counts, f"the on-demand feature '{macro}' is no longer in the project")
+            return
+        arguments = {name: source for name, source in item["arguments"].items() if name in declared.types}
+        request = OnDemandRequest(macro, name, arguments, declared.types, declared.returns, declared.default)
+        sources = {source: parse_reference(source) for source in request.sources().values()}
+        for source, reference in sources.items():
+            if not (self._has(*reference) if reference else source in self._about["fields"]):
+                lacks = "the project has no longer" if reference else "was not logged"
+                self._leave_out(counts, f"the on-demand feature '{macro}' takes {source}, which {lacks}")
+                return
+        taken: dict[str, list[str]] = {}
+        for alias, feature in filter(None, sources.values()):
+            taken.setdefault(alias, []).append(feature)
+            self._need(alias, feature)
+        roles = [Request(self._roles[alias].view.name, tuple(names), alias) for alias, names in taken.items()]
+        expressions = self._rule.computed(request, roles, self._about["defaults"])
+        named = {":".join(found) if found else source: found for source, found in sources.items()}
+        self._features[name] = _Feature(counts, named, expressions)
+
+    def _need(self, alias: str, feature: str) -> None:
+        if feature not in self._roles[alias].needed:
+            self._roles[alias].needed.append(feature)
+
+    def _leave_out(self, counts: FeatureSkew, why: str | None) -> None:
+        counts.rows += len(self._rows)
+        counts.not_compared += len(self._rows)
+        if why:
+            self._found.change(why, len(self._rows))
+
+    # The rule --------------------------------------------------------------------------------------------------
+
+    def _ask(self, rows: _Rows, moments: Callable[[str], pa.Array]) -> dict[str, Known]:
+        """What was known of all roles at the instants that `moments` gives for each."""
+        return {
+            alias: self._rule.ask(role.view, role.needed, self._keys(role, rows), moments(alias))
+            for alias, role in self._roles.items()
+            if role.needed
+        }
+
+    def _keys(self, role: _Role, rows: _Rows) -> dict[str, pa.Array]:
+        return {key: rows.column("keys", name) for key, name in role.keys.items()}
+
+    def _default(self, alias: str, feature: str) -> pa.Scalar | None:
+        if not self._about["defaults"]:
+            return None
+        role = self._roles[alias]
+        types = {key: column.type for key, column in self._keys(role, self._rows).items()}
+        return self._rule.default(role.view, feature, types)
+
+    def _answer(self, feature: _Feature, rows: _Rows, known: Mapping[str, Known]) -> Answer:
+        """What a feature should have been, from what was known of its roles."""
+        if feature.expressions is None:
+            ((alias, column),) = filter(None, feature.sources.values())
+            return known[alias].answer(column, self._default(alias, column))
+        arguments = {
+            name: known[source[0]].filled(source[1], self._default(*source)) if source else rows.column("fields", name)
+            for name, source in feature.sources.items()
+        }
+        return compute(feature.expressions, feature.counts.role, arguments, len(rows))
+
+    # The comparison --------------------------------------------------------------------------------------------
+
+    def run(self) -> None:
+        """Ask the rule at the times served and, of rows that are not so, at the instants of their exports."""
+        rows, served_at = self._rows, self._rows.column("served_at")
+        known = self._ask(rows, lambda alias: served_at)
+        expected = dict(self._expected(known))
+        wrong = {}
+        for name, answer in expected.items():
+            fallback = self._fell_back(name)
+            fails = pc.and_not(pc.invert(self._equal(name, rows.answer(name), answer)), fallback)
+            counts = self._features[name].counts
+            counts.rows += len(rows)
+            counts.fallback += _count(fallback)
+            counts.match += len(rows) - _count(fallback) - _count(fails)
+            wrong[name] = fails
+        suspects = reduce(pc.or_, wrong.values()) if wrong else None
+        if suspects is None or not _count(suspects):
+            return
+        some = rows.filter(suspects)
+        then = self._ask(some, lambda alias: some.column("roles", alias, "exported_at"))
+        then = {alias: each.aged(self._roles[alias].view.ttl, some.column("served_at")) for alias, each in then.items()}
+        stale = {}
+        for name, fails in wrong.items():
+            fails = fails.filter(suspects)
+            feature, served = self._features[name], some.answer(name)
+            stale[name] = pc.and_(fails, self._equals_before(name, some, served, then))
+            different = pc.and_not(fails, stale[name])
+            feature.counts.stale += _count(stale[name])
+            feature.counts.different += _count(different)
+            self._show(name, some, different, served, expected[name].filter(suspects))
+        self._count_stale(some, stale, known, then, suspects)
+
+    def _expected(self, known: Mapping[str, Known]) -> Iterator[tuple[str, Answer]]:
+        """What each feature should have been; those that cannot be compared are left out."""
+        for name, feature in list(self._features.items()):
+            counts, served = feature.counts, self._rows.answer(name).values.type
+            try:
+                answer = self._answer(feature, self._rows, known)
+            except PitJoinError as error:
+                self._leave_out(counts, f"{_label(counts)} cannot be computed: {error}")
+                continue
+            if type_name(answer.values.type) != type_name(served):
+                now = type_name(answer.values.type) or str(answer.values.type)
+                self._leave_out(counts, f"{_label(counts)} is {now}, and was served as {type_name(served)}")
+                continue
+            yield name, Answer(answer.values.cast(served), answer.statuses)
+
+    def _equals_before(self, name: str, some: _Rows, served: Answer, then: Mapping[str, Known]) -> pa.Array:
+        """Whether what was served is what the rule says of the instants of the exports."""
+        try:
+            answer = self._answer(self._features[name], some, then)
+        except PitJoinError:  # online it could be computed, so this was not what it was computed from
+            return pa.array([False] * len(some))
+        return self._equal(name, served, Answer(answer.values.cast(served.values.type), answer.statuses))
+
+    def _equal(self, name: str, served: Answer, expected: Answer) -> pa.Array:
+        added = any(self._is_added_up(*source) for source in self._features[name].sources.values() if source)
+        values = same(served.values, expected.values, self._tolerance if added else None)
+        return pc.and_(values, pc.equal(served.statuses, expected.statuses))
+
+    def _is_added_up(self, alias: str, feature: str) -> bool:
+        """Whether the last digits of a feature depend on what else is computed."""
+        return any(one.name == feature and one.adds_up for one in self._roles[alias].view.aggregations)
+
+    def _fell_back(self, name: str) -> pa.Array:
+        """Rows in which a feature stands for a store's failure, or is computed from one that does."""
+        roles = self._features[name].roles
+        names = {name} | {each["name"] for each in self._about["features"] if each.get("role") in roles}
+        if self._features[name].expressions is None:
+            names = {name}
+        statuses = (self._rows.answer(each).statuses for each in names)
+        return reduce(pc.or_, (pc.is_in(each, pa.array(FALLBACKS)) for each in statuses))
+
+    def _count_stale(
+        self,
+        some: _Rows,
+        stale: Mapping[str, pa.Array],
+        known: Mapping[str, Known],
+        then: Mapping[str, Known],
+        suspects: pa.Array,
+    ) -> None:
+        """For each view the rows in which its export was too old: for itself, or for what is computed from it."""
+        for alias, role in self._roles.items():
+            masks = []
+            for name, mask in stale.items():
+                feature = self._features[name]
+                for source in filter(None, feature.sources.values()):
+                    if source[0] != alias:
+                        continue
+                    moved = known[alias].values[source[1]].filter(suspects), then[alias].values[source[1]]
+                    masks.append(mask if feature.expressions is None else pc.and_not(mask, same(*moved)))
+            if masks:
+                ages = pc.subtract(
+                    some.column("served_at").cast(pa.int64()),
+                    some.column("roles", alias, "exported_at").cast(pa.int64()),
+                )
+                self._found.stale(role.view.name, ages.filter(reduce(pc.or_, masks)))
+
+    def _show(self, name: str, rows: _Rows, mask: pa.Array, served: Answer, expected: Answer) -> None:
+        """Keep the worst of the rows that differ as examples."""
+        if not _count(mask):
+            return
+        distances = _distances(served.values, expected.values)
+        numbers = pc.indices_nonzero(mask)
+        worst = numbers.take(pc.array_sort_indices(distances.take(numbers), "descending")[:_MOST_EXAMPLES])
+        keys = {key: values_of(_chunked(rows.column("keys", key).take(worst))) for key in self._about["keys"]}
+        service = self._about["service"]
+        columns = [
+            values_of(_chunked(column.take(worst)))
+            for column in (rows.column("served_at"), served.values, served.statuses, expected.values, expected.statuses)
+        ]
+        examples = [
+            Example({key: values[i] for key, values in keys.items()}, at, one, status, other, rightly, service)
+            for i, (at, one, status, other, rightly) in enumerate(zip(*columns, strict=True))
+        ]
+        far = distances.take(worst).to_pylist()
+        self._found.examples(self._features[name].counts, list(zip(far, examples, strict=True)))
+
+
+def _distances(one: pa.Array, other: pa.Array) -> pa.Array:
+    """How far numbers are apart; everything else is infinitely far."""
+    kind, infinite = one.type, pa.scalar(float("inf"))
+    if not (pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind)):
+        return pa.array([float("inf")] * len(one))
+    far = pc.abs(pc.subtract(one.cast(pa.float64(), safe=False), other.cast(pa.float64(), safe=False)))
+    return pc.if_else(pc.fill_null(pc.is_nan(far), True), infinite, pc.fill_null(far, infinite))
+
+
+def _label(counts: FeatureSkew) -> str:
+    return (
+        f"{counts.view}:{counts.feature}" if counts.view != ON_DEMAND else f"the on-demand feature '{counts.feature}'"
+    )
+
+
+def _count(mask: pa.Array) -> int:
+    return pc.sum(mask).as_py() or 0
+
+
+def _chunked(column: pa.Array) -> pa.ChunkedArray:
+    return pa.chunked_array([column])
+
+
+def _family(kind: str) -> str:
+    """What a value of a key of some kind (see `keys.key_kind`) can be equal to, as `tables.family` says it."""
+    named = {"string": "text", "binary": "BLOB", "bool": "BOOLEAN", "integer": "number", "float": "number"}
+    return named.get(kind) or ("time" if kind.startswith(("date", "timestamp")) else "number")

@@ -1,0 +1,123 @@
+"""Records of a network store kept in process, so that what was read before is not fetched again.
+
+Each answer belongs to one export: a new one clears all. All views of one entity are kept, and dropped, together, since
+an export changes them together: a kept record beside one that was fetched later would be a mix of two exports.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from pathlib import Path
+
+from cachetools import LRUCache
+
+from pit_join.online.protocol import ReadableStore, Records, Wanted
+from pit_join.online.urls import CacheLimits
+from pit_join.records.store_manifest import StoredView
+
+__all__ = ["CachedStore"]
+
+# What Python takes for a key, a mapping and a record, beside their bytes.
+_ENTRY_BYTES, _RECORD_BYTES = 400, 100
+
+_Entry = tuple[str, bytes]
+
+
+class CachedStore:
+    """A store whose records are kept, the latest used, within `limits`; reads and scans as the store does."""
+
+    def __init__(self, store: ReadableStore, limits: CacheLimits) -> None:
+        self._store, self._seconds = store, limits.seconds
+        self._kept: LRUCache[_Entry, Mapping[str, bytes]] = LRUCache(limits.bytes, getsizeof=_size)
+        self._lock = threading.Lock()
+        self._mark: object = None
+        self._asked_at = -math.inf
+
+    @property
+    def names(self) -> Collection[str]:
+        """See `ReadableStore`."""
+        return self._store.names
+
+    def contents(self, until: float | None = None) -> tuple[object, bytes | None]:
+        """See `ReadableStore`."""
+        return self._store.contents(until)
+
+    def read(self, mark: object, wanted: Wanted, until: float | None = None) -> Sequence[Records] | None:
+        """See `ReadableStore`.
+
+        The store is asked for what is not kept, and whether its state is still `mark`'s; if all is kept, only when it
+        was not asked for as long as the limits allow.
+        """
+        needed: dict[_Entry, list[str]] = {}
+        for view, keys in wanted:
+            for key in keys:
+                needed.setdefault((view.entity, key), []).append(view.name)
+        found, fresh = self._known(mark, needed)
+        missing = [
+            (view, [key for key in dict.fromkeys(keys) if (view.entity, key) not in found]) for view, keys in wanted
+        ]
+        if not (fresh and len(found) == len(needed)):
+            asked_at = time.monotonic()
+            records = self._store.read(mark, missing, until)
+            if records is None:
+                return None
+            fetched: dict[_Entry, dict[str, bytes]] = {}
+            for (view, keys), several in zip(missing, records, strict=True):
+                for key, record in zip(keys, _each(several), strict=True):
+                    fetched.setdefault((view.entity, key), {})[view.name] = record
+            self._keep(mark, fetched, asked_at)
+            found.update(fetched)
+        answers = [[found[view.entity, key][view.name] for key in keys] for view, keys in wanted]
+        return [(b"".join(several), list(map(len, several))) for several in answers]
+
+    def _known(
+        self, mark: object, needed: Mapping[_Entry, Sequence[str]]
+    ) -> tuple[dict[_Entry, Mapping[str, bytes]], bool]:
+        """The entries that have all views that are needed, and whether the store need not be asked."""
+        with self._lock:
+            if mark != self._mark:
+                self._kept.clear()
+                self._mark = mark
+            entries = {entry: self._kept.get(entry) for entry in needed}
+            fresh = time.monotonic() - self._asked_at < self._seconds
+        return {
+            entry: views
+            for entry, views in entries.items()
+            if views is not None and all(name in views for name in needed[entry])
+        }, fresh
+
+    def _keep(self, mark: object, fetched: Mapping[_Entry, Mapping[str, bytes]], asked_at: float) -> None:
+        with self._lock:
+            if mark != self._mark:  # meanwhile somebody has seen another export
+                return
+            self._asked_at = max(self._asked_at, asked_at)
+            for entry, views in fetched.items():
+                if _size(views) <= self._kept.maxsize:
+                    self._kept[entry] = views
+
+    def folder(self, view: StoredView) -> Path | None:
+        """See `ReadableStore`."""
+        return self._store.folder(view)
+
+    def scan(self, view: StoredView) -> Iterator[tuple[bytes, bytes]]:
+        """See `ReadableStore`; nothing is kept."""
+        return self._store.scan(view)
+
+    def close(self) -> None:
+        """See `ReadableStore`."""
+        self._store.close()
+
+
+def _each(records: Records) -> Iterator[bytes]:
+    whole, lengths = records
+    end = 0
+    for length in lengths:
+        yield whole[end : end + length]
+        end += length
+
+
+def _size(views: Mapping[str, bytes]) -> int:
+    return _ENTRY_BYTES + sum(len(record) + _RECORD_BYTES for record in views.values())

@@ -1,0 +1,227 @@
+"""Several online stores read as one: in parallel, each within the deadline and behind a circuit breaker.
+
+An embedded store is read by the caller, in microseconds. One that is reached over a network is asked by a thread, which
+is left alone when the deadline comes: it ends with the store's own timeout.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import TimeoutError as FutureTimeoutError
+from dataclasses import replace
+from functools import lru_cache, partial
+from pathlib import Path
+from typing import Any, TypeVar
+
+from circuitbreaker import STATE_HALF_OPEN, STATE_OPEN, CircuitBreaker
+
+from pit_join.errors import StoreError
+from pit_join.online.cache import CachedStore
+from pit_join.online.opening import open_store
+from pit_join.online.protocol import Failed, ReadableStore, Records, Wanted
+from pit_join.online.urls import cache_limits, check_urls, folder_of, is_remote, store_url
+from pit_join.records.store_manifest import Contents, StoredView
+
+__all__ = ["Tiers"]
+
+_THREADS = 32
+_MOST_FAILURES = 5  # one after the other
+_RECOVERY_SECONDS = 1.0
+
+_log = logging.getLogger("pit_join")
+_T = TypeVar("_T")
+
+
+class _LateError(StoreError):
+    """A store did not answer before the deadline."""
+
+    status = "STORE_LATE"
+
+
+class Tiers:
+    """The stores of a project; see `ReadableStore`. Each is opened when it is first read.
+
+    Where one cannot be read, `Failed` stands for its records. The default store must be readable once, since it says
+    what the others hold.
+
+    Args:
+        urls: the stores by name; the default store's is empty.
+
+    Raises:
+        StoreError: if two of them are one.
+    """
+
+    def __init__(self, urls: Mapping[str, str]) -> None:
+        check_urls(urls)
+        self.names = tuple(urls)
+        self._urls = urls
+        self._sources = {
+            name: _Remote(name, url) if is_remote(url) else _Embedded(name, url) for name, url in urls.items()
+        }
+
+    def contents(self, until: float | None = None) -> tuple[object, bytes | None]:
+        """See `ReadableStore`; of a store that cannot be read, what the default one says of it."""
+        started = {name: source.start(partial(_contents, until=until)) for name, source in self._sources.items()}
+        marks: dict[str, object] = {}
+        own: list[tuple[str, bytes | None]] = []
+        for name, answer in started.items():
+            try:
+                marks[name], data = answer(until)
+                own.append((name, data))
+            except StoreError:
+                if not name:
+                    raise
+                marks[name] = object()  # no state's, so that it is asked what it holds before records are read
+        default = dict(own)[""]
+        return marks, None if default is None else _merged(default, tuple(own))
+
+    def read(self, mark: object, wanted: Wanted, until: float | None = None) -> Sequence[Records] | None:
+        """See `ReadableStore`."""
+        assert isinstance(mark, Mapping)
+        places: dict[str, list[int]] = {"": []}  # the default store always says whether there was a new export
+        for place, (view, _) in enumerate(wanted):
+            places.setdefault(view.store, []).append(place)
+        # Those that take longest are asked first.
+        names = sorted(places, key=lambda name: not isinstance(self._sources[name], _Remote))
+        started = [
+            self._sources[name].start(partial(_read, mark[name], [wanted[place] for place in places[name]], until))
+            for name in names
+        ]
+        found: list[Records] = [(b"", [])] * len(wanted)
+        changed = False
+        for name, answer in reversed(list(zip(names, started, strict=True))):
+            try:
+                records = answer(until)
+            except StoreError as error:
+                records = [Failed.of(len(wanted[place][1]), error.status, error) for place in places[name]]
+            if records is None:
+                changed = True
+                continue
+            for place, several in zip(places[name], records, strict=True):
+                found[place] = several
+        return None if changed else found
+
+    def folder(self, view: StoredView) -> Path | None:
+        """See `ReadableStore`."""
+        return folder_of(self._urls[view.store])
+
+    def scan(self, view: StoredView) -> Iterator[tuple[bytes, bytes]]:
+        """See `ReadableStore`."""
+        return open_store(self._urls[view.store]).scan(view)
+
+    def close(self) -> None:
+        """See `ReadableStore`."""
+        for source in self._sources.values():
+            source.close()
+
+
+def _contents(store: ReadableStore, until: float | None) -> tuple[object, bytes | None]:
+    return store.contents(until)
+
+
+def _read(mark: object, wanted: Wanted, until: float | None, store: ReadableStore) -> Sequence[Records] | None:
+    return store.read(mark, wanted, until)
+
+
+@lru_cache(maxsize=4)
+def _merged(default: bytes, own: tuple[tuple[str, bytes | None], ...]) -> bytes:
+    """What the default store says, and of the views in other stores what those say themselves."""
+    contents = Contents.from_json(default, "the online store")
+    views = dict(contents.views)
+    for name, data in own:
+        if not name:
+            continue
+        there: Mapping[str, StoredView] = {}
+        try:
+            there = Contents.from_json(data, f"the online store '{name}'").views if data else {}
+        except StoreError as error:  # of no use to readers until the next export, as an empty one
+            _log.warning("its features are defaults until the next export: %s", error)
+        for view in contents.views.values():
+            if view.store == name:
+                known = there.get(view.name)
+                views[view.name] = replace(known or view, store=name, instant=known.instant if known else None)
+    return replace(contents, views=views).to_json()
+
+
+class _Embedded:
+    """A store that is read by the caller."""
+
+    def __init__(self, name: str, url: str) -> None:
+        self._url = url
+        self._store: ReadableStore | None = None
+
+    def start(self, act: Callable[[ReadableStore], _T]) -> Callable[[float | None], _T]:
+        """Prepare something that is done with the store."""
+        return lambda until: act(self._opened())
+
+    def close(self) -> None:
+        if self._store is not None:
+            self._store.close()
+
+    def _opened(self) -> ReadableStore:
+        if self._store is None:
+            store: ReadableStore = open_store(self._url)
+            limits = cache_limits(self._url)
+            self._store = CachedStore(store, limits) if limits else store
+        return self._store
+
+
+class _Remote(_Embedded):
+    """A store that threads ask, none of them as long as it fails."""
+
+    def __init__(self, name: str, url: str) -> None:
+        super().__init__(name, url)
+        self._where = f"the online store '{name}' ({store_url(url)})" if name else f"the online store {store_url(url)}"
+        self._breaker = CircuitBreaker(_MOST_FAILURES, _RECOVERY_SECONDS, (StoreError, FutureTimeoutError))
+        self._tried_at = 0.0
+        self._failing = False
+        self._threads: tuple[int, ThreadPoolExecutor] | None = None
+
+    def start(self, act: Callable[[ReadableStore], _T]) -> Callable[[float | None], _T]:
+        """Begin something, unless the store has failed too often; what is returned waits for it."""
+        state, now = self._breaker.state, time.monotonic()
+        # Of all that ask again after a while only the first one may have to wait.
+        if state == STATE_OPEN or (state == STATE_HALF_OPEN and now < self._tried_at + _RECOVERY_SECONDS):
+            return self._refuse
+        if state == STATE_HALF_OPEN:
+            self._tried_at = now
+        return partial(self._wait, self._pool().submit(lambda: act(self._opened())))
+
+    def _wait(self, future: Future[_T], until: float | None) -> _T:
+        seconds = None if until is None else max(0.0, until - time.monotonic())
+        try:
+            with self._breaker:
+                found = future.result(seconds)
+        except FutureTimeoutError as error:
+            future.cancel()
+            late = _LateError(f"{self._where} did not answer before the deadline")
+            self._failed(late)
+            raise late from error
+        except StoreError as error:
+            self._failed(error)
+            raise
+        if self._failing:
+            self._failing = False
+            _log.warning("%s answers again", self._where)
+        return found
+
+    def _refuse(self, until: float | None) -> Any:
+        raise StoreError(
+            f"{self._where} is not asked for up to {_RECOVERY_SECONDS:g} s, since it failed {_MOST_FAILURES} times in "
+            f"a row: {self._breaker.last_failure or 'it did not answer before the deadline'}"
+        )
+
+    def _failed(self, error: StoreError) -> None:
+        if not self._failing:
+            self._failing = True
+            _log.warning("its features are defaults until it answers: %s", error)
+
+    def _pool(self) -> ThreadPoolExecutor:
+        """The threads of this process; after a fork the parent's are not there."""
+        if self._threads is None or self._threads[0] != os.getpid():
+            self._threads = os.getpid(), ThreadPoolExecutor(_THREADS, thread_name_prefix="pit-join")
+        return self._threads[1]

@@ -1,0 +1,1 @@
+"""dbt and Jinja."""

@@ -1,0 +1,311 @@
+"""A dbt project on disk: its profile, its manifest and dbt itself. Outside world: the project's files and dbt.
+
+dbt is started only when the project's files have changed since the manifest was made, since it takes seconds.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Generator, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import yaml
+
+from pit_join.definitions.connection import Connection
+from pit_join.errors import ProjectError, WarehouseError
+
+__all__ = ["Project"]
+
+_ENV_VAR = re.compile(rb"env_var\(\s*['\"]([^'\"]+)['\"]")
+_DEFINITIONS = (".sql", ".yml", ".yaml", ".md", ".py")
+_FOLDERS = ("model-paths", "seed-paths", "macro-paths", "test-paths", "snapshot-paths", "analysis-paths", "docs-paths")
+
+
+class Project:
+    """A dbt project in a folder.
+
+    `profiles_dir` defaults to the project's `profiles/`, then to dbt's own search (DBT_PROFILES_DIR, the project,
+    ~/.dbt); `target` to the profile's. `on_parse` is told when dbt has to be started.
+
+    Raises:
+        ProjectError: if there is no readable dbt project or profile.
+    """
+
+    def __init__(
+        self,
+        directory: str | Path = ".",
+        profiles_dir: str | Path | None = None,
+        target: str | None = None,
+        on_parse: Callable[[str], None] = lambda message: None,
+    ) -> None:
+        self.directory = Path(directory).resolve()
+        path = self.directory / "dbt_project.yml"
+        if not path.is_file():
+            raise ProjectError(
+                f"{self.directory} is not a dbt project (it has no dbt_project.yml); go into one or give --project-dir"
+            )
+        self._settings = _read_yaml(path)
+        self._on_parse = on_parse
+        self.profiles_dir = self._find_profiles(Path(profiles_dir) if profiles_dir else None)
+        self.connection = self._read_profile(target)
+
+    @property
+    def dispatch_order(self) -> dict[str, list[str]]:
+        """The packages that the project wants to be searched for macros, by namespace."""
+        return {entry["macro_namespace"]: entry["search_order"] for entry in self._settings.get("dispatch") or []}
+
+    @property
+    def cache(self) -> Path:
+        """The folder for what can be made again from the project's files."""
+        target = os.environ.get("DBT_TARGET_PATH") or self._settings.get("target-path") or "target"
+        return self.directory / target / "pit_join" / self.connection.target
+
+    @property
+    def variables(self) -> dict[str, Any]:
+        """The `vars` of dbt_project.yml, which no manifest holds."""
+        return dict(self._settings.get("vars") or {})
+
+    @property
+    def warehouse(self) -> Path:
+        """The DuckDB file that dbt writes."""
+        return Path(next(iter(self.connection.databases.values())))
+
+    def last_run(self) -> tuple[dict[str, Any], dict[str, Any]] | None:
+        """The results of dbt's own last command and the manifest that it had, if both are of one command.
+
+        None too where dbt_project.yml is newer: the manifest does not hold its variables.
+        """
+        folder = self.cache.parents[1]
+        try:
+            results = json.loads((folder / "run_results.json").read_bytes())
+            manifest = json.loads((folder / "manifest.json").read_bytes())
+            changed = (self.directory / "dbt_project.yml").stat().st_mtime
+            written = (folder / "run_results.json").stat().st_mtime
+        except (OSError, ValueError):
+            return None
+        same = results["metadata"]["invocation_id"] == manifest["metadata"]["invocation_id"]
+        return (results, manifest) if same and changed <= written else None
+
+    def run(self, *arguments: str, inherited: Sequence[int] = ()) -> Generator[dict[str, Any], None, None]:
+        """Run a dbt command and give what it tells, line by line; the last item is `{"exit": status}`.
+
+        It writes under `cache`, so that what the user's own dbt has left stays. dbt dies with this process where the
+        system can do that, and everywhere keeps the file descriptors `inherited` open until it ends.
+        """
+        folder = self.cache / "run"
+        code = "import ctypes, signal; ctypes.CDLL(None).prctl(1, signal.SIGKILL)" if sys.platform == "linux" else ""
+        process = subprocess.Popen(
+            [
+                sys.executable, "-c", f"{code}\nfrom dbt.cli.main import cli; cli()",
+                "--no-use-colors", "--no-send-anonymous-usage-stats", "--no-version-check",
+                "--log-format", "json", "--log-level", "info", "--log-level-file", "none", "--no-write-json",
+                *arguments,
+                "--target-path", str(folder), "--log-path", str(folder),
+                "--project-dir", str(self.directory), "--profiles-dir", str(self.profiles_dir),
+                "--target", self.connection.target,
+            ],
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=self.directory, pass_fds=inherited,
+        )  # fmt: skip
+        assert process.stdout is not None
+        try:
+            for line in process.stdout:
+                try:
+                    event = json.loads(line)
+                except ValueError:
+                    event = None
+                if isinstance(event, dict) and "info" in event:
+                    yield event
+                elif line.strip():
+                    yield {"info": {"name": "Text", "level": "info", "msg": line.rstrip()}, "data": {}}
+            yield {"exit": process.wait()}
+        finally:
+            if process.poll() is None:
+                process.terminate()
+                process.wait()
+            process.stdout.close()
+
+    def manifest(self) -> dict[str, Any]:
+        """Dbt's manifest of the project as its files are now.
+
+        Raises:
+            ProjectError: with what dbt says, if it cannot read the project.
+        """
+        path = self.cache / f"manifest-{self._key()}.json"
+        if not path.is_file():
+            self._parse(self.cache, path)
+        return dict(json.loads(path.read_bytes()))
+
+    def compile(self, inline: str) -> str:
+        """What dbt itself renders for a template."""
+        self._on_parse("asking dbt to compile, since the project overrides a macro")
+        output = self._dbt("compile", "--inline", inline, "--no-populate-cache", "--output", "json", "--quiet")
+        start = output.find("{")
+        if start < 0:
+            raise ProjectError(f"dbt compiled nothing: {output.strip()}")
+        return str(json.loads(output[start:])["compiled"])
+
+    def _find_profiles(self, given: Path | None) -> Path:
+        environment = os.environ.get("DBT_PROFILES_DIR")
+        places = (
+            [given]
+            if given
+            else [
+                self.directory / "profiles",
+                *([Path(environment)] if environment else []),
+                self.directory,
+                Path.home() / ".dbt",
+            ]
+        )
+        for place in places:
+            if (place / "profiles.yml").is_file():
+                return place.resolve()
+        raise ProjectError(
+            f"no profiles.yml in {', '.join(str(place) for place in places)}; write one or give --profiles-dir"
+        )
+
+    def _read_profile(self, target: str | None) -> Connection:
+        path = self.profiles_dir / "profiles.yml"
+        profiles = _read_yaml(path)
+        name = _render(self._settings.get("profile"), path)
+        if name not in profiles:
+            raise ProjectError(
+                f"{path} has no profile '{name}', which dbt_project.yml asks for; it has {', '.join(profiles)}"
+            )
+        profile = profiles[name] or {}
+        chosen = target or _render(profile.get("target", "default"), path)
+        outputs = profile.get("outputs")
+        if not isinstance(outputs, dict):
+            raise ProjectError(f"{path}: the profile '{name}' needs 'outputs', a mapping of targets, got {outputs!r}")
+        if chosen not in outputs:
+            raise ProjectError(f"{path}: the profile '{name}' has no target '{chosen}'; it has {', '.join(outputs)}")
+        output = _render(outputs[chosen], path)
+        if output.get("type") != "duckdb":
+            raise ProjectError(f"{path}: the target '{chosen}' is of type {output.get('type')}; pit-join reads duckdb")
+        file = str(output.get("path") or ":memory:")
+        if file.startswith((":memory:", "md:", "motherduck:")):
+            raise WarehouseError(
+                f"{path}: the target '{chosen}' lies in {file}; pit-join reads a DuckDB file (path: name.duckdb)"
+            )
+        # A relative path is seen from the project's folder, in which dbt is usually run.
+        databases = {str(output.get("database") or Path(file).stem): str(self.directory / file)}
+        for attached in output.get("attach") or []:
+            other = str(attached["path"])
+            databases[str(attached.get("alias") or Path(other).stem)] = str(self.directory / other)
+        return Connection(
+            target=chosen,
+            directory=self.directory,
+            databases=databases,
+            configuration=output.get("config_options") or {},
+            settings=output.get("settings") or {},
+            extensions=tuple(e if isinstance(e, str) else str(e["name"]) for e in output.get("extensions") or []),
+        )
+
+    def _files(self) -> Iterator[Path]:
+        """The files that hold definitions, in a fixed order."""
+        defaults = {folder: [folder.removesuffix("-paths") + "s"] for folder in _FOLDERS} | {
+            "analysis-paths": ["analyses"]
+        }
+        folders = [name for key in _FOLDERS for name in self._settings.get(key) or defaults[key]]
+        folders.append(self._settings.get("packages-install-path") or "dbt_packages")
+        for name in ("dbt_project.yml", "packages.yml", "dependencies.yml", "package-lock.yml"):
+            yield self.directory / name
+        yield self.profiles_dir / "profiles.yml"
+        seen: set[str] = set()
+        for folder in folders:
+            for root, subfolders, names in os.walk(self.directory / folder, followlinks=True):
+                real = os.path.realpath(root)
+                if real in seen:
+                    subfolders.clear()
+                    continue
+                seen.add(real)
+                subfolders.sort()
+                yield from (Path(root, name) for name in sorted(names))
+
+    def _key(self) -> str:
+        """A hash of everything that decides what dbt's parse gives, seeds' rows apart."""
+        from importlib.metadata import version
+
+        digest = hashlib.sha256(f"{version('dbt-core')} {version('dbt-duckdb')}".encode())
+        variables: set[bytes] = set()
+        for path in self._files():
+            digest.update(f"\0{path}\0".encode())
+            if path.suffix in _DEFINITIONS and path.is_file():
+                content = path.read_bytes()
+                digest.update(content)
+                variables.update(_ENV_VAR.findall(content))
+        for name in sorted(variables):
+            digest.update(f"\0{name.decode()}={os.environ.get(name.decode())}".encode())
+        return digest.hexdigest()[:24]
+
+    def _parse(self, folder: Path, path: Path) -> None:
+        self._on_parse("the project has changed: dbt parses it")
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryDirectory(dir=folder, prefix="parse-") as scratch:
+                self._dbt("parse", "--no-partial-parse", "--target-path", scratch)
+                for old in folder.glob("manifest-*.json"):
+                    old.unlink(missing_ok=True)
+                os.replace(Path(scratch) / "manifest.json", path)
+        except OSError as error:
+            raise ProjectError(f"cannot keep the manifest in {folder}: {error}") from error
+
+    def _dbt(self, *arguments: str) -> str:
+        command = [
+            sys.executable, "-c", "from dbt.cli.main import cli; cli()",
+            "--no-use-colors", "--no-send-anonymous-usage-stats", "--no-version-check",
+            *arguments,
+            "--project-dir", str(self.directory), "--profiles-dir", str(self.profiles_dir),
+            "--target", self.connection.target,
+        ]  # fmt: skip
+        done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=self.directory)
+        if done.returncode:
+            said = re.sub(r"(?m)^\d\d:\d\d:\d\d  ?", "", done.stdout)
+            said = said.split("Traceback (most recent call last)")[0]
+            said = re.sub(r"(?m)^(Running with dbt|Registered adapter).*\n", "", said).strip() or done.stderr.strip()
+            raise ProjectError(f"dbt cannot read the project {self.directory}:\n{said}")
+        return done.stdout
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    try:
+        content = yaml.load(path.read_bytes(), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+    except (yaml.YAMLError, OSError, UnicodeDecodeError) as error:
+        raise ProjectError(f"cannot read {path}: {error}") from error
+    if not isinstance(content, dict):
+        raise ProjectError(f"{path} holds no mapping")
+    return content
+
+
+def _render(value: Any, path: Path) -> Any:
+    """Fill in `env_var()` and other Jinja in the values of a profile, as dbt does."""
+    if isinstance(value, dict):
+        return {key: _render(item, path) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_render(item, path) for item in value]
+    if not isinstance(value, str) or "{" not in value:
+        return value
+
+    def env_var(name: str, default: str | None = None) -> str:
+        found = os.environ.get(name, default)
+        if found is None:
+            raise ProjectError(f"{path} needs the environment variable {name}, which is not set")
+        return found
+
+    try:
+        text = (
+            jinja2.Environment(undefined=jinja2.StrictUndefined)
+            .from_string(value)
+            .render(env_var=env_var, as_number=None)
+        )
+    except jinja2.TemplateError as error:
+        raise ProjectError(f"{path}: cannot render {value!r}: {error}") from error
+    rendered = yaml.safe_load(text)
+    return rendered if isinstance(rendered, (int, float, bool)) else text

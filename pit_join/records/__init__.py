@@ -1,0 +1,1 @@
+"""The bytes of the store, and what a store says of itself."""

@@ -1,0 +1,330 @@
+"""What an online store holds, as the store itself says it: views with their schemas, services, and instants.
+
+It is all that a reader needs, so that reading needs neither the project nor dbt.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from pit_join.errors import RequestError, StoreError, suggest
+from pit_join.records.embeddings import StoredIndex
+from pit_join.records.keys import KeyCodec
+from pit_join.records.layout import Decoder, Layout, view_number
+from pit_join.references import Asked, OnDemandRequest, Request, parse_reference
+
+__all__ = ["FORMAT", "Arguments", "Contents", "Resolved", "StoredService", "StoredView"]
+
+FORMAT = 1
+
+
+@dataclass(frozen=True, slots=True)
+class StoredView:
+    """One feature view as it was exported.
+
+    `keys` are the columns of the key with their kinds (see `keys.key_kind`), `ttl` is in microseconds, `instant` is
+    when the snapshot holds (None: it is declared, and not exported yet), `defaults` a record of the declared defaults
+    and `missing` one of what a key without a record has although no default is declared (a count of 0); both are None
+    where there is nothing of the kind. `nearest` are the indexes of embeddings by feature, `store` is the name of the
+    store that has the records, empty for the default one.
+    """
+
+    name: str
+    entity: str
+    keys: Mapping[str, str]
+    layout: Layout
+    ttl: int | None
+    instant: datetime | None
+    rows: int
+    defaults: bytes | None = None
+    missing: bytes | None = None
+    nearest: Mapping[str, StoredIndex] = field(default_factory=dict)
+    store: str = ""
+
+    @property
+    def is_here(self) -> bool:
+        """Whether the store that describes it has its records."""
+        return self.instant is not None and not self.store
+
+    @property
+    def features(self) -> tuple[str, ...]:
+        """The names of its features, in the order of the model's YAML."""
+        return tuple(field.name for field in self.layout.fields)
+
+    def decoder(self, features: Sequence[str]) -> Decoder:
+        """What reads some features of its records."""
+        return Decoder(self.layout, features, view_number(self.name))
+
+
+@dataclass(frozen=True, slots=True)
+class StoredService:
+    """A feature service as the project declared it when it was exported.
+
+    `on_demand` is the SQL of its on-demand features: with their defaults, without, and for requests where one of them
+    fails (see the macro `_on_demand_column`), which older stores lack. It is None if it has none of these.
+    """
+
+    requests: tuple[Asked, ...]
+    full_feature_names: bool
+    on_demand: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Resolved:
+    """One role of a request: a view, the request's names for its keys, and its features with their names."""
+
+    alias: str
+    view: StoredView
+    key_names: Mapping[str, str]
+    features: tuple[str, ...]
+    names: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Arguments:
+    """What on-demand features take: features of roles, named `view:feature` as in their SQL, and fields of the request.
+
+    `fields` has the types of the arguments that each field is for; `returns` are the on-demand features by name with
+    their types, `takes` the roles whose features they take.
+    """
+
+    roles: tuple[Resolved, ...]
+    fields: Mapping[str, tuple[str, ...]]
+    returns: Mapping[str, str]
+    takes: Mapping[str, frozenset[str]]
+
+
+@dataclass(frozen=True, slots=True)
+class Contents:
+    """Everything that a store says of itself; `target` is the dbt target it was exported from."""
+
+    project: str
+    target: str
+    exported_at: datetime
+    views: Mapping[str, StoredView]
+    services: Mapping[str, StoredService] = field(default_factory=dict)
+
+    def to_json(self) -> bytes:
+        """The bytes that a store keeps."""
+        return json.dumps(
+            {
+                "pit_join_online_store": FORMAT,
+                "project": self.project,
+                "target": self.target,
+                "exported_at": self.exported_at.isoformat(),
+                "views": {name: _view_as_json(view) for name, view in self.views.items()},
+                "services": {
+                    name: {
+                        "features": [request.as_macro_argument() for request in service.requests],
+                        "full_feature_names": service.full_feature_names,
+                        "on_demand": service.on_demand,
+                    }
+                    for name, service in self.services.items()
+                },
+            },
+            ensure_ascii=False,
+            indent=1,
+        ).encode()
+
+    @classmethod
+    def from_json(cls, data: bytes, where: str) -> Contents:
+        """Read what `to_json` gave; `where` names the store.
+
+        Raises:
+            StoreError: if it is something else, or of a newer format.
+        """
+        try:
+            read = json.loads(data)
+            found = read["pit_join_online_store"]
+        except (ValueError, KeyError, TypeError) as error:
+            raise StoreError(f"{where} is damaged or no store of pit-join: its contents cannot be read") from error
+        if not isinstance(found, int) or not 1 <= found <= FORMAT:
+            raise StoreError(
+                f"{where} was written by a newer pit-join (format {found}; this one reads up to {FORMAT}); upgrade "
+                "pit-join here, or remove the store and export with this version"
+            )
+        try:
+            return cls(
+                project=read["project"],
+                target=read["target"],
+                exported_at=datetime.fromisoformat(read["exported_at"]),
+                views={name: _view_from_json(name, view) for name, view in read["views"].items()},
+                services={
+                    name: StoredService(
+                        tuple(map(_request_from_json, service["features"])),
+                        service["full_feature_names"],
+                        _statements(service.get("on_demand")),
+                    )
+                    for name, service in read["services"].items()
+                },
+            )
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise StoreError(f"{where} is damaged: its contents cannot be read ({error!r})") from error
+
+    def service(self, name: str) -> StoredService:
+        """The feature service of that name.
+
+        Raises:
+            RequestError: naming the nearest known one.
+        """
+        if name not in self.services:
+            raise RequestError(
+                f"the online store has no feature service '{name}'; {suggest(name, self.services, 'feature services')}"
+            )
+        return self.services[name]
+
+    def resolve(
+        self, requests: Sequence[Asked], full_feature_names: bool = False
+    ) -> tuple[tuple[Resolved, ...], tuple[str, ...], Arguments]:
+        """The roles of a request, the names of all features in the order asked for, and what on-demand ones take.
+
+        Names are those that a training set of the same request has.
+
+        Raises:
+            RequestError: if a view, feature or key is not in the store, or two features would have one name.
+        """
+        roles: dict[str, tuple[StoredView, Mapping[str, str]]] = {}
+        found: dict[str, dict[str, str]] = {}
+        owners: dict[str, str] = {}
+        names: list[str] = []
+
+        def take(name: str, owner: str) -> None:
+            if owners.setdefault(name.lower(), owner) != owner:
+                raise RequestError(
+                    f"both {owners[name.lower()]} and {owner} would be named {name}; "
+                    + ("rename one of them" if "__" in name else "use full_feature_names")
+                )
+
+        for number, request in enumerate(requests, 1):
+            if isinstance(request, OnDemandRequest):
+                take(request.name, f"item {number} ({request.macro})")
+                names.append(request.name)
+                continue
+            view, keys = roles.setdefault(request.alias, (self._view(request), self._keys(request)))
+            if view.name != request.view or keys != self._keys(request):
+                raise RequestError(
+                    f"'{request.alias}' is used in two meanings; give one of them another name (alias=view)"
+                )
+            for feature in request.features:
+                if feature != "*" and feature not in view.features:
+                    raise RequestError(
+                        f"view '{view.name}' has no feature '{feature}' in the online store; "
+                        f"{suggest(feature, view.features, 'features')}"
+                    )
+                for column in view.features if feature == "*" else (feature,):
+                    qualified = full_feature_names or request.alias != request.view
+                    name = f"{request.alias}__{column}" if qualified else column
+                    take(name, f"{request.alias}:{column}")
+                    if column not in found.setdefault(request.alias, {}):
+                        found[request.alias][column] = name
+                        names.append(name)
+        if not names:
+            raise RequestError("no features are asked for; name them as view:feature, or view:* for all")
+        for _, keys in roles.values():
+            for key in keys.values():
+                take(key, f"the key {key}")
+        computed = [request for request in requests if isinstance(request, OnDemandRequest)]
+        return _roles(roles, found), tuple(names), self._arguments(computed, roles)
+
+    def _arguments(
+        self, computed: Sequence[OnDemandRequest], roles: dict[str, tuple[StoredView, Mapping[str, str]]]
+    ) -> Arguments:
+        needed: dict[str, dict[str, str]] = {}
+        fields: dict[str, tuple[str, ...]] = {}
+        takes: dict[str, frozenset[str]] = {}
+        for request in computed:
+            references = filter(None, map(parse_reference, request.sources().values()))
+            takes[request.name] = frozenset(alias for alias, _ in references)
+            for argument, source in request.sources().items():
+                reference = parse_reference(source)
+                if reference is None:
+                    fields[source] = (*fields.get(source, ()), request.types[argument])
+                    continue
+                alias, column = reference
+                if alias not in roles:
+                    plain = Request(alias, (column,), alias)
+                    roles[alias] = (self._view(plain), self._keys(plain))
+                if column not in roles[alias][0].features:
+                    raise RequestError(
+                        f"view '{alias}' has no feature '{column}' in the online store, which '{request.name}' needs"
+                    )
+                needed.setdefault(alias, {})[column] = f"{alias}:{column}"
+        returns = {request.name: request.returns for request in computed}
+        return Arguments(_roles(roles, needed), fields, returns, takes)
+
+    def _view(self, request: Request) -> StoredView:
+        if request.view not in self.views:
+            raise RequestError(
+                f"the online store has no feature view '{request.view}'; export it (online: true), or is the name "
+                f"wrong? {suggest(request.view, self.views, 'feature views')}"
+            )
+        return self.views[request.view]
+
+    def _keys(self, request: Request) -> Mapping[str, str]:
+        keys = self._view(request).keys
+        for key in request.join_keys:
+            if key not in keys:
+                known = suggest(key, keys, "join keys")
+                raise RequestError(f"view '{request.view}' has no join key '{key}'; {known}")
+        return {key: request.join_keys.get(key, key) for key in keys}
+
+
+def _roles(
+    roles: Mapping[str, tuple[StoredView, Mapping[str, str]]], features: Mapping[str, Mapping[str, str]]
+) -> tuple[Resolved, ...]:
+    """The roles with the names of their features, by role and column."""
+    return tuple(
+        Resolved(alias, *roles[alias], tuple(names), tuple(names.values())) for alias, names in features.items()
+    )
+
+
+def _request_from_json(item: Mapping[str, Any]) -> Asked:
+    if "on_demand" in item:
+        given = (item["on_demand"], item["as"], item["arguments"], item["types"], item["returns"], item["default"])
+        return OnDemandRequest(*given)
+    return Request(item["view"], tuple(item["features"]), item["as"], item["join_keys"])
+
+
+def _statements(found: Any) -> tuple[str, ...] | None:
+    if found is not None and (len(found) not in (2, 3) or not all(isinstance(each, str) for each in found)):
+        raise TypeError(f"the SQL of on-demand features is {found!r}")
+    return None if found is None else tuple(found)
+
+
+def _view_as_json(view: StoredView) -> dict[str, Any]:
+    return {
+        "entity": view.entity,
+        "keys": dict(view.keys),
+        "fields": json.loads(view.layout.describe()),
+        "ttl": view.ttl,
+        "instant": view.instant.isoformat() if view.instant else None,
+        "rows": view.rows,
+        "defaults": view.defaults.hex() if view.defaults else None,
+        "missing": view.missing.hex() if view.missing else None,
+        # What older stores do not say is left out where there is nothing to say.
+        **({"store": view.store} if view.store else {}),
+        **({"nearest": {name: index.as_json() for name, index in view.nearest.items()}} if view.nearest else {}),
+    }
+
+
+def _view_from_json(name: str, read: Mapping[str, Any]) -> StoredView:
+    KeyCodec(read["keys"].items())  # which knows the kinds of keys
+    if not isinstance(read["ttl"], (int, type(None))):
+        raise TypeError(f"the ttl is {read['ttl']!r}")
+    return StoredView(
+        name=name,
+        entity=read["entity"],
+        keys=read["keys"],
+        layout=Layout.from_description(json.dumps(read["fields"])),
+        ttl=read["ttl"],
+        instant=datetime.fromisoformat(read["instant"]) if read["instant"] else None,
+        store=read.get("store", ""),
+        rows=read["rows"],
+        defaults=bytes.fromhex(read["defaults"]) if read["defaults"] else None,
+        missing=bytes.fromhex(read["missing"]) if read["missing"] else None,
+        nearest={name: StoredIndex.from_json(index) for name, index in read.get("nearest", {}).items()},
+    )

@@ -1,0 +1,162 @@
+"""Reading online as an application does: features by name, vectors, neighbours; no project is needed for it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import datetime, timezone
+from functools import cached_property
+from typing import Any
+
+from pit_join.errors import StoreError
+from pit_join.online.protocol import ReadableStore
+from pit_join.records.store_manifest import Contents
+from pit_join.references import parse_features, parse_role
+from pit_join.serving.features import OnlineFeatures
+from pit_join.serving.log_entry import ServedLog
+from pit_join.serving.neighbours import Neighbour, NeighbourReader, Vector
+from pit_join.serving.reader import DEADLINE, OnlineReader
+from pit_join.times import read_instant
+
+__all__ = ["OnlineClient"]
+
+
+class OnlineClient:
+    """What reads an online store, which `open_online` opens when it is first needed, and logs a sample of it."""
+
+    def __init__(self, open_online: Callable[[], ReadableStore], log: ServedLog | None) -> None:
+        self._open_online, self._log = open_online, log
+
+    @cached_property
+    def _online(self) -> ReadableStore:
+        return self._open_online()
+
+    @cached_property
+    def _neighbours(self) -> NeighbourReader:
+        return NeighbourReader(self._online)
+
+    def online_contents(self) -> Contents:
+        """What the online store says of itself: its views with their instants, and its feature services.
+
+        Raises:
+            StoreError: if the store cannot be used, or nothing was exported.
+        """
+        _, data = self._online.contents()
+        if data is None:
+            raise StoreError("nothing was exported to the online store yet; run pit-join export")
+        return Contents.from_json(data, "the online store")
+
+    def online_reader(
+        self,
+        features: str | Sequence[str | Mapping[str, Any]],
+        *,
+        views: Iterable[str] = (),
+        full_feature_names: bool = False,
+        defaults: bool = True,
+        strict: bool = False,
+        deadline: float | None = DEADLINE,
+    ) -> OnlineReader:
+        """What reads the same features again and again, with everything prepared that can be.
+
+        Args:
+            features: references such as `["user_activity:login_count_30d"]`, or the name of a feature service.
+            views: roles such as `"dest_weather=weather(airport=dest)"`, for references to `dest_weather:temp`.
+            full_feature_names: name every feature `view__feature`.
+            defaults: replace nulls by the declared defaults.
+            strict: raise an error where a store fails, is late, or lacks a view; by default the values are then the
+                declared defaults, and their statuses say why.
+            deadline: seconds within which a request is answered; None for no bound.
+
+        Raises:
+            StoreError: if the store cannot be used now, or nothing was exported.
+            RequestError: if the store does not have what is asked for.
+        """
+        if isinstance(features, str) and ":" in features:
+            features = [features]
+        requests = features if isinstance(features, str) else parse_features(features, [parse_role(v) for v in views])
+        return OnlineReader(
+            self._online,
+            requests,
+            full_feature_names=full_feature_names,
+            defaults=defaults,
+            strict=strict,
+            deadline=deadline,
+            log=self._log,
+        )
+
+    def get_online_features(
+        self,
+        features: str | Sequence[str | Mapping[str, Any]],
+        entity_rows: Sequence[Mapping[str, Any]] | Mapping[str, Any],
+        *,
+        views: Iterable[str] = (),
+        full_feature_names: bool = False,
+        defaults: bool = True,
+        now: datetime | None = None,
+        strict: bool = False,
+        deadline: float | None = DEADLINE,
+    ) -> OnlineFeatures:
+        """The latest features of some entity rows, in one read of the online store.
+
+        Args:
+            features: references such as `["user_activity:login_count_30d"]`, or the name of a feature service.
+            entity_rows: mappings with a value for every key, such as `[{"user_id": 42}]`; or one mapping of lists, in
+                which a single value stands for all rows (`{"user_id": 42, "item_id": [7, 8, 9]}`).
+            views: roles such as `"dest_weather=weather(airport=dest)"`, for references to `dest_weather:temp`.
+            full_feature_names: name every feature `view__feature`.
+            defaults: replace nulls, and what is missing or too old, by the declared defaults.
+            now: the instant at which ages are judged; the clock's by default. Naive is UTC.
+            strict: raise an error where a store fails, is late, or lacks a view; by default the values are then the
+                declared defaults, and their statuses say why.
+            deadline: seconds within which the stores must answer; None for no bound.
+
+        Raises:
+            PitJoinError: one of its subclasses, saying what is wrong and what to do.
+        """
+        names = {"full_feature_names": full_feature_names, "defaults": defaults}
+        reader = self.online_reader(features, views=views, **names, strict=strict, deadline=deadline)
+        return reader.get_online_features(entity_rows, now=now)
+
+    def nearest(
+        self, view: str, feature: str, vector: Vector, k: int = 10, *, now: datetime | None = None
+    ) -> list[Neighbour]:
+        """The entities whose embedding is nearest to a vector, nearest first; see `NeighbourReader.nearest`."""
+        return self._neighbours.nearest(view, feature, vector, k, now=now)
+
+    def get_vector(
+        self,
+        features: str | Sequence[str | Mapping[str, Any]],
+        entity: Mapping[str, str],
+        *,
+        views: Iterable[str] = (),
+        full_feature_names: bool = False,
+        defaults: bool = True,
+        now: str | datetime | None = None,
+    ) -> dict[str, dict[str, Any]]:
+        """The features of one entity whose keys are written as text, each with value, status, event time and age.
+
+        Args:
+            features: references such as `["user_activity:login_count_30d"]`, or the name of a feature service.
+            entity: a text for every key, read as the key's type.
+            views: roles such as `"dest_weather=weather(airport=dest)"`, for references to `dest_weather:temp`.
+            full_feature_names: name every feature `view__feature`.
+            defaults: replace nulls, and what is missing or too old, by the declared defaults.
+            now: the instant at which ages are judged; now by default. Naive is UTC.
+
+        Raises:
+            PitJoinError: one of its subclasses, saying what is wrong and what to do.
+        """
+        moment = read_instant(now) or datetime.now(timezone.utc)
+        names = {"full_feature_names": full_feature_names, "defaults": defaults}
+        # Who asks for one vector wants to know what is wrong.
+        reader = self.online_reader(features, views=views, **names, strict=True, deadline=None)
+        found = reader.get_online_features([reader.read_keys(entity)], now=moment)
+        values, statuses, times = found.to_dict(), found.statuses, found.event_timestamps
+        return {
+            name: {
+                "value": values[name][0],
+                "status": statuses[name][0],
+                "event_timestamp": time.isoformat() if (time := times[name][0]) else None,
+                "age_seconds": (moment - time).total_seconds() if time else None,
+            }
+            for name in found.names
+        }

@@ -1,0 +1,70 @@
+"""Entity rows as callers write them: mappings, or one mapping of lists and single values."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from pit_join.errors import EntityError
+from pit_join.records.keys import KeyCodec, Single
+
+__all__ = ["EntityRows"]
+
+
+class EntityRows:
+    """The rows of one request."""
+
+    def __init__(self, given: Sequence[Mapping[str, Any]] | Mapping[str, Any]) -> None:
+        self._given = given
+        if not isinstance(given, Mapping):
+            if not all(isinstance(row, Mapping) for row in given):
+                raise EntityError("entity rows are mappings of keys to values, or one mapping of keys to lists")
+            self._length = len(given)
+            return
+        lengths = {name: len(values) for name, values in given.items() if _is_list(values)}
+        if len(set(lengths.values())) > 1:
+            raise EntityError(f"the lists of the entity rows have different lengths: {lengths}")
+        self._length = next(iter(lengths.values()), 1)
+
+    def __len__(self) -> int:
+        return self._length
+
+    def keys(self, codec: KeyCodec) -> list[bytes | None]:
+        """The key of each row for one view."""
+        if not isinstance(self._given, Mapping):
+            return [codec.encode(row) for row in self._given]
+        missing = [column for column in codec.columns if column not in self._given]
+        if missing:
+            raise EntityError(f"the entity rows have no '{missing[0]}'; they need {', '.join(codec.columns)}")
+        given = [self._given[column] for column in codec.columns]
+        return codec.encode_all([_plain(values) if _is_list(values) else Single(values) for values in given], len(self))
+
+    def columns(self, names: Sequence[str], needed: str = "they need") -> dict[str, list[Any]]:
+        """Keys, or fields, as lists."""
+        given = self._given
+        try:
+            if not isinstance(given, Mapping):
+                return {name: [row[name] for row in given] for name in names}
+            return {
+                name: list(_plain(given[name])) if _is_list(given[name]) else [given[name]] * self._length
+                for name in names
+            }
+        except KeyError as error:
+            raise EntityError(f"the entity rows have no {error}; {needed} {', '.join(names)}") from None
+
+
+def _is_list(values: Any) -> bool:
+    return hasattr(values, "__len__") and not isinstance(values, (str, bytes, Mapping))
+
+
+def _plain(values: Any) -> Any:
+    # NumPy's and Arrow's own scalars are slow to read, and not all of them are Python's. Of instants `tolist` may make
+    # numbers.
+    if isinstance(values, np.ndarray) and values.dtype.kind == "M":
+        return list(values)
+    for method in ("tolist", "to_pylist"):
+        if hasattr(values, method):
+            return getattr(values, method)()
+    return values

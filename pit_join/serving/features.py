@@ -1,0 +1,238 @@
+"""Feature vectors as they were read: values, statuses and event times, as mappings, frames or one matrix."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from decimal import Decimal
+from functools import cached_property, lru_cache
+from typing import Any
+
+import numpy as np
+
+from pit_join.errors import EntityError
+from pit_join.records.layout import CHECK, HEADER, SCALARS, converter, instant
+from pit_join.serving.answers import Answer, Block, Column, Part, failures_of
+
+__all__ = ["OnlineFeatures"]
+
+
+class OnlineFeatures:
+    """The features of some entity rows, all read from one state of the store.
+
+    A value that is null, missing or too old is the declared default, if there is one; its status says so. On-demand
+    features, which are `computed`, have no event time.
+    """
+
+    def __init__(
+        self,
+        names: tuple[str, ...],
+        answers: Sequence[Answer],
+        keys: Mapping[str, list[Any]],
+        rows: int,
+        computed: Mapping[str, Column],
+    ) -> None:
+        self._names, self._answers, self._keys, self._rows, self._computed = names, answers, keys, rows, computed
+
+    def __len__(self) -> int:
+        return self._rows
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of the features in the order asked for."""
+        return self._names
+
+    def blocks(self) -> list[Block]:
+        """Everything about every feature, role by role; faster than one property after the other."""
+        found = [
+            Block(column.view, (name,), (column.type,), [column.values], [column.statuses], column.times)
+            for name, column in self._computed.items()
+        ]
+        for answer in self._answers:
+            part = answer.part
+            rows = answer.by_row(answer.judged)
+            statuses = [status for status, _, _ in rows]
+            nothing = (None,) * len(part.names)
+            stored = [values or nothing for _, _, values in rows]
+            columns = list(zip(*stored, strict=True)) if rows else [()] * len(part.names)
+            known = [statuses] * len(columns)
+            whole = statuses.count("PRESENT") == len(rows)
+            # Most records are there and have no nulls, and then nothing has to be replaced.
+            if not whole or any(None in values for values in stored):
+                known = [_with_nulls(statuses, column) if None in column else statuses for column in columns]
+                if not whole or part.fills:
+                    columns = list(zip(*(part.served(values) for _, _, values in rows), strict=True))
+            times = [event for _, event, _ in rows]
+            found.append(Block(part.view.name, part.names, part.types, columns, known, times))
+        return found
+
+    @property
+    def failures(self) -> dict[str, str]:
+        """The views whose records could not be had, with the sentence that says why: defaults stand for them."""
+        return failures_of((answer.part, answer.given) for answer in self._answers)
+
+    @cached_property
+    def statuses(self) -> dict[str, list[str]]:
+        """For every feature the status of each row.
+
+        It is `PRESENT`, `NULL_VALUE`, `NOT_FOUND` (no record of the key), `NULL_KEY`, `OUTSIDE_MAX_AGE` (older than
+        the ttl); or `STORE_FAILED`, `STORE_LATE`, `NOT_EXPORTED` (see `failures`), which on-demand features take over
+        from their arguments; or, of on-demand features, `COMPUTE_FAILED`.
+        """
+        found = {name: column.statuses for name, column in self._computed.items()}
+        for answer in self._answers:
+            for i, name in enumerate(answer.part.names):
+                found[name] = answer.by_row(
+                    [
+                        "NULL_VALUE" if values is not None and values[i] is None else status
+                        for status, _, values in answer.judged
+                    ]
+                )
+        return {name: found[name] for name in self._names}
+
+    @cached_property
+    def event_timestamps(self) -> dict[str, list[datetime | None]]:
+        """For every feature the event time of each row's record (UTC, microseconds); None where there is none."""
+        found: dict[str, list[datetime | None]] = {name: [None] * self._rows for name in self._computed}
+        for answer in self._answers:
+            times = [None if event is None else instant(event) for _, event, _ in answer.judged]
+            found |= dict.fromkeys(answer.part.names, answer.by_row(times))
+        return {name: found[name] for name in self._names}
+
+    def to_dict(self, include_event_timestamps: bool = False) -> dict[str, list[Any]]:
+        """Keys and features as lists, one item a row.
+
+        With `include_event_timestamps` also `<feature>__ts`: whole seconds since 1970, 0 where there is none.
+        """
+        found: dict[str, list[Any]] = {}
+        found |= {name: list(column.values) for name, column in self._computed.items()}
+        for answer in self._answers:
+            found |= answer.columns()
+        result = {**self._keys, **{name: found[name] for name in self._names}}
+        if include_event_timestamps:
+            for name, times in self.event_timestamps.items():
+                result[f"{name}__ts"] = [0 if moment is None else int(moment.timestamp()) for moment in times]
+        return result
+
+    def to_df(self, include_event_timestamps: bool = False) -> Any:
+        """The same as a pandas DataFrame (needs pandas)."""
+        import pandas
+
+        return pandas.DataFrame(self.to_dict(include_event_timestamps))
+
+    def to_numpy(self, dtype: Any = "float32", out: np.ndarray[Any, Any] | None = None) -> np.ndarray[Any, Any]:
+        """The features as one matrix of floats, rows by features in the order asked for; a null is NaN.
+
+        Args:
+            dtype: a float type; not used with `out`.
+            out: a matrix to fill, whose rows are contiguous.
+
+        Raises:
+            EntityError: if a feature is no number, or `out` has another shape.
+        """
+        shape = (self._rows, len(self._names))
+        if out is None:
+            out = np.empty(shape, dtype=dtype)
+        if out.shape != shape or not np.issubdtype(out.dtype, np.floating):
+            raise EntityError(f"the matrix must be of floats and of shape {shape}, got {out.dtype} and {out.shape}")
+        for answer in self._answers:
+            columns, records = answer.part.columns, len(answer.lengths)
+            if isinstance(columns, slice) and records == self._rows:
+                _fill(out[:, columns], answer)
+                continue
+            block = np.empty((records, len(answer.part.names)), dtype=out.dtype)
+            _fill(block, answer)
+            out[:, columns] = block if records == 1 else block[answer.keys.positions]
+        for name, column in self._computed.items():
+            if not all(value is None or isinstance(value, (int, float, Decimal)) for value in column.values):
+                raise EntityError(
+                    f"the feature '{name}' is of type {column.type}, which is no number; leave it out, or use to_dict()"
+                )
+            out[:, self._names.index(name)] = _numbers(tuple(column.values))
+        return out
+
+
+def _with_nulls(statuses: list[str], column: Sequence[Any]) -> list[str]:
+    """The statuses of rows as those of one feature."""
+    pairs = zip(column, statuses, strict=True)
+    return ["NULL_VALUE" if value is None and status == "PRESENT" else status for value, status in pairs]
+
+
+def _fill(out: np.ndarray[Any, Any], answer: Answer) -> None:
+    """Write the features of an answer's records into a matrix, a row a record."""
+    part, layout = answer.part, answer.part.decoder.layout
+    runs = _runs(part)  # before all else: a feature that is no number is refused whether it is there or not
+    lengths = np.array(answer.lengths, dtype=np.int64)
+    rows: Any = slice(None)
+    if not lengths.all():
+        out[:] = _numbers(part.absent)
+        rows = np.flatnonzero(lengths)
+    if not answer.records:
+        return
+    records, count, width = answer.records, np.count_nonzero(lengths), layout.size + CHECK
+    if layout.varying:
+        ends = np.cumsum(lengths[rows])
+        starts = (ends - lengths[rows]).tolist()
+        records = b"".join([records[start : start + width] for start in starts])
+    cells = np.frombuffer(records, dtype=np.uint8).reshape(count, width)
+    values = out if isinstance(rows, slice) else np.empty((count, out.shape[1]), dtype=out.dtype)
+    for first, end, start, dtype, scale in runs:
+        found = cells[:, start : start + (end - first) * dtype.itemsize].view(dtype)
+        values[:, first:end] = _scaled(found, scale)
+    if cells[:, HEADER.size - 4].any():
+        bitmap = cells[:, layout.bitmap : layout.bitmap + -(-len(layout.fields) // 8)]
+        bits = np.unpackbits(bitmap, axis=1, bitorder="little")
+        nulls = bits[:, part.decoder.bits].view(bool)
+        np.copyto(values, _numbers(part.defaults).astype(values.dtype), where=nulls)
+    if part.ttl is not None:
+        too_old = cells[:, 8:16].view("<i8")[:, 0] < answer.moment - part.ttl
+        if too_old.any():
+            values[too_old] = _numbers(part.absent)
+    if values is not out:
+        out[rows] = values
+
+
+def _numbers(values: tuple[Any, ...]) -> np.ndarray[Any, Any]:
+    return np.array([np.nan if value is None else float(value) for value in values])
+
+
+def _scaled(found: np.ndarray[Any, Any], scale: int | None) -> np.ndarray[Any, Any]:
+    if scale is None:
+        return found
+    if found.dtype.itemsize == 16:
+        halves = np.ascontiguousarray(found).view("<u8").reshape(*found.shape, 2)
+        low, high = halves[..., 0], halves[..., 1]
+        # The magnitude first: as floats, the halves of a small negative number would cancel each other out.
+        negative = high >> np.uint64(63) == 1
+        low = np.where(negative, ~low + np.uint64(1), low)
+        high = np.where(negative, ~high + (low == 0), high)
+        found = np.where(negative, -1.0, 1.0) * (high * 2.0**64 + low)
+    return np.asarray(found / 10.0**scale)
+
+
+@lru_cache(maxsize=1024)
+def _runs(part: Part) -> list[tuple[int, int, int, np.dtype[Any], int | None]]:
+    """Neighbours of one type, in the request as in the records.
+
+    Each is (first, end, where the first lies in a record, type, digits after the point or None if it is no decimal).
+    """
+    layout, names = part.decoder.layout, part.decoder.names
+    types = {field.name: field.type for field in layout.fields}
+    runs: list[tuple[int, int, int, np.dtype[Any], int | None]] = []
+    for i, name in enumerate(names):
+        kind, code, offset = types[name], layout.codes[name], layout.offsets[name]
+        if kind.startswith("decimal"):
+            dtype, scale = np.dtype("<i8" if code == "q" else "V16"), int(kind[:-1].split(", ")[1])
+        elif kind in SCALARS and converter(kind) is None:
+            dtype, scale = np.dtype(f"<{code}"), None
+        else:
+            raise EntityError(
+                f"the feature '{part.names[i]}' is of type {kind}, which is no number; leave it out, or use to_dict()"
+            )
+        if runs:
+            first, end, start, *of = runs[-1]
+            if of == [dtype, scale] and offset == start + (end - first) * dtype.itemsize:
+                runs[-1] = (first, end + 1, start, dtype, scale)
+                continue
+        runs.append((i, i + 1, offset, dtype, scale))
+    return runs

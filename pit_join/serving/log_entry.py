@@ -1,0 +1,123 @@
+"""What was asked of a reader and what it served, as the feature log takes it over from a request."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from importlib.metadata import version
+from typing import Any, Protocol
+
+from pit_join.records.store_manifest import FORMAT, Arguments, Contents, Resolved
+from pit_join.references import Asked, OnDemandRequest
+from pit_join.serving.features import OnlineFeatures
+
+__all__ = ["LOG_FORMAT", "LOG_METADATA", "LogSource", "Served", "ServedLog"]
+
+LOG_FORMAT = 1
+LOG_METADATA = b"pit_join_feature_log"
+"""Under which a Parquet file has what `LogSource.metadata` says."""
+
+
+@dataclass(frozen=True, eq=False)
+class LogSource:
+    """What a reader is asked for, and the state of the store that answers it; `service` is None for a list.
+
+    Everything else is found out when it is first needed, which is not in a request.
+    """
+
+    service: str | None
+    requests: Sequence[Asked]
+    full_feature_names: bool
+    defaults: bool
+    contents: Contents
+
+    @cached_property
+    def _resolved(self) -> tuple[tuple[Resolved, ...], tuple[str, ...], Arguments]:
+        return self.contents.resolve(self.requests, self.full_feature_names)
+
+    @cached_property
+    def roles(self) -> dict[str, Resolved]:
+        """The roles by name, those that only on-demand features read among them."""
+        stored, _, needed = self._resolved
+        return {role.alias: role for role in (*needed.roles, *stored)}
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of the features in the order asked for."""
+        return self._resolved[1]
+
+    @cached_property
+    def role_of(self) -> dict[str, str]:
+        """For every stored feature, by the name it has here, its role."""
+        return {name: role.alias for role in self._resolved[0] for name in role.names}
+
+    @cached_property
+    def keys(self) -> dict[str, str]:
+        """The keys of an entity row with their kinds (see `keys.key_kind`)."""
+        return {role.key_names[key]: kind for role in self.roles.values() for key, kind in role.view.keys.items()}
+
+    @cached_property
+    def fields(self) -> Mapping[str, tuple[str, ...]]:
+        """The request fields with the SQL types of the arguments that each is for."""
+        return self._resolved[2].fields
+
+    @cached_property
+    def metadata(self) -> bytes:
+        """All that is needed to ask the offline rule for the same, as JSON."""
+        stored, names, _ = self._resolved
+        features: dict[str, dict[str, Any]] = {}
+        for role in stored:
+            types = {field.name: field.type for field in role.view.layout.fields}
+            for feature, name in zip(role.features, role.names, strict=True):
+                features[name] = {"name": name, "role": role.alias, "feature": feature, "type": types[feature]}
+        for request in self.requests:
+            if isinstance(request, OnDemandRequest):
+                features[request.name] = {"name": request.name, "on_demand": request.macro, "returns": request.returns}
+        return json.dumps(
+            {
+                "format": LOG_FORMAT,
+                "pit_join": version("pit-join"),
+                "store_format": FORMAT,
+                "project": self.contents.project,
+                "target": self.contents.target,
+                "service": self.service,
+                "references": [request.as_macro_argument() for request in self.requests],
+                "full_feature_names": self.full_feature_names,
+                "defaults": self.defaults,
+                "keys": self.keys,
+                "fields": {name: list(types) for name, types in self.fields.items()},
+                "roles": {
+                    alias: {"view": role.view.name, "keys": dict(role.key_names)} for alias, role in self.roles.items()
+                },
+                "features": [features[name] for name in names],
+            },
+            ensure_ascii=False,
+            default=str,
+        ).encode()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Served:
+    """What one request was given.
+
+    `moment` is the instant at which ages were judged (microseconds UTC), `rows` are the keys and request fields by
+    name, a list each. `values` are the features of a single row as they were given out, where not by `features`.
+    """
+
+    source: LogSource
+    moment: int
+    rows: Mapping[str, Sequence[Any]]
+    features: OnlineFeatures
+    values: Mapping[str, Any] | None = None
+
+
+class ServedLog(Protocol):
+    """A log of what is served, such as `FeatureLog`; neither method may take long, since a request waits for both."""
+
+    def sampled(self) -> bool:
+        """Whether this request is to be logged."""
+
+    def add(self, rows: int, make: Callable[[], Served]) -> None:
+        """Log so many rows, which `make` describes later, in the log's own thread."""

@@ -1,0 +1,217 @@
+"""On-demand features of requests: arguments from records and from the request, computed by the SQL of the store."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from datetime import date
+from decimal import Decimal
+from functools import cache
+from numbers import Real
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pit_join.errors import ComputeError, EntityError
+from pit_join.online.protocol import Failed
+from pit_join.records.store_manifest import Arguments
+from pit_join.serving.answers import Answer, Column
+from pit_join.sql_types import family, fits
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+__all__ = ["OnDemand"]
+
+_SQL_TYPES = {
+    "bool": "boolean", "int8": "tinyint", "int16": "smallint", "int32": "integer", "int64": "bigint",
+    "uint8": "utinyint", "uint16": "usmallint", "uint32": "uinteger", "uint64": "ubigint", "float": "float",
+    "double": "double", "string": "varchar", "binary": "blob", "date32": "date", "timestamp[us]": "timestamp",
+    "timestamp[us, UTC]": "timestamptz",
+}  # fmt: skip
+
+
+class OnDemand:
+    """The on-demand features of one request, ready to be computed again and again; safe to share between threads.
+
+    `statements` are their SQL, see `StoredService`, and `arguments` what it takes. A value that cannot be computed is
+    an error if `strict`; otherwise its default stands for it, with the status `COMPUTE_FAILED`. What is computed from
+    features that could not be had has the status of these.
+    """
+
+    def __init__(self, statements: Sequence[str], arguments: Arguments, *, defaults: bool, strict: bool) -> None:
+        # DuckDB is loaded for those alone who ask for such features.
+        from pit_join.warehouse.expressions import Expressions
+
+        self.fields = arguments.fields
+        self._types: dict[str, str] = {}
+        for role in arguments.roles:
+            stored = {field.name: field.type for field in role.view.layout.fields}
+            self._types |= {name: stored[feature] for name, feature in zip(role.names, role.features, strict=True)}
+        sql_types = {name: _SQL_TYPES.get(kind, kind) for name, kind in self._types.items()}
+        self._plain = all(kind.startswith("decimal") or kind in _SQL_TYPES.values() for kind in sql_types.values())
+        columns: dict[str, str | None] = {**sql_types, **dict.fromkeys(self.fields)}
+        statement = statements[0 if defaults else 1]
+        self._expressions = Expressions(statement, columns, tuple(arguments.returns.values()))
+        self._tried = Expressions(statements[2], {}) if len(statements) > 2 and not strict else None
+        self._arguments, self._defaults = arguments, defaults
+        self._names, self._returns = tuple(arguments.returns), arguments.returns
+
+    def one(self, answers: Sequence[Answer], row: Mapping[str, Any]) -> tuple[list[Any], list[str]]:
+        """The features of one row and their statuses; `answers` have the arguments that are features, `row` the fields.
+
+        Raises:
+            EntityError: if a field is missing, or no value of its type.
+            ComputeError: if they cannot be computed, and this is strict.
+        """
+        try:
+            fields = {name: [self._value(name, row[name])] for name in self.fields}
+        except KeyError as error:
+            raise EntityError(f"the request has no {error}; on-demand features need {', '.join(self.fields)}") from None
+        if self._plain:
+            columns = [*(values for answer in answers for values in answer.columns().values()), *fields.values()]
+            try:
+                if (found := self._expressions.one([values[0] for values in columns])) is not None:
+                    failed = self._failed(answers)
+                    pairs = zip(self._names, found, strict=True)
+                    return list(found), [failed.get(name) or _status(value) for name, value in pairs]
+            except ComputeError:  # below it is found out what can be computed
+                if self._tried is None:
+                    raise
+        made = self._many(answers, fields).values()
+        return [column.values[0] for column in made], [column.statuses[0] for column in made]
+
+    def many(self, answers: Sequence[Answer], fields: Mapping[str, list[Any]]) -> dict[str, Column]:
+        """The features of many rows, by name; see `one`."""
+        return self._many(answers, {name: [self._value(name, one) for one in fields[name]] for name in self.fields})
+
+    def columns(self, values: Mapping[str, Any], statuses: Sequence[str]) -> dict[str, Column]:
+        """What `one` has given, the values by name, as `many` gives it."""
+        return {
+            name: Column("on_demand", _type_of(self._returns[name]), [values[name]], [status], [None])
+            for name, status in zip(self._names, statuses, strict=True)
+        }
+
+    def _failed(self, answers: Sequence[Answer]) -> dict[str, str]:
+        """The features that are computed from what could not be had, and the status of that."""
+        roles = {
+            role.alias: answer.given.status
+            for role, answer in zip(self._arguments.roles, answers, strict=True)
+            if isinstance(answer.given, Failed)
+        }
+        if not roles:
+            return {}
+        takes = self._arguments.takes.items()
+        return {name: roles[alias] for name, aliases in takes for alias in sorted(aliases) if alias in roles}
+
+    def _many(self, answers: Sequence[Answer], fields: Mapping[str, list[Any]]) -> dict[str, Column]:
+        import pyarrow as pa
+
+        from pit_join.records.arrow import arrow_type, type_name, values_of
+
+        columns: dict[str, pa.Array] = {}
+        for answer in answers:
+            for name, values in answer.columns().items():
+                columns[name] = pa.array(values, arrow_type(self._types[name]))
+        for name, values in fields.items():
+            try:
+                columns[name] = pa.array(values)
+            except (pa.ArrowException, ValueError, TypeError, OverflowError) as error:
+                raise EntityError(f"the values of the request's field '{name}' are not of one type: {error}") from error
+        failed, result = self._failed(answers), {}
+        for name, (array, wrong) in self._computed(pa.table(columns)).items():
+            values, kind = values_of(array), array.type
+            statuses = [failed[name]] * len(values) if name in failed else list(map(_status, values))
+            if wrong is not None:
+                statuses = ["COMPUTE_FAILED" if w else s for w, s in zip(wrong.to_pylist(), statuses, strict=True)]
+            result[name] = Column("on_demand", type_name(kind) or str(kind), values, statuses, [None] * len(values))
+        return result
+
+    def _computed(self, table: pa.Table) -> dict[str, tuple[pa.Array, pa.Array | None]]:
+        """The features by name, and where they are defaults since they could not be computed."""
+        from pit_join.warehouse.expressions import ARGUMENTS, Expressions, untried
+
+        try:
+            found = self._expressions.many(table)
+            return {name: (found[name], None) for name in self._names}
+        except ComputeError:
+            if self._tried is None:
+                raise
+        # A field that is no value of its type is a bad request, whatever is computed from it.
+        casts = [
+            f'cast("{name.replace(chr(34), chr(34) * 2)}" as {kind})'
+            for name, kinds in self.fields.items()
+            for kind in kinds
+        ]
+        if casts:
+            Expressions(f"select {', '.join(casts)} from {ARGUMENTS}", {}).many(table)
+        found = self._tried.many(table)
+        return {name: untried(found[name], self._defaults) for name in self._names}
+
+    def _value(self, name: str, value: Any) -> Any:
+        """The value of a field of a request, if it is of the kind that the on-demand features want."""
+        if isinstance(value, np.generic) and not isinstance(value, np.datetime64):
+            value = value.item()
+        if value is None:
+            return None
+        for wanted in self.fields[name]:
+            if not fits(_family_of(value), wanted):
+                raise EntityError(
+                    f"the request's field '{name}' is {value!r}, and on-demand features take it as {wanted}"
+                )
+        return value
+
+    def read_field(self, name: str, text: str) -> Any:
+        """The value of a field that is written as text."""
+        wanted = {family(kind) for kind in self.fields[name]}
+        readers: dict[str, Callable[[str], Any]] = {"number": _number, "BOOLEAN": _flag}
+        read = readers.get(wanted.pop()) if len(wanted) == 1 else None
+        try:
+            return read(text) if read else text
+        except (ValueError, ArithmeticError):
+            kinds = " and ".join(self.fields[name])
+            raise EntityError(f"the field '{name}' is taken as {kinds}, and '{text}' is none") from None
+
+
+def _status(value: Any) -> str:
+    return "NULL_VALUE" if value is None else "PRESENT"
+
+
+@cache
+def _type_of(returns: str) -> str:
+    """The type of a column (see `records.Field`) that DuckDB gives for an SQL type."""
+    import pyarrow as pa
+
+    from pit_join.records.arrow import type_name
+    from pit_join.warehouse.expressions import Expressions
+
+    found = Expressions(f"select cast(null as {returns}) as value", {}).many(pa.table({"nothing": [None]}))
+    kind = found.schema.field("value").type
+    return type_name(kind) or str(kind)
+
+
+def _family_of(value: Any) -> str:
+    if isinstance(value, bool):
+        return "BOOLEAN"
+    if isinstance(value, (Real, Decimal)):
+        return "number"
+    if isinstance(value, str):
+        return "text"
+    return "time" if isinstance(value, (date, np.datetime64)) else "other"
+
+
+def _number(text: str) -> int | float:
+    try:
+        return int(text)
+    except ValueError:
+        number = float(text)
+        if math.isinf(number) and "inf" not in text.lower():
+            raise
+        return number
+
+
+def _flag(text: str) -> bool:
+    known = {"true": True, "false": False}
+    if text.strip().lower() not in known:
+        raise ValueError
+    return known[text.strip().lower()]

@@ -1,0 +1,321 @@
+"""Reading features online: one batch from the store for a whole request, then values, ages and defaults in process.
+
+It loads neither dbt nor DuckDB: the store says itself what it holds.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
+from functools import partial
+from typing import Any
+
+from pit_join.errors import EntityError, RequestError, StoreError, suggest
+from pit_join.online.protocol import Failed, ReadableStore, Records
+from pit_join.records.layout import moment_of
+from pit_join.references import Asked
+from pit_join.serving.answers import Answer, AskedKeys, Column, Row, failures_of, judge, status_without
+from pit_join.serving.entity_rows import EntityRows
+from pit_join.serving.features import OnlineFeatures
+from pit_join.serving.log_entry import Served, ServedLog
+from pit_join.serving.read_plan import Plan, make_plan
+
+__all__ = ["DEADLINE", "OnlineReader"]
+
+DEADLINE = 0.05
+"""Seconds within which an application's request is answered, unless it says otherwise."""
+
+_MOST_EXPORTS = 100  # while one request is read
+
+
+class OnlineReader:
+    """Reads the same features again and again; safe to share between threads.
+
+    Args:
+        store: an open online store.
+        requests: what is wanted; or the name of a feature service.
+        full_feature_names: name every feature `view__feature`; a service may say so itself.
+        defaults: replace nulls by the declared defaults.
+        strict: raise an error where a store fails, is late, or has no export of a view yet; without it the values are
+            then the declared defaults, with the status `STORE_FAILED`, `STORE_LATE` or `NOT_EXPORTED`.
+        deadline: seconds within which a request is answered; None for no bound. An embedded store is read in
+            microseconds, without looking at the clock.
+        log: where a sample of what is served is logged.
+
+    `failures` counts by view and status the requests in which defaults stood for what could not be had; the view of
+    on-demand features is `on_demand`.
+
+    Raises:
+        StoreError: if the store cannot be used, or nothing was exported.
+        RequestError: if the store does not have what is asked for.
+    """
+
+    def __init__(
+        self,
+        store: ReadableStore,
+        requests: Sequence[Asked] | str,
+        *,
+        full_feature_names: bool = False,
+        defaults: bool = True,
+        strict: bool = True,
+        deadline: float | None = None,
+        log: ServedLog | None = None,
+    ) -> None:
+        self._store, self._strict, self._deadline, self._log = store, strict, deadline, log
+        self._prepare = partial(
+            make_plan, store, requests, full_feature_names=full_feature_names, defaults=defaults, strict=strict
+        )
+        self.failures: Counter[tuple[str, str]] = Counter()
+        self._counting = threading.Lock()
+        self._plan = self._prepare(until=None)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of the features in the order asked for, as in a training set of the same request."""
+        return self._plan.names
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """The keys that every entity row needs."""
+        return tuple(self._plan.key_kinds)
+
+    @property
+    def request_fields(self) -> tuple[str, ...]:
+        """What every entity row needs besides the keys: the fields that on-demand features take."""
+        return tuple(self._plan.on_demand.fields) if self._plan.on_demand else ()
+
+    @property
+    def on_demand(self) -> bool:
+        """Whether on-demand features are among those asked for: then a read takes a millisecond, and loads DuckDB."""
+        return self._plan.on_demand is not None
+
+    @property
+    def key_kinds(self) -> Mapping[str, str]:
+        """The keys that every entity row needs, with their kinds (see `keys.key_kind`)."""
+        return self._plan.key_kinds
+
+    def read_keys(self, entity: Mapping[str, str]) -> dict[str, Any]:
+        """The keys and request fields of an entity row from text, each read as its type.
+
+        Raises:
+            EntityError: if one is unknown or missing, or its text is no value of the type.
+        """
+        needed = (*self.keys, *self.request_fields)
+        if missing := [key for key in needed if key not in entity]:
+            raise EntityError(f"what is asked for also needs {', '.join(missing)}; give a value for each")
+        if unknown := sorted(set(entity) - set(needed)):
+            raise EntityError(
+                f"no view that is asked for has the key '{unknown[0]}'; {suggest(unknown[0], needed, 'keys')}"
+            )
+        on_demand = self._plan.on_demand
+        found = {name: on_demand.read_field(name, entity[name]) for name in on_demand.fields} if on_demand else {}
+        for codec in self._plan.codecs:
+            found |= codec.read(entity)
+        return found
+
+    def get_feature_vector(self, entity_row: Mapping[str, Any], *, now: datetime | None = None) -> dict[str, Any]:
+        """The features of one entity row, by name.
+
+        Args:
+            entity_row: a value for every key and request field, such as `{"user_id": 42, "amount": 9.5}`.
+            now: the instant at which ages are judged; the clock's by default. Naive is UTC.
+
+        Raises:
+            EntityError: if the row does not fit the keys.
+            StoreError: if the store cannot be used, or a record is damaged, and reading is strict.
+        """
+        moment = moment_of(now)
+        plan, keys, records = self._read(lambda plan: [[codec.encode(entity_row) or b""] for codec in plan.codecs])
+        values: list[Any] = []
+        statuses: Sequence[str] = ()
+        try:
+            for part, (record, _) in zip(plan.parts, records):  # noqa: B905 strict takes a twentieth of the time
+                if record:
+                    event, found = part.decoder.read(record, keys[part.codec_number][0])
+                    if part.ttl is None or moment - event <= part.ttl:
+                        values += part.filled(found) if part.fills else found
+                        continue
+                values += part.served(None)
+            if plan.on_demand:
+                asked = [AskedKeys(each) for each in keys]
+                made, statuses = plan.on_demand.one(plan.taken(asked, records, moment), entity_row)
+                values += made
+                self._count_uncomputed([statuses])
+        except StoreError:  # a record is damaged
+            if self._strict:
+                raise
+            columns = self.get_online_features([entity_row], now=now).to_dict()
+            return {name: columns[name][0] for name in plan.names}
+        vector = dict(zip(plan.names, plan.pick(values) if plan.pick else values))  # noqa: B905 as above
+        if self._log is not None and self._log.sampled():
+            self._log.add(1, partial(_served_row, plan, dict(entity_row), records, moment, vector.copy(), statuses))
+        return vector
+
+    def get_row(self, entity_row: Mapping[str, Any], *, now: datetime | None = None) -> Row | None:
+        """What `get_online_features` is made of, for one entity row: in less than half of the time.
+
+        None where on-demand features are among those asked for; these have columns alone.
+
+        Args:
+            entity_row: a value for every key.
+            now: the instant at which ages are judged; the clock's by default. Naive is UTC.
+
+        Raises:
+            EntityError: if the row does not fit the keys.
+            StoreError: if the store cannot be used, or a record is damaged, and reading is strict.
+        """
+        moment = moment_of(now)
+        if self._plan.on_demand:
+            return None
+        plan, keys, records = self._read(lambda plan: [[codec.encode(entity_row) or b""] for codec in plan.codecs])
+        if plan.on_demand:  # since a moment ago
+            return None
+        try:
+            row = _row(plan, keys, records, entity_row, moment)
+        except StoreError:  # a record is damaged
+            records = self._sound(plan, keys, records)
+            row = _row(plan, keys, records, entity_row, moment)
+        if self._log is not None and self._log.sampled():
+            self._log.add(1, partial(_served_row, plan, dict(entity_row), records, moment, None, ()))
+        return row
+
+    def get_online_features(
+        self,
+        entity_rows: Sequence[Mapping[str, Any]] | Mapping[str, Any],
+        *,
+        now: datetime | None = None,
+    ) -> OnlineFeatures:
+        """The features of many entity rows, read from one state of the store.
+
+        Args:
+            entity_rows: mappings with a value for every key and request field; or one mapping of lists, in which a
+                single value stands for all rows (`{"user_id": 42, "item_id": [7, 8, 9]}`). Repeated keys are read once.
+            now: the instant at which ages are judged; the clock's by default. Naive is UTC.
+
+        Raises:
+            EntityError: if a row does not fit the keys.
+            StoreError: if the store cannot be used, or a record is damaged, and reading is strict.
+        """
+        moment = moment_of(now)
+        rows = EntityRows(entity_rows)
+        asked: list[AskedKeys] = []
+
+        def distinct(plan: Plan) -> list[list[bytes]]:
+            asked[:] = [AskedKeys(rows.keys(codec)) for codec in plan.codecs]
+            return [keys.distinct for keys in asked]
+
+        plan, keys, found = self._read(distinct)
+        records = self._sound(plan, keys, found)
+        answers = plan.answers(asked, records, moment)
+        computed: Mapping[str, Column] = {}
+        if plan.on_demand:
+            fields = rows.columns(tuple(plan.on_demand.fields), "on-demand features need")
+            computed = plan.on_demand.many(plan.taken(asked, records, moment), fields)
+            self._count_uncomputed([column.statuses for column in computed.values()])
+        if self._log is not None and self._log.sampled():
+            given = rows.columns((*self.keys, *self.request_fields))
+            self._log.add(len(rows), partial(_served_rows, plan, answers, given, len(rows), computed, moment))
+        return OnlineFeatures(plan.names, answers, rows.columns(self.keys), len(rows), computed)
+
+    def _read(self, keys_of: Callable[[Plan], list[list[bytes]]]) -> tuple[Plan, list[list[bytes]], Sequence[Records]]:
+        """The plan that the store fits, for each of its codecs the keys that `keys_of` gives, and their records."""
+        until = None if self._deadline is None else time.monotonic() + self._deadline
+        plan = self._plan
+        try:
+            for _ in range(_MOST_EXPORTS):
+                keys = keys_of(plan)
+                records = self._store.read(plan.mark, [(view, keys[number]) for view, number in plan.wanted], until)
+                if records is not None:
+                    return plan, keys, self._noted(plan, keys, records) if plan.may_lack else records
+                self._plan = plan = self._prepare(until=until)
+            raise StoreError("the online store changes faster than it can be read; please report this")
+        except (StoreError, RequestError) as error:
+            if self._strict:
+                raise
+            # A reference that was good when the reader was made: the store has had an export without it.
+            status = "NOT_EXPORTED" if isinstance(error, RequestError) else error.status
+            keys = keys_of(plan)
+            failed = [Failed.of(len(keys[number]), status, error) for _, number in plan.wanted]
+            return plan, keys, self._noted(plan, keys, failed)
+
+    def _noted(self, plan: Plan, keys: list[list[bytes]], records: Sequence[Records]) -> list[Records]:
+        """The records, with those counted, or in strict reading refused, that could not be had."""
+        found = list(records)
+        for place, (view, number) in enumerate(plan.wanted):
+            if view.instant is None:
+                error = StoreError(f"the feature view '{view.name}' was not exported yet; run pit-join export")
+                found[place] = Failed.of(len(keys[number]), "NOT_EXPORTED", error)
+            failed = found[place]
+            if isinstance(failed, Failed):
+                if self._strict:
+                    raise failed.error
+                self._count(view.name, failed.status)
+        return found
+
+    def _count_uncomputed(self, statuses: Sequence[Sequence[str]]) -> None:
+        if any("COMPUTE_FAILED" in each for each in statuses):
+            self._count("on_demand", "COMPUTE_FAILED")
+
+    def _count(self, view: str, status: str) -> None:
+        with self._counting:
+            self.failures[view, status] += 1
+
+    def _sound(self, plan: Plan, keys: list[list[bytes]], records: Sequence[Records]) -> list[Records]:
+        """The records, of which none is damaged: in strict reading that is an error, else those of its view failed."""
+        found = list(records)
+        for part, place in (*zip(plan.parts, range(len(plan.parts)), strict=True), *plan.arguments):
+            try:
+                part.decoder.check(*found[place], keys[part.codec_number])
+            except StoreError as error:
+                if self._strict:
+                    raise
+                found[place] = Failed.of(len(keys[part.codec_number]), "STORE_FAILED", error)
+                self._count(part.view.name, "STORE_FAILED")
+        return found
+
+
+def _row(
+    plan: Plan, keys: list[list[bytes]], records: Sequence[Records], entity_row: Mapping[str, Any], moment: int
+) -> Row:
+    judged, failed = [], False
+    for part, given in zip(plan.parts, records, strict=True):
+        (key,), record = keys[part.codec_number], given[0]
+        if record:
+            judged.append((part, judge(part, record, key, moment)))
+        else:
+            is_null = not key and plan.codecs[part.codec_number].encode(entity_row) is None
+            judged.append((part, ("NULL_KEY" if is_null else status_without(given), None, None)))
+            failed = failed or isinstance(given, Failed)
+    return Row(plan.names, judged, failures_of(zip(plan.parts, records, strict=True)) if failed else {})
+
+
+def _served_row(
+    plan: Plan,
+    row: Mapping[str, Any],
+    records: Sequence[Records],
+    moment: int,
+    values: Mapping[str, Any] | None,
+    statuses: Sequence[str],
+) -> Served:
+    """What one row was given, for the feature log: here the statuses of stored features are found out, too."""
+    asked = [AskedKeys([codec.encode(row)]) for codec in plan.codecs]
+    answers = plan.answers(asked, records, moment)
+    computed = plan.on_demand.columns(values, statuses) if plan.on_demand and values else {}
+    features = OnlineFeatures(plan.names, answers, {}, 1, computed)
+    return Served(plan.source, moment, {name: [value] for name, value in row.items()}, features, values)
+
+
+def _served_rows(
+    plan: Plan,
+    answers: Sequence[Answer],
+    given: Mapping[str, list[Any]],
+    rows: int,
+    computed: Mapping[str, Column],
+    moment: int,
+) -> Served:
+    """What many rows were given, for the feature log; from answers of its own, since a caller works with the others."""
+    own = [Answer(each.part, each.keys, each.given, moment) for each in answers]
+    return Served(plan.source, moment, given, OnlineFeatures(plan.names, own, {}, rows, computed))

@@ -1,0 +1,1 @@
+"""Spine in, training set out."""

@@ -1,0 +1,215 @@
+"""The rows of a training set as Arrow: put into the spine's order, counted, described and written."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.ma  # np.quantile loads it when first called, and two threads that do so at once recurse without end
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet  # not needed before the file is written, but this module is loaded while DuckDB works
+
+from pit_join.definitions.views import FeatureView
+from pit_join.errors import PitJoinError
+from pit_join.times import format_duration
+from pit_join.training.gather import row_numbers
+from pit_join.warehouse.table_files import write_table
+
+__all__ = ["STATUSES", "Coverage", "TrainingSet", "coverage"]
+
+STATUSES = ("PRESENT", "NULL_VALUE", "OUTSIDE_MAX_AGE", "NOT_YET_KNOWN", "NOT_FOUND", "NULL_KEY")
+
+_QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
+_SAMPLED_ROWS = 100_000
+
+
+@dataclass(frozen=True, slots=True)
+class Coverage:
+    """How one view met the spine.
+
+    `statuses` counts spine rows by status, `ages` are the seconds between a value's event time and T (the 50th, 90th
+    and 100th percentile), `undated` counts history rows without a key, event time or created time, which nobody ever
+    sees.
+    """
+
+    alias: str
+    view: str
+    rows: int
+    statuses: Mapping[str, int]
+    ages: Mapping[str, float]
+    history_rows: int
+    undated: int
+    seconds: float
+    hints: tuple[str, ...] = ()
+
+    @property
+    def matched(self) -> int:
+        """Spine rows that got a history row."""
+        return self.statuses.get("PRESENT", 0) + self.statuses.get("NULL_VALUE", 0)
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingSet:
+    """The spine's rows, as given, with their features.
+
+    `table` is None where only the SQL was asked for; `sql` is the whole query as dbt would compile it; `coverage` has
+    an entry for each view.
+    """
+
+    table: pa.Table | None = field(repr=False)
+    sql: str = field(repr=False)
+    coverage: tuple[Coverage, ...]
+    metadata: Mapping[str, Any] = field(repr=False)
+
+    def to_arrow(self) -> pa.Table:
+        """The rows as an Arrow table; times are UTC."""
+        if self.table is None:
+            raise PitJoinError("only the SQL was asked for; leave out sql_only to build the rows")
+        return self.table
+
+    @property
+    def spine_sha256(self) -> str:
+        """SHA-256 over the spine's schema and values in order: equal sets were built from equal spines."""
+        return _fingerprint(self.to_arrow().select(self.metadata["spine_columns"]))
+
+    def to_df(self) -> Any:
+        """The rows as a pandas DataFrame (needs pandas)."""
+        return self.to_arrow().to_pandas()
+
+    def to_polars(self) -> Any:
+        """The rows as a polars DataFrame (needs polars)."""
+        import polars
+
+        return polars.from_arrow(self.to_arrow())
+
+    def write(self, path: str | Path) -> None:
+        """Write a .parquet, .csv or .arrow file, which appears whole or not at all.
+
+        Parquet files hold in their metadata what is needed to build the set again and to compare it: references, the
+        spine's hash, the SQL, versions, and each feature's nulls, mean and quantiles.
+
+        Raises:
+            PitJoinError: if the name has another ending or the file cannot be written.
+        """
+        table, path = self.to_arrow(), Path(path)
+        metadata, features = dict(self.metadata), self.metadata["features"]
+        with ThreadPoolExecutor() as threads:
+            hashing = threads.submit(lambda: self.spine_sha256)
+            if path.suffix.lower() == ".parquet":
+                found = threads.map(lambda name: _statistics(table[name]), features)
+                metadata["statistics"] = dict(zip(features, found, strict=True))
+            metadata["spine_sha256"] = hashing.result()
+        write_table(table, path, {"pit_join": metadata})
+
+
+def coverage(
+    alias: str, view: FeatureView, table: pa.Table, status: str, facts: Mapping[str, Any], seconds: float
+) -> Coverage:
+    """How a view met the spine, from the rows that its join gave and what was found of its table."""
+    counted = {entry["values"]: entry["counts"] for entry in pc.value_counts(table[status]).to_pylist()}
+    statuses = {name: counted.get(name, 0) for name in STATUSES}
+    ages = pc.quantile(table["_pit_age"], (0.5, 0.9, 1.0), interpolation="lower").drop_null().to_pylist()
+    rows = table.num_rows
+    undated = facts["rows"] - facts["dated"]
+    return Coverage(
+        alias=alias,
+        view=view.name,
+        rows=rows,
+        statuses=statuses,
+        ages=dict(zip(("p50", "p90", "max"), (age / 1e6 for age in ages), strict=False)),
+        history_rows=facts["rows"],
+        undated=undated,
+        seconds=seconds,
+        hints=tuple(_hints(view, statuses, rows, facts, undated)),
+    )
+
+
+def _hints(
+    view: FeatureView, statuses: Mapping[str, int], rows: int, facts: Mapping[str, Any], undated: int
+) -> list[str]:
+    """What a person should look at where a view matches almost nothing, in plain words."""
+    hints = []
+    if undated:
+        columns = [*view.join_keys, view.event_timestamp, *([view.created_timestamp] if view.created_timestamp else [])]
+        hints.append(
+            f"{undated:,} of {facts['rows']:,} history rows are never seen: one of {', '.join(columns)} is null"
+        )
+    if not facts["rows"]:
+        hints.append("the table is empty; run dbt build")
+    if facts["tied"] and not facts["unordered"]:
+        hints.append(f"{facts['tied']:,} history rows tie with another; the dbt test unique_feature_rows names them")
+    asked = rows - statuses["NULL_KEY"]
+    met = asked - statuses["NOT_FOUND"]
+    if not asked:
+        if rows:
+            hints.append("every spine row has a null key or a null time")
+        return hints
+    if statuses["NOT_YET_KNOWN"] > 0.9 * met:
+        if view.created_timestamp:
+            hints.append(
+                f"nearly all rows are not yet known at the spine's times: is {view.created_timestamp} taken from the "
+                "clock of the run (now()) instead of from the data?"
+            )
+        else:
+            hints.append("nearly all of the spine's times lie before the history begins")
+    elif statuses["OUTSIDE_MAX_AGE"] > 0.9 * met and view.ttl:
+        hints.append(
+            f"nearly all values are older than the ttl of {format_duration(view.ttl)}: is it shorter than the rhythm "
+            "in which the history is written?"
+        )
+    if statuses["NOT_FOUND"] > 0.9 * asked and facts["rows"]:
+        hints.append(
+            f"hardly any {' and '.join(view.join_keys)} of the spine is in the history: are they written alike on both "
+            "sides (letter case, blanks, leading zeros)?"
+        )
+    return hints
+
+
+def _fingerprint(table: pa.Table) -> str:
+    """SHA-256 over a table's schema and values in order."""
+    plain = table.replace_schema_metadata(None).combine_chunks()
+    digest = hashlib.sha256(str(plain.schema).encode())
+    with pa.ipc.new_stream(pa.PythonFile(_Sink(digest), mode="w"), plain.schema) as writer:
+        writer.write_table(plain)
+    return digest.hexdigest()
+
+
+class _Sink(io.RawIOBase):
+    """A file that only goes into a hash."""
+
+    def __init__(self, digest: hashlib._Hash) -> None:
+        self._digest = digest
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: Any) -> int:
+        self._digest.update(data)
+        return len(data)
+
+
+def _statistics(column: pa.ChunkedArray) -> dict[str, Any]:
+    """Nulls and, for numbers, the mean and quantiles: the baseline that drift is measured against.
+
+    Quantiles are those of at most 100,000 rows, evenly spaced over the set.
+    """
+    found: dict[str, Any] = {"rows": len(column), "nulls": column.null_count}
+    kind = column.type
+    if not (pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind)):
+        return found
+    numbers = column if pa.types.is_floating(kind) else pc.cast(column, pa.float64(), safe=False)
+    mean = pc.mean(numbers).as_py()
+    step = max(1, len(numbers) // _SAMPLED_ROWS)
+    sample = np.from_dlpack(numbers.take(row_numbers(np.arange(0, len(numbers), step))).drop_null().combine_chunks())
+    sample = sample[np.isfinite(sample)].astype(np.float64)
+    found["mean"] = mean if mean is not None and np.isfinite(mean) else None
+    if len(sample):
+        found["quantiles"] = dict(zip(map(str, _QUANTILES), np.quantile(sample, _QUANTILES).tolist(), strict=True))
+    return found

@@ -1,0 +1,351 @@
+"""What a spine may be, and how each kind is read: a seed's CSV as it stands, a model, a file, or a table in memory."""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pit_join.errors import PitJoinError, SpineError, suggest
+from pit_join.sql_types import family, fits
+from pit_join.warehouse.duckdb_session import DuckDBWarehouse, identifier, literal
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+__all__ = ["Spine", "check_arguments", "check_columns", "check_float_keys", "check_types", "find_spine"]
+
+_TIME_TYPES = ("TIMESTAMP", "DATE", "DATETIME")
+_IN_MEMORY = "entity_df"
+# Leading zeros, or whole numbers with more digits than a float keeps.
+_CODE = "^ *[+-]?(0[0-9]|[0-9]{16,} *$)"
+_ISO = "^ *[0-9]{4}-[0-9]{2}-[0-9]{2}([T ]|$)"
+
+
+@dataclass(frozen=True, slots=True)
+class Spine:
+    """Where a spine's rows come from.
+
+    `source` is a path to a file, seen from `directory`, a relation in SQL, or None for `table`; `types` are declared
+    column types.
+    """
+
+    label: str
+    kind: str
+    source: str | None
+    types: Mapping[str, str]
+    directory: Path
+    table: pa.Table | None = None
+    delimiter: str | None = None
+    is_seed: bool = False
+
+    @property
+    def unreadable(self) -> str:
+        """How an error begins."""
+        return f"the spine {self.label} cannot be read" + ("; run dbt build" if self.kind == "relation" else "")
+
+    def sql(self, warehouse: DuckDBWarehouse, key_types: Mapping[str, str], event_timestamp: str) -> str:
+        """SQL that can stand behind `from`; keys of a CSV are read as the view's type.
+
+        `key_types` maps a column of the spine to the type of the join key.
+
+        Raises:
+            SpineError: if the file cannot be read, or a column is missing or doubled.
+        """
+        if self.kind == "csv":
+            return _CsvReader(self, warehouse).sql(key_types, event_timestamp)
+        if self.kind == "parquet":
+            _check_doubled(_parquet_columns(warehouse, str(self.source), self.unreadable), self.label)
+            return f"read_parquet({_file(str(self.source))}, hive_partitioning = false)"
+        if self.table is not None:
+            _check_doubled(self.table.column_names, self.label)
+            warehouse.register(_IN_MEMORY, self.table)
+            return _IN_MEMORY
+        return str(self.source)
+
+
+class _CsvReader:
+    """Reads a CSV so that no value is changed by a guess: keys and declared columns are cast, the rest is guessed."""
+
+    def __init__(self, spine: Spine, warehouse: DuckDBWarehouse) -> None:
+        self._spine, self._warehouse = spine, warehouse
+        self._what = spine.unreadable
+        self._path = spine.directory / str(spine.source)
+        with self._path.open(encoding="utf-8-sig", errors="replace", newline="") as file:
+            first = file.readline()
+        if not first.strip():
+            raise SpineError(f"{self._what}: the file is empty; its first line must name the columns")
+        # The sign that splits the first line into the most columns; a seed's is a comma unless it says otherwise.
+        signs = "," if spine.is_seed else ",;\t|"
+        self._sign = spine.delimiter or max(signs, key=re.sub('"[^"]*"', "", first).count)
+        self._header = next(csv.reader([first], delimiter=self._sign))
+        self._options = [
+            _file(str(spine.source)), "sample_size = -1", "hive_partitioning = false", "quote = '\"'", "escape = '\"'",
+            f"delim = {literal(self._sign)}",
+            # Without TIME: a label such as 9:30 is left as it is.
+            "auto_type_candidates = ['BOOLEAN', 'BIGINT', 'DOUBLE', 'DATE', 'TIMESTAMP', 'TIMESTAMPTZ', 'VARCHAR']",
+        ]  # fmt: skip
+
+    def sql(self, key_types: Mapping[str, str], event_timestamp: str) -> str:
+        _check_doubled(self._header, self._spine.label)
+        try:
+            guessed = self._warehouse.columns(f"from {self._read('header = true')}", self._what)
+        except PitJoinError as error:
+            if ragged := self._ragged():
+                raise SpineError(f"{self._what}: {ragged}") from error
+            raise
+        check_columns(guessed, (*key_types, event_timestamp), self._spine.label)
+        by_lower = {name.lower(): name for name in guessed}
+        types = {
+            by_lower[name.lower()]: kind
+            for name, kind in {**self._spine.types, **key_types}.items()
+            if name.lower() in by_lower
+        }
+        time = by_lower[event_timestamp.lower()]
+        types |= self._corrected({name: kind for name, kind in guessed.items() if name not in types}, time)
+        # Read as text and cast here: some versions of DuckDB turn a time that they cannot read into a null.
+        texts = ", ".join(f"{literal(name)}: 'VARCHAR'" for name in types)
+        casts = ", ".join(
+            f"cast({identifier(name)} as {kind}) as {identifier(name)}"
+            for name, kind in types.items()
+            if kind.upper() != "VARCHAR"
+        )
+        source = self._read("header = true", *([f"types = {{{texts}}}"] if types else []))
+        return f"(select * replace ({casts}) from {source})" if casts else source
+
+    def _corrected(self, guessed: Mapping[str, str], time: str) -> dict[str, str]:
+        """The types of columns whose guess would change a value: codes with leading zeros, dates not in ISO form."""
+        patterns = {name: (_CODE, True) for name, kind in guessed.items() if kind in ("BIGINT", "DOUBLE")}
+        patterns |= {
+            name: (_ISO, False) for name, kind in guessed.items() if kind.startswith(_TIME_TYPES) or name == time
+        }
+        if not patterns:
+            return {}
+        import pyarrow.compute as pc
+
+        # In Arrow, since a statement with a test for each of thousands of columns takes seconds to plan.
+        listed = ", ".join(map(identifier, patterns))
+        raw = self._warehouse.table(
+            f"select {listed} from {self._read('header = true', 'all_varchar = true')}", self._what
+        )
+        found = {}
+        for name, (pattern, matches) in patterns.items():
+            hits = pc.match_substring_regex(raw[name], pattern=pattern)
+            wrong = raw[name].filter(hits if matches else pc.invert(hits))
+            found[name] = wrong[0].as_py() if len(wrong) else None
+        if time in guessed:
+            if found[time] is not None:
+                raise SpineError(
+                    f"the column '{time}' of the spine {self._spine.label} must be a timestamp or date, got "
+                    f"'{found[time]}'; write times as 2026-03-18 14:30:00 (UTC) or 2026-03-18T14:30:00+02:00"
+                )
+            if not guessed[time].startswith(_TIME_TYPES):
+                return {time: "TIMESTAMPTZ"} | {name: "VARCHAR" for name, value in found.items() if value is not None}
+        return {name: "VARCHAR" for name, value in found.items() if value is not None}
+
+    def _ragged(self) -> str | None:
+        """The first line that has not as many values as the header has names; DuckDB only says that it cannot guess."""
+        with self._path.open(encoding="utf-8-sig", errors="replace", newline="") as file:
+            lines = csv.reader(file, delimiter=self._sign)
+            header = next(lines)
+            for values in lines:
+                if values and len(values) != len(header):
+                    return f"line {lines.line_num} has {len(values)} values, and the first line names {len(header)}"
+        return None
+
+    def _read(self, *options: str) -> str:
+        return f"read_csv({', '.join([*self._options, *options])})"
+
+
+def _parquet_columns(warehouse: DuckDBWarehouse, path: str, what: str) -> list[str]:
+    """The columns as the file names them, without those inside of others; reading it would rename doubled ones."""
+    query = f"select name, coalesce(num_children, 0) as inside from parquet_schema({_file(path)})"
+    try:
+        listed = warehouse.rows_later(query, what).result()
+    except PitJoinError as error:
+        raise SpineError(f"{error}; is it a Parquet file?") from error
+    names, open_groups = [], [listed[0]["inside"]]
+    for column in listed[1:]:
+        while open_groups[-1] == 0:
+            open_groups.pop()
+        open_groups[-1] -= 1
+        if len(open_groups) == 1:
+            names.append(column["name"])
+        open_groups.append(column["inside"])
+    return names
+
+
+def _file(path: str) -> str:
+    """A path as SQL, each sign that would choose several files taken literally."""
+    return literal(re.sub(r"([*?\[])", r"[\1]", path))
+
+
+def _check_doubled(names: Sequence[str], label: str) -> None:
+    """DuckDB renames the second of two columns with one name, without a word."""
+    seen: dict[str, str] = {}
+    for name in names:
+        if name.lower() in seen:
+            other = seen[name.lower()]
+            also = f"'{name}' twice" if name == other else f"both '{other}' and '{name}', which SQL does not tell apart"
+            raise SpineError(f"the spine {label} has the column {also}; rename one of them")
+        seen[name.lower()] = name
+
+
+def find_spine(spine: Any, manifest: Mapping[str, Any], directory: Path) -> Spine:
+    """Find what `spine` names: a seed, a model, a CSV or Parquet file, or a table in memory.
+
+    Tables in memory may be Arrow, pandas or polars: anything with `__arrow_c_stream__`.
+
+    Raises:
+        SpineError: if nothing of that name exists, or it cannot be a spine.
+    """
+    if hasattr(spine, "__arrow_c_stream__") or hasattr(spine, "__dataframe__"):
+        import pyarrow as pa
+
+        try:
+            table = spine if isinstance(spine, pa.Table) else pa.table(spine)
+        except (pa.ArrowException, TypeError, ValueError) as error:
+            raise SpineError(f"the spine cannot be read as a table: {error}") from error
+        return Spine(label="given in memory", kind="table", source=None, types={}, directory=directory, table=table)
+    if not isinstance(spine, (str, Path)):
+        raise SpineError(
+            f"a spine is the name of a seed or model, a CSV or Parquet file, or a table, got {type(spine).__name__}"
+        )
+    name = str(spine)
+    nodes = {
+        node["name"]: node
+        for node in manifest["nodes"].values()
+        if node["resource_type"] in ("seed", "model", "snapshot")
+    }
+    if name in nodes:
+        return _from_node(nodes[name], directory)
+    path = Path(name)
+    kinds = {".csv": "csv", ".tsv": "csv", ".txt": "csv", ".parquet": "parquet", ".pq": "parquet"}
+    if path.is_file():
+        if path.suffix.lower() not in kinds:
+            raise SpineError(f"cannot tell what the spine {name} holds; a file's name ends in .csv or .parquet")
+        return Spine(name, kinds[path.suffix.lower()], _seen_from(directory, path.resolve()), {}, directory)
+    if path.is_dir():
+        raise SpineError(f"the spine {name} is a folder; give the path of one CSV or Parquet file")
+    if path.suffix.lower() in kinds or "/" in name:
+        raise SpineError(
+            f"the spine {name} does not exist; give the path of a CSV or Parquet file, or the name of a seed or model"
+        )
+    raise SpineError(f"there is no spine '{name}'; {suggest(name, nodes, 'seeds and models')}")
+
+
+def _from_node(node: Mapping[str, Any], directory: Path) -> Spine:
+    config = node.get("config") or {}
+    if node["resource_type"] == "seed":
+        types = {str(column): str(kind) for column, kind in (config.get("column_types") or {}).items()}
+        path = Path(node.get("root_path") or directory) / node["original_file_path"]
+        if not path.is_file():
+            raise SpineError(f"the seed {node['name']} has lost its file {path}")
+        return Spine(
+            label=node["name"],
+            kind="csv",
+            source=_seen_from(directory, path),
+            types=types,
+            directory=directory,
+            delimiter=config.get("delimiter"),
+            is_seed=True,
+        )
+    if config.get("materialized") == "ephemeral":
+        raise SpineError(f"the model {node['name']} is ephemeral and has no rows of its own; make it a table or a view")
+    return Spine(node["name"], "relation", node["relation_name"], {}, directory)
+
+
+def _seen_from(directory: Path, path: Path) -> str:
+    """A file of the project by its path in it, so that the SQL is the same on every machine."""
+    return str(path.relative_to(directory)) if path.is_relative_to(directory) else str(path)
+
+
+def check_columns(found: Mapping[str, str], needed: tuple[str, ...], label: str) -> None:
+    """Check that a spine has the columns that a build needs, and none that it must not have.
+
+    Raises:
+        SpineError: naming the column and what there is.
+    """
+    by_lower = {name.lower() for name in found}
+    for name in needed:
+        if name.lower() not in by_lower:
+            raise SpineError(
+                f"the spine {label} has no column '{name}'; {suggest(name, found, 'columns')}. "
+                "Name the time with --event-timestamp, a key that is called otherwise with --view 'view(key=column)'"
+            )
+    for name in found:
+        if name.lower().startswith("_pit_"):
+            raise SpineError(
+                f"the spine {label} has the column '{name}'; names that start with _pit_ are kept for the joins"
+            )
+
+
+def check_types(columns: Mapping[str, str], event_timestamp: str, key_types: Mapping[str, str], label: str) -> None:
+    """Check that the time is a time and that keys can equal those of the views.
+
+    Raises:
+        SpineError: naming the column, its type, and what is needed.
+    """
+    types = {name.lower(): kind for name, kind in columns.items()}
+    time_type = types[event_timestamp.lower()]
+    if not time_type.upper().startswith(_TIME_TYPES):
+        raise SpineError(
+            f"the column '{event_timestamp}' of the spine {label} must be a timestamp or date, got {time_type}; "
+            "write times as 2026-03-18 14:30:00 (UTC) or 2026-03-18T14:30:00+02:00, or cast the column"
+        )
+    for column, wanted in key_types.items():
+        got = types[column.lower()]
+        if family(got) != family(wanted):
+            raise SpineError(
+                f"the key '{column}' of the spine {label} is {got}, and the feature view's is {wanted.upper()}; "
+                "cast one of them, since a text never equals a number"
+            )
+
+
+def check_arguments(columns: Mapping[str, str], computed: Sequence[Mapping[str, Any]], label: str) -> None:
+    """Check that a spine has what on-demand features take from it; `computed` is as the macro `_plan` gives it.
+
+    Raises:
+        SpineError: naming the column, its type, and what is needed.
+    """
+    types = {name.lower(): kind for name, kind in columns.items()}
+    for feature in computed:
+        for argument in feature["arguments"]:
+            column, wanted = argument["column"], argument["type"]
+            if argument["reference"]:
+                continue
+            if column.lower() not in types:
+                raise SpineError(
+                    f"the spine {label} has no column '{column}', which the on-demand feature '{feature['name']}' "
+                    f"needs; {suggest(column, columns, 'columns')}"
+                )
+            got = types[column.lower()]
+            if not fits(family(got), wanted):
+                raise SpineError(
+                    f"the column '{column}' of the spine {label} is {got}, and the argument '{argument['name']}' of "
+                    f"the on-demand feature '{feature['name']}' is {wanted.upper()}; cast one of them"
+                )
+
+
+def check_float_keys(
+    warehouse: DuckDBWarehouse, table: str, columns: Mapping[str, str], key_types: Mapping[str, str], label: str
+) -> None:
+    """Check that no key is a float so large that it has lost its last digits and would equal another key.
+
+    Raises:
+        SpineError: naming the column.
+    """
+    types = {name.lower(): kind for name, kind in columns.items()}
+    for column, wanted in key_types.items():
+        if types[column.lower()] not in ("DOUBLE", "FLOAT") or family(wanted) != "number":
+            continue
+        name = identifier(column)
+        found = warehouse.row(f"select max(abs({name})) as most from {table} where isfinite({name})", label)
+        if (found["most"] or 0) >= 2**53:
+            raise SpineError(
+                f"the key '{column}' of the spine {label} holds numbers above 2^53 as floats, which tells them not "
+                "apart; read it as whole numbers (in pandas: astype('Int64') before the values are lost)"
+            )

@@ -1,0 +1,353 @@
+"""The DuckDB warehouse that dbt built, read only. Outside world: DuckDB.
+
+The computing happens in a database in memory to which the warehouse's file is attached, so that the file can be let go
+as soon as everything has been read, and before any output is written.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager, nullcontext, suppress
+from pathlib import Path
+from types import TracebackType
+from typing import IO, TYPE_CHECKING, Any, TypeVar
+
+import duckdb
+
+from pit_join.definitions.connection import Connection
+from pit_join.errors import PitJoinError, WarehouseError
+from pit_join.warehouse.spool import Spool
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+__all__ = ["DuckDBWarehouse", "identifier", "literal", "wait_until_free"]
+
+_POLL_SECONDS = 0.2
+_STOP_SECONDS = 0.02
+_SPOOLED_ROWS, _LEAST_ROWS, _SPOOLED_CELLS = 65_536, 2_048, 2**22
+_T = TypeVar("_T")
+
+
+def identifier(name: str) -> str:
+    """A name as SQL writes it."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+def literal(text: str) -> str:
+    """A text as SQL writes it."""
+    return "'" + text.replace("'", "''") + "'"
+
+
+class _Session:
+    """Runs SQL, one statement after the other in a thread of its own; `what` opens the message of an error.
+
+    A thread of its own, so that Ctrl-C is heard: DuckDB itself may not listen for minutes.
+    """
+
+    def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
+        self._connection = connection
+        self._spool: Spool | None = None
+        self._most_memory = ""
+        self._thread = ThreadPoolExecutor(max_workers=1)
+        # The executor may lose a thread in whose start it is interrupted: that must not be one with a statement.
+        self._thread.submit(int).result()
+
+    def register(self, name: str, table: pa.Table) -> None:
+        """Give an Arrow table a name in SQL."""
+        self._connection.register(name, table)
+
+    def execute(self, sql: str, what: str) -> None:
+        """Run a statement."""
+        self._submit(lambda: self._connection.execute(sql), what).result()
+
+    def table(self, sql: str, what: str) -> pa.Table:
+        """The result of a query as an Arrow table."""
+        return self.table_later([sql], what).result()
+
+    def table_later(self, statements: Sequence[str], what: str) -> Future[pa.Table]:
+        """Run statements, without waiting for them, and give the result of the last one."""
+
+        def read() -> pa.Table:
+            for statement in statements[:-1]:
+                self._connection.execute(statement)
+            return self._connection.sql(statements[-1]).to_arrow_table()
+
+        return self._submit(read, what)
+
+    def spooled(self, sql: str, what: str, file: IO[bytes] | None, *, one_pass: bool = False) -> Spool:
+        """The result of a query of any size, as it comes, and afterwards in a file.
+
+        A query of `one_pass` has work for one thread of DuckDB's only.
+        """
+        spool = Spool(file)
+
+        def read() -> None:
+            relation = self._connection.sql(sql)
+            # A batch of wide rows must not be what needs the memory.
+            rows = min(_SPOOLED_ROWS, max(_LEAST_ROWS, _SPOOLED_CELLS // len(relation.columns)))
+            spool.fill(relation.to_arrow_reader(rows))
+
+        def read_with_room() -> None:
+            # An error ends a transaction and undoes what was made in it. A new one sees the same rows, since nobody can
+            # write a file that is attached here.
+            self._connection.execute("commit; begin")
+            try:
+                read()
+            except duckdb.OutOfMemoryException:
+                if not self._most_memory:
+                    raise
+                # Not everything can be put aside on disk.
+                self._connection.execute(f"rollback; begin; set memory_limit = {literal(self._most_memory)}")
+                read()
+
+        def work() -> None:
+            try:
+                with self._one_thread() if one_pass else nullcontext():
+                    read_with_room()
+            except OSError as error:
+                if file:
+                    with suppress(OSError):
+                        file.close()  # which would try once more to write what is left
+                raise WarehouseError(f"{what}: its rows cannot be put aside on disk ({error})") from error
+            finally:
+                spool.end()
+
+        spool.filling = self._submit(work, what, spool)
+        return spool
+
+    @contextmanager
+    def _one_thread(self) -> Iterator[None]:
+        """A second thread that has nothing to do would wait busily, and take its time from who follows the rows."""
+        settings = self._connection.cursor()  # which no error of a query can undo
+        ((threads,),) = settings.execute("select current_setting('threads')").fetchall()
+        settings.execute("set threads = 1")
+        try:
+            yield
+        finally:
+            settings.execute(f"set threads = {threads}")
+            settings.close()
+
+    def row(self, sql: str, what: str) -> dict[str, Any]:
+        """The only row of a query."""
+        return self.rows_later(sql, what).result()[0]
+
+    def rows_later(self, sql: str, what: str) -> Future[list[dict[str, Any]]]:
+        """The rows of a query, without waiting for them."""
+
+        def read() -> list[dict[str, Any]]:
+            found = self._connection.execute(sql)
+            names = [column[0] for column in found.description]
+            return [dict(zip(names, row, strict=True)) for row in found.fetchall()]
+
+        return self._submit(read, what)
+
+    def columns(self, sql: str, what: str) -> dict[str, str]:
+        """The names and types of a query's columns; nothing is computed."""
+
+        def read() -> dict[str, str]:
+            relation = self._connection.sql(sql)
+            return {name: str(kind) for name, kind in zip(relation.columns, relation.types, strict=True)}
+
+        return self._submit(read, what).result()
+
+    def stop(self) -> None:
+        """End what runs and what waits to run."""
+        if self._spool:
+            self._spool.leave()
+        last = self._thread.submit(int)
+        while not last.done():
+            self._connection.interrupt()
+            wait([last], timeout=_STOP_SECONDS)
+
+    def close(self) -> Future[None]:
+        """Let go of everything when what runs has ended."""
+        closed = self._thread.submit(self._connection.close)
+        self._thread.shutdown(wait=False)
+        return closed
+
+    def _submit(self, work: Callable[[], _T], what: str, spool: Spool | None = None) -> Future[_T]:
+        if self._spool:
+            self._spool.leave()  # else this work would wait for who follows it, and he for this
+        self._spool = spool
+
+        def run() -> _T:
+            with _readable_errors(what):
+                return work()
+
+        return self._thread.submit(run)
+
+
+class DuckDBWarehouse(_Session):
+    """A read-only session over the files of a project, as one transaction.
+
+    Whatever the profile's settings say, the time zone is UTC and rows keep their order. While another process
+    writes a file, opening waits up to `wait` seconds and calls `on_wait` once.
+
+    Raises:
+        WarehouseError: if a file is missing, is no DuckDB file, or stays locked.
+    """
+
+    def __init__(
+        self,
+        connection: Connection,
+        *,
+        wait: float = 60.0,
+        on_wait: Callable[[str], None] = lambda message: None,
+    ) -> None:
+        for path in connection.databases.values():
+            if not Path(path).is_file():
+                raise WarehouseError(f"the warehouse {path} does not exist; build it with `dbt build`")
+        with _readable_errors("the DuckDB settings of the dbt profile cannot be used"):
+            super().__init__(duckdb.connect(config=dict(connection.configuration)))
+            for extension in connection.extensions:
+                self._connection.load_extension(extension)
+            for name, value in connection.settings.items():
+                text = literal(value) if isinstance(value, str) else str(value)
+                self._connection.execute(f"set {identifier(str(name))} = {text}")
+            # The last word: a result must depend neither on the profile nor on the machine.
+            self._connection.execute("set TimeZone = 'UTC'; set preserve_insertion_order = true")
+            self._connection.execute("set default_order = 'asc'; set default_collation = ''")
+            self._connection.execute("set arrow_large_buffer_size = true")
+            self._connection.execute(f"set file_search_path = {literal(str(connection.directory))}")
+        self._configured = {*connection.configuration, *connection.settings}
+        self._attached: list[str] = []
+        self._others: list[_Session] = []
+        try:
+            for name, path in connection.databases.items():
+                self._attach(name, path, wait, on_wait)
+            self._connection.execute("begin")
+        except BaseException:
+            self._connection.close()
+            raise
+
+    def _attach(self, name: str, path: str, wait: float, on_wait: Callable[[str], None]) -> None:
+        started, said = time.monotonic(), False
+        while True:
+            try:
+                self._connection.execute(f"attach {literal(path)} as {identifier(name)} (type duckdb, read_only)")
+            except duckdb.Error as error:
+                if "lock" not in str(error).lower():
+                    raise WarehouseError(f"the warehouse {path} cannot be opened: {_first_line(error)}") from error
+                if time.monotonic() - started >= wait:
+                    raise WarehouseError(
+                        f"another process holds {path} and did not let go within {wait:g} s "
+                        "(a running dbt build, or an open notebook or shell); try again when it is done, "
+                        "or wait longer with --wait"
+                    ) from error
+                if not said:
+                    on_wait(f"another process holds {path}; waiting up to {wait:g} s")
+                    said = True
+                time.sleep(_POLL_SECONDS)
+            else:
+                self._attached.append(name)
+                return
+
+    def __enter__(self) -> DuckDBWarehouse:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        sessions = (*self._others, self)
+        for session in sessions if error else ():
+            session.stop()
+        closing = [session.close() for session in sessions]
+        # If the files were let go of, only memory is left to give back, and nobody has to wait for that.
+        if self._attached:
+            wait(closing)
+
+    def another_session(self) -> _Session:
+        """A session for another thread; it sees the files, and nothing that was made here."""
+        self._others.append(_Session(self._connection.cursor()))
+        return self._others[-1]
+
+    def release(self) -> Future[None]:
+        """Let go of the files when what runs has ended; tables made here stay."""
+
+        def let_go() -> None:
+            self._connection.execute("commit")
+            for name in self._attached:
+                self._connection.execute(f"detach {identifier(name)}")
+            self._attached.clear()
+
+        return self._submit(let_go, "the warehouse cannot be closed")
+
+    def spill_to(self, folder: Path, memory: int) -> None:
+        """Use so many bytes of memory, unless the profile says how many, and a folder for what does not fit."""
+        self._connection.execute(f"set temp_directory = {literal(str(folder / 'spilled'))}")
+        ((self._most_memory,),) = self._connection.execute("select current_setting('memory_limit')").fetchall()
+        if not any(name.lower() in ("memory_limit", "max_memory") for name in self._configured):
+            self._connection.execute(f"set memory_limit = '{memory // 2**20} MiB'")
+
+    def has(self, location: tuple[str, str, str]) -> bool:
+        """Whether a table or SQL view of that database, schema and name exists."""
+        return self.has_table(location) or self._listed("select 1 from duckdb_views()", "view_name", location)
+
+    def has_table(self, location: tuple[str, str, str]) -> bool:
+        """Whether it is a stored table, whose rows have numbers."""
+        return self._listed("select 1 from duckdb_tables()", "table_name", location)
+
+    def _listed(self, query: str, column: str, location: tuple[str, str, str]) -> bool:
+        database, schema, name = (literal(part.lower()) for part in location)
+        where = f"lower(database_name) = {database} and lower(schema_name) = {schema} and lower({column}) = {name}"
+        found = self.row(f"select count(*) as tables from ({query} where {where})", "the warehouse cannot be read")
+        return bool(found["tables"])
+
+
+def wait_until_free(path: Path, wait: float, on_wait: Callable[[str], None]) -> None:
+    """Wait until nobody holds a DuckDB file, not even to read it; dbt, which writes it, would fail at once.
+
+    Raises:
+        WarehouseError: if it stays locked.
+    """
+    started, said = time.monotonic(), False
+    while path.is_file():
+        try:
+            duckdb.connect(str(path)).close()
+            return
+        except duckdb.Error as error:
+            if "lock" not in str(error).lower():
+                return  # dbt says more clearly what is wrong
+            if time.monotonic() - started >= wait:
+                raise WarehouseError(
+                    f"another process holds {path}, which dbt has to write, and did not let go within {wait:g} s "
+                    "(an open notebook or shell, or a service that reads it); try again when it is done, "
+                    "or wait longer with --wait"
+                ) from error
+        if not said:
+            on_wait(f"another process holds {path}; waiting up to {wait:g} s")
+            said = True
+        time.sleep(_POLL_SECONDS)
+
+
+class _QueryError(WarehouseError):
+    """The data and the query did not fit: bad input rather than a broken warehouse."""
+
+    exit_status = 2
+
+
+@contextmanager
+def _readable_errors(what: str) -> Iterator[None]:
+    try:
+        yield
+    except PitJoinError:
+        raise
+    except (
+        duckdb.CatalogException,
+        duckdb.IOException,
+        duckdb.InternalException,
+        duckdb.OutOfMemoryException,
+    ) as error:
+        raise WarehouseError(f"{what}: {_first_line(error)}") from error
+    except duckdb.Error as error:
+        raise _QueryError(f"{what}: {_first_line(error)}") from error
+
+
+def _first_line(error: Exception) -> str:
+    # What follows is a copy of the SQL, or all options of a CSV reader.
+    text = re.split(r"\n\nLINE |\n *\nPossible|\nColumn .* is being converted|\n *file = ", str(error), maxsplit=1)[0]
+    return " ".join(text.split())

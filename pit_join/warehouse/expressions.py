@@ -1,0 +1,214 @@
+"""On-demand features evaluated: one SQL text over a table of arguments. Outside world: DuckDB in memory.
+
+Training sets and requests go through here alike, on a connection that no profile has changed, so that the same
+arguments give the same bits on both sides.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import date, datetime
+from decimal import Decimal
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+import duckdb
+
+from pit_join.errors import ComputeError
+from pit_join.sql_types import number_kind
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+__all__ = ["ARGUMENTS", "Expressions", "problem_of", "untried"]
+
+ARGUMENTS = "_pit_arguments"
+"""The table that statements read, see the macro `_on_demand_statement`."""
+
+# Values that DuckDB takes as parameters.
+_PLAIN = (bool, int, float, str, bytes, Decimal, datetime, date, type(None))
+_SAME_VALUES = ("varchar", "text", "string", "boolean", "bool", "blob")
+_SETTINGS = "set TimeZone = 'UTC'; set preserve_insertion_order = true; set arrow_large_buffer_size = true"
+# They read the clock, and DuckDB does not say so of them.
+_CLOCK = {"ago", "current_localtime", "current_localtimestamp", "localtime", "localtimestamp"}
+
+
+class Expressions:
+    """A statement of on-demand features, ready to be run again and again; safe to share between threads.
+
+    Args:
+        statement: a query over `ARGUMENTS`, one row a row.
+        types: the columns of that table with their types as SQL names them; None for those that come as they are.
+        returns: the types of the features, which only `one` needs.
+    """
+
+    def __init__(self, statement: str, types: Mapping[str, str | None], returns: Sequence[str] = ()) -> None:
+        self._statement = statement
+        self._plain = all(map(_is_plain, returns))
+        columns = ", ".join(
+            (f"cast(${i} as {kind})" if kind else f"${i}") + f' as "{name.replace(chr(34), chr(34) * 2)}"'
+            for i, (name, kind) in enumerate(types.items(), 1)
+        )
+        self._one = f"with {ARGUMENTS} as (select {columns}) {statement}"
+        self._local = threading.local()
+
+    def one(self, values: Sequence[Any]) -> tuple[Any, ...] | None:
+        """The features of one row, whose arguments are in the order of the columns.
+
+        None if an argument or a feature is of a type for which Arrow is needed, see `many`.
+
+        Raises:
+            ComputeError: if they cannot be computed.
+        """
+        if not self._plain or not all(type(value) in _PLAIN for value in values):
+            return None
+        connection = self._connection()
+        with _readable_errors():
+            if not hasattr(self._local, "parsed"):
+                self._local.parsed = connection.extract_statements(self._one)[0]
+            found: tuple[Any, ...] = connection.execute(self._local.parsed, list(values)).fetchall()[0]
+        return found
+
+    def many(self, arguments: pa.Table) -> pa.Table:
+        """The features of all rows of a table that has the arguments as columns, in its order.
+
+        Raises:
+            ComputeError: if they cannot be computed.
+        """
+        connection = self._connection()
+        connection.register(ARGUMENTS, arguments)
+        try:
+            with _readable_errors():
+                return connection.sql(self._statement).to_arrow_table()
+        finally:
+            connection.unregister(ARGUMENTS)
+
+    def _connection(self) -> duckdb.DuckDBPyConnection:
+        """This thread's own; after a fork a new one, since DuckDB's threads are not in the child."""
+        if getattr(self._local, "process", None) != os.getpid():
+            self._local.__dict__.clear()
+            self._local.process, self._local.connection = os.getpid(), _cursor()
+        found: duckdb.DuckDBPyConnection = self._local.connection
+        return found
+
+
+def untried(column: pa.ChunkedArray, defaults: bool = True) -> tuple[pa.Array, pa.Array]:
+    """Of a column that was `tried`, see the macro `_on_demand_column`: the values, and what failed."""
+    import pyarrow.compute as pc
+
+    tried, default = (column.combine_chunks().field(name) for name in ("tried", "default"))
+    value = pc.struct_field(tried, "value")
+    return pc.coalesce(value, default) if defaults else value, tried.is_null()
+
+
+def _is_plain(data_type: str) -> bool:
+    """Whether DuckDB gives the same Python value of a type as Arrow does."""
+    lower = data_type.strip().lower()
+    return (number_kind(lower) is not None and "128" not in lower and "huge" not in lower) or lower in _SAME_VALUES
+
+
+def problem_of(expression: str, statements: Sequence[str], types: Mapping[str, str]) -> str | None:
+    """Why an expression is no on-demand feature; None if it is one.
+
+    It must be SQL of its arguments alone that gives one value a row, the same one at any time. `statements` compute it
+    over arguments of `types`.
+    """
+    if not expression.strip():
+        return "it is empty"
+    connection = _cursor()
+    parsed = json.loads(
+        connection.execute("select json_serialize_sql(?)", [f"select (\n{expression}\n)"]).fetchall()[0][0]
+    )
+    if parsed["error"]:
+        return f"it is no SQL expression: {_one_line(parsed['error_message'])}"
+    columns = ", ".join(f'cast(null as {kind}) as "{name}"' for name, kind in types.items())
+    selected = parsed["statements"][0]["node"]["select_list"] if len(parsed["statements"]) == 1 else []
+    if len(selected) != 1:
+        return "it must be one SQL expression"
+    for node in _nodes(selected):
+        if why := _refused(node):
+            return why
+    try:
+        for statement in statements:
+            connection.execute(f"with {ARGUMENTS} as (select {columns}) {statement}")
+    except duckdb.Error as error:
+        return _one_line(str(error))
+    return None
+
+
+def _refused(node: Mapping[str, Any]) -> str | None:
+    """Why a part of an expression cannot be in an on-demand feature."""
+    kind, name = node["class"], str(node.get("function_name") or "").lower()
+    if kind == "COLUMN_REF":
+        (name, *more) = (part.lower() for part in node["column_names"])
+        if more or name not in _unstable():
+            return None
+    if kind == "SUBQUERY":
+        return "it holds a subquery; an on-demand feature is computed from its arguments alone"
+    if kind == "WINDOW" or (kind == "FUNCTION" and name in _of_many_rows()):
+        return f"{name} looks at more than one row; an on-demand feature is computed from its arguments alone"
+    if kind == "FUNCTION" and name == "error":
+        return "error would end whole requests; give null, and declare a default to stand for it"
+    if kind in ("FUNCTION", "COLUMN_REF") and (
+        name in _unstable() or (name == "age" and len(node.get("arguments") or []) == 1)
+    ):
+        return (
+            f"{name} does not give the same value at any time, so training and serving would differ; take the time "
+            "from an argument"
+        )
+    return None
+
+
+def _nodes(parsed: Any) -> Iterator[Mapping[str, Any]]:
+    """All parts of a parsed expression."""
+    if isinstance(parsed, Mapping):
+        if "class" in parsed:
+            yield parsed
+        parsed = list(parsed.values())
+    for part in parsed if isinstance(parsed, list) else ():
+        yield from _nodes(part)
+
+
+def _cursor() -> duckdb.DuckDBPyConnection:
+    connection = _database(os.getpid()).cursor()
+    connection.execute(_SETTINGS)
+    return connection
+
+
+@cache
+def _database(process: int) -> duckdb.DuckDBPyConnection:
+    # The SQL comes from a project or an online store, and is no business of any file.
+    return duckdb.connect(config={"enable_external_access": False})
+
+
+@cache
+def _unstable() -> frozenset[str]:
+    """The functions whose value does not depend on their arguments alone."""
+    query = "select distinct lower(function_name) from duckdb_functions() where stability <> 'CONSISTENT'"
+    return frozenset(name for (name,) in _cursor().execute(query).fetchall()) | _CLOCK
+
+
+@cache
+def _of_many_rows() -> frozenset[str]:
+    query = """
+        select lower(function_name) from duckdb_functions()
+        group by all having not bool_or(function_type in ('scalar', 'macro'))
+    """
+    return frozenset(name for (name,) in _cursor().execute(query).fetchall())
+
+
+@contextmanager
+def _readable_errors() -> Iterator[None]:
+    try:
+        yield
+    # The latter two: of a number, or a text, that DuckDB has no form for.
+    except (duckdb.Error, OverflowError, UnicodeError) as error:
+        raise ComputeError(f"the on-demand features cannot be computed: {_one_line(str(error))}") from error
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split("\n\nLINE ")[0].split())

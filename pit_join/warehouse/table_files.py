@@ -1,0 +1,81 @@
+"""Tables as files: the format goes by the name's ending, and a file appears whole or not at all."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pit_join.errors import PitJoinError
+from pit_join.files import whole
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+__all__ = ["FORMATS", "check_output", "write_table"]
+
+FORMATS = (".parquet", ".csv", ".arrow")
+
+_ROW_GROUP = 122_880
+
+
+def check_output(path: Path) -> None:
+    """Find out before long work whether a file can be written.
+
+    Raises:
+        PitJoinError: if the ending names no format, or the folder is missing or not writable.
+    """
+    if path.suffix.lower() not in FORMATS:
+        raise PitJoinError(f"cannot tell the format of {path}; its name must end in {', '.join(FORMATS)}")
+    try:
+        is_folder = path.is_dir()
+    except OSError as error:
+        raise PitJoinError(f"cannot write {path}: {error.strerror}") from error
+    if is_folder:
+        raise PitJoinError(f"{path} is a folder; give the name of a file")
+    if not path.parent.is_dir():
+        raise PitJoinError(f"the folder {path.parent} does not exist; make it first")
+    if not os.access(path.parent, os.W_OK):
+        raise PitJoinError(f"the folder {path.parent} is not writable")
+
+
+def write_table(table: pa.Table, path: Path, metadata: Mapping[str, Any]) -> None:
+    """Write a table in the format that the name's ending tells; `metadata` (JSON) goes into Parquet and Arrow files.
+
+    Raises:
+        PitJoinError: if the name tells no format, a column's type does not fit it, or the disk refuses.
+    """
+    # Here, so that a wrong name is found without loading Arrow.
+    import duckdb
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    check_output(path)
+    suffix = path.suffix.lower()
+    described = table.replace_schema_metadata({key: json.dumps(value) for key, value in metadata.items()})
+    try:
+        with whole(path) as name:
+            if suffix == ".parquet":
+                # Dictionaries pay for text; for numbers they cost time and are given up halfway.
+                text = [field.name for field in table.schema if not pa.types.is_primitive(field.type)]
+                pq.write_table(described, name, row_group_size=_ROW_GROUP, use_dictionary=text)
+            elif suffix == ".arrow":
+                with pa.OSFile(name, "wb") as sink, pa.ipc.new_file(sink, described.schema) as writer:
+                    writer.write_table(described, max_chunksize=_ROW_GROUP)
+            else:
+                with duckdb.connect() as connection:
+                    connection.execute("set TimeZone = 'UTC'")
+                    connection.register("result", table)
+                    connection.execute(
+                        "copy result to $name (format csv, header true, use_tmp_file false)", {"name": name}
+                    )
+    except duckdb.IOException as error:
+        raise PitJoinError(f"cannot write {path}: {error}") from error
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, duckdb.Error) as error:
+        raise PitJoinError(
+            f"cannot write {path}: {error}; cast the column to a type that {suffix} files know"
+        ) from error
+    except OSError as error:
+        raise PitJoinError(f"cannot write {path}: {error.strerror or error}") from error
