@@ -44,7 +44,7 @@ MICROSECOND = timedelta(microseconds=1)
 def macro_nodes() -> dict[str, Any]:
     """The macros as a manifest holds them: one entry a macro."""
     nodes = {}
-    for path in sorted(MACROS.glob("*.sql")):
+    for path in sorted(MACROS.rglob("*.sql")):
         for part in path.read_text().split("{% macro ")[1:]:
             name = part.split("(", 1)[0].strip()
             source = "{% macro " + part.split("{%- endmacro %}", 1)[0] + "{%- endmacro %}"
