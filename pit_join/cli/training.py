@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from pit_join.cli.options import Command
 from pit_join.cli.output import age, print_table, progress
 from pit_join.statuses import OFFLINE, PRESENT, STATUSES
 
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["build_training_set"]
 
 
-@click.command("build-training-set", short_help="Join features to a spine, as known at each row's time.")
+@click.command("build-training-set", cls=Command, short_help="Join features to a spine, as known at each row's time.")
 @click.option(
     "--spine", required=True, metavar="NAME|FILE", help="Seed, model, or CSV or Parquet file: keys, time, labels."
 )
