@@ -24,7 +24,6 @@ from pit_join.monitoring.offline_rule import Answer, Known, OfflineRule, compute
 from pit_join.project.dbt_project import Project
 from pit_join.records.arrow import type_name, values_of
 from pit_join.references import OnDemandRequest, Request, parse_reference
-from pit_join.sql_types import family
 from pit_join.warehouse.expressions import Expressions
 
 __all__ = ["FALLBACKS", "find_skew"]
@@ -156,7 +155,7 @@ class _Comparison:
         if view is None:
             return f"the feature view '{spec['view']}' is no longer in the project"
         types = {key: _family(self._about["keys"][name]) for key, name in spec["keys"].items()}
-        if types != {key: family(view.types[key]) for key in view.join_keys}:
+        if types != {key: view.types[key].family for key in view.join_keys}:
             return f"the feature view '{view.name}' has other keys than were asked for"
         return None
 
@@ -383,6 +382,6 @@ def _chunked(column: pa.Array) -> pa.ChunkedArray:
 
 
 def _family(kind: str) -> str:
-    """What a value of a key of some kind (see `keys.key_kind`) can be equal to, as `tables.family` says it."""
+    """What a value of a key of some kind (see `keys.key_kind`) can be equal to, see `FieldType.family`."""
     named = {"string": "text", "binary": "BLOB", "bool": "BOOLEAN", "integer": "number", "float": "number"}
     return named.get(kind) or ("time" if kind.startswith(("date", "timestamp")) else "number")
