@@ -57,7 +57,7 @@ class Spine:
         if self.kind == "csv":
             return _CsvReader(self, warehouse).sql(key_types, event_timestamp)
         if self.kind == "parquet":
-            _check_doubled(_parquet_columns(warehouse, str(self.source), self.unreadable), self.label)
+            _check_doubled(_parquet_columns(self.directory / str(self.source), self.unreadable), self.label)
             return f"read_parquet({_file(str(self.source))}, hive_partitioning = false)"
         if self.table is not None:
             _check_doubled(self.table.column_names, self.label)
@@ -158,22 +158,15 @@ class _CsvReader:
         return f"read_csv({', '.join([*self._options, *options])})"
 
 
-def _parquet_columns(warehouse: DuckDBWarehouse, path: str, what: str) -> list[str]:
-    """The columns as the file names them, without those inside of others; reading it would rename doubled ones."""
-    query = f"select name, coalesce(num_children, 0) as inside from parquet_schema({_file(path)})"
+def _parquet_columns(path: Path, what: str) -> list[str]:
+    """The columns as the file names them; DuckDB would rename a doubled one."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
     try:
-        listed = warehouse.rows_later(query, what).result()
-    except PitJoinError as error:
-        raise SpineError(f"{error}; is it a Parquet file?") from error
-    names, open_groups = [], [listed[0]["inside"]]
-    for column in listed[1:]:
-        while open_groups[-1] == 0:
-            open_groups.pop()
-        open_groups[-1] -= 1
-        if len(open_groups) == 1:
-            names.append(column["name"])
-        open_groups.append(column["inside"])
-    return names
+        return list(pq.read_schema(path).names)
+    except (pa.ArrowException, OSError) as error:
+        raise SpineError(f"{what}: {' '.join(str(error).split())}; is it a Parquet file?") from error
 
 
 def _file(path: str) -> str:
