@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from datetime import date, datetime
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from pit_join.history.backfill import Backfill
     from pit_join.monitoring.findings import Monitoring
     from pit_join.monitoring.parity import Parity
-    from pit_join.project.dbt_project import Project
     from pit_join.training.result import TrainingSet
+    from pit_join.workspace import Workspace
 
 __all__ = ["FeatureStore"]
 
@@ -46,7 +46,7 @@ class FeatureStore(OnlineClient):
         online_stores: the same for other stores by name, which views choose with `online_store: fast`; by default what
             PIT_JOIN_ONLINE_STORE_FAST names.
         wait: seconds to wait for a warehouse that another process holds, and for another export.
-        on_message: told what takes time; silent by default.
+        on_message: called with what takes time and with warnings, instead of the logger `pit_join`.
         feature_log: where a sample of what is served online is logged: a `FeatureLog`, or a folder for one of its own.
     """
 
@@ -61,7 +61,7 @@ class FeatureStore(OnlineClient):
         online_store: str | Path | None = None,
         online_stores: Mapping[str, str | Path] | None = None,
         wait: float = 60.0,
-        on_message: Callable[[str], None] = lambda message: None,
+        on_message: Callable[[str], None] | None = None,
         feature_log: FeatureLog | str | Path | None = None,
     ) -> None:
         log = FeatureLog(feature_log) if isinstance(feature_log, (str, Path)) else feature_log
@@ -71,11 +71,17 @@ class FeatureStore(OnlineClient):
         self._online_store, self._named = online_store, online_stores or {}
         self._wait, self._on_message = wait, on_message
 
-    @cached_property
-    def _project(self) -> Project:
+    def _workspace(self, on_progress: Callable[[int, int, str], None] | None = None) -> Workspace:
+        """The project as its files are now, for one command."""
         from pit_join.project.dbt_project import Project
+        from pit_join.workspace import Console, Workspace
 
-        return Project(*self._place, self._on_message)
+        console = Console(self._wait)
+        if self._on_message:
+            console = replace(console, say=self._on_message, warn=self._on_message)
+        if on_progress:
+            console = replace(console, progress=on_progress)
+        return Workspace(Project(*self._place, console.say), console)
 
     @property
     def online_store(self) -> str:
@@ -84,8 +90,10 @@ class FeatureStore(OnlineClient):
         Raises:
             ProjectError: if nothing names it, and there is no readable dbt project or profile.
         """
-        given = self._online_store or os.environ.get(_STORE_VARIABLE)
-        return str(given or self._project.directory / "online" / self._project.connection.target)
+        if given := self._online_store or os.environ.get(_STORE_VARIABLE):
+            return str(given)
+        project = self._workspace().project
+        return str(project.directory / "online" / project.connection.target)
 
     @property
     def online_stores(self) -> dict[str, str]:
@@ -109,9 +117,7 @@ class FeatureStore(OnlineClient):
         Raises:
             ProjectError: with every problem of the declarations.
         """
-        from pit_join.definitions.registry import Registry
-
-        return Registry.from_manifest(self._project.manifest())
+        return self._workspace().registry
 
     def describe_views(self) -> list[dict[str, Any]]:
         """The feature views with entity, keys, times, features, rows and newest event time (ISO 8601, UTC).
@@ -121,7 +127,7 @@ class FeatureStore(OnlineClient):
         """
         from pit_join.catalog import describe_views
 
-        return describe_views(self._project, wait=self._wait, on_message=self._on_message)
+        return describe_views(self._workspace())
 
     def get_historical_features(
         self,
@@ -164,16 +170,17 @@ class FeatureStore(OnlineClient):
         """
         from pit_join.training.build import build_training_set
 
+        workspace = self._workspace(on_progress)
         if isinstance(features, str) and ":" in features:
             features = [features]
         if isinstance(features, str):
-            service = self.registry().service(features)
+            service = workspace.registry.service(features)
             requests = service.requests
             full_feature_names = full_feature_names or service.full_feature_names
         else:
             requests = parse_features(features, [parse_role(view) for view in views])
         return build_training_set(
-            self._project,
+            workspace,
             entity_df,
             requests,
             event_timestamp=event_timestamp,
@@ -184,9 +191,6 @@ class FeatureStore(OnlineClient):
             sql_only=sql_only,
             plan_only=plan_only,
             window_plan=window_plan,
-            wait=self._wait,
-            on_message=self._on_message,
-            on_progress=on_progress,
         )
 
     def backfill(
@@ -214,14 +218,11 @@ class FeatureStore(OnlineClient):
         from pit_join.history.backfill import backfill
 
         return backfill(
-            self._project,
+            self._workspace(on_progress),
             views,
             start=start,
             end=end,
             apply=apply,
-            wait=self._wait,
-            on_message=self._on_message,
-            on_progress=on_progress,
         )
 
     def materialize(
@@ -247,15 +248,12 @@ class FeatureStore(OnlineClient):
         from pit_join.export.export import export
 
         return export(
-            self._project,
+            self._workspace(on_progress),
             self.online_store,
             list(views),
             named=self.online_stores,
             as_of=read_instant(as_of),
             dry_run=dry_run,
-            wait=self._wait,
-            on_message=self._on_message,
-            on_progress=on_progress,
         )
 
     def verify(
@@ -281,13 +279,10 @@ class FeatureStore(OnlineClient):
         from pit_join.monitoring.parity import verify
 
         return verify(
-            self._project,
+            self._workspace(on_progress),
             self._online,
             list(views),
             sample=sample,
-            wait=self._wait,
-            on_message=self._on_message,
-            on_progress=on_progress,
         )
 
     def monitor(
@@ -318,13 +313,10 @@ class FeatureStore(OnlineClient):
 
         span = (read_instant(since), read_instant(until, past=False))
         skew = find_skew(
-            self._project,
+            self._workspace(on_progress),
             Path(log),
             span,
             service,
             tolerance,
-            wait=self._wait,
-            on_message=self._on_message,
-            on_progress=on_progress,
         )
         return Monitoring(skew)
