@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from pit_join.cli.options import Command
+from pit_join.cli.options import Command, json_option
 from pit_join.cli.output import age, print_table, progress, shown
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ _KINDS = ("rows", "match", "stale", "different", "fallback", "not_compared")
     "--tolerance", type=click.FloatRange(min=0), default=1e-9, show_default=True, metavar="X",
     help="By how much floats of windows may differ, relative or absolute; all else must be equal.",
 )  # fmt: skip
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@json_option
 @click.pass_context
 def monitor(
     ctx: click.Context,

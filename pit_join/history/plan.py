@@ -206,10 +206,10 @@ def make_plans(
     """
     now = datetime.now(timezone.utc)
     if start and start > now:
-        raise PitJoinError(f"--from {start.isoformat()} lies in the future; there is nothing to run yet")
+        raise PitJoinError(f"--start {start.isoformat()} lies in the future; there is nothing to run yet")
     if start and end and start >= end:
         raise PitJoinError(
-            f"--from {start.isoformat()} is not before --to {end.isoformat()}, which is no longer part of the range"
+            f"--start {start.isoformat()} is not before --end {end.isoformat()}, which is no longer part of the range"
         )
     known = latest(records)
     return tuple(_plan(model, stored[model.unique_id], known, start, end, now) for model in models)
@@ -225,7 +225,7 @@ def _plan(
 ) -> ModelPlan:
     if end and end > ceiling(now, model.size):
         raise PitJoinError(
-            f"--to {end.isoformat()} lies in the future; the last {model.size} of '{model.name}' that has begun ends "
+            f"--end {end.isoformat()} lies in the future; the last {model.size} of '{model.name}' that has begun ends "
             f"at {ceiling(now, model.size).isoformat()}"
         )
     first = floor(start, model.size) if start else model.begin
@@ -291,7 +291,7 @@ def _notes(
 ) -> Iterator[str]:
     if not any_batches:
         inputs = ", ".join(one.name for one in model.inputs) or "its inputs"
-        yield f"no data yet in {inputs}; run dbt build, or give --to"
+        yield f"no data yet in {inputs}; run dbt build, or give --end"
     if "older definition" in reasons and stored.rows is not None and not model.keeps_new_columns:
         yield (
             "a new feature gets no column in the stored table: set on_schema_change: append_new_columns, "
