@@ -326,8 +326,8 @@ class FeatureStore(OnlineClient):
         self,
         log: str | Path,
         *,
-        since: str | datetime | None = None,
-        until: str | datetime | None = None,
+        start: str | datetime | None = None,
+        end: str | datetime | None = None,
         service: str | None = None,
         tolerance: float = 1e-9,
         on_progress: Callable[[int, int, str], None] = lambda done, total, view: None,
@@ -336,8 +336,8 @@ class FeatureStore(OnlineClient):
 
         Args:
             log: the folder of a `FeatureLog`.
-            since: only what was served from then on, such as `"2026-03-18 14:30"` (naive is UTC).
-            until: only what was served before.
+            start: only what was served from then on, such as `"2026-03-18 14:30"` (naive is UTC).
+            end: only what was served before.
             service: only what this feature service served.
             tolerance: by how much floats of windows may differ, relative or absolute; all else must be equal.
             on_progress: told how many rows are done, of how many.
@@ -348,7 +348,7 @@ class FeatureStore(OnlineClient):
         from pit_join.monitoring.findings import Monitoring
         from pit_join.monitoring.skew import find_skew
 
-        span = (read_instant(since), read_instant(until, past=False))
+        span = (read_instant(start), read_instant(end, past=False))
         skew = find_skew(
             self._project,
             Path(log),

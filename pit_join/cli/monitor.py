@@ -22,8 +22,8 @@ _KINDS = ("rows", "match", "stale", "different", "fallback", "not_compared")
 @click.option(
     "--log", required=True, metavar="DIR", help="The folder that --feature-log of serve, or FeatureLog, was given."
 )
-@click.option("--since", metavar="TIME", help="Only what was served from this time on (naive is UTC).")
-@click.option("--until", metavar="TIME", help="Only what was served before this time.")
+@click.option("--start", metavar="TIME", help="Only what was served from this time on (naive is UTC).")
+@click.option("--end", metavar="TIME", help="Only what was served before this time.")
 @click.option("--service", metavar="NAME", help="Only what this feature service served.")
 @click.option(
     "--tolerance", type=click.FloatRange(min=0), default=1e-9, show_default=True, metavar="X",
@@ -34,8 +34,8 @@ _KINDS = ("rows", "match", "stale", "different", "fallback", "not_compared")
 def monitor(
     ctx: click.Context,
     log: str,
-    since: str | None,
-    until: str | None,
+    start: str | None,
+    end: str | None,
     service: str | None,
     tolerance: float,
     as_json: bool,
@@ -49,11 +49,11 @@ def monitor(
     \b
     Examples:
       pit-join monitor --log feature_log
-      pit-join monitor --log feature_log --since '2026-03-18' --service churn_v1 --json
+      pit-join monitor --log feature_log --start '2026-03-18' --service churn_v1 --json
     """
     with progress() as on_progress:
         found = ctx.obj().monitor(
-            log, since=since, until=until, service=service, tolerance=tolerance, on_progress=on_progress
+            log, start=start, end=end, service=service, tolerance=tolerance, on_progress=on_progress
         )
     if as_json:
         click.echo(json.dumps(found.as_json()))

@@ -364,17 +364,17 @@ def test_spans_and_services(lab: Lab) -> None:
     lab.serve(ASKED + timedelta(minutes=1))
     lab.serve(ASKED + timedelta(minutes=2), features=["account:plan"])
     assert lab.monitor().skew.rows == 24
-    assert lab.monitor(since=ASKED + timedelta(minutes=1)).skew.rows == 16
-    assert lab.monitor(until=ASKED + timedelta(minutes=1)).skew.rows == 8
-    assert lab.monitor(since="2025-03-01 12:06", until="2025-03-01 12:07").skew.rows == 8
+    assert lab.monitor(start=ASKED + timedelta(minutes=1)).skew.rows == 16
+    assert lab.monitor(end=ASKED + timedelta(minutes=1)).skew.rows == 8
+    assert lab.monitor(start="2025-03-01 12:06", end="2025-03-01 12:07").skew.rows == 8
     assert lab.monitor(service="churn").skew.rows == 16
-    assert lab.monitor(since="2025-03-02").skew.rows == 0
+    assert lab.monitor(start="2025-03-02").skew.rows == 0
     with pytest.raises(PitJoinError, match=r"has nothing of the service 'chrn'; did you mean 'churn'\?"):
         lab.monitor(service="chrn")
     with pytest.raises(PitJoinError, match=r"there is no feature log in .*; name the folder"):
         lab.store.monitor(lab.folder / "nowhere")
     with pytest.raises(PitJoinError, match="cannot read the instant 'noon'"):
-        lab.monitor(since="noon")
+        lab.monitor(start="noon")
 
 
 def test_without_defaults_and_with_full_names(lab: Lab) -> None:
