@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from pit_join.history.backfill import Backfill
-from pit_join.history.plan import ModelPlan
+from pit_join.history.plan import BackfillPlan
 
 __all__ = ["report"]
 
@@ -17,7 +17,7 @@ def report(found: Backfill) -> tuple[list[list[str]], list[str]]:
     return table, [*lines, *(f"! {error}" for error in found.errors)]
 
 
-def _rows(plan: ModelPlan) -> Iterator[list[str]]:
+def _rows(plan: BackfillPlan) -> Iterator[list[str]]:
     for run in plan.as_json()["ranges"]:
         yield [
             plan.model.name,
@@ -29,7 +29,7 @@ def _rows(plan: ModelPlan) -> Iterator[list[str]]:
         ]
 
 
-def _lines(found: Backfill, plan: ModelPlan) -> Iterator[str]:
+def _lines(found: Backfill, plan: BackfillPlan) -> Iterator[str]:
     name, total, wanted = plan.model.name, plan.total, len(plan.batches)
     if total and not wanted:
         yield f"{name}: nothing to do, all {total:,} batches are done"

@@ -11,9 +11,9 @@ from typing import Any
 from pit_join.errors import PitJoinError
 from pit_join.history.batches import (
     Batch,
+    BatchInput,
     BatchModel,
-    Input,
-    Table,
+    WholeTable,
     batch_label,
     batch_models,
     batches_between,
@@ -26,7 +26,7 @@ from pit_join.project.dbt_project import Project
 from pit_join.times import parse_instant
 from pit_join.warehouse.duckdb_session import DuckDBWarehouse, identifier, literal
 
-__all__ = ["BatchRange", "ModelPlan", "Stored", "latest", "look", "make_plans", "recognised"]
+__all__ = ["BackfillPlan", "BatchRange", "Stored", "latest", "look", "make_plans", "recognised"]
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 
@@ -42,7 +42,7 @@ class BatchRange:
 
 
 @dataclass(frozen=True, slots=True)
-class ModelPlan:
+class BackfillPlan:
     """What one model needs.
 
     `first` and `end` bound the batches that were looked at (both None: there are no data yet), `total` is their
@@ -54,7 +54,7 @@ class ModelPlan:
     end: datetime | None
     total: int
     ranges: tuple[BatchRange, ...]
-    tables: tuple[Table, ...]
+    tables: tuple[WholeTable, ...]
     notes: tuple[str, ...]
 
     @property
@@ -133,7 +133,7 @@ def _stored(model: BatchModel, warehouse: DuckDBWarehouse) -> Stored:
     )
 
 
-def _newest(one: Input, warehouse: DuckDBWarehouse) -> datetime | None:
+def _newest(one: BatchInput, warehouse: DuckDBWarehouse) -> datetime | None:
     if not warehouse.has(one.location):
         return None
     times = [f"cast({identifier(time)} as timestamptz)" for time in one.times]
@@ -198,7 +198,7 @@ def make_plans(
     records: Iterable[Record],
     start: datetime | None,
     end: datetime | None,
-) -> tuple[ModelPlan, ...]:
+) -> tuple[BackfillPlan, ...]:
     """Compare what there should be with what there is.
 
     Raises:
@@ -222,7 +222,7 @@ def _plan(
     start: datetime | None,
     end: datetime | None,
     now: datetime,
-) -> ModelPlan:
+) -> BackfillPlan:
     if end and end > ceiling(now, model.size):
         raise PitJoinError(
             f"--end {end.isoformat()} lies in the future; the last {model.size} of '{model.name}' that has begun ends "
@@ -252,7 +252,7 @@ def _plan(
         for run in runs(found)
     ]
     tables = tuple(_tables_to_build(model, stored, known)) if ranges or not batches else ()
-    return ModelPlan(
+    return BackfillPlan(
         model=model,
         first=first if batches else None,
         end=last if batches else None,
@@ -278,7 +278,7 @@ def _reason(model: BatchModel, batch: Batch, stored: Stored, record: Record | No
     return None
 
 
-def _tables_to_build(model: BatchModel, stored: Stored, known: Mapping[Key, Record]) -> Iterator[Table]:
+def _tables_to_build(model: BatchModel, stored: Stored, known: Mapping[Key, Record]) -> Iterator[WholeTable]:
     """Ancestors that are missing, or not known to be what their definition says now; to build one again is harmless."""
     for table in model.tables:
         record = known.get((table.relation, None, None))
@@ -287,7 +287,7 @@ def _tables_to_build(model: BatchModel, stored: Stored, known: Mapping[Key, Reco
 
 
 def _notes(
-    model: BatchModel, stored: Stored, any_batches: bool, tables: Iterable[Table], reasons: Mapping[str, Any]
+    model: BatchModel, stored: Stored, any_batches: bool, tables: Iterable[WholeTable], reasons: Mapping[str, Any]
 ) -> Iterator[str]:
     if not any_batches:
         inputs = ", ".join(one.name for one in model.inputs) or "its inputs"
