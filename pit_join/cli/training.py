@@ -11,6 +11,7 @@ import click
 
 from pit_join.cli.options import Command, feature_options
 from pit_join.cli.output import age, print_table, progress
+from pit_join.statuses import OFFLINE, PRESENT, STATUSES
 
 if TYPE_CHECKING:
     from pit_join.training.result import Coverage, TrainingSet
@@ -103,10 +104,7 @@ def _print_built(built: TrainingSet, output: Path, seconds: float, as_json: bool
 
 
 def _print_coverage(coverage: tuple[Coverage, ...]) -> None:
-    headings = {
-        "NULL_VALUE": "null value", "OUTSIDE_MAX_AGE": "too old", "NOT_YET_KNOWN": "not yet known",
-        "NOT_FOUND": "not found", "NULL_KEY": "null key",
-    }  # fmt: skip
+    headings = {status: STATUSES[status].heading for status in OFFLINE if status != PRESENT}
     shown = [status for status in headings if any(met.statuses[status] for met in coverage)]
     rows = [
         [
