@@ -1,4 +1,4 @@
-"""What a backfill found or did, as lines to read."""
+"""A backfill as a table and lines of text."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ __all__ = ["report"]
 
 
 def report(found: Backfill) -> tuple[list[list[str]], list[str]]:
-    """The rows of a table (model, batches, number, why, rows, time) for a plan, and the lines below it."""
+    """Return the table of a dry run (model, batches, number, why, rows, time), and the lines below it."""
     table = [] if found.applied else [row for plan in found.plans for row in _rows(plan)]
     lines = [line for plan in found.plans for line in _lines(found, plan)]
     return table, [*lines, *(f"! {error}" for error in found.errors)]

@@ -1,4 +1,4 @@
-"""The commands of the online store: export, get and verify."""
+"""The commands of the online store: `export`, `get` and `verify`."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ __all__ = ["export", "get", "verify"]
 
 
 @click.command("export", cls=Command, short_help="Bring the latest feature values to the online store.")
-@select_option("Only these; the others stay as they are. Default: all.")
-@click.option("--as-of", metavar="TIME", help="What was known at this time (naive is UTC). Default: now.")
-@click.option("--dry-run", is_flag=True, help="Print what would change, and change nothing.")
+@select_option("Only these views; the others stay as they are. Default: all.")
+@click.option("--as-of", metavar="TIME", help="Export the values known at this time (naive is UTC). Default: now.")
+@click.option("--dry-run", is_flag=True, help="Print the changes, and make none.")
 @json_option
 @click.pass_context
 def export(ctx: click.Context, select: list[str], as_of: str | None, dry_run: bool, as_json: bool) -> None:
     """Make the online store the snapshot of one instant: the latest values that were known then, of every key.
 
-    Only what differs is written, and readers see all of it or nothing. An earlier --as-of is a rollback. One export
-    runs at a time; a second one waits (see --wait).
+    Only differences are written, and readers see all of them or none. An earlier --as-of is a rollback. A second export
+    waits until the first has ended (see --wait).
 
     \b
     Examples:
@@ -62,7 +62,7 @@ def get(
     now: str | None,
     as_json: bool,
 ) -> None:
-    """Print the features of one entity as a model would be served them, with status, event time and age.
+    """Print the features of one entity as they are served, with status, event time and age.
 
     \b
     Examples:
@@ -84,10 +84,10 @@ def get(
 
 
 @click.command("verify", cls=Command, short_help="Compare the online store with the offline rule.")
-@select_option("Only these. Default: all in the store.")
+@select_option("Only these views. Default: all in the store.")
 @click.option(
     "--sample", type=click.IntRange(min=1), default=10_000, show_default=True, metavar="N",
-    help="Compare so many keys of each view, chosen by chance.",
+    help="Compare N keys of each view, drawn at random.",
 )  # fmt: skip
 @click.option("--all", "every", is_flag=True, help="Compare all keys; the store must have no others.")
 @json_option
@@ -95,7 +95,7 @@ def get(
 def verify(ctx: click.Context, select: list[str], sample: int, every: bool, as_json: bool) -> None:
     """Compare what the store serves with the offline rule at the instant of the export: values, statuses, event times.
 
-    Exit status 1 if anything differs. Run it after an export, on the warehouse that was exported: rows that dbt has
+    Exit status 1 if anything differs. Run verify after an export, on the warehouse that was exported: rows that dbt has
     added since may have been known at that instant.
 
     \b

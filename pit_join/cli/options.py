@@ -1,4 +1,4 @@
-"""Options that several commands share, and the global ones, which stand before or after the command."""
+"""Global options, before or after the command, and options that several commands share."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ __all__ = ["Command", "WithGlobalOptions", "feature_options", "json_option", "se
 
 
 class _GlobalOption(click.Option):
-    """An option of every command; what its help says after the first sentence is left to `pit-join --help`."""
+    """An option of every command; only `pit-join --help` shows more than the first sentence of its help."""
 
     def get_help_record(self, ctx: click.Context) -> tuple[str, str] | None:
         record = super().get_help_record(ctx)
@@ -29,7 +29,7 @@ class _GlobalOption(click.Option):
 
 
 def _stores(ctx: click.Context, param: click.Parameter, value: tuple[str, ...]) -> dict[str, str]:
-    """Return the stores by name, those given before the command too; the one after it counts where both have a name."""
+    """Return the stores by name, with those given before the command; of two with one name the one after it counts."""
     named = dict(map(_named, value))
     if len(named) < len(value):
         raise click.UsageError("--store names a store twice")
@@ -113,7 +113,7 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON."
 
 
 def select_option(help_text: str) -> Callable[[Any], Any]:
-    """Return the option that names views: in lists with commas, and as often as it is given."""
+    """Return an option for names of views, as a list with commas or given more than once."""
     return click.option("--select", multiple=True, metavar="VIEW[,VIEW...]", callback=_selected, help=help_text)
 
 
@@ -145,7 +145,7 @@ _FEATURES = (
 
 
 def feature_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add the options that name features; the command's function gets them, checked, as the mapping `request`."""
+    """Add the options that name features, which reach the command's function, checked, as the mapping `request`."""
 
     @wraps(command)
     def checked(

@@ -1,4 +1,4 @@
-"""The commands on a project: its views, its stored history, its macros as a dbt package."""
+"""The commands on a project: `views`, `backfill` and `dbt-package-path`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pit_join.cli.output import print_table, progress
 __all__ = ["backfill", "dbt_package_path", "views"]
 
 
-@click.command("views", cls=Command, short_help="List the feature views and what is stored of them.")
+@click.command("views", cls=Command, short_help="List the feature views and the rows stored of each.")
 @json_option
 @click.pass_context
 def views(ctx: click.Context, as_json: bool) -> None:
@@ -58,24 +58,23 @@ def views(ctx: click.Context, as_json: bool) -> None:
 @click.command(
     "backfill", cls=Command, short_help="Run the batches that the stored history of microbatch models lacks."
 )
-@select_option("Only these. Default: all microbatch models.")
-@click.option("--start", metavar="TIME", help="First batch: the one that holds this time. Default: `begin`.")
+@select_option("Only these models. Default: all microbatch models.")
+@click.option("--start", metavar="TIME", help="Begin with the batch of this time. Default: the model's `begin`.")
 @click.option(
     "--end", metavar="TIME",
-    help="Where the batches end, exclusive. Default: after the last one with a row, of the model or of its inputs.",
+    help="End before this time. Default: after the last batch with a row of the model or of its inputs.",
 )  # fmt: skip
-@click.option("--dry-run/--apply", default=None, help="Print what is to be done, or do it.")
+@click.option("--dry-run/--apply", default=None, help="Print the batches to run, or run them.")
 @json_option
 @click.pass_context
 def backfill(
     ctx: click.Context, select: list[str], start: str | None, end: str | None, dry_run: bool | None, as_json: bool
 ) -> None:
-    """Find, and run, the batches that are missing from microbatch models: all of them, or those named.
+    """Find and run the batches that the stored history of microbatch models lacks.
 
-    A batch has to be run if it never was, if it failed, if its rows are no longer as many as it had, if it was not
-    over when it ran, or if its definition has changed since: code, settings, a macro, or any of these of what it
-    reads. What was done is kept in a file beside the warehouse, so a backfill that was killed goes on where it was.
-    Times are UTC.
+    A batch is run if it never ran or failed, if its number of rows has changed, if its time was not over when it ran,
+    or if its definition has changed since: its code, settings, a macro, or any of these of its inputs. A file beside
+    the warehouse records the batches that are done, so a killed backfill resumes where it was. Times are UTC.
 
     \b
     Examples:

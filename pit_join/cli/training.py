@@ -30,14 +30,16 @@ __all__ = ["build_training_set"]
     help="The spine's time column; a naive time is UTC.",
 )  # fmt: skip
 @click.option(
-    "--gap", metavar="DURATION", help="Predict this long ahead, such as '1 day': only what was known then counts."
+    "--gap",
+    metavar="DURATION",
+    help="Predict this long ahead, such as '1 day': only values known by then count.",
 )
 @click.option("--provenance", is_flag=True, help="Add <view>__event_timestamp and <view>__status columns.")
-@click.option("--sql", "sql_only", is_flag=True, help="Print the SQL and build nothing.")
-@click.option("--explain-plan", is_flag=True, help="Print how each view would be joined and why; build nothing.")
+@click.option("--sql", "sql_only", is_flag=True, help="Print the SQL, which a build runs in steps, and build nothing.")
+@click.option("--explain-plan", is_flag=True, help="Print how each view would be joined and why, and build nothing.")
 @click.option(
     "--window-plan", type=click.Choice(["range", "stacked"]),
-    help="Join window views by this plan instead of the one that looks cheaper.",
+    help="Join window views by this plan instead of the cheaper one by estimate.",
 )  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="Print the coverage as JSON.")
 @click.pass_context
