@@ -7,13 +7,14 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import date, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
+from pit_join.errors import RequestError
 from pit_join.monitoring.feature_log import FeatureLog
 from pit_join.online.opening import open_store
 from pit_join.online.protocol import ReadableStore
 from pit_join.online.urls import is_remote
-from pit_join.references import parse_features, parse_role
+from pit_join.references import parse_features, parse_role, split_list
 from pit_join.serving.client import OnlineClient
 from pit_join.times import read_instant
 
@@ -29,6 +30,10 @@ if TYPE_CHECKING:
 __all__ = ["FeatureStore"]
 
 _STORE_VARIABLE = "PIT_JOIN_ONLINE_STORE"
+_NO_SPAN = (
+    "an export has no start and no end: it makes the online store the snapshot of one instant, late rows included, and "
+    "writes only what differs; call export(as_of=end_date), or export() for now, and name views by select=[...]"
+)
 
 
 class FeatureStore(OnlineClient):
@@ -134,7 +139,7 @@ class FeatureStore(OnlineClient):
         entity_df: Any,
         features: str | Sequence[str | Mapping[str, Any]],
         *,
-        views: Iterable[str] = (),
+        roles: Iterable[str] = (),
         event_timestamp: str = "event_timestamp",
         gap: str | None = None,
         full_feature_names: bool = False,
@@ -153,7 +158,7 @@ class FeatureStore(OnlineClient):
             entity_df: the spine: a pandas, polars or Arrow table, a CSV or Parquet file, or the name of a seed or
                 model.
             features: references such as `["user_activity:login_count_30d"]`, or the name of a feature service.
-            views: roles such as `"dest_weather=weather(airport=dest)"`, for references to `dest_weather:temp`.
+            roles: mappings such as `"dest_weather=weather(airport=dest)"`, for references to `dest_weather:temp`.
             event_timestamp: the spine's column with the time of each row.
             gap: predict this long ahead, such as `"1 day"`.
             full_feature_names: name every feature `view__feature`.
@@ -178,7 +183,7 @@ class FeatureStore(OnlineClient):
             requests = service.requests
             full_feature_names = full_feature_names or service.full_feature_names
         else:
-            requests = parse_features(features, [parse_role(view) for view in views])
+            requests = parse_features(features, [parse_role(role) for role in roles])
         return build_training_set(
             workspace,
             entity_df,
@@ -195,7 +200,7 @@ class FeatureStore(OnlineClient):
 
     def backfill(
         self,
-        views: Iterable[str] = (),
+        select: Iterable[str] = (),
         *,
         start: str | date | None = None,
         end: str | date | None = None,
@@ -205,7 +210,7 @@ class FeatureStore(OnlineClient):
         """Find, and with `apply` run, the batches that the stored history of `microbatch` models lacks.
 
         Args:
-            views: names of microbatch models; all of them by default.
+            select: names of microbatch models; all of them by default.
             start: the first batch is the one that holds it (UTC); by default the model's `begin`.
             end: batches end there (UTC, exclusive); by default with the last one that holds a row of the model's
                 inputs or of its own. No batch lies in the future.
@@ -219,15 +224,15 @@ class FeatureStore(OnlineClient):
 
         return backfill(
             self._workspace(on_progress),
-            views,
+            _names(select),
             start=start,
             end=end,
             apply=apply,
         )
 
-    def materialize(
+    def export(
         self,
-        views: Iterable[str] = (),
+        select: Iterable[str] = (),
         *,
         as_of: str | datetime | None = None,
         dry_run: bool = False,
@@ -236,11 +241,11 @@ class FeatureStore(OnlineClient):
         """Make the online store hold what was known of the feature views at an instant.
 
         Args:
-            views: names of feature views; the others stay as they are. All with `online: true` by default, and then
+            select: names of feature views; the others stay as they are. All with `online: true` by default, and then
                 nothing else stays in the store.
             as_of: the instant, such as `"2026-03-18 14:30"` (naive is UTC); now by default.
             dry_run: find out what would change, and change nothing.
-            on_progress: told how many rows of how many are compared, and of which view.
+            on_progress: called with how many rows of how many are compared, and of which view.
 
         Raises:
             PitJoinError: one of its subclasses, saying what is wrong and what to do.
@@ -250,15 +255,42 @@ class FeatureStore(OnlineClient):
         return export(
             self._workspace(on_progress),
             self.online_store,
-            list(views),
+            _names(select),
             named=self.online_stores,
             as_of=read_instant(as_of),
             dry_run=dry_run,
         )
 
+    def materialize(
+        self,
+        select: Iterable[str] = (),
+        end_date: object = None,
+        feature_views: object = None,
+        *,
+        start_date: object = None,
+        as_of: str | datetime | None = None,
+        dry_run: bool = False,
+    ) -> Export:
+        """Export, by Feast's name for it; `select`, `as_of` and `dry_run` are those of `export`.
+
+        Raises:
+            RequestError: if it is called with a start and an end, as Feast's is.
+        """
+        if isinstance(select, date) or not (end_date is feature_views is start_date is None):
+            raise RequestError(_NO_SPAN)
+        return self.export(select, as_of=as_of, dry_run=dry_run)
+
+    def materialize_incremental(self, end_date: object = None, feature_views: object = None) -> NoReturn:
+        """Say what to call instead of Feast's method of this name.
+
+        Raises:
+            RequestError: always.
+        """
+        raise RequestError(_NO_SPAN)
+
     def verify(
         self,
-        views: Iterable[str] = (),
+        select: Iterable[str] = (),
         *,
         sample: int | None = None,
         on_progress: Callable[[int, int, str], None] = lambda done, total, view: None,
@@ -268,7 +300,7 @@ class FeatureStore(OnlineClient):
         Values, statuses and event times must be equal. A warehouse that was built anew since may know more.
 
         Args:
-            views: names of feature views; all in the store by default.
+            select: names of feature views; all in the store by default.
             sample: compare so many keys of each view, chosen by chance; by default all, and then the store must have no
                 others.
             on_progress: told how many views are done, of how many, and which is next.
@@ -281,7 +313,7 @@ class FeatureStore(OnlineClient):
         return verify(
             self._workspace(on_progress),
             self._online,
-            list(views),
+            _names(select),
             sample=sample,
         )
 
@@ -289,8 +321,8 @@ class FeatureStore(OnlineClient):
         self,
         log: str | Path,
         *,
-        since: str | datetime | None = None,
-        until: str | datetime | None = None,
+        start: str | datetime | None = None,
+        end: str | datetime | None = None,
         service: str | None = None,
         tolerance: float = 1e-9,
         on_progress: Callable[[int, int, str], None] = lambda done, total, view: None,
@@ -299,8 +331,8 @@ class FeatureStore(OnlineClient):
 
         Args:
             log: the folder of a `FeatureLog`.
-            since: only what was served from then on, such as `"2026-03-18 14:30"` (naive is UTC).
-            until: only what was served before.
+            start: only what was served from then on, such as `"2026-03-18 14:30"` (naive is UTC).
+            end: only what was served before.
             service: only what this feature service served.
             tolerance: by how much floats of windows may differ, relative or absolute; all else must be equal.
             on_progress: told how many rows are done, of how many.
@@ -311,7 +343,7 @@ class FeatureStore(OnlineClient):
         from pit_join.monitoring.findings import Monitoring
         from pit_join.monitoring.skew import find_skew
 
-        span = (read_instant(since), read_instant(until, past=False))
+        span = (read_instant(start), read_instant(end, past=False))
         skew = find_skew(
             self._workspace(on_progress),
             Path(log),
@@ -320,3 +352,8 @@ class FeatureStore(OnlineClient):
             tolerance,
         )
         return Monitoring(skew)
+
+
+def _names(select: Iterable[str]) -> list[str]:
+    """Return names of views; one text is a list with commas, as on the command line."""
+    return split_list(select) if isinstance(select, str) else list(select)

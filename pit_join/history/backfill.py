@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from pit_join.errors import WarehouseError
-from pit_join.history.batches import Batch, BatchModel, Table, batch_label, batch_models, runs
+from pit_join.history.batches import Batch, BatchModel, WholeTable, batch_label, batch_models, runs
 from pit_join.history.ledger import Ledger, Record, read_records
-from pit_join.history.plan import ModelPlan, Stored, latest, look, make_plans, recognised
+from pit_join.history.plan import BackfillPlan, Stored, latest, look, make_plans, recognised
 from pit_join.times import parse_instant
 from pit_join.warehouse.duckdb_session import wait_until_free
 from pit_join.workspace import Workspace
@@ -32,7 +32,7 @@ class Backfill:
     `errors` are what dbt said of the failures; `built` names the tables that were built before.
     """
 
-    plans: tuple[ModelPlan, ...]
+    plans: tuple[BackfillPlan, ...]
     applied: bool
     done: dict[str, list[str]] = field(default_factory=dict)
     failed: dict[str, list[str]] = field(default_factory=dict)
@@ -99,7 +99,7 @@ class _Work:
         self._ran = self._total = 0
 
     def apply(self, start: datetime | None, end: datetime | None) -> Backfill:
-        def plan(*models: BatchModel) -> list[ModelPlan]:
+        def plan(*models: BatchModel) -> list[BackfillPlan]:
             return list(make_plans(models, self._stored, self._records, start, end))
 
         self._adopt()
@@ -122,7 +122,7 @@ class _Work:
                 self._errors.append(f"{model.name} was left, since a model that it reads failed")
         return self._outcome(tuple(plans), tuple(table.name for table in tables.values()))
 
-    def _outcome(self, plans: tuple[ModelPlan, ...], built: tuple[str, ...]) -> Backfill:
+    def _outcome(self, plans: tuple[BackfillPlan, ...], built: tuple[str, ...]) -> Backfill:
         done: dict[str, list[str]] = {}
         failed: dict[str, list[str]] = {}
         not_run: dict[str, list[str]] = {}
@@ -163,7 +163,7 @@ class _Work:
             ]
         )
 
-    def _build(self, tables: tuple[Table, ...]) -> None:
+    def _build(self, tables: tuple[WholeTable, ...]) -> None:
         """Let dbt build ancestors whole."""
         self._console.say(f"dbt builds {', '.join(table.name for table in tables)} first")
         kinds = [word for kind in ("model", "seed") for word in ("--resource-type", kind)]
@@ -174,7 +174,7 @@ class _Work:
         now = datetime.now(timezone.utc)
         self._write([Record(one.relation, None, None, one.definition, "success", None, None, now) for one in tables])
 
-    def _run(self, plan: ModelPlan) -> None:
+    def _run(self, plan: BackfillPlan) -> None:
         """Run the batches of a model, oldest first.
 
         When the first batch of a run fails dbt leaves all others of that run: they are tried without it, but not for

@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 
 from pit_join.definitions.views import FeatureView
 from pit_join.errors import PitJoinError
-from pit_join.monitoring.findings import ON_DEMAND, Example, FeatureSkew, Findings, Skew
+from pit_join.monitoring.findings import ON_DEMAND, FeatureSkew, Findings, Skew, SkewExample
 from pit_join.monitoring.log_reader import LogReader
 from pit_join.monitoring.offline_rule import Answer, Known, OfflineRule, compute, same
 from pit_join.records.arrow import type_name, values_of
@@ -343,7 +343,7 @@ class _Comparison:
             for column in (rows.column("served_at"), served.values, served.statuses, expected.values, expected.statuses)
         ]
         examples = [
-            Example({key: values[i] for key, values in keys.items()}, at, one, status, other, rightly, service)
+            SkewExample({key: values[i] for key, values in keys.items()}, at, one, status, other, rightly, service)
             for i, (at, one, status, other, rightly) in enumerate(zip(*columns, strict=True))
         ]
         far = distances.take(worst).to_pylist()
