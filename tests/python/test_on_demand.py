@@ -27,13 +27,13 @@ from hypothesis import strategies as st
 from online_cases import Exporter
 from support.rule_sql import macro_nodes
 
+from pit_join.definitions.field_type import read_type
 from pit_join.definitions.registry import Registry
 from pit_join.errors import EntityError, PitJoinError, ProjectError, RequestError, SpineError
 from pit_join.http.answers import ARROW, FLOATS, JSON
 from pit_join.records.arrow import values_of
 from pit_join.references import parse_features
 from pit_join.serving.reader import OnlineReader
-from pit_join.sql_types import number_kind
 from pit_join.training.build import build_training_set
 from pit_join.warehouse.expressions import Expressions, problem_of
 
@@ -91,7 +91,7 @@ FIELDS = [
     Source("r_moment", "timestamptz", pa.timestamp("us", "UTC"), ZONED),
 ]
 BY_NAME = {source.name: source for source in (*STORED, *FIELDS)}
-NUMBERS = [source.name for source in BY_NAME.values() if number_kind(source.sql)]
+NUMBERS = [source.name for source in BY_NAME.values() if read_type(source.sql).number]
 TEXT = ["f_text", "r_text"]
 MOMENT = ["f_naive", "f_moment", "r_moment"]
 
