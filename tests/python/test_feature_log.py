@@ -21,11 +21,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from generate import Case, cases
-from generate_windows import for_each
 from http_servers import serving
 from hypothesis import strategies as st
 from online_cases import Exporter, at, entity_rows, instants, loaded, project_of, requests_of
 from online_worker import AT, REQUESTS, export
+from support.runs import for_each, number_of
 from test_on_demand import AT as EXPORTED
 from test_on_demand import Both, bits, manifest_of
 from test_on_demand import Case as Computed
@@ -137,7 +137,7 @@ def test_rows_are_what_was_served(exporter: Exporter) -> None:
         assert {json.dumps(row, default=repr, sort_keys=True) for row in map(without_ids, several)} == single
         assert (log.logged, log.dropped, log.failed) == (3 * len(rows), 0, 0)
 
-    for_each(check, 20, case=cases(), pick=st.integers(0, 999))
+    for_each(check, number_of(10, 20), case=cases(), pick=st.integers(0, 999))
 
 
 def max_request(folder: Path) -> str:
@@ -188,7 +188,7 @@ def test_every_type_and_on_demand_features(both: Both) -> None:
             assert (about["service"], about["project"]) == ("s", "pit_join")
             seen.update(bits(value)[0] for vector, _, _ in asked for value in vector.values())
 
-    for_each(check, 20, case=on_demand_cases())
+    for_each(check, number_of(10, 20), case=on_demand_cases())
     assert seen >= {"float", "int", "decimal", "str", "bool", "datetime", "date", "list", "bytes", "NoneType"}
 
 

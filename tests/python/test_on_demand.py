@@ -22,11 +22,11 @@ import duckdb
 import numpy as np
 import pyarrow as pa
 import pytest
-from generate_windows import for_each
 from http_servers import serving
 from hypothesis import strategies as st
 from online_cases import Exporter, InMemory
 from support.rule_sql import macro_nodes
+from support.runs import for_each, number_of
 
 import pit_join.training.build
 from pit_join.definitions.registry import Registry
@@ -325,7 +325,7 @@ EXAMPLE = Case(
 
 def test_training_and_serving_give_the_same_bits(both: Both) -> None:
     check_both_sides(both, EXAMPLE)
-    for_each(lambda case: check_both_sides(both, case), 120, case=cases())
+    for_each(lambda case: check_both_sides(both, case), number_of(40, 120), case=cases())
 
 
 def check_both_sides(both: Both, case: Case) -> None:
