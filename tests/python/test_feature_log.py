@@ -25,13 +25,14 @@ from http_servers import serving
 from hypothesis import strategies as st
 from online_cases import Exporter, at, entity_rows, instants, loaded, project_of, requests_of
 from online_worker import AT, REQUESTS, export
+from support.feature_logs import files, rows_of
+from support.on_demand_cases import AT as EXPORTED
+from support.on_demand_cases import Both, bits, manifest_of
+from support.on_demand_cases import Case as Computed
+from support.on_demand_cases import cases as on_demand_cases
+from support.on_demand_cases import project_of as on_demand_project
+from support.processes import python
 from support.runs import for_each, number_of
-from test_on_demand import AT as EXPORTED
-from test_on_demand import Both, bits, manifest_of
-from test_on_demand import Case as Computed
-from test_on_demand import cases as on_demand_cases
-from test_on_demand import project_of as on_demand_project
-from test_online_robustness import python
 
 from pit_join import FeatureLog, FeatureStore, PitJoinError
 from pit_join.online.opening import open_store
@@ -52,15 +53,6 @@ def online(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def reader_of(online: Path, log: FeatureLog | None, requests: list[Request] = REQUESTS) -> OnlineReader:
     return OnlineReader(open_store(str(online)), requests, log=log)
-
-
-def files(folder: Path) -> list[Path]:
-    return sorted(folder.glob("*.parquet"))
-
-
-def rows_of(folder: Path) -> list[dict[str, Any]]:
-    """All rows, in the order of the files."""
-    return [row for path in files(folder) for row in pq.read_table(path).to_pylist()]
 
 
 # What it holds --------------------------------------------------------------------------------------------------
