@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from pit_join.cli.options import Command
 from pit_join.cli.output import age, print_table, progress, shown
 
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ __all__ = ["monitor"]
 _KINDS = ("rows", "match", "stale", "different", "fallback", "not_compared")
 
 
-@click.command("monitor", short_help="Compare what was served, as logged, with the offline rule.")
+@click.command("monitor", cls=Command, short_help="Compare what was served, as logged, with the offline rule.")
 @click.option(
     "--log", required=True, metavar="DIR", help="The folder that --feature-log of serve, or FeatureLog, was given."
 )

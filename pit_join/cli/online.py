@@ -6,13 +6,14 @@ import json
 
 import click
 
+from pit_join.cli.options import Command
 from pit_join.cli.output import age, print_table, progress, shown
 from pit_join.references import split_list
 
 __all__ = ["export", "get", "verify"]
 
 
-@click.command("export", short_help="Bring the latest feature values to the online store.")
+@click.command("export", cls=Command, short_help="Bring the latest feature values to the online store.")
 @click.option("--views", metavar="VIEW[,VIEW...]", help="Only these; the others stay as they are. Default: all.")
 @click.option("--as-of", metavar="TIME", help="What was known at this time (naive is UTC). Default: now.")
 @click.option("--dry-run", is_flag=True, help="Print what would change, and change nothing.")
@@ -28,7 +29,7 @@ def export(ctx: click.Context, views: str | None, as_of: str | None, dry_run: bo
     Examples:
       pit-join export
       pit-join export --views user_activity --dry-run
-      pit-join --store redis://localhost:6379/0 export --as-of '2026-03-18 14:30'
+      pit-join export --store redis://localhost:6379/0 --as-of '2026-03-18 14:30'
     """
     with progress() as on_progress:
         done = ctx.obj().materialize(split_list(views or ""), as_of=as_of, dry_run=dry_run, on_progress=on_progress)
@@ -45,7 +46,7 @@ def export(ctx: click.Context, views: str | None, as_of: str | None, dry_run: bo
     click.echo(f"{stores}: {what} as of {done.instant:%Y-%m-%d %H:%M:%S} UTC, {done.seconds:.1f} s")
 
 
-@click.command("get", short_help="Print one feature vector from the online store.")
+@click.command("get", cls=Command, short_help="Print one feature vector from the online store.")
 @click.option(
     "--entity", "entities", multiple=True, required=True, metavar="KEY=VALUE",
     help="A key of the entity; may be given more than once.",
@@ -107,7 +108,7 @@ def get(
     print_table(["feature", "value", "status", "event time (UTC)", "age"], rows, right=(4,))
 
 
-@click.command("verify", short_help="Compare the online store with the offline rule.")
+@click.command("verify", cls=Command, short_help="Compare the online store with the offline rule.")
 @click.option("--views", metavar="VIEW[,VIEW...]", help="Only these. Default: all in the store.")
 @click.option(
     "--sample", type=click.IntRange(min=1), default=10_000, show_default=True, metavar="N",

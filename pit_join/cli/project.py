@@ -8,12 +8,13 @@ from pathlib import Path
 
 import click
 
+from pit_join.cli.options import Command
 from pit_join.cli.output import print_table, progress
 
 __all__ = ["backfill", "dbt_package_path", "views"]
 
 
-@click.command("views", short_help="List the feature views and what is stored of them.")
+@click.command("views", cls=Command, short_help="List the feature views and what is stored of them.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.pass_context
 def views(ctx: click.Context, as_json: bool) -> None:
@@ -54,7 +55,9 @@ def views(ctx: click.Context, as_json: bool) -> None:
         click.echo(f"{view['name']}{note}: {', '.join(view['features'])}")
 
 
-@click.command("backfill", short_help="Run the batches that the stored history of microbatch models lacks.")
+@click.command(
+    "backfill", cls=Command, short_help="Run the batches that the stored history of microbatch models lacks."
+)
 @click.argument("views", nargs=-1, metavar="[VIEW]...")
 @click.option("--from", "start", metavar="TIME", help="First batch: the one that holds this time. Default: `begin`.")
 @click.option(
@@ -97,7 +100,7 @@ def backfill(
         ctx.exit(1)
 
 
-@click.command("dbt-package-path", short_help="Print the folder of the macros as a dbt package.")
+@click.command("dbt-package-path", cls=Command, short_help="Print the folder of the macros as a dbt package.")
 def dbt_package_path() -> None:
     """Print the folder with the macros as a dbt package, for any project's packages.yml.
 
@@ -106,4 +109,4 @@ def dbt_package_path() -> None:
       printf 'packages:\\n  - local: %s\\n' "$(pit-join dbt-package-path)" > packages.yml
       dbt deps
     """
-    click.echo(Path(__file__).resolve().parent / "dbt_package")
+    click.echo(Path(__file__).resolve().parents[1] / "dbt_package")

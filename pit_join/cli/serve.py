@@ -6,6 +6,7 @@ import os
 
 import click
 
+from pit_join.cli.options import Command
 from pit_join.errors import PitJoinError
 from pit_join.times import parse_duration, read_instant
 
@@ -14,7 +15,7 @@ __all__ = ["serve"]
 _KEY = "PIT_JOIN_API_KEY"
 
 
-@click.command("serve", short_help="Serve features from the online store over HTTP.")
+@click.command("serve", cls=Command, short_help="Serve features from the online store over HTTP.")
 @click.option("--host", default="127.0.0.1", show_default=True, metavar="ADDRESS", help="Listen on this address.")
 @click.option(
     "--port", type=click.IntRange(0, 65_535), default=6566, show_default=True,
@@ -63,14 +64,13 @@ def serve(
     """Answer `POST /get-online-features`, in the form of Feast's feature server, until it is stopped.
 
     A new export is served with the next request. While a store fails or is late, the declared defaults are served, with
-    statuses that say so. If the environment variable PIT_JOIN_API_KEY is set, requests must give that key. The store is
-    named by --store, before the command, or PIT_JOIN_ONLINE_STORE; then no dbt project is needed. Needs
-    `pip install 'pit-join[serve]'`.
+    statuses that say so. If the environment variable PIT_JOIN_API_KEY is set, requests must give that key. Where
+    --store or PIT_JOIN_ONLINE_STORE names the store, no dbt project is needed. Needs `pip install 'pit-join[serve]'`.
 
     \b
     Examples:
       pit-join serve
-      pit-join --store online/dev serve --port 8080 --workers 4
+      pit-join serve --store online/dev --port 8080 --workers 4
     """
     try:
         from pit_join.http.server import Settings

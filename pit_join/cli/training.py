@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from pit_join.cli.options import Command
 from pit_join.cli.output import age, print_table, progress
+from pit_join.statuses import OFFLINE, PRESENT, STATUSES
 
 if TYPE_CHECKING:
     from pit_join.training.result import Coverage
@@ -17,7 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["build_training_set"]
 
 
-@click.command("build-training-set", short_help="Join features to a spine, as known at each row's time.")
+@click.command("build-training-set", cls=Command, short_help="Join features to a spine, as known at each row's time.")
 @click.option(
     "--spine", required=True, metavar="NAME|FILE", help="Seed, model, or CSV or Parquet file: keys, time, labels."
 )
@@ -129,10 +131,7 @@ def build_training_set(
 
 
 def _print_coverage(coverage: tuple[Coverage, ...]) -> None:
-    headings = {
-        "NULL_VALUE": "null value", "OUTSIDE_MAX_AGE": "too old", "NOT_YET_KNOWN": "not yet known",
-        "NOT_FOUND": "not found", "NULL_KEY": "null key",
-    }  # fmt: skip
+    headings = {status: STATUSES[status].heading for status in OFFLINE if status != PRESENT}
     shown = [status for status in headings if any(met.statuses[status] for met in coverage)]
     rows = [
         [

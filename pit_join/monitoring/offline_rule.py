@@ -19,6 +19,7 @@ from pit_join.project.dbt_project import Project
 from pit_join.project.rendering import Macros
 from pit_join.records.arrow import event_times
 from pit_join.references import OnDemandRequest, Request
+from pit_join.statuses import COMPUTE_FAILED, NOT_FOUND, NOT_YET_KNOWN, NULL_VALUE, OUTSIDE_MAX_AGE, PRESENT
 from pit_join.training.build import build_training_set
 from pit_join.warehouse.expressions import ARGUMENTS, Expressions, untried
 
@@ -62,17 +63,17 @@ class Known:
             values={
                 name: pc.if_else(too_old, pa.scalar(None, values.type), values) for name, values in self.values.items()
             },
-            statuses=pc.if_else(too_old, "OUTSIDE_MAX_AGE", self.statuses),
+            statuses=pc.if_else(too_old, OUTSIDE_MAX_AGE, self.statuses),
             event_times=self.event_times,
         )
 
     def answer(self, feature: str, default: pa.Scalar | None) -> Answer:
         """One feature, with its default for nulls, and the status that it has online."""
         values = self.values[feature]
-        found = pc.is_in(self.statuses, pa.array(["PRESENT", "NULL_VALUE"]))
-        own = pc.if_else(pc.is_null(values), "NULL_VALUE", "PRESENT")
+        found = pc.is_in(self.statuses, pa.array([PRESENT, NULL_VALUE]))
+        own = pc.if_else(pc.is_null(values), NULL_VALUE, PRESENT)
         # Online there is no history, so what is not yet known is not found.
-        others = pc.if_else(pc.equal(self.statuses, "NOT_YET_KNOWN"), "NOT_FOUND", self.statuses)
+        others = pc.if_else(pc.equal(self.statuses, NOT_YET_KNOWN), NOT_FOUND, self.statuses)
         return Answer(self.filled(feature, default), pc.if_else(found, own, others))
 
     def filled(self, feature: str, default: pa.Scalar | None) -> pa.Array:
@@ -157,7 +158,7 @@ def compute(expressions: Expressions, name: str, arguments: Mapping[str, pa.Arra
     # One that takes no arguments has rows all the same.
     found = expressions.many(pa.table({**arguments, _ROW: pa.nulls(rows, pa.int64())}))
     values, failed = untried(found[name])
-    return Answer(values, pc.if_else(failed, "COMPUTE_FAILED", pc.if_else(pc.is_null(values), "NULL_VALUE", "PRESENT")))
+    return Answer(values, pc.if_else(failed, COMPUTE_FAILED, pc.if_else(pc.is_null(values), NULL_VALUE, PRESENT)))
 
 
 def same(one: pa.Array, other: pa.Array, tolerance: float | None = None) -> pa.Array:

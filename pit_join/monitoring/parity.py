@@ -25,6 +25,7 @@ from pit_join.records.keys import KeyCodec
 from pit_join.records.store_manifest import Contents, StoredView
 from pit_join.references import Request
 from pit_join.serving.reader import OnlineReader
+from pit_join.statuses import NOT_FOUND, NOT_YET_KNOWN, PRESENT
 from pit_join.training.build import build_training_set
 from pit_join.warehouse.duckdb_session import DuckDBWarehouse
 
@@ -206,9 +207,9 @@ def _same(offline: Any, online: Any, added_up: bool) -> bool:
 
 def _status(features: Sequence[str]) -> str:
     """The status of a view from those of its features: NULL_VALUE only if all are null."""
-    return "PRESENT" if "PRESENT" in features else features[0]
+    return PRESENT if PRESENT in features else features[0]
 
 
 def _online_status(statuses: Iterable[str]) -> list[str]:
     """Online there is no history, so what is not yet known is not found."""
-    return ["NOT_FOUND" if status == "NOT_YET_KNOWN" else status for status in statuses]
+    return [NOT_FOUND if status == NOT_YET_KNOWN else status for status in statuses]

@@ -25,12 +25,10 @@ from pit_join.project.dbt_project import Project
 from pit_join.records.arrow import type_name, values_of
 from pit_join.references import OnDemandRequest, Request, parse_reference
 from pit_join.sql_types import family
+from pit_join.statuses import FALLBACKS
 from pit_join.warehouse.expressions import Expressions
 
-__all__ = ["FALLBACKS", "find_skew"]
-
-FALLBACKS = ("COMPUTE_FAILED", "NOT_EXPORTED", "STORE_FAILED", "STORE_LATE")
-"""Statuses of values that stand for those which a store could not give: no skew."""
+__all__ = ["find_skew"]
 
 _MOST_EXAMPLES = 5
 

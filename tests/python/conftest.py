@@ -15,7 +15,7 @@ from dbt.adapters.duckdb.connections import DuckDBConnectionManager
 from dbt.cli.main import dbtRunner, dbtRunnerResult
 
 ROOT = Path(__file__).parents[2]
-LONGEST = ("test_against_oracle", "test_windows_against_oracle", "test_broken_windows", "test_window_history")
+LONGEST = ("test_against_oracle", "test_windows_against_oracle", "test_window_history")
 DEMO = ("dbt_project.yml", "profiles", "seeds", "models", "macros", "examples/on_demand", "tests/dbt")
 
 

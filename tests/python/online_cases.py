@@ -21,7 +21,7 @@ import pytest
 from generate import Case, comparable, load, quote, result_name
 from generate_windows import near
 from oracle import EPOCH, Record, Request, Status, history_instant, look_up, microseconds, nanoseconds, with_defaults
-from test_windows_against_oracle import manifest_of
+from support.window_sql import manifest_of
 from window_oracle import WindowView, current_versions
 from window_oracle import end as end_of_window
 from window_oracle import look_up as look_up_window

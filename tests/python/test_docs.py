@@ -25,7 +25,7 @@ from oracle import Request, Status, View, look_up
 
 import pit_join
 from pit_join.definitions import on_demand, registry
-from pit_join.training import result as results
+from pit_join.statuses import OFFLINE
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
@@ -261,7 +261,7 @@ def test_concepts_lists_every_setting_and_status() -> None:
         *((key, "on-demand feature") for key in on_demand._KEYS),
     }
     statuses = {status.strip("`") for status, *_ in table(DOCS / "concepts.md", "status")}
-    assert statuses == set(results.STATUSES)
+    assert statuses == set(OFFLINE)
 
 
 def test_every_module_has_its_place() -> None:

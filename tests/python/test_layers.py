@@ -31,7 +31,7 @@ WINGS = {
     ("online",): {"cachetools", "circuitbreaker", "lmdb", "numpy", "redis", "usearch", "xxhash"},
     ("definitions",): set(),
     ("records",): {"numpy", "pyarrow", "xxhash"},
-    ("errors", "files", "references", "sql_types", "times"): set(),
+    ("errors", "files", "references", "sql_types", "statuses", "times"): set(),
 }
 ROW_OF = {wing: number for number, row in enumerate(WINGS) for wing in row}
 MODULES = sorted(path for path in PACKAGE.rglob("*.py") if path.name != "__init__.py")

@@ -26,7 +26,7 @@ from generate_windows import for_each
 from http_servers import serving
 from hypothesis import strategies as st
 from online_cases import Exporter, InMemory
-from test_against_oracle import macro_nodes
+from support.rule_sql import macro_nodes
 
 import pit_join.training.build
 from pit_join.definitions.registry import Registry

@@ -37,7 +37,7 @@ from online_cases import (
     reading_times,
     requests_of,
 )
-from test_against_oracle import as_sorted, macro_nodes
+from support.rule_sql import as_sorted, macro_nodes
 from window_oracle import WindowView
 
 from pit_join.errors import EntityError, PitJoinError, RequestError

@@ -30,7 +30,7 @@ from online_cases import (
     reading_times,
     requests_of,
 )
-from test_against_oracle import as_sorted
+from support.rule_sql import as_sorted
 from window_oracle import WindowView
 
 import pit_join.training.build

@@ -21,7 +21,7 @@ import redis
 from http_servers import Serving, serving
 from online_cases import Exporter, contents_of, dump
 from servers import Server, running, valkey_binary
-from test_against_oracle import macro_nodes
+from support.rule_sql import macro_nodes
 from test_feature_log import rows_of
 from test_on_demand import macro
 from test_online_stores import put

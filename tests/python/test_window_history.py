@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta, timezone
@@ -25,10 +26,11 @@ from generate_windows import (
 )
 from hypothesis import strategies as st
 from oracle import EPOCH, Record, Request, microseconds
-from test_against_oracle import in_words
-from test_windows_against_oracle import (
-    EXAMPLES,
+from support.rule_sql import in_words
+from support.window_sql import (
+    INSTANT,
     columns_of,
+    in_order,
     probe,
     renderer_of,
     training_set_of,
@@ -37,6 +39,8 @@ from test_windows_against_oracle import (
     unlike,
 )
 from window_oracle import Version, WindowView, by_key, change_points, current_versions, value_at
+
+EXAMPLES = int(os.environ.get("WINDOW_EXAMPLES", "1000"))
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +51,6 @@ def connection() -> Iterator[duckdb.DuckDBPyConnection]:
 
 # The history --------------------------------------------------------------------------------------------------
 
-INSTANT = Column("event_timestamp", "timestamptz")
 EXACT = st.booleans()
 GRIDS = st.sampled_from((None, None, 1, 2, 3, "1 day"))
 
@@ -129,11 +132,6 @@ def is_rounded(case: WindowCase, view: WindowView) -> bool:
         or (each.function in ("sum", "avg") and any(row[each.column] == 1e-300 for row in rows))
         for each in view.aggregations
     )
-
-
-def in_order(view: WindowView, rows: Sequence[Record]) -> list[Record]:
-    """Rows of a history by key and instant."""
-    return sorted(rows, key=lambda row: [repr(row[name]) for name in (*view.keys, INSTANT.name)])
 
 
 def history_differences(
