@@ -5,6 +5,8 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Sequence
 
+from pit_join.statuses import STORE_FAILED
+
 __all__ = [
     "ComputeError",
     "EntityError",
@@ -55,7 +57,7 @@ class StoreError(PitJoinError):
     """
 
     exit_status = 3
-    status = "STORE_FAILED"
+    status = STORE_FAILED
 
 
 class WarehouseError(PitJoinError):

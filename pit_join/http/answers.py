@@ -23,6 +23,7 @@ from pit_join.records.layout import instant
 from pit_join.serving.answers import Block, Row
 from pit_join.serving.features import OnlineFeatures
 from pit_join.serving.reader import OnlineReader
+from pit_join.statuses import NULL_VALUE, ONLINE, PRESENT
 
 __all__ = ["ARROW", "FLOATS", "JSON", "Answered", "answer", "chosen_form", "dumps", "key_as_json"]
 
@@ -30,13 +31,9 @@ JSON, ARROW, FLOATS = "application/json", "application/vnd.apache.arrow.stream",
 
 # Of a header's line other programs take 64 KiB.
 _LONGEST_HEADER = 60_000
-_STATUSES = (
-    "PRESENT", "NOT_FOUND", "NULL_VALUE", "OUTSIDE_MAX_AGE", "NULL_KEY", "STORE_FAILED", "STORE_LATE", "NOT_EXPORTED",
-    "COMPUTE_FAILED",
-)  # fmt: skip
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 _NO_TIME = "1970-01-01T00:00:00Z"
-_PRESENT, _NULL = ["PRESENT"], ["NULL_VALUE"]
+_PRESENT, _NULL = [PRESENT], [NULL_VALUE]
 
 
 class Answered(NamedTuple):
@@ -114,7 +111,7 @@ def _one_row(asked: Asked, kinds: Mapping[str, str], row: Row) -> Answered:
         nulls = stored.count(None) if stored else 0
         if nulls and stored:
             statuses = [_NULL if value is None else _PRESENT for value in stored]
-            counts[view, "NULL_VALUE"] = counts.get((view, "NULL_VALUE"), 0) + nulls
+            counts[view, NULL_VALUE] = counts.get((view, NULL_VALUE), 0) + nulls
         if nulls < len(names):
             counts[view, status] = counts.get((view, status), 0) + len(names) - nulls
         for name, value, each in zip(names, values, statuses, strict=True):
@@ -128,7 +125,7 @@ def _counted(blocks: Sequence[Block]) -> dict[tuple[str, str], int]:
         first = block.statuses[0]
         alike = block.statuses.count(first) == len(block.statuses)
         for each in block.statuses[:1] if alike else block.statuses:
-            for status in _STATUSES if each.count("PRESENT") < len(each) else ("PRESENT",):
+            for status in ONLINE if each.count(PRESENT) < len(each) else (PRESENT,):
                 if number := each.count(status) * (len(block.statuses) if alike else 1):
                     counts[block.view, status] = counts.get((block.view, status), 0) + number
     return counts

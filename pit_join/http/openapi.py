@@ -9,6 +9,7 @@ from importlib.metadata import version
 from typing import Any
 
 from pit_join.http.answers import ARROW, FLOATS, JSON
+from pit_join.statuses import ONLINE, STATUSES
 
 __all__ = ["document", "page"]
 
@@ -52,7 +53,8 @@ _ANSWER = {
                     "values": {"type": "array", "items": {}},
                     "statuses": {
                         "type": "array",
-                        "items": {"enum": ["PRESENT", "NULL_VALUE", "NOT_FOUND", "OUTSIDE_MAX_AGE", "NULL_KEY"]},
+                        "items": {"enum": list(ONLINE)},
+                        "description": "; ".join(f"{name}: {STATUSES[name].meaning}" for name in ONLINE),
                     },
                     "event_timestamps": {"type": "array", "items": {"type": "string"}},
                 },

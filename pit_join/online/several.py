@@ -25,6 +25,7 @@ from pit_join.online.opening import open_store
 from pit_join.online.protocol import Failed, ReadableStore, Records, Wanted
 from pit_join.online.urls import cache_limits, check_urls, folder_of, is_remote, store_url
 from pit_join.records.store_manifest import Contents, StoredView
+from pit_join.statuses import STORE_LATE
 
 __all__ = ["Tiers"]
 
@@ -39,7 +40,7 @@ _T = TypeVar("_T")
 class _LateError(StoreError):
     """A store did not answer before the deadline."""
 
-    status = "STORE_LATE"
+    status = STORE_LATE
 
 
 class Tiers:

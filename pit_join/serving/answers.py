@@ -12,6 +12,7 @@ import numpy as np
 from pit_join.online.protocol import Failed, Records
 from pit_join.records.layout import NO_TIME, Decoder
 from pit_join.records.store_manifest import StoredView
+from pit_join.statuses import NOT_FOUND, NULL_KEY, OUTSIDE_MAX_AGE, PRESENT
 
 __all__ = ["Answer", "AskedKeys", "Block", "Column", "Judged", "Part", "Row", "failures_of", "judge", "status_without"]
 
@@ -110,13 +111,13 @@ def judge(part: Part, record: bytes, key: bytes, moment: int) -> Judged:
     """
     event, values = part.decoder.read(record, key)
     if part.ttl is not None and moment - event > part.ttl:
-        return "OUTSIDE_MAX_AGE", event, None
-    return "PRESENT", None if event == NO_TIME else event, values
+        return OUTSIDE_MAX_AGE, event, None
+    return PRESENT, None if event == NO_TIME else event, values
 
 
 def status_without(given: Records) -> str:
     """The status of a key that has no record among those given."""
-    return given.status if isinstance(given, Failed) else "NOT_FOUND"
+    return given.status if isinstance(given, Failed) else NOT_FOUND
 
 
 def failures_of(given: Iterable[tuple[Part, Records]]) -> dict[str, str]:
@@ -146,7 +147,7 @@ class Answer:
         end = 0
         for key, length in zip(dict.fromkeys(self.keys.each), self.lengths, strict=True):
             if not length:
-                found.append(("NULL_KEY" if key is None else status_without(self.given), None, None))
+                found.append((NULL_KEY if key is None else status_without(self.given), None, None))
                 continue
             found.append(judge(self.part, self.records[end : end + length], key or b"", self.moment))
             end += length

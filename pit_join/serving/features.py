@@ -13,6 +13,7 @@ import numpy as np
 from pit_join.errors import EntityError
 from pit_join.records.layout import CHECK, HEADER, SCALARS, converter, instant
 from pit_join.serving.answers import Answer, Block, Column, Part, failures_of
+from pit_join.statuses import NULL_VALUE, PRESENT
 
 __all__ = ["OnlineFeatures"]
 
@@ -56,7 +57,7 @@ class OnlineFeatures:
             stored = [values or nothing for _, _, values in rows]
             columns = list(zip(*stored, strict=True)) if rows else [()] * len(part.names)
             known = [statuses] * len(columns)
-            whole = statuses.count("PRESENT") == len(rows)
+            whole = statuses.count(PRESENT) == len(rows)
             # Most records are there and have no nulls, and then nothing has to be replaced.
             if not whole or any(None in values for values in stored):
                 known = [_with_nulls(statuses, column) if None in column else statuses for column in columns]
@@ -84,7 +85,7 @@ class OnlineFeatures:
             for i, name in enumerate(answer.part.names):
                 found[name] = answer.by_row(
                     [
-                        "NULL_VALUE" if values is not None and values[i] is None else status
+                        NULL_VALUE if values is not None and values[i] is None else status
                         for status, _, values in answer.judged
                     ]
                 )
@@ -155,7 +156,7 @@ class OnlineFeatures:
 def _with_nulls(statuses: list[str], column: Sequence[Any]) -> list[str]:
     """The statuses of rows as those of one feature."""
     pairs = zip(column, statuses, strict=True)
-    return ["NULL_VALUE" if value is None and status == "PRESENT" else status for value, status in pairs]
+    return [NULL_VALUE if value is None and status == PRESENT else status for value, status in pairs]
 
 
 def _fill(out: np.ndarray[Any, Any], answer: Answer) -> None:

@@ -17,6 +17,7 @@ from pit_join.errors import ComputeError, EntityError
 from pit_join.online.protocol import Failed
 from pit_join.records.store_manifest import Arguments
 from pit_join.serving.answers import Answer, Column
+from pit_join.statuses import COMPUTE_FAILED, NULL_VALUE, PRESENT
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -123,7 +124,7 @@ class OnDemand:
             values, kind = values_of(array), array.type
             statuses = [failed[name]] * len(values) if name in failed else list(map(_status, values))
             if wrong is not None:
-                statuses = ["COMPUTE_FAILED" if w else s for w, s in zip(wrong.to_pylist(), statuses, strict=True)]
+                statuses = [COMPUTE_FAILED if w else s for w, s in zip(wrong.to_pylist(), statuses, strict=True)]
             result[name] = Column("on_demand", type_name(kind) or str(kind), values, statuses, [None] * len(values))
         return result
 
@@ -174,7 +175,7 @@ class OnDemand:
 
 
 def _status(value: Any) -> str:
-    return "NULL_VALUE" if value is None else "PRESENT"
+    return NULL_VALUE if value is None else PRESENT
 
 
 @cache

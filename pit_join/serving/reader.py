@@ -22,6 +22,7 @@ from pit_join.serving.entity_rows import EntityRows
 from pit_join.serving.features import OnlineFeatures
 from pit_join.serving.log_entry import Served, ServedLog
 from pit_join.serving.read_plan import Plan, make_plan
+from pit_join.statuses import COMPUTE_FAILED, NOT_EXPORTED, NULL_KEY, STORE_FAILED
 
 __all__ = ["DEADLINE", "OnlineReader"]
 
@@ -236,7 +237,7 @@ class OnlineReader:
             if self._strict:
                 raise
             # A reference that was good when the reader was made: the store has had an export without it.
-            status = "NOT_EXPORTED" if isinstance(error, RequestError) else error.status
+            status = NOT_EXPORTED if isinstance(error, RequestError) else error.status
             keys = keys_of(plan)
             failed = [Failed.of(len(keys[number]), status, error) for _, number in plan.wanted]
             return plan, keys, self._noted(plan, keys, failed)
@@ -247,7 +248,7 @@ class OnlineReader:
         for place, (view, number) in enumerate(plan.wanted):
             if view.instant is None:
                 error = StoreError(f"the feature view '{view.name}' was not exported yet; run pit-join export")
-                found[place] = Failed.of(len(keys[number]), "NOT_EXPORTED", error)
+                found[place] = Failed.of(len(keys[number]), NOT_EXPORTED, error)
             failed = found[place]
             if isinstance(failed, Failed):
                 if self._strict:
@@ -256,8 +257,8 @@ class OnlineReader:
         return found
 
     def _count_uncomputed(self, statuses: Sequence[Sequence[str]]) -> None:
-        if any("COMPUTE_FAILED" in each for each in statuses):
-            self._count("on_demand", "COMPUTE_FAILED")
+        if any(COMPUTE_FAILED in each for each in statuses):
+            self._count("on_demand", COMPUTE_FAILED)
 
     def _count(self, view: str, status: str) -> None:
         with self._counting:
@@ -272,8 +273,8 @@ class OnlineReader:
             except StoreError as error:
                 if self._strict:
                     raise
-                found[place] = Failed.of(len(keys[part.codec_number]), "STORE_FAILED", error)
-                self._count(part.view.name, "STORE_FAILED")
+                found[place] = Failed.of(len(keys[part.codec_number]), STORE_FAILED, error)
+                self._count(part.view.name, STORE_FAILED)
         return found
 
 
@@ -287,7 +288,7 @@ def _row(
             judged.append((part, judge(part, record, key, moment)))
         else:
             is_null = not key and plan.codecs[part.codec_number].encode(entity_row) is None
-            judged.append((part, ("NULL_KEY" if is_null else status_without(given), None, None)))
+            judged.append((part, (NULL_KEY if is_null else status_without(given), None, None)))
             failed = failed or isinstance(given, Failed)
     return Row(plan.names, judged, failures_of(zip(plan.parts, records, strict=True)) if failed else {})
 

@@ -18,13 +18,12 @@ import pyarrow.parquet  # not needed before the file is written, but this module
 
 from pit_join.definitions.views import FeatureView
 from pit_join.errors import PitJoinError
+from pit_join.statuses import NOT_FOUND, NOT_YET_KNOWN, NULL_KEY, NULL_VALUE, OFFLINE, OUTSIDE_MAX_AGE, PRESENT
 from pit_join.times import format_duration
 from pit_join.training.gather import row_numbers
 from pit_join.warehouse.table_files import write_table
 
-__all__ = ["STATUSES", "Coverage", "TrainingSet", "coverage"]
-
-STATUSES = ("PRESENT", "NULL_VALUE", "OUTSIDE_MAX_AGE", "NOT_YET_KNOWN", "NOT_FOUND", "NULL_KEY")
+__all__ = ["Coverage", "TrainingSet", "coverage"]
 
 _QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 _SAMPLED_ROWS = 100_000
@@ -52,7 +51,7 @@ class Coverage:
     @property
     def matched(self) -> int:
         """Spine rows that got a history row."""
-        return self.statuses.get("PRESENT", 0) + self.statuses.get("NULL_VALUE", 0)
+        return self.statuses.get(PRESENT, 0) + self.statuses.get(NULL_VALUE, 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +113,7 @@ def coverage(
 ) -> Coverage:
     """How a view met the spine, from the rows that its join gave and what was found of its table."""
     counted = {entry["values"]: entry["counts"] for entry in pc.value_counts(table[status]).to_pylist()}
-    statuses = {name: counted.get(name, 0) for name in STATUSES}
+    statuses = {name: counted.get(name, 0) for name in OFFLINE}
     ages = pc.quantile(table["_pit_age"], (0.5, 0.9, 1.0), interpolation="lower").drop_null().to_pylist()
     rows = table.num_rows
     undated = facts["rows"] - facts["dated"]
@@ -145,13 +144,13 @@ def _hints(
         hints.append("the table is empty; run dbt build")
     if facts["tied"] and not facts["unordered"]:
         hints.append(f"{facts['tied']:,} history rows tie with another; the dbt test unique_feature_rows names them")
-    asked = rows - statuses["NULL_KEY"]
-    met = asked - statuses["NOT_FOUND"]
+    asked = rows - statuses[NULL_KEY]
+    met = asked - statuses[NOT_FOUND]
     if not asked:
         if rows:
             hints.append("every spine row has a null key or a null time")
         return hints
-    if statuses["NOT_YET_KNOWN"] > 0.9 * met:
+    if statuses[NOT_YET_KNOWN] > 0.9 * met:
         if view.created_timestamp:
             hints.append(
                 f"nearly all rows are not yet known at the spine's times: is {view.created_timestamp} taken from the "
@@ -159,12 +158,12 @@ def _hints(
             )
         else:
             hints.append("nearly all of the spine's times lie before the history begins")
-    elif statuses["OUTSIDE_MAX_AGE"] > 0.9 * met and view.ttl:
+    elif statuses[OUTSIDE_MAX_AGE] > 0.9 * met and view.ttl:
         hints.append(
             f"nearly all values are older than the ttl of {format_duration(view.ttl)}: is it shorter than the rhythm "
             "in which the history is written?"
         )
-    if statuses["NOT_FOUND"] > 0.9 * asked and facts["rows"]:
+    if statuses[NOT_FOUND] > 0.9 * asked and facts["rows"]:
         hints.append(
             f"hardly any {' and '.join(view.join_keys)} of the spine is in the history: are they written alike on both "
             "sides (letter case, blanks, leading zeros)?"

@@ -216,6 +216,10 @@ def find_spine(spine: Any, manifest: Mapping[str, Any], directory: Path) -> Spin
         return _from_node(nodes[name], directory)
     path = Path(name)
     kinds = {".csv": "csv", ".tsv": "csv", ".txt": "csv", ".parquet": "parquet", ".pq": "parquet"}
+    if path.suffix.lower() not in kinds and re.match(r"[\s(]*(select|with|from)\s", name, re.IGNORECASE):
+        raise SpineError(
+            "a spine is not SQL text; write the query as a dbt model and give its name, or give a table or a file"
+        )
     if path.is_file():
         if path.suffix.lower() not in kinds:
             raise SpineError(f"cannot tell what the spine {name} holds; a file's name ends in .csv or .parquet")
@@ -266,7 +270,7 @@ def check_columns(found: Collection[str], needed: tuple[str, ...], label: str) -
         if name.lower() not in by_lower:
             raise SpineError(
                 f"the spine {label} has no column '{name}'; {suggest(name, found, 'columns')}. "
-                "Name the time with --event-timestamp, a key that is called otherwise with --view 'view(key=column)'"
+                "Name the time with --event-timestamp, a key that is called otherwise with --role 'view(key=column)'"
             )
     for name in found:
         if name.lower().startswith("_pit_"):
