@@ -30,11 +30,11 @@ WINGS = {
     ("history",): set(),
     ("workspace",): set(),
     ("project",): {"jinja2", "yaml"},
-    ("warehouse",): {"duckdb", "pyarrow"},
+    ("warehouse",): {"duckdb", "fsspec", "pyarrow"},
     ("online",): {"cachetools", "circuitbreaker", "lmdb", "numpy", "redis", "usearch", "xxhash"},
     ("definitions",): {"duckdb"},
     ("records",): {"numpy", "pyarrow", "xxhash"},
-    ("errors", "files", "references", "statuses", "times"): set(),
+    ("errors", "files", "references", "statuses", "times", "waiting"): set(),
 }
 ROW_OF = {wing: number for number, row in enumerate(WINGS) for wing in row}
 MODULES = sorted(path for path in PACKAGE.rglob("*.py") if path.name != "__init__.py")
