@@ -30,10 +30,9 @@ __all__ = ["build_training_set"]
     help="The spine's time column; a naive time is UTC.",
 )  # fmt: skip
 @click.option(
-    "--gap",
-    metavar="DURATION",
-    help="Predict this long ahead, such as '1 day': only values known by then count.",
-)
+    "--gap", metavar="DURATION",
+    help="Predict ahead: use only values known this long before each row's time, such as '1 day'.",
+)  # fmt: skip
 @click.option("--provenance", is_flag=True, help="Add <view>__event_timestamp and <view>__status columns.")
 @click.option("--sql", "sql_only", is_flag=True, help="Print the SQL, which a build runs in steps, and build nothing.")
 @click.option("--explain-plan", is_flag=True, help="Print how each view would be joined and why, and build nothing.")
