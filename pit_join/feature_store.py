@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from datetime import date, datetime
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from pit_join.history.backfill import Backfill
     from pit_join.monitoring.findings import Monitoring
     from pit_join.monitoring.parity import Parity
-    from pit_join.project.dbt_project import Project
     from pit_join.training.result import TrainingSet
+    from pit_join.workspace import Workspace
 
 __all__ = ["FeatureStore"]
 
@@ -51,7 +51,7 @@ class FeatureStore(OnlineClient):
         online_stores: the same for other stores by name, which views choose with `online_store: fast`; by default what
             PIT_JOIN_ONLINE_STORE_FAST names.
         wait: seconds to wait for a warehouse that another process holds, and for another export.
-        on_message: told what takes time; silent by default.
+        on_message: called with what takes time and with warnings, instead of the logger `pit_join`.
         feature_log: where a sample of what is served online is logged: a `FeatureLog`, or a folder for one of its own.
     """
 
@@ -66,7 +66,7 @@ class FeatureStore(OnlineClient):
         online_store: str | Path | None = None,
         online_stores: Mapping[str, str | Path] | None = None,
         wait: float = 60.0,
-        on_message: Callable[[str], None] = lambda message: None,
+        on_message: Callable[[str], None] | None = None,
         feature_log: FeatureLog | str | Path | None = None,
     ) -> None:
         log = FeatureLog(feature_log) if isinstance(feature_log, (str, Path)) else feature_log
@@ -76,11 +76,17 @@ class FeatureStore(OnlineClient):
         self._online_store, self._named = online_store, online_stores or {}
         self._wait, self._on_message = wait, on_message
 
-    @cached_property
-    def _project(self) -> Project:
+    def _workspace(self, on_progress: Callable[[int, int, str], None] | None = None) -> Workspace:
+        """The project as its files are now, for one command."""
         from pit_join.project.dbt_project import Project
+        from pit_join.workspace import Console, Workspace
 
-        return Project(*self._place, self._on_message)
+        console = Console(self._wait)
+        if self._on_message:
+            console = replace(console, say=self._on_message, warn=self._on_message)
+        if on_progress:
+            console = replace(console, progress=on_progress)
+        return Workspace(Project(*self._place, console.say), console)
 
     @property
     def online_store(self) -> str:
@@ -89,8 +95,10 @@ class FeatureStore(OnlineClient):
         Raises:
             ProjectError: if nothing names it, and there is no readable dbt project or profile.
         """
-        given = self._online_store or os.environ.get(_STORE_VARIABLE)
-        return str(given or self._project.directory / "online" / self._project.connection.target)
+        if given := self._online_store or os.environ.get(_STORE_VARIABLE):
+            return str(given)
+        project = self._workspace().project
+        return str(project.directory / "online" / project.connection.target)
 
     @property
     def online_stores(self) -> dict[str, str]:
@@ -114,9 +122,7 @@ class FeatureStore(OnlineClient):
         Raises:
             ProjectError: with every problem of the declarations.
         """
-        from pit_join.definitions.registry import Registry
-
-        return Registry.from_manifest(self._project.manifest())
+        return self._workspace().registry
 
     def describe_views(self) -> list[dict[str, Any]]:
         """The feature views with entity, keys, times, features, rows and newest event time (ISO 8601, UTC).
@@ -126,7 +132,7 @@ class FeatureStore(OnlineClient):
         """
         from pit_join.catalog import describe_views
 
-        return describe_views(self._project, wait=self._wait, on_message=self._on_message)
+        return describe_views(self._workspace())
 
     def get_historical_features(
         self,
@@ -169,16 +175,17 @@ class FeatureStore(OnlineClient):
         """
         from pit_join.training.build import build_training_set
 
+        workspace = self._workspace(on_progress)
         if isinstance(features, str) and ":" in features:
             features = [features]
         if isinstance(features, str):
-            service = self.registry().service(features)
+            service = workspace.registry.service(features)
             requests = service.requests
             full_feature_names = full_feature_names or service.full_feature_names
         else:
             requests = parse_features(features, [parse_role(role) for role in roles])
         return build_training_set(
-            self._project,
+            workspace,
             entity_df,
             requests,
             event_timestamp=event_timestamp,
@@ -189,9 +196,6 @@ class FeatureStore(OnlineClient):
             sql_only=sql_only,
             plan_only=plan_only,
             window_plan=window_plan,
-            wait=self._wait,
-            on_message=self._on_message,
-            on_progress=on_progress,
         )
 
     def backfill(
@@ -219,14 +223,11 @@ class FeatureStore(OnlineClient):
         from pit_join.history.backfill import backfill
 
         return backfill(
-            self._project,
+            self._workspace(on_progress),
             _names(select),
             start=start,
             end=end,
             apply=apply,
-            wait=self._wait,
-            on_message=self._on_message,
-            on_progress=on_progress,
         )
 
     def export(
@@ -252,15 +253,12 @@ class FeatureStore(OnlineClient):
         from pit_join.export.export import export
 
         return export(
-            self._project,
+            self._workspace(on_progress),
             self.online_store,
             _names(select),
             named=self.online_stores,
             as_of=read_instant(as_of),
             dry_run=dry_run,
-            wait=self._wait,
-            on_message=self._on_message,
-            on_progress=on_progress,
         )
 
     def materialize(
@@ -313,13 +311,10 @@ class FeatureStore(OnlineClient):
         from pit_join.monitoring.parity import verify
 
         return verify(
-            self._project,
+            self._workspace(on_progress),
             self._online,
             _names(select),
             sample=sample,
-            wait=self._wait,
-            on_message=self._on_message,
-            on_progress=on_progress,
         )
 
     def monitor(
@@ -350,14 +345,11 @@ class FeatureStore(OnlineClient):
 
         span = (read_instant(start), read_instant(end, past=False))
         skew = find_skew(
-            self._project,
+            self._workspace(on_progress),
             Path(log),
             span,
             service,
             tolerance,
-            wait=self._wait,
-            on_message=self._on_message,
-            on_progress=on_progress,
         )
         return Monitoring(skew)
 

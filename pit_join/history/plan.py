@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from statistics import fmean
@@ -25,6 +25,7 @@ from pit_join.history.ledger import Record
 from pit_join.project.dbt_project import Project
 from pit_join.times import parse_instant
 from pit_join.warehouse.duckdb_session import DuckDBWarehouse, identifier, literal
+from pit_join.workspace import Workspace
 
 __all__ = ["BackfillPlan", "BatchRange", "Stored", "latest", "look", "make_plans", "recognised"]
 
@@ -102,14 +103,12 @@ class Stored:
     missing: frozenset[str]
 
 
-def look(
-    project: Project, models: Iterable[BatchModel], *, wait: float, on_message: Callable[[str], None]
-) -> dict[str, Stored]:
-    """What the warehouse holds now, by the models' unique ids."""
-    if not project.warehouse.is_file():
+def look(workspace: Workspace, models: Iterable[BatchModel]) -> dict[str, Stored]:
+    """Return what the warehouse holds now, by the models' unique ids."""
+    if not workspace.project.warehouse.is_file():
         missing = {model.unique_id: frozenset(table.relation for table in model.tables) for model in models}
         return {unique_id: Stored(None, None, tables) for unique_id, tables in missing.items()}
-    with DuckDBWarehouse(project.connection, wait=wait, on_wait=on_message) as warehouse:
+    with workspace.warehouse() as warehouse:
         return {model.unique_id: _stored(model, warehouse) for model in models}
 
 

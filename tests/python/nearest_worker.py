@@ -30,6 +30,7 @@ from pit_join.online.protocol import OnlineStore
 from pit_join.online.stores import lmdb_store as folder_store
 from pit_join.records.store_manifest import Contents, StoredView
 from pit_join.serving.neighbours import Neighbour
+from pit_join.workspace import Console
 
 AT = datetime(2026, 3, 1, tzinfo=timezone.utc)
 EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
@@ -69,7 +70,7 @@ def put(
         _, data = store.contents()
         before = Contents.from_json(data, "the store").views if data else {}
         folder = store.folder(None)  # type: ignore[arg-type] # the same for every view
-        indexes = Indexes(folder, before, dry_run=dry_run, on_message=say)
+        indexes = Indexes(folder, before, dry_run=dry_run, console=Console(say=say, warn=say))
         written = {}
         for name, table in tables.items():
             rows = Snapshot(name, keys, table)

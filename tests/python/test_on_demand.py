@@ -15,7 +15,6 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta, timezone
 from decimal import Decimal
-from pathlib import Path
 from typing import Any
 
 import duckdb
@@ -25,10 +24,9 @@ import pytest
 from generate_windows import for_each
 from http_servers import serving
 from hypothesis import strategies as st
-from online_cases import Exporter, InMemory
+from online_cases import Exporter
 from support.rule_sql import macro_nodes
 
-import pit_join.training.build
 from pit_join.definitions.registry import Registry
 from pit_join.errors import EntityError, PitJoinError, ProjectError, RequestError, SpineError
 from pit_join.http.answers import ARROW, FLOATS, JSON
@@ -246,10 +244,6 @@ STORED_NAMES = {source.name for source in STORED}
 class Both(Exporter):
     """Exports, and builds training sets of the same tables."""
 
-    def __init__(self, connection: duckdb.DuckDBPyConnection, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        super().__init__(connection, folder, monkeypatch)
-        monkeypatch.setattr(pit_join.training.build, "DuckDBWarehouse", lambda *_, **__: InMemory(connection))
-
     def load(self, history: list[dict[str, Any]], event: datetime = AT) -> None:
         columns = {s.name: pa.array([row[s.name] for row in history], s.arrow) for s in STORED}
         keys = pa.array([row["id"] for row in history], pa.int64())
@@ -260,12 +254,12 @@ class Both(Exporter):
 
     def training(self, manifest: Mapping[str, Any], spine: pa.Table, service: str = "s", **options: Any) -> pa.Table:
         requests = Registry.from_manifest(manifest).services[service].requests
-        return build_training_set(self.project(manifest), spine, requests, **options).to_arrow()
+        return build_training_set(self.workspace(manifest), spine, requests, **options).to_arrow()
 
     def whole_query(self, manifest: Mapping[str, Any], spine: pa.Table) -> pa.Table:
         """The training set as dbt would build it, in one statement."""
         requests = Registry.from_manifest(manifest).services["s"].requests
-        sql = build_training_set(self.project(manifest), spine, requests, sql_only=True).sql
+        sql = build_training_set(self.workspace(manifest), spine, requests, sql_only=True).sql
         self.connection.register("entity_df", spine)
         return self.connection.sql(sql).to_arrow_table()
 
