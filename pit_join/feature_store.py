@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -39,6 +38,9 @@ _NO_SPAN = (
 class FeatureStore(OnlineClient):
     """A dbt project with feature views, and its online store.
 
+    What takes time is logged by the logger `pit_join` as information, with progress, and what needs attention as a
+    warning.
+
     The project is read when it is first needed; for reading online that is only to find the store, and not at all where
     `online_store` or the environment variable PIT_JOIN_ONLINE_STORE names it.
 
@@ -51,7 +53,6 @@ class FeatureStore(OnlineClient):
         online_stores: the same for other stores by name, which views choose with `online_store: fast`; by default what
             PIT_JOIN_ONLINE_STORE_FAST names.
         wait: seconds to wait for a warehouse that another process holds, and for another export.
-        on_message: called with what takes time and with warnings, instead of the logger `pit_join`.
         feature_log: where a sample of what is served online is logged: a `FeatureLog`, or a folder for one of its own.
     """
 
@@ -66,7 +67,6 @@ class FeatureStore(OnlineClient):
         online_store: str | Path | None = None,
         online_stores: Mapping[str, str | Path] | None = None,
         wait: float = 60.0,
-        on_message: Callable[[str], None] | None = None,
         feature_log: FeatureLog | str | Path | None = None,
     ) -> None:
         log = FeatureLog(feature_log) if isinstance(feature_log, (str, Path)) else feature_log
@@ -74,18 +74,14 @@ class FeatureStore(OnlineClient):
         self.feature_log = log
         self._place = (project_dir, profiles_dir, target)
         self._online_store, self._named = online_store, online_stores or {}
-        self._wait, self._on_message = wait, on_message
+        self._wait = wait
 
-    def _workspace(self, on_progress: Callable[[int, int, str], None] | None = None) -> Workspace:
+    def _workspace(self) -> Workspace:
         """The project as its files are now, for one command."""
         from pit_join.project.dbt_project import Project
         from pit_join.workspace import Console, Workspace
 
         console = Console(self._wait)
-        if self._on_message:
-            console = replace(console, say=self._on_message, warn=self._on_message)
-        if on_progress:
-            console = replace(console, progress=on_progress)
         return Workspace(Project(*self._place, console.say), console)
 
     @property
@@ -148,7 +144,6 @@ class FeatureStore(OnlineClient):
         sql_only: bool = False,
         plan_only: bool = False,
         window_plan: str | None = None,
-        on_progress: Callable[[int, int, str], None] = lambda done, total, view: None,
     ) -> TrainingSet:
         """Join features to a spine, each as it was known at the row's time.
 
@@ -168,14 +163,13 @@ class FeatureStore(OnlineClient):
             plan_only: build nothing; the result has only its `sql` and, in `metadata["plans"]`, how each view would be
                 joined and why.
             window_plan: join window views by `"range"` or `"stacked"` instead of the plan that looks cheaper.
-            on_progress: told how many views are done, of how many, and which is next.
 
         Raises:
             PitJoinError: one of its subclasses, saying what is wrong and what to do.
         """
         from pit_join.training.build import build_training_set
 
-        workspace = self._workspace(on_progress)
+        workspace = self._workspace()
         if isinstance(features, str) and ":" in features:
             features = [features]
         if isinstance(features, str):
@@ -205,7 +199,6 @@ class FeatureStore(OnlineClient):
         start: str | date | None = None,
         end: str | date | None = None,
         apply: bool = False,
-        on_progress: Callable[[int, int, str], None] = lambda done, total, batch: None,
     ) -> Backfill:
         """Find, and with `apply` run, the batches that the stored history of `microbatch` models lacks.
 
@@ -215,7 +208,6 @@ class FeatureStore(OnlineClient):
             end: batches end there (UTC, exclusive); by default with the last one that holds a row of the model's
                 inputs or of its own. No batch lies in the future.
             apply: let dbt run them; without it nothing is changed.
-            on_progress: told how many batches are done, of how many, and which is next.
 
         Raises:
             PitJoinError: one of its subclasses, saying what is wrong and what to do.
@@ -223,7 +215,7 @@ class FeatureStore(OnlineClient):
         from pit_join.history.backfill import backfill
 
         return backfill(
-            self._workspace(on_progress),
+            self._workspace(),
             _names(select),
             start=start,
             end=end,
@@ -236,7 +228,6 @@ class FeatureStore(OnlineClient):
         *,
         as_of: str | datetime | None = None,
         dry_run: bool = False,
-        on_progress: Callable[[int, int, str], None] = lambda done, total, view: None,
     ) -> Export:
         """Make the online store hold what was known of the feature views at an instant.
 
@@ -245,7 +236,6 @@ class FeatureStore(OnlineClient):
                 nothing else stays in the store.
             as_of: the instant, such as `"2026-03-18 14:30"` (naive is UTC); now by default.
             dry_run: find out what would change, and change nothing.
-            on_progress: called with how many rows of how many are compared, and of which view.
 
         Raises:
             PitJoinError: one of its subclasses, saying what is wrong and what to do.
@@ -253,7 +243,7 @@ class FeatureStore(OnlineClient):
         from pit_join.export.export import export
 
         return export(
-            self._workspace(on_progress),
+            self._workspace(),
             self.online_store,
             _names(select),
             named=self.online_stores,
@@ -293,7 +283,6 @@ class FeatureStore(OnlineClient):
         select: Iterable[str] = (),
         *,
         sample: int | None = None,
-        on_progress: Callable[[int, int, str], None] = lambda done, total, view: None,
     ) -> Parity:
         """Compare the online store with the offline rule at the instant of the export.
 
@@ -303,7 +292,6 @@ class FeatureStore(OnlineClient):
             select: names of feature views; all in the store by default.
             sample: compare so many keys of each view, chosen by chance; by default all, and then the store must have no
                 others.
-            on_progress: told how many views are done, of how many, and which is next.
 
         Raises:
             PitJoinError: if the store, the project or its warehouse cannot be read.
@@ -311,7 +299,7 @@ class FeatureStore(OnlineClient):
         from pit_join.monitoring.parity import verify
 
         return verify(
-            self._workspace(on_progress),
+            self._workspace(),
             self._online,
             _names(select),
             sample=sample,
@@ -325,7 +313,6 @@ class FeatureStore(OnlineClient):
         end: str | datetime | None = None,
         service: str | None = None,
         tolerance: float = 1e-9,
-        on_progress: Callable[[int, int, str], None] = lambda done, total, view: None,
     ) -> Monitoring:
         """Compare what was served with the offline rule at the time it was served.
 
@@ -335,7 +322,6 @@ class FeatureStore(OnlineClient):
             end: only what was served before.
             service: only what this feature service served.
             tolerance: by how much floats of windows may differ, relative or absolute; all else must be equal.
-            on_progress: told how many rows are done, of how many.
 
         Raises:
             PitJoinError: if the folder, the project or its warehouse cannot be read.
@@ -345,7 +331,7 @@ class FeatureStore(OnlineClient):
 
         span = (read_instant(start), read_instant(end, past=False))
         skew = find_skew(
-            self._workspace(on_progress),
+            self._workspace(),
             Path(log),
             span,
             service,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from pit_join.cli.options import Command, feature_options
-from pit_join.cli.output import age, print_table, progress
+from pit_join.cli.output import age, print_table
 from pit_join.statuses import OFFLINE, PRESENT, STATUSES
 
 if TYPE_CHECKING:
@@ -64,6 +64,7 @@ def build_training_set(
       pit-join build-training-set --spine trips --role 'dest_weather=weather(airport=dest)' \\
           --features weather:temp,dest_weather:temp --gap '1 hour' --output trips.parquet
     """
+    from pit_join.cli.console import bar
     from pit_join.warehouse.table_files import check_output
 
     if not sql_only and not explain_plan:
@@ -74,9 +75,9 @@ def build_training_set(
             )
         check_output(output)
     started = time.monotonic()
-    with progress() as on_progress:
+    with bar():
         built = ctx.obj().get_historical_features(
-            spine, sql_only=sql_only, plan_only=explain_plan, on_progress=on_progress, **request, **options
+            spine, sql_only=sql_only, plan_only=explain_plan, **request, **options
         )
     if sql_only:
         click.echo(built.sql)
