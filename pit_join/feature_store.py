@@ -1,4 +1,4 @@
-"""The store as a Python object, with the verbs that users of feature stores know."""
+"""The facade: a project and its online store as one Python object."""
 
 from __future__ import annotations
 
@@ -38,11 +38,10 @@ _NO_SPAN = (
 class FeatureStore(OnlineClient):
     """A dbt project with feature views, and its online store.
 
-    What takes time is logged by the logger `pit_join` as information, with progress, and what needs attention as a
-    warning.
+    Each method reads the project as its files are at the time. Online reads need the project only to find the store, and
+    not at all where `online_store` or the environment variable PIT_JOIN_ONLINE_STORE names the store.
 
-    The project is read when it is first needed; for reading online that is only to find the store, and not at all where
-    `online_store` or the environment variable PIT_JOIN_ONLINE_STORE names it.
+    Messages and progress go to the logger `pit_join`: as `INFO` where work takes time, as `WARNING` where it needs you.
 
     Args:
         project_dir: the folder with dbt_project.yml.
@@ -52,11 +51,11 @@ class FeatureStore(OnlineClient):
             then `online/<target>` in the project.
         online_stores: the same for other stores by name, which views choose with `online_store: fast`; by default what
             PIT_JOIN_ONLINE_STORE_FAST names.
-        wait: seconds to wait for a warehouse that another process holds, and for another export.
-        feature_log: where a sample of what is served online is logged: a `FeatureLog`, or a folder for one of its own.
+        wait: seconds to wait for a warehouse that another process has locked, and for another export.
+        feature_log: a `FeatureLog`, or the folder of a new one, for a sample of the values that are served online.
     """
 
-    # Modules that load DuckDB and Arrow are imported by the methods that need them: a service only reads online.
+    # Methods import the modules that load DuckDB and Arrow, since a service only reads online.
 
     def __init__(
         self,
@@ -86,7 +85,7 @@ class FeatureStore(OnlineClient):
 
     @property
     def online_store(self) -> str:
-        """The folder or URL of the online store.
+        """The folder or URL of the default online store.
 
         Raises:
             ProjectError: if nothing names it, and there is no readable dbt project or profile.
@@ -98,7 +97,7 @@ class FeatureStore(OnlineClient):
 
     @property
     def online_stores(self) -> dict[str, str]:
-        """The folders or URLs of the other online stores by name."""
+        """The folders or URLs of the other online stores, by name."""
         start = f"{_STORE_VARIABLE}_"
         given = {name.removeprefix(start): url for name, url in os.environ.items() if name.startswith(start)}
         found = {name.lower(): url for name, url in given.items() if name and url}
@@ -113,7 +112,7 @@ class FeatureStore(OnlineClient):
         return Tiers(urls)
 
     def registry(self) -> Registry:
-        """Everything that the project declares, as its files are now.
+        """Return all declarations of the project, as its files are now.
 
         Raises:
             ProjectError: with every problem of the declarations.
@@ -121,7 +120,7 @@ class FeatureStore(OnlineClient):
         return self._workspace().registry
 
     def describe_views(self) -> list[dict[str, Any]]:
-        """The feature views with entity, keys, times, features, rows and newest event time (ISO 8601, UTC).
+        """Return the feature views with entity, keys, times, features, rows and newest event time (ISO 8601, UTC).
 
         Raises:
             PitJoinError: if the project or its warehouse cannot be read.
@@ -155,7 +154,7 @@ class FeatureStore(OnlineClient):
             features: references such as `["user_activity:login_count_30d"]`, or the name of a feature service.
             roles: mappings such as `"dest_weather=weather(airport=dest)"`, for references to `dest_weather:temp`.
             event_timestamp: the spine's column with the time of each row.
-            gap: predict this long ahead, such as `"1 day"`.
+            gap: predict ahead: use only values known this long before each row's time, such as `"1 day"`.
             full_feature_names: name every feature `view__feature`.
             provenance: add `<view>__event_timestamp` and `<view>__status`.
             defaults: replace nulls by the declared defaults.
@@ -204,10 +203,10 @@ class FeatureStore(OnlineClient):
 
         Args:
             select: names of microbatch models; all of them by default.
-            start: the first batch is the one that holds it (UTC); by default the model's `begin`.
-            end: batches end there (UTC, exclusive); by default with the last one that holds a row of the model's
-                inputs or of its own. No batch lies in the future.
-            apply: let dbt run them; without it nothing is changed.
+            start: a time in the first batch (UTC); by default the model's `begin`.
+            end: the end of the batches (UTC, exclusive); by default the end of the last batch with a row of the model or
+                of its inputs. No batch lies in the future.
+            apply: let dbt run the batches; without it nothing is changed.
 
         Raises:
             PitJoinError: one of its subclasses, saying what is wrong and what to do.
@@ -229,13 +228,13 @@ class FeatureStore(OnlineClient):
         as_of: str | datetime | None = None,
         dry_run: bool = False,
     ) -> Export:
-        """Make the online store hold what was known of the feature views at an instant.
+        """Make the online store the snapshot of one instant: the values that were known then.
 
         Args:
             select: names of feature views; the others stay as they are. All with `online: true` by default, and then
                 nothing else stays in the store.
             as_of: the instant, such as `"2026-03-18 14:30"` (naive is UTC); now by default.
-            dry_run: find out what would change, and change nothing.
+            dry_run: count the changes, and make none.
 
         Raises:
             PitJoinError: one of its subclasses, saying what is wrong and what to do.
@@ -271,7 +270,7 @@ class FeatureStore(OnlineClient):
         return self.export(select, as_of=as_of, dry_run=dry_run)
 
     def materialize_incremental(self, end_date: object = None, feature_views: object = None) -> NoReturn:
-        """Say what to call instead of Feast's method of this name.
+        """Raise an error that names `export`, since an export has no watermark.
 
         Raises:
             RequestError: always.
@@ -286,12 +285,12 @@ class FeatureStore(OnlineClient):
     ) -> Parity:
         """Compare the online store with the offline rule at the instant of the export.
 
-        Values, statuses and event times must be equal. A warehouse that was built anew since may know more.
+        Values, statuses and event times must be equal. A warehouse that was built again since may know more.
 
         Args:
             select: names of feature views; all in the store by default.
-            sample: compare so many keys of each view, chosen by chance; by default all, and then the store must have no
-                others.
+            sample: the number of keys to compare of each view, drawn at random; by default all keys, and then the store
+                must have no others.
 
         Raises:
             PitJoinError: if the store, the project or its warehouse cannot be read.
@@ -314,14 +313,14 @@ class FeatureStore(OnlineClient):
         service: str | None = None,
         tolerance: float = 1e-9,
     ) -> Monitoring:
-        """Compare what was served with the offline rule at the time it was served.
+        """Compare the values of a feature log with the offline rule at the time when each was served.
 
         Args:
             log: the folder of a `FeatureLog`.
-            start: only what was served from then on, such as `"2026-03-18 14:30"` (naive is UTC).
-            end: only what was served before.
-            service: only what this feature service served.
-            tolerance: by how much floats of windows may differ, relative or absolute; all else must be equal.
+            start: only values served from this time on, such as `"2026-03-18 14:30"` (naive is UTC).
+            end: only values served before this time.
+            service: only values served for this feature service.
+            tolerance: the most that floats of windows may differ, relative or absolute; all else must be equal.
 
         Raises:
             PitJoinError: if the folder, the project or its warehouse cannot be read.
