@@ -38,8 +38,8 @@ _NO_SPAN = (
 class FeatureStore(OnlineClient):
     """A dbt project with feature views, and its online store.
 
-    Each method reads the project as its files are at the time. Online reads need the project only to find the store, and
-    not at all where `online_store` or the environment variable PIT_JOIN_ONLINE_STORE names the store.
+    Each method reads the project as its files are at the time. Online reads need the project only to find the store,
+    and not at all where `online_store` or the environment variable PIT_JOIN_ONLINE_STORE names the store.
 
     Messages and progress go to the logger `pit_join`: as `INFO` where work takes time, as `WARNING` where it needs you.
 
@@ -141,7 +141,7 @@ class FeatureStore(OnlineClient):
         provenance: bool = False,
         defaults: bool = True,
         sql_only: bool = False,
-        plan_only: bool = False,
+        explain_plan: bool = False,
         window_plan: str | None = None,
     ) -> TrainingSet:
         """Join features to a spine, each as it was known at the row's time.
@@ -159,7 +159,7 @@ class FeatureStore(OnlineClient):
             provenance: add `<view>__event_timestamp` and `<view>__status`.
             defaults: replace nulls by the declared defaults.
             sql_only: build nothing; the result has only its `sql`.
-            plan_only: build nothing; the result has only its `sql` and, in `metadata["plans"]`, how each view would be
+            explain_plan: build nothing; the result has only its `sql` and, in `metadata["plans"]`, how each view would be
                 joined and why.
             window_plan: join window views by `"range"` or `"stacked"` instead of the plan that looks cheaper.
 
@@ -187,7 +187,7 @@ class FeatureStore(OnlineClient):
             provenance=provenance,
             defaults=defaults,
             sql_only=sql_only,
-            plan_only=plan_only,
+            plan_only=explain_plan,
             window_plan=window_plan,
         )
 
@@ -204,8 +204,8 @@ class FeatureStore(OnlineClient):
         Args:
             select: names of microbatch models; all of them by default.
             start: a time in the first batch (UTC); by default the model's `begin`.
-            end: the end of the batches (UTC, exclusive); by default the end of the last batch with a row of the model or
-                of its inputs. No batch lies in the future.
+            end: the end of the batches (UTC, exclusive); by default the end of the last batch with a row of the model
+                or of its inputs. No batch lies in the future.
             apply: let dbt run the batches; without it nothing is changed.
 
         Raises:

@@ -77,7 +77,7 @@ def build_training_set(
     started = time.monotonic()
     with bar():
         built = ctx.obj().get_historical_features(
-            spine, sql_only=sql_only, plan_only=explain_plan, **request, **options
+            spine, sql_only=sql_only, explain_plan=explain_plan, **request, **options
         )
     if sql_only:
         click.echo(built.sql)
