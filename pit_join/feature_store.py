@@ -159,8 +159,8 @@ class FeatureStore(OnlineClient):
             provenance: add `<view>__event_timestamp` and `<view>__status`.
             defaults: replace nulls by the declared defaults.
             sql_only: build nothing; the result has only its `sql`.
-            explain_plan: build nothing; the result has only its `sql` and, in `metadata["plans"]`, how each view would be
-                joined and why.
+            explain_plan: build nothing; the result has only its `sql` and, in `metadata["plans"]`, how each view would
+                be joined and why.
             window_plan: join window views by `"range"` or `"stacked"` instead of the plan that looks cheaper.
 
         Raises:

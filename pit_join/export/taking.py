@@ -8,6 +8,7 @@ from contextlib import ExitStack, suppress
 from dataclasses import replace
 from datetime import datetime, timedelta
 
+from pit_join.definitions.field_type import FieldType
 from pit_join.definitions.table_check import check_table
 from pit_join.definitions.views import FeatureView
 from pit_join.errors import PitJoinError
@@ -105,8 +106,10 @@ class SnapshotTaker:
                 break
         return snapshot
 
-    def _substitutes(self, view: FeatureView, which: str, types: Mapping[str, str], snapshot: Snapshot) -> bytes:
+    def _substitutes(self, view: FeatureView, which: str, types: Mapping[str, FieldType], snapshot: Snapshot) -> bytes:
         """What stands for the features of a key without values, as a record."""
-        statement = self._macros.text("_defaults_statement", view=view.name, which=which, types=dict(types))
+        statement = self._macros.text(
+            "_defaults_statement", view=view.name, which=which, types={name: str(kind) for name, kind in types.items()}
+        )
         table = self._warehouse.table(statement, f"the defaults of the feature view '{view.name}' cannot be computed")
         return snapshot.record(table)

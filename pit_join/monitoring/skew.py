@@ -23,7 +23,6 @@ from pit_join.monitoring.log_reader import LogReader
 from pit_join.monitoring.offline_rule import Answer, Known, OfflineRule, compute, same
 from pit_join.records.arrow import type_name, values_of
 from pit_join.references import OnDemandRequest, Request, parse_reference
-from pit_join.sql_types import family
 from pit_join.statuses import FALLBACKS
 from pit_join.warehouse.expressions import Expressions
 from pit_join.workspace import Workspace
@@ -147,7 +146,7 @@ class _Comparison:
         if view is None:
             return f"the feature view '{spec['view']}' is no longer in the project"
         types = {key: _family(self._about["keys"][name]) for key, name in spec["keys"].items()}
-        if types != {key: family(view.types[key]) for key in view.join_keys}:
+        if types != {key: view.types[key].family for key in view.join_keys}:
             return f"the feature view '{view.name}' has other keys than were asked for"
         return None
 
@@ -374,6 +373,6 @@ def _chunked(column: pa.Array) -> pa.ChunkedArray:
 
 
 def _family(kind: str) -> str:
-    """What a value of a key of some kind (see `keys.key_kind`) can be equal to, as `tables.family` says it."""
+    """What a value of a key of some kind (see `keys.key_kind`) can be equal to, see `FieldType.family`."""
     named = {"string": "text", "binary": "BLOB", "bool": "BOOLEAN", "integer": "number", "float": "number"}
     return named.get(kind) or ("time" if kind.startswith(("date", "timestamp")) else "number")

@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
+from pit_join.definitions.field_type import FieldType
 from pit_join.definitions.registry import Registry
 from pit_join.definitions.table_check import check_table
 from pit_join.errors import PitJoinError, SpineError
@@ -158,7 +159,7 @@ class _Build:
         self._warehouse, self._macros, self._asked = warehouse, macros, asked
         self._requests, self._computed = plan["requests"], plan["computed"]
         self._views = {request["view"]: registry.view(request["view"]) for request in self._requests}
-        self._key_types: dict[str, str] = {}
+        self._key_types: dict[str, FieldType] = {}
         self._copies: dict[str, str] = {}
         self._looks: dict[str, Future[list[dict[str, Any]]]] = {}
         self._rows = 0
@@ -182,7 +183,7 @@ class _Build:
             view = self._views[request["view"]]
             for key, column in request["keys"].items():
                 known = key_types.setdefault(column, view.types[key])
-                if known.lower() != view.types[key].lower() and source.kind == "csv":
+                if known != view.types[key] and source.kind == "csv":
                     raise SpineError(
                         f"the spine's column '{column}' is a key of type {known} for one view and {view.types[key]} "
                         f"for '{view.name}'; give the views one type, or use two columns"
@@ -208,7 +209,7 @@ class _Build:
         what = source.unreadable
         columns = self._warehouse.columns(f"from {sql}", what)
         column, gap = self._asked.event_timestamp, self._asked.gap
-        data_type = next(kind for name, kind in columns.items() if name.lower() == column.lower())
+        data_type = next(kind.name for name, kind in columns.items() if name.lower() == column.lower())
         short = {"TIMESTAMP WITH TIME ZONE": "timestamptz"}.get(data_type, data_type)
         rows = self._macros.text("spine_rows", spine=sql, event_timestamp=column, gap=gap, data_type=short)
         self._warehouse.execute(f"create temp table _pit_spine as {rows}", what)

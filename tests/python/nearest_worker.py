@@ -22,6 +22,7 @@ from writing import replace_all
 import pit_join.export.indexing
 import pit_join.online.index_files
 from pit_join import FeatureStore, StoreError
+from pit_join.definitions.field_type import read_type
 from pit_join.definitions.views import Entity, Feature, FeatureView
 from pit_join.export.indexing import Indexes
 from pit_join.export.snapshot import Snapshot
@@ -76,7 +77,7 @@ def put(
             rows = Snapshot(name, keys, table)
             microseconds = None if ttl is None else ttl // timedelta(microseconds=1)
             stored = StoredView(name, "item", rows.kinds, rows.layout, microseconds, AT, rows.count)
-            features = (Feature("embedding", "float[]", nearest=metric),)
+            features = (Feature("embedding", read_type("float[]"), nearest=metric),)
             declared = FeatureView(name, Entity("item", keys), "at", features, {}, name, ("", "", name), "items.yml")
             written[name] = indexes.of(declared, stored, rows), rows
         stay = {name: before[name] for name in kept}

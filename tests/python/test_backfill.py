@@ -18,7 +18,7 @@ import pytest
 import yaml
 from click.testing import CliRunner
 from conftest import ROOT, Built, failures, run_dbt
-from test_docs import BLOCK, follow, steps
+from support.pages import BLOCK, follow, steps
 
 from pit_join import FeatureStore, PitJoinError, ProjectError, RequestError, WarehouseError
 from pit_join.cli.main import main

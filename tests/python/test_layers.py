@@ -32,9 +32,9 @@ WINGS = {
     ("project",): {"jinja2", "yaml"},
     ("warehouse",): {"duckdb", "pyarrow"},
     ("online",): {"cachetools", "circuitbreaker", "lmdb", "numpy", "redis", "usearch", "xxhash"},
-    ("definitions",): set(),
+    ("definitions",): {"duckdb"},
     ("records",): {"numpy", "pyarrow", "xxhash"},
-    ("errors", "files", "references", "sql_types", "statuses", "times"): set(),
+    ("errors", "files", "references", "statuses", "times"): set(),
 }
 ROW_OF = {wing: number for number, row in enumerate(WINGS) for wing in row}
 MODULES = sorted(path for path in PACKAGE.rglob("*.py") if path.name != "__init__.py")

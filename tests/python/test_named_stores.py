@@ -18,8 +18,8 @@ import duckdb
 import pytest
 from online_cases import contents_of
 from online_worker import VIEWS, written
-from test_bad_inputs import BASE, KEYS, Result, make_project, run, view
-from test_online_robustness import ENVIRONMENT, PIT_JOIN, python
+from support.processes import ENVIRONMENT, PIT_JOIN, python
+from support.projects import BASE, KEYS, Result, make_project, run, view
 
 from pit_join import FeatureStore
 from pit_join.online.opening import open_store

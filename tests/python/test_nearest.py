@@ -28,7 +28,7 @@ from nearest_worker import export as export_generation
 from online_cases import Exporter, contents_of
 from servers import running, valkey_binary
 from support.rule_sql import macro_nodes
-from test_online_stores import put as put_records
+from support.stores import put as put_records
 from usearch.index import Index
 from xxhash import xxh3_64_hexdigest
 

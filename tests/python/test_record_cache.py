@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from servers import Server, counting, running, valkey_binary
-from test_online_stores import put
+from support.stores import put
 
 from pit_join.errors import StoreError
 from pit_join.online import cache as record_cache

@@ -21,7 +21,7 @@ import yaml
 from click.testing import CliRunner, Result
 from conftest import ROOT, Built
 from servers import running, valkey_binary
-from test_docs import BLOCK, DOCS, follow, run, steps, table
+from support.pages import BLOCK, DOCS, follow, run, steps, table
 
 from pit_join import FeatureStore
 from pit_join.cli.main import main

@@ -29,7 +29,7 @@ from online_worker import expected, export
 from schemathesis import GenerationMode
 from schemathesis.specs.openapi.checks import positive_data_acceptance
 from servers import running, valkey_binary
-from test_online_stores import put
+from support.stores import put
 
 from pit_join import FeatureStore
 from pit_join.http.answers import ARROW, FLOATS, JSON

@@ -20,8 +20,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from conftest import Built
-from test_bad_inputs import BASE, KEYS, make_project, run, view
-from test_docs import DOCS, follow, steps
+from support.pages import DOCS, follow, steps
+from support.projects import BASE, KEYS, make_project, run, view
 
 from pit_join import FeatureLog, FeatureStore, Monitoring, PitJoinError
 from pit_join.monitoring.offline_rule import same

@@ -15,7 +15,7 @@ from typing import Any
 import duckdb
 import pytest
 from generate import Case, cases, result_name
-from generate_windows import Near, WindowCase, agrees, for_each, window_cases
+from generate_windows import Near, WindowCase, agrees, window_cases
 from hypothesis import strategies as st
 from online_cases import (
     Exporter,
@@ -30,6 +30,7 @@ from online_cases import (
     requests_of,
 )
 from support.rule_sql import as_sorted
+from support.runs import for_each, number_of
 from window_oracle import WindowView
 
 from pit_join.monitoring.feature_log import FeatureLog
@@ -135,14 +136,28 @@ def test_plain_views(exporter: Exporter) -> None:
     def each(case: Case, export_pick: int, read_picks: tuple[int, ...], alter: int | None) -> None:
         check(exporter, case, export_pick, read_picks, alter)
 
-    for_each(each, 80, case=cases(), export_pick=PICK, read_picks=st.tuples(PICK, PICK), alter=st.none() | PICK)
+    for_each(
+        each,
+        number_of(20, 80),
+        case=cases(),
+        export_pick=PICK,
+        read_picks=st.tuples(PICK, PICK),
+        alter=st.none() | PICK,
+    )
 
 
 def test_window_views(exporter: Exporter) -> None:
     def each(case: WindowCase, export_pick: int, read_picks: tuple[int, ...], alter: int | None) -> None:
         check(exporter, case, export_pick, read_picks, alter)
 
-    for_each(each, 30, case=window_cases(), export_pick=PICK, read_picks=st.tuples(PICK, PICK), alter=st.none() | PICK)
+    for_each(
+        each,
+        number_of(10, 30),
+        case=window_cases(),
+        export_pick=PICK,
+        read_picks=st.tuples(PICK, PICK),
+        alter=st.none() | PICK,
+    )
 
 
 def test_the_cases_were_worth_it() -> None:

@@ -21,10 +21,10 @@ import redis
 from http_servers import Serving, serving
 from online_cases import Exporter, contents_of, dump
 from servers import Server, running, valkey_binary
+from support.feature_logs import rows_of
+from support.on_demand_cases import macro
 from support.rule_sql import macro_nodes
-from test_feature_log import rows_of
-from test_on_demand import macro
-from test_online_stores import put
+from support.stores import put
 
 from pit_join.errors import ComputeError, EntityError, StoreError
 from pit_join.export.export import Export
