@@ -46,7 +46,7 @@ lint: setup ## ruff, mypy, sqlfluff, files, strict dbt parse
 	$(BIN)/python scripts/check_files.py
 	$(BIN)/python scripts/strict_parse.py
 
-docs: setup ## generate docs/cli.md and docs/macros.md
+docs: setup ## generate docs/cli.md, docs/macros.md and CONTRIBUTING.md's table of wings
 	$(BIN)/python scripts/make_docs.py
 
 docs-check: setup ## fail if a generated page is stale

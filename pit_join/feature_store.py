@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from datetime import date, datetime
-from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
+from pit_join.errors import RequestError
 from pit_join.monitoring.feature_log import FeatureLog
 from pit_join.online.opening import open_store
 from pit_join.online.protocol import ReadableStore
 from pit_join.online.urls import is_remote
-from pit_join.references import parse_features, parse_role
+from pit_join.references import parse_features, parse_role, split_list
 from pit_join.serving.client import OnlineClient
 from pit_join.times import read_instant
 
@@ -23,12 +24,16 @@ if TYPE_CHECKING:
     from pit_join.history.backfill import Backfill
     from pit_join.monitoring.findings import Monitoring
     from pit_join.monitoring.parity import Parity
-    from pit_join.project.dbt_project import Project
     from pit_join.training.result import TrainingSet
+    from pit_join.workspace import Workspace
 
 __all__ = ["FeatureStore"]
 
 _STORE_VARIABLE = "PIT_JOIN_ONLINE_STORE"
+_NO_SPAN = (
+    "an export has no start and no end: it makes the online store the snapshot of one instant, late rows included, and "
+    "writes only what differs; call export(as_of=end_date), or export() for now, and name views by select=[...]"
+)
 
 
 class FeatureStore(OnlineClient):
@@ -46,7 +51,7 @@ class FeatureStore(OnlineClient):
         online_stores: the same for other stores by name, which views choose with `online_store: fast`; by default what
             PIT_JOIN_ONLINE_STORE_FAST names.
         wait: seconds to wait for a warehouse that another process holds, and for another export.
-        on_message: told what takes time; silent by default.
+        on_message: called with what takes time and with warnings, instead of the logger `pit_join`.
         feature_log: where a sample of what is served online is logged: a `FeatureLog`, or a folder for one of its own.
     """
 
@@ -61,7 +66,7 @@ class FeatureStore(OnlineClient):
         online_store: str | Path | None = None,
         online_stores: Mapping[str, str | Path] | None = None,
         wait: float = 60.0,
-        on_message: Callable[[str], None] = lambda message: None,
+        on_message: Callable[[str], None] | None = None,
         feature_log: FeatureLog | str | Path | None = None,
     ) -> None:
         log = FeatureLog(feature_log) if isinstance(feature_log, (str, Path)) else feature_log
@@ -71,11 +76,17 @@ class FeatureStore(OnlineClient):
         self._online_store, self._named = online_store, online_stores or {}
         self._wait, self._on_message = wait, on_message
 
-    @cached_property
-    def _project(self) -> Project:
+    def _workspace(self, on_progress: Callable[[int, int, str], None] | None = None) -> Workspace:
+        """The project as its files are now, for one command."""
         from pit_join.project.dbt_project import Project
+        from pit_join.workspace import Console, Workspace
 
-        return Project(*self._place, self._on_message)
+        console = Console(self._wait)
+        if self._on_message:
+            console = replace(console, say=self._on_message, warn=self._on_message)
+        if on_progress:
+            console = replace(console, progress=on_progress)
+        return Workspace(Project(*self._place, console.say), console)
 
     @property
     def online_store(self) -> str:
@@ -84,8 +95,10 @@ class FeatureStore(OnlineClient):
         Raises:
             ProjectError: if nothing names it, and there is no readable dbt project or profile.
         """
-        given = self._online_store or os.environ.get(_STORE_VARIABLE)
-        return str(given or self._project.directory / "online" / self._project.connection.target)
+        if given := self._online_store or os.environ.get(_STORE_VARIABLE):
+            return str(given)
+        project = self._workspace().project
+        return str(project.directory / "online" / project.connection.target)
 
     @property
     def online_stores(self) -> dict[str, str]:
@@ -109,9 +122,7 @@ class FeatureStore(OnlineClient):
         Raises:
             ProjectError: with every problem of the declarations.
         """
-        from pit_join.definitions.registry import Registry
-
-        return Registry.from_manifest(self._project.manifest())
+        return self._workspace().registry
 
     def describe_views(self) -> list[dict[str, Any]]:
         """The feature views with entity, keys, times, features, rows and newest event time (ISO 8601, UTC).
@@ -121,14 +132,14 @@ class FeatureStore(OnlineClient):
         """
         from pit_join.catalog import describe_views
 
-        return describe_views(self._project, wait=self._wait, on_message=self._on_message)
+        return describe_views(self._workspace())
 
     def get_historical_features(
         self,
         entity_df: Any,
         features: str | Sequence[str | Mapping[str, Any]],
         *,
-        views: Iterable[str] = (),
+        roles: Iterable[str] = (),
         event_timestamp: str = "event_timestamp",
         gap: str | None = None,
         full_feature_names: bool = False,
@@ -147,7 +158,7 @@ class FeatureStore(OnlineClient):
             entity_df: the spine: a pandas, polars or Arrow table, a CSV or Parquet file, or the name of a seed or
                 model.
             features: references such as `["user_activity:login_count_30d"]`, or the name of a feature service.
-            views: roles such as `"dest_weather=weather(airport=dest)"`, for references to `dest_weather:temp`.
+            roles: mappings such as `"dest_weather=weather(airport=dest)"`, for references to `dest_weather:temp`.
             event_timestamp: the spine's column with the time of each row.
             gap: predict this long ahead, such as `"1 day"`.
             full_feature_names: name every feature `view__feature`.
@@ -164,16 +175,17 @@ class FeatureStore(OnlineClient):
         """
         from pit_join.training.build import build_training_set
 
+        workspace = self._workspace(on_progress)
         if isinstance(features, str) and ":" in features:
             features = [features]
         if isinstance(features, str):
-            service = self.registry().service(features)
+            service = workspace.registry.service(features)
             requests = service.requests
             full_feature_names = full_feature_names or service.full_feature_names
         else:
-            requests = parse_features(features, [parse_role(view) for view in views])
+            requests = parse_features(features, [parse_role(role) for role in roles])
         return build_training_set(
-            self._project,
+            workspace,
             entity_df,
             requests,
             event_timestamp=event_timestamp,
@@ -184,14 +196,11 @@ class FeatureStore(OnlineClient):
             sql_only=sql_only,
             plan_only=plan_only,
             window_plan=window_plan,
-            wait=self._wait,
-            on_message=self._on_message,
-            on_progress=on_progress,
         )
 
     def backfill(
         self,
-        views: Iterable[str] = (),
+        select: Iterable[str] = (),
         *,
         start: str | date | None = None,
         end: str | date | None = None,
@@ -201,7 +210,7 @@ class FeatureStore(OnlineClient):
         """Find, and with `apply` run, the batches that the stored history of `microbatch` models lacks.
 
         Args:
-            views: names of microbatch models; all of them by default.
+            select: names of microbatch models; all of them by default.
             start: the first batch is the one that holds it (UTC); by default the model's `begin`.
             end: batches end there (UTC, exclusive); by default with the last one that holds a row of the model's
                 inputs or of its own. No batch lies in the future.
@@ -214,19 +223,16 @@ class FeatureStore(OnlineClient):
         from pit_join.history.backfill import backfill
 
         return backfill(
-            self._project,
-            views,
+            self._workspace(on_progress),
+            _names(select),
             start=start,
             end=end,
             apply=apply,
-            wait=self._wait,
-            on_message=self._on_message,
-            on_progress=on_progress,
         )
 
-    def materialize(
+    def export(
         self,
-        views: Iterable[str] = (),
+        select: Iterable[str] = (),
         *,
         as_of: str | datetime | None = None,
         dry_run: bool = False,
@@ -235,11 +241,11 @@ class FeatureStore(OnlineClient):
         """Make the online store hold what was known of the feature views at an instant.
 
         Args:
-            views: names of feature views; the others stay as they are. All with `online: true` by default, and then
+            select: names of feature views; the others stay as they are. All with `online: true` by default, and then
                 nothing else stays in the store.
             as_of: the instant, such as `"2026-03-18 14:30"` (naive is UTC); now by default.
             dry_run: find out what would change, and change nothing.
-            on_progress: told how many rows of how many are compared, and of which view.
+            on_progress: called with how many rows of how many are compared, and of which view.
 
         Raises:
             PitJoinError: one of its subclasses, saying what is wrong and what to do.
@@ -247,20 +253,44 @@ class FeatureStore(OnlineClient):
         from pit_join.export.export import export
 
         return export(
-            self._project,
+            self._workspace(on_progress),
             self.online_store,
-            list(views),
+            _names(select),
             named=self.online_stores,
             as_of=read_instant(as_of),
             dry_run=dry_run,
-            wait=self._wait,
-            on_message=self._on_message,
-            on_progress=on_progress,
         )
+
+    def materialize(
+        self,
+        select: Iterable[str] = (),
+        end_date: object = None,
+        feature_views: object = None,
+        *,
+        start_date: object = None,
+        as_of: str | datetime | None = None,
+        dry_run: bool = False,
+    ) -> Export:
+        """Export, by Feast's name for it; `select`, `as_of` and `dry_run` are those of `export`.
+
+        Raises:
+            RequestError: if it is called with a start and an end, as Feast's is.
+        """
+        if isinstance(select, date) or not (end_date is feature_views is start_date is None):
+            raise RequestError(_NO_SPAN)
+        return self.export(select, as_of=as_of, dry_run=dry_run)
+
+    def materialize_incremental(self, end_date: object = None, feature_views: object = None) -> NoReturn:
+        """Say what to call instead of Feast's method of this name.
+
+        Raises:
+            RequestError: always.
+        """
+        raise RequestError(_NO_SPAN)
 
     def verify(
         self,
-        views: Iterable[str] = (),
+        select: Iterable[str] = (),
         *,
         sample: int | None = None,
         on_progress: Callable[[int, int, str], None] = lambda done, total, view: None,
@@ -270,7 +300,7 @@ class FeatureStore(OnlineClient):
         Values, statuses and event times must be equal. A warehouse that was built anew since may know more.
 
         Args:
-            views: names of feature views; all in the store by default.
+            select: names of feature views; all in the store by default.
             sample: compare so many keys of each view, chosen by chance; by default all, and then the store must have no
                 others.
             on_progress: told how many views are done, of how many, and which is next.
@@ -281,21 +311,18 @@ class FeatureStore(OnlineClient):
         from pit_join.monitoring.parity import verify
 
         return verify(
-            self._project,
+            self._workspace(on_progress),
             self._online,
-            list(views),
+            _names(select),
             sample=sample,
-            wait=self._wait,
-            on_message=self._on_message,
-            on_progress=on_progress,
         )
 
     def monitor(
         self,
         log: str | Path,
         *,
-        since: str | datetime | None = None,
-        until: str | datetime | None = None,
+        start: str | datetime | None = None,
+        end: str | datetime | None = None,
         service: str | None = None,
         tolerance: float = 1e-9,
         on_progress: Callable[[int, int, str], None] = lambda done, total, view: None,
@@ -304,8 +331,8 @@ class FeatureStore(OnlineClient):
 
         Args:
             log: the folder of a `FeatureLog`.
-            since: only what was served from then on, such as `"2026-03-18 14:30"` (naive is UTC).
-            until: only what was served before.
+            start: only what was served from then on, such as `"2026-03-18 14:30"` (naive is UTC).
+            end: only what was served before.
             service: only what this feature service served.
             tolerance: by how much floats of windows may differ, relative or absolute; all else must be equal.
             on_progress: told how many rows are done, of how many.
@@ -316,15 +343,17 @@ class FeatureStore(OnlineClient):
         from pit_join.monitoring.findings import Monitoring
         from pit_join.monitoring.skew import find_skew
 
-        span = (read_instant(since), read_instant(until, past=False))
+        span = (read_instant(start), read_instant(end, past=False))
         skew = find_skew(
-            self._project,
+            self._workspace(on_progress),
             Path(log),
             span,
             service,
             tolerance,
-            wait=self._wait,
-            on_message=self._on_message,
-            on_progress=on_progress,
         )
         return Monitoring(skew)
+
+
+def _names(select: Iterable[str]) -> list[str]:
+    """Return names of views; one text is a list with commas, as on the command line."""
+    return split_list(select) if isinstance(select, str) else list(select)

@@ -1,4 +1,4 @@
-"""How commands print: tables, ages, and a progress bar where somebody watches."""
+"""The output of commands: tables, ages, and a progress bar on a terminal."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["age", "print_table", "progress", "shown"]
 
 
 def progress() -> AbstractContextManager[Any]:
-    """A progress bar on a terminal; nothing where nobody watches."""
+    """Return a progress bar on a terminal, and nothing elsewhere."""
     if not sys.stderr.isatty():
         return nullcontext(lambda done, total, view: None)
     from contextlib import contextmanager
@@ -32,13 +32,13 @@ def progress() -> AbstractContextManager[Any]:
 
 
 def shown(value: Any) -> str:
-    """A value in a cell of a table."""
+    """Return a value as the text of a table's cell."""
     text = "-" if value is None else str(value)
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 
 def age(seconds: float | None) -> str:
-    """Seconds in the largest unit that fits."""
+    """Return seconds in the largest unit that fits."""
     if seconds is None:
         return "-"
     for size, unit in ((86_400, "d"), (3_600, "h"), (60, "min")):
@@ -48,7 +48,7 @@ def age(seconds: float | None) -> str:
 
 
 def print_table(headings: list[str], rows: list[list[str]], right: tuple[int, ...] = ()) -> None:
-    """Columns under headings; those whose numbers are in `right` end at one line."""
+    """Print columns under headings; columns whose numbers are in `right` are aligned right."""
     widths = [max(len(row[i]) for row in [headings, *rows]) for i in range(len(headings))]
     for row in [headings, ["-" * width for width in widths], *rows]:
         cells = (

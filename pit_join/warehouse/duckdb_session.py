@@ -18,6 +18,7 @@ from typing import IO, TYPE_CHECKING, Any, TypeVar
 import duckdb
 
 from pit_join.definitions.connection import Connection
+from pit_join.definitions.field_type import FieldType, type_of
 from pit_join.errors import PitJoinError, WarehouseError
 from pit_join.warehouse.spool import Spool
 
@@ -145,12 +146,12 @@ class _Session:
 
         return self._submit(read, what)
 
-    def columns(self, sql: str, what: str) -> dict[str, str]:
-        """The names and types of a query's columns; nothing is computed."""
+    def columns(self, sql: str, what: str) -> dict[str, FieldType]:
+        """Return the names and types of a query's columns; nothing is computed."""
 
-        def read() -> dict[str, str]:
+        def read() -> dict[str, FieldType]:
             relation = self._connection.sql(sql)
-            return {name: str(kind) for name, kind in zip(relation.columns, relation.types, strict=True)}
+            return {name: type_of(kind) for name, kind in zip(relation.columns, relation.types, strict=True)}
 
         return self._submit(read, what).result()
 

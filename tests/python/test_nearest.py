@@ -810,7 +810,7 @@ def test_a_store_without_indexes(store: OnlineStore, folder: Path) -> None:
 def test_an_export_of_the_command_line_has_all_of_it(
     connection: duckdb.DuckDBPyConnection, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """--views keeps the others, --dry-run writes nothing, and a bad embedding leaves the store as it was."""
+    """--select keeps the others, --dry-run writes nothing, and a bad embedding leaves the store as it was."""
     sql = "create table {} as select i as id, timestamptz '1970-01-01' as happened, false as gone, "
     for name in ("one", "two"):
         connection.execute(f"{sql.format(name)} [i, 1.0::float] as embedding from range(3) as r(i)")

@@ -259,7 +259,7 @@ def unfinish(online: Path) -> None:
         file.write(struct.pack("=Q", last - 1))
 
 
-@pytest.mark.parametrize("options", [[], ["--views", "clicks"]])
+@pytest.mark.parametrize("options", [[], ["--select", "clicks"]])
 def test_an_export_that_was_killed_at_its_last_step(project: Path, tmp_path: Path, options: list[str]) -> None:
     """It is seen when the next one begins, which must build on it: on what it wrote, and on what it said of itself."""
     folders = tmp_path / "online", tmp_path / "undisturbed"
@@ -393,7 +393,7 @@ def test_export_and_read_in_one_process_in_any_order(project: Path, tmp_path: Pa
         store.online_reader(references)
 
     def make(generation: int) -> None:
-        store.materialize(as_of=START + timedelta(hours=generation, minutes=1))
+        store.export(as_of=START + timedelta(hours=generation, minutes=1))
 
     def read(now: int) -> None:
         found = store.get_online_features(references, {"user_id": ["u1", "u2", "u3"]}).to_dict()
@@ -408,7 +408,7 @@ def test_export_and_read_in_one_process_in_any_order(project: Path, tmp_path: Pa
     make(2)
     read(2)
     other = FeatureStore(project, online_store=tmp_path / "online")
-    other.materialize(as_of=START + timedelta(hours=3, minutes=1))
+    other.export(as_of=START + timedelta(hours=3, minutes=1))
     read(3)
     make(0)
     assert other.verify().found == 0
@@ -439,7 +439,7 @@ def test_a_query_that_lacks_memory_after_some_rows(
         with monkeypatch.context() as patched:
             patched.setattr(Spool, "fill", failing)
             store = FeatureStore(project, online_store=tmp_path / "online")
-            changes = store.materialize(as_of=START + timedelta(hours=generation, minutes=1)).views
+            changes = store.export(as_of=START + timedelta(hours=generation, minutes=1)).views
         assert len(failures) == len(VIEWS)
         assert sum(each.written for each in changes.values()) > len(VIEWS) * PROJECT_KEYS / 2
         assert essence(tmp_path / "online") == essence(tmp_path / "plain")

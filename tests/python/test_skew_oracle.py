@@ -19,7 +19,6 @@ from generate_windows import Near, WindowCase, agrees, window_cases
 from hypothesis import strategies as st
 from online_cases import (
     Exporter,
-    InMemory,
     Oracle,
     at,
     entity_rows,
@@ -34,7 +33,6 @@ from support.rule_sql import as_sorted
 from support.runs import for_each, number_of
 from window_oracle import WindowView
 
-import pit_join.training.build
 from pit_join.monitoring.feature_log import FeatureLog
 from pit_join.monitoring.skew import find_skew
 from pit_join.online.protocol import OnlineStore
@@ -53,7 +51,6 @@ def exporter(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Exporter]:
         pytest.MonkeyPatch.context() as monkeypatch,
         duckdb.connect(config={"threads": 1}) as connection,  # faster with so few rows
     ):
-        monkeypatch.setattr(pit_join.training.build, "DuckDBWarehouse", lambda *_, **__: InMemory(connection))
         yield Exporter(connection, tmp_path_factory.mktemp("skew"), monkeypatch)
 
 
@@ -120,7 +117,7 @@ def check(exporter: Exporter, case: Case, export_pick: int, read_picks: tuple[in
     assert log.close()
     assert (log.logged, log.dropped, log.failed) == (len(reads) * len(entity_rows(case)), 0, 0)
     with loaded(exporter.connection, later):
-        found = find_skew(exporter.project(manifest), folder)
+        found = find_skew(exporter.workspace(manifest), folder)
     assert not found.unread
     reported = Counter(
         {(each.role, each.feature, kind): getattr(each, kind) for each in found.features for kind in KINDS}

@@ -299,7 +299,7 @@ def test_a_view_without_a_table(shop: Shop) -> None:
     """Nothing is known of its types, so a service that needs it is an error when its reader is made."""
     shop.connection.execute("drop table activity")
     said: list[str] = []
-    shop.export(("profile",), on_message=said.append)
+    shop.export(("profile",), say=said.append)
     assert [line for line in said if "what needs the feature view 'activity' cannot be read" in line]
     assert set(contents_of(shop.store()).views) == {"profile"}
 
@@ -399,7 +399,7 @@ def test_the_default_store_is_silent(shop: Shop, tmp_path: Path) -> None:
 def export_to(shop: Shop, url: str) -> None:
     from pit_join.export.export import export
 
-    export(shop.project(manifest(None)), url, as_of=AT)
+    export(shop.workspace(manifest(None)), url, as_of=AT)
 
 
 def test_a_reader_of_a_store_that_is_down(shop: Shop) -> None:

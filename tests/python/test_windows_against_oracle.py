@@ -125,7 +125,9 @@ def test_the_registry_has_the_same_features() -> None:
     def check(case: WindowCase) -> None:
         registry = Registry.from_manifest(manifest_of(case))
         for view in case.window_views:
-            found = {feature.name: feature.data_type.replace(" ", "") for feature in registry.view(view.name).features}
+            found = {
+                feature.name: feature.data_type.text.replace(" ", "") for feature in registry.view(view.name).features
+            }
             assert found == {name: result_type(case, view, name) for name in view.features}
 
     for_each(check, EXAMPLES // 10, case=window_cases())

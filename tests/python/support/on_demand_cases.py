@@ -8,19 +8,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta, timezone
 from decimal import Decimal
-from pathlib import Path
 from typing import Any
 
-import duckdb
 import numpy as np
 import pyarrow as pa
-import pytest
 from hypothesis import strategies as st
-from online_cases import Exporter, InMemory
+from online_cases import Exporter
 
-import pit_join.training.build
+from pit_join.definitions.field_type import read_type
 from pit_join.definitions.registry import Registry
-from pit_join.sql_types import number_kind
 from pit_join.training.build import build_training_set
 from support.rule_sql import macro_nodes
 
@@ -86,7 +82,7 @@ FIELDS = [
 
 
 BY_NAME = {source.name: source for source in (*STORED, *FIELDS)}
-NUMBERS = [source.name for source in BY_NAME.values() if number_kind(source.sql)]
+NUMBERS = [source.name for source in BY_NAME.values() if read_type(source.sql).number]
 TEXT = ["f_text", "r_text"]
 MOMENT = ["f_naive", "f_moment", "r_moment"]
 
@@ -239,10 +235,6 @@ STORED_NAMES = {source.name for source in STORED}
 class Both(Exporter):
     """Exports, and builds training sets of the same tables."""
 
-    def __init__(self, connection: duckdb.DuckDBPyConnection, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        super().__init__(connection, folder, monkeypatch)
-        monkeypatch.setattr(pit_join.training.build, "DuckDBWarehouse", lambda *_, **__: InMemory(connection))
-
     def load(self, history: list[dict[str, Any]], event: datetime = AT) -> None:
         columns = {s.name: pa.array([row[s.name] for row in history], s.arrow) for s in STORED}
         keys = pa.array([row["id"] for row in history], pa.int64())
@@ -253,12 +245,12 @@ class Both(Exporter):
 
     def training(self, manifest: Mapping[str, Any], spine: pa.Table, service: str = "s", **options: Any) -> pa.Table:
         requests = Registry.from_manifest(manifest).services[service].requests
-        return build_training_set(self.project(manifest), spine, requests, **options).to_arrow()
+        return build_training_set(self.workspace(manifest), spine, requests, **options).to_arrow()
 
     def whole_query(self, manifest: Mapping[str, Any], spine: pa.Table) -> pa.Table:
         """The training set as dbt would build it, in one statement."""
         requests = Registry.from_manifest(manifest).services["s"].requests
-        sql = build_training_set(self.project(manifest), spine, requests, sql_only=True).sql
+        sql = build_training_set(self.workspace(manifest), spine, requests, sql_only=True).sql
         self.connection.register("entity_df", spine)
         return self.connection.sql(sql).to_arrow_table()
 
