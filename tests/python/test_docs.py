@@ -24,6 +24,8 @@ import pit_join
 from pit_join.definitions import on_demand, registry
 from pit_join.statuses import OFFLINE
 
+pytestmark = pytest.mark.dbt
+
 PAGES = sorted(path for path in [*ROOT.glob("*.md"), *ROOT.glob("benchmarks/*.md"), *DOCS.rglob("*.md")])
 
 

@@ -40,6 +40,8 @@ from pit_join.records.arrow import values_of
 from pit_join.references import Request
 from pit_join.serving.reader import OnlineReader
 
+pytestmark = pytest.mark.slow
+
 ENOUGH = 30.0  # seconds, for what takes a moment
 
 
@@ -379,6 +381,7 @@ for rows in (4000, 3):
     assert pq.read_metadata(path).num_rows == 3
 
 
+@pytest.mark.kill
 def test_a_kill_leaves_whole_files(online: Path, tmp_path: Path) -> None:
     code = (
         SERVE

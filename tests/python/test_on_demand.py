@@ -46,6 +46,8 @@ from pit_join.references import parse_features
 from pit_join.serving.reader import OnlineReader
 from pit_join.warehouse.expressions import Expressions, problem_of
 
+pytestmark = pytest.mark.slow
+
 # What expressions are made of -------------------------------------------------------------------------------------
 
 

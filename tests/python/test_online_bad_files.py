@@ -34,6 +34,8 @@ from pit_join.records.store_manifest import StoredView
 from pit_join.references import Request
 from pit_join.serving.reader import OnlineReader
 
+pytestmark = pytest.mark.dbt
+
 PAGE = 4096
 PROJECT_KEYS = 3000
 

@@ -50,6 +50,8 @@ from pit_join.references import Request
 from pit_join.serving.features import OnlineFeatures
 from pit_join.serving.reader import OnlineReader
 
+pytestmark = pytest.mark.slow
+
 PLAIN_EXAMPLES = number_of(40, 300, "ONLINE_EXAMPLES")
 WINDOW_EXAMPLES = number_of(10, 60, "ONLINE_WINDOW_EXAMPLES")
 SEQUENCES = number_of(10, 20, "ONLINE_SEQUENCES")

@@ -39,10 +39,13 @@ def valkey_cluster(folder: Path) -> Iterator[str]:
         yield servers[0].url
 
 
-STORES = [lmdb, valkey, redis_server, valkey_cluster]
+STORES = [
+    pytest.param(lmdb, id="lmdb"),
+    *(pytest.param(each, id=each.__name__, marks=pytest.mark.redis) for each in (valkey, redis_server, valkey_cluster)),
+]
 
 
-@pytest.fixture(params=STORES, ids=lambda make: make.__name__, scope="module")
+@pytest.fixture(params=STORES, scope="module")
 def place(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     yield from request.param(tmp_path_factory.mktemp("store"))
 

@@ -28,6 +28,8 @@ from pit_join.records.store_manifest import Contents
 from pit_join.references import Request
 from pit_join.serving.reader import OnlineReader
 
+pytestmark = [pytest.mark.dbt, pytest.mark.redis]
+
 TIMEOUT = 0.5
 ROWS = 200
 USERS = {"user_id": [f"u{i}" for i in range(ROWS)], "a": list(range(ROWS))}

@@ -38,6 +38,8 @@ from pit_join.records.arrow import field_of
 from pit_join.records.keys import KeyCodec
 from pit_join.records.layout import element_of
 
+pytestmark = pytest.mark.slow
+
 GOLDEN = Path(__file__).parent / "golden" / "store_v1"
 ONE = {"features": ["windows:count_7d"], "entities": {"id": [1]}}
 EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
@@ -579,6 +581,7 @@ def whole(asking: socket.socket) -> bytes:
         return answer.read()
 
 
+@pytest.mark.redis
 def test_redis(tmp_path: Path) -> None:
     """Read in threads: who waits for a server that hangs holds up nobody else."""
     ask = {"features": ["activity:n"], "entities": {"user_id": ["a", "nobody"]}}

@@ -26,6 +26,8 @@ from support.projects import BASE, KEYS, make_project, run, view
 from pit_join import FeatureLog, FeatureStore, Monitoring, PitJoinError
 from pit_join.monitoring.offline_rule import same
 
+pytestmark = pytest.mark.dbt
+
 UTC = timezone.utc
 NOON = datetime(2025, 3, 1, 12, tzinfo=UTC)
 ASKED = NOON + timedelta(minutes=5)

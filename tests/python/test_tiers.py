@@ -36,6 +36,8 @@ from pit_join.online.stores.lmdb_store import LmdbWriter
 from pit_join.records.keys import KeyCodec
 from pit_join.serving.reader import OnlineReader
 
+pytestmark = [pytest.mark.slow, pytest.mark.redis]
+
 AT = datetime(2026, 3, 1, 12, tzinfo=timezone.utc)
 LATE = 30.0  # seconds that no answer may take
 DEADLINE = 0.2  # of requests here: time enough for an answer on a busy machine
