@@ -16,6 +16,7 @@ from pit_join.errors import (
 )
 
 if TYPE_CHECKING:
+    from pit_join.definitions.field_type import FieldType
     from pit_join.definitions.registry import Registry
     from pit_join.definitions.views import Aggregation, Entity, Feature, FeatureService, FeatureView, OnDemandFeature
     from pit_join.export.export import Export
@@ -53,6 +54,7 @@ __all__ = [
     "FeatureSkew",
     "FeatureStore",
     "FeatureView",
+    "FieldType",
     "Monitoring",
     "Neighbour",
     "OnDemandFeature",
@@ -93,6 +95,7 @@ _LAZY = {
     "FeatureSkew": "pit_join.monitoring.findings",
     "FeatureStore": "pit_join.feature_store",
     "FeatureView": "pit_join.definitions.views",
+    "FieldType": "pit_join.definitions.field_type",
     "Monitoring": "pit_join.monitoring.findings",
     "Neighbour": "pit_join.serving.neighbours",
     "OnDemandFeature": "pit_join.definitions.views",
