@@ -214,7 +214,7 @@ def test_who_changes_a_default_changes_its_own(golden: Path) -> None:
     now = datetime(2026, 3, 1, 12, tzinfo=timezone.utc)
     for _ in range(2):
         for row in ({"id": 404}, {"id": 7}):  # of one there is no record, of the other a null
-            vector = reader.get_feature_vector(row, now=now)
+            vector = reader.get(row, now=now)
             columns = reader.get_online_features([row], now=now).to_dict()
             assert vector["tags"] == columns["tags"][0] == []
             vector["tags"].append("mine")
@@ -426,7 +426,7 @@ def test_nobody_hears_of_a_fault_of_ours(golden: Path, tmp_path: Path) -> None:
     (broken / "sitecustomize.py").write_text(
         "import pit_join.feature_store\nfrom pit_join.serving.reader import OnlineReader\n"
         "def fail(*_, **__): raise RuntimeError('secret')\n"
-        "OnlineReader.get_row = OnlineReader.get_online_features = fail\n"
+        "OnlineReader.get = OnlineReader.get_online_features = fail\n"
         "pit_join.feature_store.FeatureStore.nearest = fail\n"
     )
     with pytest.MonkeyPatch.context() as patch:

@@ -98,7 +98,7 @@ class Lab:
         reader = FeatureStore(self.folder, feature_log=log).online_reader(features, **options)
         rows = [{"user_id": user, "friend_id": "a", "amount": 7.0} for user in USERS]
         for row in rows:
-            reader.get_feature_vector(row, now=now)
+            reader.get(row, now=now)
         reader.get_online_features(rows, now=now)
         assert log.close()
         assert log.logged == 2 * len(rows)
