@@ -49,7 +49,7 @@ SEAMS = {
     "FeatureLog.add": "readers hand to it what they serve",
     "FeatureVector.roles": "the server writes its answer from them",
     "OnlineClient.online_contents": "the server looks what a store holds",
-    "OnlineFeatures.blocks": "the server and the log write them",
+    "OnlineFeatures.by_role": "the server and the log write them",
 }
 
 
