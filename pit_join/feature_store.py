@@ -166,7 +166,8 @@ class FeatureStore(OnlineClient):
         Raises:
             PitJoinError: one of its subclasses, saying what is wrong and what to do.
         """
-        from pit_join.training.build import build_training_set
+        from pit_join.training.build import TrainingBuild
+        from pit_join.training.request import TrainingRequest
 
         workspace = self._workspace()
         if isinstance(features, str) and ":" in features:
@@ -177,19 +178,23 @@ class FeatureStore(OnlineClient):
             full_feature_names = full_feature_names or service.full_feature_names
         else:
             requests = parse_features(features, [parse_role(role) for role in roles])
-        return build_training_set(
-            workspace,
+        request = TrainingRequest(
             entity_df,
-            requests,
+            tuple(requests),
             event_timestamp=event_timestamp,
             gap=gap,
             full_feature_names=full_feature_names,
             provenance=provenance,
             defaults=defaults,
-            sql_only=sql_only,
-            plan_only=explain_plan,
             window_plan=window_plan,
         )
+        build = TrainingBuild(workspace, request)
+        if sql_only or explain_plan:
+            from pit_join.training.result import TrainingSet
+
+            plans = {"plans": build.plans()} if explain_plan else {}
+            return TrainingSet(table=None, sql=build.sql(), coverage=(), metadata=plans)
+        return build.run()
 
     def backfill(
         self,
