@@ -24,12 +24,12 @@ with DAG(
     )
     export = BashOperator(
         task_id="export",
-        bash_command="/srv/features/.venv/bin/pit-join --wait 600 export --json",
+        bash_command="/srv/features/.venv/bin/pit-join export --wait 600 --json",
         retries=2,  # it changes all or nothing, so it may be tried again
         retry_delay=timedelta(minutes=2),
     )
     verify = BashOperator(
         task_id="verify",
-        bash_command="/srv/features/.venv/bin/pit-join --wait 600 verify --sample 1000",
+        bash_command="/srv/features/.venv/bin/pit-join verify --wait 600 --sample 1000",
     )
     build >> export >> verify

@@ -1,1 +1,1 @@
-"""What a project declares, checked once."""
+"""The declarations of a project, checked once."""

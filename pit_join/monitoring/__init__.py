@@ -1,1 +1,1 @@
-"""What was served and stored, held against the rule."""
+"""Values that were served and stored, held against the rule."""

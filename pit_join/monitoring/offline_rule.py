@@ -6,22 +6,20 @@ other, column by column.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pit_join.definitions.registry import Registry
 from pit_join.definitions.views import FeatureView
-from pit_join.project.dbt_project import Project
-from pit_join.project.rendering import Macros
 from pit_join.records.arrow import event_times
 from pit_join.references import OnDemandRequest, Request
 from pit_join.statuses import COMPUTE_FAILED, NOT_FOUND, NOT_YET_KNOWN, NULL_VALUE, OUTSIDE_MAX_AGE, PRESENT
 from pit_join.training.build import build_training_set
 from pit_join.warehouse.expressions import ARGUMENTS, Expressions, untried
+from pit_join.workspace import Workspace
 
 __all__ = ["Answer", "Known", "OfflineRule", "compute", "same"]
 
@@ -85,12 +83,8 @@ class Known:
 class OfflineRule:
     """Asks the rule of a project and its warehouse as they are now."""
 
-    def __init__(self, project: Project, wait: float, on_message: Callable[[str], None]) -> None:
-        self._project, self._wait, self._on_message = project, wait, on_message
-        manifest = project.manifest()
-        self.name = f"{manifest['metadata']['project_name']}, target {project.connection.target}"
-        self.registry = Registry.from_manifest(manifest)
-        self._macros = Macros(manifest, project.dispatch_order, project.compile, project.cache)
+    def __init__(self, workspace: Workspace) -> None:
+        self._workspace, self.registry = workspace, workspace.registry
         self._defaults: dict[tuple[str, str], pa.Scalar | None] = {}
 
     def ask(self, view: FeatureView, features: Sequence[str], keys: Mapping[str, pa.Array], moments: pa.Array) -> Known:
@@ -124,7 +118,7 @@ class OfflineRule:
         defaults: bool,
     ) -> pa.Table:
         return build_training_set(
-            self._project,
+            self._workspace,
             pa.table({**keys, _SPINE_TIME: moments}),
             [Request(view.name, tuple(features), view.name)],
             event_timestamp=_SPINE_TIME,
@@ -132,13 +126,12 @@ class OfflineRule:
             defaults=defaults,
             # As the store was filled: the last digits of floats depend on the plan.
             window_plan="stacked" if view.aggregations else None,
-            wait=self._wait,
-            on_message=self._on_message,
+            on_progress=lambda done, total, view: None,
         ).to_arrow()
 
     def computed(self, request: OnDemandRequest, roles: Sequence[Request], defaults: bool) -> Expressions:
         """What computes an on-demand feature; `roles` have the features that it takes."""
-        statement = self._macros.text(
+        statement = self._workspace.macros.text(
             "_on_demand_statement",
             features=[*(role.as_macro_argument() for role in roles), request.as_macro_argument()],
             full_feature_names=True,

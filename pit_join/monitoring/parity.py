@@ -7,19 +7,16 @@ training set whose rows are the keys at that instant.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import islice
 from typing import Any
 
 import pyarrow as pa
 
-from pit_join.definitions.registry import Registry
 from pit_join.definitions.views import Aggregation
 from pit_join.errors import PitJoinError, StoreError, suggest
 from pit_join.online.protocol import ReadableStore
-from pit_join.project.dbt_project import Project
-from pit_join.project.rendering import Macros
 from pit_join.records.arrow import event_times, values_of
 from pit_join.records.keys import KeyCodec
 from pit_join.records.store_manifest import Contents, StoredView
@@ -27,7 +24,7 @@ from pit_join.references import Request
 from pit_join.serving.reader import OnlineReader
 from pit_join.statuses import NOT_FOUND, NOT_YET_KNOWN, PRESENT
 from pit_join.training.build import build_training_set
-from pit_join.warehouse.duckdb_session import DuckDBWarehouse
+from pit_join.workspace import Workspace
 
 __all__ = ["Difference", "Parity", "verify"]
 
@@ -69,26 +66,20 @@ class Parity:
 
 
 def verify(
-    project: Project,
+    workspace: Workspace,
     store: ReadableStore,
     views: Sequence[str] = (),
     *,
     sample: int | None = None,
-    wait: float = 60.0,
-    on_message: Callable[[str], None] = lambda message: None,
-    on_progress: Callable[[int, int, str], None] = lambda done, total, view: None,
 ) -> Parity:
     """Compare values, statuses and event times of the store with the offline rule at the instant of the export.
 
     Args:
-        project: the dbt project whose warehouse has the history.
+        workspace: the project whose warehouse has the history.
         store: the online store.
         views: names of views; all in the store by default.
         sample: compare so many keys of each view, chosen by chance; by default all, and then the store must have no
             others.
-        wait: seconds to wait for a warehouse that another process holds.
-        on_message: told what takes time.
-        on_progress: told how many views are done, of how many, and which is next.
 
     Raises:
         PitJoinError: if the store, the project or its warehouse cannot be read.
@@ -102,15 +93,15 @@ def verify(
             raise PitJoinError(f"the online store has no view '{name}'; {suggest(name, stored, 'feature views')}")
         if stored[name].instant is None:
             raise StoreError(f"the feature view '{name}' was not exported yet; run pit-join export")
-    registry = Registry.from_manifest(project.manifest())
+    registry = workspace.registry
     chosen = list(dict.fromkeys(views)) or sorted(name for name, view in stored.items() if view.instant)
     keys: dict[str, int] = {}
     values = found = 0
     differences: list[Difference] = []
     for done, name in enumerate(chosen):
-        on_progress(done, len(chosen), name)
+        workspace.console.progress(done, len(chosen), name)
         keys[name] = 0
-        comparison = _Comparison(project, store, stored[name], registry.view(name).aggregations, wait, on_message)
+        comparison = _Comparison(workspace, store, stored[name], registry.view(name).aggregations)
         for chunk in comparison.chunks(sample):
             keys[name] += chunk.num_rows
             values += chunk.num_rows * len(stored[name].features)
@@ -118,7 +109,7 @@ def verify(
                 found += 1
                 if len(differences) < _MOST_SHOWN:
                     differences.append(difference)
-    on_progress(len(chosen), len(chosen), "")
+    workspace.console.progress(len(chosen), len(chosen), "")
     return Parity(keys, values, found, tuple(differences))
 
 
@@ -126,27 +117,18 @@ class _Comparison:
     """One view, asked both ways."""
 
     def __init__(
-        self,
-        project: Project,
-        store: ReadableStore,
-        view: StoredView,
-        aggregations: Sequence[Aggregation],
-        wait: float,
-        on_message: Callable[[str], None],
+        self, workspace: Workspace, store: ReadableStore, view: StoredView, aggregations: Sequence[Aggregation]
     ) -> None:
-        self._project, self._store, self._view, self._windowed = project, store, view, bool(aggregations)
+        self._workspace, self._store, self._view, self._windowed = workspace, store, view, bool(aggregations)
         self._added_up = {one.name for one in aggregations if one.adds_up}
-        self._wait, self._on_message = wait, on_message
         self._codec = KeyCodec(view.keys)
         self._request = Request(view.name, ("*",), view.name)
 
     def chunks(self, sample: int | None) -> Iterator[pa.Table]:
         """The keys to compare: those of the history and those of the store."""
-        manifest = self._project.manifest()
-        macros = Macros(manifest, self._project.dispatch_order, self._project.compile, self._project.cache)
-        statement = macros.text("_keys_statement", view=self._view.name, sample=sample)
+        statement = self._workspace.macros.text("_keys_statement", view=self._view.name, sample=sample)
         what = f"the keys of the feature view '{self._view.name}' cannot be read"
-        with DuckDBWarehouse(self._project.connection, wait=self._wait, on_wait=self._on_message) as warehouse:
+        with self._workspace.warehouse() as warehouse:
             known = warehouse.table(statement, what)
         for start in range(0, known.num_rows, _KEYS_AT_ONCE):
             yield known.slice(start, _KEYS_AT_ONCE)
@@ -163,15 +145,14 @@ class _Comparison:
         view, instant = self._view, self._view.instant
         spine = keys.append_column(_TIME, pa.array([instant] * keys.num_rows, pa.timestamp("us", "UTC")))
         offline = build_training_set(
-            self._project,
+            self._workspace,
             spine,
             [self._request],
             event_timestamp=_TIME,
             full_feature_names=True,
             provenance=True,
             window_plan="stacked" if self._windowed else None,
-            wait=self._wait,
-            on_message=self._on_message,
+            on_progress=lambda done, total, view: None,
         ).to_arrow()
         reader = OnlineReader(self._store, [self._request], full_feature_names=True, strict=True, deadline=None)
         rows = {name: keys[name].to_pylist() for name in keys.column_names}

@@ -18,15 +18,14 @@ import pyarrow.compute as pc
 
 from pit_join.definitions.views import FeatureView
 from pit_join.errors import PitJoinError
-from pit_join.monitoring.findings import ON_DEMAND, Example, FeatureSkew, Findings, Skew
+from pit_join.monitoring.findings import ON_DEMAND, FeatureSkew, Findings, Skew, SkewExample
 from pit_join.monitoring.log_reader import LogReader
 from pit_join.monitoring.offline_rule import Answer, Known, OfflineRule, compute, same
-from pit_join.project.dbt_project import Project
 from pit_join.records.arrow import type_name, values_of
 from pit_join.references import OnDemandRequest, Request, parse_reference
-from pit_join.sql_types import family
 from pit_join.statuses import FALLBACKS
 from pit_join.warehouse.expressions import Expressions
+from pit_join.workspace import Workspace
 
 __all__ = ["find_skew"]
 
@@ -34,42 +33,35 @@ _MOST_EXAMPLES = 5
 
 
 def find_skew(
-    project: Project,
+    workspace: Workspace,
     folder: Path,
     span: tuple[datetime | None, datetime | None] = (None, None),
     service: str | None = None,
     tolerance: float = 1e-9,
-    *,
-    wait: float = 60.0,
-    on_message: Callable[[str], None] = lambda message: None,
-    on_progress: Callable[[int, int, str], None] = lambda done, total, view: None,
 ) -> Skew:
     """Compare the rows of a feature log with the offline rule, a bounded number of them at a time.
 
     Args:
-        project: the dbt project whose warehouse has the history.
+        workspace: the project whose warehouse has the history.
         folder: the feature log.
         span: only what was served from an instant on, and before another; None is without end.
         service: only what this feature service served.
         tolerance: by how much floats of windows may differ, relative or absolute; all else must be equal.
-        wait: seconds to wait for a warehouse that another process holds.
-        on_message: told what takes time.
-        on_progress: told how many rows are done, of how many.
 
     Raises:
         PitJoinError: if the folder, the project or its warehouse cannot be read.
     """
     log = LogReader(folder, span, service)
-    rule = OfflineRule(project, wait, on_message)
-    found = Findings(rule.registry, rule.name)
+    rule = OfflineRule(workspace)
+    found = Findings(rule.registry, workspace.name)
     done = rows = 0
     for about, table, of_rows in log.chunks():
-        on_progress(done, log.rows, about["service"] or "")
+        workspace.console.progress(done, log.rows, about["service"] or "")
         if table.num_rows:
             found.note_source(about, table.num_rows)
             _Comparison(rule, _Rows(about, table), tolerance, found).run()
         done, rows = done + of_rows, rows + table.num_rows
-    on_progress(log.rows, log.rows, "")
+    workspace.console.progress(log.rows, log.rows, "")
     return found.result(rows, log.unread)
 
 
@@ -154,7 +146,7 @@ class _Comparison:
         if view is None:
             return f"the feature view '{spec['view']}' is no longer in the project"
         types = {key: _family(self._about["keys"][name]) for key, name in spec["keys"].items()}
-        if types != {key: family(view.types[key]) for key in view.join_keys}:
+        if types != {key: view.types[key].family for key in view.join_keys}:
             return f"the feature view '{view.name}' has other keys than were asked for"
         return None
 
@@ -350,7 +342,7 @@ class _Comparison:
             for column in (rows.column("served_at"), served.values, served.statuses, expected.values, expected.statuses)
         ]
         examples = [
-            Example({key: values[i] for key, values in keys.items()}, at, one, status, other, rightly, service)
+            SkewExample({key: values[i] for key, values in keys.items()}, at, one, status, other, rightly, service)
             for i, (at, one, status, other, rightly) in enumerate(zip(*columns, strict=True))
         ]
         far = distances.take(worst).to_pylist()
@@ -381,6 +373,6 @@ def _chunked(column: pa.Array) -> pa.ChunkedArray:
 
 
 def _family(kind: str) -> str:
-    """What a value of a key of some kind (see `keys.key_kind`) can be equal to, as `tables.family` says it."""
+    """What a value of a key of some kind (see `keys.key_kind`) can be equal to, see `FieldType.family`."""
     named = {"string": "text", "binary": "BLOB", "bool": "BOOLEAN", "integer": "number", "float": "number"}
     return named.get(kind) or ("time" if kind.startswith(("date", "timestamp")) else "number")

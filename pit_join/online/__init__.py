@@ -1,1 +1,1 @@
-"""Where records lie."""
+"""Online stores, where records lie."""

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from pit_join.definitions.field_type import read_type
 from pit_join.errors import ComputeError, EntityError
 from pit_join.online.protocol import Failed
 from pit_join.records.store_manifest import OnDemandArguments
 from pit_join.serving.role_records import FeatureColumn, RoleRecords
-from pit_join.sql_types import family, fits
 from pit_join.statuses import COMPUTE_FAILED, NULL_VALUE, PRESENT
 
 if TYPE_CHECKING:
@@ -160,7 +160,7 @@ class OnDemand:
         if value is None:
             return None
         for wanted in self.fields[name]:
-            if not fits(_family_of(value), wanted):
+            if not read_type(wanted).takes(_family_of(value)):
                 raise EntityError(
                     f"the request's field '{name}' is {value!r}, and on-demand features take it as {wanted}"
                 )
@@ -168,7 +168,7 @@ class OnDemand:
 
     def read_field(self, name: str, text: str) -> Any:
         """The value of a field that is written as text."""
-        wanted = {family(kind) for kind in self.fields[name]}
+        wanted = {read_type(kind).family for kind in self.fields[name]}
         readers: dict[str, Callable[[str], Any]] = {"number": _number, "BOOLEAN": _flag}
         read = readers.get(wanted.pop()) if len(wanted) == 1 else None
         try:

@@ -13,16 +13,16 @@ from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
+from pit_join.definitions.field_type import FieldType
 from pit_join.definitions.registry import Registry
 from pit_join.definitions.table_check import check_table
 from pit_join.errors import PitJoinError, SpineError
-from pit_join.project.dbt_project import Project
 from pit_join.project.rendering import Macros
 from pit_join.references import Asked, OnDemandRequest
 from pit_join.training.spine import Spine, check_arguments, check_columns, check_float_keys, check_types, find_spine
 from pit_join.warehouse.duckdb_session import DuckDBWarehouse
 from pit_join.warehouse.expressions import ARGUMENTS, Expressions
-from pit_join.workspace import check_on_demand
+from pit_join.workspace import Workspace
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -60,7 +60,7 @@ class _Asked:
 
 
 def build_training_set(
-    project: Project,
+    workspace: Workspace,
     spine: Any,
     requests: Sequence[Asked],
     *,
@@ -72,14 +72,12 @@ def build_training_set(
     sql_only: bool = False,
     plan_only: bool = False,
     window_plan: str | None = None,
-    wait: float = 60.0,
-    on_message: Callable[[str], None] = lambda message: None,
-    on_progress: Callable[[int, int, str], None] = lambda done, total, view: None,
+    on_progress: Callable[[int, int, str], None] | None = None,
 ) -> TrainingSet:
     """Join the features to the spine, each as it was known at the row's time.
 
     Args:
-        project: the dbt project that declares the views.
+        workspace: the project that declares the views.
         spine: the name of a seed or model, a CSV or Parquet file, or a table in memory.
         requests: what is wanted, see `parse_features`.
         event_timestamp: the spine's column with the time T of each row; naive is UTC.
@@ -90,26 +88,22 @@ def build_training_set(
         sql_only: stop before the joins; the result has the SQL and no rows.
         plan_only: stop before the joins; the result has the plan of each view and no rows.
         window_plan: join all window views by this plan, `range` or `stacked`, instead of the one that looks cheaper.
-        wait: seconds to wait for a warehouse that another process holds.
-        on_message: told what takes time.
-        on_progress: told how many views are done.
+        on_progress: called instead of the console with how many views are done.
 
     Raises:
         PitJoinError: see its subclasses; bad references, spines, tables and projects.
     """
-    manifest = project.manifest()
-    registry = Registry.from_manifest(manifest)
-    requests = registry.check(tuple(requests))
-    macros = Macros(manifest, project.dispatch_order, project.compile, project.cache)
-    check_on_demand(registry, macros, {request.macro for request in requests if isinstance(request, OnDemandRequest)})
+    requests = workspace.registry.check(tuple(requests))
+    macros = workspace.macros
+    workspace.check_on_demand({request.macro for request in requests if isinstance(request, OnDemandRequest)})
     if window_plan not in (None, "range", "stacked"):
         raise PitJoinError(f"unknown window plan '{window_plan}'; there are range and stacked")
     references = [request.as_macro_argument() for request in requests]
     asked = _Asked(references, event_timestamp, gap, full_feature_names, provenance, defaults, window_plan)
     plan = macros.data("_plan", **asked.of_views())
-    source = find_spine(spine, manifest, project.directory)
-    with DuckDBWarehouse(project.connection, wait=wait, on_wait=on_message) as warehouse:
-        build = _Build(warehouse, macros, registry, plan, asked)
+    source = find_spine(spine, workspace.manifest, workspace.project.directory)
+    with workspace.warehouse() as warehouse:
+        build = _Build(warehouse, macros, workspace.registry, plan, asked)
         spine_sql = build.check_spine(source, plan["names"])
 
         def whole_query() -> str:
@@ -140,7 +134,7 @@ def build_training_set(
             "sql": whole_query(),
             "versions": {name: version(name) for name in ("pit-join", "duckdb", "pyarrow", "dbt-core")},
         }
-        spine_table, parts, coverage = build.collect(joining, source, rows, on_progress)
+        spine_table, parts, coverage = build.collect(joining, source, rows, on_progress or workspace.console.progress)
     metadata["spine_columns"] = spine_table.column_names
     metadata["coverage"] = {met.alias: dict(met.statuses) for met in coverage}
     aliases = [request["alias"] for request in plan["requests"]] if provenance else []
@@ -165,7 +159,7 @@ class _Build:
         self._warehouse, self._macros, self._asked = warehouse, macros, asked
         self._requests, self._computed = plan["requests"], plan["computed"]
         self._views = {request["view"]: registry.view(request["view"]) for request in self._requests}
-        self._key_types: dict[str, str] = {}
+        self._key_types: dict[str, FieldType] = {}
         self._copies: dict[str, str] = {}
         self._looks: dict[str, Future[list[dict[str, Any]]]] = {}
         self._rows = 0
@@ -189,7 +183,7 @@ class _Build:
             view = self._views[request["view"]]
             for key, column in request["keys"].items():
                 known = key_types.setdefault(column, view.types[key])
-                if known.lower() != view.types[key].lower() and source.kind == "csv":
+                if known != view.types[key] and source.kind == "csv":
                     raise SpineError(
                         f"the spine's column '{column}' is a key of type {known} for one view and {view.types[key]} "
                         f"for '{view.name}'; give the views one type, or use two columns"
@@ -215,7 +209,7 @@ class _Build:
         what = source.unreadable
         columns = self._warehouse.columns(f"from {sql}", what)
         column, gap = self._asked.event_timestamp, self._asked.gap
-        data_type = next(kind for name, kind in columns.items() if name.lower() == column.lower())
+        data_type = next(kind.name for name, kind in columns.items() if name.lower() == column.lower())
         short = {"TIMESTAMP WITH TIME ZONE": "timestamptz"}.get(data_type, data_type)
         rows = self._macros.text("spine_rows", spine=sql, event_timestamp=column, gap=gap, data_type=short)
         self._warehouse.execute(f"create temp table _pit_spine as {rows}", what)

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import functools
 import math
-import os
 import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -43,7 +42,6 @@ from generate import (
     views,
     worlds,
 )
-from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 from oracle import Answer, Record, history_instant, look_up, microseconds, nanoseconds, with_defaults
 from window_oracle import (
@@ -596,37 +594,49 @@ def span(draw: st.DrawFn, duration: timedelta) -> Span:
     return Span(draw(st.sampled_from((words, f"{count}{short}"))), f"{count}{short}", duration)
 
 
+OF_ANY: dict[str, Callable[[Any], bool | None]] = {
+    "@ is not null": lambda value: value is not None,
+    "(@ is null) is not null": lambda value: True,
+    "@ is null": lambda value: value is None,
+    "1 = 0": lambda value: False,
+}
+OF_NUMBERS: dict[str, Callable[[Any], bool | None]] = {
+    "@ > 1": lambda value: None if value is None else greater(value, 1),
+    "not @ > 1": lambda value: None if value is None else not greater(value, 1),
+    "@ is null or @ > 1": lambda value: value is None or greater(value, 1),  # `and` binds closer than `or`
+    "@ <= 1 -- a comment": lambda value: None if value is None else not greater(value, 1),
+}
+OF_TEXT: dict[str, Callable[[Any], bool | None]] = {
+    "@ = 'a'": lambda value: None if value is None else value == "a",
+    "@ <> 'it''s'\n": lambda value: None if value is None else value != "it's",
+    "@ like '%a%' or @ is null": lambda value: value is None or "a" in value,
+}
+OF_BOOLEANS: dict[str, Callable[[Any], bool | None]] = {
+    "@": lambda value: value,
+    "not @": lambda value: None if value is None else not value,
+}
+CONDITIONS = OF_ANY | OF_NUMBERS | OF_TEXT | OF_BOOLEANS
+"""Conditions of a column, written `@`, and what each says of a value: true, false or null."""
+
+
 @st.composite
 def conditions(draw: st.DrawFn, events: Table, values: list[str]) -> Where:
     """A condition over a value: true, false or null."""
     column = draw(st.sampled_from(values[::-1]))
-    name, sql_type = quote(column), events.type_of(column)
-
-    def of(sql: str, holds: Callable[[Any], bool | None]) -> Where:
-        return Where(sql.replace("@", name), functools.partial(on_column, holds, column))
-
-    choices = [
-        of("@ is not null", lambda value: value is not None),
-        of("(@ is null) is not null", lambda value: True),
-        of("@ is null", lambda value: value is None),
-        of("1 = 0", lambda value: False),
-    ]
+    sql_type = events.type_of(column)
+    choices = list(OF_ANY)
     if sql_type in (*INTEGERS, *FLOATS) or sql_type.startswith("decimal"):
-        choices += [
-            of("@ > 1", lambda value: None if value is None else greater(value, 1)),
-            of("not @ > 1", lambda value: None if value is None else not greater(value, 1)),
-            of("@ is null or @ > 1", lambda value: value is None or greater(value, 1)),  # `and` binds closer than `or`
-            of("@ <= 1 -- a comment", lambda value: None if value is None else not greater(value, 1)),
-        ] * 2
+        choices += [*OF_NUMBERS] * 2
     elif sql_type == "varchar":
-        choices += [
-            of("@ = 'a'", lambda value: None if value is None else value == "a"),
-            of("@ <> 'it''s'\n", lambda value: None if value is None else value != "it's"),
-            of("@ like '%a%' or @ is null", lambda value: value is None or "a" in value),
-        ] * 2
+        choices += [*OF_TEXT] * 2
     elif sql_type == "boolean":
-        choices += [of("@", lambda value: value), of("not @", lambda value: None if value is None else not value)] * 2
-    return draw(st.sampled_from(choices))
+        choices += [*OF_BOOLEANS] * 2
+    return condition(draw(st.sampled_from(choices)), column)
+
+
+def condition(text: str, column: str) -> Where:
+    """One of the conditions above, of a column."""
+    return Where(text.replace("@", quote(column)), functools.partial(on_column, CONDITIONS[text], column))
 
 
 def on_column(holds: Callable[[Any], bool | None], column: str, row: Record) -> bool | None:
@@ -670,31 +680,6 @@ def window_cases(draw: st.DrawFn, plain_views: bool = True) -> WindowCase:
     )
     result = [column.name.casefold() for column in result_columns(case, provenance=True)]
     return case if len(set(result)) == len(result) else replace(case, full_feature_names=True)
-
-
-# Running ------------------------------------------------------------------------------------------------------
-
-RUN = 10
-RUN_SETTINGS = settings(
-    max_examples=RUN,
-    deadline=None,
-    suppress_health_check=list(HealthCheck),
-    phases=(Phase.explicit, Phase.generate, Phase.shrink),
-    database=None,
-    print_blob=True,
-)
-
-
-def for_each(check: Callable[..., None], examples: int, first: int | None = None, **strategies: Any) -> None:
-    """Call a check with that many examples; in CI, or with a first seed, always with the same.
-
-    In runs of ten: of more examples in one run Hypothesis makes six of seven by copying a part of an earlier example,
-    so that whole kinds of cases never come up.
-    """
-    if first is None:
-        first = 0 if os.environ.get("CI") == "true" else random.randrange(2**32)
-    for number in range(first, first + -(-examples // RUN)):
-        seed(number)(RUN_SETTINGS(given(**strategies)(check)))()
 
 
 # More rows ----------------------------------------------------------------------------------------------------

@@ -21,23 +21,26 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from generate import Case, cases
-from generate_windows import for_each
 from http_servers import serving
 from hypothesis import strategies as st
 from online_cases import Exporter, at, entity_rows, instants, loaded, project_of, requests_of
 from online_worker import AT, REQUESTS, export
-from test_on_demand import AT as EXPORTED
-from test_on_demand import Both, bits, manifest_of
-from test_on_demand import Case as Computed
-from test_on_demand import cases as on_demand_cases
-from test_on_demand import project_of as on_demand_project
-from test_online_robustness import python
+from support.feature_logs import files, rows_of
+from support.on_demand_cases import AT as EXPORTED
+from support.on_demand_cases import Both, bits, manifest_of
+from support.on_demand_cases import Case as Computed
+from support.on_demand_cases import cases as on_demand_cases
+from support.on_demand_cases import project_of as on_demand_project
+from support.processes import python
+from support.runs import for_each, number_of
 
 from pit_join import FeatureLog, FeatureStore, PitJoinError
 from pit_join.online.opening import open_store
 from pit_join.records.arrow import values_of
 from pit_join.references import Request
 from pit_join.serving.reader import OnlineReader
+
+pytestmark = pytest.mark.slow
 
 ENOUGH = 30.0  # seconds, for what takes a moment
 
@@ -52,15 +55,6 @@ def online(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def reader_of(online: Path, log: FeatureLog | None, requests: list[Request] = REQUESTS) -> OnlineReader:
     return OnlineReader(open_store(str(online)), requests, log=log)
-
-
-def files(folder: Path) -> list[Path]:
-    return sorted(folder.glob("*.parquet"))
-
-
-def rows_of(folder: Path) -> list[dict[str, Any]]:
-    """All rows, in the order of the files."""
-    return [row for path in files(folder) for row in pq.read_table(path).to_pylist()]
 
 
 # What it holds --------------------------------------------------------------------------------------------------
@@ -137,7 +131,7 @@ def test_rows_are_what_was_served(exporter: Exporter) -> None:
         assert {json.dumps(row, default=repr, sort_keys=True) for row in map(without_ids, several)} == single
         assert (log.logged, log.dropped, log.failed) == (3 * len(rows), 0, 0)
 
-    for_each(check, 20, case=cases(), pick=st.integers(0, 999))
+    for_each(check, number_of(10, 20), case=cases(), pick=st.integers(0, 999))
 
 
 def max_request(folder: Path) -> str:
@@ -188,7 +182,7 @@ def test_every_type_and_on_demand_features(both: Both) -> None:
             assert (about["service"], about["project"]) == ("s", "pit_join")
             seen.update(bits(value)[0] for vector, _, _ in asked for value in vector.values())
 
-    for_each(check, 20, case=on_demand_cases())
+    for_each(check, number_of(10, 20), case=on_demand_cases())
     assert seen >= {"float", "int", "decimal", "str", "bool", "datetime", "date", "list", "bytes", "NoneType"}
 
 
@@ -387,6 +381,7 @@ for rows in (4000, 3):
     assert pq.read_metadata(path).num_rows == 3
 
 
+@pytest.mark.kill
 def test_a_kill_leaves_whole_files(online: Path, tmp_path: Path) -> None:
     code = (
         SERVE

@@ -22,8 +22,8 @@ import lmdb
 import pyarrow as pa
 import pytest
 from online_worker import AT, HIDDEN, REQUESTS, VIEWS, expected, export, replace
-from test_bad_inputs import BASE, KEYS, Result, make_project, run, view
-from test_online_robustness import Commands, worker
+from support.processes import Commands, worker
+from support.projects import BASE, KEYS, Result, make_project, run, view
 
 from pit_join import FeatureStore
 from pit_join.errors import PitJoinError, StoreError
@@ -33,6 +33,8 @@ from pit_join.records.layout import HEADER, checksum, view_number
 from pit_join.records.store_manifest import StoredView
 from pit_join.references import Request
 from pit_join.serving.reader import OnlineReader
+
+pytestmark = pytest.mark.dbt
 
 PAGE = 4096
 PROJECT_KEYS = 3000

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
@@ -20,7 +19,7 @@ import duckdb
 import numpy as np
 import pytest
 from generate import Case, cases, quote, result_name, storage_order
-from generate_windows import WindowCase, agrees, for_each, window_cases
+from generate_windows import WindowCase, agrees, window_cases
 from hypothesis import strategies as st
 from online_cases import (
     LEAST,
@@ -37,7 +36,8 @@ from online_cases import (
     reading_times,
     requests_of,
 )
-from test_against_oracle import as_sorted, macro_nodes
+from support.rule_sql import as_sorted, macro_nodes
+from support.runs import for_each, number_of
 from window_oracle import WindowView
 
 from pit_join.errors import EntityError, PitJoinError, RequestError
@@ -50,9 +50,11 @@ from pit_join.references import Request
 from pit_join.serving.features import OnlineFeatures
 from pit_join.serving.reader import OnlineReader
 
-PLAIN_EXAMPLES = int(os.environ.get("ONLINE_EXAMPLES", "300"))
-WINDOW_EXAMPLES = int(os.environ.get("ONLINE_WINDOW_EXAMPLES", "60"))
-SEQUENCES = int(os.environ.get("ONLINE_SEQUENCES", "20"))
+pytestmark = pytest.mark.slow
+
+PLAIN_EXAMPLES = number_of(40, 300, "ONLINE_EXAMPLES")
+WINDOW_EXAMPLES = number_of(10, 60, "ONLINE_WINDOW_EXAMPLES")
+SEQUENCES = number_of(10, 20, "ONLINE_SEQUENCES")
 NUMBERS = ("int", "uint", "float", "double", "bool", "decimal")
 
 PICK = st.integers(0, 999)
@@ -503,7 +505,7 @@ def test_names_are_those_of_the_training_set() -> None:
 
     check([Request("a", ("x",), "a"), Request("b", ("X",), "b")], False)  # letter case does not tell them apart
     check([Request("a", ("y",), "a"), Request("b", ("X",), "b"), Request("a", ("x", "y"), "a")], True)
-    for_each(check, 400, requests=st.lists(asked(), min_size=1, max_size=4), full=st.booleans())
+    for_each(check, number_of(100, 400), requests=st.lists(asked(), min_size=1, max_size=4), full=st.booleans())
 
 
 def test_all_kinds_of_names_came_up() -> None:

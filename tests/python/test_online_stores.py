@@ -3,25 +3,21 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Sequence
-from datetime import datetime, timezone
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pytest
 from servers import cluster, redis_binary, running, valkey_binary
-from writing import replace_all
+from support.stores import put
 
 from pit_join.errors import RequestError, StoreError
-from pit_join.export.snapshot import Snapshot
 from pit_join.online.opening import open_store
 from pit_join.online.protocol import Changes, OnlineStore
 from pit_join.records.store_manifest import Contents, StoredView
 from pit_join.references import Request
 from pit_join.serving.reader import OnlineReader
-
-AT = datetime(2026, 3, 1, tzinfo=timezone.utc)
 
 
 def lmdb(folder: Path) -> Iterator[str]:
@@ -43,10 +39,13 @@ def valkey_cluster(folder: Path) -> Iterator[str]:
         yield servers[0].url
 
 
-STORES = [lmdb, valkey, redis_server, valkey_cluster]
+STORES = [
+    pytest.param(lmdb, id="lmdb"),
+    *(pytest.param(each, id=each.__name__, marks=pytest.mark.redis) for each in (valkey, redis_server, valkey_cluster)),
+]
 
 
-@pytest.fixture(params=STORES, ids=lambda make: make.__name__, scope="module")
+@pytest.fixture(params=STORES, scope="module")
 def place(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     yield from request.param(tmp_path_factory.mktemp("store"))
 
@@ -63,35 +62,6 @@ def store(url: str) -> Iterator[OnlineStore]:
     opened = open_store(url, create=True)
     yield opened
     opened.close()
-
-
-Table = dict[str, Sequence[Any]]
-
-
-def put(
-    store: OnlineStore,
-    tables: dict[str, Table],
-    *,
-    kept: dict[str, StoredView] | None = None,
-    keys: tuple[str, ...] = ("user_id",),
-    entity: str = "user",
-    dry_run: bool = False,
-    written_at: int = 1,
-) -> tuple[dict[str, Changes], dict[str, StoredView]]:
-    """Replace what the store holds; the first columns of a table are its keys."""
-    written = {}
-    for name, table in tables.items():
-        columns = {**{k: table[k] for k in keys}, "_pit_event": [0] * len(table[keys[0]])}
-        columns |= {k: v for k, v in table.items() if k not in keys}
-        arrow = pa.table(columns).sort_by([(key, "ascending") for key in keys])
-        snapshot = Snapshot(name, keys, arrow)
-        view = StoredView(name, entity, snapshot.kinds, snapshot.layout, None, AT, snapshot.count)
-        written[name] = (view, snapshot)
-    views = (kept or {}) | {name: view for name, (view, _) in written.items()}
-    contents = Contents("demo", "dev", AT, views)
-    with store.writing(1, lambda message: None) as writer:
-        changes = replace_all(writer, contents.to_json(), written, kept or {}, written_at, dry_run)
-    return changes, views
 
 
 def held(store: OnlineStore, view: StoredView) -> dict[bytes, tuple[Any, ...]]:

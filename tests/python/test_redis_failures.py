@@ -16,8 +16,8 @@ import duckdb
 import pytest
 import redis
 from servers import Server, cluster, counting, free_ports, redis_binary, running, valkey_binary
-from test_bad_inputs import BASE, KEYS, make_project, view
-from test_online_stores import AT, put
+from support.projects import BASE, KEYS, make_project, view
+from support.stores import AT, put
 from writing import replace_all
 
 from pit_join.errors import StoreError
@@ -27,6 +27,8 @@ from pit_join.online.urls import store_url
 from pit_join.records.store_manifest import Contents
 from pit_join.references import Request
 from pit_join.serving.reader import OnlineReader
+
+pytestmark = [pytest.mark.dbt, pytest.mark.redis]
 
 TIMEOUT = 0.5
 ROWS = 200

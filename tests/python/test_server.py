@@ -26,7 +26,7 @@ import pytest
 from http_servers import COMMAND, Serving, fuzz, serving
 from online_worker import expected, export
 from servers import running, valkey_binary
-from test_online_stores import put
+from support.stores import put
 
 from pit_join import FeatureStore
 from pit_join.http.answers import ARROW, FLOATS, JSON
@@ -34,6 +34,8 @@ from pit_join.online.opening import open_store
 from pit_join.records.arrow import field_of
 from pit_join.records.keys import KeyCodec
 from pit_join.records.layout import element_of
+
+pytestmark = pytest.mark.slow
 
 GOLDEN = Path(__file__).parent / "golden" / "store_v1"
 ONE = {"features": ["windows:count_7d"], "entities": {"id": [1]}}
@@ -576,6 +578,7 @@ def whole(asking: socket.socket) -> bytes:
         return answer.read()
 
 
+@pytest.mark.redis
 def test_redis(tmp_path: Path) -> None:
     """Read in threads: who waits for a server that hangs holds up nobody else."""
     ask = {"features": ["activity:n"], "entities": {"user_id": ["a", "nobody"]}}

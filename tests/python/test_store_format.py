@@ -25,8 +25,8 @@ import lmdb
 import pyarrow as pa
 import pytest
 from conftest import ROOT
-from test_keys import plain_key
-from test_records import BY_NAME, BYTES, SCALAR, Rows, Type, list_of, plain_record
+from support.plain_keys import plain_key
+from support.record_cases import BY_NAME, BYTES, SCALAR, Rows, Type, list_of, plain_record
 from writing import replace_all
 
 from pit_join.errors import StoreError

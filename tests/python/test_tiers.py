@@ -21,10 +21,10 @@ import redis
 from http_servers import Serving, ask_as_described, fuzz, serving
 from online_cases import Exporter, contents_of, dump
 from servers import Server, running, valkey_binary
-from test_against_oracle import macro_nodes
-from test_feature_log import rows_of
-from test_on_demand import macro
-from test_online_stores import put
+from support.feature_logs import rows_of
+from support.on_demand_cases import macro
+from support.rule_sql import macro_nodes
+from support.stores import put
 
 from pit_join.errors import ComputeError, EntityError, StoreError
 from pit_join.export.export import Export
@@ -36,6 +36,8 @@ from pit_join.online.stores.lmdb_store import LmdbWriter
 from pit_join.records.keys import KeyCodec
 from pit_join.serving.reader import OnlineReader
 from pit_join.statuses import COMPUTE_FAILED, NOT_EXPORTED, ONLINE, OUTSIDE_MAX_AGE, STORE_FAILED, STORE_LATE
+
+pytestmark = [pytest.mark.slow, pytest.mark.redis]
 
 AT = datetime(2026, 3, 1, 12, tzinfo=timezone.utc)
 LATE = 30.0  # seconds that no answer may take
@@ -298,7 +300,7 @@ def test_a_view_without_a_table(shop: Shop) -> None:
     """Nothing is known of its types, so a service that needs it is an error when its reader is made."""
     shop.connection.execute("drop table activity")
     said: list[str] = []
-    shop.export(("profile",), on_message=said.append)
+    shop.export(("profile",), say=said.append)
     assert [line for line in said if "what needs the feature view 'activity' cannot be read" in line]
     assert set(contents_of(shop.store()).views) == {"profile"}
 
@@ -398,7 +400,7 @@ def test_the_default_store_is_silent(shop: Shop, tmp_path: Path) -> None:
 def export_to(shop: Shop, url: str) -> None:
     from pit_join.export.export import export
 
-    export(shop.project(manifest(None)), url, as_of=AT)
+    export(shop.workspace(manifest(None)), url, as_of=AT)
 
 
 def test_a_reader_of_a_store_that_is_down(shop: Shop) -> None:

@@ -18,17 +18,18 @@ from generate_windows import (
     WindowCase,
     added_up,
     expected_records,
-    for_each,
     near,
     result_columns,
     window_cases,
 )
 from hypothesis import strategies as st
 from oracle import EPOCH, Record, Request, microseconds
-from test_against_oracle import in_words
-from test_windows_against_oracle import (
-    EXAMPLES,
+from support.rule_sql import in_words
+from support.runs import for_each, number_of
+from support.window_sql import (
+    INSTANT,
     columns_of,
+    in_order,
     probe,
     renderer_of,
     training_set_of,
@@ -37,6 +38,10 @@ from test_windows_against_oracle import (
     unlike,
 )
 from window_oracle import Version, WindowView, by_key, change_points, current_versions, value_at
+
+pytestmark = pytest.mark.slow
+
+EXAMPLES = number_of(150, 1000, "WINDOW_EXAMPLES")
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +52,6 @@ def connection() -> Iterator[duckdb.DuckDBPyConnection]:
 
 # The history --------------------------------------------------------------------------------------------------
 
-INSTANT = Column("event_timestamp", "timestamptz")
 EXACT = st.booleans()
 GRIDS = st.sampled_from((None, None, 1, 2, 3, "1 day"))
 
@@ -129,11 +133,6 @@ def is_rounded(case: WindowCase, view: WindowView) -> bool:
         or (each.function in ("sum", "avg") and any(row[each.column] == 1e-300 for row in rows))
         for each in view.aggregations
     )
-
-
-def in_order(view: WindowView, rows: Sequence[Record]) -> list[Record]:
-    """Rows of a history by key and instant."""
-    return sorted(rows, key=lambda row: [repr(row[name]) for name in (*view.keys, INSTANT.name)])
 
 
 def history_differences(

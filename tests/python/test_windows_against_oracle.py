@@ -2,26 +2,20 @@
 
 from __future__ import annotations
 
-import json
-import os
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
-from datetime import datetime, timedelta
+from collections.abc import Iterator
 from typing import Any
 
 import duckdb
 import pytest
-from generate import Column, Table, comparable, fetch, load, quote, same_again
+from generate import Column, comparable, fetch, load
 from generate_windows import (
     LIFETIME,
     Declaration,
     Near,
     Span,
     WindowCase,
-    agrees,
     enlarged,
     expected_records,
-    for_each,
     instant,
     near,
     result_columns,
@@ -30,90 +24,35 @@ from generate_windows import (
     without_later,
 )
 from hypothesis import strategies as st
-from oracle import EPOCH, Record, Request
-from test_against_oracle import in_words, macro_nodes, node_of
+from oracle import Record
+from support.runs import for_each, number_of
+from support.window_sql import (
+    FOREVER,
+    HOUR,
+    NOON,
+    ONE_HOUR,
+    PLANS,
+    as_text,
+    columns_of,
+    differences,
+    manifest_of,
+    probe,
+    renderer_of,
+    small,
+    summed,
+    three_magnitudes,
+    training_set_of,
+    type_name,
+    types_of,
+    unlike,
+)
 from window_oracle import WindowView, by_key, current_versions, snapshot
 
 from pit_join.definitions.registry import Registry
-from pit_join.project.rendering import Renderer
 
-EXAMPLES = int(os.environ.get("WINDOW_EXAMPLES", "1000"))
-PLANS = ("range", "stacked")
+pytestmark = pytest.mark.slow
 
-
-# The SQL of a case --------------------------------------------------------------------------------------------
-
-
-def window_node_of(view: WindowView, case: WindowCase) -> dict[str, Any]:
-    """The manifest's entry of a window view, its columns in the order of the YAML."""
-    events = case.histories[view.name]
-    meta: dict[str, Any] = {
-        "entity": f"entity of {view.name}",
-        "join_keys": list(view.keys),
-        "created_timestamp": view.created_timestamp,
-        "deleted": view.deleted,
-        "lag": in_words(view.lag) if view.lag else None,
-        # left may be written out or not, one column be a text or a list
-        "closed": view.closed if view.closed == "right" or view.lag else None,
-        "event_key": view.event_key[0] if len(view.event_key) == 1 else list(view.event_key) or None,
-        "aggregations": [declaration.yaml() for declaration in case.declarations[view.name]],
-    }
-    return {
-        "resource_type": "model",
-        "package_name": "pit_join",
-        "name": view.name,
-        "relation_name": f"memory.main.{quote(view.name)}",
-        "original_file_path": "generated",
-        "columns": {name: {"name": name, "data_type": events.type_of(name), "config": {}} for name in view.columns},
-        "config": {
-            "materialized": "table",
-            "event_time": view.event_timestamp,
-            "meta": {"pit_join": {key: value for key, value in meta.items() if value is not None}},
-        },
-    }
-
-
-def manifest_of(case: WindowCase, macros: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """A manifest with the views of a case."""
-    nodes = {
-        view.name: window_node_of(view, case) if isinstance(view, WindowView) else node_of(view, case, "table")
-        for view in case.views
-    }
-    return {
-        "metadata": {"project_name": "pit_join", "adapter_type": "duckdb"},
-        "macros": macros or macro_nodes(),
-        "nodes": json.loads(json.dumps(nodes)),
-        "exposures": {},
-    }
-
-
-@same_again
-def renderer_of(case: WindowCase, macros: Mapping[str, Any] | None = None) -> Renderer:
-    """A renderer for the views of a case."""
-    return Renderer(manifest_of(case, macros))
-
-
-def training_set_of(
-    case: WindowCase, renderer: Renderer, plan: str | None, provenance: bool = True, defaults: bool = True
-) -> str:
-    """The training set as one query, by a plan or by the macro's own choice."""
-    return str(
-        renderer.call(
-            "_training_set",
-            spine=quote(case.spine.name),
-            event_timestamp=case.event_timestamp,
-            gap=in_words(case.gap) if case.gap else None,
-            provenance=provenance,
-            defaults=defaults,
-            join=None,
-            plan=plan,
-            features=[
-                {"view": r.view.name, "as": r.alias, "join_keys": dict(r.join_keys), "features": list(r.features)}
-                for r in case.requests
-            ],
-            full_feature_names=case.full_feature_names,
-        )
-    )
+EXAMPLES = number_of(150, 1000, "WINDOW_EXAMPLES")
 
 
 @pytest.fixture(scope="module")
@@ -126,27 +65,6 @@ def connection() -> Iterator[duckdb.DuckDBPyConnection]:
 def parallel() -> Iterator[duckdb.DuckDBPyConnection]:
     with duckdb.connect(config={"threads": 2}) as opened:
         yield opened
-
-
-def differences(
-    case: WindowCase, connection: Any, plan: str | None, provenance: bool = True, defaults: bool = True
-) -> list[str]:
-    """What one plan gives other than the oracle, row by row in order; empty where they agree."""
-    query = training_set_of(case, renderer_of(case), plan, provenance, defaults)
-    found = fetch(connection, query, result_columns(case, provenance))
-    return unlike(found, expected_records(case, defaults, provenance))
-
-
-def unlike(found: Sequence[Record], wanted: Sequence[Record]) -> list[str]:
-    """Where rows are not the wanted ones."""
-    if len(found) != len(wanted):
-        return [f"{len(found)} rows instead of {len(wanted)}"]
-    return [
-        f"row {number}, {name!r}: {row[name]} instead of {value}"
-        for number, (row, wanted_row) in enumerate(zip(found, wanted, strict=True))
-        for name, value in wanted_row.items()
-        if not agrees(row[name], value)
-    ]
 
 
 # The training set ---------------------------------------------------------------------------------------------
@@ -203,22 +121,13 @@ def test_types_of_the_result(connection: duckdb.DuckDBPyConnection) -> None:
     for_each(check, EXAMPLES // 10, case=window_cases())
 
 
-def types_of(connection: duckdb.DuckDBPyConnection, query: str) -> dict[str, str]:
-    """The names and types of the columns of a query."""
-    return {name: sql_type for name, sql_type, *_ in connection.execute(f"describe {query}").fetchall()}
-
-
-def type_name(connection: duckdb.DuckDBPyConnection, sql_type: str) -> str:
-    """How DuckDB writes a type."""
-    (name,) = connection.execute(f"select typeof(null::{sql_type})").fetchone()
-    return str(name)
-
-
 def test_the_registry_has_the_same_features() -> None:
     def check(case: WindowCase) -> None:
         registry = Registry.from_manifest(manifest_of(case))
         for view in case.window_views:
-            found = {feature.name: feature.data_type.replace(" ", "") for feature in registry.view(view.name).features}
+            found = {
+                feature.name: feature.data_type.text.replace(" ", "") for feature in registry.view(view.name).features
+            }
             assert found == {name: result_type(case, view, name) for name in view.features}
 
     for_each(check, EXAMPLES // 10, case=window_cases())
@@ -255,39 +164,6 @@ def alike(one: Any, other: Any, wanted: Any) -> bool:
 
 
 # The snapshot -------------------------------------------------------------------------------------------------
-
-
-def as_text(at: int) -> str:
-    """An instant in microseconds as `as_of` takes it."""
-    return (EPOCH + timedelta(microseconds=at)).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
-
-
-def probe(case: WindowCase, view: WindowView, rows: Sequence[tuple[tuple[Any, ...], int]]) -> WindowCase:
-    """The case with a spine of these keys and instants, asking for all of one view."""
-    events = case.histories[view.name]
-    # Another view may have keys of a wider type, and the spine values that only it can hold.
-    kinds = {key: events.type_of(key) for key in view.keys}
-    kinds = {key: "bigint" if kind in ("integer", "smallint") else kind for key, kind in kinds.items()}
-    columns = (*(Column(f"key {key}", kind) for key, kind in kinds.items()), Column("at", "timestamptz"))
-    records = [
-        dict(zip([c.name for c in columns], (*keys, EPOCH + timedelta(microseconds=at)), strict=True))
-        for keys, at in rows
-    ]
-    return replace(
-        case,
-        spine=Table("probes", columns, tuple(records)),
-        event_timestamp="at",
-        requests=(Request(view, view.features, join_keys={key: f"key {key}" for key in view.keys}),),
-        gap=timedelta(0),
-        full_feature_names=True,
-    )
-
-
-def columns_of(case: WindowCase, view: WindowView, event_time: Column) -> list[Column]:
-    """The columns of a snapshot or a history."""
-    events = case.histories[view.name]
-    keys = [Column(key, events.type_of(key)) for key in view.keys]
-    return [*keys, event_time, *(Column(each, result_type(case, view, each)) for each in view.features)]
 
 
 def spine_keys(case: WindowCase, view: WindowView) -> set[tuple[Any, ...]]:
@@ -345,39 +221,6 @@ def test_snapshot_equals_the_oracle_and_the_training_set(connection: duckdb.Duck
 
 # Hand-made cases ----------------------------------------------------------------------------------------------
 
-NOON = datetime(2026, 3, 15, 12)
-HOUR = timedelta(hours=1)
-ONE_HOUR = Span("1 hour", "1h", HOUR)
-FOREVER = Span("106751991 days", "106751991d", timedelta(days=106751991))
-
-
-def small(
-    declared: Sequence[Declaration], values: Sequence[Any], value_type: str, times: Sequence[datetime]
-) -> WindowCase:
-    """Events of one key an hour apart, from noon on; one row of the spine for each time."""
-    features = tuple(feature for declaration in declared for feature in declaration.features())
-    view = WindowView("v", ("k",), "e", ("k", "e", "c", "value"), features, created_timestamp="c", closed="right")
-    events = [
-        {"k": "a", "e": NOON + index * HOUR, "c": NOON + index * HOUR, "value": value}
-        for index, value in enumerate(values)
-    ]
-    types = (Column("k", "varchar"), Column("e", "timestamp"), Column("c", "timestamp"), Column("value", value_type))
-    return WindowCase(
-        spine=Table("s", (Column("k", "varchar"), Column("t", "timestamp")), tuple({"k": "a", "t": t} for t in times)),
-        event_timestamp="t",
-        requests=(Request(view, view.features),),
-        histories={"v": Table("v", types, tuple(events))},
-        gap=timedelta(0),
-        full_feature_names=False,
-        settings={"TimeZone": "UTC"},
-        declarations={"v": tuple(declared)},
-    )
-
-
-def summed(*spans: Span) -> tuple[Declaration, ...]:
-    """The sum and the mean over these windows."""
-    return tuple(Declaration(name, name, "value", spans, True) for name in ("sum", "avg"))
-
 
 @pytest.mark.parametrize("plan", PLANS)
 def test_sums_in_range_where_running_totals_are_not(connection: duckdb.DuckDBPyConnection, plan: str) -> None:
@@ -405,12 +248,6 @@ def test_what_left_the_window_does_not_spoil_it(connection: duckdb.DuckDBPyConne
     load(connection, case)
     assert expected_records(case)[8]["sum_1h"] == Near(0.5, 0.5e-9)
     assert not differences(case, connection, plan)
-
-
-def three_magnitudes() -> WindowCase:
-    """No two of the values can be added without losing one of them, and windows of an hour hold one each."""
-    values = [1e300, 1.0, 1e-300, -2e-300, 1e-250, 3.0, -1e300, 1e-320]
-    return small(summed(ONE_HOUR), values, "double", [NOON + index * HOUR for index in range(len(values))])
 
 
 @pytest.mark.parametrize("plan", PLANS)
