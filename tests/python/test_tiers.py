@@ -148,7 +148,13 @@ def vector(reader: OnlineReader, row: Mapping[str, Any] = ROW, now: datetime = A
     """Values with statuses, asked both ways."""
     found = reader.get_online_features([row], now=now)
     values = found.to_dict()
-    assert reader.get(row, now=now) == {name: values[name][0] for name in found.names}
+    one = reader.get(row, now=now)
+    assert one == {name: values[name][0] for name in found.names}
+    assert one.event_timestamps == {name: found.event_timestamps[name][0] for name in found.names}
+    assert set(one.failures) == set(found.failures)
+    for name, status in one.statuses.items():
+        other = found.statuses[name][0]
+        assert status == other or {status, other} <= {STORE_FAILED, STORE_LATE}  # the breaker opens between two reads
     return {name: (values[name][0], found.statuses[name][0]) for name in found.names}
 
 
