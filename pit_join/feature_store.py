@@ -107,9 +107,9 @@ class FeatureStore(OnlineClient):
         urls = {**self.online_stores, "": self.online_store}
         if len(urls) == 1 and not is_remote(urls[""]):
             return open_store(urls[""])
-        from pit_join.online.several import Tiers
+        from pit_join.online.several import SeveralStores
 
-        return Tiers(urls)
+        return SeveralStores(urls)
 
     def registry(self) -> Registry:
         """Return all declarations of the project, as its files are now.
