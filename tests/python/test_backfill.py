@@ -29,6 +29,8 @@ from pit_join.history.ledger import Ledger, read_records
 from pit_join.project.dbt_project import Project
 from pit_join.project.rendering import Macros
 
+pytestmark = pytest.mark.dbt
+
 EXAMPLE = ROOT / "examples" / "backfill"
 PIT_JOIN = Path(sys.executable).parent / "pit-join"
 ENVIRONMENT = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
@@ -205,6 +207,7 @@ def test_deleted_rows_are_found_and_made_again(filled: Built) -> None:
     assert ledger(directory).stat().st_size == size
 
 
+@pytest.mark.kill
 def test_a_changed_definition_or_macro_and_a_kill(filled: Built, copy_of: Callable[[Built], Built]) -> None:
     directory = copy_of(filled).directory
     before = sql(directory, HISTORY)

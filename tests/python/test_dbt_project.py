@@ -20,6 +20,8 @@ from conftest import ROOT, Built, build, failures, run_dbt
 from pit_join import FeatureStore
 from pit_join.project.rendering import Renderer
 
+pytestmark = pytest.mark.dbt
+
 
 def query(built: Built, sql: str, name: str = "warehouse.duckdb") -> list[tuple[Any, ...]]:
     """Run SQL on a project's warehouse; times are UTC."""

@@ -154,6 +154,7 @@ def test_it_is_bounded(store: OnlineStore) -> None:
     assert len(cached._kept) <= 10
 
 
+@pytest.mark.redis
 def test_threads_beside_exports(tmp_path: Path) -> None:
     """On a server, whose records change in place: the two views of a user are always of one export."""
     with running(valkey_binary(), tmp_path) as server:
@@ -184,6 +185,7 @@ def test_threads_beside_exports(tmp_path: Path) -> None:
         tiers.close()
 
 
+@pytest.mark.redis
 def test_round_trips(tmp_path: Path) -> None:
     with running(valkey_binary(), tmp_path) as server:
         fill(open_store(server.url), 1)

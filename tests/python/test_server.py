@@ -38,6 +38,8 @@ from pit_join.records.arrow import field_of
 from pit_join.records.keys import KeyCodec
 from pit_join.records.layout import element_of
 
+pytestmark = pytest.mark.slow
+
 GOLDEN = Path(__file__).parent / "golden" / "store_v1"
 ONE = {"features": ["windows:count_7d"], "entities": {"id": [1]}}
 EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
@@ -212,7 +214,7 @@ def test_who_changes_a_default_changes_its_own(golden: Path) -> None:
     now = datetime(2026, 3, 1, 12, tzinfo=timezone.utc)
     for _ in range(2):
         for row in ({"id": 404}, {"id": 7}):  # of one there is no record, of the other a null
-            vector = reader.get_feature_vector(row, now=now)
+            vector = reader.get(row, now=now)
             columns = reader.get_online_features([row], now=now).to_dict()
             assert vector["tags"] == columns["tags"][0] == []
             vector["tags"].append("mine")
@@ -424,7 +426,7 @@ def test_nobody_hears_of_a_fault_of_ours(golden: Path, tmp_path: Path) -> None:
     (broken / "sitecustomize.py").write_text(
         "import pit_join.feature_store\nfrom pit_join.serving.reader import OnlineReader\n"
         "def fail(*_, **__): raise RuntimeError('secret')\n"
-        "OnlineReader.get_row = OnlineReader.get_online_features = fail\n"
+        "OnlineReader.get = OnlineReader.get_online_features = fail\n"
         "pit_join.feature_store.FeatureStore.nearest = fail\n"
     )
     with pytest.MonkeyPatch.context() as patch:
@@ -579,6 +581,7 @@ def whole(asking: socket.socket) -> bytes:
         return answer.read()
 
 
+@pytest.mark.redis
 def test_redis(tmp_path: Path) -> None:
     """Read in threads: who waits for a server that hangs holds up nobody else."""
     ask = {"features": ["activity:n"], "entities": {"user_id": ["a", "nobody"]}}

@@ -26,6 +26,8 @@ from support.projects import BASE, KEYS, make_project, run, view
 from pit_join import FeatureLog, FeatureStore, Monitoring, PitJoinError
 from pit_join.monitoring.offline_rule import same
 
+pytestmark = pytest.mark.dbt
+
 UTC = timezone.utc
 NOON = datetime(2025, 3, 1, 12, tzinfo=UTC)
 ASKED = NOON + timedelta(minutes=5)
@@ -96,7 +98,7 @@ class Lab:
         reader = FeatureStore(self.folder, feature_log=log).online_reader(features, **options)
         rows = [{"user_id": user, "friend_id": "a", "amount": 7.0} for user in USERS]
         for row in rows:
-            reader.get_feature_vector(row, now=now)
+            reader.get(row, now=now)
         reader.get_online_features(rows, now=now)
         assert log.close()
         assert log.logged == 2 * len(rows)

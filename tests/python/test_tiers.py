@@ -36,6 +36,8 @@ from pit_join.online.stores.lmdb_store import LmdbWriter
 from pit_join.records.keys import KeyCodec
 from pit_join.serving.reader import OnlineReader
 
+pytestmark = [pytest.mark.slow, pytest.mark.redis]
+
 AT = datetime(2026, 3, 1, 12, tzinfo=timezone.utc)
 LATE = 30.0  # seconds that no answer may take
 DEADLINE = 0.2  # of requests here: time enough for an answer on a busy machine
@@ -145,7 +147,7 @@ def vector(reader: OnlineReader, row: Mapping[str, Any] = ROW, now: datetime = A
     """Values with statuses, asked both ways."""
     found = reader.get_online_features([row], now=now)
     values = found.to_dict()
-    assert reader.get_feature_vector(row, now=now) == {name: values[name][0] for name in found.names}
+    assert reader.get(row, now=now) == {name: values[name][0] for name in found.names}
     return {name: (values[name][0], found.statuses[name][0]) for name in found.names}
 
 
@@ -285,7 +287,7 @@ def test_a_view_that_was_never_exported(shop: Shop) -> None:
         assert found.failures == {"activity": "the feature view 'activity' was not exported yet; run pit-join export"}
         assert found.to_numpy()[0].tolist() == [21, 4, 12.5, 100]
     with shop.reader(strict=True) as reader:
-        for ask in (lambda: reader.get_feature_vector(ROW), lambda: reader.get_online_features([ROW])):
+        for ask in (lambda: reader.get(ROW), lambda: reader.get_online_features([ROW])):
             with pytest.raises(StoreError, match="'activity' was not exported yet"):
                 ask()
     shop.export(("activity",))
@@ -332,7 +334,7 @@ def test_a_store_that_is_stopped(shop: Shop) -> None:
         assert reader.failures == {("activity", "STORE_FAILED"): 2}
         found = reader.get_online_features([ROW], now=AT)
         assert "cannot be reached" in found.failures["activity"]
-        for ask in (strict.get_feature_vector, lambda row: strict.get_online_features([row])):
+        for ask in (strict.get, lambda row: strict.get_online_features([row])):
             with pytest.raises(StoreError, match="cannot be reached"):
                 ask(ROW)
         with redis.Redis(port=shop.server.port) as client:
@@ -354,7 +356,7 @@ def test_a_store_that_is_silent(shop: Shop) -> None:
             assert found.statuses["visits"] == ["STORE_LATE"]
             assert found.to_dict()["age"] == [21]
             with pytest.raises(StoreError, match="did not answer before the deadline"):
-                strict.get_feature_vector(ROW)
+                strict.get(ROW)
         finally:
             shop.server.process.send_signal(signal.SIGCONT)
         until(reader, WHOLE)
@@ -420,11 +422,11 @@ from pit_join.serving.reader import OnlineReader
 from pit_join.online.several import Tiers
 
 reader = OnlineReader(Tiers({"": sys.argv[1]}), [Request("activity", ("*",), "activity")])
-first = reader.get_feature_vector({"user_id": "a"})
+first = reader.get({"user_id": "a"})
 child = os.fork()
 if child == 0:
     signal.alarm(20)
-    os._exit(reader.get_feature_vector({"user_id": "a"}) != first)
+    os._exit(reader.get({"user_id": "a"}) != first)
 sys.exit(os.waitpid(child, 0)[1] or first != {"n": 1})
 """
 
@@ -446,7 +448,7 @@ def test_a_damaged_record(shop: Shop) -> None:
     with shop.reader() as reader, shop.reader(strict=True) as strict:
         assert vector(reader) == without_activity("STORE_FAILED")
         with pytest.raises(StoreError, match="damaged"):
-            strict.get_feature_vector(ROW)
+            strict.get(ROW)
 
 
 def test_a_store_that_is_garbage(shop: Shop) -> None:
@@ -477,7 +479,7 @@ def test_what_cannot_be_computed(shop: Shop) -> None:
     with shop.reader(defaults=False) as reader:
         assert reader.get_online_features(rows, now=AT).to_dict()["share"] == [50 / 11, None, None, None]
     with shop.reader(strict=True) as reader:
-        for ask in (lambda: reader.get_online_features(rows), lambda: reader.get_feature_vector(rows[1])):
+        for ask in (lambda: reader.get_online_features(rows), lambda: reader.get(rows[1])):
             with pytest.raises(ComputeError, match="cannot be computed"):
                 ask()
 
@@ -486,7 +488,7 @@ def test_a_field_of_another_type_is_a_bad_request(shop: Shop) -> None:
     shop.export()
     with shop.reader() as reader:
         for row in ({"user_id": 1, "amount": "much"}, {"user_id": 1, "amount": 1e30}):
-            for ask in (reader.get_feature_vector, lambda one: reader.get_online_features([one])):
+            for ask in (reader.get, lambda one: reader.get_online_features([one])):
                 with pytest.raises((EntityError, ComputeError)):
                     ask(row)
 
@@ -495,7 +497,7 @@ def test_what_is_logged(shop: Shop) -> None:
     shop.export(("profile",))
     log = FeatureLog(shop.folder / "log", 1)
     with shop.reader(log=log) as reader:
-        reader.get_feature_vector({"user_id": 1, "amount": 1000}, now=AT)
+        reader.get({"user_id": 1, "amount": 1000}, now=AT)
         reader.get_online_features([{"user_id": 1, "amount": 1000}], now=AT)
     log.close()
     for row in rows_of(shop.folder / "log"):
