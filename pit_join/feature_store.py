@@ -92,7 +92,9 @@ class FeatureStore(OnlineClient):
         """
         if given := self._online_store or os.environ.get(_STORE_VARIABLE):
             return str(given)
-        project = self._workspace().project
+        from pit_join.project.dbt_project import Project
+
+        project = Project(*self._place)  # not a workspace, which loads Jinja and DuckDB
         return str(project.directory / "online" / project.connection.target)
 
     @property
