@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from pit_join.errors import (
+    ComputeError,
     EntityError,
     PitJoinError,
     ProjectError,
@@ -15,47 +16,106 @@ from pit_join.errors import (
 )
 
 if TYPE_CHECKING:
+    from pit_join.definitions.field_type import FieldType
+    from pit_join.definitions.registry import Registry
+    from pit_join.definitions.views import Aggregation, Entity, Feature, FeatureService, FeatureView, OnDemandFeature
     from pit_join.export.export import Export
     from pit_join.feature_store import FeatureStore
+    from pit_join.history.backfill import Backfill
+    from pit_join.history.batches import BatchInput, BatchModel, WholeTable
+    from pit_join.history.plan import BackfillPlan, BatchRange
     from pit_join.monitoring.feature_log import FeatureLog
-    from pit_join.monitoring.findings import Monitoring
-    from pit_join.monitoring.parity import Parity
+    from pit_join.monitoring.findings import FeatureSkew, Monitoring, Skew, SkewExample, StaleView
+    from pit_join.monitoring.parity import Difference, Parity
+    from pit_join.online.protocol import Changes
+    from pit_join.references import OnDemandRequest, Request
     from pit_join.serving.features import OnlineFeatures
     from pit_join.serving.neighbours import Neighbour
     from pit_join.serving.reader import OnlineReader
+    from pit_join.serving.vector import FeatureVector
+    from pit_join.training.build import TrainingBuild
     from pit_join.training.result import Coverage, TrainingSet
 
 __all__ = [
+    "Aggregation",
+    "Backfill",
+    "BackfillPlan",
+    "BatchInput",
+    "BatchModel",
+    "BatchRange",
+    "Changes",
+    "ComputeError",
     "Coverage",
+    "Difference",
+    "Entity",
     "EntityError",
     "Export",
+    "Feature",
     "FeatureLog",
+    "FeatureService",
+    "FeatureSkew",
     "FeatureStore",
+    "FeatureVector",
+    "FeatureView",
+    "FieldType",
     "Monitoring",
     "Neighbour",
+    "OnDemandFeature",
+    "OnDemandRequest",
     "OnlineFeatures",
     "OnlineReader",
     "Parity",
     "PitJoinError",
     "ProjectError",
+    "Registry",
+    "Request",
     "RequestError",
+    "Skew",
+    "SkewExample",
     "SpineError",
+    "StaleView",
     "StoreError",
+    "TrainingBuild",
     "TrainingSet",
     "WarehouseError",
+    "WholeTable",
 ]
 
 _LAZY = {
+    "Aggregation": "pit_join.definitions.views",
+    "Backfill": "pit_join.history.backfill",
+    "BackfillPlan": "pit_join.history.plan",
+    "BatchInput": "pit_join.history.batches",
+    "BatchModel": "pit_join.history.batches",
+    "BatchRange": "pit_join.history.plan",
+    "Changes": "pit_join.online.protocol",
     "Coverage": "pit_join.training.result",
+    "Difference": "pit_join.monitoring.parity",
+    "Entity": "pit_join.definitions.views",
     "Export": "pit_join.export.export",
+    "Feature": "pit_join.definitions.views",
     "FeatureLog": "pit_join.monitoring.feature_log",
+    "FeatureService": "pit_join.definitions.views",
+    "FeatureSkew": "pit_join.monitoring.findings",
     "FeatureStore": "pit_join.feature_store",
+    "FeatureVector": "pit_join.serving.vector",
+    "FeatureView": "pit_join.definitions.views",
+    "FieldType": "pit_join.definitions.field_type",
     "Monitoring": "pit_join.monitoring.findings",
     "Neighbour": "pit_join.serving.neighbours",
+    "OnDemandFeature": "pit_join.definitions.views",
+    "OnDemandRequest": "pit_join.references",
     "OnlineFeatures": "pit_join.serving.features",
     "OnlineReader": "pit_join.serving.reader",
     "Parity": "pit_join.monitoring.parity",
+    "Registry": "pit_join.definitions.registry",
+    "Request": "pit_join.references",
+    "Skew": "pit_join.monitoring.findings",
+    "SkewExample": "pit_join.monitoring.findings",
+    "StaleView": "pit_join.monitoring.findings",
+    "TrainingBuild": "pit_join.training.build",
     "TrainingSet": "pit_join.training.result",
+    "WholeTable": "pit_join.history.batches",
 }
 
 

@@ -2,27 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
-from pit_join.definitions.registry import Registry
 from pit_join.definitions.table_check import check_table
 from pit_join.definitions.views import Aggregation, FeatureView
 from pit_join.errors import PitJoinError
-from pit_join.project.dbt_project import Project
 from pit_join.project.rendering import Macros
 from pit_join.times import format_duration
 from pit_join.warehouse.duckdb_session import DuckDBWarehouse
-from pit_join.workspace import check_on_demand
+from pit_join.workspace import Workspace
 
 __all__ = ["describe_views"]
 
 
-def describe_views(
-    project: Project, *, wait: float = 60.0, on_message: Callable[[str], None] = lambda message: None
-) -> list[dict[str, Any]]:
-    """Every feature view as a mapping, by name; `rows` and `newest` are None where dbt has not built it.
+def describe_views(workspace: Workspace) -> list[dict[str, Any]]:
+    """Describe every feature view as a mapping, by name; `rows` and `newest` are None where dbt has not built it.
 
     `newest` is the greatest event time, ISO 8601 in UTC. `closed`, and `windows` by feature, are None for all but
     window views.
@@ -30,14 +25,15 @@ def describe_views(
     Raises:
         PitJoinError: if the project or its warehouse cannot be read; with the problems of all views.
     """
-    manifest = project.manifest()
-    registry = Registry.from_manifest(manifest)
-    views = registry.views
-    macros = Macros(manifest, project.dispatch_order, project.compile, project.cache)
-    check_on_demand(registry, macros)
+    views = workspace.registry.views
+    macros = workspace.macros
+    workspace.check_on_demand()
     if not views:
         return []
-    with DuckDBWarehouse(project.connection, wait=wait, on_wait=on_message) as warehouse:
+    measured = [name for name, view in sorted(views.items()) if view.has_freshness_slo]
+    if measured:
+        workspace.console.say(f"freshness_slo has no effect yet, since no command measures it: {', '.join(measured)}")
+    with workspace.warehouse() as warehouse:
         described, problems = [], []
         for name in sorted(views):
             try:

@@ -1,19 +1,19 @@
-"""The store as a Python object, with the verbs that users of feature stores know."""
+"""The facade: a project and its online store as one Python object."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import date, datetime
-from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
+from pit_join.errors import RequestError
 from pit_join.monitoring.feature_log import FeatureLog
 from pit_join.online.opening import open_store
 from pit_join.online.protocol import ReadableStore
 from pit_join.online.urls import is_remote
-from pit_join.references import parse_features, parse_role
+from pit_join.references import parse_features, parse_role, split_list
 from pit_join.serving.client import OnlineClient
 from pit_join.times import read_instant
 
@@ -23,19 +23,26 @@ if TYPE_CHECKING:
     from pit_join.history.backfill import Backfill
     from pit_join.monitoring.findings import Monitoring
     from pit_join.monitoring.parity import Parity
-    from pit_join.project.dbt_project import Project
+    from pit_join.training.build import TrainingBuild
     from pit_join.training.result import TrainingSet
+    from pit_join.workspace import Workspace
 
 __all__ = ["FeatureStore"]
 
 _STORE_VARIABLE = "PIT_JOIN_ONLINE_STORE"
+_NO_SPAN = (
+    "an export has no start and no end: it makes the online store the snapshot of one instant, late rows included, and "
+    "writes only what differs; call export(as_of=end_date), or export() for now, and name views by select=[...]"
+)
 
 
 class FeatureStore(OnlineClient):
     """A dbt project with feature views, and its online store.
 
-    The project is read when it is first needed; for reading online that is only to find the store, and not at all where
-    `online_store` or the environment variable PIT_JOIN_ONLINE_STORE names it.
+    Each method reads the project as its files are at the time. Online reads need the project only to find the store,
+    and not at all where `online_store` or the environment variable PIT_JOIN_ONLINE_STORE names the store.
+
+    Messages and progress go to the logger `pit_join`: as `INFO` where work takes time, as `WARNING` where it needs you.
 
     Args:
         project_dir: the folder with dbt_project.yml.
@@ -45,12 +52,11 @@ class FeatureStore(OnlineClient):
             then `online/<target>` in the project.
         online_stores: the same for other stores by name, which views choose with `online_store: fast`; by default what
             PIT_JOIN_ONLINE_STORE_FAST names.
-        wait: seconds to wait for a warehouse that another process holds, and for another export.
-        on_message: told what takes time; silent by default.
-        feature_log: where a sample of what is served online is logged: a `FeatureLog`, or a folder for one of its own.
+        wait: seconds to wait for a warehouse that another process has locked, and for another export.
+        feature_log: a `FeatureLog`, or the folder of a new one, for a sample of the values that are served online.
     """
 
-    # Modules that load DuckDB and Arrow are imported by the methods that need them: a service only reads online.
+    # Methods import the modules that load DuckDB and Arrow, since a service only reads online.
 
     def __init__(
         self,
@@ -61,7 +67,6 @@ class FeatureStore(OnlineClient):
         online_store: str | Path | None = None,
         online_stores: Mapping[str, str | Path] | None = None,
         wait: float = 60.0,
-        on_message: Callable[[str], None] = lambda message: None,
         feature_log: FeatureLog | str | Path | None = None,
     ) -> None:
         log = FeatureLog(feature_log) if isinstance(feature_log, (str, Path)) else feature_log
@@ -69,27 +74,33 @@ class FeatureStore(OnlineClient):
         self.feature_log = log
         self._place = (project_dir, profiles_dir, target)
         self._online_store, self._named = online_store, online_stores or {}
-        self._wait, self._on_message = wait, on_message
+        self._wait = wait
 
-    @cached_property
-    def _project(self) -> Project:
+    def _workspace(self) -> Workspace:
+        """The project as its files are now, for one command."""
         from pit_join.project.dbt_project import Project
+        from pit_join.workspace import Console, Workspace
 
-        return Project(*self._place, self._on_message)
+        console = Console(self._wait)
+        return Workspace(Project(*self._place, console.say), console)
 
     @property
     def online_store(self) -> str:
-        """The folder or URL of the online store.
+        """The folder or URL of the default online store.
 
         Raises:
             ProjectError: if nothing names it, and there is no readable dbt project or profile.
         """
-        given = self._online_store or os.environ.get(_STORE_VARIABLE)
-        return str(given or self._project.directory / "online" / self._project.connection.target)
+        if given := self._online_store or os.environ.get(_STORE_VARIABLE):
+            return str(given)
+        from pit_join.project.dbt_project import Project
+
+        project = Project(*self._place)  # not a workspace, which loads Jinja and DuckDB
+        return str(project.directory / "online" / project.connection.target)
 
     @property
     def online_stores(self) -> dict[str, str]:
-        """The folders or URLs of the other online stores by name."""
+        """The folders or URLs of the other online stores, by name."""
         start = f"{_STORE_VARIABLE}_"
         given = {name.removeprefix(start): url for name, url in os.environ.items() if name.startswith(start)}
         found = {name.lower(): url for name, url in given.items() if name and url}
@@ -99,45 +110,40 @@ class FeatureStore(OnlineClient):
         urls = {**self.online_stores, "": self.online_store}
         if len(urls) == 1 and not is_remote(urls[""]):
             return open_store(urls[""])
-        from pit_join.online.several import Tiers
+        from pit_join.online.several import SeveralStores
 
-        return Tiers(urls)
+        return SeveralStores(urls)
 
     def registry(self) -> Registry:
-        """Everything that the project declares, as its files are now.
+        """Return all declarations of the project, as its files are now.
 
         Raises:
             ProjectError: with every problem of the declarations.
         """
-        from pit_join.definitions.registry import Registry
-
-        return Registry.from_manifest(self._project.manifest())
+        return self._workspace().registry
 
     def describe_views(self) -> list[dict[str, Any]]:
-        """The feature views with entity, keys, times, features, rows and newest event time (ISO 8601, UTC).
+        """Return the feature views with entity, keys, times, features, rows and newest event time (ISO 8601, UTC).
 
         Raises:
             PitJoinError: if the project or its warehouse cannot be read.
         """
         from pit_join.catalog import describe_views
 
-        return describe_views(self._project, wait=self._wait, on_message=self._on_message)
+        return describe_views(self._workspace())
 
     def get_historical_features(
         self,
         entity_df: Any,
         features: str | Sequence[str | Mapping[str, Any]],
         *,
-        views: Iterable[str] = (),
+        roles: Iterable[str] = (),
         event_timestamp: str = "event_timestamp",
         gap: str | None = None,
         full_feature_names: bool = False,
         provenance: bool = False,
         defaults: bool = True,
-        sql_only: bool = False,
-        plan_only: bool = False,
         window_plan: str | None = None,
-        on_progress: Callable[[int, int, str], None] = lambda done, total, view: None,
     ) -> TrainingSet:
         """Join features to a spine, each as it was known at the row's time.
 
@@ -147,66 +153,84 @@ class FeatureStore(OnlineClient):
             entity_df: the spine: a pandas, polars or Arrow table, a CSV or Parquet file, or the name of a seed or
                 model.
             features: references such as `["user_activity:login_count_30d"]`, or the name of a feature service.
-            views: roles such as `"dest_weather=weather(airport=dest)"`, for references to `dest_weather:temp`.
+            roles: mappings such as `"dest_weather=weather(airport=dest)"`, for references to `dest_weather:temp`.
             event_timestamp: the spine's column with the time of each row.
-            gap: predict this long ahead, such as `"1 day"`.
+            gap: predict ahead: use only values known this long before each row's time, such as `"1 day"`.
             full_feature_names: name every feature `view__feature`.
             provenance: add `<view>__event_timestamp` and `<view>__status`.
             defaults: replace nulls by the declared defaults.
-            sql_only: build nothing; the result has only its `sql`.
-            plan_only: build nothing; the result has only its `sql` and, in `metadata["plans"]`, how each view would be
-                joined and why.
             window_plan: join window views by `"range"` or `"stacked"` instead of the plan that looks cheaper.
-            on_progress: told how many views are done, of how many, and which is next.
 
         Raises:
             PitJoinError: one of its subclasses, saying what is wrong and what to do.
         """
-        from pit_join.training.build import build_training_set
-
-        if isinstance(features, str) and ":" in features:
-            features = [features]
-        if isinstance(features, str):
-            service = self.registry().service(features)
-            requests = service.requests
-            full_feature_names = full_feature_names or service.full_feature_names
-        else:
-            requests = parse_features(features, [parse_role(view) for view in views])
-        return build_training_set(
-            self._project,
+        return self.prepare_training_set(
             entity_df,
-            requests,
+            features,
+            roles=roles,
             event_timestamp=event_timestamp,
             gap=gap,
             full_feature_names=full_feature_names,
             provenance=provenance,
             defaults=defaults,
-            sql_only=sql_only,
-            plan_only=plan_only,
             window_plan=window_plan,
-            wait=self._wait,
-            on_message=self._on_message,
-            on_progress=on_progress,
-        )
+        ).run()
+
+    def prepare_training_set(
+        self,
+        entity_df: Any,
+        features: str | Sequence[str | Mapping[str, Any]],
+        *,
+        roles: Iterable[str] = (),
+        full_feature_names: bool = False,
+        **options: Any,
+    ) -> TrainingBuild:
+        """Check what `get_historical_features` would build, and join nothing yet.
+
+        The result has the query (`sql()`), how each view would be joined and why (`plans()`), and the training set
+        (`run()`).
+
+        Args:
+            entity_df: the spine, as for `get_historical_features`.
+            features: references, or the name of a feature service.
+            roles: mappings of roles.
+            full_feature_names: name every feature `view__feature`; a service may say so itself.
+            options: `event_timestamp`, `gap`, `provenance`, `defaults` and `window_plan` of `get_historical_features`.
+
+        Raises:
+            PitJoinError: one of its subclasses, saying what is wrong and what to do.
+        """
+        from pit_join.training.build import TrainingBuild
+        from pit_join.training.request import TrainingRequest
+
+        workspace = self._workspace()
+        if isinstance(features, str) and ":" in features:
+            features = [features]
+        if isinstance(features, str):
+            service = workspace.registry.service(features)
+            requests = service.requests
+            full_feature_names = full_feature_names or service.full_feature_names
+        else:
+            requests = parse_features(features, [parse_role(role) for role in roles])
+        request = TrainingRequest(entity_df, tuple(requests), full_feature_names=full_feature_names, **options)
+        return TrainingBuild(workspace, request)
 
     def backfill(
         self,
-        views: Iterable[str] = (),
+        select: Iterable[str] = (),
         *,
         start: str | date | None = None,
         end: str | date | None = None,
         apply: bool = False,
-        on_progress: Callable[[int, int, str], None] = lambda done, total, batch: None,
     ) -> Backfill:
         """Find, and with `apply` run, the batches that the stored history of `microbatch` models lacks.
 
         Args:
-            views: names of microbatch models; all of them by default.
-            start: the first batch is the one that holds it (UTC); by default the model's `begin`.
-            end: batches end there (UTC, exclusive); by default with the last one that holds a row of the model's
-                inputs or of its own. No batch lies in the future.
-            apply: let dbt run them; without it nothing is changed.
-            on_progress: told how many batches are done, of how many, and which is next.
+            select: names of microbatch models; all of them by default.
+            start: a time in the first batch (UTC); by default the model's `begin`.
+            end: the end of the batches (UTC, exclusive); by default the end of the last batch with a row of the model
+                or of its inputs. No batch lies in the future.
+            apply: let dbt run the batches; without it nothing is changed.
 
         Raises:
             PitJoinError: one of its subclasses, saying what is wrong and what to do.
@@ -214,32 +238,27 @@ class FeatureStore(OnlineClient):
         from pit_join.history.backfill import backfill
 
         return backfill(
-            self._project,
-            views,
+            self._workspace(),
+            _names(select),
             start=start,
             end=end,
             apply=apply,
-            wait=self._wait,
-            on_message=self._on_message,
-            on_progress=on_progress,
         )
 
-    def materialize(
+    def export(
         self,
-        views: Iterable[str] = (),
+        select: Iterable[str] = (),
         *,
         as_of: str | datetime | None = None,
         dry_run: bool = False,
-        on_progress: Callable[[int, int, str], None] = lambda done, total, view: None,
     ) -> Export:
-        """Make the online store hold what was known of the feature views at an instant.
+        """Make the online store the snapshot of one instant: the values that were known then.
 
         Args:
-            views: names of feature views; the others stay as they are. All with `online: true` by default, and then
+            select: names of feature views; the others stay as they are. All with `online: true` by default, and then
                 nothing else stays in the store.
             as_of: the instant, such as `"2026-03-18 14:30"` (naive is UTC); now by default.
-            dry_run: find out what would change, and change nothing.
-            on_progress: told how many rows of how many are compared, and of which view.
+            dry_run: count the changes, and make none.
 
         Raises:
             PitJoinError: one of its subclasses, saying what is wrong and what to do.
@@ -247,33 +266,55 @@ class FeatureStore(OnlineClient):
         from pit_join.export.export import export
 
         return export(
-            self._project,
+            self._workspace(),
             self.online_store,
-            list(views),
+            _names(select),
             named=self.online_stores,
             as_of=read_instant(as_of),
             dry_run=dry_run,
-            wait=self._wait,
-            on_message=self._on_message,
-            on_progress=on_progress,
         )
+
+    def materialize(
+        self,
+        select: Iterable[str] = (),
+        end_date: object = None,
+        feature_views: object = None,
+        *,
+        start_date: object = None,
+        as_of: str | datetime | None = None,
+        dry_run: bool = False,
+    ) -> Export:
+        """Export, by Feast's name for it; `select`, `as_of` and `dry_run` are those of `export`.
+
+        Raises:
+            RequestError: if it is called with a start and an end, as Feast's is.
+        """
+        if isinstance(select, date) or not (end_date is feature_views is start_date is None):
+            raise RequestError(_NO_SPAN)
+        return self.export(select, as_of=as_of, dry_run=dry_run)
+
+    def materialize_incremental(self, end_date: object = None, feature_views: object = None) -> NoReturn:
+        """Raise an error that names `export`, since an export has no watermark.
+
+        Raises:
+            RequestError: always.
+        """
+        raise RequestError(_NO_SPAN)
 
     def verify(
         self,
-        views: Iterable[str] = (),
+        select: Iterable[str] = (),
         *,
         sample: int | None = None,
-        on_progress: Callable[[int, int, str], None] = lambda done, total, view: None,
     ) -> Parity:
         """Compare the online store with the offline rule at the instant of the export.
 
-        Values, statuses and event times must be equal. A warehouse that was built anew since may know more.
+        Values, statuses and event times must be equal. A warehouse that was built again since may know more.
 
         Args:
-            views: names of feature views; all in the store by default.
-            sample: compare so many keys of each view, chosen by chance; by default all, and then the store must have no
-                others.
-            on_progress: told how many views are done, of how many, and which is next.
+            select: names of feature views; all in the store by default.
+            sample: the number of keys to compare of each view, drawn at random; by default all keys, and then the store
+                must have no others.
 
         Raises:
             PitJoinError: if the store, the project or its warehouse cannot be read.
@@ -281,34 +322,29 @@ class FeatureStore(OnlineClient):
         from pit_join.monitoring.parity import verify
 
         return verify(
-            self._project,
+            self._workspace(),
             self._online,
-            list(views),
+            _names(select),
             sample=sample,
-            wait=self._wait,
-            on_message=self._on_message,
-            on_progress=on_progress,
         )
 
     def monitor(
         self,
         log: str | Path,
         *,
-        since: str | datetime | None = None,
-        until: str | datetime | None = None,
+        start: str | datetime | None = None,
+        end: str | datetime | None = None,
         service: str | None = None,
         tolerance: float = 1e-9,
-        on_progress: Callable[[int, int, str], None] = lambda done, total, view: None,
     ) -> Monitoring:
-        """Compare what was served with the offline rule at the time it was served.
+        """Compare the values of a feature log with the offline rule at the time when each was served.
 
         Args:
             log: the folder of a `FeatureLog`.
-            since: only what was served from then on, such as `"2026-03-18 14:30"` (naive is UTC).
-            until: only what was served before.
-            service: only what this feature service served.
-            tolerance: by how much floats of windows may differ, relative or absolute; all else must be equal.
-            on_progress: told how many rows are done, of how many.
+            start: only values served from this time on, such as `"2026-03-18 14:30"` (naive is UTC).
+            end: only values served before this time.
+            service: only values served for this feature service.
+            tolerance: the most that floats of windows may differ, relative or absolute; all else must be equal.
 
         Raises:
             PitJoinError: if the folder, the project or its warehouse cannot be read.
@@ -316,15 +352,17 @@ class FeatureStore(OnlineClient):
         from pit_join.monitoring.findings import Monitoring
         from pit_join.monitoring.skew import find_skew
 
-        span = (read_instant(since), read_instant(until, past=False))
+        span = (read_instant(start), read_instant(end, past=False))
         skew = find_skew(
-            self._project,
+            self._workspace(),
             Path(log),
             span,
             service,
             tolerance,
-            wait=self._wait,
-            on_message=self._on_message,
-            on_progress=on_progress,
         )
         return Monitoring(skew)
+
+
+def _names(select: Iterable[str]) -> list[str]:
+    """Return names of views; one text is a list with commas, as on the command line."""
+    return split_list(select) if isinstance(select, str) else list(select)

@@ -1,38 +1,189 @@
-"""Whether the macros that a project calls on-demand features are SQL that gives the same value on both sides."""
+"""A project opened once: manifest, registry, macros, connection, read, checked and shared by the wings above."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import logging
+from collections.abc import Callable, Collection, Iterable
+from concurrent.futures import Future
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import count
+from typing import Any
 
 from pit_join.definitions.registry import Registry
+from pit_join.definitions.table_check import check_table
+from pit_join.definitions.views import FeatureView
 from pit_join.errors import ProjectError
+from pit_join.project.dbt_project import Project
 from pit_join.project.rendering import Macros
+from pit_join.warehouse.duckdb_session import DuckDBWarehouse
 from pit_join.warehouse.expressions import ARGUMENTS, problem_of
 
-__all__ = ["check_on_demand"]
+__all__ = ["Console", "Histories", "Workspace"]
+
+_log = logging.getLogger("pit_join")
 
 
-def check_on_demand(registry: Registry, macros: Macros, names: Iterable[str] | None = None) -> None:
-    """Check on-demand features, all of them by default, without a row of data.
+def _log_progress(done: int, total: int, what: str) -> None:
+    _log.info("%s: %d of %s", what or "done", done, total or "unknown", extra={"progress": (done, total, what)})
 
-    Raises:
-        ProjectError: with every problem, each naming the file and the macro.
+
+@dataclass(frozen=True, slots=True)
+class Console:
+    """How long a command waits for locks, and who hears of it; by default the logger `pit_join` does.
+
+    `wait` is in seconds. `say` is called with what takes time, `warn` with what the user should act on, `progress` with
+    how much is done, of how much (0 if that is not known), and what comes next (empty at the end).
     """
-    problems = []
-    for name in registry.on_demand if names is None else names:
-        feature = registry.on_demand[name]
-        # Names that no macro can know: one that does not use its arguments, but columns of that name, is found.
-        columns = {argument: f"_pit_{i}" for i, argument in enumerate(feature.types, 1)}
-        asked = {"on_demand": name, "arguments": columns, "types": dict(feature.types), "returns": feature.returns}
-        try:
-            expression = macros.text("_on_demand_expression", path=name, arguments=columns)
-            of = {"features": [asked], "full_feature_names": False, "defaults": False, "relation": ARGUMENTS}
-            statements = [macros.text("_on_demand_statement", tried=tried, **of) for tried in (False, True)]
-        except ProjectError as error:
-            problems += [f"{feature.path}: {name}: {problem}" for problem in error.problems]
-            continue
-        types = {columns[argument]: kind for argument, kind in feature.types.items()}
-        if problem := problem_of(expression, statements, types):
-            problems.append(f"{feature.path}: {name}: {problem}")
-    if problems:
-        raise ProjectError(problems)
+
+    wait: float = 60.0
+    say: Callable[[str], None] = _log.info
+    warn: Callable[[str], None] = _log.warning
+    progress: Callable[[int, int, str], None] = _log_progress
+
+
+_LOGGED = Console()
+
+
+class Workspace:
+    """One state of a project, for one command: every file of the project is read when first needed, and once.
+
+    Args:
+        project: the dbt project.
+        console: how long the command waits, and who hears of it.
+    """
+
+    def __init__(self, project: Project, console: Console = _LOGGED) -> None:
+        self.project, self.console = project, console
+
+    @cached_property
+    def manifest(self) -> dict[str, Any]:
+        """Dbt's manifest of the project.
+
+        Raises:
+            ProjectError: with what dbt says, if it cannot read the project.
+        """
+        return self.project.manifest()
+
+    @cached_property
+    def registry(self) -> Registry:
+        """Everything that the project declares.
+
+        Raises:
+            ProjectError: with every problem of the declarations.
+        """
+        return Registry.from_manifest(self.manifest)
+
+    @cached_property
+    def macros(self) -> Macros:
+        """The macros of the project, ready to be rendered."""
+        return Macros(self.manifest, self.project.dispatch_order, self.project.compile, self.project.cache)
+
+    @property
+    def name(self) -> str:
+        """The project and the target of its profile, as they are named where results of several are compared."""
+        return f"{self.manifest['metadata']['project_name']}, target {self.project.connection.target}"
+
+    def warehouse(self) -> DuckDBWarehouse:
+        """Open the warehouse, for a `with` statement.
+
+        Raises:
+            WarehouseError: if a file is missing, is not a DuckDB file, or stays locked.
+        """
+        return DuckDBWarehouse(self.project.connection, wait=self.console.wait, on_wait=self.console.warn)
+
+    def check_on_demand(self, names: Iterable[str] | None = None) -> None:
+        """Check that on-demand features, all of them by default, have the same value on both sides; without a row.
+
+        Raises:
+            ProjectError: with every problem, each naming the file and the macro.
+        """
+        problems = []
+        for name in self.registry.on_demand if names is None else names:
+            feature = self.registry.on_demand[name]
+            # Names that no macro can know: one that does not use its arguments, but columns of that name, is found.
+            columns = {argument: f"_pit_{i}" for i, argument in enumerate(feature.types, 1)}
+            asked = {"on_demand": name, "arguments": columns, "types": dict(feature.types), "returns": feature.returns}
+            try:
+                expression = self.macros.text("_on_demand_expression", path=name, arguments=columns)
+                of = {"features": [asked], "full_feature_names": False, "defaults": False, "relation": ARGUMENTS}
+                statements = [self.macros.text("_on_demand_statement", tried=tried, **of) for tried in (False, True)]
+            except ProjectError as error:
+                problems += [f"{feature.path}: {name}: {problem}" for problem in error.problems]
+                continue
+            types = {columns[argument]: kind for argument, kind in feature.types.items()}
+            if problem := problem_of(expression, statements, types):
+                problems.append(f"{feature.path}: {name}: {problem}")
+        if problems:
+            raise ProjectError(problems)
+
+
+class Histories:
+    """The tables of feature views in one state of the warehouse, each checked, staged and described once.
+
+    A file or an SQL view is staged, which is to copy its rows: no lock protects what it reads, so that reading it twice
+    might give two answers, and its rows have no numbers.
+    """
+
+    def __init__(self, warehouse: DuckDBWarehouse, macros: Macros) -> None:
+        self.warehouse, self._macros = warehouse, macros
+        self._checked: set[str] = set()
+        self._numbers = count()
+        self._staged: dict[str, str] = {}
+        self._facts: dict[str, Future[list[dict[str, Any]]]] = {}
+
+    def check(self, views: Iterable[FeatureView]) -> None:
+        """Check that each table is what its view declares.
+
+        Raises:
+            PitJoinError: if a table cannot be read, or differs from its declaration.
+        """
+        for view in views:
+            if view.name in self._checked:
+                continue
+            what = f"the table of the feature view '{view.name}' cannot be read; run dbt build"
+            check_table(view, self.warehouse.columns(f"from {view.relation}", what))
+            for one in view.aggregations:
+                if one.where:
+                    what = f"{view.path}: {view.name}: aggregations.{one.name}.where: {one.where!r} cannot be read"
+                    self.warehouse.columns(f"select case when ({one.where}\n) then 1 end from {view.relation}", what)
+            self._checked.add(view.name)
+
+    def prepare(self, views: Collection[FeatureView]) -> None:
+        """Check and stage the tables, and begin to find out whether each is in order, and has ties or late rows."""
+        self.check(views)
+        for view in views:
+            if view.name in self._facts:
+                continue
+            what = f"the feature view '{view.name}' cannot be read"
+            if not self.warehouse.has_table(view.location):
+                staged = self._staged[view.name] = f"_pit_history_{next(self._numbers)}"
+                self.warehouse.execute(f"create temp table {staged} as from {view.relation}", what)
+            statement = self._macros.text("_facts_statement", view=view.name, history=self.staged(view))
+            # Aside, while the spine is read; but only the session that staged a table sees it.
+            looking = self.warehouse if view.name in self._staged else self._aside
+            self._facts[view.name] = looking.rows_later(statement, what)
+
+    def staged(self, view: FeatureView) -> str | None:
+        """Return the staged copy of a prepared view as SQL names it; None if its table is read itself."""
+        return self._staged.get(view.name)
+
+    def facts(self, view: FeatureView) -> dict[str, Any]:
+        """Return what the macro `_history_facts` says of a prepared view."""
+        return self._facts[view.name].result()[0]
+
+    def clear(self, *tables: str) -> None:
+        """Drop temporary tables, and give their memory back; staged tables stay."""
+        # Only the end of a transaction frees memory. The next one has the same state, since the files are locked.
+        drops = "".join(f"drop table if exists {table}; " for table in tables)
+        self.warehouse.execute(f"{drops}commit; begin", "what was joined cannot be removed")
+
+    def forget(self, view: FeatureView) -> None:
+        """Drop the staged copy of a view that is not read again."""
+        self._facts.pop(view.name, None)
+        if staged := self._staged.pop(view.name, None):
+            self.clear(staged)
+
+    @cached_property
+    def _aside(self) -> Any:
+        return self.warehouse.another_session()

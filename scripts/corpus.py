@@ -7,7 +7,6 @@ python scripts/corpus.py expect          write the results of the oracle anew, a
 """
 
 import itertools
-import json
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -16,7 +15,7 @@ import duckdb
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "python"))
 
-from support.corpus import CORPUS, KINDS, Entry, catches, decoded, entry_of, generated, read, write
+from support.corpus import CORPUS, KINDS, Entry, catches, entry_of, generated, kept, read, write
 from support.variants import VARIANTS, about, broken, label
 
 POOL = {"rule": 2000, "windows": 1000, "history": 1000}
@@ -79,11 +78,9 @@ class Pool:
 
 
 def add(files: list[str]) -> int:
-    """Add cases that failed in a run."""
-    for file in files:
-        stored = json.loads(Path(file).read_text())
-        kind = stored.pop("kind")
-        write(kind, [*read(kind), decoded(kind, stored)])
+    """Add cases that failed in a run, with the results of the oracle."""
+    for entry in (kept(Path(file)) for file in files):
+        write(entry.kind, [*read(entry.kind), entry])
     return 0
 
 

@@ -1,10 +1,12 @@
-"""Write the pages of docs/ that are made from the code; with --check, fail if one of them is stale.
+"""Write the pages that are made from the code; with --check, fail if one of them is stale.
 
-docs/cli.md comes from the --help of every command, docs/macros.md from the comment at the head of every public macro.
-A new command or macro is in its page without an edit here.
+docs/cli.md comes from the --help of every command, docs/macros.md from the comment at the head of every public macro,
+the table of wings in CONTRIBUTING.md from their docstrings and from the test of layers. A new command, macro or wing is
+in its page without an edit here.
 """
 
 import argparse
+import ast
 import difflib
 import re
 import sys
@@ -40,6 +42,9 @@ TESTS_HEAD = """\
 
 Used in YAML under `data_tests` of a model, as `pit_join.NAME`; arguments go under `arguments`.
 """
+
+WINGS_BEGIN = "<!-- The wings of pit_join/: made by `make docs`, do not edit. -->"
+WINGS_END = "<!-- The end of the wings. -->"
 
 COMMENT = re.compile(r"\{#-?(.*?)-?#\}", re.DOTALL)
 DEFINITION = re.compile(r"\{%-?\s*(?:macro|test)\s+(\w+)\((.*?)\)\s*-?%\}", re.DOTALL)
@@ -127,6 +132,31 @@ def contract(text: str) -> Iterator[str]:
     yield re.sub(r"\n{3,}", "\n\n", "\n".join(items)).strip() + "\n"
 
 
+def contributing_page() -> str:
+    """CONTRIBUTING.md with the table of wings as they are now between its two markers."""
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    before, begin, rest = text.partition(WINGS_BEGIN)
+    _, end, after = rest.partition(WINGS_END)
+    if not (begin and end):
+        raise SystemExit(f"CONTRIBUTING.md must have the lines {WINGS_BEGIN} and {WINGS_END}")
+    lines = ["| wing | what | packages of other people |", "| --- | --- | --- |", *wing_rows()]
+    return "\n".join([before + begin, "", *lines, "", end + after])
+
+
+def wing_rows() -> Iterator[str]:
+    """Yield a row for each wing of the test of layers, from the top down."""
+    tree = ast.parse((ROOT / "tests/python/test_layers.py").read_text(encoding="utf-8"))
+    (wings,) = (
+        node.value for node in tree.body if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "WINGS"
+    )
+    for row, packages in ast.literal_eval(wings).items():
+        for wing in row:
+            folder = ROOT / "pit_join" / wing
+            name, path = (f"{wing}/", folder / "__init__.py") if folder.is_dir() else (f"{wing}.py", f"{folder}.py")
+            what = str(ast.get_docstring(ast.parse(Path(path).read_text(encoding="utf-8")))).splitlines()[0]
+            yield f"| `{name}` | {what.replace('|', chr(92) + '|')} | {', '.join(sorted(packages))} |"
+
+
 def escaped(text: str) -> str:
     """Text in which Markdown finds nothing to mark up, apart from what stands in backticks."""
     parts = text.split("`")
@@ -134,11 +164,11 @@ def escaped(text: str) -> str:
     return "`".join(parts)
 
 
-PAGES = {"docs/cli.md": cli_page, "docs/macros.md": macros_page}
+PAGES = {"docs/cli.md": cli_page, "docs/macros.md": macros_page, "CONTRIBUTING.md": contributing_page}
 
 
 def main() -> int:
-    """Write or check every page; gives the exit status."""
+    """Write or check every page, and return the exit status."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--check", action="store_true", help="write nothing; exit 1 if a page is stale")
     check = parser.parse_args().check

@@ -53,7 +53,7 @@
         {{ return(column_type ~ '[]') }}
     {%- elif function != 'sum' -%}
         {{ exceptions.raise_compiler_error(where ~ ' has the unknown function ' ~ function ~ '; allowed are avg, count, count_distinct, first, last, last_n, max, min, stddev, sum') }}
-    {%- elif kind[:7] in ('decimal', 'numeric') -%}
+    {%- elif kind[:3] == 'dec' or kind[:7] == 'numeric' -%}
         {#- Without a scale a decimal has 3 digits behind the point, with only a width none. -#}
         {%- set scale = kind.split(',')[1][:-1] if ',' in kind else ('0' if '(' in kind else '3') -%}
         {{ return('decimal(38, ' ~ scale ~ ')') }}

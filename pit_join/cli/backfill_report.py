@@ -1,23 +1,23 @@
-"""What a backfill found or did, as lines to read."""
+"""A backfill as a table and lines of text."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
 from pit_join.history.backfill import Backfill
-from pit_join.history.plan import ModelPlan
+from pit_join.history.plan import BackfillPlan
 
 __all__ = ["report"]
 
 
 def report(found: Backfill) -> tuple[list[list[str]], list[str]]:
-    """The rows of a table (model, batches, number, why, rows, time) for a plan, and the lines below it."""
+    """Return the table of a dry run (model, batches, number, why, rows, time), and the lines below it."""
     table = [] if found.applied else [row for plan in found.plans for row in _rows(plan)]
     lines = [line for plan in found.plans for line in _lines(found, plan)]
     return table, [*lines, *(f"! {error}" for error in found.errors)]
 
 
-def _rows(plan: ModelPlan) -> Iterator[list[str]]:
+def _rows(plan: BackfillPlan) -> Iterator[list[str]]:
     for run in plan.as_json()["ranges"]:
         yield [
             plan.model.name,
@@ -29,7 +29,7 @@ def _rows(plan: ModelPlan) -> Iterator[list[str]]:
         ]
 
 
-def _lines(found: Backfill, plan: ModelPlan) -> Iterator[str]:
+def _lines(found: Backfill, plan: BackfillPlan) -> Iterator[str]:
     name, total, wanted = plan.model.name, plan.total, len(plan.batches)
     if total and not wanted:
         yield f"{name}: nothing to do, all {total:,} batches are done"

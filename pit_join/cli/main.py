@@ -1,4 +1,4 @@
-"""The command line. Only options, messages and exit statuses are here; what is done is in the modules below."""
+"""The command line: its commands, and errors as messages with exit statuses."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ __all__ = ["main", "run"]
 
 
 class _Group(click.Group, WithGlobalOptions):
-    """Turns every error of ours into a message on standard error and its exit status, in this one place."""
+    """The group of all commands, which turns every `PitJoinError` into a message and an exit status."""
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
@@ -36,12 +36,12 @@ class _Group(click.Group, WithGlobalOptions):
 
 
 def run() -> None:
-    """The command as a process of its own.
+    """Run the command line as a process of its own, which ends at once when its work is done.
 
-    It ends at once when all is done: to give back a gigabyte object by object takes longer than the system needs, and
-    DuckDB before 2.0 may abort where a query that was interrupted is given back.
+    To free a gigabyte object by object takes longer than to end the process, and DuckDB before 2.0 may abort while it
+    frees an interrupted query.
     """
-    # NumPy is used without linear algebra, whose threads would only wait, and busily.
+    # No linear algebra is used here, and the threads that NumPy starts for it would wait busily.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     status = 0
     try:
@@ -50,10 +50,10 @@ def run() -> None:
         if not isinstance(ended.code, (int, type(None))):
             raise
         status = ended.code or 0
-    except OSError as error:  # standard output is a full disk, say; what is left in its buffer must not be tried again
+    except OSError as error:  # a full disk, say; the rest of the buffer must not be written once more at exit
         click.echo(f"Error: the result cannot be printed: {error.strerror or error}", err=True)
         os._exit(2)
-    with suppress(OSError, ValueError):  # nobody may be left who reads
+    with suppress(OSError, ValueError):  # the reader of a pipe may have ended
         sys.stdout.flush()
         sys.stderr.flush()
     os._exit(status)

@@ -1,4 +1,4 @@
-"""The command that looks at what was served."""
+"""The command `monitor`."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from pit_join.cli.options import Command
-from pit_join.cli.output import age, print_table, progress, shown
+from pit_join.cli.options import Command, json_option
+from pit_join.cli.output import age, print_table, shown
 
 if TYPE_CHECKING:
     from pit_join.monitoring.findings import FeatureSkew, Skew
@@ -18,43 +18,43 @@ __all__ = ["monitor"]
 _KINDS = ("rows", "match", "stale", "different", "fallback", "not_compared")
 
 
-@click.command("monitor", cls=Command, short_help="Compare what was served, as logged, with the offline rule.")
+@click.command("monitor", cls=Command, short_help="Compare logged values, as they were served, with the offline rule.")
 @click.option(
-    "--log", required=True, metavar="DIR", help="The folder that --feature-log of serve, or FeatureLog, was given."
+    "--log", required=True, metavar="DIR", help="The folder of a feature log, of serve --feature-log or FeatureLog."
 )
-@click.option("--since", metavar="TIME", help="Only what was served from this time on (naive is UTC).")
-@click.option("--until", metavar="TIME", help="Only what was served before this time.")
-@click.option("--service", metavar="NAME", help="Only what this feature service served.")
+@click.option("--start", metavar="TIME", help="Only values served from this time on (naive is UTC).")
+@click.option("--end", metavar="TIME", help="Only values served before this time.")
+@click.option("--service", metavar="NAME", help="Only values served for this feature service.")
 @click.option(
     "--tolerance", type=click.FloatRange(min=0), default=1e-9, show_default=True, metavar="X",
-    help="By how much floats of windows may differ, relative or absolute; all else must be equal.",
+    help="The most that floats of windows may differ, relative or absolute; all else must be equal.",
 )  # fmt: skip
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@json_option
 @click.pass_context
 def monitor(
     ctx: click.Context,
     log: str,
-    since: str | None,
-    until: str | None,
+    start: str | None,
+    end: str | None,
     service: str | None,
     tolerance: float,
     as_json: bool,
 ) -> None:
-    """Compare what was served, as a feature log says it, with the offline rule at the time it was served.
+    """Compare the values of a feature log with the offline rule at the time when each was served.
 
-    A value is a match; or stale, which was right at the last export: then the view's lag falls short of the export's
-    delay; or different, which was right at neither. Exit status 1 if anything is stale or different; otherwise 3 if a
-    file of the log could not be read.
+    A match was right at that time. A stale value was right only at the last export: the view's lag falls short of the
+    export's delay. A different value was right at neither time. Exit status 1 if any value is stale or different;
+    otherwise 3 if a file of the log could not be read.
 
     \b
     Examples:
       pit-join monitor --log feature_log
-      pit-join monitor --log feature_log --since '2026-03-18' --service churn_v1 --json
+      pit-join monitor --log feature_log --start '2026-03-18' --service churn_v1 --json
     """
-    with progress() as on_progress:
-        found = ctx.obj().monitor(
-            log, since=since, until=until, service=service, tolerance=tolerance, on_progress=on_progress
-        )
+    from pit_join.cli.console import bar
+
+    with bar():
+        found = ctx.obj().monitor(log, start=start, end=end, service=service, tolerance=tolerance)
     if as_json:
         click.echo(json.dumps(found.as_json()))
     else:
@@ -98,7 +98,7 @@ def _print_skew(skew: Skew) -> None:
 
 
 def _name(each: FeatureSkew) -> tuple[str, str]:
-    """The view with its role, and the feature."""
+    """Return the view with its role, and the feature."""
     if each.view == "on_demand":
         return each.view, each.role if each.role == each.feature else f"{each.role} ({each.feature})"
     return each.view if each.role == each.view else f"{each.role} ({each.view})", each.feature

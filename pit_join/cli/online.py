@@ -1,38 +1,40 @@
-"""The commands of the online store: export, get and verify."""
+"""The commands of the online store: `export`, `get` and `verify`."""
 
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import click
 
-from pit_join.cli.options import Command
-from pit_join.cli.output import age, print_table, progress, shown
-from pit_join.references import split_list
+from pit_join.cli.options import Command, feature_options, json_option, select_option
+from pit_join.cli.output import age, print_table, shown
 
 __all__ = ["export", "get", "verify"]
 
 
 @click.command("export", cls=Command, short_help="Bring the latest feature values to the online store.")
-@click.option("--views", metavar="VIEW[,VIEW...]", help="Only these; the others stay as they are. Default: all.")
-@click.option("--as-of", metavar="TIME", help="What was known at this time (naive is UTC). Default: now.")
-@click.option("--dry-run", is_flag=True, help="Print what would change, and change nothing.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@select_option("Only these views; the others stay as they are. Default: all.")
+@click.option("--as-of", metavar="TIME", help="Export the values known at this time (naive is UTC). Default: now.")
+@click.option("--dry-run", is_flag=True, help="Print the changes, and make none.")
+@json_option
 @click.pass_context
-def export(ctx: click.Context, views: str | None, as_of: str | None, dry_run: bool, as_json: bool) -> None:
+def export(ctx: click.Context, select: list[str], as_of: str | None, dry_run: bool, as_json: bool) -> None:
     """Make the online store the snapshot of one instant: the latest values that were known then, of every key.
 
-    Only what differs is written, and readers see all of it or nothing. An earlier --as-of is a rollback. One export
-    runs at a time; a second one waits (see --wait).
+    Only differences are written, and readers see all of them or none. An earlier --as-of is a rollback. A second export
+    waits until the first has ended (see --wait).
 
     \b
     Examples:
       pit-join export
-      pit-join export --views user_activity --dry-run
+      pit-join export --select user_activity --dry-run
       pit-join export --store redis://localhost:6379/0 --as-of '2026-03-18 14:30'
     """
-    with progress() as on_progress:
-        done = ctx.obj().materialize(split_list(views or ""), as_of=as_of, dry_run=dry_run, on_progress=on_progress)
+    from pit_join.cli.console import bar
+
+    with bar():
+        done = ctx.obj().export(select, as_of=as_of, dry_run=dry_run)
     if as_json:
         click.echo(json.dumps(done.as_json()))
         return
@@ -51,53 +53,28 @@ def export(ctx: click.Context, views: str | None, as_of: str | None, dry_run: bo
     "--entity", "entities", multiple=True, required=True, metavar="KEY=VALUE",
     help="A key of the entity; may be given more than once.",
 )  # fmt: skip
-@click.option(
-    "--features", "features", multiple=True, metavar="REF[,REF...]",
-    help="view:feature, or view:* for all. May be given more than once.",
-)  # fmt: skip
-@click.option("--service", metavar="NAME", help="A feature service (exposure) instead of --features.")
-@click.option(
-    "--view", "views", multiple=True, metavar="SPEC",
-    help="A view in a role, or with keys of other names: 'dest_weather=weather(airport=dest)'.",
-)  # fmt: skip
-@click.option("--full-feature-names", is_flag=True, help="Name every feature view__feature.")
-@click.option("--no-defaults", is_flag=True, help="Keep nulls instead of the declared defaults.")
+@feature_options
 @click.option("--now", metavar="TIME", help="Judge ages as of this time (naive is UTC). Default: now.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@json_option
 @click.pass_context
 def get(
     ctx: click.Context,
     entities: tuple[str, ...],
-    features: tuple[str, ...],
-    service: str | None,
-    views: tuple[str, ...],
-    full_feature_names: bool,
-    no_defaults: bool,
+    request: dict[str, Any],
     now: str | None,
     as_json: bool,
 ) -> None:
-    """Print the features of one entity as a model would be served them, with status, event time and age.
+    """Print the features of one entity as they are served, with status, event time and age.
 
     \b
     Examples:
       pit-join get --entity user_id=42 --service churn_v1
       pit-join get --entity airport=JFK --features 'weather:*' --now '2026-03-18 14:30'
     """
-    if bool(features) == bool(service):
-        raise click.UsageError("give either --features or --service")
-    if service and views:
-        raise click.UsageError("--view goes with --features; a service has its own roles")
     given = dict(entity.split("=", 1) for entity in entities if "=" in entity)
     if len(given) < len(entities):
         raise click.UsageError("--entity must be KEY=VALUE, each key once")
-    found = ctx.obj().get_vector(
-        service or [ref for listed in features for ref in split_list(listed)],
-        given,
-        views=views,
-        full_feature_names=full_feature_names,
-        defaults=not no_defaults,
-        now=now,
-    )
+    found = ctx.obj().get_vector(entity=given, now=now, **request)
     if as_json:
         click.echo(json.dumps(found, default=str))
         return
@@ -109,27 +86,29 @@ def get(
 
 
 @click.command("verify", cls=Command, short_help="Compare the online store with the offline rule.")
-@click.option("--views", metavar="VIEW[,VIEW...]", help="Only these. Default: all in the store.")
+@select_option("Only these views. Default: all in the store.")
 @click.option(
     "--sample", type=click.IntRange(min=1), default=10_000, show_default=True, metavar="N",
-    help="Compare so many keys of each view, chosen by chance.",
+    help="Compare N keys of each view, drawn at random.",
 )  # fmt: skip
 @click.option("--all", "every", is_flag=True, help="Compare all keys; the store must have no others.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@json_option
 @click.pass_context
-def verify(ctx: click.Context, views: str | None, sample: int, every: bool, as_json: bool) -> None:
+def verify(ctx: click.Context, select: list[str], sample: int, every: bool, as_json: bool) -> None:
     """Compare what the store serves with the offline rule at the instant of the export: values, statuses, event times.
 
-    Exit status 1 if anything differs. Run it after an export, on the warehouse that was exported: rows that dbt has
+    Exit status 1 if anything differs. Run verify after an export, on the warehouse that was exported: rows that dbt has
     added since may have been known at that instant.
 
     \b
     Examples:
       pit-join verify
-      pit-join verify --views user_activity --all
+      pit-join verify --select user_activity --all
     """
-    with progress() as on_progress:
-        found = ctx.obj().verify(split_list(views or ""), sample=None if every else sample, on_progress=on_progress)
+    from pit_join.cli.console import bar
+
+    with bar():
+        found = ctx.obj().verify(select, sample=None if every else sample)
     if as_json:
         click.echo(json.dumps(found.as_json()))
     else:

@@ -1,22 +1,25 @@
-"""Options that several commands share, and the global ones, which stand before or after the command."""
+"""Global options, before or after the command, and options that several commands share."""
 
 from __future__ import annotations
 
 import re
-from functools import partial
+from collections.abc import Callable
+from functools import partial, wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from pit_join.references import split_list
+
 if TYPE_CHECKING:
     from pit_join.feature_store import FeatureStore
 
-__all__ = ["Command", "WithGlobalOptions"]
+__all__ = ["Command", "WithGlobalOptions", "feature_options", "json_option", "select_option"]
 
 
 class _GlobalOption(click.Option):
-    """An option of every command; what its help says after the first sentence is left to `pit-join --help`."""
+    """An option of every command; only `pit-join --help` shows more than the first sentence of its help."""
 
     def get_help_record(self, ctx: click.Context) -> tuple[str, str] | None:
         record = super().get_help_record(ctx)
@@ -26,7 +29,7 @@ class _GlobalOption(click.Option):
 
 
 def _stores(ctx: click.Context, param: click.Parameter, value: tuple[str, ...]) -> dict[str, str]:
-    """Return the stores by name, those given before the command too; the one after it counts where both have a name."""
+    """Return the stores by name, with those given before the command; of two with one name the one after it counts."""
     named = dict(map(_named, value))
     if len(named) < len(value):
         raise click.UsageError("--store names a store twice")
@@ -86,13 +89,19 @@ class WithGlobalOptions(click.Command):
 
 
 class Command(WithGlobalOptions):
-    """A command below `pit-join`: its `ctx.obj()` opens the feature store that the global options name."""
+    """A command below `pit-join`: its `ctx.obj()` opens the feature store that the global options name.
+
+    Messages of the package are printed on standard error.
+    """
 
     def invoke(self, ctx: click.Context) -> Any:
         """Call the command's function with the options of its own."""
         names = [param.name for param in self.params if isinstance(param, _GlobalOption)]
         ctx.obj = partial(_open_store, **{name: ctx.params.pop(name) for name in names})
-        return super().invoke(ctx)
+        from pit_join.cli.console import messages
+
+        with messages():
+            return super().invoke(ctx)
 
 
 def _open_store(stores: dict[str, str], **options: Any) -> FeatureStore:
@@ -101,6 +110,65 @@ def _open_store(stores: dict[str, str], **options: Any) -> FeatureStore:
     return FeatureStore(
         online_store=stores.get(""),
         online_stores={name: url for name, url in stores.items() if name},
-        on_message=partial(click.echo, err=True),
         **options,
     )
+
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+
+
+def select_option(help_text: str) -> Callable[[Any], Any]:
+    """Return an option for names of views, as a list with commas or given more than once."""
+    return click.option("--select", multiple=True, metavar="VIEW[,VIEW...]", callback=_selected, help=help_text)
+
+
+def _selected(ctx: click.Context, param: click.Parameter, value: tuple[str, ...]) -> list[str]:
+    names = _listed(value)
+    if value and not names:
+        raise click.UsageError("--select is empty; name views, or leave it out")
+    return names
+
+
+def _listed(value: tuple[str, ...]) -> list[str]:
+    return [item for listed in value for item in split_list(listed)]
+
+
+_FEATURES = (
+    click.option(
+        "--features", multiple=True, metavar="REF[,REF...]",
+        help="view:feature, or view:* for all. May be given more than once.",
+    ),
+    click.option("--service", metavar="NAME", help="A feature service (exposure) instead of --features."),
+    click.option(
+        "--role", "roles", multiple=True, metavar="SPEC",
+        help="A view in a role, or with keys of other names: 'dest_weather=weather(airport=dest)'. May be given more "
+        "than once.",
+    ),
+    click.option("--full-feature-names", is_flag=True, help="Name every feature view__feature."),
+    click.option("--no-defaults", is_flag=True, help="Keep nulls instead of the declared defaults."),
+)  # fmt: skip
+
+
+def feature_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options that name features, which reach the command's function, checked, as the mapping `request`."""
+
+    @wraps(command)
+    def checked(
+        *arguments: Any, features: tuple[str, ...], service: str | None, roles: tuple[str, ...],
+        full_feature_names: bool, no_defaults: bool, **others: Any,
+    ) -> Any:  # fmt: skip
+        if bool(features) == bool(service):
+            raise click.UsageError("give either --features or --service")
+        if service and roles:
+            raise click.UsageError("--role goes with --features; a service has its own roles")
+        request = {
+            "features": service or _listed(features),
+            "roles": roles,
+            "full_feature_names": full_feature_names,
+            "defaults": not no_defaults,
+        }
+        return command(*arguments, request=request, **others)
+
+    for option in reversed(_FEATURES):
+        checked = option(checked)
+    return checked

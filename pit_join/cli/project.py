@@ -1,4 +1,4 @@
-"""The commands on a project: its views, its stored history, its macros as a dbt package."""
+"""The commands on a project: `views`, `backfill` and `dbt-package-path`."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from pathlib import Path
 
 import click
 
-from pit_join.cli.options import Command
-from pit_join.cli.output import print_table, progress
+from pit_join.cli.options import Command, json_option, select_option
+from pit_join.cli.output import print_table
 
 __all__ = ["backfill", "dbt_package_path", "views"]
 
 
-@click.command("views", cls=Command, short_help="List the feature views and what is stored of them.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.command("views", cls=Command, short_help="List the feature views and the rows stored of each.")
+@json_option
 @click.pass_context
 def views(ctx: click.Context, as_json: bool) -> None:
     """List the feature views: entity, keys, times, features, rows and newest value.
@@ -58,37 +58,36 @@ def views(ctx: click.Context, as_json: bool) -> None:
 @click.command(
     "backfill", cls=Command, short_help="Run the batches that the stored history of microbatch models lacks."
 )
-@click.argument("views", nargs=-1, metavar="[VIEW]...")
-@click.option("--from", "start", metavar="TIME", help="First batch: the one that holds this time. Default: `begin`.")
+@select_option("Only these models. Default: all microbatch models.")
+@click.option("--start", metavar="TIME", help="Begin with the batch of this time. Default: the model's `begin`.")
 @click.option(
-    "--to", "end", metavar="TIME",
-    help="Where the batches end, exclusive. Default: after the last one with a row, of the model or of its inputs.",
+    "--end", metavar="TIME",
+    help="End before this time. Default: after the last batch with a row of the model or of its inputs.",
 )  # fmt: skip
-@click.option("--plan/--apply", "plan", default=None, help="Print what is to be done, or do it.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.option("--dry-run/--apply", default=None, help="Print the batches to run, or run them.")
+@json_option
 @click.pass_context
 def backfill(
-    ctx: click.Context, views: tuple[str, ...], start: str | None, end: str | None, plan: bool | None, as_json: bool
+    ctx: click.Context, select: list[str], start: str | None, end: str | None, dry_run: bool | None, as_json: bool
 ) -> None:
-    """Find, and run, the batches that are missing from microbatch models: all of them, or those named.
+    """Find and run the batches that the stored history of microbatch models lacks.
 
-    A batch has to be run if it never was, if it failed, if its rows are no longer as many as it had, if it was not
-    over when it ran, or if its definition has changed since: code, settings, a macro, or any of these of what it
-    reads. What was done is kept in a file beside the warehouse, so a backfill that was killed goes on where it was.
-    Times are UTC.
+    A batch is run if it never ran or failed, if its number of rows has changed, if its time was not over when it ran,
+    or if its definition has changed since: its code, settings, a macro, or any of these of its inputs. A file beside
+    the warehouse records the batches that are done, so a killed backfill resumes where it was. Times are UTC.
 
     \b
     Examples:
-      pit-join backfill --plan
-      pit-join backfill payment_history --from 2026-03-01 --to 2026-04-01 --apply
+      pit-join backfill --dry-run
+      pit-join backfill --select payment_history --start 2026-03-01 --end 2026-04-01 --apply
     """
     from pit_join.cli.backfill_report import report
+    from pit_join.cli.console import bar
 
-    if plan is None:
-        raise click.UsageError("give --plan to see what is to be done, or --apply to do it")
-    with nullcontext(None) if plan else progress() as on_progress:
-        watched = {} if on_progress is None else {"on_progress": on_progress}
-        found = ctx.obj().backfill(views, start=start, end=end, apply=not plan, **watched)
+    if dry_run is None:
+        raise click.UsageError("give --dry-run to see what is to be done, or --apply to do it")
+    with nullcontext() if dry_run else bar():
+        found = ctx.obj().backfill(select, start=start, end=end, apply=not dry_run)
     if as_json:
         click.echo(json.dumps(found.as_json()))
     else:

@@ -1,4 +1,4 @@
-"""The command of the HTTP server."""
+"""The command `serve`."""
 
 from __future__ import annotations
 
@@ -19,27 +19,27 @@ _KEY = "PIT_JOIN_API_KEY"
 @click.option("--host", default="127.0.0.1", show_default=True, metavar="ADDRESS", help="Listen on this address.")
 @click.option(
     "--port", type=click.IntRange(0, 65_535), default=6566, show_default=True,
-    help="Listen on this port; 0 is a free one.",
+    help="Listen on this port; 0 picks a free one.",
 )  # fmt: skip
 @click.option(
     "--workers", type=click.IntRange(min=1), default=1, show_default=True, help="Processes that answer requests."
 )
 @click.option(
     "--max-body-bytes", type=click.IntRange(min=1), default=4_194_304, show_default=True, metavar="N",
-    help="Refuse larger bodies.",
+    help="Refuse requests with a larger body.",
 )  # fmt: skip
 @click.option(
     "--max-rows", type=click.IntRange(min=1), default=10_000, show_default=True, metavar="N",
-    help="Refuse requests of more rows.",
+    help="Refuse requests with more rows.",
 )  # fmt: skip
-@click.option("--feature-log", metavar="DIR", help="Log a sample of what is served into this folder, as Parquet files.")
+@click.option("--feature-log", metavar="DIR", help="Log a sample of served values into this folder, as Parquet files.")
 @click.option(
     "--log-sample", type=click.FloatRange(0, 1), default=0.01, show_default=True, metavar="SHARE",
     help="The share of requests that --feature-log logs.",
 )  # fmt: skip
 @click.option(
     "--deadline", default="50 ms", show_default=True, metavar="DURATION",
-    help="How long a network store may take; then the answer has defaults, and says so.",
+    help="The longest wait for a network store; after it the answer has defaults, with a status that says so.",
 )  # fmt: skip
 @click.option("--strict", is_flag=True, help="Answer 503 where a store fails, is late, or lacks a view.")
 @click.option(
@@ -61,10 +61,10 @@ def serve(
     now: str | None,
     access_log: bool,
 ) -> None:
-    """Answer `POST /get-online-features`, in the form of Feast's feature server, until it is stopped.
+    """Answer `POST /get-online-features` in the form of Feast's feature server, until the process is stopped.
 
     A new export is served with the next request. While a store fails or is late, the declared defaults are served, with
-    statuses that say so. If the environment variable PIT_JOIN_API_KEY is set, requests must give that key. Where
+    statuses that say so. If the environment variable PIT_JOIN_API_KEY is set, requests must carry that key. Where
     --store or PIT_JOIN_ONLINE_STORE names the store, no dbt project is needed. Needs `pip install 'pit-join[serve]'`.
 
     \b

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from pit_join.cli.options import Command
-from pit_join.cli.output import age, print_table, progress
+from pit_join.cli.options import Command, feature_options
+from pit_join.cli.output import age, print_table
 from pit_join.statuses import OFFLINE, PRESENT, STATUSES
 
 if TYPE_CHECKING:
-    from pit_join.training.result import Coverage
+    from pit_join.training.result import Coverage, TrainingSet
 
 __all__ = ["build_training_set"]
 
@@ -23,50 +24,35 @@ __all__ = ["build_training_set"]
 @click.option(
     "--spine", required=True, metavar="NAME|FILE", help="Seed, model, or CSV or Parquet file: keys, time, labels."
 )
-@click.option(
-    "--features", "features", multiple=True, metavar="REF[,REF...]",
-    help="view:feature, or view:* for all. May be given more than once.",
-)  # fmt: skip
-@click.option("--service", metavar="NAME", help="A feature service (exposure) instead of --features.")
+@feature_options
 @click.option("--output", type=click.Path(path_type=Path), help="The file to write: .parquet, .csv or .arrow.")
 @click.option(
     "--event-timestamp", default="event_timestamp", show_default=True, metavar="COLUMN",
     help="The spine's time column; a naive time is UTC.",
 )  # fmt: skip
 @click.option(
-    "--view", "views", multiple=True, metavar="SPEC",
-    help="A view in a role, or with keys that the spine calls otherwise: 'dest_weather=weather(airport=dest)'.",
+    "--gap", metavar="DURATION",
+    help="Predict ahead: use only values known this long before each row's time, such as '1 day'.",
 )  # fmt: skip
-@click.option(
-    "--gap", metavar="DURATION", help="Predict this long ahead, such as '1 day': only what was known then counts."
-)
-@click.option("--full-feature-names", is_flag=True, help="Name every feature view__feature.")
 @click.option("--provenance", is_flag=True, help="Add <view>__event_timestamp and <view>__status columns.")
-@click.option("--no-defaults", is_flag=True, help="Keep nulls instead of the declared defaults.")
-@click.option("--sql", "sql_only", is_flag=True, help="Print the SQL and build nothing.")
-@click.option("--plan", "plan_only", is_flag=True, help="Print how each view would be joined and why; build nothing.")
+@click.option("--sql", "sql_only", is_flag=True, help="Print the SQL, which a build runs in steps, and build nothing.")
+@click.option("--explain-plan", is_flag=True, help="Print how each view would be joined and why, and build nothing.")
 @click.option(
     "--window-plan", type=click.Choice(["range", "stacked"]),
-    help="Join window views by this plan instead of the one that looks cheaper.",
+    help="Join window views by this plan instead of the cheaper one by estimate.",
 )  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="Print the coverage as JSON.")
 @click.pass_context
 def build_training_set(
     ctx: click.Context,
+    /,
     spine: str,
-    features: tuple[str, ...],
-    service: str | None,
+    request: dict[str, Any],
     output: Path | None,
-    event_timestamp: str,
-    views: tuple[str, ...],
-    gap: str | None,
-    full_feature_names: bool,
-    provenance: bool,
-    no_defaults: bool,
     sql_only: bool,
-    plan_only: bool,
-    window_plan: str | None,
+    explain_plan: bool,
     as_json: bool,
+    **options: Any,
 ) -> None:
     """Join features to a spine, each as it was known at the row's time.
 
@@ -76,58 +62,47 @@ def build_training_set(
     Examples:
       pit-join build-training-set --spine labels --service churn_v1 --output train.parquet
       pit-join build-training-set --spine labels.csv --features 'user_activity:*' --output train.csv
-      pit-join build-training-set --spine trips --view 'dest_weather=weather(airport=dest)' \\
+      pit-join build-training-set --spine trips --role 'dest_weather=weather(airport=dest)' \\
           --features weather:temp,dest_weather:temp --gap '1 hour' --output trips.parquet
     """
-    from pit_join.references import split_list
+    from pit_join.cli.console import bar
     from pit_join.warehouse.table_files import check_output
 
-    if bool(features) == bool(service):
-        raise click.UsageError("give either --features or --service")
-    if service and views:
-        raise click.UsageError("--view goes with --features; a service has its own roles")
-    builds = not sql_only and not plan_only
-    if output is None and builds:
-        raise click.UsageError(
-            "give --output FILE (.parquet, .csv or .arrow), --sql to see the SQL, or --plan to see how views are joined"
-        )
-    if output is not None and builds:
+    if not sql_only and not explain_plan:
+        if output is None:
+            raise click.UsageError(
+                "give --output FILE (.parquet, .csv or .arrow), --sql to see the SQL, or --explain-plan to see how "
+                "views are joined"
+            )
         check_output(output)
     started = time.monotonic()
-    with progress() as on_progress:
-        built = ctx.obj().get_historical_features(
-            spine,
-            service or [ref for listed in features for ref in split_list(listed)],
-            views=views,
-            event_timestamp=event_timestamp,
-            gap=gap,
-            full_feature_names=full_feature_names,
-            provenance=provenance,
-            defaults=not no_defaults,
-            sql_only=sql_only,
-            plan_only=plan_only,
-            window_plan=window_plan,
-            on_progress=on_progress,
-        )
+    prepared = ctx.obj().prepare_training_set(spine, **request, **options)
     if sql_only:
-        click.echo(built.sql)
-        return
-    if plan_only:
-        plans = built.metadata["plans"]
-        if as_json:
-            click.echo(json.dumps({alias: {"plan": plan, "why": why} for alias, (plan, why) in plans.items()}))
-        else:
-            print_table(["view", "plan", "why"], [[alias, *plan] for alias, plan in plans.items()])
-        return
-    assert output is not None
-    built.write(output)
-    seconds = time.monotonic() - started
+        click.echo(prepared.sql())
+    elif explain_plan:
+        _print_plans(prepared.plans(), as_json)
+    else:
+        assert output is not None
+        with bar():
+            built = prepared.run()
+        built.write(output)
+        _print_built(built, output, time.monotonic() - started, as_json)
+
+
+def _print_plans(plans: Mapping[str, tuple[str, str]], as_json: bool) -> None:
     if as_json:
-        click.echo(json.dumps(_as_json(built.coverage, built.to_arrow().num_rows, str(output), seconds)))
-        return
-    _print_coverage(built.coverage)
+        click.echo(json.dumps({alias: {"plan": plan, "why": why} for alias, (plan, why) in plans.items()}))
+    else:
+        print_table(["view", "plan", "why"], [[alias, *plan] for alias, plan in plans.items()])
+
+
+def _print_built(built: TrainingSet, output: Path, seconds: float, as_json: bool) -> None:
     table = built.to_arrow()
-    click.echo(f"{output}: {table.num_rows:,} rows, {table.num_columns} columns, {seconds:.1f} s")
+    if as_json:
+        click.echo(json.dumps(_as_json(built.coverage, table.num_rows, str(output), seconds)))
+    else:
+        _print_coverage(built.coverage)
+        click.echo(f"{output}: {table.num_rows:,} rows, {table.num_columns} columns, {seconds:.1f} s")
 
 
 def _print_coverage(coverage: tuple[Coverage, ...]) -> None:

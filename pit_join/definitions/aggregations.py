@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
+from pit_join.definitions.field_type import FieldType, read_type
 from pit_join.definitions.settings import Wrong, check_keys, default_problem, within
 from pit_join.definitions.views import Aggregation
 from pit_join.errors import suggest
-from pit_join.sql_types import decimal_scale, number_kind
 from pit_join.times import parse_duration, short_duration
 
 __all__ = ["FUNCTIONS", "WindowSettings", "check_column", "read_window_settings", "result_type"]
@@ -45,7 +45,7 @@ class WindowSettings:
 
 
 def read_window_settings(
-    meta: Mapping[str, Any], types: Mapping[str, str], taken: Mapping[str, str], wrong: Wrong
+    meta: Mapping[str, Any], types: Mapping[str, FieldType], taken: Mapping[str, str], wrong: Wrong
 ) -> WindowSettings:
     """Read what `config.meta.pit_join` says of windows.
 
@@ -68,18 +68,19 @@ def check_column(meta: Mapping[str, Any], wrong: Wrong) -> None:
             wrong(key, f"the features of a view with aggregations are these, not its columns; {hint}")
 
 
-def result_type(function: str, data_type: str) -> str:
-    """The type of a feature, from the type of the column that is aggregated.
+def result_type(function: str, data_type: FieldType) -> FieldType:
+    """Return the type of a feature, from the type of the column that is aggregated.
 
-    >>> result_type("sum", "decimal(10, 2)"), result_type("last_n", "varchar"), result_type("avg", "integer")
-    ('decimal(38, 2)', 'varchar[]', 'double')
+    >>> str(result_type("sum", read_type("decimal(10, 2)"))), str(result_type("last_n", read_type("text")))
+    ('decimal(38, 2)', 'text[]')
     """
-    if function in _COUNTS:
-        return "bigint"
+    if function in _COUNTS or (function == "sum" and data_type.number == "integer"):
+        return read_type("bigint")
+    if function == "sum" and data_type.number == "decimal":
+        return read_type(f"decimal(38, {data_type.scale})")
     if function in _ARITHMETIC:
-        kind = number_kind(data_type) if function == "sum" else "float"
-        return {"integer": "bigint", "decimal": f"decimal(38, {decimal_scale(data_type)})"}.get(kind or "", "double")
-    return f"{data_type}[]" if function == "last_n" else data_type
+        return read_type("double")
+    return read_type(f"{data_type}[]") if function == "last_n" else data_type
 
 
 def _check_neighbours(meta: Mapping[str, Any], wrong: Wrong) -> None:
@@ -98,7 +99,7 @@ def _check_neighbours(meta: Mapping[str, Any], wrong: Wrong) -> None:
         wrong("deleted", "beside aggregations needs event_key, which says of which event the marked row is the end")
 
 
-def _event_key(meta: Mapping[str, Any], types: Mapping[str, str], wrong: Wrong) -> tuple[str, ...]:
+def _event_key(meta: Mapping[str, Any], types: Mapping[str, FieldType], wrong: Wrong) -> tuple[str, ...]:
     value = meta.get("event_key")
     if value is None:
         return ()
@@ -120,7 +121,7 @@ def _event_key(meta: Mapping[str, Any], types: Mapping[str, str], wrong: Wrong) 
 
 
 def _aggregations(
-    meta: Mapping[str, Any], types: Mapping[str, str], taken: Mapping[str, str], wrong: Wrong
+    meta: Mapping[str, Any], types: Mapping[str, FieldType], taken: Mapping[str, str], wrong: Wrong
 ) -> list[Aggregation]:
     listed = meta["aggregations"]
     if listed is None:
@@ -145,7 +146,7 @@ def _aggregations(
     return found
 
 
-def _expand(item: Mapping[str, Any], types: Mapping[str, str], own: Wrong) -> list[Aggregation]:
+def _expand(item: Mapping[str, Any], types: Mapping[str, FieldType], own: Wrong) -> list[Aggregation]:
     """The features of one aggregation.
 
     What has a problem is kept as far as it has a name, so that a service which uses it is not reported as well.
@@ -159,7 +160,7 @@ def _expand(item: Mapping[str, Any], types: Mapping[str, str], own: Wrong) -> li
     if where is not None and (not isinstance(where, str) or not where.strip()):
         own("where", f"must be a text, an SQL condition over the columns of the model, got {where!r}")
     _check_n(item, function, own)
-    column_type = types.get(column or "", "")
+    column_type = types.get(column or "", read_type(""))
     _check_default(item, function, column_type, own)
     data_type = result_type(function, column_type)
     if not name_is_right:
@@ -199,7 +200,7 @@ def _function(item: Mapping[str, Any], own: Wrong) -> str:
     return str(function)
 
 
-def _column(item: Mapping[str, Any], function: str, types: Mapping[str, str], own: Wrong) -> str | None:
+def _column(item: Mapping[str, Any], function: str, types: Mapping[str, FieldType], own: Wrong) -> str | None:
     column = item.get("column")
     if _missing(item, "column") and function in FUNCTIONS and function != "count":
         own("column", f"is missing; {function} needs the column that it aggregates; {suggest('', types, 'columns')}")
@@ -208,7 +209,7 @@ def _column(item: Mapping[str, Any], function: str, types: Mapping[str, str], ow
     if not isinstance(column, str) or column not in types:
         own("column", f"no column '{column}' is listed; {suggest(str(column), types, 'columns')}")
         return None
-    if function in _ARITHMETIC and types[column] and not number_kind(types[column]):
+    if function in _ARITHMETIC and types[column].text and not types[column].number:
         own("column", f"{function} needs an integer, decimal or float column, and '{column}' is {types[column]}")
     return column
 
@@ -274,12 +275,12 @@ def _check_n(item: Mapping[str, Any], function: str, own: Wrong) -> None:
         own("n", f"is only for last_n, not for {function}; leave it out")
 
 
-def _check_default(item: Mapping[str, Any], function: str, column_type: str, own: Wrong) -> None:
+def _check_default(item: Mapping[str, Any], function: str, column_type: FieldType, own: Wrong) -> None:
     default = item.get("default")
     if default is not None and function in _COUNTS:
         own("default", f"{function} is never null, so it has no default; leave it out")
         return
     # The type of most results is that of the column, without which there is nothing to compare with.
-    known = function in FUNCTIONS and (column_type or function in ("avg", "stddev"))
+    known = function in FUNCTIONS and (column_type.text or function in ("avg", "stddev"))
     if known and (problem := default_problem(default, result_type(function, column_type))):
         own("default", problem)

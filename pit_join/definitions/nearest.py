@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import Any
 
+from pit_join.definitions.field_type import FieldType
 from pit_join.definitions.settings import Wrong
 from pit_join.records.embeddings import METRICS
-from pit_join.sql_types import number_kind
 
 __all__ = ["read_nearest"]
 
-_LIST = re.compile(r"(.*\S)\s*\[\d*\]")
 
-
-def read_nearest(meta: Mapping[str, Any], data_type: str, wrong: Wrong) -> str | None:
+def read_nearest(meta: Mapping[str, Any], data_type: FieldType, wrong: Wrong) -> str | None:
     """The metric of a column's `nearest`; None without the key, or if it cannot be read."""
     metric = meta.get("nearest")
     if metric is None:
@@ -23,8 +20,7 @@ def read_nearest(meta: Mapping[str, Any], data_type: str, wrong: Wrong) -> str |
     if metric not in METRICS:
         wrong("nearest", f"must be one of {', '.join(METRICS)}, got {metric!r}")
         return None
-    found = _LIST.fullmatch(data_type.strip())
-    if not found or number_kind(found[1]) != "float":
-        wrong("nearest", f"is for a column of a list of floats, such as float[] or double[64], got {data_type!r}")
+    if not data_type.element or data_type.element.number != "float":
+        wrong("nearest", f"is for a column of a list of floats, such as float[] or double[64], got {data_type.text!r}")
         return None
     return str(metric)

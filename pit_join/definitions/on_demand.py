@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from pit_join.definitions.field_type import read_type
 from pit_join.definitions.settings import Wrong, check_keys, default_problem, within
 from pit_join.definitions.views import OnDemandFeature
 
@@ -27,7 +28,7 @@ def read_on_demand(macro: Mapping[str, Any], name: str, path: str, wrong: Wrong)
     if not isinstance(returns, str) or not returns.strip():
         wrong("returns", f"must be the SQL type of the result, such as double, got {returns!r}")
         returns = ""
-    elif problem := default_problem(default, returns):
+    elif problem := default_problem(default, read_type(returns)):
         wrong("default", problem)
     types: dict[str, str] = {}
     for argument in macro.get("arguments") or []:

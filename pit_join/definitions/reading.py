@@ -7,6 +7,7 @@ from datetime import timedelta
 from typing import Any
 
 from pit_join.definitions.aggregations import WindowSettings, check_column, read_window_settings
+from pit_join.definitions.field_type import FieldType, read_type
 from pit_join.definitions.nearest import read_nearest
 from pit_join.definitions.on_demand import read_on_demand
 from pit_join.definitions.requests import on_demand_problems, request_problems
@@ -44,8 +45,6 @@ _VIEW_KEYS = (
 _COLUMN_KEYS = ("default", "exclude", "freshness_slo", "nearest")
 
 _SERVICE_KEYS = ("features", "full_feature_names")
-
-_TIME_TYPES = ("timestamp", "date", "datetime")
 
 
 class Reader:
@@ -165,17 +164,17 @@ class Reader:
             full_feature_names=read_flag(meta, "full_feature_names", False, wrong),
         )
 
-    def _column(self, key: str, column: Any, types: Mapping[str, str], wrong: Wrong) -> None:
+    def _column(self, key: str, column: Any, types: Mapping[str, FieldType], wrong: Wrong) -> None:
         if column is None:
             return
         if not isinstance(column, str) or column not in types:
             wrong(key, f"no column '{column}' is listed; {suggest(str(column), types, 'columns')}")
-        elif key == "deleted" and types[column].lower() not in ("", "boolean", "bool"):
+        elif key == "deleted" and types[column].family not in ("", "BOOLEAN"):
             wrong(key, f"the column '{column}' must be boolean, got {types[column]}")
-        elif key != "deleted" and types[column] and not types[column].lower().startswith(_TIME_TYPES):
+        elif key != "deleted" and types[column].family not in ("", "time"):
             wrong(key, f"the column '{column}' must be a timestamp or date, got {types[column]}")
 
-    def _entity(self, meta: Mapping[str, Any], event_time: Any, types: Mapping[str, str], wrong: Wrong) -> Entity:
+    def _entity(self, meta: Mapping[str, Any], event_time: Any, types: Mapping[str, FieldType], wrong: Wrong) -> Entity:
         keys = meta.get("join_keys")
         keys = [keys] if isinstance(keys, str) else keys
         if not isinstance(keys, list) or not keys or not all(isinstance(key, str) for key in keys):
@@ -236,8 +235,8 @@ class Reader:
             meta = meta or {}
             own = within(wrong, where)
             check_keys(meta, _COLUMN_KEYS, within(own, "config.meta.pit_join"))
-            data_type = str(column.get("data_type") or "")
-            if not data_type:
+            data_type = _type(column)
+            if not data_type.text:
                 wrong(where, "has no data_type")
             if windowed:
                 check_column(meta, own)
@@ -269,8 +268,12 @@ def _views_of(requests: tuple[Asked, ...]) -> set[str]:
     return found
 
 
-def _types(columns: Mapping[str, Any]) -> dict[str, str]:
-    return {name: str(column.get("data_type") or "") for name, column in columns.items()}
+def _types(columns: Mapping[str, Any]) -> dict[str, FieldType]:
+    return {name: _type(column) for name, column in columns.items()}
+
+
+def _type(column: Mapping[str, Any]) -> FieldType:
+    return read_type(str(column.get("data_type") or ""))
 
 
 def _path(node: Mapping[str, Any]) -> str:

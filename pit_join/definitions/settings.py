@@ -7,8 +7,8 @@ from collections.abc import Callable, Mapping
 from datetime import timedelta
 from typing import Any
 
+from pit_join.definitions.field_type import FieldType
 from pit_join.errors import suggest
-from pit_join.sql_types import number_kind
 from pit_join.times import parse_duration
 
 __all__ = ["Wrong", "check_keys", "default_problem", "read_duration", "read_flag", "read_name", "within"]
@@ -68,19 +68,19 @@ def read_name(meta: Mapping[str, Any], key: str, wrong: Wrong) -> str:
     return value
 
 
-def default_problem(default: Any, data_type: str) -> str | None:
-    """Why a default cannot be a value of that type; the warehouse has the last word on the rest."""
+def default_problem(default: Any, data_type: FieldType) -> str | None:
+    """Say why a default cannot be a value of a type; the warehouse has the last word on the rest."""
     if default is None:
         return None
-    lower = data_type.strip().lower()
-    if isinstance(default, (list, dict)) != lower.endswith(("]", ")") if "struct" in lower else "]"):
-        return f"{default!r} does not fit the type {lower}"
-    kind = number_kind(lower)
+    written = data_type.text.strip().lower()
+    nested = data_type.element is not None or data_type.family == "STRUCT"
+    if isinstance(default, (list, dict)) != nested:
+        return f"{default!r} does not fit the type {written}"
     whole = isinstance(default, int) or (isinstance(default, float) and default.is_integer())
-    if kind == "integer" and (isinstance(default, bool) or not whole):
-        return f"{default!r} is not a whole number, and the type is {lower}"
-    if kind and (isinstance(default, bool) or not isinstance(default, (int, float))):
-        return f"{default!r} is not a number, and the type is {lower}"
-    if lower in ("boolean", "bool") and not isinstance(default, bool):
-        return f"{default!r} is not true or false, and the type is {lower}"
+    if data_type.number == "integer" and (isinstance(default, bool) or not whole):
+        return f"{default!r} is not a whole number, and the type is {written}"
+    if data_type.number and (isinstance(default, bool) or not isinstance(default, (int, float))):
+        return f"{default!r} is not a number, and the type is {written}"
+    if data_type.family == "BOOLEAN" and not isinstance(default, bool):
+        return f"{default!r} is not true or false, and the type is {written}"
     return None

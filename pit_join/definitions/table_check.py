@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from pit_join.definitions.field_type import FieldType
 from pit_join.definitions.views import FeatureView
 from pit_join.errors import PitJoinError, WarehouseError
-from pit_join.sql_types import family, number_kind
 
 __all__ = ["check_table"]
 
-_SAME_TIME = {"TIMESTAMPTZ": "TIMESTAMP WITH TIME ZONE", "DATETIME": "TIMESTAMP", "TIMESTAMP_US": "TIMESTAMP"}
 
-
-def check_table(view: FeatureView, columns: Mapping[str, str]) -> None:
+def check_table(view: FeatureView, columns: Mapping[str, FieldType]) -> None:
     """Check the columns of a view's table (name to type) against its YAML.
 
     Times and keys decide the answer, so for them a declared type that is not the table's is an error, not a cast. So it
@@ -32,13 +30,12 @@ def check_table(view: FeatureView, columns: Mapping[str, str]) -> None:
                 f"the table of the feature view '{view.name}' has no column '{name}', which {view.path} lists; "
                 f"run dbt build, or mend the YAML. It has {', '.join(columns)}"
             )
-        wanted = declared.upper().strip()
         if name in (view.event_timestamp, view.created_timestamp):
-            fits = _SAME_TIME.get(wanted, wanted) == actual.upper()
+            fits = declared == actual
         elif name in summed:
-            fits = number_kind(declared) == number_kind(actual)
+            fits = declared.number == actual.number
         else:
-            fits = name not in view.join_keys or family(wanted) == family(actual)
+            fits = name not in view.join_keys or declared.family == actual.family
         if not fits:
             raise PitJoinError(
                 f"{view.path}: {view.name}: the column '{name}' is declared {declared}, and the table's is {actual}; "

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
+from pit_join.definitions.field_type import FieldType
 from pit_join.references import Asked
 
 __all__ = ["Aggregation", "Entity", "Feature", "FeatureService", "FeatureView", "OnDemandFeature"]
@@ -28,7 +29,7 @@ class Feature:
     """
 
     name: str
-    data_type: str
+    data_type: FieldType
     default: Any = None
     freshness_slo: timedelta | None = None
     nearest: str | None = None
@@ -50,7 +51,7 @@ class Aggregation:
     where: str | None
     n: int | None
     default: Any
-    data_type: str
+    data_type: FieldType
 
     @property
     def adds_up(self) -> bool:
@@ -78,7 +79,7 @@ class FeatureView:
     entity: Entity
     event_timestamp: str
     features: tuple[Feature, ...]
-    types: Mapping[str, str]
+    types: Mapping[str, FieldType]
     relation: str
     location: tuple[str, str, str]
     path: str
@@ -99,6 +100,11 @@ class FeatureView:
     def join_keys(self) -> tuple[str, ...]:
         """The columns that identify the entity."""
         return self.entity.join_keys
+
+    @property
+    def has_freshness_slo(self) -> bool:
+        """Whether the view or a feature of it declares how old its newest row may be."""
+        return bool(self.freshness_slo or any(feature.freshness_slo for feature in self.features))
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,26 +6,22 @@ What a snapshot holds is decided by the macros' SQL alone (`latest_snapshot`); h
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timezone
 from typing import Any
 
-from pit_join.definitions.registry import Registry
 from pit_join.export.indexing import Indexes, check_can_index
 from pit_join.export.places import chosen_views, kept_views, needed_stores, online_views, views_elsewhere, views_in
 from pit_join.export.taking import SnapshotTaker
 from pit_join.online.opening import open_store
 from pit_join.online.protocol import Changes
 from pit_join.online.urls import check_urls, folder_of, store_url
-from pit_join.project.dbt_project import Project
-from pit_join.project.rendering import Macros
 from pit_join.records.store_manifest import Contents, StoredService, StoredView
 from pit_join.references import OnDemandRequest
-from pit_join.warehouse.duckdb_session import DuckDBWarehouse
 from pit_join.warehouse.expressions import ARGUMENTS
-from pit_join.workspace import check_on_demand
+from pit_join.workspace import Workspace
 
 __all__ = ["Export", "export"]
 
@@ -57,42 +53,34 @@ class Export:
 
 
 def export(
-    project: Project,
+    workspace: Workspace,
     url: str,
     views: Sequence[str] = (),
     *,
     named: Mapping[str, str] | None = None,
     as_of: datetime | None = None,
     dry_run: bool = False,
-    wait: float = 60.0,
-    on_message: Callable[[str], None] = lambda message: None,
-    on_progress: Callable[[int, int, str], None] = lambda done, total, view: None,
 ) -> Export:
     """Make the online stores hold what was known of the feature views at an instant.
 
     Each store is whole at any time; the default one, which says where the views are, changes last.
 
     Args:
-        project: the dbt project that declares the views.
+        workspace: the project that declares the views.
         url: the default store, see `open_store`.
         views: names of views; the others stay as they were exported last. All with `online: true` by default, and then
             nothing else stays in the stores.
         named: the URLs of the other stores by name, see `FeatureView.online_store`.
         as_of: the instant; now by default.
         dry_run: find out what would change, and change nothing.
-        wait: seconds to wait for a warehouse that another process holds, and for another export.
-        on_message: told what takes time.
-        on_progress: told how many rows of how many are compared, and of which view.
 
     Raises:
         StoreError: if a store cannot be used, or cannot hold a column.
         PitJoinError: see its other subclasses; bad names, tables and projects.
     """
     started = time.monotonic()
-    manifest = project.manifest()
-    registry = Registry.from_manifest(manifest)
-    macros = Macros(manifest, project.dispatch_order, project.compile, project.cache)
-    check_on_demand(registry, macros)
+    project, registry, console = workspace.project, workspace.registry, workspace.console
+    workspace.check_on_demand()
     chosen = chosen_views(registry, views)
     check_can_index(chosen)
     known = {**(named or {}), "": url}
@@ -102,24 +90,26 @@ def export(
     project.cache.mkdir(parents=True, exist_ok=True)
     with ExitStack() as open_now:
         # All exports take the default store first, so that none waits for one that waits for it.
-        writers = {name: open_now.enter_context(stores[name].writing(wait, on_message)) for name in sorted(stores)}
+        writers = {
+            name: open_now.enter_context(stores[name].writing(console.wait, console.warn)) for name in sorted(stores)
+        }
         before = {name: views_in(store) for name, store in stores.items()}
         kept = {name: kept_views(name, before, chosen, registry) for name in stores}
-        with DuckDBWarehouse(project.connection, wait=wait, on_wait=on_message) as warehouse:
+        with workspace.warehouse() as warehouse:
             instant = as_of or datetime.now(timezone.utc)  # after waiting: all that is known by now
-            taken = SnapshotTaker(warehouse, macros, project.cache, open_now, instant, on_progress)
+            taken = SnapshotTaker(workspace, warehouse, open_now, instant)
             found = {view.name: taken.view(view, writers[view.online_store]) for view in chosen}
             listed = views_elsewhere(before[""], chosen, registry) if views else {}
-            listed |= taken.declared(online_views(registry), {*found, *listed, *kept[""]}, on_message)
+            listed |= taken.declared(online_views(registry), {*found, *listed, *kept[""]})
         about = Contents(
-            project=str(manifest["metadata"]["project_name"]),
+            project=str(workspace.manifest["metadata"]["project_name"]),
             target=project.connection.target,
             exported_at=datetime.now(timezone.utc),
             views=listed,
-            services=_services(registry, macros),
+            services=_services(workspace),
         )
         indexes = {
-            name: Indexes(folder_of(each), before[name], dry_run=dry_run, on_message=on_message)
+            name: Indexes(folder_of(each), before[name], dry_run=dry_run, console=console)
             for name, each in urls.items()
         }
         # All that can be wrong with a value is found out before the first store changes.
@@ -136,7 +126,7 @@ def export(
             else:
                 contents = replace(about, views=listed | described)
             writer, data = writers[name], contents.to_json()
-            done = writer.replace(data, written[name], kept[name], written_at, dry_run, on_progress)
+            done = writer.replace(data, written[name], kept[name], written_at, dry_run, console.progress)
             indexes[name].settle(contents)
             for view_name, each in done.items():
                 changes[view_name] = changes[view_name].and_also(each) if view_name in changes else each
@@ -149,8 +139,8 @@ def export(
     )
 
 
-def _services(registry: Registry, macros: Macros) -> dict[str, StoredService]:
-    found = {}
+def _services(workspace: Workspace) -> dict[str, StoredService]:
+    registry, macros, found = workspace.registry, workspace.macros, {}
     for name, service in registry.services.items():
         requests = registry.check(service.requests)
         on_demand = None

@@ -17,6 +17,7 @@ from pit_join.online.index_files import FLOATS, check_files, graph, remove_other
 from pit_join.records.embeddings import EXACT_ROWS, Matrix, StoredIndex, first_problem
 from pit_join.records.keys import KeyCodec
 from pit_join.records.store_manifest import Contents, StoredView
+from pit_join.workspace import Console
 
 __all__ = ["Indexes", "check_can_index"]
 
@@ -41,18 +42,13 @@ class Indexes:
         folder: that of the store, of which the caller is the only exporter; None if it has none.
         before: what the store has until now.
         dry_run: check the embeddings, and write nothing.
-        on_message: told what takes time, and where no index can be.
+        console: called with what takes time, and with where no index can be.
     """
 
     def __init__(
-        self,
-        folder: Path | None,
-        before: Mapping[str, StoredView],
-        *,
-        dry_run: bool,
-        on_message: Callable[[str], None],
+        self, folder: Path | None, before: Mapping[str, StoredView], *, dry_run: bool, console: Console
     ) -> None:
-        self._folder, self._views, self._dry_run, self._on_message = folder, before, dry_run, on_message
+        self._folder, self._views, self._dry_run, self._console = folder, before, dry_run, console
         self._remove_others(before)
 
     def of(self, view: FeatureView, stored: StoredView, snapshot: Snapshot) -> StoredView:
@@ -68,7 +64,7 @@ class Indexes:
                 continue
             if self._folder is None:
                 where = f"{view.name}:{feature.name}"
-                self._on_message(f"{where}: only the embedded store has nearest neighbours; this one gets no index")
+                self._console.warn(f"{where}: only the embedded store has nearest neighbours; this one gets no index")
                 continue
             embeddings = _Embeddings(stored, snapshot, feature.name, feature.nearest)
             old = self._views[view.name].nearest.get(feature.name) if view.name in self._views else None
@@ -90,7 +86,7 @@ class Indexes:
         if old and set(old.files) == set(names) and check_files(folder, old):
             return old
         if embeddings.rows > EXACT_ROWS:
-            self._on_message(f"{embeddings.name}: indexing {embeddings.rows:,} embeddings")
+            self._console.say(f"{embeddings.name}: indexing {embeddings.rows:,} embeddings")
         files = {name: write_file(folder, name, write) for name, write in names.items()}
         return StoredIndex(embeddings.metric, embeddings.dimensions, embeddings.rows, files)
 

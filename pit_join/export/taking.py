@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from contextlib import ExitStack, suppress
 from dataclasses import replace
 from datetime import datetime, timedelta
-from pathlib import Path
 
+from pit_join.definitions.field_type import FieldType
 from pit_join.definitions.table_check import check_table
 from pit_join.definitions.views import FeatureView
 from pit_join.errors import PitJoinError
 from pit_join.export.snapshot import Snapshot
-from pit_join.online.protocol import OnProgress, Writer
-from pit_join.project.rendering import Macros
+from pit_join.online.protocol import Writer
 from pit_join.records.store_manifest import StoredView
 from pit_join.warehouse.duckdb_session import DuckDBWarehouse
 from pit_join.warehouse.spool import Restarted
+from pit_join.workspace import Workspace
 
 __all__ = ["SnapshotTaker"]
 
@@ -28,22 +28,12 @@ _MEMORY_BYTES = 384 * 2**20
 class SnapshotTaker:
     """Takes the snapshots of views, all of one state of the warehouse; what is read again is kept in `files`."""
 
-    def __init__(
-        self,
-        warehouse: DuckDBWarehouse,
-        macros: Macros,
-        folder: Path,
-        files: ExitStack,
-        instant: datetime,
-        on_progress: OnProgress,
-    ) -> None:
-        self._warehouse, self._macros, self._folder, self._files = warehouse, macros, folder, files
-        self._instant, self._on_progress = instant, on_progress
-        warehouse.spill_to(folder, _MEMORY_BYTES)
+    def __init__(self, workspace: Workspace, warehouse: DuckDBWarehouse, files: ExitStack, instant: datetime) -> None:
+        self._macros, self._folder, self._console = workspace.macros, workspace.project.cache, workspace.console
+        self._warehouse, self._files, self._instant = warehouse, files, instant
+        warehouse.spill_to(self._folder, _MEMORY_BYTES)
 
-    def declared(
-        self, views: Mapping[str, FeatureView], known: Collection[str], on_message: Callable[[str], None]
-    ) -> dict[str, StoredView]:
+    def declared(self, views: Mapping[str, FeatureView], known: Collection[str]) -> dict[str, StoredView]:
         """The views that were never exported, as far as they are built: what their defaults are can be said already."""
         found = {}
         for name, view in views.items():
@@ -52,7 +42,9 @@ class SnapshotTaker:
                     stored, _ = self.view(view)
                     found[name] = replace(stored, instant=None, store=view.online_store)
                 except PitJoinError as error:
-                    on_message(f"what needs the feature view '{name}' cannot be read, not even defaults: {error}")
+                    self._console.warn(
+                        f"what needs the feature view '{name}' cannot be read, not even defaults: {error}"
+                    )
         return found
 
     def view(self, view: FeatureView, writer: Writer | None = None) -> tuple[StoredView, Snapshot]:
@@ -110,12 +102,14 @@ class SnapshotTaker:
         snapshot = Snapshot(view.name, view.join_keys, coming)
         while writer:
             with suppress(Restarted):
-                writer.take(view.name, snapshot, self._on_progress)
+                writer.take(view.name, snapshot, self._console.progress)
                 break
         return snapshot
 
-    def _substitutes(self, view: FeatureView, which: str, types: Mapping[str, str], snapshot: Snapshot) -> bytes:
+    def _substitutes(self, view: FeatureView, which: str, types: Mapping[str, FieldType], snapshot: Snapshot) -> bytes:
         """What stands for the features of a key without values, as a record."""
-        statement = self._macros.text("_defaults_statement", view=view.name, which=which, types=dict(types))
+        statement = self._macros.text(
+            "_defaults_statement", view=view.name, which=which, types={name: str(kind) for name, kind in types.items()}
+        )
         table = self._warehouse.table(statement, f"the defaults of the feature view '{view.name}' cannot be computed")
         return snapshot.record(table)

@@ -12,12 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from pit_join.errors import WarehouseError
-from pit_join.history.batches import Batch, BatchModel, Table, batch_label, batch_models, runs
+from pit_join.history.batches import Batch, BatchModel, WholeTable, batch_label, batch_models, runs
 from pit_join.history.ledger import Ledger, Record, read_records
-from pit_join.history.plan import ModelPlan, Stored, latest, look, make_plans, recognised
-from pit_join.project.dbt_project import Project
+from pit_join.history.plan import BackfillPlan, Stored, latest, look, make_plans, recognised
 from pit_join.times import parse_instant
+from pit_join.waiting import wait_until
 from pit_join.warehouse.duckdb_session import wait_until_free
+from pit_join.workspace import Workspace
 
 __all__ = ["Backfill", "backfill"]
 
@@ -32,7 +33,7 @@ class Backfill:
     `errors` are what dbt said of the failures; `built` names the tables that were built before.
     """
 
-    plans: tuple[ModelPlan, ...]
+    plans: tuple[BackfillPlan, ...]
     applied: bool
     done: dict[str, list[str]] = field(default_factory=dict)
     failed: dict[str, list[str]] = field(default_factory=dict)
@@ -55,15 +56,12 @@ class Backfill:
 
 
 def backfill(
-    project: Project,
+    workspace: Workspace,
     names: Iterable[str] = (),
     *,
     start: str | date | None = None,
     end: str | date | None = None,
     apply: bool = False,
-    wait: float = 60.0,
-    on_message: Callable[[str], None] = lambda message: None,
-    on_progress: Callable[[int, int, str], None] = lambda done, total, batch: None,
 ) -> Backfill:
     """Plan, or plan and do, what the microbatch models (all, or those named) lack.
 
@@ -75,34 +73,26 @@ def backfill(
     """
     since = None if start is None else parse_instant(start)
     until = None if end is None else parse_instant(end)
-    models = batch_models(project.manifest(), project.variables, tuple(names))
+    project, console = workspace.project, workspace.console
+    models = batch_models(workspace.manifest, project.variables, tuple(names))
     path = project.warehouse.with_name(project.warehouse.name + ".batches.jsonl")
     if not apply:
-        stored = look(project, models, wait=wait, on_message=on_message)
-        records = [*read_records(path, on_message), *recognised(project)]
+        stored = look(workspace, models)
+        records = [*read_records(path, console.warn), *recognised(project)]
         return Backfill(make_plans(models, stored, records, since, until), applied=False)
     make_plans(models, {model.unique_id: Stored(None, None, frozenset()) for model in models}, (), since, until)
     path.parent.mkdir(parents=True, exist_ok=True)
-    with Ledger.writing(path, wait=wait, on_wait=on_message) as ledger:
-        work = _Work(project, ledger, models, wait, on_message, on_progress)
-        return work.apply(since, until)
+    with Ledger.writing(path, wait=console.wait, on_wait=console.warn) as ledger:
+        return _Work(workspace, ledger, models).apply(since, until)
 
 
 class _Work:
     """One application of a plan, while it holds the ledger."""
 
-    def __init__(
-        self,
-        project: Project,
-        ledger: Ledger,
-        models: Sequence[BatchModel],
-        wait: float,
-        on_message: Callable[[str], None],
-        on_progress: Callable[[int, int, str], None],
-    ) -> None:
-        self._project, self._ledger, self._models = project, ledger, models
-        self._wait, self._on_message, self._on_progress = wait, on_message, on_progress
-        self._records = read_records(ledger.path, on_message)
+    def __init__(self, workspace: Workspace, ledger: Ledger, models: Sequence[BatchModel]) -> None:
+        self._workspace, self._ledger, self._models = workspace, ledger, models
+        self._project, self._console = workspace.project, workspace.console
+        self._records = read_records(ledger.path, self._console.warn)
         self._stored: Mapping[str, Stored] = {}
         self._done: dict[str, list[Batch]] = {}
         self._failed: dict[str, list[Batch]] = {}
@@ -110,7 +100,7 @@ class _Work:
         self._ran = self._total = 0
 
     def apply(self, start: datetime | None, end: datetime | None) -> Backfill:
-        def plan(*models: BatchModel) -> list[ModelPlan]:
+        def plan(*models: BatchModel) -> list[BackfillPlan]:
             return list(make_plans(models, self._stored, self._records, start, end))
 
         self._adopt()
@@ -133,7 +123,7 @@ class _Work:
                 self._errors.append(f"{model.name} was left, since a model that it reads failed")
         return self._outcome(tuple(plans), tuple(table.name for table in tables.values()))
 
-    def _outcome(self, plans: tuple[ModelPlan, ...], built: tuple[str, ...]) -> Backfill:
+    def _outcome(self, plans: tuple[BackfillPlan, ...], built: tuple[str, ...]) -> Backfill:
         done: dict[str, list[str]] = {}
         failed: dict[str, list[str]] = {}
         not_run: dict[str, list[str]] = {}
@@ -163,7 +153,7 @@ class _Work:
 
     def _settle(self) -> None:
         """Record how many rows each batch has whose rows nobody could count while dbt held the warehouse."""
-        self._stored = look(self._project, self._models, wait=self._wait, on_message=self._on_message)
+        self._stored = look(self._workspace, self._models)
         counts = {model.relation: self._stored[model.unique_id].rows for model in self._models}
         self._write(
             [
@@ -174,9 +164,9 @@ class _Work:
             ]
         )
 
-    def _build(self, tables: tuple[Table, ...]) -> None:
+    def _build(self, tables: tuple[WholeTable, ...]) -> None:
         """Let dbt build ancestors whole."""
-        self._on_message(f"dbt builds {', '.join(table.name for table in tables)} first")
+        self._console.say(f"dbt builds {', '.join(table.name for table in tables)} first")
         kinds = [word for kind in ("model", "seed") for word in ("--resource-type", kind)]
         said: list[str] = []
         status = self._dbt(["build", "--select", *(table.selector for table in tables), *kinds], lambda event: 0, said)
@@ -185,7 +175,7 @@ class _Work:
         now = datetime.now(timezone.utc)
         self._write([Record(one.relation, None, None, one.definition, "success", None, None, now) for one in tables])
 
-    def _run(self, plan: ModelPlan) -> None:
+    def _run(self, plan: BackfillPlan) -> None:
         """Run the batches of a model, oldest first.
 
         When the first batch of a run fails dbt leaves all others of that run: they are tried without it, but not for
@@ -218,7 +208,7 @@ class _Work:
             self._record(model, batch, ended[batch], data.get("execution_time"))
             return 1
 
-        self._on_progress(self._ran, self._total, f"{model.name} {batch_label(run[0][0], model.size)}")
+        self._console.progress(self._ran, self._total, f"{model.name} {batch_label(run[0][0], model.size)}")
         times = [time.replace(tzinfo=None).isoformat() for time in (run[0][0], run[-1][1])]
         said: list[str] = []
         command = ["run", "--select", model.selector, "--event-time-start", times[0], "--event-time-end", times[1]]
@@ -235,15 +225,16 @@ class _Work:
         self._write([Record(model.relation, *batch, model.definition, status, None, took, now)])
         (self._done if good else self._failed).setdefault(model.unique_id, []).append(batch)
         self._ran += 1
-        self._on_progress(self._ran, self._total, f"{model.name} {batch_label(batch[0], model.size)}")
+        self._console.progress(self._ran, self._total, f"{model.name} {batch_label(batch[0], model.size)}")
 
     def _dbt(self, command: Sequence[str], on_event: Callable[[dict[str, Any]], int], said: list[str]) -> int:
         """Run dbt, again for as long as another process holds the warehouse; `said` gets what it says of errors."""
-        started = time.monotonic()
-        path = self._project.warehouse
-        while True:
-            left = max(0.0, self._wait - (time.monotonic() - started))
-            wait_until_free(path, left, self._on_message)
+        path, started, status = self._project.warehouse, time.monotonic(), 0
+
+        def held() -> bool:
+            nonlocal status
+            left = max(0.0, self._console.wait - (time.monotonic() - started))
+            wait_until_free(path, left, self._console.warn)
             said.clear()
             status, heard = 0, 0
             with closing(self._project.run(*command, inherited=(self._ledger.handle,))) as events:
@@ -254,12 +245,12 @@ class _Work:
                     heard += on_event(event)
                     if event["info"]["level"] == "error" and event["info"]["name"] != "MainStackTrace":
                         said.append(" ".join(str(event["info"]["msg"]).split()))
-            if not status or heard or not any(_LOCKED in line for line in said):
-                return status
-            if time.monotonic() - started >= self._wait:
-                raise WarehouseError(_held(path, self._wait))
-            self._on_message(f"another process holds {path}; waiting up to {self._wait:g} s")
-            time.sleep(_RETRY_SECONDS)
+            return bool(status) and not heard and any(_LOCKED in line for line in said)
+
+        message = f"another process holds {path}; waiting up to {self._console.wait:g} s"
+        if wait_until(held, self._console.warn, message, self._console.wait, every=_RETRY_SECONDS):
+            raise WarehouseError(_held(path, self._console.wait))
+        return status
 
 
 def _held(path: Path, wait: float) -> str:

@@ -17,9 +17,9 @@ from pit_join.times import parse_instant
 
 __all__ = [
     "Batch",
+    "BatchInput",
     "BatchModel",
-    "Input",
-    "Table",
+    "WholeTable",
     "batch_label",
     "batch_models",
     "batches_between",
@@ -35,7 +35,7 @@ _LABELS = {"hour": "%Y-%m-%dT%H", "day": "%Y-%m-%d", "month": "%Y-%m", "year": "
 
 
 @dataclass(frozen=True, slots=True)
-class Input:
+class BatchInput:
     """A table whose newest row says up to when there are data; `times` are its time columns."""
 
     name: str
@@ -45,7 +45,7 @@ class Input:
 
 
 @dataclass(frozen=True, slots=True)
-class Table:
+class WholeTable:
     """A model or seed that is built whole, with the hash of its definition; `selector` is its name for dbt."""
 
     name: str
@@ -73,8 +73,8 @@ class BatchModel:
     size: str
     begin: datetime
     definition: str
-    inputs: tuple[Input, ...]
-    tables: tuple[Table, ...]
+    inputs: tuple[BatchInput, ...]
+    tables: tuple[WholeTable, ...]
     above: tuple[str, ...]
     keeps_new_columns: bool
 
@@ -161,7 +161,7 @@ def _batch_model(unique_id: str, nodes: Mapping[str, Any], fingerprints: Fingerp
         definition=fingerprints.of(unique_id),
         inputs=tuple(_inputs(unique_id, nodes)),
         tables=tuple(
-            Table(
+            WholeTable(
                 name=nodes[one]["name"],
                 selector=_selector(nodes[one]),
                 relation=nodes[one]["relation_name"],
@@ -187,7 +187,7 @@ def _location(node: Mapping[str, Any]) -> Location:
     return str(node.get("database")), str(node.get("schema")), str(name)
 
 
-def _inputs(unique_id: str, nodes: Mapping[str, Any]) -> Iterator[Input]:
+def _inputs(unique_id: str, nodes: Mapping[str, Any]) -> Iterator[BatchInput]:
     """The nearest ancestors that have an event time."""
     seen = set()
     waiting = list(_parents(nodes[unique_id]))
@@ -204,7 +204,7 @@ def _inputs(unique_id: str, nodes: Mapping[str, Any]) -> Iterator[Input]:
         meta = (config.get("meta") or {}).get("pit_join") or {}
         # A correction may be known long after its event: it belongs to the batch in which it became known.
         times = [config["event_time"], meta.get("created_timestamp")]
-        yield Input(node["name"], node["relation_name"], _location(node), tuple(time for time in times if time))
+        yield BatchInput(node["name"], node["relation_name"], _location(node), tuple(time for time in times if time))
 
 
 def _cut_references(node: Mapping[str, Any], nodes: Mapping[str, Any], macros: Mapping[str, Any]) -> Iterator[str]:

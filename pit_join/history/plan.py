@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from statistics import fmean
@@ -11,9 +11,9 @@ from typing import Any
 from pit_join.errors import PitJoinError
 from pit_join.history.batches import (
     Batch,
+    BatchInput,
     BatchModel,
-    Input,
-    Table,
+    WholeTable,
     batch_label,
     batch_models,
     batches_between,
@@ -24,9 +24,11 @@ from pit_join.history.batches import (
 from pit_join.history.ledger import Record
 from pit_join.project.dbt_project import Project
 from pit_join.times import parse_instant
-from pit_join.warehouse.duckdb_session import DuckDBWarehouse, identifier, literal
+from pit_join.warehouse.duckdb_session import DuckDBWarehouse
+from pit_join.warehouse.sql import identifier, literal
+from pit_join.workspace import Workspace
 
-__all__ = ["BatchRange", "ModelPlan", "Stored", "latest", "look", "make_plans", "recognised"]
+__all__ = ["BackfillPlan", "BatchRange", "Stored", "latest", "look", "make_plans", "recognised"]
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 
@@ -42,7 +44,7 @@ class BatchRange:
 
 
 @dataclass(frozen=True, slots=True)
-class ModelPlan:
+class BackfillPlan:
     """What one model needs.
 
     `first` and `end` bound the batches that were looked at (both None: there are no data yet), `total` is their
@@ -54,7 +56,7 @@ class ModelPlan:
     end: datetime | None
     total: int
     ranges: tuple[BatchRange, ...]
-    tables: tuple[Table, ...]
+    tables: tuple[WholeTable, ...]
     notes: tuple[str, ...]
 
     @property
@@ -102,14 +104,12 @@ class Stored:
     missing: frozenset[str]
 
 
-def look(
-    project: Project, models: Iterable[BatchModel], *, wait: float, on_message: Callable[[str], None]
-) -> dict[str, Stored]:
-    """What the warehouse holds now, by the models' unique ids."""
-    if not project.warehouse.is_file():
+def look(workspace: Workspace, models: Iterable[BatchModel]) -> dict[str, Stored]:
+    """Return what the warehouse holds now, by the models' unique ids."""
+    if not workspace.project.warehouse.is_file():
         missing = {model.unique_id: frozenset(table.relation for table in model.tables) for model in models}
         return {unique_id: Stored(None, None, tables) for unique_id, tables in missing.items()}
-    with DuckDBWarehouse(project.connection, wait=wait, on_wait=on_message) as warehouse:
+    with workspace.warehouse() as warehouse:
         return {model.unique_id: _stored(model, warehouse) for model in models}
 
 
@@ -133,7 +133,7 @@ def _stored(model: BatchModel, warehouse: DuckDBWarehouse) -> Stored:
     )
 
 
-def _newest(one: Input, warehouse: DuckDBWarehouse) -> datetime | None:
+def _newest(one: BatchInput, warehouse: DuckDBWarehouse) -> datetime | None:
     if not warehouse.has(one.location):
         return None
     times = [f"cast({identifier(time)} as timestamptz)" for time in one.times]
@@ -198,7 +198,7 @@ def make_plans(
     records: Iterable[Record],
     start: datetime | None,
     end: datetime | None,
-) -> tuple[ModelPlan, ...]:
+) -> tuple[BackfillPlan, ...]:
     """Compare what there should be with what there is.
 
     Raises:
@@ -206,10 +206,10 @@ def make_plans(
     """
     now = datetime.now(timezone.utc)
     if start and start > now:
-        raise PitJoinError(f"--from {start.isoformat()} lies in the future; there is nothing to run yet")
+        raise PitJoinError(f"--start {start.isoformat()} lies in the future; there is nothing to run yet")
     if start and end and start >= end:
         raise PitJoinError(
-            f"--from {start.isoformat()} is not before --to {end.isoformat()}, which is no longer part of the range"
+            f"--start {start.isoformat()} is not before --end {end.isoformat()}, which is no longer part of the range"
         )
     known = latest(records)
     return tuple(_plan(model, stored[model.unique_id], known, start, end, now) for model in models)
@@ -222,10 +222,10 @@ def _plan(
     start: datetime | None,
     end: datetime | None,
     now: datetime,
-) -> ModelPlan:
+) -> BackfillPlan:
     if end and end > ceiling(now, model.size):
         raise PitJoinError(
-            f"--to {end.isoformat()} lies in the future; the last {model.size} of '{model.name}' that has begun ends "
+            f"--end {end.isoformat()} lies in the future; the last {model.size} of '{model.name}' that has begun ends "
             f"at {ceiling(now, model.size).isoformat()}"
         )
     first = floor(start, model.size) if start else model.begin
@@ -252,7 +252,7 @@ def _plan(
         for run in runs(found)
     ]
     tables = tuple(_tables_to_build(model, stored, known)) if ranges or not batches else ()
-    return ModelPlan(
+    return BackfillPlan(
         model=model,
         first=first if batches else None,
         end=last if batches else None,
@@ -278,7 +278,7 @@ def _reason(model: BatchModel, batch: Batch, stored: Stored, record: Record | No
     return None
 
 
-def _tables_to_build(model: BatchModel, stored: Stored, known: Mapping[Key, Record]) -> Iterator[Table]:
+def _tables_to_build(model: BatchModel, stored: Stored, known: Mapping[Key, Record]) -> Iterator[WholeTable]:
     """Ancestors that are missing, or not known to be what their definition says now; to build one again is harmless."""
     for table in model.tables:
         record = known.get((table.relation, None, None))
@@ -287,11 +287,11 @@ def _tables_to_build(model: BatchModel, stored: Stored, known: Mapping[Key, Reco
 
 
 def _notes(
-    model: BatchModel, stored: Stored, any_batches: bool, tables: Iterable[Table], reasons: Mapping[str, Any]
+    model: BatchModel, stored: Stored, any_batches: bool, tables: Iterable[WholeTable], reasons: Mapping[str, Any]
 ) -> Iterator[str]:
     if not any_batches:
         inputs = ", ".join(one.name for one in model.inputs) or "its inputs"
-        yield f"no data yet in {inputs}; run dbt build, or give --to"
+        yield f"no data yet in {inputs}; run dbt build, or give --end"
     if "older definition" in reasons and stored.rows is not None and not model.keeps_new_columns:
         yield (
             "a new feature gets no column in the stored table: set on_schema_change: append_new_columns, "

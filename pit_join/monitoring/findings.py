@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 
 from pit_join.definitions.registry import Registry
 
-__all__ = ["ON_DEMAND", "Example", "FeatureSkew", "Findings", "Monitoring", "Skew", "StaleView"]
+__all__ = ["ON_DEMAND", "FeatureSkew", "Findings", "Monitoring", "Skew", "SkewExample", "StaleView"]
 
 
 ON_DEMAND = "on_demand"
@@ -21,7 +21,7 @@ _MOST_AGES = 100_000
 
 
 @dataclass(frozen=True, slots=True)
-class Example:
+class SkewExample:
     """A value that was served, and that of the rule at the time."""
 
     keys: Mapping[str, Any]
@@ -51,7 +51,7 @@ class FeatureSkew:
     different: int = 0
     fallback: int = 0
     not_compared: int = 0
-    examples: list[Example] = field(default_factory=list)
+    examples: list[SkewExample] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +139,7 @@ class Findings:
         if logged != self._name:
             self.change(f"logged from a store of {logged}; compared with {self._name}", rows)
 
-    def examples(self, of: FeatureSkew, some: Sequence[tuple[float, Example]]) -> None:
+    def examples(self, of: FeatureSkew, some: Sequence[tuple[float, SkewExample]]) -> None:
         """Keep the farthest."""
         known = self._distances.setdefault((of.view, of.role, of.feature), [])
         ranked = sorted([*zip(known, of.examples, strict=True), *some], key=lambda pair: -pair[0])[:_MOST_EXAMPLES]

@@ -21,11 +21,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from pit_join.definitions.field_type import read_type
 from pit_join.files import whole
 from pit_join.records.arrow import arrow_values
 from pit_join.records.keys import KeyCodec
 from pit_join.serving.log_entry import LOG_METADATA, LogSource, Served
-from pit_join.sql_types import family
 
 __all__ = ["FileNames", "LogRows", "load_arrow", "make_room"]
 
@@ -65,7 +65,7 @@ class LogRows:
         Raises:
             PitJoinError, ValueError, OverflowError, pyarrow.ArrowException: if they cannot be logged.
         """
-        source, blocks, rows = served.source, served.features.blocks(), len(served.features)
+        source, blocks, rows = served.source, served.features.by_role(), len(served.features)
         fields = {name: [_plain(value) for value in served.rows[name]] for name in source.fields}
         field_types = {name: _field_type(values, source.fields[name]) for name, values in fields.items()}
         types = {name: kind for block in blocks for name, kind in zip(block.names, block.types, strict=True)}
@@ -185,7 +185,7 @@ def _field_type(values: Sequence[Any], wanted: Sequence[str]) -> pa.DataType:
     """The type of a request field as the on-demand features were given it; of nulls alone, one that they take."""
     kind = pa.array(values).type
     if pa.types.is_null(kind):
-        return _TYPES_OF_NULLS.get(family(wanted[0]), pa.string())
+        return _TYPES_OF_NULLS.get(read_type(wanted[0]).family, pa.string())
     return pa.timestamp(kind.unit, "UTC") if pa.types.is_timestamp(kind) and kind.tz else kind
 
 

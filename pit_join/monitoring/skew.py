@@ -18,15 +18,14 @@ import pyarrow.compute as pc
 
 from pit_join.definitions.views import FeatureView
 from pit_join.errors import PitJoinError
-from pit_join.monitoring.findings import ON_DEMAND, Example, FeatureSkew, Findings, Skew
+from pit_join.monitoring.findings import ON_DEMAND, FeatureSkew, Findings, Skew, SkewExample
 from pit_join.monitoring.log_reader import LogReader
-from pit_join.monitoring.offline_rule import Answer, Known, OfflineRule, compute, same
-from pit_join.project.dbt_project import Project
+from pit_join.monitoring.offline_rule import FeatureValues, Known, OfflineRule, compute, same
 from pit_join.records.arrow import type_name, values_of
 from pit_join.references import OnDemandRequest, Request, parse_reference
-from pit_join.sql_types import family
 from pit_join.statuses import FALLBACKS
 from pit_join.warehouse.expressions import Expressions
+from pit_join.workspace import Workspace
 
 __all__ = ["find_skew"]
 
@@ -34,42 +33,38 @@ _MOST_EXAMPLES = 5
 
 
 def find_skew(
-    project: Project,
+    workspace: Workspace,
     folder: Path,
     span: tuple[datetime | None, datetime | None] = (None, None),
     service: str | None = None,
     tolerance: float = 1e-9,
-    *,
-    wait: float = 60.0,
-    on_message: Callable[[str], None] = lambda message: None,
-    on_progress: Callable[[int, int, str], None] = lambda done, total, view: None,
 ) -> Skew:
     """Compare the rows of a feature log with the offline rule, a bounded number of them at a time.
 
     Args:
-        project: the dbt project whose warehouse has the history.
+        workspace: the project whose warehouse has the history.
         folder: the feature log.
         span: only what was served from an instant on, and before another; None is without end.
         service: only what this feature service served.
         tolerance: by how much floats of windows may differ, relative or absolute; all else must be equal.
-        wait: seconds to wait for a warehouse that another process holds.
-        on_message: told what takes time.
-        on_progress: told how many rows are done, of how many.
 
     Raises:
         PitJoinError: if the folder, the project or its warehouse cannot be read.
     """
     log = LogReader(folder, span, service)
-    rule = OfflineRule(project, wait, on_message)
-    found = Findings(rule.registry, rule.name)
+    found = Findings(workspace.registry, workspace.name)
+    if not log.rows:
+        return found.result(0, log.unread)
     done = rows = 0
-    for about, table, of_rows in log.chunks():
-        on_progress(done, log.rows, about["service"] or "")
-        if table.num_rows:
-            found.note_source(about, table.num_rows)
-            _Comparison(rule, _Rows(about, table), tolerance, found).run()
-        done, rows = done + of_rows, rows + table.num_rows
-    on_progress(log.rows, log.rows, "")
+    with workspace.warehouse() as warehouse:
+        rule = OfflineRule(workspace, warehouse)
+        for about, table, of_rows in log.chunks():
+            workspace.console.progress(done, log.rows, about["service"] or "")
+            if table.num_rows:
+                found.note_source(about, table.num_rows)
+                _Comparison(rule, _Rows(about, table), tolerance, found).run()
+            done, rows = done + of_rows, rows + table.num_rows
+    workspace.console.progress(log.rows, log.rows, "")
     return found.result(rows, log.unread)
 
 
@@ -90,9 +85,9 @@ class _Rows:
             kind = kind[numbers[-1]].type
         return (pc.struct_field(column, numbers) if numbers else column).combine_chunks()
 
-    def answer(self, name: str) -> Answer:
+    def answer(self, name: str) -> FeatureValues:
         """A feature as it was served."""
-        return Answer(self.column("features", name, "value"), self.column("features", name, "status"))
+        return FeatureValues(self.column("features", name, "value"), self.column("features", name, "status"))
 
     def filter(self, mask: pa.Array) -> _Rows:
         """Some of the rows."""
@@ -154,7 +149,7 @@ class _Comparison:
         if view is None:
             return f"the feature view '{spec['view']}' is no longer in the project"
         types = {key: _family(self._about["keys"][name]) for key, name in spec["keys"].items()}
-        if types != {key: family(view.types[key]) for key in view.join_keys}:
+        if types != {key: view.types[key].family for key in view.join_keys}:
             return f"the feature view '{view.name}' has other keys than were asked for"
         return None
 
@@ -226,7 +221,7 @@ class _Comparison:
         types = {key: column.type for key, column in self._keys(role, self._rows).items()}
         return self._rule.default(role.view, feature, types)
 
-    def _answer(self, feature: _Feature, rows: _Rows, known: Mapping[str, Known]) -> Answer:
+    def _answer(self, feature: _Feature, rows: _Rows, known: Mapping[str, Known]) -> FeatureValues:
         """What a feature should have been, from what was known of its roles."""
         if feature.expressions is None:
             ((alias, column),) = filter(None, feature.sources.values())
@@ -270,7 +265,7 @@ class _Comparison:
             self._show(name, some, different, served, expected[name].filter(suspects))
         self._count_stale(some, stale, known, then, suspects)
 
-    def _expected(self, known: Mapping[str, Known]) -> Iterator[tuple[str, Answer]]:
+    def _expected(self, known: Mapping[str, Known]) -> Iterator[tuple[str, FeatureValues]]:
         """What each feature should have been; those that cannot be compared are left out."""
         for name, feature in list(self._features.items()):
             counts, served = feature.counts, self._rows.answer(name).values.type
@@ -283,17 +278,17 @@ class _Comparison:
                 now = type_name(answer.values.type) or str(answer.values.type)
                 self._leave_out(counts, f"{_label(counts)} is {now}, and was served as {type_name(served)}")
                 continue
-            yield name, Answer(answer.values.cast(served), answer.statuses)
+            yield name, FeatureValues(answer.values.cast(served), answer.statuses)
 
-    def _equals_before(self, name: str, some: _Rows, served: Answer, then: Mapping[str, Known]) -> pa.Array:
+    def _equals_before(self, name: str, some: _Rows, served: FeatureValues, then: Mapping[str, Known]) -> pa.Array:
         """Whether what was served is what the rule says of the instants of the exports."""
         try:
             answer = self._answer(self._features[name], some, then)
         except PitJoinError:  # online it could be computed, so this was not what it was computed from
             return pa.array([False] * len(some))
-        return self._equal(name, served, Answer(answer.values.cast(served.values.type), answer.statuses))
+        return self._equal(name, served, FeatureValues(answer.values.cast(served.values.type), answer.statuses))
 
-    def _equal(self, name: str, served: Answer, expected: Answer) -> pa.Array:
+    def _equal(self, name: str, served: FeatureValues, expected: FeatureValues) -> pa.Array:
         added = any(self._is_added_up(*source) for source in self._features[name].sources.values() if source)
         values = same(served.values, expected.values, self._tolerance if added else None)
         return pc.and_(values, pc.equal(served.statuses, expected.statuses))
@@ -336,7 +331,7 @@ class _Comparison:
                 )
                 self._found.stale(role.view.name, ages.filter(reduce(pc.or_, masks)))
 
-    def _show(self, name: str, rows: _Rows, mask: pa.Array, served: Answer, expected: Answer) -> None:
+    def _show(self, name: str, rows: _Rows, mask: pa.Array, served: FeatureValues, expected: FeatureValues) -> None:
         """Keep the worst of the rows that differ as examples."""
         if not _count(mask):
             return
@@ -350,7 +345,7 @@ class _Comparison:
             for column in (rows.column("served_at"), served.values, served.statuses, expected.values, expected.statuses)
         ]
         examples = [
-            Example({key: values[i] for key, values in keys.items()}, at, one, status, other, rightly, service)
+            SkewExample({key: values[i] for key, values in keys.items()}, at, one, status, other, rightly, service)
             for i, (at, one, status, other, rightly) in enumerate(zip(*columns, strict=True))
         ]
         far = distances.take(worst).to_pylist()
@@ -381,6 +376,6 @@ def _chunked(column: pa.Array) -> pa.ChunkedArray:
 
 
 def _family(kind: str) -> str:
-    """What a value of a key of some kind (see `keys.key_kind`) can be equal to, as `tables.family` says it."""
+    """What a value of a key of some kind (see `keys.key_kind`) can be equal to, see `FieldType.family`."""
     named = {"string": "text", "binary": "BLOB", "bool": "BOOLEAN", "integer": "number", "float": "number"}
     return named.get(kind) or ("time" if kind.startswith(("date", "timestamp")) else "number")

@@ -49,7 +49,7 @@ class OnlineClient:
         self,
         features: str | Sequence[str | Mapping[str, Any]],
         *,
-        views: Iterable[str] = (),
+        roles: Iterable[str] = (),
         full_feature_names: bool = False,
         defaults: bool = True,
         strict: bool = False,
@@ -59,7 +59,7 @@ class OnlineClient:
 
         Args:
             features: references such as `["user_activity:login_count_30d"]`, or the name of a feature service.
-            views: roles such as `"dest_weather=weather(airport=dest)"`, for references to `dest_weather:temp`.
+            roles: mappings such as `"dest_weather=weather(airport=dest)"`, for references to `dest_weather:temp`.
             full_feature_names: name every feature `view__feature`.
             defaults: replace nulls by the declared defaults.
             strict: raise an error where a store fails, is late, or lacks a view; by default the values are then the
@@ -72,7 +72,7 @@ class OnlineClient:
         """
         if isinstance(features, str) and ":" in features:
             features = [features]
-        requests = features if isinstance(features, str) else parse_features(features, [parse_role(v) for v in views])
+        requests = features if isinstance(features, str) else parse_features(features, [parse_role(r) for r in roles])
         return OnlineReader(
             self._online,
             requests,
@@ -88,7 +88,7 @@ class OnlineClient:
         features: str | Sequence[str | Mapping[str, Any]],
         entity_rows: Sequence[Mapping[str, Any]] | Mapping[str, Any],
         *,
-        views: Iterable[str] = (),
+        roles: Iterable[str] = (),
         full_feature_names: bool = False,
         defaults: bool = True,
         now: datetime | None = None,
@@ -101,7 +101,7 @@ class OnlineClient:
             features: references such as `["user_activity:login_count_30d"]`, or the name of a feature service.
             entity_rows: mappings with a value for every key, such as `[{"user_id": 42}]`; or one mapping of lists, in
                 which a single value stands for all rows (`{"user_id": 42, "item_id": [7, 8, 9]}`).
-            views: roles such as `"dest_weather=weather(airport=dest)"`, for references to `dest_weather:temp`.
+            roles: mappings such as `"dest_weather=weather(airport=dest)"`, for references to `dest_weather:temp`.
             full_feature_names: name every feature `view__feature`.
             defaults: replace nulls, and what is missing or too old, by the declared defaults.
             now: the instant at which ages are judged; the clock's by default. Naive is UTC.
@@ -113,7 +113,7 @@ class OnlineClient:
             PitJoinError: one of its subclasses, saying what is wrong and what to do.
         """
         names = {"full_feature_names": full_feature_names, "defaults": defaults}
-        reader = self.online_reader(features, views=views, **names, strict=strict, deadline=deadline)
+        reader = self.online_reader(features, roles=roles, **names, strict=strict, deadline=deadline)
         return reader.get_online_features(entity_rows, now=now)
 
     def nearest(
@@ -127,7 +127,7 @@ class OnlineClient:
         features: str | Sequence[str | Mapping[str, Any]],
         entity: Mapping[str, str],
         *,
-        views: Iterable[str] = (),
+        roles: Iterable[str] = (),
         full_feature_names: bool = False,
         defaults: bool = True,
         now: str | datetime | None = None,
@@ -137,7 +137,7 @@ class OnlineClient:
         Args:
             features: references such as `["user_activity:login_count_30d"]`, or the name of a feature service.
             entity: a text for every key, read as the key's type.
-            views: roles such as `"dest_weather=weather(airport=dest)"`, for references to `dest_weather:temp`.
+            roles: mappings such as `"dest_weather=weather(airport=dest)"`, for references to `dest_weather:temp`.
             full_feature_names: name every feature `view__feature`.
             defaults: replace nulls, and what is missing or too old, by the declared defaults.
             now: the instant at which ages are judged; now by default. Naive is UTC.
@@ -148,7 +148,7 @@ class OnlineClient:
         moment = read_instant(now) or datetime.now(timezone.utc)
         names = {"full_feature_names": full_feature_names, "defaults": defaults}
         # Who asks for one vector wants to know what is wrong.
-        reader = self.online_reader(features, views=views, **names, strict=True, deadline=None)
+        reader = self.online_reader(features, roles=roles, **names, strict=True, deadline=None)
         found = reader.get_online_features([reader.read_keys(entity)], now=moment)
         values, statuses, times = found.to_dict(), found.statuses, found.event_timestamps
         return {

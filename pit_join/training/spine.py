@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import csv
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pit_join.definitions.field_type import FieldType, read_type
 from pit_join.errors import PitJoinError, SpineError, suggest
-from pit_join.sql_types import family, fits
-from pit_join.warehouse.duckdb_session import DuckDBWarehouse, identifier, literal
+from pit_join.warehouse.duckdb_session import DuckDBWarehouse
+from pit_join.warehouse.sql import identifier, literal
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 __all__ = ["Spine", "check_arguments", "check_columns", "check_float_keys", "check_types", "find_spine"]
 
-_TIME_TYPES = ("TIMESTAMP", "DATE", "DATETIME")
 _IN_MEMORY = "entity_df"
 # Leading zeros, or whole numbers with more digits than a float keeps.
 _CODE = "^ *[+-]?(0[0-9]|[0-9]{16,} *$)"
@@ -36,7 +36,7 @@ class Spine:
     label: str
     kind: str
     source: str | None
-    types: Mapping[str, str]
+    types: Mapping[str, FieldType]
     directory: Path
     table: pa.Table | None = None
     delimiter: str | None = None
@@ -47,7 +47,7 @@ class Spine:
         """How an error begins."""
         return f"the spine {self.label} cannot be read" + ("; run dbt build" if self.kind == "relation" else "")
 
-    def sql(self, warehouse: DuckDBWarehouse, key_types: Mapping[str, str], event_timestamp: str) -> str:
+    def sql(self, warehouse: DuckDBWarehouse, key_types: Mapping[str, FieldType], event_timestamp: str) -> str:
         """SQL that can stand behind `from`; keys of a CSV are read as the view's type.
 
         `key_types` maps a column of the spine to the type of the join key.
@@ -58,7 +58,7 @@ class Spine:
         if self.kind == "csv":
             return _CsvReader(self, warehouse).sql(key_types, event_timestamp)
         if self.kind == "parquet":
-            _check_doubled(_parquet_columns(warehouse, str(self.source), self.unreadable), self.label)
+            _check_doubled(_parquet_columns(self.directory / str(self.source), self.unreadable), self.label)
             return f"read_parquet({_file(str(self.source))}, hive_partitioning = false)"
         if self.table is not None:
             _check_doubled(self.table.column_names, self.label)
@@ -89,7 +89,7 @@ class _CsvReader:
             "auto_type_candidates = ['BOOLEAN', 'BIGINT', 'DOUBLE', 'DATE', 'TIMESTAMP', 'TIMESTAMPTZ', 'VARCHAR']",
         ]  # fmt: skip
 
-    def sql(self, key_types: Mapping[str, str], event_timestamp: str) -> str:
+    def sql(self, key_types: Mapping[str, FieldType], event_timestamp: str) -> str:
         _check_doubled(self._header, self._spine.label)
         try:
             guessed = self._warehouse.columns(f"from {self._read('header = true')}", self._what)
@@ -111,17 +111,15 @@ class _CsvReader:
         casts = ", ".join(
             f"cast({identifier(name)} as {kind}) as {identifier(name)}"
             for name, kind in types.items()
-            if kind.upper() != "VARCHAR"
+            if kind.name != "VARCHAR"
         )
         source = self._read("header = true", *([f"types = {{{texts}}}"] if types else []))
         return f"(select * replace ({casts}) from {source})" if casts else source
 
-    def _corrected(self, guessed: Mapping[str, str], time: str) -> dict[str, str]:
+    def _corrected(self, guessed: Mapping[str, FieldType], time: str) -> dict[str, FieldType]:
         """The types of columns whose guess would change a value: codes with leading zeros, dates not in ISO form."""
-        patterns = {name: (_CODE, True) for name, kind in guessed.items() if kind in ("BIGINT", "DOUBLE")}
-        patterns |= {
-            name: (_ISO, False) for name, kind in guessed.items() if kind.startswith(_TIME_TYPES) or name == time
-        }
+        patterns = {name: (_CODE, True) for name, kind in guessed.items() if kind.number}
+        patterns |= {name: (_ISO, False) for name, kind in guessed.items() if kind.family == "time" or name == time}
         if not patterns:
             return {}
         import pyarrow.compute as pc
@@ -136,15 +134,16 @@ class _CsvReader:
             hits = pc.match_substring_regex(raw[name], pattern=pattern)
             wrong = raw[name].filter(hits if matches else pc.invert(hits))
             found[name] = wrong[0].as_py() if len(wrong) else None
+        texts = {name: read_type("VARCHAR") for name, value in found.items() if value is not None}
         if time in guessed:
             if found[time] is not None:
                 raise SpineError(
                     f"the column '{time}' of the spine {self._spine.label} must be a timestamp or date, got "
                     f"'{found[time]}'; write times as 2026-03-18 14:30:00 (UTC) or 2026-03-18T14:30:00+02:00"
                 )
-            if not guessed[time].startswith(_TIME_TYPES):
-                return {time: "TIMESTAMPTZ"} | {name: "VARCHAR" for name, value in found.items() if value is not None}
-        return {name: "VARCHAR" for name, value in found.items() if value is not None}
+            if guessed[time].family != "time":
+                texts[time] = read_type("TIMESTAMPTZ")
+        return texts
 
     def _ragged(self) -> str | None:
         """The first line that has not as many values as the header has names; DuckDB only says that it cannot guess."""
@@ -160,22 +159,15 @@ class _CsvReader:
         return f"read_csv({', '.join([*self._options, *options])})"
 
 
-def _parquet_columns(warehouse: DuckDBWarehouse, path: str, what: str) -> list[str]:
-    """The columns as the file names them, without those inside of others; reading it would rename doubled ones."""
-    query = f"select name, coalesce(num_children, 0) as inside from parquet_schema({_file(path)})"
+def _parquet_columns(path: Path, what: str) -> list[str]:
+    """The columns as the file names them; DuckDB would rename a doubled one."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
     try:
-        listed = warehouse.rows_later(query, what).result()
-    except PitJoinError as error:
-        raise SpineError(f"{error}; is it a Parquet file?") from error
-    names, open_groups = [], [listed[0]["inside"]]
-    for column in listed[1:]:
-        while open_groups[-1] == 0:
-            open_groups.pop()
-        open_groups[-1] -= 1
-        if len(open_groups) == 1:
-            names.append(column["name"])
-        open_groups.append(column["inside"])
-    return names
+        return list(pq.read_schema(path).names)
+    except (pa.ArrowException, OSError) as error:
+        raise SpineError(f"{what}: {' '.join(str(error).split())}; is it a Parquet file?") from error
 
 
 def _file(path: str) -> str:
@@ -224,6 +216,10 @@ def find_spine(spine: Any, manifest: Mapping[str, Any], directory: Path) -> Spin
         return _from_node(nodes[name], directory)
     path = Path(name)
     kinds = {".csv": "csv", ".tsv": "csv", ".txt": "csv", ".parquet": "parquet", ".pq": "parquet"}
+    if path.suffix.lower() not in kinds and re.match(r"[\s(]*(select|with|from)\s", name, re.IGNORECASE):
+        raise SpineError(
+            "a spine is not SQL text; write the query as a dbt model and give its name, or give a table or a file"
+        )
     if path.is_file():
         if path.suffix.lower() not in kinds:
             raise SpineError(f"cannot tell what the spine {name} holds; a file's name ends in .csv or .parquet")
@@ -240,7 +236,7 @@ def find_spine(spine: Any, manifest: Mapping[str, Any], directory: Path) -> Spin
 def _from_node(node: Mapping[str, Any], directory: Path) -> Spine:
     config = node.get("config") or {}
     if node["resource_type"] == "seed":
-        types = {str(column): str(kind) for column, kind in (config.get("column_types") or {}).items()}
+        types = {str(column): read_type(str(kind)) for column, kind in (config.get("column_types") or {}).items()}
         path = Path(node.get("root_path") or directory) / node["original_file_path"]
         if not path.is_file():
             raise SpineError(f"the seed {node['name']} has lost its file {path}")
@@ -263,7 +259,7 @@ def _seen_from(directory: Path, path: Path) -> str:
     return str(path.relative_to(directory)) if path.is_relative_to(directory) else str(path)
 
 
-def check_columns(found: Mapping[str, str], needed: tuple[str, ...], label: str) -> None:
+def check_columns(found: Collection[str], needed: tuple[str, ...], label: str) -> None:
     """Check that a spine has the columns that a build needs, and none that it must not have.
 
     Raises:
@@ -274,7 +270,7 @@ def check_columns(found: Mapping[str, str], needed: tuple[str, ...], label: str)
         if name.lower() not in by_lower:
             raise SpineError(
                 f"the spine {label} has no column '{name}'; {suggest(name, found, 'columns')}. "
-                "Name the time with --event-timestamp, a key that is called otherwise with --view 'view(key=column)'"
+                "Name the time with --event-timestamp, a key that is called otherwise with --role 'view(key=column)'"
             )
     for name in found:
         if name.lower().startswith("_pit_"):
@@ -283,7 +279,9 @@ def check_columns(found: Mapping[str, str], needed: tuple[str, ...], label: str)
             )
 
 
-def check_types(columns: Mapping[str, str], event_timestamp: str, key_types: Mapping[str, str], label: str) -> None:
+def check_types(
+    columns: Mapping[str, FieldType], event_timestamp: str, key_types: Mapping[str, FieldType], label: str
+) -> None:
     """Check that the time is a time and that keys can equal those of the views.
 
     Raises:
@@ -291,21 +289,21 @@ def check_types(columns: Mapping[str, str], event_timestamp: str, key_types: Map
     """
     types = {name.lower(): kind for name, kind in columns.items()}
     time_type = types[event_timestamp.lower()]
-    if not time_type.upper().startswith(_TIME_TYPES):
+    if time_type.family != "time":
         raise SpineError(
             f"the column '{event_timestamp}' of the spine {label} must be a timestamp or date, got {time_type}; "
             "write times as 2026-03-18 14:30:00 (UTC) or 2026-03-18T14:30:00+02:00, or cast the column"
         )
     for column, wanted in key_types.items():
         got = types[column.lower()]
-        if family(got) != family(wanted):
+        if got.family != wanted.family:
             raise SpineError(
-                f"the key '{column}' of the spine {label} is {got}, and the feature view's is {wanted.upper()}; "
+                f"the key '{column}' of the spine {label} is {got}, and the feature view's is {wanted.text.upper()}; "
                 "cast one of them, since a text never equals a number"
             )
 
 
-def check_arguments(columns: Mapping[str, str], computed: Sequence[Mapping[str, Any]], label: str) -> None:
+def check_arguments(columns: Mapping[str, FieldType], computed: Sequence[Mapping[str, Any]], label: str) -> None:
     """Check that a spine has what on-demand features take from it; `computed` is as the macro `_plan` gives it.
 
     Raises:
@@ -323,7 +321,7 @@ def check_arguments(columns: Mapping[str, str], computed: Sequence[Mapping[str, 
                     f"needs; {suggest(column, columns, 'columns')}"
                 )
             got = types[column.lower()]
-            if not fits(family(got), wanted):
+            if not read_type(wanted).takes(got.family):
                 raise SpineError(
                     f"the column '{column}' of the spine {label} is {got}, and the argument '{argument['name']}' of "
                     f"the on-demand feature '{feature['name']}' is {wanted.upper()}; cast one of them"
@@ -331,7 +329,11 @@ def check_arguments(columns: Mapping[str, str], computed: Sequence[Mapping[str, 
 
 
 def check_float_keys(
-    warehouse: DuckDBWarehouse, table: str, columns: Mapping[str, str], key_types: Mapping[str, str], label: str
+    warehouse: DuckDBWarehouse,
+    table: str,
+    columns: Mapping[str, FieldType],
+    key_types: Mapping[str, FieldType],
+    label: str,
 ) -> None:
     """Check that no key is a float so large that it has lost its last digits and would equal another key.
 
@@ -340,7 +342,7 @@ def check_float_keys(
     """
     types = {name.lower(): kind for name, kind in columns.items()}
     for column, wanted in key_types.items():
-        if types[column.lower()] not in ("DOUBLE", "FLOAT") or family(wanted) != "number":
+        if types[column.lower()].number != "float" or not wanted.number:
             continue
         name = identifier(column)
         found = warehouse.row(f"select max(abs({name})) as most from {table} where isfinite({name})", label)

@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Any
 
 import duckdb
 
+from pit_join.definitions.field_type import read_type
 from pit_join.errors import ComputeError
-from pit_join.sql_types import number_kind
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -31,7 +31,7 @@ ARGUMENTS = "_pit_arguments"
 
 # Values that DuckDB takes as parameters.
 _PLAIN = (bool, int, float, str, bytes, Decimal, datetime, date, type(None))
-_SAME_VALUES = ("varchar", "text", "string", "boolean", "bool", "blob")
+_SAME_VALUES = ("VARCHAR", "BOOLEAN", "BLOB")
 _SETTINGS = "set TimeZone = 'UTC'; set preserve_insertion_order = true; set arrow_large_buffer_size = true"
 # They read the clock, and DuckDB does not say so of them.
 _CLOCK = {"ago", "current_localtime", "current_localtimestamp", "localtime", "localtimestamp"}
@@ -107,8 +107,8 @@ def untried(column: pa.ChunkedArray, defaults: bool = True) -> tuple[pa.Array, p
 
 def _is_plain(data_type: str) -> bool:
     """Whether DuckDB gives the same Python value of a type as Arrow does."""
-    lower = data_type.strip().lower()
-    return (number_kind(lower) is not None and "128" not in lower and "huge" not in lower) or lower in _SAME_VALUES
+    kind = read_type(data_type)
+    return kind.name in _SAME_VALUES or (kind.number is not None and kind.name not in ("HUGEINT", "UHUGEINT"))
 
 
 def problem_of(expression: str, statements: Sequence[str], types: Mapping[str, str]) -> str | None:

@@ -4,8 +4,9 @@ The demo is copied, parsed and built once a session; a test that changes somethi
 """
 
 import os
+import random
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,9 @@ from typing import Any
 import pytest
 from dbt.adapters.duckdb.connections import DuckDBConnectionManager
 from dbt.cli.main import dbtRunner, dbtRunnerResult
+from generate import Case
+from support import runs
+from support.corpus import keep
 
 ROOT = Path(__file__).parents[2]
 LONGEST = ("test_against_oracle", "test_windows_against_oracle", "test_window_history")
@@ -23,6 +27,28 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--update-golden", action="store_true", help="Write tests/python/golden/*.sql anew, instead of comparing."
     )
+
+
+def pytest_configure() -> None:
+    """Choose the seed of generated cases before workers are started, which take it from the environment."""
+    os.environ.setdefault("FIRST_SEED", "0" if os.environ.get("CI") == "true" else str(random.randrange(2**32)))
+
+
+def pytest_report_header() -> str:
+    """How to draw the same generated cases again."""
+    return f"generated cases: {'all' if runs.LONG else 'few'}, FIRST_SEED={runs.first_seed()}"
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Write out generated cases for which a test failed, so that `scripts/corpus.py add` can take them in."""
+    report = yield
+    for drawn in runs.failed:
+        if isinstance(case := drawn.get("case"), Case):
+            path = keep(case, item.nodeid, ROOT / "target" / "failed_cases")
+            report.sections.append(("generated case", f"scripts/corpus.py add {path.relative_to(ROOT)}"))
+    runs.failed.clear()
+    return report
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import functools
 import math
-import os
 import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -43,7 +42,6 @@ from generate import (
     views,
     worlds,
 )
-from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 from oracle import Answer, Record, history_instant, look_up, microseconds, nanoseconds, with_defaults
 from window_oracle import (
@@ -682,31 +680,6 @@ def window_cases(draw: st.DrawFn, plain_views: bool = True) -> WindowCase:
     )
     result = [column.name.casefold() for column in result_columns(case, provenance=True)]
     return case if len(set(result)) == len(result) else replace(case, full_feature_names=True)
-
-
-# Running ------------------------------------------------------------------------------------------------------
-
-RUN = 10
-RUN_SETTINGS = settings(
-    max_examples=RUN,
-    deadline=None,
-    suppress_health_check=list(HealthCheck),
-    phases=(Phase.explicit, Phase.generate, Phase.shrink),
-    database=None,
-    print_blob=True,
-)
-
-
-def for_each(check: Callable[..., None], examples: int, first: int | None = None, **strategies: Any) -> None:
-    """Call a check with that many examples; in CI, or with a first seed, always with the same.
-
-    In runs of ten: of more examples in one run Hypothesis makes six of seven by copying a part of an earlier example,
-    so that whole kinds of cases never come up.
-    """
-    if first is None:
-        first = 0 if os.environ.get("CI") == "true" else random.randrange(2**32)
-    for number in range(first, first + -(-examples // RUN)):
-        seed(number)(RUN_SETTINGS(given(**strategies)(check)))()
 
 
 # More rows ----------------------------------------------------------------------------------------------------

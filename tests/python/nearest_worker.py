@@ -22,6 +22,7 @@ from writing import replace_all
 import pit_join.export.indexing
 import pit_join.online.index_files
 from pit_join import FeatureStore, StoreError
+from pit_join.definitions.field_type import read_type
 from pit_join.definitions.views import Entity, Feature, FeatureView
 from pit_join.export.indexing import Indexes
 from pit_join.export.snapshot import Snapshot
@@ -30,6 +31,7 @@ from pit_join.online.protocol import OnlineStore
 from pit_join.online.stores import lmdb_store as folder_store
 from pit_join.records.store_manifest import Contents, StoredView
 from pit_join.serving.neighbours import Neighbour
+from pit_join.workspace import Console
 
 AT = datetime(2026, 3, 1, tzinfo=timezone.utc)
 EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
@@ -69,13 +71,13 @@ def put(
         _, data = store.contents()
         before = Contents.from_json(data, "the store").views if data else {}
         folder = store.folder(None)  # type: ignore[arg-type] # the same for every view
-        indexes = Indexes(folder, before, dry_run=dry_run, on_message=say)
+        indexes = Indexes(folder, before, dry_run=dry_run, console=Console(say=say, warn=say))
         written = {}
         for name, table in tables.items():
             rows = Snapshot(name, keys, table)
             microseconds = None if ttl is None else ttl // timedelta(microseconds=1)
             stored = StoredView(name, "item", rows.kinds, rows.layout, microseconds, AT, rows.count)
-            features = (Feature("embedding", "float[]", nearest=metric),)
+            features = (Feature("embedding", read_type("float[]"), nearest=metric),)
             declared = FeatureView(name, Entity("item", keys), "at", features, {}, name, ("", "", name), "items.yml")
             written[name] = indexes.of(declared, stored, rows), rows
         stay = {name: before[name] for name in kept}

@@ -7,13 +7,13 @@ must be served is the oracles' answer, in the form of `comparable`.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import duckdb
 import numpy as np
@@ -26,7 +26,7 @@ from window_oracle import WindowView, current_versions
 from window_oracle import end as end_of_window
 from window_oracle import look_up as look_up_window
 
-import pit_join.export.export
+import pit_join.workspace
 from pit_join import references
 from pit_join.definitions.connection import Connection
 from pit_join.export.export import Export, export
@@ -34,6 +34,7 @@ from pit_join.online.opening import open_store
 from pit_join.online.protocol import OnlineStore
 from pit_join.records.store_manifest import Contents
 from pit_join.warehouse.duckdb_session import DuckDBWarehouse, _Session
+from pit_join.workspace import Console, Workspace
 
 LEAST, GREATEST = datetime(1600, 1, 1, tzinfo=EPOCH.tzinfo), datetime(2500, 1, 1, tzinfo=EPOCH.tzinfo)
 
@@ -69,7 +70,7 @@ class Exporter:
     def __init__(self, connection: duckdb.DuckDBPyConnection, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         self.connection, self.folder = connection, folder
         (folder / "cache").mkdir()
-        monkeypatch.setattr(pit_join.export.export, "DuckDBWarehouse", lambda *_, **__: InMemory(connection))
+        monkeypatch.setattr(pit_join.workspace, "DuckDBWarehouse", lambda *_, **__: InMemory(connection))
 
     def empty_store(self, name: str = "store") -> OnlineStore:
         """A store that holds nothing."""
@@ -80,13 +81,21 @@ class Exporter:
         """The store as it is."""
         return open_store(str(self.folder / name))
 
-    def project(self, manifest: Mapping[str, Any]) -> Any:
-        """A manifest as a project."""
-        return Generated(manifest, self.folder / "cache", Connection("dev", self.folder, {}), {}, self.folder)
+    def workspace(self, manifest: Mapping[str, Any], say: Callable[[str], None] = lambda message: None) -> Workspace:
+        """A manifest as an open project."""
+        project = Generated(manifest, self.folder / "cache", Connection("dev", self.folder, {}), {}, self.folder)
+        return Workspace(cast(Any, project), Console(say=say, warn=say))
 
-    def run(self, manifest: Mapping[str, Any], instant: int, name: str = "store", **options: Any) -> Export:
+    def run(
+        self,
+        manifest: Mapping[str, Any],
+        instant: int,
+        name: str = "store",
+        say: Callable[[str], None] = lambda message: None,
+        **options: Any,
+    ) -> Export:
         """Export the views of a manifest as known at a microsecond."""
-        return export(self.project(manifest), str(self.folder / name), as_of=at(instant), **options)
+        return export(self.workspace(manifest, say), str(self.folder / name), as_of=at(instant), **options)
 
 
 class InMemory(DuckDBWarehouse):

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from datetime import timedelta
 
 import duckdb
 import pytest
 from generate import Case, cases, comparable, expected, fetch, load, result_columns, without_unknown
-from generate_windows import for_each
 from oracle import spine_instant
 from support.rule_sql import PLANS, WAYS, as_sorted, differences, renderer_of
+from support.runs import for_each, number_of
 
-# Drawn in runs of ten these are of about as many kinds (views, types, lags, bounds) as 2,000 of one run.
-EXAMPLES = int(os.environ.get("ORACLE_EXAMPLES", "1200"))
+pytestmark = pytest.mark.slow
+
+# Drawn in runs of ten 1,200 are of about as many kinds (views, types, lags, bounds) as 2,000 of one run.
+EXAMPLES = number_of(150, 1200, "ORACLE_EXAMPLES")
 MICROSECOND = timedelta(microseconds=1)
 
 
@@ -33,11 +34,9 @@ def test_every_plan_equals_the_oracle(connection: duckdb.DuckDBPyConnection) -> 
                 wrong[name] = found[:5]
         assert not wrong
 
+    WAYS.clear()
     for_each(check, EXAMPLES, case=cases())
-
-
-def test_the_cases_took_every_way() -> None:
-    """Plain, tied, late and unordered histories must all have come up in the test above."""
+    # Plain, tied, late and unordered histories must all have come up.
     assert {(False, False, False), (False, True, False), (False, False, True), (False, True, True)} <= WAYS
     assert any(unordered for unordered, _, _ in WAYS)
 
@@ -49,7 +48,7 @@ def test_rows_without_numbers(connection: duckdb.DuckDBPyConnection) -> None:
         load(connection, case)
         assert not differences(case, connection, PLANS["asof, rows without numbers"])
 
-    for_each(check, 300, case=cases())
+    for_each(check, EXAMPLES // 4, case=cases())
 
 
 def test_without_defaults_and_provenance(connection: duckdb.DuckDBPyConnection) -> None:
@@ -58,7 +57,7 @@ def test_without_defaults_and_provenance(connection: duckdb.DuckDBPyConnection) 
         for plan in PLANS.values():
             assert not differences(case, connection, plan, provenance=False, defaults=False)
 
-    for_each(check, 100, case=cases())
+    for_each(check, EXAMPLES // 12, case=cases())
 
 
 def test_histories_longer_than_a_vector(connection: duckdb.DuckDBPyConnection) -> None:
@@ -67,7 +66,7 @@ def test_histories_longer_than_a_vector(connection: duckdb.DuckDBPyConnection) -
         for plan in PLANS.values():
             assert not differences(case, connection, plan)
 
-    for_each(check, 100, case=cases())
+    for_each(check, EXAMPLES // 12, case=cases())
 
 
 def test_history_not_yet_known_changes_nothing(connection: duckdb.DuckDBPyConnection) -> None:
@@ -89,7 +88,7 @@ def test_history_not_yet_known_changes_nothing(connection: duckdb.DuckDBPyConnec
                 load(connection, earlier)
                 assert fetch(connection, plan(earlier, connection, False, True), columns)[number] == full[number]
 
-    for_each(check, 150, case=cases())
+    for_each(check, EXAMPLES // 8, case=cases())
 
 
 def test_snapshot_equals_the_oracle(connection: duckdb.DuckDBPyConnection) -> None:
@@ -123,4 +122,4 @@ def test_snapshot_equals_the_oracle(connection: duckdb.DuckDBPyConnection) -> No
                 elif answer.status.value != "OUTSIDE_MAX_AGE":
                     assert not found
 
-    for_each(check, 200, case=cases())
+    for_each(check, EXAMPLES // 6, case=cases())

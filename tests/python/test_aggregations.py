@@ -14,6 +14,7 @@ from pit_join import ProjectError, catalog
 from pit_join import feature_store as api
 from pit_join.cli.main import main
 from pit_join.definitions.aggregations import FUNCTIONS, result_type
+from pit_join.definitions.field_type import read_type
 from pit_join.definitions.registry import Registry
 from pit_join.definitions.views import Feature, FeatureView
 from pit_join.project.rendering import Macros
@@ -84,11 +85,11 @@ def test_a_window_view() -> None:
         "{name: tails, function: last_n, column: tail, n: 3, window: lifetime, default: []}]"
     )
     assert view.features == (
-        Feature("late", "bigint"),
-        Feature("delay_1h", "double", 0.5),
-        Feature("delay_7d", "double", 0.5),
-        Feature("delay_lifetime", "double", 0.5),
-        Feature("tails", "varchar[]", []),
+        Feature("late", read_type("bigint")),
+        Feature("delay_1h", read_type("double"), 0.5),
+        Feature("delay_7d", read_type("double"), 0.5),
+        Feature("delay_lifetime", read_type("double"), 0.5),
+        Feature("tails", read_type("varchar[]"), []),
     )
     assert [one.name for one in view.aggregations] == [feature.name for feature in view.features]
     assert [one.function for one in view.aggregations] == ["count", "avg", "avg", "avg", "last_n"]
@@ -168,7 +169,7 @@ def test_result_types(function: str) -> None:
             (problem,) = problems(meta)
             assert "aggregations.x.column: " in problem
         else:
-            assert read(meta).features == (Feature("x", expected),)
+            assert read(meta).features == (Feature("x", read_type(expected)),)
 
 
 @pytest.mark.parametrize(
@@ -186,7 +187,7 @@ def test_result_types(function: str) -> None:
     ],
 )
 def test_sums_of_other_spellings(data_type: str, total: str) -> None:
-    assert result_type("sum", data_type) == total
+    assert str(result_type("sum", read_type(data_type))) == total
 
 
 def test_description() -> None:

@@ -19,7 +19,7 @@ import pytest
 import yaml
 from click.testing import CliRunner
 from conftest import ROOT, Built, failures, run_dbt
-from test_docs import BLOCK, follow, steps
+from support.pages import BLOCK, follow, steps
 
 from pit_join import FeatureStore, PitJoinError, ProjectError, RequestError, WarehouseError
 from pit_join.cli.main import main
@@ -30,6 +30,8 @@ from pit_join.history.fingerprints import Fingerprints
 from pit_join.history.ledger import Ledger, read_records
 from pit_join.project.dbt_project import Project
 from pit_join.project.rendering import Macros
+
+pytestmark = pytest.mark.dbt
 
 EXAMPLE = ROOT / "examples" / "backfill"
 PIT_JOIN = Path(sys.executable).parent / "pit-join"
@@ -207,6 +209,7 @@ def test_deleted_rows_are_found_and_made_again(filled: Built) -> None:
     assert ledger(directory).stat().st_size == size
 
 
+@pytest.mark.kill
 def test_a_changed_definition_or_macro_and_a_kill(filled: Built, copy_of: Callable[[Built], Built]) -> None:
     directory = copy_of(filled).directory
     before = sql(directory, HISTORY)
@@ -348,7 +351,7 @@ def test_a_failing_batch_and_a_model_behind_it(example: Built, copy_of: Callable
     assert found["not_run"] == {"daily": DAYS[1:]}
     assert any("no such day" in error for error in found["errors"])
     assert "daily was left, since a model that it reads failed" in found["errors"]
-    assert planned(backfill(directory, views=["payment_history"])) == {"failed": [DAYS[0], DAYS[5]]}
+    assert planned(backfill(directory, select=["payment_history"])) == {"failed": [DAYS[0], DAYS[5]]}
     path.write_text(good)
     found = backfill(directory, apply=True)
     assert found.done == {"payment_history": DAYS, "daily": DAYS[1:]}
@@ -375,18 +378,17 @@ def reader(directory: Path, seconds: float) -> Iterator[None]:
         process.stdout.close()
 
 
-def test_a_reader_holds_the_warehouse(filled: Built) -> None:
+def test_a_reader_holds_the_warehouse(filled: Built, caplog: pytest.LogCaptureFixture) -> None:
     directory = filled.directory
     before = sql(directory, HISTORY)
     sql(directory, "delete from payment_history where event_timestamp < '2026-03-02'")
     with reader(directory, 60), pytest.raises(WarehouseError, match=r"another process holds .* within 0 s"):
         backfill(directory, apply=True, wait=0)
-    said: list[str] = []
     with reader(directory, 1.5):
         assert planned(backfill(directory)) == {"rows changed": DAYS[:1]}  # a plan only reads
-        found = FeatureStore(directory, wait=60, on_message=said.append).backfill(apply=True)
+        found = FeatureStore(directory, wait=60).backfill(apply=True)
     assert found.done == {"payment_history": DAYS[:1]}
-    assert any("waiting up to" in message for message in said)
+    assert any("waiting up to" in message for message in caplog.messages)
     assert sql(directory, HISTORY) == before
 
 
@@ -442,14 +444,14 @@ def test_a_torn_line_is_as_if_it_had_not_been_written(filled: Built, tmp_path: P
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["unknown", "--plan"], "'unknown' is unknown; microbatch models: payment_history"),
-        (["payments", "--plan"], "'payments' is no microbatch model"),
-        (["--plan", "--from", "yesterday"], "'yesterday' is no date; write 2026-03-01"),
-        (["--apply", "--to", "2026-02-30"], "'2026-02-30' is no date"),
-        (["--plan", "--from", "2026-03-05", "--to", "2026-03-05"], "is not before --to"),
-        (["--apply", "--from", "2999-01-01"], "lies in the future"),
-        (["--plan", "--to", "2999-01-01"], "lies in the future"),
-        ([], "give --plan to see what is to be done, or --apply to do it"),
+        (["--select", "unknown", "--dry-run"], "'unknown' is unknown; microbatch models: payment_history"),
+        (["--select", "payments", "--dry-run"], "'payments' is no microbatch model"),
+        (["--dry-run", "--start", "yesterday"], "'yesterday' is no date; write 2026-03-01"),
+        (["--apply", "--end", "2026-02-30"], "'2026-02-30' is no date"),
+        (["--dry-run", "--start", "2026-03-05", "--end", "2026-03-05"], "is not before --end"),
+        (["--apply", "--start", "2999-01-01"], "lies in the future"),
+        (["--dry-run", "--end", "2999-01-01"], "lies in the future"),
+        ([], "give --dry-run to see what is to be done, or --apply to do it"),
     ],
 )
 def test_bad_arguments(filled: Built, arguments: list[str], message: str) -> None:
@@ -468,7 +470,7 @@ def test_no_microbatch_model(example: Built) -> None:
 
 def test_the_plan_on_the_command_line(example: Built, filled: Built) -> None:
     def said(built: Built, *arguments: str) -> str:
-        command = ["--project-dir", str(built.directory), "backfill", "--plan", *arguments]
+        command = ["--project-dir", str(built.directory), "backfill", "--dry-run", *arguments]
         result = CliRunner().invoke(main, command)
         assert result.exit_code == 0
         return result.stdout
@@ -477,7 +479,7 @@ def test_the_plan_on_the_command_line(example: Built, filled: Built) -> None:
     lines = said(example).splitlines()
     assert lines[2].split() == ["payment_history", DAYS[0], "to", DAYS[-1], "10", "missing", "-", "-"]
     assert lines[3] == "payment_history: 10 of 10 batches to run"
-    (model,) = json.loads(said(example, "--json", "--to", "2026-03-02T12:00:00"))["models"]
+    (model,) = json.loads(said(example, "--json", "--end", "2026-03-02T12:00:00"))["models"]
     assert (model["start"], model["end"]) == ("2026-03-01T00:00:00+00:00", "2026-03-03T00:00:00+00:00")
     assert (model["batches"], model["to_run"], len(model["ranges"])) == (2, 2, 1)
 

@@ -28,79 +28,18 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from support.projects import BASE, KEYS, VALUE, Result, make_project, run, view
 
 from pit_join import FeatureStore, PitJoinError
-from pit_join.cli.main import main
 
-ROOT = Path(__file__).parents[2]
+pytestmark = pytest.mark.dbt
+
 T = datetime(2026, 3, 18, 14, 30, tzinfo=timezone.utc)
 LONG = "x" * 200
 SPINE = pa.table({"user_id": ["u1"], "event_timestamp": [T]})
-KEYS = "entity: user, join_keys: [user_id]"
-BASE = "{name: user_id, data_type: varchar}, {name: event_timestamp, data_type: timestamptz}"
-VALUE = "{name: value, data_type: double}"
-
-
-@dataclass(frozen=True)
-class Result:
-    status: int
-    out: str
-    err: str
-
-
-def run(*arguments: str, cwd: Path | None = None) -> Result:
-    """The command in this process; an exception that it lets through, a traceback for the user, is raised here."""
-    sys.stdout.flush()
-    sys.stderr.flush()
-    saved, folder = [os.dup(1), os.dup(2)], os.getcwd()
-    with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err:
-        try:
-            os.dup2(out.fileno(), 1)
-            os.dup2(err.fileno(), 2)
-            os.chdir(cwd or folder)
-            with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-                try:
-                    main.main(args=list(arguments), prog_name="pit-join")
-                    status = 0
-                except SystemExit as end:
-                    status = end.code if isinstance(end.code, int) else 99
-        finally:
-            os.chdir(folder)
-            for number, old in enumerate(saved, start=1):
-                os.dup2(old, number)
-                os.close(old)
-        texts = []
-        for stream in (out, err):
-            stream.flush()
-            stream.seek(0)
-            texts.append(stream.read())
-    return Result(status, *texts)
 
 
 # --------------------------------------------------------------------------------------------------- the projects
-
-
-def make_project(folder: Path, views: dict[str, str], exposures: str = "", macros: bool = True) -> Path:
-    """A dbt project with models that dbt never builds; `views` maps a name to the YAML that follows it."""
-    for name in ("models", "profiles", "seeds"):
-        (folder / name).mkdir(parents=True)
-    if macros:
-        shutil.copytree(ROOT / "pit_join" / "dbt_package", folder / "dbt_packages" / "pit_join")
-    (folder / "dbt_project.yml").write_text("name: shop\nprofile: shop\nmodels: {+materialized: table}\n")
-    profile = "shop:\n  target: dev\n  outputs:\n    dev: {type: duckdb, path: warehouse.duckdb}\n"
-    (folder / "profiles" / "profiles.yml").write_text(profile)
-    for name in views:
-        (folder / "models" / f"{name}.sql").write_text("select 1 as one")
-    listed = "".join(f"  - name: {json.dumps(name, ensure_ascii=False)}\n{rest}" for name, rest in views.items())
-    (folder / "models" / "models.yml").write_text(f"models:\n{listed}{exposures}", encoding="utf-8")
-    return folder
-
-
-def view(meta: str, columns: str, event_time: str = "event_timestamp", more: str = "") -> str:
-    event = f"event_time: {event_time}, " if event_time else ""
-    meta = meta if meta.startswith("!") else f"{{{meta}}}"
-    config = f"{{{event}{more}meta: {{pit_join: {meta.removeprefix('!')}}}}}"
-    return f"    config: {config}\n    columns: [{columns}]\n"
 
 
 ODD = ("select", "two words", 'a "quoted" one', "smile 😀", "_lead", "it's", "semi;colon --", "rowid", LONG)
@@ -498,8 +437,8 @@ CASES = [
     case("no --output", 2, ("give --output FILE", "--sql"), "--spine", "labels", *FEATURES),
     case("no --spine", 2, "Missing option '--spine'", *FEATURES, *OUT),
     case("an unknown option", 2, ("No such option", "--feature"), "--spine", "labels", "--featurs", "a:b", *OUT),
-    case("--view beside --service", 2, "--view goes with --features",
-         "--spine", "labels", "--service", "churn", "--view", "user_activity", *OUT),
+    case("--role beside --service", 2, "--role goes with --features",
+         "--spine", "labels", "--service", "churn", "--role", "user_activity", *OUT),
     Case("an unknown command", 2, ("No such command 'build'",), ("build",)),
     Case("--store twice", 2, ("--store names a store twice",), ("views",), prefix=("--store", "a=b", "--store", "a=c")),
     Case("--store without a URL", 2, ("--store is empty",), ("views",), prefix=("--store", "a=")),
@@ -534,23 +473,23 @@ CASES = [
              "--features", "user_activity"),
     features("a reference of three parts", "cannot read the reference 'a:b:c'", "--features", "a:b:c"),
     features("a reference with an open quote", "cannot read the reference", "--features", '"user_activity:logins'),
-    features("a --view that cannot be read", r"cannot read the view 'a=\(b'; write view\(key=column\)",
-             *FEATURES, "--view", "a=(b"),
-    features("a --view with no keys in its parentheses", "cannot read the view", *FEATURES, "--view",
+    features("a --role that cannot be read", r"cannot read the view 'a=\(b'; write view\(key=column\)",
+             *FEATURES, "--role", "a=(b"),
+    features("a --role with no keys in its parentheses", "cannot read the view", *FEATURES, "--role",
         "user_activity()"),
-    features("a --view that no feature uses",
+    features("a --role that no feature uses",
         "no feature of the view 'other' is asked for; add for example 'other:\\*'",
-             *FEATURES, "--view", "other=user_activity"),
-    features("a --view given twice", "the view 'user_activity' is given twice; name one of them alias=view",
-             *FEATURES, "--view", "user_activity(user_id=a)", "--view", "user_activity(user_id=b)"),
-    features("a --view of an unknown view", "unknown feature view 'user_activty'; did you mean",
-             "--features", "other:*", "--view", "other=user_activty"),
-    features("a --view with an unknown key", "view 'user_activity' has no join key 'user'; did you mean 'user_id'",
-             "--features", "other:*", "--view", "other=user_activity(user=user_id)"),
-    features("a --view with one key given twice", "user_id.* twice",
-             "--features", "other:*", "--view", "other=user_activity(user_id=a,user_id=b)"),
+             *FEATURES, "--role", "other=user_activity"),
+    features("a --role given twice", "the view 'user_activity' is given twice; name one of them alias=view",
+             *FEATURES, "--role", "user_activity(user_id=a)", "--role", "user_activity(user_id=b)"),
+    features("a --role of an unknown view", "unknown feature view 'user_activty'; did you mean",
+             "--features", "other:*", "--role", "other=user_activty"),
+    features("a --role with an unknown key", "view 'user_activity' has no join key 'user'; did you mean 'user_id'",
+             "--features", "other:*", "--role", "other=user_activity(user=user_id)"),
+    features("a --role with one key given twice", "user_id.* twice",
+             "--features", "other:*", "--role", "other=user_activity(user_id=a,user_id=b)"),
     features("a role whose column the spine lacks", "the spine labels has no column 'customer'; columns: .*user_id",
-             "--features", "other:*", "--view", "other=user_activity(user_id=customer)"),
+             "--features", "other:*", "--role", "other=user_activity(user_id=customer)"),
     # names that collide
     features("two views with one feature name", ("both user_activity:score and user_mood:score", "full.feature.names"),
              "--features", "user_activity:score,user_mood:score"),
@@ -559,11 +498,11 @@ CASES = [
     spine("a column named like one of --provenance", ("'user_activity__status'", "rename the column"),
           "provenance.csv", *FEATURES, "--provenance"),
     features("role names that differ in letter case", ("(?i)'?other'?.*'?OTHER'?", "(name|case)"),
-             "--features", "other:score,OTHER:score", "--view", "other=user_activity", "--view", "OTHER=user_mood"),
+             "--features", "other:score,OTHER:score", "--role", "other=user_activity", "--role", "OTHER=user_mood"),
     features("a feature named like one of --provenance", ("named member__status", "twice|both|one name|collide"),
              "--features", "member:*", "--provenance", "--full-feature-names"),
     features("a role named like the joins' own tables", "names that start with _pit_",
-             "--features", "_pit_spine:*", "--view", "_pit_spine=user_mood"),
+             "--features", "_pit_spine:*", "--role", "_pit_spine=user_mood"),
     # spines
     case("a spine file that is missing", 2, "nothing.csv does not exist; give the path of a CSV or Parquet file",
          "--spine", "{f}/nothing.csv", *FEATURES, *OUT),
@@ -604,7 +543,7 @@ CASES = [
           "number_key.parquet"),
     spine("a key too large for the view's type", ("large_key.csv", "99999999999999999999"), "large_key.csv",
           "--features", "account:*"),
-    spine("no key column", "has no column 'user_id'; columns: .* --view 'view\\(key=column\\)'", "no_key.csv"),
+    spine("no key column", "has no column 'user_id'; columns: .* --role 'view\\(key=column\\)'", "no_key.csv"),
     spine("a column that starts with _pit_", "has the column '_pit_row'; names that start with _pit_", "pit.csv"),
     case("an ephemeral model as the spine", 2, "the model passing is ephemeral .* make it a table or a view",
          "--spine", "passing", *FEATURES, *OUT),
@@ -993,7 +932,7 @@ def test_odd_view_names(shop: Path, tmp_path: Path, name: str) -> None:
         shop,
         "labels",
         tmp_path / "set.parquet",
-        "--view",
+        "--role",
         f'"a, b: (c) = ""d"""={name}',
         reference='"a, b: (c) = ""d""":*',
     )
@@ -1007,7 +946,7 @@ def test_odd_key_names(shop: Path, tmp_path: Path) -> None:
     ]
     (tmp_path / "spine.csv").write_text('"select, ""x""",k=1,event_timestamp\ng,7,2026-03-18 14:30:00\n')
     role = 'odd_keys(group="select, ""x""","the ""key"" 😀"="k=1")'
-    table = build(shop, tmp_path / "spine.csv", tmp_path / "a.parquet", "--view", role, reference="odd_keys:*")
+    table = build(shop, tmp_path / "spine.csv", tmp_path / "a.parquet", "--role", role, reference="odd_keys:*")
     assert table["value"].to_pylist() == [5]
 
 

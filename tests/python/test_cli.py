@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import io
+import logging
+import sys
+import time
 from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +15,16 @@ import click
 import pytest
 from click.testing import CliRunner, Result
 
+from pit_join.cli.console import bar, messages
 from pit_join.cli.main import main
-from pit_join.errors import PitJoinError
+from pit_join.errors import PitJoinError, RequestError, SpineError
+from pit_join.feature_store import FeatureStore
+from pit_join.training.spine import find_spine
+from pit_join.workspace import Console
 
 # What each command needs to come as far as its store.
 NEEDED = {
-    "backfill": ("--plan",),
+    "backfill": ("--dry-run",),
     "build-training-set": ("--spine", "labels", "--features", "v:f", "--output", "train.parquet"),
     "export": (),
     "get": ("--entity", "user_id=42", "--service", "churn_v1"),
@@ -163,3 +172,207 @@ def test_the_help_of_all_teaches() -> None:
 def test_every_option_says_what_it_does(command: str) -> None:
     options = [param for param in main.commands[command].params if isinstance(param, click.Option)]
     assert not [option.name for option in options if not option.help]
+
+
+# One word for one thing ------------------------------------------------------------------------------------------
+
+
+class Recorder:
+    """A feature store that notes how it is called."""
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[str, tuple[Any, ...], dict[str, Any]]] = []
+
+    def __getattr__(self, name: str) -> Callable[..., None]:
+        def note(*arguments: Any, **options: Any) -> None:
+            self.calls.append((name, arguments, options))
+            raise Stopped
+
+        return note
+
+
+@pytest.fixture
+def called(monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[Any, ...]]:
+    """Run a command, and return the call of the feature store that it makes."""
+
+    def call_of(*arguments: str) -> tuple[Any, ...]:
+        store = Recorder()
+        monkeypatch.setattr("pit_join.feature_store.FeatureStore", lambda **given: store)
+        result = run(*arguments)
+        assert result.exit_code == Stopped.exit_status, result.output
+        (call,) = store.calls
+        return call
+
+    return call_of
+
+
+@pytest.mark.parametrize("command", ["backfill", "export", "verify"])
+def test_views_are_selected(command: str, called: Callable[..., tuple[Any, ...]]) -> None:
+    own = (command, *NEEDED[command])
+    assert called(*own)[:2] == (command, ([],))
+    assert called(*own, "--select", "a, b", "--select", "c")[:2] == (command, (["a", "b", "c"],))
+    for empty in ("", " , "):
+        result = run(*own, "--select", empty)
+        assert (result.exit_code, result.output.splitlines()[-1]) == (
+            2, "Error: --select is empty; name views, or leave it out",
+        )  # fmt: skip
+
+
+@pytest.mark.parametrize("command", ["build-training-set", "get"])
+def test_roles_go_with_features(command: str, called: Callable[..., tuple[Any, ...]]) -> None:
+    own = [command, *NEEDED[command][:2], "--features", "a:x, b:y", "--features", "c:z"]
+    if command == "build-training-set":
+        own += ["--output", "train.parquet"]
+    _, positional, options = called(*own, "--role", "b=a(k=l)", "--role", "c=a", "--no-defaults")
+    assert positional == (("labels",) if command == "build-training-set" else ())
+    expected = {
+        "features": ["a:x", "b:y", "c:z"],
+        "roles": ("b=a(k=l)", "c=a"),
+        "full_feature_names": False,
+        "defaults": False,
+    }
+    assert {name: options[name] for name in expected} == expected
+    for message, arguments in {
+        "--role goes with --features; a service has its own roles": ("--service", "s", "--role", "b=a"),
+        "give either --features or --service": ("--service", "s", "--features", "a:x"),
+    }.items():
+        result = run(command, *NEEDED[command][:2], *arguments)
+        assert (result.exit_code, result.output.splitlines()[-1]) == (2, f"Error: {message}")
+
+
+def test_names_of_options() -> None:
+    """A name means one kind of value in all commands, and nothing is named by its place."""
+    params = [param for command in main.commands.values() for param in command.params]
+    assert all(isinstance(param, click.Option) for param in params)
+    kinds: dict[str, set[object]] = {}
+    for param in params:
+        for name in (*param.opts, *param.secondary_opts):
+            kinds.setdefault(name, set()).add((type(param.type), param.multiple))
+    assert not {name for name, kind in kinds.items() if len(kind) > 1}
+    assert not kinds.keys() & {"--view", "--views", "--from", "--to", "--plan"}
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda store: store.materialize(datetime(2026, 3, 1), datetime(2026, 3, 2)),
+        lambda store: store.materialize("2026-03-01", "2026-03-02"),
+        lambda store: store.materialize(start_date="2026-03-01", end_date="2026-03-02", feature_views=["a"]),
+        lambda store: store.materialize(datetime(2026, 3, 1), datetime(2026, 3, 2), ["a"]),
+        lambda store: store.materialize(datetime(2026, 3, 1)),
+        lambda store: store.materialize_incremental(datetime(2026, 3, 2)),
+        lambda store: store.materialize_incremental(end_date=datetime(2026, 3, 2), feature_views=["a"]),
+    ],
+)
+def test_materialize_as_feast_has_it_explains(call: Callable[[FeatureStore], Any], tmp_path: Path) -> None:
+    with pytest.raises(RequestError, match=r"has no start and no end.* call export\(as_of=end_date\)"):
+        call(FeatureStore(tmp_path))
+
+
+def test_materialize_is_export(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[Any, Any]] = []
+    monkeypatch.setattr(FeatureStore, "export", lambda self, *names, **options: asked.append((names, options)))
+    FeatureStore(tmp_path).materialize(["a"], as_of="2026-03-01", dry_run=True)
+    FeatureStore(tmp_path).materialize()
+    assert asked == [((["a"],), {"as_of": "2026-03-01", "dry_run": True}), (((),), {"as_of": None, "dry_run": False})]
+
+
+@pytest.mark.parametrize("call", ["export", "materialize", "verify", "backfill"])
+def test_one_text_selects_as_on_the_command_line(call: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    taken: list[list[str]] = []
+
+    def note(*arguments: Any, **options: Any) -> None:
+        taken.append(next(each for each in arguments if isinstance(each, list)))
+
+    for place in ("export.export.export", "monitoring.parity.verify", "history.backfill.backfill"):
+        monkeypatch.setattr(f"pit_join.{place}", note)
+    monkeypatch.setattr("pit_join.feature_store.open_store", lambda url: None)
+    (tmp_path / "dbt_project.yml").write_text("{name: shop, profile: shop}")
+    (tmp_path / "profiles.yml").write_text("shop: {target: dev, outputs: {dev: {type: duckdb, path: w.duckdb}}}")
+    store = FeatureStore(tmp_path, online_store=tmp_path / "online")
+    for select in ("a, b", ["a", "b"], ("a", "b")):
+        getattr(store, call)(select)
+    assert taken == [["a", "b"]] * 3
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "select * from labels",
+        "SELECT\n*",
+        "  with a as (select 1) select * from a",
+        "(select 1)",
+        "from labels select 1",
+        "select " + "x, " * 2000,
+    ],
+)
+def test_a_spine_is_not_sql_text(text: str) -> None:
+    with pytest.raises(SpineError, match="a spine is not SQL text; write the query as a dbt model and give its name"):
+        find_spine(text, {"nodes": {}}, Path())
+
+
+def test_a_file_may_be_called_like_sql(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("with labels.csv").write_text("user_id,event_timestamp\n1,2026-03-01\n")
+    assert find_spine("with labels.csv", {"nodes": {}}, tmp_path).source == "with labels.csv"
+    with pytest.raises(SpineError, match="there is no spine 'selection'"):
+        find_spine("selection", {"nodes": {}}, tmp_path)
+
+
+# Messages and progress -------------------------------------------------------------------------------------------
+
+
+class Working:
+    """A feature store whose only method logs as a real one does."""
+
+    def describe_views(self) -> list[Any]:
+        log = logging.getLogger("pit_join")
+        log.debug("a detail")
+        log.info("the project has changed: 100 % of it")
+        log.warning("another process holds the file; waiting up to %g s", 3)
+        Console().progress(1, 2, "a view")
+        return []
+
+
+def test_messages_are_lines_on_standard_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pit_join.feature_store.FeatureStore", lambda **given: Working())
+    log = logging.getLogger("pit_join")
+    before = (log.handlers[:], log.level, log.propagate)
+    for _ in range(2):  # the second command is not told twice
+        result = run("views", "--json")
+        assert (result.exit_code, result.stdout) == (0, "[]\n")
+        assert result.stderr.splitlines() == [
+            "the project has changed: 100 % of it",
+            "another process holds the file; waiting up to 3 s",
+        ]
+    assert (log.handlers, log.level, log.propagate) == before
+
+
+def test_messages_end_with_a_command_that_fails(opened: Opened) -> None:
+    log = logging.getLogger("pit_join")
+    before = (log.handlers[:], log.level, log.propagate)
+    opened("views")
+    assert (log.handlers, log.level, log.propagate) == before
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize("stream", [Terminal, io.StringIO])
+def test_progress_is_a_bar_on_a_terminal(stream: type[io.StringIO], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stderr", stream())
+    monkeypatch.setenv("TERM", "xterm")
+    with messages(), bar():
+        for done in range(3):
+            Console().progress(done, 2, "user_activity" if done < 2 else "")
+            time.sleep(0.15)  # the bar is drawn ten times a second
+        logging.getLogger("pit_join").info("a message between")
+    shown = sys.stderr.getvalue()
+    assert "a message between" in shown
+    assert ("user_activity" in shown, "writing" in shown, "100%" in shown) == (sys.stderr.isatty(),) * 3
+    if sys.stderr.isatty():
+        assert shown.endswith("\x1b[2K") or shown.rstrip().endswith("\x1b[?25h\x1b[2K"), "the bar is left standing"
+    else:
+        assert shown == "a message between\n"

@@ -6,14 +6,10 @@ has commands (`$ ...`) and what they print; a line `...` stands for any lines. T
 
 import doctest
 import importlib
-import os
 import pkgutil
 import re
 import shutil
-import subprocess
-import sys
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -22,91 +18,18 @@ import yaml
 from conftest import Built
 from http_servers import serving
 from oracle import Request, Status, View, look_up
+from support.pages import BLOCK, DOCS, ROOT, Step, differs, follow, run, steps, table
 
 import pit_join
-from pit_join.definitions import on_demand, registry
+from pit_join.definitions import on_demand, reading
 from pit_join.statuses import OFFLINE
 
-ROOT = Path(__file__).parents[2]
-DOCS = ROOT / "docs"
+pytestmark = pytest.mark.dbt
+
 PAGES = sorted(path for path in [*ROOT.glob("*.md"), *ROOT.glob("benchmarks/*.md"), *DOCS.rglob("*.md")])
-BLOCK = re.compile(r"(?:^`(?P<file>[\w./-]+)`\n\n)?^```(?P<language>\w+)\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
 BODY = re.compile(r"\{% macro .*?endmacro %\}", re.DOTALL)
-
-
-@dataclass(frozen=True)
-class Step:
-    """A file to write (`text` is its content), or a command to run (`text` is what it prints)."""
-
-    file: str | None
-    command: str | None
-    text: str
-
-
-def steps(page: Path, heading: str = "") -> Iterator[Step]:
-    """The files and commands of a page in order; with `heading`, those of that section only."""
-    text = page.read_text()
-    if heading:
-        text = text.split(f"\n## {heading}\n", 1)[1].split("\n## ", 1)[0]
-    for block in BLOCK.finditer(text):
-        if block["file"]:
-            yield Step(block["file"], None, block["text"])
-        elif block["language"] == "console":
-            for part in re.split(r"^\$ ", block["text"], flags=re.MULTILINE)[1:]:
-                command, shown = re.fullmatch(r"((?:[^\n]*\\\n)*[^\n]*)\n(.*)", part, re.DOTALL).groups()
-                yield Step(None, command, shown)
-
-
-def environment() -> dict[str, str]:
-    """What a reader's shell has: the commands of this virtual environment, and bytecode, without which dbt is slow."""
-    ours = {
-        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
-        "DBT_SEND_ANONYMOUS_USAGE_STATS": "false",
-        "NO_COLOR": "1",
-        "MAKEFLAGS": "",
-    }
-    return {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"} | ours
-
-
-def run(command: str, directory: Path) -> str:
-    """What a command prints, on both channels; `.venv` is this virtual environment."""
-    done = subprocess.run(
-        command.removeprefix(".venv/bin/"), shell=True, cwd=directory, env=environment(), timeout=120, check=False,
-        text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-    )  # fmt: skip
-    return done.stdout
-
-
-def comparable(output: str) -> list[str]:
-    """Lines without what differs from run to run: colours, dbt's clock, times taken and the widths that follow."""
-    text = re.sub(r"\x1b\[\d*m", "", output)
-    text = re.sub(r"^\d\d:\d\d:\d\d +", "", text, flags=re.MULTILINE)
-    text = re.sub(r"\b\d+\.\d+ s\b", "N s", text)
-    text = re.sub(r"-{2,}", "--", text)
-    return [re.sub(r" +", " ", line).strip() for line in text.strip().splitlines()]
-
-
-def differs(shown: str, printed: str) -> str:
-    """How what was printed differs from what the page shows; empty if it doesn't."""
-    pattern = "".join(r"(?:.*\n)*?" if line == "..." else re.escape(line) + r"\n" for line in comparable(shown))
-    found = "".join(f"{line}\n" for line in comparable(printed))
-    return "" if re.fullmatch(pattern, found) else f"--- the page shows\n{shown}--- printed\n{printed}"
-
-
-def follow(some_steps: Iterable[Step], directory: Path) -> list[str]:
-    """Do what a page says; gives the differences, up to the first command whose output is another."""
-    for step in some_steps:
-        if step.file:
-            path = directory / step.file
-            path.parent.mkdir(exist_ok=True)
-            path.write_text(step.text)
-        else:
-            printed = run(str(step.command), directory)
-            if difference := differs(step.text, printed):
-                return [f"$ {step.command}\n{difference}"]
-    return []
 
 
 # The project of the tutorial before its last section, which changes it: the page on Python is run in between.
@@ -228,12 +151,6 @@ def test_doctests_of_the_package() -> None:
     assert tried > 5
 
 
-def table(page: Path, first: str) -> list[list[str]]:
-    """The rows of the table whose heading starts with the cell `first`."""
-    lines = page.read_text().split(f"\n| {first} | ", 1)[1].split("\n\n", 1)[0].splitlines()[2:]
-    return [[cell.strip() for cell in line.strip().strip("|").split("|")] for line in lines]
-
-
 def test_worked_example_follows_the_rule() -> None:
     view = View("v", ("k",), "e", ("x",), created_timestamp="c", lag=timedelta(hours=6), ttl=timedelta(days=12))
     history = [
@@ -255,9 +172,9 @@ def test_concepts_lists_every_setting_and_status() -> None:
     listed = {(key.strip("`"), owner) for key, owners, *_ in rows for owner in owners.split(", ")}
     assert listed == {
         ("config.event_time", "view"),
-        *((key, "view") for key in registry._VIEW_KEYS),
-        *((key, "column") for key in registry._COLUMN_KEYS),
-        *((key, "service") for key in registry._SERVICE_KEYS),
+        *((key, "view") for key in reading._VIEW_KEYS),
+        *((key, "column") for key in reading._COLUMN_KEYS),
+        *((key, "service") for key in reading._SERVICE_KEYS),
         *((key, "on-demand feature") for key in on_demand._KEYS),
     }
     statuses = {status.strip("`") for status, *_ in table(DOCS / "concepts.md", "status")}

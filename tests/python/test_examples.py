@@ -28,6 +28,8 @@ from servers import running, valkey_binary
 
 from pit_join import FeatureStore
 
+pytestmark = pytest.mark.dbt
+
 EVENING = datetime(2013, 3, 10, 19, tzinfo=timezone.utc)
 HOUR, MINUTE = timedelta(hours=1), timedelta(minutes=1)
 
@@ -74,7 +76,7 @@ def test_headwind_over_http_is_that_of_the_training_set(demo: Built, flights: pa
     """All flights of the spine, at an hour at which the wind of one airport has no direction."""
     store = FeatureStore(demo.directory, online_store=str(tmp_path / "store"))
     offline = store.get_historical_features(flights, "flight_delay_v2").to_arrow()
-    store.materialize(as_of=EVENING)
+    store.export(as_of=EVENING)
     asked = {name: flights[name].to_pylist() for name in flights.column_names}
     asked["event_timestamp"] = [one.isoformat() for one in asked["event_timestamp"]]
     with serving(tmp_path / "store", "--now", EVENING.isoformat()) as server:
@@ -134,7 +136,7 @@ def test_news_feed(tmp_path: Path) -> None:
     build(directory)
     read = runpy.run_path(str(directory / "read.py"))
     store = FeatureStore(directory)
-    assert store.materialize(as_of=read["NOW"]).views["item_profile"].written == 547
+    assert store.export(as_of=read["NOW"]).views["item_profile"].written == 547
     printed = script(directory, "read.py", "3", str(tmp_path / "matrix.npy"))
     online = np.load(tmp_path / "matrix.npy")
 
@@ -228,6 +230,7 @@ class Loop:
         self.process.stdout.close()
 
 
+@pytest.mark.redis
 def test_fraud(tmp_path: Path) -> None:
     """The store of the windows is killed in the middle of the loop: defaults stand in until there is a new export.
 
@@ -248,7 +251,7 @@ def test_fraud(tmp_path: Path) -> None:
             row = store.get_historical_features(pa.Table.from_pylist([PAYMENT]), "fraud_v1").to_arrow().to_pylist()[0]
             return {name: bits([row[name]]) for name in DEFAULTS}
 
-        store.materialize(as_of=MIDDAY)
+        store.export(as_of=MIDDAY)
         before, statuses = ask()
         assert {name: bits([value]) for name, value in before.items()} == offline()
         assert set(statuses.values()) <= GOOD
@@ -269,7 +272,7 @@ def test_fraud(tmp_path: Path) -> None:
         loop.until(lambda counted: counted == {"PRESENT": 2 * 200, "NOT_EXPORTED": 16 * 200})
         with duckdb.connect(str(directory / "warehouse.duckdb")) as connection:
             connection.execute("insert into card_payments values (1, ?, ?, 777)", [MIDDAY - MINUTE, MIDDAY - MINUTE])
-        store.materialize(as_of=MIDDAY)
+        store.export(as_of=MIDDAY)
         loop.until(lambda counted: counted.keys() <= GOOD)
         printed = loop.end()
 

@@ -24,7 +24,6 @@ from generate_windows import (
     enlarged,
     expected_answers,
     expected_records,
-    for_each,
     instant,
     result_columns,
     window_cases,
@@ -32,7 +31,10 @@ from generate_windows import (
 )
 from hypothesis import strategies as st
 from oracle import Record, Status, history_instant, microseconds
+from support.runs import for_each
 from window_oracle import Aggregation, Version, Where, WindowView, by_key, current_versions, end, history, snapshot
+
+pytestmark = pytest.mark.slow
 
 ZERO = timedelta(0)
 

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import math
-import struct
 from collections.abc import Callable, Iterator, Sequence
 from datetime import date, datetime, timedelta, timezone
 from decimal import Decimal
@@ -22,7 +21,8 @@ import pyarrow as pa
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from test_records import AT, BYTES, RUN, SCALAR, TEXT, Type, same
+from support.plain_keys import plain_key
+from support.record_cases import AT, BYTES, RUN, SCALAR, TEXT, Type, same
 from writing import replace_all
 
 from pit_join.errors import EntityError, StoreError
@@ -35,26 +35,6 @@ from pit_join.serving.reader import OnlineReader
 
 EVERY = [*SCALAR, *(kind for kind in BYTES if not pa.types.is_dictionary(kind.arrow))]
 KINDS = sorted({str(key_kind(kind.name)) for kind in EVERY})
-
-
-def plain_key(kinds: Sequence[str], values: Sequence[Any]) -> bytes:
-    """A key, of values as `Type` has them."""
-    return b"".join(map(plain_part, kinds, values))
-
-
-def plain_part(kind: str, value: Any) -> bytes:
-    if kind in ("string", "binary"):
-        data = value.encode() if kind == "string" else value
-        return b"".join(b"\0\xff" if byte == 0 else bytes([byte]) for byte in data) + b"\0\0"
-    if kind == "bool":
-        return bytes([value])
-    if kind in ("float", "double"):
-        if math.isnan(value):
-            return bytes.fromhex("fff8000000000000")
-        data = struct.pack(">d", value or 0.0)
-        return bytes(255 - byte for byte in data) if value < 0 else bytes([data[0] + 128]) + data[1:]
-    width = {"integer": 9, "date32": 4}.get(kind) or (16 if kind.startswith("decimal") else 8)
-    return (value + 256**width // 2).to_bytes(width, "big")
 
 
 # Columns --------------------------------------------------------------------------------------------------------

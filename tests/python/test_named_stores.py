@@ -18,11 +18,13 @@ import duckdb
 import pytest
 from online_cases import contents_of
 from online_worker import VIEWS, written
-from test_bad_inputs import BASE, KEYS, Result, make_project, run, view
-from test_online_robustness import ENVIRONMENT, PIT_JOIN, python
+from support.processes import ENVIRONMENT, PIT_JOIN, python
+from support.projects import BASE, KEYS, Result, make_project, run, view
 
 from pit_join import FeatureStore
 from pit_join.online.opening import open_store
+
+pytestmark = pytest.mark.dbt
 
 START = datetime(2026, 1, 1, tzinfo=timezone.utc)
 GENERATIONS, USERS = 4, 50
@@ -148,7 +150,7 @@ def test_neighbours_in_another_store(lab: Lab) -> None:
     assert [(each.keys["user_id"], round(each.distance, 6)) for each in found] == [("u10", 0.2), ("u11", 0.8)]
 
 
-@pytest.mark.parametrize("options", [(), ("--views", "clicks")])
+@pytest.mark.parametrize("options", [(), ("--select", "clicks")])
 def test_a_view_moves_between_named_stores(lab: Lab, options: tuple[str, ...]) -> None:
     lab.export(0)
     client = lab.client()
@@ -196,6 +198,7 @@ cli.run()
 """
 
 
+@pytest.mark.kill
 @pytest.mark.parametrize(
     ("stores", "moved"),
     [(1, {}), (2, {}), (1, {"clicks": "b"}), (1, {"visits": ""}), (1, {"balance": "a"}), (2, {"balance": "a"})],
@@ -222,7 +225,7 @@ def test_two_exports_at_once(lab: Lab) -> None:
     """Of different views and stores: one waits for the other, and what both have written is there."""
     lab.export(0)
     commands = [
-        [str(PIT_JOIN), *lab.exporting(generation, "--views", name)]
+        [str(PIT_JOIN), *lab.exporting(generation, "--select", name)]
         for generation, name in enumerate(("clicks", "visits", "balance"), start=1)
     ]
     running = [subprocess.Popen(each, env=ENVIRONMENT, stdout=-3, stderr=-1, text=True) for each in commands]
@@ -249,7 +252,7 @@ def test_a_store_that_lost_everything(lab: Lab) -> None:
     lab.export(0)
     for file in Path(lab.urls["a"]).iterdir():
         file.unlink()
-    lab.export(1, "--views", "visits")
+    lab.export(1, "--select", "visits")
     found = lab.client().get_online_features([f"{name}:{name}_number" for name in VIEWS], [{"user_id": "u5"}])
     assert found.to_dict() == {
         "user_id": ["u5"], "balance_number": [5000], "clicks_number": [None], "visits_number": [5001],

@@ -28,7 +28,7 @@ from nearest_worker import export as export_generation
 from online_cases import Exporter, contents_of
 from servers import running, valkey_binary
 from support.rule_sql import macro_nodes
-from test_online_stores import put as put_records
+from support.stores import put as put_records
 from usearch.index import Index
 from xxhash import xxh3_64_hexdigest
 
@@ -41,6 +41,8 @@ from pit_join.online.opening import open_store
 from pit_join.online.protocol import OnlineStore
 from pit_join.records.embeddings import METRICS, StoredIndex, distances
 from pit_join.records.store_manifest import Contents
+
+pytestmark = pytest.mark.slow
 
 EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 WORKER = Path(__file__).parent / "nearest_worker.py"
@@ -784,6 +786,7 @@ print([m for m in ("dbt", "duckdb", "jinja2", "pandas", "pyarrow", "redis", "yam
     assert done.stdout == "[]\n[]\n"
 
 
+@pytest.mark.redis
 def test_redis_has_no_indexes(tmp_path: Path) -> None:
     said: list[str] = []
     with running(valkey_binary(), tmp_path) as server:
@@ -807,7 +810,7 @@ def test_a_store_without_indexes(store: OnlineStore, folder: Path) -> None:
 def test_an_export_of_the_command_line_has_all_of_it(
     connection: duckdb.DuckDBPyConnection, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """--views keeps the others, --dry-run writes nothing, and a bad embedding leaves the store as it was."""
+    """--select keeps the others, --dry-run writes nothing, and a bad embedding leaves the store as it was."""
     sql = "create table {} as select i as id, timestamptz '1970-01-01' as happened, false as gone, "
     for name in ("one", "two"):
         connection.execute(f"{sql.format(name)} [i, 1.0::float] as embedding from range(3) as r(i)")

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
@@ -20,7 +19,7 @@ import duckdb
 import numpy as np
 import pytest
 from generate import Case, cases, quote, result_name, storage_order
-from generate_windows import WindowCase, agrees, for_each, window_cases
+from generate_windows import WindowCase, agrees, window_cases
 from hypothesis import strategies as st
 from online_cases import (
     LEAST,
@@ -38,6 +37,7 @@ from online_cases import (
     requests_of,
 )
 from support.rule_sql import as_sorted, macro_nodes
+from support.runs import for_each, number_of
 from window_oracle import WindowView
 
 from pit_join.errors import EntityError, PitJoinError, RequestError
@@ -50,9 +50,11 @@ from pit_join.references import Request
 from pit_join.serving.features import OnlineFeatures
 from pit_join.serving.reader import OnlineReader
 
-PLAIN_EXAMPLES = int(os.environ.get("ONLINE_EXAMPLES", "300"))
-WINDOW_EXAMPLES = int(os.environ.get("ONLINE_WINDOW_EXAMPLES", "60"))
-SEQUENCES = int(os.environ.get("ONLINE_SEQUENCES", "20"))
+pytestmark = pytest.mark.slow
+
+PLAIN_EXAMPLES = number_of(40, 300, "ONLINE_EXAMPLES")
+WINDOW_EXAMPLES = number_of(10, 60, "ONLINE_WINDOW_EXAMPLES")
+SEQUENCES = number_of(10, 20, "ONLINE_SEQUENCES")
 NUMBERS = ("int", "uint", "float", "double", "bool", "decimal")
 
 PICK = st.integers(0, 999)
@@ -133,16 +135,12 @@ def check_other_forms(
     assert listed.statuses == found.statuses
     values = found.to_dict()
     for number, row in enumerate(rows):
-        vector = reader.get_feature_vector(row, now=at(now))
+        vector = reader.get(row, now=at(now))
         assert list(vector) == list(found.names)
         assert same(vector, {name: values[name][number] for name in found.names})
-        asked = reader.get_row(row, now=at(now))
-        assert asked is not None
-        for part, (status, event, stored) in asked.judged:
-            assert same(dict(zip(part.names, part.served(stored), strict=True)), {n: vector[n] for n in part.names})
-            for name, value in zip(part.names, stored or [0] * len(part.names), strict=True):
-                assert found.statuses[name][number] == ("NULL_VALUE" if value is None else status)
-                assert found.event_timestamps[name][number] == (None if event is None else at(event))
+        assert vector.statuses == {name: found.statuses[name][number] for name in found.names}
+        assert vector.event_timestamps == {name: found.event_timestamps[name][number] for name in found.names}
+        assert vector.failures == {}
 
 
 def same(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
@@ -199,8 +197,8 @@ def check_turns(case: Case, store: Any, rows: Sequence[Mapping[str, Any]], insta
     names = {(role, feature): name for (role, feature), name in zip(pairs(requests), by_view.names, strict=True)}
     assert [names[pair] for pair in pairs(turns)] == list(by_turn.names)
     for row in rows:
-        wanted = by_view.get_feature_vector(row, now=at(instant))
-        found = by_turn.get_feature_vector(row, now=at(instant))
+        wanted = by_view.get(row, now=at(instant))
+        found = by_turn.get(row, now=at(instant))
         assert same(found, {name: wanted[name] for name in by_turn.names})
     one, other = (reader.get_online_features(rows, now=at(instant)) for reader in (by_view, by_turn))
     assert same(one.to_dict(), {name: other.to_dict()[name] for name in one.to_dict()})
@@ -507,7 +505,7 @@ def test_names_are_those_of_the_training_set() -> None:
 
     check([Request("a", ("x",), "a"), Request("b", ("X",), "b")], False)  # letter case does not tell them apart
     check([Request("a", ("y",), "a"), Request("b", ("X",), "b"), Request("a", ("x", "y"), "a")], True)
-    for_each(check, 400, requests=st.lists(asked(), min_size=1, max_size=4), full=st.booleans())
+    for_each(check, number_of(100, 400), requests=st.lists(asked(), min_size=1, max_size=4), full=st.booleans())
 
 
 def test_all_kinds_of_names_came_up() -> None:

@@ -30,7 +30,8 @@ import pytest
 from online_cases import contents_of, dump
 from online_worker import HIDDEN, REQUESTS, VIEWS, expected, export, generation_of
 from servers import running, valkey_binary
-from test_bad_inputs import BASE, KEYS, Result, make_project, run, view
+from support.processes import ENVIRONMENT, PIT_JOIN, WORKER, Commands, python, worker
+from support.projects import BASE, KEYS, Result, make_project, run, view
 
 from pit_join import FeatureStore
 from pit_join.errors import StoreError
@@ -42,10 +43,9 @@ from pit_join.serving.reader import OnlineReader
 from pit_join.warehouse import duckdb_session as warehouse
 from pit_join.warehouse.spool import Spool
 
-PIT_JOIN = Path(sys.executable).parent / "pit-join"
-WORKER = Path(__file__).with_name("online_worker.py")
+pytestmark = [pytest.mark.dbt, pytest.mark.kill]
+
 START = datetime(2026, 1, 1, tzinfo=timezone.utc)
-ENVIRONMENT = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
 GENERATIONS, PROJECT_KEYS = 4, 6_000
 CHECKED = list(range(0, PROJECT_KEYS - 1, 19)) + list(range(1, PROJECT_KEYS, 19))
 NOBODY = 65534
@@ -53,23 +53,6 @@ NOBODY = 65534
 
 def lines(text: str) -> list[str]:
     return [line for line in text.splitlines() if line.strip()]
-
-
-def worker(*arguments: object, **options: Any) -> subprocess.Popen[str]:
-    """A process of `online_worker`; its output can be read as it comes."""
-    return subprocess.Popen(
-        [sys.executable, str(WORKER), *map(str, arguments)],
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=ENVIRONMENT, text=True, **options,
-    )  # fmt: skip
-
-
-def python(code: str, *arguments: object, **options: Any) -> subprocess.CompletedProcess[str]:
-    """Run code in a new process that has the worker's names."""
-    known = "import sys; from online_worker import *; from pit_join.errors import StoreError\n"
-    return subprocess.run(
-        [sys.executable, "-c", known + code, *map(str, arguments)],
-        capture_output=True, text=True, env=ENVIRONMENT | {"PYTHONPATH": str(WORKER.parent)}, check=False, **options,
-    )  # fmt: skip
 
 
 def export_elsewhere(online: Path, keys: int, *generations: int) -> None:
@@ -136,60 +119,6 @@ def exported(project: Path, online: Path | str, generation: int, status: int = 0
     done = run(*options, *exporting(project, online, generation))
     assert done.status == status, done.err
     return done
-
-
-class Commands:
-    """The command, each time in a new process, which is not the time to load its modules."""
-
-    def __init__(self, folder: Path) -> None:
-        self.output, self._transactions = folder / "output.txt", folder / "transactions.txt"
-        self._process = worker("commands", self.output, self._transactions)
-
-    def _line(self) -> int:
-        assert self._process.stdout is not None
-        return int(self._process.stdout.readline())
-
-    def start(self, arguments: list[str]) -> int:
-        """Begin a command; gives its process."""
-        assert self._process.stdin is not None
-        self._transactions.write_text("")
-        self._process.stdin.write(json.dumps(arguments) + "\n")
-        self._process.stdin.flush()
-        return self._line()
-
-    def end(self) -> int:
-        """Wait for its status."""
-        return self._line()
-
-    def timed(self, arguments: list[str]) -> tuple[float, float]:
-        """Run a command to its end; the seconds that it took, and of these the last ones, since it began to write."""
-        began = time.monotonic()
-        self.start(arguments)
-        self.wait_for_transaction()
-        wrote = time.monotonic()
-        assert self.end() == 0
-        return time.monotonic() - began, time.monotonic() - wrote
-
-    def is_writing(self) -> bool:
-        """Whether the last command had begun a transaction and had not ended it."""
-        return self._transactions.read_text() == "("
-
-    def has_written(self) -> bool:
-        """Whether the last command had ended a transaction."""
-        return self._transactions.read_text() == "()"
-
-    def wait_for_transaction(self) -> None:
-        """Until the command begins to write."""
-        deadline = time.monotonic() + 20
-        while not self._transactions.read_text():
-            assert time.monotonic() < deadline
-            time.sleep(0.001)
-
-    def __enter__(self) -> Commands:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._process.communicate()
 
 
 class Readers:
@@ -330,7 +259,7 @@ def unfinish(online: Path) -> None:
         file.write(struct.pack("=Q", last - 1))
 
 
-@pytest.mark.parametrize("options", [[], ["--views", "clicks"]])
+@pytest.mark.parametrize("options", [[], ["--select", "clicks"]])
 def test_an_export_that_was_killed_at_its_last_step(project: Path, tmp_path: Path, options: list[str]) -> None:
     """It is seen when the next one begins, which must build on it: on what it wrote, and on what it said of itself."""
     folders = tmp_path / "online", tmp_path / "undisturbed"
@@ -464,7 +393,7 @@ def test_export_and_read_in_one_process_in_any_order(project: Path, tmp_path: Pa
         store.online_reader(references)
 
     def make(generation: int) -> None:
-        store.materialize(as_of=START + timedelta(hours=generation, minutes=1))
+        store.export(as_of=START + timedelta(hours=generation, minutes=1))
 
     def read(now: int) -> None:
         found = store.get_online_features(references, {"user_id": ["u1", "u2", "u3"]}).to_dict()
@@ -479,7 +408,7 @@ def test_export_and_read_in_one_process_in_any_order(project: Path, tmp_path: Pa
     make(2)
     read(2)
     other = FeatureStore(project, online_store=tmp_path / "online")
-    other.materialize(as_of=START + timedelta(hours=3, minutes=1))
+    other.export(as_of=START + timedelta(hours=3, minutes=1))
     read(3)
     make(0)
     assert other.verify().found == 0
@@ -510,7 +439,7 @@ def test_a_query_that_lacks_memory_after_some_rows(
         with monkeypatch.context() as patched:
             patched.setattr(Spool, "fill", failing)
             store = FeatureStore(project, online_store=tmp_path / "online")
-            changes = store.materialize(as_of=START + timedelta(hours=generation, minutes=1)).views
+            changes = store.export(as_of=START + timedelta(hours=generation, minutes=1)).views
         assert len(failures) == len(VIEWS)
         assert sum(each.written for each in changes.values()) > len(VIEWS) * PROJECT_KEYS / 2
         assert essence(tmp_path / "online") == essence(tmp_path / "plain")
@@ -741,6 +670,7 @@ def test_a_file_that_may_not_grow(project: Path, tmp_path: Path) -> None:
     assert served(online) == 3
 
 
+@pytest.mark.redis
 def test_a_full_disk_under_the_cache(project: Path, tmp_path: Path) -> None:
     """The snapshots of a server are put aside there; the embedded store does not need it."""
     with running(valkey_binary(), tmp_path) as server:

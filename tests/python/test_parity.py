@@ -10,10 +10,12 @@ from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import replace
 from datetime import datetime, timedelta, timezone
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import duckdb
+import pyarrow as pa
 import pytest
 from click.testing import CliRunner, Result
 from conftest import Built
@@ -21,13 +23,16 @@ from writing import replace_all
 
 from pit_join import FeatureStore, PitJoinError, StoreError
 from pit_join.cli.main import main
-from pit_join.monitoring.parity import Difference, _same
+from pit_join.monitoring.offline_rule import same_values
+from pit_join.monitoring.parity import Difference
 from pit_join.online.opening import open_store
 from pit_join.online.protocol import OnlineStore
 from pit_join.project.dbt_project import Project
 from pit_join.records.keys import KeyCodec
 from pit_join.records.store_manifest import Contents, StoredView
 from pit_join.warehouse.duckdb_session import DuckDBWarehouse
+
+pytestmark = pytest.mark.dbt
 
 AT = datetime(2013, 3, 9, 12, tzinfo=timezone.utc)
 VIEW = "carrier_daily_delay"
@@ -44,7 +49,7 @@ def project(demo: Built, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of the demo, exported as of `AT`; a test takes a copy of the store, and mends the warehouse after it."""
     directory = tmp_path_factory.mktemp("parity") / "demo"
     shutil.copytree(demo.directory, directory)
-    FeatureStore(directory).materialize(as_of=AT)
+    FeatureStore(directory).export(as_of=AT)
     return directory
 
 
@@ -147,7 +152,7 @@ def test_exports_of_three_instants_differ_in_nothing(features: FeatureStore, pro
     every = set(features.registry().views)
     stored = set()
     for instant in (AT, AT + timedelta(days=1, hours=6, microseconds=1), AT - timedelta(days=1, hours=12)):
-        done = features.materialize(as_of=instant)
+        done = features.export(as_of=instant)
         assert set(done.views) == every
         found = features.verify()
         assert (found.found, found.differences) == (0, ())
@@ -159,7 +164,7 @@ def test_exports_of_three_instants_differ_in_nothing(features: FeatureStore, pro
 
 def test_a_view_that_was_exported_at_another_instant_is_compared_as_of_that(features: FeatureStore) -> None:
     later = AT + timedelta(hours=13)
-    features.materialize([VIEW], as_of=later)
+    features.export([VIEW], as_of=later)
     found = features.verify([VIEW, "airport_weather"])
     assert (dict(found.keys), found.found) == ({VIEW: 15, "airport_weather": 3}, 0)
 
@@ -194,7 +199,33 @@ def test_only_what_was_added_up_may_differ_in_its_last_digits(
     one: Any, other: Any, added_up: bool, plain: bool
 ) -> None:
     """The greatest of some floats is one of them, to the bit, also in a window."""
-    assert (_same(one, other, True), _same(one, other, False)) == (added_up, plain)
+    offline, online = pa.array([one]), pa.array([other])
+    found = [same_values(offline, online, tolerance).to_pylist() for tolerance in (1e-9, None)]
+    assert found == [[added_up], [plain]]
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "equal"),
+    [
+        (pa.scalar(2**31 - 1, pa.int32()), pa.scalar(2**31 - 1, pa.int64()), True),
+        (pa.scalar(2**64 - 1, pa.uint64()), pa.scalar(-1, pa.int64()), False),
+        (pa.scalar(0.5, pa.float32()), pa.scalar(0.5, pa.float64()), True),
+        (pa.scalar(0.1, pa.float32()), pa.scalar(0.1, pa.float64()), False),
+        (pa.scalar(Decimal("1.5"), pa.decimal128(38, 1)), pa.scalar(Decimal("1.500"), pa.decimal128(9, 3)), True),
+        (pa.scalar(Decimal("1.5"), pa.decimal128(38, 1)), pa.scalar(Decimal("1.501"), pa.decimal128(9, 3)), False),
+        (pa.scalar([1, None], pa.list_(pa.int8())), pa.scalar([1, None], pa.list_(pa.uint64())), True),
+        (pa.scalar([1, 2], pa.list_(pa.int8())), pa.scalar([1, 3], pa.list_(pa.uint64())), False),
+        (pa.scalar("a", pa.large_string()), pa.scalar("a", pa.string()), True),
+        (pa.scalar(AT, pa.timestamp("s", "UTC")), pa.scalar(AT, pa.timestamp("us", "UTC")), True),
+        (pa.scalar(AT, pa.timestamp("us", "UTC")), pa.scalar(AT, pa.timestamp("us")), False),
+        (pa.scalar(1, pa.int8()), pa.scalar(True), False),
+        (pa.scalar(None, pa.int8()), pa.scalar(None, pa.string()), True),
+        (pa.scalar(None, pa.int8()), pa.scalar(0, pa.int64()), False),
+    ],
+)
+def test_only_the_width_of_a_type_does_not_tell_values_apart(one: pa.Scalar, other: pa.Scalar, equal: bool) -> None:
+    columns = (pa.array([each.as_py()], each.type) for each in (one, other))
+    assert same_values(*columns).to_pylist() == [equal]
 
 
 def test_a_removed_record(features: FeatureStore, store: OnlineStore) -> None:
@@ -318,7 +349,7 @@ def test_a_row_made_null(features: FeatureStore, store: OnlineStore, warehouse: 
 def test_the_command_names_what_differs(cli: Callable[..., Result], store: OnlineStore) -> None:
     key, layout = key_of(store, **B6), view_of(store).layout
     right = value_of(store, key, "carrier_flights_1d")
-    asked = ("verify", "--views", f"{VIEW},airport_weather", "--all")
+    asked = ("verify", "--select", f"{VIEW},airport_weather", "--all")
     done = cli(*asked)
     assert (done.exit_code, done.stdout) == (0, "2 views, 18 keys, 81 values compared: 0 differences\n")
 
@@ -352,14 +383,14 @@ def test_the_command_names_what_differs(cli: Callable[..., Result], store: Onlin
         ],
     }
     # What is not compared is not found.
-    assert cli("verify", "--views", "airport_weather").exit_code == 0
+    assert cli("verify", "--select", "airport_weather").exit_code == 0
 
 
 @pytest.mark.usefixtures("store")
 def test_the_command_shows_some_of_many(cli: Callable[..., Result], warehouse: Callable[[str], None]) -> None:
     for name in FEATURES[1:]:
         warehouse(f"update {VIEW} set {name} = -{name} - 1")
-    done = cli("verify", "--views", VIEW, "--all")
+    done = cli("verify", "--select", VIEW, "--all")
     assert done.exit_code == 1
     *shown, said = done.stdout.splitlines()
     assert len(shown) == 22
@@ -368,7 +399,7 @@ def test_the_command_shows_some_of_many(cli: Callable[..., Result], warehouse: C
 
 def test_a_sample(cli: Callable[..., Result], features: FeatureStore) -> None:
     """So many keys of the history, and as many of the store unless they are the same."""
-    done = cli("verify", "--views", VIEW, "--sample", "4", "--json")
+    done = cli("verify", "--select", VIEW, "--sample", "4", "--json")
     found = json.loads(done.stdout)
     assert (done.exit_code, found["found"]) == (0, 0)
     assert 4 <= found["keys"][VIEW] <= 8
@@ -379,7 +410,7 @@ def test_a_sample(cli: Callable[..., Result], features: FeatureStore) -> None:
 @pytest.mark.usefixtures("store")
 def test_a_sample_finds_what_is_everywhere(cli: Callable[..., Result], warehouse: Callable[[str], None]) -> None:
     warehouse(f"update {VIEW} set carrier_flights_1d = carrier_flights_1d + 1")
-    done = cli("verify", "--views", VIEW, "--sample", "1", "--json")
+    done = cli("verify", "--select", VIEW, "--sample", "1", "--json")
     assert done.exit_code == 1
     assert json.loads(done.stdout)["found"] >= 1
 
@@ -389,11 +420,11 @@ def test_a_sample_finds_what_is_everywhere(cli: Callable[..., Result], warehouse
 
 def test_an_unknown_view(cli: Callable[..., Result], features: FeatureStore) -> None:
     with pytest.raises(PitJoinError, match=r"unknown feature view 'airport_wether'; did you mean 'airport_weather'"):
-        features.materialize(["airport_wether"])
+        features.export(["airport_wether"])
     with pytest.raises(PitJoinError, match=r"the online store has no view 'airport_wether'; did you mean"):
         features.verify(["airport_wether"])
     for command in ("export", "verify"):
-        done = cli(command, "--views", "airport_wether")
+        done = cli(command, "--select", "airport_wether")
         assert (done.exit_code, done.stdout) == (2, "")
         assert "did you mean 'airport_weather'" in done.stderr
 
@@ -412,7 +443,7 @@ def test_a_store_without_an_export(project: Path, tmp_path: Path, cli: Callable[
 
 def test_a_dry_run_into_nothing_leaves_nothing(project: Path, tmp_path: Path) -> None:
     features = FeatureStore(project, online_store=tmp_path / "online")
-    done = features.materialize([VIEW], as_of=AT, dry_run=True)
+    done = features.export([VIEW], as_of=AT, dry_run=True)
     assert done.views[VIEW].written == 15
     with pytest.raises(StoreError, match="nothing was exported"):
         features.verify()
@@ -421,10 +452,10 @@ def test_a_dry_run_into_nothing_leaves_nothing(project: Path, tmp_path: Path) ->
 def test_instants_that_cannot_be(cli: Callable[..., Result], features: FeatureStore, store: OnlineStore) -> None:
     before = store.contents()
     with pytest.raises(PitJoinError, match="lies in the future: what will be known then is not known yet"):
-        features.materialize(as_of=datetime.now(timezone.utc) + timedelta(minutes=5))
+        features.export(as_of=datetime.now(timezone.utc) + timedelta(minutes=5))
     for unreadable in ("yesterday", "2013-03-09 25:00", ""):
         with pytest.raises(PitJoinError, match=f"cannot read the instant '{unreadable}'; write for example"):
-            features.materialize(as_of=unreadable)
+            features.export(as_of=unreadable)
         assert cli("export", "--as-of", unreadable).exit_code == 2
     done = cli("export", "--as-of", "2999-01-01")
     assert (done.exit_code, done.stdout) == (2, "")

@@ -25,10 +25,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
-from test_bad_inputs import BASE, KEYS, VALUE, make_project, run, view
+from support.projects import BASE, KEYS, VALUE, make_project, run, view
 
 from pit_join import FeatureStore, TrainingSet, WarehouseError
 from pit_join.training import result as results
+
+pytestmark = [pytest.mark.dbt, pytest.mark.kill]
 
 PIT_JOIN = Path(sys.executable).parent / "pit-join"
 ENVIRONMENT = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}

@@ -21,13 +21,15 @@ import yaml
 from click.testing import CliRunner, Result
 from conftest import ROOT, Built
 from servers import running, valkey_binary
-from test_docs import BLOCK, DOCS, follow, run, steps, table
+from support.pages import BLOCK, DOCS, follow, run, steps, table
 
 from pit_join import FeatureStore
 from pit_join.cli.main import main
 from pit_join.export.export import Export
 from pit_join.monitoring.parity import Parity
 from pit_join.online.protocol import Changes
+
+pytestmark = pytest.mark.dbt
 
 PAGE = DOCS / "scheduling.md"
 EXAMPLES = ROOT / "examples" / "scheduling"
@@ -223,6 +225,7 @@ def test_dag_runs_the_commands_of_the_unit() -> None:
     assert f"'cwd': '{PLACE}', 'env': {{'PIT_JOIN_ONLINE_STORE': '{PLACE}/online'}}" in dag["default_args"]
 
 
+@pytest.mark.redis
 def test_workflow(project: Path, tmp_path: Path) -> None:
     text = (EXAMPLES / "refresh-online-store.yml").read_text()
     workflow = yaml.safe_load(text)
@@ -289,12 +292,12 @@ def test_export_and_verify_wait_for_dbt(project: Path, tmp_path: Path) -> None:
             assert result.exit_code == 3
             assert "waiting up to 0.3 s" in result.stderr
         other.communicate()
-    assert pit_join(project, "verify", "--views", "airport_weather", store=store, wait=0).exit_code == 0
+    assert pit_join(project, "verify", "--select", "airport_weather", store=store, wait=0).exit_code == 0
 
 
 def test_what_is_written_between_export_and_verify_is_a_difference(project: Path, tmp_path: Path) -> None:
     store, warehouse = tmp_path / "store", project / "warehouse.duckdb"
-    assert pit_join(project, "export", "--views", "airport_weather", store=store).exit_code == 0
+    assert pit_join(project, "export", "--select", "airport_weather", store=store).exit_code == 0
     saved = tmp_path / "warehouse.duckdb"
     shutil.copy(warehouse, saved)
     try:
@@ -304,7 +307,7 @@ def test_what_is_written_between_export_and_verify_is_a_difference(project: Path
     finally:
         shutil.copy(saved, warehouse)
     assert pit_join(project, "verify", store=store).exit_code == 0
-    unknown = pit_join(project, "verify", "--views", "carrier_daily_delay", store=store)
+    unknown = pit_join(project, "verify", "--select", "carrier_daily_delay", store=store)
     assert (unknown.exit_code, "'carrier_daily_delay' was not exported yet" in unknown.stderr) == (3, True)
 
 
@@ -314,7 +317,7 @@ def test_an_export_keeps_to_the_lag_and_readers_take_it_by_themselves(project: P
     features = FeatureStore(project, online_store=store)
     reader, known = None, []
     for as_of in ("2013-03-08 05:59:59", "2013-03-08 06:00:00", "2013-03-08 05:59:59"):
-        features.materialize(["carrier_daily_delay"], as_of=as_of)
+        features.export(["carrier_daily_delay"], as_of=as_of)
         reader = reader or features.online_reader(["carrier_daily_delay:carrier_flights_1d"])
         found = reader.get_online_features([{"carrier": "AA"}], now=datetime(2013, 3, 8, 6, tzinfo=timezone.utc))
         known.append(found.event_timestamps["carrier_flights_1d"][0].day)
@@ -324,7 +327,7 @@ def test_an_export_keeps_to_the_lag_and_readers_take_it_by_themselves(project: P
 def test_every_export_writes_the_store(project: Path, tmp_path: Path) -> None:
     store = tmp_path / "store"
     for _ in range(2):
-        assert pit_join(project, "export", "--views", "airport_weather", store=store).exit_code == 0
+        assert pit_join(project, "export", "--select", "airport_weather", store=store).exit_code == 0
         assert datetime.now().timestamp() - (store / "data.mdb").stat().st_mtime < 60
         os.utime(store / "data.mdb", (0, 0))
     assert pit_join(project, "export", "--dry-run", store=store).exit_code == 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import logging
 import math
 import shutil
 from collections.abc import Callable
@@ -19,11 +20,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from conftest import Built
-from test_bad_inputs import BASE, KEYS, make_project, run, view
-from test_docs import DOCS, follow, steps
+from support.pages import DOCS, follow, steps
+from support.projects import BASE, KEYS, make_project, run, view
 
 from pit_join import FeatureLog, FeatureStore, Monitoring, PitJoinError
 from pit_join.monitoring.offline_rule import same
+
+pytestmark = pytest.mark.dbt
 
 UTC = timezone.utc
 NOON = datetime(2025, 3, 1, 12, tzinfo=UTC)
@@ -95,7 +98,7 @@ class Lab:
         reader = FeatureStore(self.folder, feature_log=log).online_reader(features, **options)
         rows = [{"user_id": user, "friend_id": "a", "amount": 7.0} for user in USERS]
         for row in rows:
-            reader.get_feature_vector(row, now=now)
+            reader.get(row, now=now)
         reader.get_online_features(rows, now=now)
         assert log.close()
         assert log.logged == 2 * len(rows)
@@ -126,7 +129,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def lab(project: Path, tmp_path: Path) -> Lab:
     """The project as it was at first, exported at noon, and an empty log."""
     set_up(project / "warehouse.duckdb")
-    FeatureStore(project).materialize(as_of=NOON)
+    FeatureStore(project).export(as_of=NOON)
     return Lab(project, tmp_path / "log")
 
 
@@ -169,14 +172,14 @@ def wrong_value(lab: Lab) -> None:
     """The warehouse is another when it is exported, and then as it was."""
     lab.sql("update risk set score = score + 1 where user_id = 'b' and event_timestamp = '2025-03-01 11:40:00+00'")
     lab.sql("update risk set score = 10 where user_id = 'b' and event_timestamp = '2025-03-01 11:50:00+00'")
-    lab.store.materialize(as_of=NOON)
+    lab.store.export(as_of=NOON)
     lab.serve()
     set_up(lab.folder / "warehouse.duckdb")
 
 
 def stale_view(lab: Lab) -> None:
     """The view of risk was exported earlier than the others: the row of 11:50 was not known."""
-    lab.store.materialize(["risk"], as_of=NOON - timedelta(minutes=15))
+    lab.store.export(["risk"], as_of=NOON - timedelta(minutes=15))
     lab.serve()
 
 
@@ -211,7 +214,7 @@ def test_what_is_planted_is_found_and_nothing_else(lab: Lab, what: str) -> None:
 
 def test_all_of_them_in_one_project(lab: Lab) -> None:
     lab.sql("update account set plan = 'gold' where user_id = 'b' and event_timestamp = '2025-03-01 11:50:00+00'")
-    lab.store.materialize(as_of=NOON)
+    lab.store.export(as_of=NOON)
     set_up(lab.folder / "warehouse.duckdb")
     stale_view(lab)
     lab.sql("update visits set seconds = seconds * 2")
@@ -237,7 +240,7 @@ def test_how_much_a_lag_falls_short(own: Lab) -> None:
 
 def test_stale_arguments_make_a_stale_on_demand_feature(lab: Lab) -> None:
     """And are told of their view, also if that is not stale where it is served itself."""
-    lab.store.materialize(["account"], as_of=NOON - timedelta(minutes=15))
+    lab.store.export(["account"], as_of=NOON - timedelta(minutes=15))
     lab.serve(features="churn")
     found = lab.monitor()
     assert kinds(found) == {
@@ -261,7 +264,7 @@ def test_a_value_that_becomes_too_old(lab: Lab) -> None:
     """What was exported young is too old when it is served: on both sides, so that is no skew."""
     late = NOON + timedelta(hours=3)
     lab.sql("delete from visits")
-    lab.store.materialize(as_of=NOON)
+    lab.store.export(as_of=NOON)
     lab.serve(late)
     found = lab.monitor()
     assert kinds(found) == {}
@@ -364,17 +367,17 @@ def test_spans_and_services(lab: Lab) -> None:
     lab.serve(ASKED + timedelta(minutes=1))
     lab.serve(ASKED + timedelta(minutes=2), features=["account:plan"])
     assert lab.monitor().skew.rows == 24
-    assert lab.monitor(since=ASKED + timedelta(minutes=1)).skew.rows == 16
-    assert lab.monitor(until=ASKED + timedelta(minutes=1)).skew.rows == 8
-    assert lab.monitor(since="2025-03-01 12:06", until="2025-03-01 12:07").skew.rows == 8
+    assert lab.monitor(start=ASKED + timedelta(minutes=1)).skew.rows == 16
+    assert lab.monitor(end=ASKED + timedelta(minutes=1)).skew.rows == 8
+    assert lab.monitor(start="2025-03-01 12:06", end="2025-03-01 12:07").skew.rows == 8
     assert lab.monitor(service="churn").skew.rows == 16
-    assert lab.monitor(since="2025-03-02").skew.rows == 0
+    assert lab.monitor(start="2025-03-02").skew.rows == 0
     with pytest.raises(PitJoinError, match=r"has nothing of the service 'chrn'; did you mean 'churn'\?"):
         lab.monitor(service="chrn")
     with pytest.raises(PitJoinError, match=r"there is no feature log in .*; name the folder"):
         lab.store.monitor(lab.folder / "nowhere")
     with pytest.raises(PitJoinError, match="cannot read the instant 'noon'"):
-        lab.monitor(since="noon")
+        lab.monitor(start="noon")
 
 
 def test_without_defaults_and_with_full_names(lab: Lab) -> None:
@@ -398,15 +401,17 @@ def test_floats_of_windows_may_differ_a_little(lab: Lab) -> None:
     assert found == {("friend", "credit"), ("share", "share"), ("per_visit", "share")}
 
 
-def test_chunks_give_the_same(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
-    """However many rows are compared at a time; and who asks is told how many are done."""
+def test_chunks_give_the_same(lab: Lab, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    """However many rows are compared at a time; progress is logged."""
     for number in range(4):
         lab.serve(ASKED + timedelta(minutes=number))
     lab.sql("update risk set score = 10 where user_id = 'b'")
-    whole, told = lab.monitor(), []
+    whole = lab.monitor()
     monkeypatch.setattr("pit_join.monitoring.log_reader._CHUNK_ROWS", 8)
-    parts = lab.monitor(on_progress=lambda done, total, view: told.append((done, total)))
+    caplog.set_level(logging.INFO, "pit_join")
+    parts = lab.monitor()
     assert parts == whole
+    told = [record.progress[:2] for record in caplog.records if hasattr(record, "progress")]
     assert told == [(done, 32) for done in (0, 8, 16, 24, 32)]
 
 

@@ -15,11 +15,10 @@ from typing import Any
 import duckdb
 import pytest
 from generate import Case, cases, result_name
-from generate_windows import Near, WindowCase, agrees, for_each, window_cases
+from generate_windows import Near, WindowCase, agrees, window_cases
 from hypothesis import strategies as st
 from online_cases import (
     Exporter,
-    InMemory,
     Oracle,
     at,
     entity_rows,
@@ -31,13 +30,15 @@ from online_cases import (
     requests_of,
 )
 from support.rule_sql import as_sorted
+from support.runs import for_each, number_of
 from window_oracle import WindowView
 
-import pit_join.training.build
 from pit_join.monitoring.feature_log import FeatureLog
 from pit_join.monitoring.skew import find_skew
 from pit_join.online.protocol import OnlineStore
 from pit_join.serving.reader import OnlineReader
+
+pytestmark = pytest.mark.slow
 
 PICK = st.integers(0, 999)
 KINDS = ("match", "stale", "different")
@@ -50,7 +51,6 @@ def exporter(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Exporter]:
         pytest.MonkeyPatch.context() as monkeypatch,
         duckdb.connect(config={"threads": 1}) as connection,  # faster with so few rows
     ):
-        monkeypatch.setattr(pit_join.training.build, "DuckDBWarehouse", lambda *_, **__: InMemory(connection))
         yield Exporter(connection, tmp_path_factory.mktemp("skew"), monkeypatch)
 
 
@@ -117,7 +117,7 @@ def check(exporter: Exporter, case: Case, export_pick: int, read_picks: tuple[in
     assert log.close()
     assert (log.logged, log.dropped, log.failed) == (len(reads) * len(entity_rows(case)), 0, 0)
     with loaded(exporter.connection, later):
-        found = find_skew(exporter.project(manifest), folder)
+        found = find_skew(exporter.workspace(manifest), folder)
     assert not found.unread
     reported = Counter(
         {(each.role, each.feature, kind): getattr(each, kind) for each in found.features for kind in KINDS}
@@ -138,14 +138,28 @@ def test_plain_views(exporter: Exporter) -> None:
     def each(case: Case, export_pick: int, read_picks: tuple[int, ...], alter: int | None) -> None:
         check(exporter, case, export_pick, read_picks, alter)
 
-    for_each(each, 80, case=cases(), export_pick=PICK, read_picks=st.tuples(PICK, PICK), alter=st.none() | PICK)
+    for_each(
+        each,
+        number_of(20, 80),
+        case=cases(),
+        export_pick=PICK,
+        read_picks=st.tuples(PICK, PICK),
+        alter=st.none() | PICK,
+    )
 
 
 def test_window_views(exporter: Exporter) -> None:
     def each(case: WindowCase, export_pick: int, read_picks: tuple[int, ...], alter: int | None) -> None:
         check(exporter, case, export_pick, read_picks, alter)
 
-    for_each(each, 30, case=window_cases(), export_pick=PICK, read_picks=st.tuples(PICK, PICK), alter=st.none() | PICK)
+    for_each(
+        each,
+        number_of(10, 30),
+        case=window_cases(),
+        export_pick=PICK,
+        read_picks=st.tuples(PICK, PICK),
+        alter=st.none() | PICK,
+    )
 
 
 def test_the_cases_were_worth_it() -> None:

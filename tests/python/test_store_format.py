@@ -25,8 +25,8 @@ import lmdb
 import pyarrow as pa
 import pytest
 from conftest import ROOT
-from test_keys import plain_key
-from test_records import BY_NAME, BYTES, SCALAR, Rows, Type, list_of, plain_record
+from support.plain_keys import plain_key
+from support.record_cases import BY_NAME, BYTES, SCALAR, Rows, Type, list_of, plain_record
 from writing import replace_all
 
 from pit_join.errors import StoreError
@@ -229,7 +229,7 @@ def answers(folder: Path) -> dict[str, Any]:
             for i, row in enumerate(rows)
         ]
         for i, row in enumerate(rows):
-            one = reader.get_feature_vector(row, now=AT)
+            one = reader.get(row, now=AT)
             assert {n: shown(v) for n, v in one.items()} == {n: shown(lists[n][i]) for n in view.features}
         plain = OnlineReader(store, [Request(name, ("*",), name)], defaults=False)
         bare = plain.get_online_features(rows, now=AT + timedelta(days=9)).to_dict()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta, timezone
@@ -19,7 +18,6 @@ from generate_windows import (
     WindowCase,
     added_up,
     expected_records,
-    for_each,
     near,
     result_columns,
     window_cases,
@@ -27,6 +25,7 @@ from generate_windows import (
 from hypothesis import strategies as st
 from oracle import EPOCH, Record, Request, microseconds
 from support.rule_sql import in_words
+from support.runs import for_each, number_of
 from support.window_sql import (
     INSTANT,
     columns_of,
@@ -40,7 +39,9 @@ from support.window_sql import (
 )
 from window_oracle import Version, WindowView, by_key, change_points, current_versions, value_at
 
-EXAMPLES = int(os.environ.get("WINDOW_EXAMPLES", "1000"))
+pytestmark = pytest.mark.slow
+
+EXAMPLES = number_of(150, 1000, "WINDOW_EXAMPLES")
 
 
 @pytest.fixture(scope="module")

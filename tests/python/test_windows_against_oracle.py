@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from typing import Any
 
@@ -17,7 +16,6 @@ from generate_windows import (
     WindowCase,
     enlarged,
     expected_records,
-    for_each,
     instant,
     near,
     result_columns,
@@ -27,6 +25,7 @@ from generate_windows import (
 )
 from hypothesis import strategies as st
 from oracle import Record
+from support.runs import for_each, number_of
 from support.window_sql import (
     FOREVER,
     HOUR,
@@ -51,7 +50,9 @@ from window_oracle import WindowView, by_key, current_versions, snapshot
 
 from pit_join.definitions.registry import Registry
 
-EXAMPLES = int(os.environ.get("WINDOW_EXAMPLES", "1000"))
+pytestmark = pytest.mark.slow
+
+EXAMPLES = number_of(150, 1000, "WINDOW_EXAMPLES")
 
 
 @pytest.fixture(scope="module")
@@ -124,7 +125,9 @@ def test_the_registry_has_the_same_features() -> None:
     def check(case: WindowCase) -> None:
         registry = Registry.from_manifest(manifest_of(case))
         for view in case.window_views:
-            found = {feature.name: feature.data_type.replace(" ", "") for feature in registry.view(view.name).features}
+            found = {
+                feature.name: feature.data_type.text.replace(" ", "") for feature in registry.view(view.name).features
+            }
             assert found == {name: result_type(case, view, name) for name in view.features}
 
     for_each(check, EXAMPLES // 10, case=window_cases())

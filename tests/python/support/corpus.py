@@ -8,6 +8,7 @@ the results by the oracle, so that a change of the generator or of the oracle ca
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -21,14 +22,12 @@ import duckdb
 from generate import Case, Column, Table, cases, comparable, expected_records, fetch, load, result_columns
 from generate_windows import (
     CONDITIONS,
-    RUN,
     Declaration,
     Near,
     Span,
     WindowCase,
     added_up,
     condition,
-    for_each,
     window_cases,
 )
 from generate_windows import expected_records as expected_window_records
@@ -38,6 +37,7 @@ from oracle import EPOCH, MICROSECOND, Nanoseconds, Record, Request, View, look_
 from window_oracle import Aggregation, Where, WindowView, history
 
 from support import rule_sql, window_sql
+from support.runs import RUN, for_each
 from support.window_sql import INSTANT, as_text, columns_of, unlike
 
 CORPUS = Path(__file__).parents[1] / "corpus"
@@ -252,6 +252,25 @@ def write(kind: str, entries: Sequence[Entry]) -> None:
     """Store the entries of a kind."""
     CORPUS.mkdir(exist_ok=True)
     (CORPUS / f"{kind}.json").write_text(layout([encoded(entry) for entry in entries]) + "\n")
+
+
+def keep(case: Case, reason: str, folder: Path) -> Path:
+    """Write a case for which a test failed to a file, and return its path."""
+    kind = "rule"
+    if isinstance(case, WindowCase):
+        kind = "history" if "window_history" in reason else "windows"
+    text = layout({"kind": kind, "catches": [f"failed: {reason}"], "case": encoded_case(case)}) + "\n"
+    path = folder / f"{kind}-{hashlib.sha256(text.encode()).hexdigest()[:12]}.json"
+    folder.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+    return path
+
+
+def kept(path: Path) -> Entry:
+    """An entry for the case of such a file."""
+    stored = json.loads(path.read_text())
+    entry = entry_of(stored["kind"], decoded_case(stored["case"]))
+    return replace(entry, catches=stored["catches"])
 
 
 def layout(value: Json, indent: int = 0) -> str:

@@ -1,0 +1,102 @@
+"""Column types as SQL names them, read once into a value. Outside world: DuckDB's parser of types."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from functools import cache
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    from duckdb.sqltypes import DuckDBPyType
+
+__all__ = ["FieldType", "read_type", "type_of"]
+
+_INTEGERS = re.compile(r"U?(?:TINYINT|SMALLINT|INTEGER|BIGINT|HUGEINT)")
+_TEXTS = ("VARCHAR", "ENUM")
+_FLOATS = ("DOUBLE", "FLOAT")
+# By name, since databases other than DuckDB have such types too.
+_TIMES = ("TIMESTAMP", "DATETIME", "DATE")
+
+
+@dataclass(frozen=True, slots=True)
+class FieldType:
+    """The type of a column; types that are spelled differently are equal.
+
+    `name` is DuckDB's own name of the type, such as BIGINT for int8; a type that only a database knows, such as an enum
+    by its name, has its text as its name. `text` is what was written. `number` is the kind of a number type, `scale`
+    the digits after the point of a decimal, `element` the type of a list's or an array's elements.
+    """
+
+    name: str
+    text: str = field(compare=False)
+    number: Literal["integer", "decimal", "float"] | None = None
+    scale: int = 0
+    element: FieldType | None = None
+
+    def __str__(self) -> str:
+        return self.text
+
+    @property
+    def family(self) -> str:
+        """What a value of the type can be equal to: any text, number or time, or a value of its own type.
+
+        >>> read_type("char(3)").family, read_type("decimal(9)").family, read_type("bool").family
+        ('text', 'number', 'BOOLEAN')
+        """
+        if self.element:
+            return self.name
+        base = self.name.split("(", 1)[0].strip()
+        if self.number:
+            return "number"
+        if base in _TEXTS:
+            return "text"
+        return "time" if base.startswith(_TIMES) else base
+
+    def takes(self, family: str) -> bool:
+        """Whether values of a family may be cast to the type; a time may be written as text."""
+        return self.family not in ("text", "number", "time", "BOOLEAN") or family in (
+            self.family,
+            "text" if self.family == "time" else self.family,
+        )
+
+
+@cache
+def read_type(text: str) -> FieldType:
+    """Read a type from its text; whatever is not a type of DuckDB is a type of its own.
+
+    >>> read_type("int8") == read_type(" BIGINT"), read_type("numeric(9)").name, read_type("real[]").element.number
+    (True, 'DECIMAL(9,0)', 'float')
+    >>> read_type("mood").family
+    'MOOD'
+    """
+    import duckdb
+
+    try:
+        # In a struct, since beside a type alone a constraint or a second column would be read, and left out.
+        parts: dict[str, Any] = dict(duckdb.sqltype(f"struct(x {text})", connection=_parser().cursor()).children)
+    except duckdb.Error:
+        parts = {}
+    return type_of(parts["x"], text) if set(parts) == {"x"} else FieldType(text.strip().upper(), text)
+
+
+def type_of(kind: DuckDBPyType, text: str | None = None) -> FieldType:
+    """Return the value for a type of DuckDB, such as that of a relation's column."""
+    name = str(kind)
+    text = name if text is None else text
+    if kind.id in ("list", "array", "decimal"):
+        parts: dict[str, Any] = dict(kind.children)
+        if kind.id == "decimal":
+            return FieldType(name, text, "decimal", parts["scale"])
+        return FieldType(name, text, element=type_of(parts["child"]))
+    if _INTEGERS.fullmatch(name):
+        return FieldType(name, text, "integer")
+    return FieldType(name, text, "float" if name in _FLOATS else None)
+
+
+@cache
+def _parser() -> Any:
+    """A database of its own: the connection that users share refuses while it is busy."""
+    import duckdb
+
+    return duckdb.connect()

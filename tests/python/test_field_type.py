@@ -1,0 +1,186 @@
+"""Column types: every name that DuckDB knows, and what is not a name of its."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import duckdb
+import pytest
+from support.rule_sql import macro_nodes
+
+from pit_join.definitions.aggregations import result_type
+from pit_join.definitions.connection import Connection
+from pit_join.definitions.field_type import FieldType, read_type, type_of
+from pit_join.definitions.registry import Registry
+from pit_join.definitions.table_check import check_table
+from pit_join.errors import PitJoinError
+from pit_join.project.rendering import Renderer
+from pit_join.warehouse.duckdb_session import DuckDBWarehouse
+
+# Not the type of a column by their names alone.
+PARTS = {
+    "array": "int[3]", "enum": "enum('a', 'b')", "list": "varchar[]", "map": "map(int, varchar)", "null": "int",
+    "row": "row(a int)", "struct": 'struct("A b" int)', "tuple": "struct(a int)", "type": "int",
+    "union": "union(a int, b varchar)",
+}  # fmt: skip
+NAMES = sorted(
+    {name.lower() for (name,) in duckdb.connect().execute("select type_name from duckdb_types()").fetchall()}
+)
+WITH_NUMBERS = [
+    "decimal(10, 2)", "numeric(9)", "dec(4,1)", "varchar(10)", "char(3)", "character varying", "double precision",
+    "timestamp without time zone", "timestamp(0)", "timestamp(3)", "timestamp(6)", "timestamp(9)", "decimal(5,1)[]",
+    "struct(a int)[]", "enum('a')[]", "time with time zone[]", "int array", "float4 [64]", "float[][]",
+]  # fmt: skip
+SAME = [
+    ("BIGINT", "int8", "number"), ("BIGINT", " Long ", "number"), ("INTEGER", "signed", "number"),
+    ("UTINYINT", "uint8", "number"), ("HUGEINT", "int128", "number"), ("DOUBLE", "double precision", "number"),
+    ("FLOAT", "real", "number"), ("DECIMAL(18,3)", "numeric", "number"), ("DECIMAL(9,0)", "dec(9)", "number"),
+    ("VARCHAR", "string", "text"), ("VARCHAR", "character varying(9)", "text"), ("VARCHAR", "nvarchar", "text"),
+    ("BOOLEAN", "logical", "BOOLEAN"), ("BLOB", "bytea", "BLOB"), ("UUID", "guid", "UUID"),
+    ("TIMESTAMP WITH TIME ZONE", "timestamptz", "time"), ("TIMESTAMP", "datetime", "time"),
+    ("TIMESTAMP_MS", "timestamp(3)", "time"), ("TIME WITH TIME ZONE", "timetz", "TIME WITH TIME ZONE"),
+    ("INTEGER[]", "int[]", "INTEGER[]"), ("STRUCT(a INTEGER)", "row(a int4)", "STRUCT"),
+]  # fmt: skip
+OWN = [
+    "mood", "main.mood", "uint", "decimal(39, 1)", "int not null", "int, b int", "int) --", "int -- x", "point",
+    "varchar collate nocase", "list", "int[0]", "'", "\0",
+]  # fmt: skip
+
+
+@pytest.fixture
+def warehouse(tmp_path: Path) -> Iterator[DuckDBWarehouse]:
+    with DuckDBWarehouse(Connection("dev", tmp_path, {})) as opened:
+        yield opened
+
+
+@pytest.mark.parametrize("name", [*NAMES, *WITH_NUMBERS])
+def test_a_declared_type_is_that_of_the_column(name: str, warehouse: DuckDBWarehouse) -> None:
+    declared = PARTS.get(name, name)
+    warehouse.execute(f"create table memory.main.t (x {declared})", "t")
+    (stored,) = warehouse.columns("from memory.main.t", "t").values()
+    assert read_type(declared) == stored
+    assert read_type(stored.name) == stored
+    assert read_type(declared.upper()).family.upper() == stored.family.upper()
+
+
+def test_all_names_came_up() -> None:
+    assert len(NAMES) > 70
+    assert set(PARTS) <= set(NAMES)
+
+
+@pytest.mark.parametrize(("name", "text", "family"), SAME)
+def test_spelled_differently(name: str, text: str, family: str) -> None:
+    found = read_type(text)
+    assert (found, found.name, found.text, found.family) == (read_type(name), name, text, family)
+
+
+@pytest.mark.parametrize("text", OWN)
+def test_what_is_not_a_type_of_duckdb_is_a_type_of_its_own(text: str) -> None:
+    assert read_type(text) == FieldType(text.upper(), text)
+    assert read_type(text) == read_type(text.upper())
+
+
+def test_a_type_of_a_database(warehouse: DuckDBWarehouse) -> None:
+    warehouse.execute("create type mood as enum ('sad', 'ok')", "mood")
+    (stored,) = warehouse.columns("select 'ok'::mood as mood", "mood").values()
+    assert (stored.family, read_type("mood").family) == ("text", "MOOD")
+
+
+@pytest.mark.parametrize(
+    ("text", "families"),
+    [
+        ("int8", {"number"}),
+        ("char(3)", {"text"}),
+        ("datetime", {"time", "text"}),
+        ("bool", {"BOOLEAN"}),
+        ("logical", {"BOOLEAN"}),
+        ("mood", {"number", "text", "time", "BOOLEAN", "MOOD"}),
+        ("int[]", {"number", "text", "time", "BOOLEAN", "MOOD"}),
+    ],
+)
+def test_takes(text: str, families: set[str]) -> None:
+    assert {one for one in ("number", "text", "time", "BOOLEAN", "MOOD") if read_type(text).takes(one)} == families
+
+
+@pytest.mark.parametrize("name", [*NAMES, *WITH_NUMBERS])
+def test_the_macros_give_a_sum_the_same_type(name: str) -> None:
+    """They read the text of a type by themselves, since dbt does not have the value."""
+    if (declared := read_type(name)).number:
+        manifest = {"metadata": {"project_name": "pit_join"}, "macros": macro_nodes(), "nodes": {}}
+        found = Renderer({**manifest, "exposures": {}}).call("_aggregated_type", "sum", name, "here")
+        assert read_type(found) == result_type("sum", declared)
+
+
+def test_types_are_read_while_the_shared_connection_is_busy_and_by_many_threads() -> None:
+    shared, wrong = duckdb.default_connection(), []
+
+    def keep_busy() -> None:
+        with pytest.raises(duckdb.InterruptException):
+            shared.execute("select sum(a.i * b.i) from range(1000000) a(i), range(1000000) b(i)")
+
+    busy = threading.Thread(target=keep_busy)
+    busy.start()
+
+    def read() -> None:
+        try:
+            for scale in range(30):
+                assert read_type.__wrapped__(f"dec(30, {scale})").scale == scale
+        except Exception as error:
+            wrong.append(error)
+
+    threads = [threading.Thread(target=read) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    while busy.is_alive():
+        shared.interrupt()
+        busy.join(0.05)
+    assert not wrong
+
+
+def test_types_are_read_after_a_fork() -> None:
+    read_type("int8")
+    if not (child := os.fork()):
+        os._exit(0 if read_type.__wrapped__("int4").name == "INTEGER" else 1)
+    assert os.waitpid(child, 0)[1] == 0
+
+
+TABLE = "create table t (id bigint, moment timestamp_ms, fare decimal(9, 2))"
+
+
+@pytest.mark.parametrize(
+    ("declared", "problem"),
+    [
+        (("int8", "timestamp(3)", "numeric(9,2)"), None),
+        (("long", "TIMESTAMP_MS", "dec(12)"), None),
+        (("varchar", "timestamp(3)", "numeric(9,2)"), "'id' is declared varchar, and the table's is BIGINT"),
+        (
+            ("int8", "timestamp(6)", "numeric(9,2)"),
+            r"'moment' is declared timestamp\(6\), and the table's is TIMESTAMP_MS",
+        ),
+        (("int8", "timestamp(3)", "double"), r"'fare' is declared double, and the table's is DECIMAL\(9,2\)"),
+    ],
+)
+def test_the_types_of_a_table_in_other_words(declared: tuple[str, ...], problem: str | None) -> None:
+    total = {"name": "total", "function": "sum", "column": "fare", "window": "1 day"}
+    meta = {"entity": "user", "join_keys": ["id"], "aggregations": [total]}
+    node = {
+        "name": "rides", "resource_type": "model", "package_name": "shop", "original_file_path": "rides.yml",
+        "columns": {name: {"data_type": kind} for name, kind in zip(("id", "moment", "fare"), declared, strict=True)},
+        "config": {"event_time": "moment", "meta": {"pit_join": meta}},
+    }  # fmt: skip
+    manifest = {"metadata": {"project_name": "shop"}, "nodes": {"rides": node}, "exposures": {}}
+    connection = duckdb.connect()
+    connection.execute(TABLE)
+    table = connection.sql("from t")
+    columns = {name: type_of(kind) for name, kind in zip(table.columns, table.types, strict=True)}
+    view = Registry.from_manifest(manifest).view("rides")
+    if problem is None:
+        check_table(view, columns)
+    else:
+        with pytest.raises(PitJoinError, match=problem):
+            check_table(view, columns)

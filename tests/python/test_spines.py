@@ -1,0 +1,88 @@
+"""Parquet files as spines: which columns they have, and what is not a Parquet file."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+from pathlib import Path
+
+import duckdb
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from pit_join.definitions.connection import Connection
+from pit_join.definitions.field_type import read_type
+from pit_join.errors import PitJoinError, SpineError
+from pit_join.training.spine import find_spine
+from pit_join.warehouse.duckdb_session import DuckDBWarehouse
+
+AT = datetime(2026, 3, 1)
+PLAIN = {"id": pa.array([1], pa.uint32()), "at": pa.array([AT], pa.timestamp("us", "Europe/Berlin"))}
+NESTED = PLAIN | {
+    "deep": pa.array([{"id": 1, "list": [1]}], pa.struct([("id", pa.int32()), ("list", pa.list_(pa.int8()))])),
+    "map": pa.array([[("at", 1)]], pa.map_(pa.string(), pa.int32())),
+    "rows": pa.array([[{"id": 1}]], pa.list_(pa.struct([("id", pa.int64())]))),
+    "word": pa.array(["x"]).dictionary_encode(),
+    "a.b": pa.array([1]),
+}
+
+
+def columns(path: Path, folder: Path) -> list[str]:
+    """The columns of a spine as the build reads them."""
+    with DuckDBWarehouse(Connection("dev", folder, {})) as warehouse:
+        spine = find_spine(path, {"nodes": {}}, folder)
+        sql = spine.sql(warehouse, {"id": read_type("int")}, "at")
+        return list(warehouse.columns(f"from {sql}", spine.unreadable))
+
+
+@pytest.mark.parametrize("name", ["spine.parquet", "a *[b]? 'c' \"d\" #é%20.parquet"])
+@pytest.mark.parametrize("options", [{}, {"use_deprecated_int96_timestamps": True}, {"version": "1.0"}])
+@pytest.mark.parametrize("rows", [0, 1])
+def test_columns(name: str, options: dict[str, object], rows: int, tmp_path: Path) -> None:
+    pq.write_table(pa.table(NESTED).slice(0, rows), tmp_path / name, **options)
+    assert columns(tmp_path / name, tmp_path) == list(NESTED)
+
+
+def test_columns_of_a_file_of_duckdb(tmp_path: Path) -> None:
+    connection = duckdb.connect()
+    connection.execute(
+        "copy (select 1 as id, now() as at, interval 1 day as i, uuid() as u, 1::hugeint as h, 'a'::enum('a') as e, "
+        f"json('{{}}') as j, time '10:00' as t, {{'a': [1]}} as s) to '{tmp_path / 'spine.parquet'}'"
+    )
+    assert columns(tmp_path / "spine.parquet", tmp_path) == ["id", "at", "i", "u", "h", "e", "j", "t", "s"]
+
+
+@pytest.mark.parametrize(("other", "words"), [("id", "'id' twice"), ("ID", "both 'id' and 'ID'")])
+def test_a_doubled_column(other: str, words: str, tmp_path: Path) -> None:
+    names = ["id", "at", other]
+    pq.write_table(pa.Table.from_arrays([*PLAIN.values(), PLAIN["id"]], names), tmp_path / "spine.parquet")
+    with pytest.raises(SpineError, match=words):
+        columns(tmp_path / "spine.parquet", tmp_path)
+
+
+DAMAGE: dict[str, Callable[[bytes], bytes]] = {
+    "empty": lambda content: b"",
+    "text": lambda content: b"id,at\n1,2026-03-01\n" * 9,
+    "cut off": lambda content: content[:-10],
+    "a footer that is too long": lambda content: content[:-8] + b"\xff\xff\xff\x7fPAR1",
+    "a damaged footer": lambda content: content[:-60] + b"\xff" * 20 + content[-40:],
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_what_is_not_a_parquet_file(damage: str, tmp_path: Path) -> None:
+    path = tmp_path / "spine.parquet"
+    pq.write_table(pa.table(PLAIN), path)
+    path.write_bytes(DAMAGE[damage](path.read_bytes()))
+    with pytest.raises(PitJoinError, match=r"^the spine .*spine\.parquet cannot be read: ") as found:
+        columns(path, tmp_path)
+    assert found.value.exit_status == 2
+    assert str(found.value).endswith("; is it a Parquet file?")
+    assert "\n" not in str(found.value)
+
+
+def test_a_parquet_file_without_columns(tmp_path: Path) -> None:
+    pq.write_table(pa.table({}), tmp_path / "spine.parquet")
+    with pytest.raises(PitJoinError, match=r"spine\.parquet cannot be read: .*at least one non-root column"):
+        columns(tmp_path / "spine.parquet", tmp_path)
