@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import dataclass, field
 from functools import cache
 from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
+    import duckdb
     from duckdb.sqltypes import DuckDBPyType
 
-__all__ = ["FieldType", "read_type", "type_of"]
+__all__ = ["FieldType", "memory", "read_type", "type_of"]
 
 _INTEGERS = re.compile(r"U?(?:TINYINT|SMALLINT|INTEGER|BIGINT|HUGEINT)")
 _TEXTS = ("VARCHAR", "ENUM")
@@ -74,7 +76,9 @@ def read_type(text: str) -> FieldType:
 
     try:
         # In a struct: outside one, DuckDB reads `int not null` or `int, b int` and drops all but the first type.
-        parts: dict[str, Any] = dict(duckdb.sqltype(f"struct(x {text})", connection=_parser().cursor()).children)
+        parts: dict[str, Any] = dict(
+            duckdb.sqltype(f"struct(x {text})", connection=memory(os.getpid()).cursor()).children
+        )
     except duckdb.Error:
         parts = {}
     return type_of(parts["x"], text) if set(parts) == {"x"} else FieldType(text.strip().upper(), text)
@@ -95,8 +99,11 @@ def type_of(kind: DuckDBPyType, text: str | None = None) -> FieldType:
 
 
 @cache
-def _parser() -> Any:
-    """Return a connection for types alone: DuckDB's shared connection refuses calls while it is busy."""
+def memory(process: int) -> duckdb.DuckDBPyConnection:
+    """Return the database in memory of a process, which must not read any file.
+
+    DuckDB's shared connection will not do: it refuses calls while it is busy. Its threads do not survive a fork.
+    """
     import duckdb
 
-    return duckdb.connect()
+    return duckdb.connect(config={"enable_external_access": False})

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import duckdb
 
-from pit_join.definitions.field_type import read_type
+from pit_join.definitions.field_type import memory, read_type
 from pit_join.errors import ComputeError
 
 if TYPE_CHECKING:
@@ -174,15 +174,10 @@ def _nodes(parsed: Any) -> Iterator[Mapping[str, Any]]:
 
 
 def _cursor() -> duckdb.DuckDBPyConnection:
-    connection = _database(os.getpid()).cursor()
+    # The SQL comes from a project or an online store, and must not read any file.
+    connection = memory(os.getpid()).cursor()
     connection.execute(_SETTINGS)
     return connection
-
-
-@cache
-def _database(process: int) -> duckdb.DuckDBPyConnection:
-    # The SQL comes from a project or an online store, and must not read any file.
-    return duckdb.connect(config={"enable_external_access": False})
 
 
 @cache
