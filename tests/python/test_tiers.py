@@ -18,7 +18,7 @@ from typing import Any
 import duckdb
 import pytest
 import redis
-from http_servers import Serving, serving
+from http_servers import Serving, ask_as_described, fuzz, serving
 from online_cases import Exporter, contents_of, dump
 from servers import Server, running, valkey_binary
 from support.feature_logs import rows_of
@@ -31,10 +31,11 @@ from pit_join.export.export import Export
 from pit_join.feature_store import FeatureStore
 from pit_join.monitoring.feature_log import FeatureLog
 from pit_join.online.opening import open_store
-from pit_join.online.several import Tiers
+from pit_join.online.several import SeveralStores
 from pit_join.online.stores.lmdb_store import LmdbWriter
 from pit_join.records.keys import KeyCodec
 from pit_join.serving.reader import OnlineReader
+from pit_join.statuses import COMPUTE_FAILED, NOT_EXPORTED, ONLINE, OUTSIDE_MAX_AGE, STORE_FAILED, STORE_LATE
 
 pytestmark = [pytest.mark.slow, pytest.mark.redis]
 
@@ -125,9 +126,9 @@ class Shop(Exporter):
 
     @contextmanager
     def reader(self, strict: bool = False, deadline: float | None = DEADLINE, **options: Any) -> Iterator[OnlineReader]:
-        tiers = Tiers(self.urls)
-        yield OnlineReader(tiers, "s", strict=strict, deadline=deadline, **options)
-        tiers.close()
+        stores = SeveralStores(self.urls)
+        yield OnlineReader(stores, "s", strict=strict, deadline=deadline, **options)
+        stores.close()
 
 
 @pytest.fixture
@@ -147,7 +148,13 @@ def vector(reader: OnlineReader, row: Mapping[str, Any] = ROW, now: datetime = A
     """Values with statuses, asked both ways."""
     found = reader.get_online_features([row], now=now)
     values = found.to_dict()
-    assert reader.get(row, now=now) == {name: values[name][0] for name in found.names}
+    one = reader.get(row, now=now)
+    assert one == {name: values[name][0] for name in found.names}
+    assert one.event_timestamps == {name: found.event_timestamps[name][0] for name in found.names}
+    assert set(one.failures) == set(found.failures)
+    for name, status in one.statuses.items():
+        other = found.statuses[name][0]
+        assert status == other or {status, other} <= {STORE_FAILED, STORE_LATE}  # the breaker opens between two reads
     return {name: (values[name][0], found.statuses[name][0]) for name in found.names}
 
 
@@ -258,9 +265,9 @@ def test_a_store_without_url(shop: Shop) -> None:
         shop.export(of=manifest("slow"))
     shop.export()
     with pytest.raises(StoreError, match=r"'activity' is in the online store 'fast', .*PIT_JOIN_ONLINE_STORE_FAST"):
-        OnlineReader(Tiers({"": shop.urls[""]}), "s")
+        OnlineReader(SeveralStores({"": shop.urls[""]}), "s")
     with pytest.raises(StoreError, match=r"'fast' and 'other' are one, redis://.*prefix"):
-        Tiers({**shop.urls, "other": shop.fast})
+        SeveralStores({**shop.urls, "other": shop.fast})
 
 
 def test_how_stores_are_named(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -419,9 +426,9 @@ FORK = """
 import os, signal, sys
 from pit_join.references import Request
 from pit_join.serving.reader import OnlineReader
-from pit_join.online.several import Tiers
+from pit_join.online.several import SeveralStores
 
-reader = OnlineReader(Tiers({"": sys.argv[1]}), [Request("activity", ("*",), "activity")])
+reader = OnlineReader(SeveralStores({"": sys.argv[1]}), [Request("activity", ("*",), "activity")])
 first = reader.get({"user_id": "a"})
 child = os.fork()
 if child == 0:
@@ -580,3 +587,45 @@ def test_a_server_of_views_that_are_missing_or_too_old(shop: Shop) -> None:
             "values": [-1.0], "statuses": ["COMPUTE_FAILED"], "event_timestamps": ["1970-01-01T00:00:00Z"],
         }  # fmt: skip
         assert counted(server, "on_demand", "COMPUTE_FAILED") == 1
+
+
+def as_described(server: Serving) -> set[str]:
+    """Ask for features, and hold the answers against the OpenAPI document; returns the statuses of values."""
+    entities = {"user_id": [1, 2, None, 10**9], "amount": [50, 1000, None, 1]}
+    bodies: list[dict[str, Any]] = [
+        {"feature_service": "s", "entities": entities},
+        {"features": ["activity:*", "profile:*"], "entities": entities},
+        *({"features": ["activity:*"], "entities": {"user_id": [key]}} for key in entities["user_id"]),
+    ]
+    answers = ask_as_described(server, bodies)
+    assert {answer.status_code for answer in answers} == {200}
+    return {status for answer in answers for column in answer.json()["results"] for status in column["statuses"]}
+
+
+def test_the_description_holds_while_a_store_fails(shop: Shop) -> None:
+    """Defaults are served in all these states; together their answers have every status of the document."""
+    shop.export(("profile",))
+    with serving(shop.urls[""], "--deadline", "200 ms", named={"fast": shop.fast}) as server:
+        seen = [as_described(server)]
+        recent(shop, days=3)
+        seen.append(as_described(server))
+        shop.server.process.send_signal(signal.SIGSTOP)
+        try:
+            seen.append(as_described(server))
+        finally:
+            shop.server.process.send_signal(signal.SIGCONT)
+        shop.server.stop()
+        seen.append(as_described(server))
+        assert max(fuzz(server, examples=5)) < 500
+    expected = ({NOT_EXPORTED}, {OUTSIDE_MAX_AGE, COMPUTE_FAILED}, {STORE_LATE}, {STORE_FAILED})
+    assert [found & some for found, some in zip(seen, expected, strict=True)] == list(expected)
+    assert set().union(*seen) == set(ONLINE)
+
+
+def test_the_description_holds_for_a_strict_server(shop: Shop) -> None:
+    recent(shop)
+    with serving(shop.urls[""], "--strict", named={"fast": shop.fast}) as server:
+        shop.server.stop()
+        answers = ask_as_described(server, [{"features": ["activity:*"], "entities": {"user_id": [1]}}] * 2)
+        assert [answer.status_code for answer in answers] == [503, 503]
+        assert max(fuzz(server, examples=5)) <= 503
