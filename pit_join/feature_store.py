@@ -199,7 +199,7 @@ class FeatureStore(OnlineClient):
         if sql_only or plan_only:
             from pit_join.training.result import TrainingSet
 
-            plans = {"plans": build.plans()} if plan_only else {}
+            plans = {"plans": build.plan()} if plan_only else {}
             return TrainingSet(table=None, sql=build.sql(), coverage=(), metadata=plans)
         return build.run()
 
