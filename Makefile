@@ -13,7 +13,7 @@ DEMO_OUTPUT := target/flight_delay.parquet
 DEMO_TIME := 2013-03-10 18:00
 DEMO_FLIGHT := --entity origin=JFK --entity dest=TPA --entity carrier=B6 --entity tailnum=N283JB
 
-.PHONY: help demo test lint docs docs-check bench clean distclean setup
+.PHONY: help demo test test-long quick lint docs docs-check bench clean distclean setup
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -27,8 +27,16 @@ demo: setup ## build the example project, its training set and its online store
 	$(BIN)/pit-join get --service flight_delay_v1 --now '$(DEMO_TIME)' $(DEMO_FLIGHT)
 	$(BIN)/pit-join verify --all
 
-test: setup ## run the tests
-	$(BIN)/python -m pytest --numprocesses auto --dist loadfile --no-loadscope-reorder
+PYTEST := $(BIN)/python -m pytest --numprocesses auto --dist loadfile --no-loadscope-reorder
+
+test: setup ## run the tests, with few generated cases
+	$(PYTEST)
+
+test-long: setup ## run the tests, with all generated cases
+	TESTS=long $(PYTEST)
+
+quick: setup ## run the tests that take a moment
+	$(PYTEST) -m 'not (dbt or redis or kill or slow)'
 
 lint: setup ## ruff, mypy, sqlfluff, files, strict dbt parse
 	$(BIN)/ruff check .

@@ -16,6 +16,7 @@ from pit_join.errors import (
 )
 
 if TYPE_CHECKING:
+    from pit_join.definitions.field_type import FieldType
     from pit_join.definitions.registry import Registry
     from pit_join.definitions.views import Aggregation, Entity, Feature, FeatureService, FeatureView, OnDemandFeature
     from pit_join.export.export import Export
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from pit_join.serving.features import OnlineFeatures
     from pit_join.serving.neighbours import Neighbour
     from pit_join.serving.reader import OnlineReader
+    from pit_join.serving.vector import FeatureVector
     from pit_join.training.result import Coverage, TrainingSet
 
 __all__ = [
@@ -52,7 +54,9 @@ __all__ = [
     "FeatureService",
     "FeatureSkew",
     "FeatureStore",
+    "FeatureVector",
     "FeatureView",
+    "FieldType",
     "Monitoring",
     "Neighbour",
     "OnDemandFeature",
@@ -92,7 +96,9 @@ _LAZY = {
     "FeatureService": "pit_join.definitions.views",
     "FeatureSkew": "pit_join.monitoring.findings",
     "FeatureStore": "pit_join.feature_store",
+    "FeatureVector": "pit_join.serving.vector",
     "FeatureView": "pit_join.definitions.views",
+    "FieldType": "pit_join.definitions.field_type",
     "Monitoring": "pit_join.monitoring.findings",
     "Neighbour": "pit_join.serving.neighbours",
     "OnDemandFeature": "pit_join.definitions.views",

@@ -25,7 +25,7 @@ _log = logging.getLogger("pit_join")
 
 
 def _log_progress(done: int, total: int, what: str) -> None:
-    _log.info("%s: %d of %s", what or "done", done, total or "unknown")
+    _log.info("%s: %d of %s", what or "done", done, total or "unknown", extra={"progress": (done, total, what)})
 
 
 @dataclass(frozen=True, slots=True)

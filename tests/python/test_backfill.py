@@ -29,6 +29,8 @@ from pit_join.history.ledger import Ledger, read_records
 from pit_join.project.dbt_project import Project
 from pit_join.project.rendering import Macros
 
+pytestmark = pytest.mark.dbt
+
 EXAMPLE = ROOT / "examples" / "backfill"
 PIT_JOIN = Path(sys.executable).parent / "pit-join"
 ENVIRONMENT = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
@@ -205,6 +207,7 @@ def test_deleted_rows_are_found_and_made_again(filled: Built) -> None:
     assert ledger(directory).stat().st_size == size
 
 
+@pytest.mark.kill
 def test_a_changed_definition_or_macro_and_a_kill(filled: Built, copy_of: Callable[[Built], Built]) -> None:
     directory = copy_of(filled).directory
     before = sql(directory, HISTORY)
@@ -345,18 +348,17 @@ def reader(directory: Path, seconds: float) -> Iterator[None]:
         process.stdout.close()
 
 
-def test_a_reader_holds_the_warehouse(filled: Built) -> None:
+def test_a_reader_holds_the_warehouse(filled: Built, caplog: pytest.LogCaptureFixture) -> None:
     directory = filled.directory
     before = sql(directory, HISTORY)
     sql(directory, "delete from payment_history where event_timestamp < '2026-03-02'")
     with reader(directory, 60), pytest.raises(WarehouseError, match=r"another process holds .* within 0 s"):
         backfill(directory, apply=True, wait=0)
-    said: list[str] = []
     with reader(directory, 1.5):
         assert planned(backfill(directory)) == {"rows changed": DAYS[:1]}  # a plan only reads
-        found = FeatureStore(directory, wait=60, on_message=said.append).backfill(apply=True)
+        found = FeatureStore(directory, wait=60).backfill(apply=True)
     assert found.done == {"payment_history": DAYS[:1]}
-    assert any("waiting up to" in message for message in said)
+    assert any("waiting up to" in message for message in caplog.messages)
     assert sql(directory, HISTORY) == before
 
 

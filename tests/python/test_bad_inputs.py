@@ -32,6 +32,8 @@ from support.projects import BASE, KEYS, VALUE, Result, make_project, run, view
 
 from pit_join import FeatureStore, PitJoinError
 
+pytestmark = pytest.mark.dbt
+
 T = datetime(2026, 3, 18, 14, 30, tzinfo=timezone.utc)
 LONG = "x" * 200
 SPINE = pa.table({"user_id": ["u1"], "event_timestamp": [T]})

@@ -12,6 +12,8 @@ import pytest
 from support.corpus import KINDS, Entry, catches, read
 from support.variants import VARIANTS, about, broken, label
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def connection() -> Iterator[duckdb.DuckDBPyConnection]:

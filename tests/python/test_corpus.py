@@ -25,7 +25,10 @@ def entries(request: pytest.FixtureRequest) -> list[Entry]:
     return read(request.param)
 
 
-@pytest.mark.parametrize("settings", SETTINGS.values(), ids=SETTINGS)
+@pytest.mark.parametrize(
+    "settings",
+    [pytest.param(each, id=name, marks=pytest.mark.slow if each else ()) for name, each in SETTINGS.items()],
+)
 def test_every_plan_gives_what_is_stored(entries: list[Entry], settings: dict[str, object]) -> None:
     wrong = {}
     with duckdb.connect(config=settings) as connection:
@@ -46,7 +49,7 @@ def test_the_oracle_says_what_is_stored(entries: list[Entry]) -> None:
 def test_what_is_stored_is_read_back_as_it_was(entries: list[Entry]) -> None:
     """Not only what is stored today: any case that is generated."""
     kind = entries[0].kind
-    for entry in [*entries, *(entry_of(kind, case) for case in generated(kind, 50))]:
+    for entry in [*entries, *(entry_of(kind, case) for case in generated(kind, 10))]:
         again = decoded(kind, json.loads(layout(encoded(entry))))
         assert repr(again.case) == repr(entry.case)  # NaN is not equal to itself
         assert again.wanted == entry.wanted

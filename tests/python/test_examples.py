@@ -28,6 +28,8 @@ from servers import running, valkey_binary
 
 from pit_join import FeatureStore
 
+pytestmark = pytest.mark.dbt
+
 EVENING = datetime(2013, 3, 10, 19, tzinfo=timezone.utc)
 HOUR, MINUTE = timedelta(hours=1), timedelta(minutes=1)
 
@@ -228,6 +230,7 @@ class Loop:
         self.process.stdout.close()
 
 
+@pytest.mark.redis
 def test_fraud(tmp_path: Path) -> None:
     """The store of the windows is killed in the middle of the loop: defaults stand in until there is a new export.
 

@@ -34,6 +34,8 @@ from oracle import Record, Status, history_instant, microseconds
 from support.runs import for_each
 from window_oracle import Aggregation, Version, Where, WindowView, by_key, current_versions, end, history, snapshot
 
+pytestmark = pytest.mark.slow
+
 ZERO = timedelta(0)
 
 POOL, ENOUGH = 800, 2

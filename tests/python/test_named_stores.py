@@ -24,6 +24,8 @@ from support.projects import BASE, KEYS, Result, make_project, run, view
 from pit_join import FeatureStore
 from pit_join.online.opening import open_store
 
+pytestmark = pytest.mark.dbt
+
 START = datetime(2026, 1, 1, tzinfo=timezone.utc)
 GENERATIONS, USERS = 4, 50
 PLACES = {"balance": "", "clicks": "a", "visits": "b"}
@@ -196,6 +198,7 @@ cli.run()
 """
 
 
+@pytest.mark.kill
 @pytest.mark.parametrize(
     ("stores", "moved"),
     [(1, {}), (2, {}), (1, {"clicks": "b"}), (1, {"visits": ""}), (1, {"balance": "a"}), (2, {"balance": "a"})],

@@ -42,6 +42,8 @@ from pit_join.online.protocol import OnlineStore
 from pit_join.records.embeddings import METRICS, StoredIndex, distances
 from pit_join.records.store_manifest import Contents
 
+pytestmark = pytest.mark.slow
+
 EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 WORKER = Path(__file__).parent / "nearest_worker.py"
 SECOND = 1_000_000
@@ -784,6 +786,7 @@ print([m for m in ("dbt", "duckdb", "jinja2", "pandas", "pyarrow", "redis", "yam
     assert done.stdout == "[]\n[]\n"
 
 
+@pytest.mark.redis
 def test_redis_has_no_indexes(tmp_path: Path) -> None:
     said: list[str] = []
     with running(valkey_binary(), tmp_path) as server:

@@ -43,6 +43,8 @@ from pit_join.serving.reader import OnlineReader
 from pit_join.warehouse import duckdb_session as warehouse
 from pit_join.warehouse.spool import Spool
 
+pytestmark = [pytest.mark.dbt, pytest.mark.kill]
+
 START = datetime(2026, 1, 1, tzinfo=timezone.utc)
 GENERATIONS, PROJECT_KEYS = 4, 6_000
 CHECKED = list(range(0, PROJECT_KEYS - 1, 19)) + list(range(1, PROJECT_KEYS, 19))
@@ -668,6 +670,7 @@ def test_a_file_that_may_not_grow(project: Path, tmp_path: Path) -> None:
     assert served(online) == 3
 
 
+@pytest.mark.redis
 def test_a_full_disk_under_the_cache(project: Path, tmp_path: Path) -> None:
     """The snapshots of a server are put aside there; the embedded store does not need it."""
     with running(valkey_binary(), tmp_path) as server:

@@ -474,6 +474,7 @@ def connection() -> Iterator[duckdb.DuckDBPyConnection]:
         yield opened
 
 
+@pytest.mark.slow
 @given(case=cases())
 @few
 def test_tables_hold_exactly_what_was_generated(case: Case, connection: duckdb.DuckDBPyConnection) -> None:
@@ -499,6 +500,7 @@ def test_filler_follows_the_rows_of_a_case(connection: duckdb.DuckDBPyConnection
     check()
 
 
+@pytest.mark.slow
 def test_the_generator_reaches_every_corner() -> None:
     seen: Counter[str] = Counter()
 

@@ -32,6 +32,8 @@ from pit_join.records.keys import KeyCodec
 from pit_join.records.store_manifest import Contents, StoredView
 from pit_join.warehouse.duckdb_session import DuckDBWarehouse
 
+pytestmark = pytest.mark.dbt
+
 AT = datetime(2013, 3, 9, 12, tzinfo=timezone.utc)
 VIEW = "carrier_daily_delay"
 FEATURES = ("carrier_flights_1d", "carrier_dep_delay_1d", "carrier_arr_delay_1d", "carrier_late_share_1d")

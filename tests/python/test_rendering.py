@@ -25,6 +25,8 @@ from pit_join.project.rendering import Macros, Renderer, _code
 from pit_join.references import parse_features
 from pit_join.times import parse_duration
 
+pytestmark = pytest.mark.dbt
+
 GOLDEN = Path(__file__).parent / "golden"
 
 

@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 PACKAGED = ("pit_join", "macros", "pyproject.toml", "README.md", "CHANGELOG.md", "LICENSE", ".gitignore")
 

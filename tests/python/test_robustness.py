@@ -30,6 +30,8 @@ from support.projects import BASE, KEYS, VALUE, make_project, run, view
 from pit_join import FeatureStore, TrainingSet, WarehouseError
 from pit_join.training import result as results
 
+pytestmark = [pytest.mark.dbt, pytest.mark.kill]
+
 PIT_JOIN = Path(sys.executable).parent / "pit-join"
 ENVIRONMENT = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
 START = datetime(2026, 1, 1, tzinfo=timezone.utc)

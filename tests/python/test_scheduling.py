@@ -29,6 +29,8 @@ from pit_join.export.export import Export
 from pit_join.monitoring.parity import Parity
 from pit_join.online.protocol import Changes
 
+pytestmark = pytest.mark.dbt
+
 PAGE = DOCS / "scheduling.md"
 EXAMPLES = ROOT / "examples" / "scheduling"
 PLACE = "/srv/features"
@@ -223,6 +225,7 @@ def test_dag_runs_the_commands_of_the_unit() -> None:
     assert f"'cwd': '{PLACE}', 'env': {{'PIT_JOIN_ONLINE_STORE': '{PLACE}/online'}}" in dag["default_args"]
 
 
+@pytest.mark.redis
 def test_workflow(project: Path, tmp_path: Path) -> None:
     text = (EXAMPLES / "refresh-online-store.yml").read_text()
     workflow = yaml.safe_load(text)

@@ -22,6 +22,8 @@ from online_worker import VIEWS, expected, export
 from pit_join.http.answers import ARROW, JSON
 from pit_join.online.opening import open_store
 
+pytestmark = pytest.mark.slow
+
 SECONDS = float(os.environ.get("PIT_JOIN_LOAD_SECONDS", "5"))
 CONNECTIONS = 4
 KEYS = 2_000

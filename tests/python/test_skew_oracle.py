@@ -38,6 +38,8 @@ from pit_join.monitoring.skew import find_skew
 from pit_join.online.protocol import OnlineStore
 from pit_join.serving.reader import OnlineReader
 
+pytestmark = pytest.mark.slow
+
 PICK = st.integers(0, 999)
 KINDS = ("match", "stale", "different")
 SEEN: Counter[tuple[str, bool]] = Counter()

@@ -39,6 +39,8 @@ from support.window_sql import (
 )
 from window_oracle import Version, WindowView, by_key, change_points, current_versions, value_at
 
+pytestmark = pytest.mark.slow
+
 EXAMPLES = number_of(150, 1000, "WINDOW_EXAMPLES")
 
 

@@ -50,6 +50,8 @@ from window_oracle import WindowView, by_key, current_versions, snapshot
 
 from pit_join.definitions.registry import Registry
 
+pytestmark = pytest.mark.slow
+
 EXAMPLES = number_of(150, 1000, "WINDOW_EXAMPLES")
 
 
