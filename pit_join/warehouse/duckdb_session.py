@@ -50,7 +50,8 @@ class _Session:
 
     def register(self, name: str, table: pa.Table) -> None:
         """Give an Arrow table a name in SQL."""
-        self._connection.register(name, table)
+        # In the thread of the statements: a connection refuses a second call while it works.
+        self._submit(lambda: self._connection.register(name, table), f"'{name}' cannot be registered").result()
 
     def execute(self, sql: str, what: str) -> None:
         """Run a statement."""

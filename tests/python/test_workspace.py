@@ -102,7 +102,7 @@ def test_verify_and_monitor_open_everything_once(demo: Built, tmp_path: Path, op
     opened.clear()
     for carrier in ("B6", "UA", "no such carrier"):
         features.get_online_features(["carrier_daily_delay:*", "carrier_landings:*"], [{"carrier": carrier}], now=AT)
-    log.close()
+    assert log.close(60)
     assert opened == {}
     monitored = features.monitor(tmp_path / "log")
     assert (monitored.skew.rows, monitored.found, opened) == (3, False, ONCE)
@@ -123,21 +123,21 @@ models:
 
 
 def write_scores(path: Path, add: int) -> None:
-    """Write the file that a model reads, as an SQL view or as an external file."""
+    """Write the file of an external model anew, with other scores and more rows."""
     times = f"timestamp '2026-01-01' as event_timestamp, i + {add} as score"
     duckdb.sql(f"copy (select i as user_id, {times} from range(10 + {add}) t(i)) to '{path}' (format parquet)")
 
 
 @pytest.fixture(scope="module")
 def scores(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A project whose only view is an SQL view of a file."""
+    """A project whose only view lies in a file, which an SQL view of the warehouse reads."""
     folder = make_project(tmp_path_factory.mktemp("scores") / "lab", {})
-    (folder / "models").mkdir(exist_ok=True)
-    (folder / "models" / "scores.yml").write_text(VIEW)
+    (folder / "models" / "models.yml").write_text(VIEW)
+    location = f"{folder}/scores.parquet"
     (folder / "models" / "scores.sql").write_text(
-        f"{{{{ config(materialized='view') }}}}\nselect * from read_parquet('{folder}/scores.parquet')"
+        f"{{{{ config(materialized='external', location='{location}') }}}}\n"
+        "select i as user_id, timestamp '2026-01-01' as event_timestamp, i as score from range(10) as t(i)"
     )
-    write_scores(folder / "scores.parquet", 0)
     assert run_dbt(folder, "build").success
     return folder
 
@@ -153,7 +153,7 @@ def test_a_file_that_changes_in_the_middle_makes_no_difference(
     features.export()
     for user in range(10):
         features.get_online_features(["scores:score"], [{"user_id": user}])
-    log.close()
+    assert log.close(60)
     execute, changes = DuckDBWarehouse.execute, itertools.count(1)
 
     def changing(self: DuckDBWarehouse, sql: str, what: str) -> None:
