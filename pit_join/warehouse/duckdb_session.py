@@ -49,8 +49,9 @@ class _Session:
         self._thread.submit(int).result()
 
     def register(self, name: str, table: pa.Table) -> None:
-        """Name an Arrow table in SQL."""
-        self._connection.register(name, table)
+        """Give an Arrow table a name in SQL."""
+        # In the thread of the statements: a connection refuses a second call while it works.
+        self._submit(lambda: self._connection.register(name, table), f"'{name}' cannot be registered").result()
 
     def execute(self, sql: str, what: str) -> None:
         """Run a statement."""
