@@ -16,7 +16,7 @@ from typing import Any
 import duckdb
 import pytest
 from click.testing import CliRunner, Result
-from conftest import Built
+from support.dbt import Built
 from writing import replace_all
 
 from pit_join import FeatureStore, PitJoinError, StoreError

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import duckdb
 import pytest
-from conftest import Built
+from support.dbt import Built
 
 from pit_join import FeatureStore, WarehouseError
 from pit_join.workspace import Console
