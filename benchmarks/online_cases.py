@@ -29,7 +29,7 @@ from online_measure import (
 )
 from run import pit_join
 
-VECTOR, GETS, HMGET = "pit-join get_feature_vector", "three LMDB gets", "bare HMGET"
+VECTOR, GETS, HMGET = "pit-join reader.get", "three LMDB gets", "bare HMGET"
 MATRIX, COPY = "pit-join to_numpy(out=)", "memcpy, warm destination"
 FEAST_ENTITIES = 100_000  # Feast writes some thousands of entities a second
 FEAST_SECONDS = 60

@@ -74,7 +74,7 @@ def right(row: dict[str, Any], number: int, value: int) -> bool:
 
 
 def read(url: str, entities: int, seed: int, phase: Any, results: Any) -> None:
-    """One reader: times `get_feature_vector`, and checks every answer; each eighth is a request of ten rows."""
+    """One reader: times `get`, and checks every answer; each eighth is a request of ten rows."""
     reader, drawn = OnlineReader(open_store(url), REQUESTS), random.Random(seed)
     samples: dict[int, list[int]] = {QUIET: [], BESIDE: []}
     errors: list[str] = []
@@ -86,7 +86,7 @@ def read(url: str, entities: int, seed: int, phase: Any, results: Any) -> None:
         try:
             if requests % 8:
                 started = time.perf_counter_ns()
-                row = reader.get_feature_vector({"user_id": number})
+                row = reader.get({"user_id": number})
                 taken = time.perf_counter_ns() - started
                 if len(samples[now]) < MOST_SAMPLES:
                     samples[now].append(taken)

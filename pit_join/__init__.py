@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from pit_join.serving.features import OnlineFeatures
     from pit_join.serving.neighbours import Neighbour
     from pit_join.serving.reader import OnlineReader
+    from pit_join.serving.vector import FeatureVector
     from pit_join.training.result import Coverage, TrainingSet
 
 __all__ = [
@@ -53,6 +54,7 @@ __all__ = [
     "FeatureService",
     "FeatureSkew",
     "FeatureStore",
+    "FeatureVector",
     "FeatureView",
     "FieldType",
     "Monitoring",
@@ -94,6 +96,7 @@ _LAZY = {
     "FeatureService": "pit_join.definitions.views",
     "FeatureSkew": "pit_join.monitoring.findings",
     "FeatureStore": "pit_join.feature_store",
+    "FeatureVector": "pit_join.serving.vector",
     "FeatureView": "pit_join.definitions.views",
     "FieldType": "pit_join.definitions.field_type",
     "Monitoring": "pit_join.monitoring.findings",

@@ -1,10 +1,9 @@
-"""The store as a Python object, with the verbs that users of feature stores know."""
+"""The facade: a project and its online store as one Python object."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -39,8 +38,10 @@ _NO_SPAN = (
 class FeatureStore(OnlineClient):
     """A dbt project with feature views, and its online store.
 
-    The project is read when it is first needed; for reading online that is only to find the store, and not at all where
-    `online_store` or the environment variable PIT_JOIN_ONLINE_STORE names it.
+    Each method reads the project as its files are at the time. Online reads need the project only to find the store,
+    and not at all where `online_store` or the environment variable PIT_JOIN_ONLINE_STORE names the store.
+
+    Messages and progress go to the logger `pit_join`: as `INFO` where work takes time, as `WARNING` where it needs you.
 
     Args:
         project_dir: the folder with dbt_project.yml.
@@ -50,12 +51,11 @@ class FeatureStore(OnlineClient):
             then `online/<target>` in the project.
         online_stores: the same for other stores by name, which views choose with `online_store: fast`; by default what
             PIT_JOIN_ONLINE_STORE_FAST names.
-        wait: seconds to wait for a warehouse that another process holds, and for another export.
-        on_message: called with what takes time and with warnings, instead of the logger `pit_join`.
-        feature_log: where a sample of what is served online is logged: a `FeatureLog`, or a folder for one of its own.
+        wait: seconds to wait for a warehouse that another process has locked, and for another export.
+        feature_log: a `FeatureLog`, or the folder of a new one, for a sample of the values that are served online.
     """
 
-    # Modules that load DuckDB and Arrow are imported by the methods that need them: a service only reads online.
+    # Methods import the modules that load DuckDB and Arrow, since a service only reads online.
 
     def __init__(
         self,
@@ -66,7 +66,6 @@ class FeatureStore(OnlineClient):
         online_store: str | Path | None = None,
         online_stores: Mapping[str, str | Path] | None = None,
         wait: float = 60.0,
-        on_message: Callable[[str], None] | None = None,
         feature_log: FeatureLog | str | Path | None = None,
     ) -> None:
         log = FeatureLog(feature_log) if isinstance(feature_log, (str, Path)) else feature_log
@@ -74,35 +73,33 @@ class FeatureStore(OnlineClient):
         self.feature_log = log
         self._place = (project_dir, profiles_dir, target)
         self._online_store, self._named = online_store, online_stores or {}
-        self._wait, self._on_message = wait, on_message
+        self._wait = wait
 
-    def _workspace(self, on_progress: Callable[[int, int, str], None] | None = None) -> Workspace:
+    def _workspace(self) -> Workspace:
         """The project as its files are now, for one command."""
         from pit_join.project.dbt_project import Project
         from pit_join.workspace import Console, Workspace
 
         console = Console(self._wait)
-        if self._on_message:
-            console = replace(console, say=self._on_message, warn=self._on_message)
-        if on_progress:
-            console = replace(console, progress=on_progress)
         return Workspace(Project(*self._place, console.say), console)
 
     @property
     def online_store(self) -> str:
-        """The folder or URL of the online store.
+        """The folder or URL of the default online store.
 
         Raises:
             ProjectError: if nothing names it, and there is no readable dbt project or profile.
         """
         if given := self._online_store or os.environ.get(_STORE_VARIABLE):
             return str(given)
-        project = self._workspace().project
+        from pit_join.project.dbt_project import Project
+
+        project = Project(*self._place)  # not a workspace, which loads Jinja and DuckDB
         return str(project.directory / "online" / project.connection.target)
 
     @property
     def online_stores(self) -> dict[str, str]:
-        """The folders or URLs of the other online stores by name."""
+        """The folders or URLs of the other online stores, by name."""
         start = f"{_STORE_VARIABLE}_"
         given = {name.removeprefix(start): url for name, url in os.environ.items() if name.startswith(start)}
         found = {name.lower(): url for name, url in given.items() if name and url}
@@ -112,12 +109,12 @@ class FeatureStore(OnlineClient):
         urls = {**self.online_stores, "": self.online_store}
         if len(urls) == 1 and not is_remote(urls[""]):
             return open_store(urls[""])
-        from pit_join.online.several import Tiers
+        from pit_join.online.several import SeveralStores
 
-        return Tiers(urls)
+        return SeveralStores(urls)
 
     def registry(self) -> Registry:
-        """Everything that the project declares, as its files are now.
+        """Return all declarations of the project, as its files are now.
 
         Raises:
             ProjectError: with every problem of the declarations.
@@ -125,7 +122,7 @@ class FeatureStore(OnlineClient):
         return self._workspace().registry
 
     def describe_views(self) -> list[dict[str, Any]]:
-        """The feature views with entity, keys, times, features, rows and newest event time (ISO 8601, UTC).
+        """Return the feature views with entity, keys, times, features, rows and newest event time (ISO 8601, UTC).
 
         Raises:
             PitJoinError: if the project or its warehouse cannot be read.
@@ -146,9 +143,8 @@ class FeatureStore(OnlineClient):
         provenance: bool = False,
         defaults: bool = True,
         sql_only: bool = False,
-        plan_only: bool = False,
+        explain_plan: bool = False,
         window_plan: str | None = None,
-        on_progress: Callable[[int, int, str], None] = lambda done, total, view: None,
     ) -> TrainingSet:
         """Join features to a spine, each as it was known at the row's time.
 
@@ -160,22 +156,22 @@ class FeatureStore(OnlineClient):
             features: references such as `["user_activity:login_count_30d"]`, or the name of a feature service.
             roles: mappings such as `"dest_weather=weather(airport=dest)"`, for references to `dest_weather:temp`.
             event_timestamp: the spine's column with the time of each row.
-            gap: predict this long ahead, such as `"1 day"`.
+            gap: predict ahead: use only values known this long before each row's time, such as `"1 day"`.
             full_feature_names: name every feature `view__feature`.
             provenance: add `<view>__event_timestamp` and `<view>__status`.
             defaults: replace nulls by the declared defaults.
             sql_only: build nothing; the result has only its `sql`.
-            plan_only: build nothing; the result has only its `sql` and, in `metadata["plans"]`, how each view would be
-                joined and why.
+            explain_plan: build nothing; the result has only its `sql` and, in `metadata["plans"]`, how each view would
+                be joined and why.
             window_plan: join window views by `"range"` or `"stacked"` instead of the plan that looks cheaper.
-            on_progress: told how many views are done, of how many, and which is next.
 
         Raises:
             PitJoinError: one of its subclasses, saying what is wrong and what to do.
         """
-        from pit_join.training.build import build_training_set
+        from pit_join.training.build import TrainingBuild
+        from pit_join.training.request import TrainingRequest
 
-        workspace = self._workspace(on_progress)
+        workspace = self._workspace()
         if isinstance(features, str) and ":" in features:
             features = [features]
         if isinstance(features, str):
@@ -184,19 +180,23 @@ class FeatureStore(OnlineClient):
             full_feature_names = full_feature_names or service.full_feature_names
         else:
             requests = parse_features(features, [parse_role(role) for role in roles])
-        return build_training_set(
-            workspace,
+        request = TrainingRequest(
             entity_df,
-            requests,
+            tuple(requests),
             event_timestamp=event_timestamp,
             gap=gap,
             full_feature_names=full_feature_names,
             provenance=provenance,
             defaults=defaults,
-            sql_only=sql_only,
-            plan_only=plan_only,
             window_plan=window_plan,
         )
+        build = TrainingBuild(workspace, request)
+        if sql_only or explain_plan:
+            from pit_join.training.result import TrainingSet
+
+            plans = {"plans": build.plans()} if explain_plan else {}
+            return TrainingSet(table=None, sql=build.sql(), coverage=(), metadata=plans)
+        return build.run()
 
     def backfill(
         self,
@@ -205,17 +205,15 @@ class FeatureStore(OnlineClient):
         start: str | date | None = None,
         end: str | date | None = None,
         apply: bool = False,
-        on_progress: Callable[[int, int, str], None] = lambda done, total, batch: None,
     ) -> Backfill:
         """Find, and with `apply` run, the batches that the stored history of `microbatch` models lacks.
 
         Args:
             select: names of microbatch models; all of them by default.
-            start: the first batch is the one that holds it (UTC); by default the model's `begin`.
-            end: batches end there (UTC, exclusive); by default with the last one that holds a row of the model's
-                inputs or of its own. No batch lies in the future.
-            apply: let dbt run them; without it nothing is changed.
-            on_progress: told how many batches are done, of how many, and which is next.
+            start: a time in the first batch (UTC); by default the model's `begin`.
+            end: the end of the batches (UTC, exclusive); by default the end of the last batch with a row of the model
+                or of its inputs. No batch lies in the future.
+            apply: let dbt run the batches; without it nothing is changed.
 
         Raises:
             PitJoinError: one of its subclasses, saying what is wrong and what to do.
@@ -223,7 +221,7 @@ class FeatureStore(OnlineClient):
         from pit_join.history.backfill import backfill
 
         return backfill(
-            self._workspace(on_progress),
+            self._workspace(),
             _names(select),
             start=start,
             end=end,
@@ -236,16 +234,14 @@ class FeatureStore(OnlineClient):
         *,
         as_of: str | datetime | None = None,
         dry_run: bool = False,
-        on_progress: Callable[[int, int, str], None] = lambda done, total, view: None,
     ) -> Export:
-        """Make the online store hold what was known of the feature views at an instant.
+        """Make the online store the snapshot of one instant: the values that were known then.
 
         Args:
             select: names of feature views; the others stay as they are. All with `online: true` by default, and then
                 nothing else stays in the store.
             as_of: the instant, such as `"2026-03-18 14:30"` (naive is UTC); now by default.
-            dry_run: find out what would change, and change nothing.
-            on_progress: called with how many rows of how many are compared, and of which view.
+            dry_run: count the changes, and make none.
 
         Raises:
             PitJoinError: one of its subclasses, saying what is wrong and what to do.
@@ -253,7 +249,7 @@ class FeatureStore(OnlineClient):
         from pit_join.export.export import export
 
         return export(
-            self._workspace(on_progress),
+            self._workspace(),
             self.online_store,
             _names(select),
             named=self.online_stores,
@@ -281,7 +277,7 @@ class FeatureStore(OnlineClient):
         return self.export(select, as_of=as_of, dry_run=dry_run)
 
     def materialize_incremental(self, end_date: object = None, feature_views: object = None) -> NoReturn:
-        """Say what to call instead of Feast's method of this name.
+        """Raise an error that names `export`, since an export has no watermark.
 
         Raises:
             RequestError: always.
@@ -293,17 +289,15 @@ class FeatureStore(OnlineClient):
         select: Iterable[str] = (),
         *,
         sample: int | None = None,
-        on_progress: Callable[[int, int, str], None] = lambda done, total, view: None,
     ) -> Parity:
         """Compare the online store with the offline rule at the instant of the export.
 
-        Values, statuses and event times must be equal. A warehouse that was built anew since may know more.
+        Values, statuses and event times must be equal. A warehouse that was built again since may know more.
 
         Args:
             select: names of feature views; all in the store by default.
-            sample: compare so many keys of each view, chosen by chance; by default all, and then the store must have no
-                others.
-            on_progress: told how many views are done, of how many, and which is next.
+            sample: the number of keys to compare of each view, drawn at random; by default all keys, and then the store
+                must have no others.
 
         Raises:
             PitJoinError: if the store, the project or its warehouse cannot be read.
@@ -311,7 +305,7 @@ class FeatureStore(OnlineClient):
         from pit_join.monitoring.parity import verify
 
         return verify(
-            self._workspace(on_progress),
+            self._workspace(),
             self._online,
             _names(select),
             sample=sample,
@@ -325,17 +319,15 @@ class FeatureStore(OnlineClient):
         end: str | datetime | None = None,
         service: str | None = None,
         tolerance: float = 1e-9,
-        on_progress: Callable[[int, int, str], None] = lambda done, total, view: None,
     ) -> Monitoring:
-        """Compare what was served with the offline rule at the time it was served.
+        """Compare the values of a feature log with the offline rule at the time when each was served.
 
         Args:
             log: the folder of a `FeatureLog`.
-            start: only what was served from then on, such as `"2026-03-18 14:30"` (naive is UTC).
-            end: only what was served before.
-            service: only what this feature service served.
-            tolerance: by how much floats of windows may differ, relative or absolute; all else must be equal.
-            on_progress: told how many rows are done, of how many.
+            start: only values served from this time on, such as `"2026-03-18 14:30"` (naive is UTC).
+            end: only values served before this time.
+            service: only values served for this feature service.
+            tolerance: the most that floats of windows may differ, relative or absolute; all else must be equal.
 
         Raises:
             PitJoinError: if the folder, the project or its warehouse cannot be read.
@@ -345,7 +337,7 @@ class FeatureStore(OnlineClient):
 
         span = (read_instant(start), read_instant(end, past=False))
         skew = find_skew(
-            self._workspace(on_progress),
+            self._workspace(),
             Path(log),
             span,
             service,

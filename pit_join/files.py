@@ -7,15 +7,13 @@ import fcntl
 import os
 import secrets
 import tempfile
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from pit_join.errors import PitJoinError
+from pit_join.waiting import wait_until
 
 __all__ = ["lock", "whole"]
-
-_POLL_SECONDS = 0.1
 
 
 @contextlib.contextmanager
@@ -69,18 +67,15 @@ def lock(
     Raises:
         PitJoinError: as `error`, if it stays locked.
     """
-    started, said = time.monotonic(), False
-    while True:
+
+    def held() -> bool:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return
         except BlockingIOError:
-            if time.monotonic() - started >= wait:
-                raise error(
-                    f"{busy} {where} and did not end within {wait:g} s; try again when it is done, or wait longer "
-                    "with --wait"
-                ) from None
-        if not said:
-            on_wait(f"{busy}; waiting up to {wait:g} s")
-            said = True
-        time.sleep(_POLL_SECONDS)
+            return True
+        return False
+
+    if wait_until(held, on_wait, f"{busy}; waiting up to {wait:g} s", wait):
+        raise error(
+            f"{busy} {where} and did not end within {wait:g} s; try again when it is done, or wait longer with --wait"
+        )

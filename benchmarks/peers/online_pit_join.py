@@ -18,7 +18,7 @@ matrix = np.empty((CANDIDATES, len(features)), dtype=np.float32)
 
 
 def vector(seed: int, count: int, most: int) -> dict:
-    return timed(lambda number: reader.get_feature_vector({"user_id": number}), entities(seed, count, most))
+    return timed(lambda number: reader.get({"user_id": number}), entities(seed, count, most))
 
 
 def on_demand(seed: int, count: int, most: int) -> dict:
@@ -26,7 +26,7 @@ def on_demand(seed: int, count: int, most: int) -> dict:
     scored = store.online_reader("scored")
     now = datetime.now(timezone.utc)
     rows = [{"user_id": number, "event_timestamp": now, "amount": 12.5} for number in entities(seed, count, most)]
-    return timed(scored.get_feature_vector, rows)
+    return timed(scored.get, rows)
 
 
 def row(seed: int, count: int, most: int) -> dict:
@@ -47,12 +47,12 @@ def batch(seed: int, count: int) -> dict:
 
 def wide(seed: int, count: int) -> dict:
     rows = [{"user_id": user, "item_id": items[0]} for user, items in candidates(data, seed, count)]
-    return timed(reader.get_feature_vector, rows)
+    return timed(reader.get, rows)
 
 
 def wrong(seed: int, count: int, most: int) -> int:
     ids = entities(seed, count, most)
-    return wrong_vectors(data, ids, [reader.get_feature_vector({"user_id": number}) for number in ids])
+    return wrong_vectors(data, ids, [reader.get({"user_id": number}) for number in ids])
 
 
 def digest(seed: int) -> str:

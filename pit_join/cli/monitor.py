@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from pit_join.cli.options import Command, json_option
-from pit_join.cli.output import age, print_table, progress, shown
+from pit_join.cli.output import age, print_table, shown
 
 if TYPE_CHECKING:
     from pit_join.monitoring.findings import FeatureSkew, Skew
@@ -51,10 +51,10 @@ def monitor(
       pit-join monitor --log feature_log
       pit-join monitor --log feature_log --start '2026-03-18' --service churn_v1 --json
     """
-    with progress() as on_progress:
-        found = ctx.obj().monitor(
-            log, start=start, end=end, service=service, tolerance=tolerance, on_progress=on_progress
-        )
+    from pit_join.cli.console import bar
+
+    with bar():
+        found = ctx.obj().monitor(log, start=start, end=end, service=service, tolerance=tolerance)
     if as_json:
         click.echo(json.dumps(found.as_json()))
     else:

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from pit_join.cli.options import Command, feature_options, json_option, select_option
-from pit_join.cli.output import age, print_table, progress, shown
+from pit_join.cli.output import age, print_table, shown
 
 __all__ = ["export", "get", "verify"]
 
@@ -31,8 +31,10 @@ def export(ctx: click.Context, select: list[str], as_of: str | None, dry_run: bo
       pit-join export --select user_activity --dry-run
       pit-join export --store redis://localhost:6379/0 --as-of '2026-03-18 14:30'
     """
-    with progress() as on_progress:
-        done = ctx.obj().export(select, as_of=as_of, dry_run=dry_run, on_progress=on_progress)
+    from pit_join.cli.console import bar
+
+    with bar():
+        done = ctx.obj().export(select, as_of=as_of, dry_run=dry_run)
     if as_json:
         click.echo(json.dumps(done.as_json()))
         return
@@ -103,8 +105,10 @@ def verify(ctx: click.Context, select: list[str], sample: int, every: bool, as_j
       pit-join verify
       pit-join verify --select user_activity --all
     """
-    with progress() as on_progress:
-        found = ctx.obj().verify(select, sample=None if every else sample, on_progress=on_progress)
+    from pit_join.cli.console import bar
+
+    with bar():
+        found = ctx.obj().verify(select, sample=None if every else sample)
     if as_json:
         click.echo(json.dumps(found.as_json()))
     else:

@@ -89,13 +89,19 @@ class WithGlobalOptions(click.Command):
 
 
 class Command(WithGlobalOptions):
-    """A command below `pit-join`: its `ctx.obj()` opens the feature store that the global options name."""
+    """A command below `pit-join`: its `ctx.obj()` opens the feature store that the global options name.
+
+    Messages of the package are printed on standard error.
+    """
 
     def invoke(self, ctx: click.Context) -> Any:
         """Call the command's function with the options of its own."""
         names = [param.name for param in self.params if isinstance(param, _GlobalOption)]
         ctx.obj = partial(_open_store, **{name: ctx.params.pop(name) for name in names})
-        return super().invoke(ctx)
+        from pit_join.cli.console import messages
+
+        with messages():
+            return super().invoke(ctx)
 
 
 def _open_store(stores: dict[str, str], **options: Any) -> FeatureStore:
@@ -104,7 +110,6 @@ def _open_store(stores: dict[str, str], **options: Any) -> FeatureStore:
     return FeatureStore(
         online_store=stores.get(""),
         online_stores={name: url for name, url in stores.items() if name},
-        on_message=partial(click.echo, err=True),
         **options,
     )
 

@@ -1,34 +1,12 @@
-"""The output of commands: tables, ages, and a progress bar on a terminal."""
+"""The output of commands: tables, values and ages as text."""
 
 from __future__ import annotations
 
-import sys
-from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import click
 
-__all__ = ["age", "print_table", "progress", "shown"]
-
-
-def progress() -> AbstractContextManager[Any]:
-    """Return a progress bar on a terminal, and nothing elsewhere."""
-    if not sys.stderr.isatty():
-        return nullcontext(lambda done, total, view: None)
-    from contextlib import contextmanager
-
-    from rich.console import Console
-    from rich.progress import Progress
-
-    @contextmanager
-    def watched() -> Any:
-        with Progress(console=Console(stderr=True), transient=True) as bar:
-            task = bar.add_task("views", total=None)
-            yield lambda done, total, view: bar.update(
-                task, completed=done, total=total or None, description=view or "writing"
-            )
-
-    return watched()
+__all__ = ["age", "print_table", "shown"]
 
 
 def shown(value: Any) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from pit_join.cli.options import Command, json_option, select_option
-from pit_join.cli.output import print_table, progress
+from pit_join.cli.output import print_table
 
 __all__ = ["backfill", "dbt_package_path", "views"]
 
@@ -82,12 +82,12 @@ def backfill(
       pit-join backfill --select payment_history --start 2026-03-01 --end 2026-04-01 --apply
     """
     from pit_join.cli.backfill_report import report
+    from pit_join.cli.console import bar
 
     if dry_run is None:
         raise click.UsageError("give --dry-run to see what is to be done, or --apply to do it")
-    with nullcontext(None) if dry_run else progress() as on_progress:
-        watched = {} if on_progress is None else {"on_progress": on_progress}
-        found = ctx.obj().backfill(select, start=start, end=end, apply=not dry_run, **watched)
+    with nullcontext() if dry_run else bar():
+        found = ctx.obj().backfill(select, start=start, end=end, apply=not dry_run)
     if as_json:
         click.echo(json.dumps(found.as_json()))
     else:

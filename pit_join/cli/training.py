@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from pit_join.cli.options import Command, feature_options
-from pit_join.cli.output import age, print_table, progress
+from pit_join.cli.output import age, print_table
 from pit_join.statuses import OFFLINE, PRESENT, STATUSES
 
 if TYPE_CHECKING:
@@ -30,10 +30,9 @@ __all__ = ["build_training_set"]
     help="The spine's time column; a naive time is UTC.",
 )  # fmt: skip
 @click.option(
-    "--gap",
-    metavar="DURATION",
-    help="Predict this long ahead, such as '1 day': only values known by then count.",
-)
+    "--gap", metavar="DURATION",
+    help="Predict ahead: use only values known this long before each row's time, such as '1 day'.",
+)  # fmt: skip
 @click.option("--provenance", is_flag=True, help="Add <view>__event_timestamp and <view>__status columns.")
 @click.option("--sql", "sql_only", is_flag=True, help="Print the SQL, which a build runs in steps, and build nothing.")
 @click.option("--explain-plan", is_flag=True, help="Print how each view would be joined and why, and build nothing.")
@@ -65,6 +64,7 @@ def build_training_set(
       pit-join build-training-set --spine trips --role 'dest_weather=weather(airport=dest)' \\
           --features weather:temp,dest_weather:temp --gap '1 hour' --output trips.parquet
     """
+    from pit_join.cli.console import bar
     from pit_join.warehouse.table_files import check_output
 
     if not sql_only and not explain_plan:
@@ -75,9 +75,9 @@ def build_training_set(
             )
         check_output(output)
     started = time.monotonic()
-    with progress() as on_progress:
+    with bar():
         built = ctx.obj().get_historical_features(
-            spine, sql_only=sql_only, plan_only=explain_plan, on_progress=on_progress, **request, **options
+            spine, sql_only=sql_only, explain_plan=explain_plan, **request, **options
         )
     if sql_only:
         click.echo(built.sql)

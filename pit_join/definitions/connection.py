@@ -7,20 +7,34 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-__all__ = ["Connection"]
+__all__ = ["Connection", "Database"]
+
+
+@dataclass(frozen=True, slots=True)
+class Database:
+    """A database to attach: `options` are those of DuckDB's `attach`, such as `type`.
+
+    `path` is a file of this machine if `is_file`; otherwise DuckDB and its extensions know what it is.
+    """
+
+    path: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+    is_file: bool = True
 
 
 @dataclass(frozen=True, slots=True)
 class Connection:
-    """The files of a target and DuckDB's options for them.
+    """The databases of a target and DuckDB's options for them.
 
-    `databases` maps names in SQL to files, `directory` is what relative paths in SQL are relative to; the rest is
-    DuckDB's own `config_options`, `settings` and `extensions` of the profile.
+    `databases` are by their names in SQL, the one that dbt writes first; `directory` is what relative paths in SQL are
+    relative to. The rest is the profile's `config_options`, `settings`, `extensions`, `secrets` and `filesystems`.
     """
 
     target: str
     directory: Path
-    databases: Mapping[str, str]
+    databases: Mapping[str, Database]
     configuration: Mapping[str, Any] = field(default_factory=dict)
     settings: Mapping[str, Any] = field(default_factory=dict)
     extensions: tuple[str, ...] = ()
+    secrets: tuple[Mapping[str, Any], ...] = ()
+    filesystems: tuple[Mapping[str, Any], ...] = ()

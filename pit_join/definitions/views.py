@@ -101,6 +101,11 @@ class FeatureView:
         """The columns that identify the entity."""
         return self.entity.join_keys
 
+    @property
+    def has_freshness_slo(self) -> bool:
+        """Whether the view or a feature of it declares how old its newest row may be."""
+        return bool(self.freshness_slo or any(feature.freshness_slo for feature in self.features))
+
 
 @dataclass(frozen=True, slots=True)
 class OnDemandFeature:

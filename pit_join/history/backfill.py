@@ -16,6 +16,7 @@ from pit_join.history.batches import Batch, BatchModel, WholeTable, batch_label,
 from pit_join.history.ledger import Ledger, Record, read_records
 from pit_join.history.plan import BackfillPlan, Stored, latest, look, make_plans, recognised
 from pit_join.times import parse_instant
+from pit_join.waiting import wait_until
 from pit_join.warehouse.duckdb_session import wait_until_free
 from pit_join.workspace import Workspace
 
@@ -228,9 +229,10 @@ class _Work:
 
     def _dbt(self, command: Sequence[str], on_event: Callable[[dict[str, Any]], int], said: list[str]) -> int:
         """Run dbt, again for as long as another process holds the warehouse; `said` gets what it says of errors."""
-        started = time.monotonic()
-        path = self._project.warehouse
-        while True:
+        path, started, status = self._project.warehouse, time.monotonic(), 0
+
+        def held() -> bool:
+            nonlocal status
             left = max(0.0, self._console.wait - (time.monotonic() - started))
             wait_until_free(path, left, self._console.warn)
             said.clear()
@@ -243,12 +245,12 @@ class _Work:
                     heard += on_event(event)
                     if event["info"]["level"] == "error" and event["info"]["name"] != "MainStackTrace":
                         said.append(" ".join(str(event["info"]["msg"]).split()))
-            if not status or heard or not any(_LOCKED in line for line in said):
-                return status
-            if time.monotonic() - started >= self._console.wait:
-                raise WarehouseError(_held(path, self._console.wait))
-            self._console.warn(f"another process holds {path}; waiting up to {self._console.wait:g} s")
-            time.sleep(_RETRY_SECONDS)
+            return bool(status) and not heard and any(_LOCKED in line for line in said)
+
+        message = f"another process holds {path}; waiting up to {self._console.wait:g} s"
+        if wait_until(held, self._console.warn, message, self._console.wait, every=_RETRY_SECONDS):
+            raise WarehouseError(_held(path, self._console.wait))
+        return status
 
 
 def _held(path: Path, wait: float) -> str:

@@ -24,7 +24,8 @@ from pit_join.history.batches import (
 from pit_join.history.ledger import Record
 from pit_join.project.dbt_project import Project
 from pit_join.times import parse_instant
-from pit_join.warehouse.duckdb_session import DuckDBWarehouse, identifier, literal
+from pit_join.warehouse.duckdb_session import DuckDBWarehouse
+from pit_join.warehouse.sql import identifier, literal
 from pit_join.workspace import Workspace
 
 __all__ = ["BackfillPlan", "BatchRange", "Stored", "latest", "look", "make_plans", "recognised"]

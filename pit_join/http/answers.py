@@ -18,14 +18,15 @@ import numpy as np
 import orjson
 
 from pit_join.errors import EntityError
-from pit_join.http.requests import Asked, keys_of
+from pit_join.http.requests import FeatureRequest, request_keys
 from pit_join.records.layout import instant
-from pit_join.serving.answers import Block, Row
 from pit_join.serving.features import OnlineFeatures
 from pit_join.serving.reader import OnlineReader
+from pit_join.serving.role_records import RoleColumns
+from pit_join.serving.vector import FeatureVector
 from pit_join.statuses import NULL_VALUE, ONLINE, PRESENT
 
-__all__ = ["ARROW", "FLOATS", "JSON", "Answered", "answer", "chosen_form", "dumps", "key_as_json"]
+__all__ = ["ARROW", "FLOATS", "JSON", "Reply", "chosen_form", "dumps", "key_as_json", "reply"]
 
 JSON, ARROW, FLOATS = "application/json", "application/vnd.apache.arrow.stream", "application/octet-stream"
 
@@ -36,7 +37,7 @@ _NO_TIME = "1970-01-01T00:00:00Z"
 _PRESENT, _NULL = [PRESENT], [NULL_VALUE]
 
 
-class Answered(NamedTuple):
+class Reply(NamedTuple):
     """A body with its headers.
 
     `statuses` counts values by view and status, as far as they are known; `failures` are the views for which defaults
@@ -76,7 +77,7 @@ def _quality(parameters: Sequence[str]) -> float:
         return 0.0
 
 
-def answer(asked: Asked, reader: OnlineReader, form: str, now: datetime | None = None) -> Answered:
+def reply(request: FeatureRequest, reader: OnlineReader, form: str, now: datetime | None = None) -> Reply:
     """Read what is asked for, with ages as of `now` (the clock's by default), and write it in one of the forms.
 
     Raises:
@@ -84,28 +85,29 @@ def answer(asked: Asked, reader: OnlineReader, form: str, now: datetime | None =
         StoreError: if the store cannot be used.
     """
     kinds = reader.key_kinds
-    keys = keys_of(asked, kinds)
-    if form == JSON and asked.rows == 1:
-        row = reader.get_row({name: value for name, (value,) in keys.items()}, now=now)
-        if row is not None:
-            return _one_row(asked, kinds, row)
+    keys = request_keys(request, kinds)
+    if form == JSON and request.rows == 1 and not reader.on_demand:
+        vector = reader.get({name: value for name, (value,) in keys.items()}, now=now)
+        if not vector.on_demand_statuses:  # which an export of a moment ago may have brought
+            return _one_row(request, kinds, vector)
     found = reader.get_online_features(keys, now=now)
     if form == FLOATS:
         return _floats(found)
-    blocks = found.blocks()
+    roles = found.by_role()
     content = (
-        _json(asked, kinds, found.names, blocks) if form == JSON else _arrow(keys, kinds, found.names, blocks)
+        _json(request, kinds, found.names, roles) if form == JSON else _arrow(keys, kinds, found.names, roles)
     )  # fmt: skip
-    return Answered(content, {}, _counted(blocks), found.failures)
+    return Reply(content, {}, _counted(roles), found.failures)
 
 
-def _one_row(asked: Asked, kinds: Mapping[str, str], row: Row) -> Answered:
-    """As `_json` and `_counted`, without columns: these take longer to build than all the rest of such a request."""
+def _one_row(request: FeatureRequest, kinds: Mapping[str, str], vector: FeatureVector) -> Reply:
+    """Write one row as `_json` and `_counted` do, without columns: building them takes longer than all the rest."""
     found: dict[str, dict[str, Any]] = {}
     counts: dict[tuple[str, str], int] = {}
-    for part, (status, event, stored) in row.judged:
-        view, names, values = part.view.name, part.names, part.served(stored)
-        for i, utc in _instants(part.types):
+    sound = True
+    for role, (status, event, stored) in vector.roles():
+        view, names, values = role.view.name, role.names, role.served(stored)
+        for i, utc in _instants(role.types):
             values = (*values[:i], _time(values[i], utc), *values[i + 1 :])
         times, statuses = [_event_time(event)], [[status]] * len(names)
         nulls = stored.count(None) if stored else 0
@@ -116,30 +118,33 @@ def _one_row(asked: Asked, kinds: Mapping[str, str], row: Row) -> Answered:
             counts[view, status] = counts.get((view, status), 0) + len(names) - nulls
         for name, value, each in zip(names, values, statuses, strict=True):
             found[name] = {"values": [value], "statuses": each, "event_timestamps": times}
-    return Answered(_document(asked, kinds, row.names, found), {}, counts, row.failures)
+        sound = sound and stored is not None
+    return Reply(_document(request, kinds, tuple(vector), found), {}, counts, {} if sound else vector.failures)
 
 
-def _counted(blocks: Sequence[Block]) -> dict[tuple[str, str], int]:
+def _counted(roles: Sequence[RoleColumns]) -> dict[tuple[str, str], int]:
     counts: dict[tuple[str, str], int] = {}
-    for block in blocks:
-        first = block.statuses[0]
-        alike = block.statuses.count(first) == len(block.statuses)
-        for each in block.statuses[:1] if alike else block.statuses:
+    for role in roles:
+        first = role.statuses[0]
+        alike = role.statuses.count(first) == len(role.statuses)
+        for each in role.statuses[:1] if alike else role.statuses:
             for status in ONLINE if each.count(PRESENT) < len(each) else (PRESENT,):
-                if number := each.count(status) * (len(block.statuses) if alike else 1):
-                    counts[block.view, status] = counts.get((block.view, status), 0) + number
+                if number := each.count(status) * (len(role.statuses) if alike else 1):
+                    counts[role.view, status] = counts.get((role.view, status), 0) + number
     return counts
 
 
-def _json(asked: Asked, kinds: Mapping[str, str], names: Sequence[str], blocks: Sequence[Block]) -> bytes:
+def _json(
+    request: FeatureRequest, kinds: Mapping[str, str], names: Sequence[str], roles: Sequence[RoleColumns]
+) -> bytes:
     found: dict[str, dict[str, Any]] = {}
-    for block in blocks:
-        times, columns = [_event_time(time) for time in block.times], list(block.columns)
-        for i, utc in _instants(block.types):
+    for role in roles:
+        times, columns = [_event_time(time) for time in role.times], list(role.columns)
+        for i, utc in _instants(role.types):
             columns[i] = [_time(value, utc) for value in columns[i]]
-        for name, values, statuses in zip(block.names, columns, block.statuses, strict=True):
+        for name, values, statuses in zip(role.names, columns, role.statuses, strict=True):
             found[name] = {"values": values, "statuses": statuses, "event_timestamps": times}
-    return _document(asked, kinds, names, found)
+    return _document(request, kinds, names, found)
 
 
 @lru_cache(maxsize=1024)
@@ -148,10 +153,12 @@ def _instants(types: tuple[str, ...]) -> list[tuple[int, bool]]:
     return [(i, "UTC" in kind) for i, kind in enumerate(types) if "timestamp" in kind]
 
 
-def _document(asked: Asked, kinds: Mapping[str, str], names: Sequence[str], found: dict[str, dict[str, Any]]) -> bytes:
-    present, never = _PRESENT * asked.rows, [_NO_TIME] * asked.rows
+def _document(
+    request: FeatureRequest, kinds: Mapping[str, str], names: Sequence[str], found: dict[str, dict[str, Any]]
+) -> bytes:
+    present, never = _PRESENT * request.rows, [_NO_TIME] * request.rows
     results: list[dict[str, Any]] = [
-        {"values": asked.entities[key], "statuses": present, "event_timestamps": never} for key in kinds
+        {"values": request.entities[key], "statuses": present, "event_timestamps": never} for key in kinds
     ]  # fmt: skip
     results += [found[name] for name in names]
     document = {"metadata": {"feature_names": [*kinds, *names]}, "results": results}
@@ -217,7 +224,7 @@ def _event_time(microseconds: int | None) -> datetime | str:
         return f"{instant(microseconds)}Z"
 
 
-def _floats(found: OnlineFeatures) -> Answered:
+def _floats(found: OnlineFeatures) -> Reply:
     matrix = found.to_numpy(dtype="<f4")
     names = json.dumps(list(found.names))
     if len(names) > _LONGEST_HEADER:
@@ -226,11 +233,11 @@ def _floats(found: OnlineFeatures) -> Answered:
     headers = {"pit-join-dtype": "float32", "pit-join-shape": shape, "pit-join-feature-names": names}
     if failures:  # the matrix has no statuses
         headers["pit-join-failures"] = json.dumps(sorted(failures))
-    return Answered(matrix.tobytes(), headers, {}, failures)
+    return Reply(matrix.tobytes(), headers, {}, failures)
 
 
 def _arrow(
-    keys: Mapping[str, list[Any]], kinds: Mapping[str, str], names: Sequence[str], blocks: Sequence[Block]
+    keys: Mapping[str, list[Any]], kinds: Mapping[str, str], names: Sequence[str], roles: Sequence[RoleColumns]
 ) -> bytes:
     # Only services that ask for Arrow load it.
     import pyarrow as pa
@@ -238,10 +245,10 @@ def _arrow(
     from pit_join.records.arrow import arrow_values
 
     values, statuses = {}, {}
-    for block in blocks:
-        for i, name in enumerate(block.names):
-            values[name] = arrow_values(block.types[i], block.columns[i])
-            statuses[name] = pa.array(block.statuses[i], pa.string()).dictionary_encode()
+    for role in roles:
+        for i, name in enumerate(role.names):
+            values[name] = arrow_values(role.types[i], role.columns[i])
+            statuses[name] = pa.array(role.statuses[i], pa.string()).dictionary_encode()
     arrays = {name: _arrow_key(name, kind, keys[name]) for name, kind in kinds.items()}
     arrays |= {name: values[name] for name in names}
     for name in names:

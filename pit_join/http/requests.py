@@ -9,13 +9,14 @@ import re
 from collections.abc import Callable, Mapping
 from datetime import date, datetime
 from decimal import Decimal, InvalidOperation
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from pit_join.errors import EntityError, PitJoinError
 
-__all__ = ["LONGEST_NAME", "Asked", "BodyError", "keys_of", "read_object", "read_request"]
+__all__ = ["LONGEST_NAME", "BodyError", "FeatureRequest", "read_object", "read_request", "request_keys"]
 
 _MOST_REFERENCES = 5_000
 LONGEST_NAME = 1_000
@@ -28,7 +29,7 @@ class BodyError(PitJoinError):
     """A body that is no request for features."""
 
 
-class Asked(NamedTuple):
+class FeatureRequest(NamedTuple):
     """A request: references or the name of a service, and for each key as many values as there are rows."""
 
     features: str | tuple[str, ...]
@@ -37,7 +38,7 @@ class Asked(NamedTuple):
     rows: int
 
 
-def read_request(body: bytes, most_rows: int) -> Asked:
+def read_request(body: bytes, most_rows: int) -> FeatureRequest:
     """Read Feast's body; fields that it does not know are ignored, as there.
 
     Raises:
@@ -55,7 +56,7 @@ def read_request(body: bytes, most_rows: int) -> Asked:
     rows = lengths.pop() if lengths else 0
     if rows > most_rows:
         raise BodyError(f"the request has {rows:,} rows, and at most {most_rows:,} are allowed; ask in parts")
-    return Asked(_features(read), full, entities, rows)
+    return FeatureRequest(_features(read), full, entities, rows)
 
 
 def read_object(body: bytes, fields: str) -> dict[str, Any]:
@@ -112,11 +113,11 @@ def _refuse_constant(text: str) -> None:
 _DECODER = json.JSONDecoder(object_pairs_hook=_each_once, parse_constant=_refuse_constant)
 
 
-def keys_of(asked: Asked, kinds: Mapping[str, str]) -> dict[str, Any]:
+def request_keys(request: FeatureRequest, kinds: Mapping[str, str]) -> dict[str, Any]:
     """The entities with the keys as Python has them, where JSON has no form for the type."""
-    found: dict[str, Any] = dict(asked.entities)
+    found: dict[str, Any] = dict(request.entities)
     for name, kind in kinds.items():
-        read = _KEYS.get(re.split(r"[(\[]", kind)[0])
+        read = _key_reader(kind)
         if read is None or name not in found:
             continue
         converted = []
@@ -127,6 +128,11 @@ def keys_of(asked: Asked, kinds: Mapping[str, str]) -> dict[str, Any]:
                 raise EntityError(f"the key '{name}' is of type {kind}, and {value!r} is none") from None
         found[name] = converted
     return found
+
+
+@lru_cache(maxsize=256)
+def _key_reader(kind: str) -> Callable[[Any], Any] | None:
+    return _KEYS.get(re.split(r"[(\[]", kind)[0])
 
 
 def _float_key(value: Any) -> Any:

@@ -65,7 +65,7 @@ class LogRows:
         Raises:
             PitJoinError, ValueError, OverflowError, pyarrow.ArrowException: if they cannot be logged.
         """
-        source, blocks, rows = served.source, served.features.blocks(), len(served.features)
+        source, blocks, rows = served.source, served.features.by_role(), len(served.features)
         fields = {name: [_plain(value) for value in served.rows[name]] for name in source.fields}
         field_types = {name: _field_type(values, source.fields[name]) for name, values in fields.items()}
         types = {name: kind for block in blocks for name, kind in zip(block.names, block.types, strict=True)}

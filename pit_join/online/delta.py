@@ -14,7 +14,7 @@ from tempfile import SpooledTemporaryFile
 
 from pit_join.records.layout import CHECK
 
-__all__ = ["Aside", "Delta", "Stored", "find_delta"]
+__all__ = ["Delta", "Spill", "StoredEntries", "find_delta"]
 
 _AT_ONCE = 4096
 _WRITTEN = 8
@@ -22,7 +22,7 @@ _IN_MEMORY = 2**20  # bytes, of each
 _WITHOUT_REFERENCES = 2
 
 
-class Stored:
+class StoredEntries:
     """Stored keys and records, ascending, up to and without a key `end`; taken a part at a time."""
 
     def __init__(self, entries: Iterator[tuple[bytes, bytes]], end: bytes) -> None:
@@ -49,8 +49,8 @@ class Stored:
         return taken
 
 
-class Aside:
-    """Keys and records put aside in batches: some in memory, many in a file in a folder, which has no name there."""
+class Spill:
+    """Keys and records spilled in batches: a few in memory, many in a file in a folder, which has no name there."""
 
     def __init__(self, folder: Path, files: ExitStack) -> None:
         self._file = SpooledTemporaryFile(_IN_MEMORY, dir=str(folder))  # noqa: SIM115 closed with the others
@@ -87,18 +87,18 @@ class Delta:
     """
 
     rows: int
-    changed: Aside
-    gone: Aside
+    changed: Spill
+    gone: Spill
 
 
 def find_delta(
-    stored: Stored, batches: Iterable[tuple[list[bytes], list[bytes]]], folder: Path, files: ExitStack
+    stored: StoredEntries, batches: Iterable[tuple[list[bytes], list[bytes]]], folder: Path, files: ExitStack
 ) -> Delta:
     """Compare stored records with batches of keys and records, these without their written time and checksum.
 
     What differs is put aside: in `folder`, if it is much, until `files` are closed.
     """
-    rows, changed, gone = 0, Aside(folder, files), Aside(folder, files)
+    rows, changed, gone = 0, Spill(folder, files), Spill(folder, files)
     for keys, records in batches:
         old = stored.until(keys[-1])
         old_keys, found = [key for key, _ in old], [record for _, record in old]

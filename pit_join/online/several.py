@@ -27,7 +27,7 @@ from pit_join.online.urls import cache_limits, check_urls, folder_of, is_remote,
 from pit_join.records.store_manifest import Contents, StoredView
 from pit_join.statuses import STORE_LATE
 
-__all__ = ["Tiers"]
+__all__ = ["SeveralStores"]
 
 _THREADS = 32
 _MOST_FAILURES = 5  # one after the other
@@ -43,7 +43,7 @@ class _LateError(StoreError):
     status = STORE_LATE
 
 
-class Tiers:
+class SeveralStores:
     """The stores of a project; see `ReadableStore`. Each is opened when it is first read.
 
     Where one cannot be read, `Failed` stands for its records. The default store must be readable once, since it says

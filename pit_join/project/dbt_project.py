@@ -16,11 +16,8 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import jinja2
-import yaml
-
-from pit_join.definitions.connection import Connection
-from pit_join.errors import ProjectError, WarehouseError
+from pit_join.errors import ProjectError
+from pit_join.project.profile import read_profile, read_yaml
 
 __all__ = ["Project"]
 
@@ -52,10 +49,12 @@ class Project:
             raise ProjectError(
                 f"{self.directory} is not a dbt project (it has no dbt_project.yml); go into one or give --project-dir"
             )
-        self._settings = _read_yaml(path)
+        self._settings = read_yaml(path)
         self._on_parse = on_parse
         self.profiles_dir = self._find_profiles(Path(profiles_dir) if profiles_dir else None)
-        self.connection = self._read_profile(target)
+        self.connection = read_profile(
+            self.profiles_dir / "profiles.yml", self._settings.get("profile"), target, self.directory
+        )
 
     @property
     def dispatch_order(self) -> dict[str, list[str]]:
@@ -76,7 +75,7 @@ class Project:
     @property
     def warehouse(self) -> Path:
         """The DuckDB file that dbt writes."""
-        return Path(next(iter(self.connection.databases.values())))
+        return Path(next(iter(self.connection.databases.values())).path)
 
     def last_run(self) -> tuple[dict[str, Any], dict[str, Any]] | None:
         """The results of dbt's own last command and the manifest that it had, if both are of one command.
@@ -171,43 +170,6 @@ class Project:
             f"no profiles.yml in {', '.join(str(place) for place in places)}; write one or give --profiles-dir"
         )
 
-    def _read_profile(self, target: str | None) -> Connection:
-        path = self.profiles_dir / "profiles.yml"
-        profiles = _read_yaml(path)
-        name = _render(self._settings.get("profile"), path)
-        if name not in profiles:
-            raise ProjectError(
-                f"{path} has no profile '{name}', which dbt_project.yml asks for; it has {', '.join(profiles)}"
-            )
-        profile = profiles[name] or {}
-        chosen = target or _render(profile.get("target", "default"), path)
-        outputs = profile.get("outputs")
-        if not isinstance(outputs, dict):
-            raise ProjectError(f"{path}: the profile '{name}' needs 'outputs', a mapping of targets, got {outputs!r}")
-        if chosen not in outputs:
-            raise ProjectError(f"{path}: the profile '{name}' has no target '{chosen}'; it has {', '.join(outputs)}")
-        output = _render(outputs[chosen], path)
-        if output.get("type") != "duckdb":
-            raise ProjectError(f"{path}: the target '{chosen}' is of type {output.get('type')}; pit-join reads duckdb")
-        file = str(output.get("path") or ":memory:")
-        if file.startswith((":memory:", "md:", "motherduck:")):
-            raise WarehouseError(
-                f"{path}: the target '{chosen}' lies in {file}; pit-join reads a DuckDB file (path: name.duckdb)"
-            )
-        # A relative path is seen from the project's folder, in which dbt is usually run.
-        databases = {str(output.get("database") or Path(file).stem): str(self.directory / file)}
-        for attached in output.get("attach") or []:
-            other = str(attached["path"])
-            databases[str(attached.get("alias") or Path(other).stem)] = str(self.directory / other)
-        return Connection(
-            target=chosen,
-            directory=self.directory,
-            databases=databases,
-            configuration=output.get("config_options") or {},
-            settings=output.get("settings") or {},
-            extensions=tuple(e if isinstance(e, str) else str(e["name"]) for e in output.get("extensions") or []),
-        )
-
     def _files(self) -> Iterator[Path]:
         """The files that hold definitions, in a fixed order."""
         defaults = {folder: [folder.removesuffix("-paths") + "s"] for folder in _FOLDERS} | {
@@ -272,40 +234,3 @@ class Project:
             said = re.sub(r"(?m)^(Running with dbt|Registered adapter).*\n", "", said).strip() or done.stderr.strip()
             raise ProjectError(f"dbt cannot read the project {self.directory}:\n{said}")
         return done.stdout
-
-
-def _read_yaml(path: Path) -> dict[str, Any]:
-    try:
-        content = yaml.load(path.read_bytes(), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
-    except (yaml.YAMLError, OSError, UnicodeDecodeError) as error:
-        raise ProjectError(f"cannot read {path}: {error}") from error
-    if not isinstance(content, dict):
-        raise ProjectError(f"{path} holds no mapping")
-    return content
-
-
-def _render(value: Any, path: Path) -> Any:
-    """Fill in `env_var()` and other Jinja in the values of a profile, as dbt does."""
-    if isinstance(value, dict):
-        return {key: _render(item, path) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_render(item, path) for item in value]
-    if not isinstance(value, str) or "{" not in value:
-        return value
-
-    def env_var(name: str, default: str | None = None) -> str:
-        found = os.environ.get(name, default)
-        if found is None:
-            raise ProjectError(f"{path} needs the environment variable {name}, which is not set")
-        return found
-
-    try:
-        text = (
-            jinja2.Environment(undefined=jinja2.StrictUndefined)
-            .from_string(value)
-            .render(env_var=env_var, as_number=None)
-        )
-    except jinja2.TemplateError as error:
-        raise ProjectError(f"{path}: cannot render {value!r}: {error}") from error
-    rendered = yaml.safe_load(text)
-    return rendered if isinstance(rendered, (int, float, bool)) else text

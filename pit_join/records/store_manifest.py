@@ -17,7 +17,7 @@ from pit_join.records.keys import KeyCodec
 from pit_join.records.layout import Decoder, Layout, view_number
 from pit_join.references import Asked, OnDemandRequest, Request, parse_reference
 
-__all__ = ["FORMAT", "Arguments", "Contents", "Resolved", "StoredService", "StoredView"]
+__all__ = ["FORMAT", "Contents", "OnDemandArguments", "ResolvedRole", "StoredService", "StoredView"]
 
 FORMAT = 1
 
@@ -74,7 +74,7 @@ class StoredService:
 
 
 @dataclass(frozen=True, slots=True)
-class Resolved:
+class ResolvedRole:
     """One role of a request: a view, the request's names for its keys, and its features with their names."""
 
     alias: str
@@ -85,14 +85,14 @@ class Resolved:
 
 
 @dataclass(frozen=True, slots=True)
-class Arguments:
+class OnDemandArguments:
     """What on-demand features take: features of roles, named `view:feature` as in their SQL, and fields of the request.
 
     `fields` has the types of the arguments that each field is for; `returns` are the on-demand features by name with
     their types, `takes` the roles whose features they take.
     """
 
-    roles: tuple[Resolved, ...]
+    roles: tuple[ResolvedRole, ...]
     fields: Mapping[str, tuple[str, ...]]
     returns: Mapping[str, str]
     takes: Mapping[str, frozenset[str]]
@@ -179,7 +179,7 @@ class Contents:
 
     def resolve(
         self, requests: Sequence[Asked], full_feature_names: bool = False
-    ) -> tuple[tuple[Resolved, ...], tuple[str, ...], Arguments]:
+    ) -> tuple[tuple[ResolvedRole, ...], tuple[str, ...], OnDemandArguments]:
         """The roles of a request, the names of all features in the order asked for, and what on-demand ones take.
 
         Names are those that a training set of the same request has.
@@ -232,7 +232,7 @@ class Contents:
 
     def _arguments(
         self, computed: Sequence[OnDemandRequest], roles: dict[str, tuple[StoredView, Mapping[str, str]]]
-    ) -> Arguments:
+    ) -> OnDemandArguments:
         needed: dict[str, dict[str, str]] = {}
         fields: dict[str, tuple[str, ...]] = {}
         takes: dict[str, frozenset[str]] = {}
@@ -254,7 +254,7 @@ class Contents:
                     )
                 needed.setdefault(alias, {})[column] = f"{alias}:{column}"
         returns = {request.name: request.returns for request in computed}
-        return Arguments(_roles(roles, needed), fields, returns, takes)
+        return OnDemandArguments(_roles(roles, needed), fields, returns, takes)
 
     def _view(self, request: Request) -> StoredView:
         if request.view not in self.views:
@@ -275,10 +275,10 @@ class Contents:
 
 def _roles(
     roles: Mapping[str, tuple[StoredView, Mapping[str, str]]], features: Mapping[str, Mapping[str, str]]
-) -> tuple[Resolved, ...]:
+) -> tuple[ResolvedRole, ...]:
     """The roles with the names of their features, by role and column."""
     return tuple(
-        Resolved(alias, *roles[alias], tuple(names), tuple(names.values())) for alias, names in features.items()
+        ResolvedRole(alias, *roles[alias], tuple(names), tuple(names.values())) for alias, names in features.items()
     )
 
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from pit_join.errors import EntityError
 from pit_join.records.layout import CHECK, HEADER, SCALARS, converter, instant
-from pit_join.serving.answers import Answer, Block, Column, Part, failures_of
+from pit_join.serving.role_records import FeatureColumn, RoleColumns, RolePlan, RoleRecords, failures_of
 from pit_join.statuses import NULL_VALUE, PRESENT
 
 __all__ = ["OnlineFeatures"]
@@ -28,12 +28,12 @@ class OnlineFeatures:
     def __init__(
         self,
         names: tuple[str, ...],
-        answers: Sequence[Answer],
+        roles: Sequence[RoleRecords],
         keys: Mapping[str, list[Any]],
         rows: int,
-        computed: Mapping[str, Column],
+        computed: Mapping[str, FeatureColumn],
     ) -> None:
-        self._names, self._answers, self._keys, self._rows, self._computed = names, answers, keys, rows, computed
+        self._names, self._roles, self._keys, self._rows, self._computed = names, roles, keys, rows, computed
 
     def __len__(self) -> int:
         return self._rows
@@ -43,34 +43,34 @@ class OnlineFeatures:
         """The names of the features in the order asked for."""
         return self._names
 
-    def blocks(self) -> list[Block]:
+    def by_role(self) -> list[RoleColumns]:
         """Everything about every feature, role by role; faster than one property after the other."""
         found = [
-            Block(column.view, (name,), (column.type,), [column.values], [column.statuses], column.times)
+            RoleColumns(column.view, (name,), (column.type,), [column.values], [column.statuses], column.times)
             for name, column in self._computed.items()
         ]
-        for answer in self._answers:
-            part = answer.part
-            rows = answer.by_row(answer.judged)
+        for read in self._roles:
+            role = read.role
+            rows = read.by_row(read.results)
             statuses = [status for status, _, _ in rows]
-            nothing = (None,) * len(part.names)
+            nothing = (None,) * len(role.names)
             stored = [values or nothing for _, _, values in rows]
-            columns = list(zip(*stored, strict=True)) if rows else [()] * len(part.names)
+            columns = list(zip(*stored, strict=True)) if rows else [()] * len(role.names)
             known = [statuses] * len(columns)
             whole = statuses.count(PRESENT) == len(rows)
             # Most records are there and have no nulls, and then nothing has to be replaced.
             if not whole or any(None in values for values in stored):
                 known = [_with_nulls(statuses, column) if None in column else statuses for column in columns]
-                if not whole or part.fills:
-                    columns = list(zip(*(part.served(values) for _, _, values in rows), strict=True))
+                if not whole or role.fills:
+                    columns = list(zip(*(role.served(values) for _, _, values in rows), strict=True))
             times = [event for _, event, _ in rows]
-            found.append(Block(part.view.name, part.names, part.types, columns, known, times))
+            found.append(RoleColumns(role.view.name, role.names, role.types, columns, known, times))
         return found
 
     @property
     def failures(self) -> dict[str, str]:
         """The views whose records could not be had, with the sentence that says why: defaults stand for them."""
-        return failures_of((answer.part, answer.given) for answer in self._answers)
+        return failures_of((read.role, read.given) for read in self._roles)
 
     @cached_property
     def statuses(self) -> dict[str, list[str]]:
@@ -81,12 +81,12 @@ class OnlineFeatures:
         from their arguments; or, of on-demand features, `COMPUTE_FAILED`.
         """
         found = {name: column.statuses for name, column in self._computed.items()}
-        for answer in self._answers:
-            for i, name in enumerate(answer.part.names):
-                found[name] = answer.by_row(
+        for read in self._roles:
+            for i, name in enumerate(read.role.names):
+                found[name] = read.by_row(
                     [
                         NULL_VALUE if values is not None and values[i] is None else status
-                        for status, _, values in answer.judged
+                        for status, _, values in read.results
                     ]
                 )
         return {name: found[name] for name in self._names}
@@ -95,9 +95,9 @@ class OnlineFeatures:
     def event_timestamps(self) -> dict[str, list[datetime | None]]:
         """For every feature the event time of each row's record (UTC, microseconds); None where there is none."""
         found: dict[str, list[datetime | None]] = {name: [None] * self._rows for name in self._computed}
-        for answer in self._answers:
-            times = [None if event is None else instant(event) for _, event, _ in answer.judged]
-            found |= dict.fromkeys(answer.part.names, answer.by_row(times))
+        for read in self._roles:
+            times = [None if event is None else instant(event) for _, event, _ in read.results]
+            found |= dict.fromkeys(read.role.names, read.by_row(times))
         return {name: found[name] for name in self._names}
 
     def to_dict(self, include_event_timestamps: bool = False) -> dict[str, list[Any]]:
@@ -107,8 +107,8 @@ class OnlineFeatures:
         """
         found: dict[str, list[Any]] = {}
         found |= {name: list(column.values) for name, column in self._computed.items()}
-        for answer in self._answers:
-            found |= answer.columns()
+        for read in self._roles:
+            found |= read.columns()
         result = {**self._keys, **{name: found[name] for name in self._names}}
         if include_event_timestamps:
             for name, times in self.event_timestamps.items():
@@ -136,14 +136,14 @@ class OnlineFeatures:
             out = np.empty(shape, dtype=dtype)
         if out.shape != shape or not np.issubdtype(out.dtype, np.floating):
             raise EntityError(f"the matrix must be of floats and of shape {shape}, got {out.dtype} and {out.shape}")
-        for answer in self._answers:
-            columns, records = answer.part.columns, len(answer.lengths)
+        for read in self._roles:
+            columns, records = read.role.columns, len(read.lengths)
             if isinstance(columns, slice) and records == self._rows:
-                _fill(out[:, columns], answer)
+                _fill(out[:, columns], read)
                 continue
-            block = np.empty((records, len(answer.part.names)), dtype=out.dtype)
-            _fill(block, answer)
-            out[:, columns] = block if records == 1 else block[answer.keys.positions]
+            block = np.empty((records, len(read.role.names)), dtype=out.dtype)
+            _fill(block, read)
+            out[:, columns] = block if records == 1 else block[read.keys.positions]
         for name, column in self._computed.items():
             if not all(value is None or isinstance(value, (int, float, Decimal)) for value in column.values):
                 raise EntityError(
@@ -159,18 +159,18 @@ def _with_nulls(statuses: list[str], column: Sequence[Any]) -> list[str]:
     return [NULL_VALUE if value is None and status == PRESENT else status for value, status in pairs]
 
 
-def _fill(out: np.ndarray[Any, Any], answer: Answer) -> None:
-    """Write the features of an answer's records into a matrix, a row a record."""
-    part, layout = answer.part, answer.part.decoder.layout
-    runs = _runs(part)  # before all else: a feature that is no number is refused whether it is there or not
-    lengths = np.array(answer.lengths, dtype=np.int64)
+def _fill(out: np.ndarray[Any, Any], read: RoleRecords) -> None:
+    """Write the features of a role's records into a matrix, a row a record."""
+    role, layout = read.role, read.role.decoder.layout
+    runs = _runs(role)  # before all else: a feature that is no number is refused whether it is there or not
+    lengths = np.array(read.lengths, dtype=np.int64)
     rows: Any = slice(None)
     if not lengths.all():
-        out[:] = _numbers(part.absent)
+        out[:] = _numbers(role.absent)
         rows = np.flatnonzero(lengths)
-    if not answer.records:
+    if not read.records:
         return
-    records, count, width = answer.records, np.count_nonzero(lengths), layout.size + CHECK
+    records, count, width = read.records, np.count_nonzero(lengths), layout.size + CHECK
     if layout.varying:
         ends = np.cumsum(lengths[rows])
         starts = (ends - lengths[rows]).tolist()
@@ -183,12 +183,12 @@ def _fill(out: np.ndarray[Any, Any], answer: Answer) -> None:
     if cells[:, HEADER.size - 4].any():
         bitmap = cells[:, layout.bitmap : layout.bitmap + -(-len(layout.fields) // 8)]
         bits = np.unpackbits(bitmap, axis=1, bitorder="little")
-        nulls = bits[:, part.decoder.bits].view(bool)
-        np.copyto(values, _numbers(part.defaults).astype(values.dtype), where=nulls)
-    if part.ttl is not None:
-        too_old = cells[:, 8:16].view("<i8")[:, 0] < answer.moment - part.ttl
+        nulls = bits[:, role.decoder.bits].view(bool)
+        np.copyto(values, _numbers(role.defaults).astype(values.dtype), where=nulls)
+    if role.ttl is not None:
+        too_old = cells[:, 8:16].view("<i8")[:, 0] < read.moment - role.ttl
         if too_old.any():
-            values[too_old] = _numbers(part.absent)
+            values[too_old] = _numbers(role.absent)
     if values is not out:
         out[rows] = values
 
@@ -212,12 +212,12 @@ def _scaled(found: np.ndarray[Any, Any], scale: int | None) -> np.ndarray[Any, A
 
 
 @lru_cache(maxsize=1024)
-def _runs(part: Part) -> list[tuple[int, int, int, np.dtype[Any], int | None]]:
+def _runs(role: RolePlan) -> list[tuple[int, int, int, np.dtype[Any], int | None]]:
     """Neighbours of one type, in the request as in the records.
 
     Each is (first, end, where the first lies in a record, type, digits after the point or None if it is no decimal).
     """
-    layout, names = part.decoder.layout, part.decoder.names
+    layout, names = role.decoder.layout, role.decoder.names
     types = {field.name: field.type for field in layout.fields}
     runs: list[tuple[int, int, int, np.dtype[Any], int | None]] = []
     for i, name in enumerate(names):
@@ -228,7 +228,7 @@ def _runs(part: Part) -> list[tuple[int, int, int, np.dtype[Any], int | None]]:
             dtype, scale = np.dtype(f"<{code}"), None
         else:
             raise EntityError(
-                f"the feature '{part.names[i]}' is of type {kind}, which is no number; leave it out, or use to_dict()"
+                f"the feature '{role.names[i]}' is of type {kind}, which is no number; leave it out, or use to_dict()"
             )
         if runs:
             first, end, start, *of = runs[-1]

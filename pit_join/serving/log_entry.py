@@ -9,7 +9,7 @@ from functools import cached_property
 from importlib.metadata import version
 from typing import Any, Protocol
 
-from pit_join.records.store_manifest import FORMAT, Arguments, Contents, Resolved
+from pit_join.records.store_manifest import FORMAT, Contents, OnDemandArguments, ResolvedRole
 from pit_join.references import Asked, OnDemandRequest
 from pit_join.serving.features import OnlineFeatures
 
@@ -22,9 +22,9 @@ LOG_METADATA = b"pit_join_feature_log"
 
 @dataclass(frozen=True, eq=False)
 class LogSource:
-    """What a reader is asked for, and the state of the store that answers it; `service` is None for a list.
+    """The features that a reader is prepared for, and the state of the store; `service` is None for a list.
 
-    Everything else is found out when it is first needed, which is not in a request.
+    Properties are computed when they are first needed, which is not in a request.
     """
 
     service: str | None
@@ -34,24 +34,25 @@ class LogSource:
     contents: Contents
 
     @cached_property
-    def _resolved(self) -> tuple[tuple[Resolved, ...], tuple[str, ...], Arguments]:
+    def resolved(self) -> tuple[tuple[ResolvedRole, ...], tuple[str, ...], OnDemandArguments]:
+        """The roles, the names of the features, and the arguments of on-demand features."""
         return self.contents.resolve(self.requests, self.full_feature_names)
 
     @cached_property
-    def roles(self) -> dict[str, Resolved]:
+    def roles(self) -> dict[str, ResolvedRole]:
         """The roles by name, those that only on-demand features read among them."""
-        stored, _, needed = self._resolved
+        stored, _, needed = self.resolved
         return {role.alias: role for role in (*needed.roles, *stored)}
 
     @property
     def names(self) -> tuple[str, ...]:
         """The names of the features in the order asked for."""
-        return self._resolved[1]
+        return self.resolved[1]
 
     @cached_property
     def role_of(self) -> dict[str, str]:
         """For every stored feature, by the name it has here, its role."""
-        return {name: role.alias for role in self._resolved[0] for name in role.names}
+        return {name: role.alias for role in self.resolved[0] for name in role.names}
 
     @cached_property
     def keys(self) -> dict[str, str]:
@@ -61,12 +62,12 @@ class LogSource:
     @cached_property
     def fields(self) -> Mapping[str, tuple[str, ...]]:
         """The request fields with the SQL types of the arguments that each is for."""
-        return self._resolved[2].fields
+        return self.resolved[2].fields
 
     @cached_property
     def metadata(self) -> bytes:
         """All that is needed to ask the offline rule for the same, as JSON."""
-        stored, names, _ = self._resolved
+        stored, names, _ = self.resolved
         features: dict[str, dict[str, Any]] = {}
         for role in stored:
             types = {field.name: field.type for field in role.view.layout.fields}

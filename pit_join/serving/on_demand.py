@@ -15,8 +15,8 @@ import numpy as np
 from pit_join.definitions.field_type import read_type
 from pit_join.errors import ComputeError, EntityError
 from pit_join.online.protocol import Failed
-from pit_join.records.store_manifest import Arguments
-from pit_join.serving.answers import Answer, Column
+from pit_join.records.store_manifest import OnDemandArguments
+from pit_join.serving.role_records import FeatureColumn, RoleRecords
 from pit_join.statuses import COMPUTE_FAILED, NULL_VALUE, PRESENT
 
 if TYPE_CHECKING:
@@ -40,7 +40,9 @@ class OnDemand:
     features that could not be had has the status of these.
     """
 
-    def __init__(self, statements: Sequence[str], arguments: Arguments, *, defaults: bool, strict: bool) -> None:
+    def __init__(
+        self, statements: Sequence[str], arguments: OnDemandArguments, *, defaults: bool, strict: bool
+    ) -> None:
         # DuckDB is loaded for those alone who ask for such features.
         from pit_join.warehouse.expressions import Expressions
 
@@ -56,10 +58,10 @@ class OnDemand:
         self._expressions = Expressions(statement, columns, tuple(arguments.returns.values()))
         self._tried = Expressions(statements[2], {}) if len(statements) > 2 and not strict else None
         self._arguments, self._defaults = arguments, defaults
-        self._names, self._returns = tuple(arguments.returns), arguments.returns
+        self.names, self._returns = tuple(arguments.returns), arguments.returns
 
-    def one(self, answers: Sequence[Answer], row: Mapping[str, Any]) -> tuple[list[Any], list[str]]:
-        """The features of one row and their statuses; `answers` have the arguments that are features, `row` the fields.
+    def one(self, arguments: Sequence[RoleRecords], row: Mapping[str, Any]) -> tuple[list[Any], list[str]]:
+        """Compute the features of one row, and their statuses; `arguments` are features, `row` has the fields.
 
         Raises:
             EntityError: if a field is missing, or no value of its type.
@@ -70,62 +72,64 @@ class OnDemand:
         except KeyError as error:
             raise EntityError(f"the request has no {error}; on-demand features need {', '.join(self.fields)}") from None
         if self._plain:
-            columns = [*(values for answer in answers for values in answer.columns().values()), *fields.values()]
+            columns = [*(values for read in arguments for values in read.columns().values()), *fields.values()]
             try:
                 if (found := self._expressions.one([values[0] for values in columns])) is not None:
-                    failed = self._failed(answers)
-                    pairs = zip(self._names, found, strict=True)
+                    failed = self._failed(arguments)
+                    pairs = zip(self.names, found, strict=True)
                     return list(found), [failed.get(name) or _status(value) for name, value in pairs]
             except ComputeError:  # below it is found out what can be computed
                 if self._tried is None:
                     raise
-        made = self._many(answers, fields).values()
+        made = self._many(arguments, fields).values()
         return [column.values[0] for column in made], [column.statuses[0] for column in made]
 
-    def many(self, answers: Sequence[Answer], fields: Mapping[str, list[Any]]) -> dict[str, Column]:
+    def many(self, arguments: Sequence[RoleRecords], fields: Mapping[str, list[Any]]) -> dict[str, FeatureColumn]:
         """The features of many rows, by name; see `one`."""
-        return self._many(answers, {name: [self._value(name, one) for one in fields[name]] for name in self.fields})
+        return self._many(arguments, {name: [self._value(name, one) for one in fields[name]] for name in self.fields})
 
-    def columns(self, values: Mapping[str, Any], statuses: Sequence[str]) -> dict[str, Column]:
+    def columns(self, values: Mapping[str, Any], statuses: Sequence[str]) -> dict[str, FeatureColumn]:
         """What `one` has given, the values by name, as `many` gives it."""
         return {
-            name: Column("on_demand", _type_of(self._returns[name]), [values[name]], [status], [None])
-            for name, status in zip(self._names, statuses, strict=True)
+            name: FeatureColumn("on_demand", _type_of(self._returns[name]), [values[name]], [status], [None])
+            for name, status in zip(self.names, statuses, strict=True)
         }
 
-    def _failed(self, answers: Sequence[Answer]) -> dict[str, str]:
+    def _failed(self, arguments: Sequence[RoleRecords]) -> dict[str, str]:
         """The features that are computed from what could not be had, and the status of that."""
         roles = {
-            role.alias: answer.given.status
-            for role, answer in zip(self._arguments.roles, answers, strict=True)
-            if isinstance(answer.given, Failed)
+            role.alias: read.given.status
+            for role, read in zip(self._arguments.roles, arguments, strict=True)
+            if isinstance(read.given, Failed)
         }
         if not roles:
             return {}
         takes = self._arguments.takes.items()
         return {name: roles[alias] for name, aliases in takes for alias in sorted(aliases) if alias in roles}
 
-    def _many(self, answers: Sequence[Answer], fields: Mapping[str, list[Any]]) -> dict[str, Column]:
+    def _many(self, arguments: Sequence[RoleRecords], fields: Mapping[str, list[Any]]) -> dict[str, FeatureColumn]:
         import pyarrow as pa
 
         from pit_join.records.arrow import arrow_type, type_name, values_of
 
         columns: dict[str, pa.Array] = {}
-        for answer in answers:
-            for name, values in answer.columns().items():
+        for read in arguments:
+            for name, values in read.columns().items():
                 columns[name] = pa.array(values, arrow_type(self._types[name]))
         for name, values in fields.items():
             try:
                 columns[name] = pa.array(values)
             except (pa.ArrowException, ValueError, TypeError, OverflowError) as error:
                 raise EntityError(f"the values of the request's field '{name}' are not of one type: {error}") from error
-        failed, result = self._failed(answers), {}
+        failed, result = self._failed(arguments), {}
         for name, (array, wrong) in self._computed(pa.table(columns)).items():
             values, kind = values_of(array), array.type
             statuses = [failed[name]] * len(values) if name in failed else list(map(_status, values))
             if wrong is not None:
                 statuses = [COMPUTE_FAILED if w else s for w, s in zip(wrong.to_pylist(), statuses, strict=True)]
-            result[name] = Column("on_demand", type_name(kind) or str(kind), values, statuses, [None] * len(values))
+            result[name] = FeatureColumn(
+                "on_demand", type_name(kind) or str(kind), values, statuses, [None] * len(values)
+            )
         return result
 
     def _computed(self, table: pa.Table) -> dict[str, tuple[pa.Array, pa.Array | None]]:
@@ -134,7 +138,7 @@ class OnDemand:
 
         try:
             found = self._expressions.many(table)
-            return {name: (found[name], None) for name in self._names}
+            return {name: (found[name], None) for name in self.names}
         except ComputeError:
             if self._tried is None:
                 raise
@@ -147,7 +151,7 @@ class OnDemand:
         if casts:
             Expressions(f"select {', '.join(casts)} from {ARGUMENTS}", {}).many(table)
         found = self._tried.many(table)
-        return {name: untried(found[name], self._defaults) for name in self._names}
+        return {name: untried(found[name], self._defaults) for name in self.names}
 
     def _value(self, name: str, value: Any) -> Any:
         """The value of a field of a request, if it is of the kind that the on-demand features want."""

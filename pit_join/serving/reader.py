@@ -17,12 +17,13 @@ from pit_join.errors import EntityError, RequestError, StoreError, suggest
 from pit_join.online.protocol import Failed, ReadableStore, Records
 from pit_join.records.layout import moment_of
 from pit_join.references import Asked
-from pit_join.serving.answers import Answer, AskedKeys, Column, Row, failures_of, judge, status_without
 from pit_join.serving.entity_rows import EntityRows
 from pit_join.serving.features import OnlineFeatures
 from pit_join.serving.log_entry import Served, ServedLog
-from pit_join.serving.read_plan import Plan, make_plan
-from pit_join.statuses import COMPUTE_FAILED, NOT_EXPORTED, NULL_KEY, STORE_FAILED
+from pit_join.serving.read_plan import ReadPlan, make_plan
+from pit_join.serving.role_records import FeatureColumn, RoleRecords, RowKeys
+from pit_join.serving.vector import FeatureVector, make_vector
+from pit_join.statuses import COMPUTE_FAILED, NOT_EXPORTED, STORE_FAILED
 
 __all__ = ["DEADLINE", "OnlineReader"]
 
@@ -117,8 +118,8 @@ class OnlineReader:
             found |= codec.read(entity)
         return found
 
-    def get_feature_vector(self, entity_row: Mapping[str, Any], *, now: datetime | None = None) -> dict[str, Any]:
-        """The features of one entity row, by name.
+    def get(self, entity_row: Mapping[str, Any], *, now: datetime | None = None) -> FeatureVector:
+        """Read the features of one entity row: a dict of values by name, with `statuses` and `event_timestamps`.
 
         Args:
             entity_row: a value for every key and request field, such as `{"user_id": 42, "amount": 9.5}`.
@@ -127,61 +128,23 @@ class OnlineReader:
         Raises:
             EntityError: if the row does not fit the keys.
             StoreError: if the store cannot be used, or a record is damaged, and reading is strict.
+            ComputeError: if on-demand features cannot be computed, and reading is strict.
         """
         moment = moment_of(now)
         plan, keys, records = self._read(lambda plan: [[codec.encode(entity_row) or b""] for codec in plan.codecs])
-        values: list[Any] = []
-        statuses: Sequence[str] = ()
         try:
-            for part, (record, _) in zip(plan.parts, records):  # noqa: B905 strict takes a twentieth of the time
-                if record:
-                    event, found = part.decoder.read(record, keys[part.codec_number][0])
-                    if part.ttl is None or moment - event <= part.ttl:
-                        values += part.filled(found) if part.fills else found
-                        continue
-                values += part.served(None)
-            if plan.on_demand:
-                asked = [AskedKeys(each) for each in keys]
-                made, statuses = plan.on_demand.one(plan.taken(asked, records, moment), entity_row)
-                values += made
-                self._count_uncomputed([statuses])
-        except StoreError:  # a record is damaged
-            if self._strict:
-                raise
-            columns = self.get_online_features([entity_row], now=now).to_dict()
-            return {name: columns[name][0] for name in plan.names}
-        vector = dict(zip(plan.names, plan.pick(values) if plan.pick else values))  # noqa: B905 as above
-        if self._log is not None and self._log.sampled():
-            self._log.add(1, partial(_served_row, plan, dict(entity_row), records, moment, vector.copy(), statuses))
-        return vector
-
-    def get_row(self, entity_row: Mapping[str, Any], *, now: datetime | None = None) -> Row | None:
-        """What `get_online_features` is made of, for one entity row: in less than half of the time.
-
-        None where on-demand features are among those asked for; these have columns alone.
-
-        Args:
-            entity_row: a value for every key.
-            now: the instant at which ages are judged; the clock's by default. Naive is UTC.
-
-        Raises:
-            EntityError: if the row does not fit the keys.
-            StoreError: if the store cannot be used, or a record is damaged, and reading is strict.
-        """
-        moment = moment_of(now)
-        if self._plan.on_demand:
-            return None
-        plan, keys, records = self._read(lambda plan: [[codec.encode(entity_row) or b""] for codec in plan.codecs])
-        if plan.on_demand:  # since a moment ago
-            return None
-        try:
-            row = _row(plan, keys, records, entity_row, moment)
+            vector = make_vector(plan, keys, records, entity_row, moment)
         except StoreError:  # a record is damaged
             records = self._sound(plan, keys, records)
-            row = _row(plan, keys, records, entity_row, moment)
+            vector = make_vector(plan, keys, records, entity_row, moment)
+        if plan.on_demand:
+            self._count_uncomputed([vector.on_demand_statuses])
         if self._log is not None and self._log.sampled():
-            self._log.add(1, partial(_served_row, plan, dict(entity_row), records, moment, None, ()))
-        return row
+            values = vector.copy()
+            self._log.add(
+                1, partial(_served_row, plan, dict(entity_row), records, moment, values, vector.on_demand_statuses)
+            )
+        return vector
 
     def get_online_features(
         self,
@@ -202,26 +165,28 @@ class OnlineReader:
         """
         moment = moment_of(now)
         rows = EntityRows(entity_rows)
-        asked: list[AskedKeys] = []
+        row_keys: list[RowKeys] = []
 
-        def distinct(plan: Plan) -> list[list[bytes]]:
-            asked[:] = [AskedKeys(rows.keys(codec)) for codec in plan.codecs]
-            return [keys.distinct for keys in asked]
+        def distinct(plan: ReadPlan) -> list[list[bytes]]:
+            row_keys[:] = [RowKeys(rows.keys(codec)) for codec in plan.codecs]
+            return [keys.distinct for keys in row_keys]
 
         plan, keys, found = self._read(distinct)
         records = self._sound(plan, keys, found)
-        answers = plan.answers(asked, records, moment)
-        computed: Mapping[str, Column] = {}
+        stored = plan.stored(row_keys, records, moment)
+        computed: Mapping[str, FeatureColumn] = {}
         if plan.on_demand:
             fields = rows.columns(tuple(plan.on_demand.fields), "on-demand features need")
-            computed = plan.on_demand.many(plan.taken(asked, records, moment), fields)
+            computed = plan.on_demand.many(plan.taken(row_keys, records, moment), fields)
             self._count_uncomputed([column.statuses for column in computed.values()])
         if self._log is not None and self._log.sampled():
             given = rows.columns((*self.keys, *self.request_fields))
-            self._log.add(len(rows), partial(_served_rows, plan, answers, given, len(rows), computed, moment))
-        return OnlineFeatures(plan.names, answers, rows.columns(self.keys), len(rows), computed)
+            self._log.add(len(rows), partial(_served_rows, plan, stored, given, len(rows), computed, moment))
+        return OnlineFeatures(plan.names, stored, rows.columns(self.keys), len(rows), computed)
 
-    def _read(self, keys_of: Callable[[Plan], list[list[bytes]]]) -> tuple[Plan, list[list[bytes]], Sequence[Records]]:
+    def _read(
+        self, keys_of: Callable[[ReadPlan], list[list[bytes]]]
+    ) -> tuple[ReadPlan, list[list[bytes]], Sequence[Records]]:
         """The plan that the store fits, for each of its codecs the keys that `keys_of` gives, and their records."""
         until = None if self._deadline is None else time.monotonic() + self._deadline
         plan = self._plan
@@ -242,7 +207,7 @@ class OnlineReader:
             failed = [Failed.of(len(keys[number]), status, error) for _, number in plan.wanted]
             return plan, keys, self._noted(plan, keys, failed)
 
-    def _noted(self, plan: Plan, keys: list[list[bytes]], records: Sequence[Records]) -> list[Records]:
+    def _noted(self, plan: ReadPlan, keys: list[list[bytes]], records: Sequence[Records]) -> list[Records]:
         """The records, with those counted, or in strict reading refused, that could not be had."""
         found = list(records)
         for place, (view, number) in enumerate(plan.wanted):
@@ -264,59 +229,43 @@ class OnlineReader:
         with self._counting:
             self.failures[view, status] += 1
 
-    def _sound(self, plan: Plan, keys: list[list[bytes]], records: Sequence[Records]) -> list[Records]:
+    def _sound(self, plan: ReadPlan, keys: list[list[bytes]], records: Sequence[Records]) -> list[Records]:
         """The records, of which none is damaged: in strict reading that is an error, else those of its view failed."""
         found = list(records)
-        for part, place in (*zip(plan.parts, range(len(plan.parts)), strict=True), *plan.arguments):
+        for role, place in (*zip(plan.roles, range(len(plan.roles)), strict=True), *plan.arguments):
             try:
-                part.decoder.check(*found[place], keys[part.codec_number])
+                role.decoder.check(*found[place], keys[role.codec_number])
             except StoreError as error:
                 if self._strict:
                     raise
-                found[place] = Failed.of(len(keys[part.codec_number]), STORE_FAILED, error)
-                self._count(part.view.name, STORE_FAILED)
+                found[place] = Failed.of(len(keys[role.codec_number]), STORE_FAILED, error)
+                self._count(role.view.name, STORE_FAILED)
         return found
 
 
-def _row(
-    plan: Plan, keys: list[list[bytes]], records: Sequence[Records], entity_row: Mapping[str, Any], moment: int
-) -> Row:
-    judged, failed = [], False
-    for part, given in zip(plan.parts, records, strict=True):
-        (key,), record = keys[part.codec_number], given[0]
-        if record:
-            judged.append((part, judge(part, record, key, moment)))
-        else:
-            is_null = not key and plan.codecs[part.codec_number].encode(entity_row) is None
-            judged.append((part, (NULL_KEY if is_null else status_without(given), None, None)))
-            failed = failed or isinstance(given, Failed)
-    return Row(plan.names, judged, failures_of(zip(plan.parts, records, strict=True)) if failed else {})
-
-
 def _served_row(
-    plan: Plan,
+    plan: ReadPlan,
     row: Mapping[str, Any],
     records: Sequence[Records],
     moment: int,
-    values: Mapping[str, Any] | None,
-    statuses: Sequence[str],
+    values: Mapping[str, Any],
+    on_demand_statuses: Sequence[str],
 ) -> Served:
-    """What one row was given, for the feature log: here the statuses of stored features are found out, too."""
-    asked = [AskedKeys([codec.encode(row)]) for codec in plan.codecs]
-    answers = plan.answers(asked, records, moment)
-    computed = plan.on_demand.columns(values, statuses) if plan.on_demand and values else {}
-    features = OnlineFeatures(plan.names, answers, {}, 1, computed)
+    """One row for the feature log, whose thread finds the statuses of stored features."""
+    stored = plan.stored([RowKeys([codec.encode(row)]) for codec in plan.codecs], records, moment)
+    computed = plan.on_demand.columns(values, on_demand_statuses) if plan.on_demand else {}
+    features = OnlineFeatures(plan.names, stored, {}, 1, computed)
     return Served(plan.source, moment, {name: [value] for name, value in row.items()}, features, values)
 
 
 def _served_rows(
-    plan: Plan,
-    answers: Sequence[Answer],
+    plan: ReadPlan,
+    stored: Sequence[RoleRecords],
     given: Mapping[str, list[Any]],
     rows: int,
-    computed: Mapping[str, Column],
+    computed: Mapping[str, FeatureColumn],
     moment: int,
 ) -> Served:
-    """What many rows were given, for the feature log; from answers of its own, since a caller works with the others."""
-    own = [Answer(each.part, each.keys, each.given, moment) for each in answers]
+    """Many rows for the feature log; with records of their own, since the caller uses the others at the same time."""
+    own = [RoleRecords(each.role, each.keys, each.given, moment) for each in stored]
     return Served(plan.source, moment, given, OnlineFeatures(plan.names, own, {}, rows, computed))

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from pit_join.definitions.field_type import FieldType, read_type
 from pit_join.errors import PitJoinError, SpineError, suggest
-from pit_join.warehouse.duckdb_session import DuckDBWarehouse, identifier, literal
+from pit_join.warehouse.duckdb_session import DuckDBWarehouse
+from pit_join.warehouse.sql import identifier, literal
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -7,7 +7,6 @@ as soon as everything has been read, and before any output is written.
 from __future__ import annotations
 
 import re
-import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager, nullcontext, suppress
@@ -17,30 +16,22 @@ from typing import IO, TYPE_CHECKING, Any, TypeVar
 
 import duckdb
 
-from pit_join.definitions.connection import Connection
+from pit_join.definitions.connection import Connection, Database
 from pit_join.definitions.field_type import FieldType, type_of
 from pit_join.errors import PitJoinError, WarehouseError
+from pit_join.waiting import wait_until
 from pit_join.warehouse.spool import Spool
+from pit_join.warehouse.sql import attach_options, create_secret, filesystem, identifier, literal
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["DuckDBWarehouse", "identifier", "literal", "wait_until_free"]
+__all__ = ["DuckDBWarehouse", "wait_until_free"]
 
 _POLL_SECONDS = 0.2
 _STOP_SECONDS = 0.02
 _SPOOLED_ROWS, _LEAST_ROWS, _SPOOLED_CELLS = 65_536, 2_048, 2**22
 _T = TypeVar("_T")
-
-
-def identifier(name: str) -> str:
-    """A name as SQL writes it."""
-    return '"' + name.replace('"', '""') + '"'
-
-
-def literal(text: str) -> str:
-    """A text as SQL writes it."""
-    return "'" + text.replace("'", "''") + "'"
 
 
 class _Session:
@@ -199,9 +190,9 @@ class DuckDBWarehouse(_Session):
         wait: float = 60.0,
         on_wait: Callable[[str], None] = lambda message: None,
     ) -> None:
-        for path in connection.databases.values():
-            if not Path(path).is_file():
-                raise WarehouseError(f"the warehouse {path} does not exist; build it with `dbt build`")
+        for database in connection.databases.values():
+            if database.is_file and not Path(database.path).is_file():
+                raise WarehouseError(f"the warehouse {database.path} does not exist; build it with `dbt build`")
         with _readable_errors("the DuckDB settings of the dbt profile cannot be used"):
             super().__init__(duckdb.connect(config=dict(connection.configuration)))
             for extension in connection.extensions:
@@ -209,6 +200,10 @@ class DuckDBWarehouse(_Session):
             for name, value in connection.settings.items():
                 text = literal(value) if isinstance(value, str) else str(value)
                 self._connection.execute(f"set {identifier(str(name))} = {text}")
+            for number, secret in enumerate(connection.secrets, 1):
+                self._connection.execute(create_secret(secret, number))
+            for options in connection.filesystems:
+                self._connection.register_filesystem(filesystem(options))
             # The last word: a result must depend neither on the profile nor on the machine.
             self._connection.execute("set TimeZone = 'UTC'; set preserve_insertion_order = true")
             self._connection.execute("set default_order = 'asc'; set default_collation = ''")
@@ -218,34 +213,37 @@ class DuckDBWarehouse(_Session):
         self._attached: list[str] = []
         self._others: list[_Session] = []
         try:
-            for name, path in connection.databases.items():
-                self._attach(name, path, wait, on_wait)
+            for name, database in connection.databases.items():
+                self._attach(name, database, wait, on_wait)
             self._connection.execute("begin")
         except BaseException:
             self._connection.close()
             raise
 
-    def _attach(self, name: str, path: str, wait: float, on_wait: Callable[[str], None]) -> None:
-        started, said = time.monotonic(), False
-        while True:
+    def _attach(self, name: str, database: Database, wait: float, on_wait: Callable[[str], None]) -> None:
+        # The path of a database that is not a file may hold a password.
+        what = database.path if database.is_file else f"the database '{name}' of the dbt profile"
+        options = attach_options(database.options)
+
+        def held() -> duckdb.Error | None:
             try:
-                self._connection.execute(f"attach {literal(path)} as {identifier(name)} (type duckdb, read_only)")
+                self._connection.execute(f"attach {literal(database.path)} as {identifier(name)} ({options})")
             except duckdb.Error as error:
-                if "lock" not in str(error).lower():
-                    raise WarehouseError(f"the warehouse {path} cannot be opened: {_first_line(error)}") from error
-                if time.monotonic() - started >= wait:
-                    raise WarehouseError(
-                        f"another process holds {path} and did not let go within {wait:g} s "
-                        "(a running dbt build, or an open notebook or shell); try again when it is done, "
-                        "or wait longer with --wait"
-                    ) from error
-                if not said:
-                    on_wait(f"another process holds {path}; waiting up to {wait:g} s")
-                    said = True
-                time.sleep(_POLL_SECONDS)
-            else:
-                self._attached.append(name)
-                return
+                if not _is_locked(error):
+                    named = f"the warehouse {what}" if database.is_file else what
+                    why = _first_line(error)
+                    if database.path and not database.is_file:
+                        why = why.replace(database.path, "...")
+                    raise WarehouseError(f"{named} cannot be opened: {why}") from error
+                return error
+            return None
+
+        if error := wait_until(held, on_wait, _held(what, wait), wait, every=_POLL_SECONDS):
+            raise WarehouseError(
+                f"another process holds {what} and did not let go within {wait:g} s (a running dbt build, or an open "
+                "notebook or shell); try again when it is done, or wait longer with --wait"
+            ) from error
+        self._attached.append(name)
 
     def __enter__(self) -> DuckDBWarehouse:
         return self
@@ -286,17 +284,22 @@ class DuckDBWarehouse(_Session):
 
     def has(self, location: tuple[str, str, str]) -> bool:
         """Whether a table or SQL view of that database, schema and name exists."""
-        return self.has_table(location) or self._listed("select 1 from duckdb_views()", "view_name", location)
+        return self._listed("duckdb_tables()", "table_name", location) or self._listed(
+            "duckdb_views()", "view_name", location
+        )
 
     def has_table(self, location: tuple[str, str, str]) -> bool:
-        """Whether it is a stored table, whose rows have numbers."""
-        return self._listed("select 1 from duckdb_tables()", "table_name", location)
+        """Whether it is a stored table of DuckDB, whose rows have numbers."""
+        stored = "(select database_name from duckdb_databases() where type = 'duckdb')"
+        return self._listed("duckdb_tables()", "table_name", location, f"database_name in {stored}")
 
-    def _listed(self, query: str, column: str, location: tuple[str, str, str]) -> bool:
+    def _listed(self, listing: str, column: str, location: tuple[str, str, str], where: str = "true") -> bool:
         database, schema, name = (literal(part.lower()) for part in location)
-        where = f"lower(database_name) = {database} and lower(schema_name) = {schema} and lower({column}) = {name}"
-        found = self.row(f"select count(*) as tables from ({query} where {where})", "the warehouse cannot be read")
-        return bool(found["tables"])
+        where += (
+            f" and lower(database_name) = {database} and lower(schema_name) = {schema} and lower({column}) = {name}"
+        )
+        query = f"select count(*) as tables from {listing} where {where}"
+        return bool(self.row(query, "the warehouse cannot be read")["tables"])
 
 
 def wait_until_free(path: Path, wait: float, on_wait: Callable[[str], None]) -> None:
@@ -305,24 +308,30 @@ def wait_until_free(path: Path, wait: float, on_wait: Callable[[str], None]) -> 
     Raises:
         WarehouseError: if it stays locked.
     """
-    started, said = time.monotonic(), False
-    while path.is_file():
+
+    def held() -> duckdb.Error | None:
         try:
-            duckdb.connect(str(path)).close()
-            return
+            if path.is_file():
+                duckdb.connect(str(path)).close()
         except duckdb.Error as error:
-            if "lock" not in str(error).lower():
-                return  # dbt says more clearly what is wrong
-            if time.monotonic() - started >= wait:
-                raise WarehouseError(
-                    f"another process holds {path}, which dbt has to write, and did not let go within {wait:g} s "
-                    "(an open notebook or shell, or a service that reads it); try again when it is done, "
-                    "or wait longer with --wait"
-                ) from error
-        if not said:
-            on_wait(f"another process holds {path}; waiting up to {wait:g} s")
-            said = True
-        time.sleep(_POLL_SECONDS)
+            return error if _is_locked(error) else None  # dbt says more clearly what is wrong
+        return None
+
+    if error := wait_until(held, on_wait, _held(str(path), wait), wait, every=_POLL_SECONDS):
+        raise WarehouseError(
+            f"another process holds {path}, which dbt has to write, and did not let go within {wait:g} s "
+            "(an open notebook or shell, or a service that reads it); try again when it is done, "
+            "or wait longer with --wait"
+        ) from error
+
+
+def _held(what: str, wait: float) -> str:
+    return f"another process holds {what}; waiting up to {wait:g} s"
+
+
+def _is_locked(error: duckdb.Error) -> bool:
+    # Not the word alone, which may be part of a path.
+    return re.search(r"could not set lock|conflicting lock|is locked", str(error), re.IGNORECASE) is not None
 
 
 class _QueryError(WarehouseError):

@@ -7,12 +7,18 @@ import re
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import httpx
+import hypothesis
+import schemathesis
+from schemathesis import GenerationMode
+from schemathesis.checks import not_a_server_error
+from schemathesis.specs.openapi.checks import positive_data_acceptance
 
 COMMAND = str(Path(sys.executable).parent / "pit-join")
 
@@ -74,3 +80,47 @@ def serving(
         process.wait()
         rest.join()
         process.stderr.close()
+
+
+def fuzz(server: Serving, examples: int) -> list[int]:
+    """Send requests made up from the server's OpenAPI document, and hold all answers against the document.
+
+    Returns the HTTP statuses of the answers.
+    """
+    schema, statuses = _document(server), list[int]()
+    tried = []
+    for operation in (result.ok() for result in schema.get_all_operations()):
+        posts = operation.method == "post"
+        limits = hypothesis.settings(
+            max_examples=examples if posts else 3, deadline=None, derandomize=True, database=None,
+            suppress_health_check=list(hypothesis.HealthCheck),
+        )  # fmt: skip
+        for mode in (GenerationMode.POSITIVE, GenerationMode.NEGATIVE) if posts else (GenerationMode.POSITIVE,):
+
+            @limits
+            @hypothesis.given(case=operation.as_strategy(generation_mode=mode))
+            def send(case: Any) -> None:
+                statuses.append(_held(case).status_code)
+
+            send()
+        tried.append(operation.path)
+    assert [*tried, "/openapi.json"] == sorted(schema.raw_schema["paths"], key=[*tried, "/openapi.json"].index)
+    return statuses
+
+
+def ask_as_described(server: Serving, bodies: Iterable[object]) -> list[Any]:
+    """Ask for features, and hold all answers against the server's OpenAPI document."""
+    operation = _document(server)["/get-online-features"]["POST"]
+    return [_held(operation.Case(body=body, media_type="application/json")) for body in bodies]
+
+
+def _document(server: Serving) -> Any:
+    return schemathesis.openapi.from_url(f"http://127.0.0.1:{server.port}/openapi.json")
+
+
+def _held(case: Any) -> Any:
+    answer = case.call()
+    assert answer.status_code < 500 or answer.status_code == 503, answer.text
+    # What fits the schema may still ask for what the store does not have; 503 is described.
+    case.validate_response(answer, excluded_checks=[positive_data_acceptance, not_a_server_error])
+    return answer

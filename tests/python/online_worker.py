@@ -113,7 +113,7 @@ def generation_of(reader: OnlineReader, numbers: list[int], one: bool = False) -
         AssertionError: if the values are of no generation, or of several.
     """
     if one:
-        rows = [reader.get_feature_vector({"user_id": f"u{numbers[0]}"})]
+        rows = [reader.get({"user_id": f"u{numbers[0]}"})]
         numbers = numbers[:1]
     else:
         found = reader.get_online_features({"user_id": [f"u{number}" for number in numbers]}).to_dict()
@@ -170,7 +170,7 @@ def read_all(url: str, keys: int) -> None:
                 right = expected(number, 0)
                 both = [
                     {name: found[name][row] for name in right},
-                    reader.get_feature_vector({"user_id": f"u{number}"}),
+                    reader.get({"user_id": f"u{number}"}),
                 ]
                 for served in both:
                     if any(value not in (None, right[name]) for name, value in served.items()):

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import io
+import logging
+import sys
+import time
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
@@ -11,10 +15,12 @@ import click
 import pytest
 from click.testing import CliRunner, Result
 
+from pit_join.cli.console import bar, messages
 from pit_join.cli.main import main
 from pit_join.errors import PitJoinError, RequestError, SpineError
 from pit_join.feature_store import FeatureStore
 from pit_join.training.spine import find_spine
+from pit_join.workspace import Console
 
 # What each command needs to come as far as its store.
 NEEDED = {
@@ -179,7 +185,6 @@ class Recorder:
 
     def __getattr__(self, name: str) -> Callable[..., None]:
         def note(*arguments: Any, **options: Any) -> None:
-            options.pop("on_progress", None)
             self.calls.append((name, arguments, options))
             raise Stopped
 
@@ -312,3 +317,62 @@ def test_a_file_may_be_called_like_sql(tmp_path: Path, monkeypatch: pytest.Monke
     assert find_spine("with labels.csv", {"nodes": {}}, tmp_path).source == "with labels.csv"
     with pytest.raises(SpineError, match="there is no spine 'selection'"):
         find_spine("selection", {"nodes": {}}, tmp_path)
+
+
+# Messages and progress -------------------------------------------------------------------------------------------
+
+
+class Working:
+    """A feature store whose only method logs as a real one does."""
+
+    def describe_views(self) -> list[Any]:
+        log = logging.getLogger("pit_join")
+        log.debug("a detail")
+        log.info("the project has changed: 100 % of it")
+        log.warning("another process holds the file; waiting up to %g s", 3)
+        Console().progress(1, 2, "a view")
+        return []
+
+
+def test_messages_are_lines_on_standard_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pit_join.feature_store.FeatureStore", lambda **given: Working())
+    log = logging.getLogger("pit_join")
+    before = (log.handlers[:], log.level, log.propagate)
+    for _ in range(2):  # the second command is not told twice
+        result = run("views", "--json")
+        assert (result.exit_code, result.stdout) == (0, "[]\n")
+        assert result.stderr.splitlines() == [
+            "the project has changed: 100 % of it",
+            "another process holds the file; waiting up to 3 s",
+        ]
+    assert (log.handlers, log.level, log.propagate) == before
+
+
+def test_messages_end_with_a_command_that_fails(opened: Opened) -> None:
+    log = logging.getLogger("pit_join")
+    before = (log.handlers[:], log.level, log.propagate)
+    opened("views")
+    assert (log.handlers, log.level, log.propagate) == before
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize("stream", [Terminal, io.StringIO])
+def test_progress_is_a_bar_on_a_terminal(stream: type[io.StringIO], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stderr", stream())
+    monkeypatch.setenv("TERM", "xterm")
+    with messages(), bar():
+        for done in range(3):
+            Console().progress(done, 2, "user_activity" if done < 2 else "")
+            time.sleep(0.15)  # the bar is drawn ten times a second
+        logging.getLogger("pit_join").info("a message between")
+    shown = sys.stderr.getvalue()
+    assert "a message between" in shown
+    assert ("user_activity" in shown, "writing" in shown, "100%" in shown) == (sys.stderr.isatty(),) * 3
+    if sys.stderr.isatty():
+        assert shown.endswith("\x1b[2K") or shown.rstrip().endswith("\x1b[?25h\x1b[2K"), "the bar is left standing"
+    else:
+        assert shown == "a message between\n"

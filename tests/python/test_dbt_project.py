@@ -1,6 +1,7 @@
 """The demo as dbt builds it, the generic tests where they must fail, and the macros in a project of somebody else."""
 
 import json
+import logging
 import os
 import shutil
 import subprocess
@@ -404,21 +405,21 @@ def test_the_installed_command_builds_a_training_set_there(shop: Built, installe
 
 
 def test_a_changed_spine_is_seen_at_once_and_a_changed_model_after_a_build(
-    shop: Built, copy_of: Callable[[Built], Built]
+    shop: Built, copy_of: Callable[[Built], Built], caplog: pytest.LogCaptureFixture
 ) -> None:
     changed = copy_of(shop)
-    said: list[str] = []
+    caplog.set_level(logging.INFO, "pit_join")
 
     def counts() -> list[int]:
-        store = FeatureStore(changed.directory, on_message=said.append)
+        store = FeatureStore(changed.directory)
         return store.get_historical_features("labels", "churn_v1").to_arrow()["login_count_30d"].to_pylist()
 
     assert counts() == [3, 5, 18]
-    said.clear()
+    caplog.clear()
     with (changed.directory / "seeds/labels.csv").open("a") as labels:
         labels.write("8,2026-03-01T00:00:00Z,0\n8,2026-02-28T23:59:59Z,0\n")
     assert counts() == [3, 5, 18, 5, 0]
-    assert said == []  # no other command, and no parse either
+    assert not [text for text in caplog.messages if "dbt" in text]  # no other command, and no parse either
 
     model = changed.directory / "models/user_activity.sql"
     model.write_text(model.read_text().replace("*", "* replace (login_count_30d * 10 as login_count_30d)"))
@@ -472,12 +473,14 @@ def test_an_override_is_honoured_as_by_dbt(
     assert ("-- overridden" in node.compiled_code) == (order != ["pit_join", "shop"])
 
 
-def test_where_an_override_needs_dbt_dbt_is_asked(shop: Built, copy_of: Callable[[Built], Built]) -> None:
+def test_where_an_override_needs_dbt_dbt_is_asked(
+    shop: Built, copy_of: Callable[[Built], Built], caplog: pytest.LogCaptureFixture
+) -> None:
     changed = copy_of(shop)
     override(changed, UNKNOWN)
-    said: list[str] = []
-    store = FeatureStore(changed.directory, on_message=said.append)
+    caplog.set_level(logging.INFO, "pit_join")
+    store = FeatureStore(changed.directory)
     found = store.get_historical_features("labels", "churn_v1")
     assert found.to_arrow()["login_count_30d"].to_pylist() == [0, 5, 0]
     assert "-- overridden" in found.sql
-    assert any("asking dbt" in message for message in said)
+    assert any("asking dbt" in message for message in caplog.messages)

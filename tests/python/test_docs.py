@@ -21,7 +21,7 @@ from support.dbt import Built
 from support.pages import BLOCK, DOCS, ROOT, Step, differs, follow, run, steps, table
 
 import pit_join
-from pit_join.definitions import on_demand, registry
+from pit_join.definitions import on_demand, reading
 from pit_join.statuses import OFFLINE
 
 pytestmark = pytest.mark.dbt
@@ -172,9 +172,9 @@ def test_concepts_lists_every_setting_and_status() -> None:
     listed = {(key.strip("`"), owner) for key, owners, *_ in rows for owner in owners.split(", ")}
     assert listed == {
         ("config.event_time", "view"),
-        *((key, "view") for key in registry._VIEW_KEYS),
-        *((key, "column") for key in registry._COLUMN_KEYS),
-        *((key, "service") for key in registry._SERVICE_KEYS),
+        *((key, "view") for key in reading._VIEW_KEYS),
+        *((key, "column") for key in reading._COLUMN_KEYS),
+        *((key, "service") for key in reading._SERVICE_KEYS),
         *((key, "on-demand feature") for key in on_demand._KEYS),
     }
     statuses = {status.strip("`") for status, *_ in table(DOCS / "concepts.md", "status")}

@@ -109,10 +109,10 @@ def test_rows_are_what_was_served(exporter: Exporter) -> None:
         asked = []
         for row in rows:
             given = dict(row)
-            vector = reader.get_feature_vector(given, now=at(instant))
+            vector = reader.get(given, now=at(instant))
             given.clear()  # a caller may go on with its row
             given = dict(row)
-            reader.get_row(given, now=at(instant))
+            reader.get_online_features([given], now=at(instant))
             given.clear()
             found = OnlineReader(store, requests_of(case), full_feature_names=case.full_feature_names)
             statuses = found.get_online_features([row], now=at(instant)).statuses
@@ -170,7 +170,7 @@ def test_every_type_and_on_demand_features(both: Both) -> None:
         reader, asked = OnlineReader(both.store(), "s", log=log), []
         for row in case.rows:
             try:
-                vector = reader.get_feature_vector(row, now=EXPORTED)
+                vector = reader.get(row, now=EXPORTED)
                 statuses = plain.get_online_features([row], now=EXPORTED).statuses
             except PitJoinError:  # an overflow, say
                 continue
@@ -193,7 +193,7 @@ def test_what_a_file_says_of_itself(both: Both) -> None:
                                                        "features": ["f_text"]}])  # fmt: skip
     both.run(manifest, int(EXPORTED.timestamp() * 1e6))
     log = FeatureLog(both.folder / "about", 1)
-    OnlineReader(both.store(), "s", log=log).get_feature_vector({"id": 2**70, "other_id": 3}, now=EXPORTED)
+    OnlineReader(both.store(), "s", log=log).get({"id": 2**70, "other_id": 3}, now=EXPORTED)
     assert log.close(ENOUGH)
     (path,) = files(both.folder / "about")
     about = json.loads(pq.read_schema(path).metadata[b"pit_join_feature_log"])
@@ -228,7 +228,7 @@ def test_the_share_that_is_logged(online: Path, tmp_path: Path, sample: float) -
     log = FeatureLog(tmp_path / "log", sample)
     reader = reader_of(online, log)
     for _ in range(4000):
-        reader.get_feature_vector({"user_id": "u1"})
+        reader.get({"user_id": "u1"})
     assert log.close(ENOUGH)
     assert log.logged == {0.0: 0, 1.0: 4000}.get(sample, pytest.approx(1000, abs=100))
     assert len(rows_of(tmp_path / "log")) == log.logged
@@ -257,11 +257,11 @@ def test_files_roll_by_rows_and_by_age(online: Path, tmp_path: Path) -> None:
     log = FeatureLog(tmp_path / "rows", 1, roll_rows=10)
     reader = reader_of(online, log)
     for number in range(25):
-        reader.get_feature_vector({"user_id": f"u{number}"})
+        reader.get({"user_id": f"u{number}"})
     assert log.flush(ENOUGH)
     assert [pq.read_metadata(path).num_rows for path in files(tmp_path / "rows")] == [10, 10, 5]
     log = FeatureLog(tmp_path / "age", 1, roll_seconds=0.05, on_rows=lambda outcome, rows: written.set())
-    reader_of(online, log).get_feature_vector({"user_id": "u1"})
+    reader_of(online, log).get({"user_id": "u1"})
     assert written.wait(ENOUGH)
     assert len(rows_of(tmp_path / "age")) == 1
 
@@ -269,8 +269,8 @@ def test_files_roll_by_rows_and_by_age(online: Path, tmp_path: Path) -> None:
 def test_one_file_for_each_thing_that_is_asked(online: Path, tmp_path: Path) -> None:
     log = FeatureLog(tmp_path / "log", 1)
     for request in REQUESTS:
-        reader_of(online, log, [request]).get_feature_vector({"user_id": "u1"})
-        reader_of(online, log, [request]).get_feature_vector({"user_id": "u2"})
+        reader_of(online, log, [request]).get({"user_id": "u1"})
+        reader_of(online, log, [request]).get({"user_id": "u2"})
     assert log.close(ENOUGH)
     assert [len(pq.read_table(path)) for path in files(tmp_path / "log")] == [2, 2, 2]
 
@@ -281,7 +281,7 @@ def test_the_oldest_files_make_room(online: Path, tmp_path: Path) -> None:
     log = FeatureLog(tmp_path / "log", 1, roll_rows=1, max_bytes=40_000)
     reader = reader_of(online, log)
     for number in range(30):
-        reader.get_feature_vector({"user_id": f"u{number}"})
+        reader.get({"user_id": f"u{number}"})
     assert log.close(ENOUGH)
     own = [path for path in files(tmp_path / "log") if path.name != "mine.parquet"]
     assert 20_000 < sum(path.stat().st_size for path in own) <= 40_000
@@ -308,17 +308,17 @@ def test_a_disk_that_does_not_answer(online: Path, tmp_path: Path, monkeypatch: 
     monkeypatch.setattr("pit_join.monitoring.log_rows.whole", blocked)
     log = FeatureLog(tmp_path / "log", 1, roll_rows=1, most_waiting=50)
     reader = reader_of(online, log)
-    reader.get_feature_vector({"user_id": "u1"})
+    reader.get({"user_id": "u1"})
     assert reached.wait(ENOUGH)
     for _ in range(200):
-        assert reader.get_feature_vector({"user_id": "u1"})["visits_number"] == 1001
+        assert reader.get({"user_id": "u1"})["visits_number"] == 1001
     assert (log.logged, log.dropped) == (0, 150)
     assert not log.flush(0.01)
     assert not log.close(0.01)
     released.set()
     assert log.close(ENOUGH)
     assert (log.logged, log.dropped, log.failed) == (51, 150, 0)
-    reader.get_feature_vector({"user_id": "u1"})
+    reader.get({"user_id": "u1"})
     assert log.dropped == 151  # it is closed
 
 
@@ -330,13 +330,13 @@ def test_a_folder_that_cannot_be_written(online: Path, tmp_path: Path, caplog: p
     reader = reader_of(online, log)
     with caplog.at_level(logging.WARNING, "pit_join"):
         for _ in range(5):
-            reader.get_feature_vector({"user_id": "u1"})
+            reader.get({"user_id": "u1"})
         assert log.flush(ENOUGH)
     assert (log.logged, log.failed) == (0, 5)
     (said,) = caplog.records
     assert said.getMessage().startswith(f"the feature log in {tmp_path / 'log'} cannot be written: ")
     (tmp_path / "log").unlink()
-    reader.get_feature_vector({"user_id": "u1"})
+    reader.get({"user_id": "u1"})
     assert log.close(ENOUGH)
     assert (log.logged, log.failed) == (1, 5)
     assert outcomes == [("failed", 1)] * 5 + [("logged", 1)]
@@ -348,7 +348,7 @@ def test_what_is_told_may_fail(online: Path, tmp_path: Path) -> None:
 
     log = FeatureLog(tmp_path / "log", 1, most_waiting=1, on_rows=refuse)
     reader_of(online, log).get_online_features([{"user_id": "u1"}] * 2)  # dropped: there is no room for two
-    reader_of(online, log).get_feature_vector({"user_id": "u1"})
+    reader_of(online, log).get({"user_id": "u1"})
     assert log.close(ENOUGH)
     assert (log.logged, log.dropped) == (1, 2)
 
@@ -389,7 +389,7 @@ def test_a_kill_leaves_whole_files(online: Path, tmp_path: Path) -> None:
 one = reader(FeatureLog(sys.argv[2], 1, roll_rows=20))
 say("ready")
 while True:
-    one.get_feature_vector({"user_id": "u1"})
+    one.get({"user_id": "u1"})
 """
     )
     known = "import sys; from online_worker import *\n"
@@ -411,7 +411,7 @@ while True:
 
 
 def test_at_the_end_of_a_process_everything_is_written(online: Path, tmp_path: Path) -> None:
-    code = SERVE + 'reader(FeatureLog(sys.argv[2], 1)).get_feature_vector({"user_id": "u1"})'
+    code = SERVE + 'reader(FeatureLog(sys.argv[2], 1)).get({"user_id": "u1"})'
     done = python(code, online, tmp_path / "log")
     assert (done.returncode, done.stderr) == (0, "")
     assert len(rows_of(tmp_path / "log")) == 1
@@ -422,7 +422,7 @@ def test_several_processes_share_a_folder(online: Path, tmp_path: Path) -> None:
         SERVE
         + """
 one = reader(FeatureLog(sys.argv[2], 1, roll_rows=7, max_bytes=2**30))
-for i in range(100): one.get_feature_vector({"user_id": f"u{i}"})
+for i in range(100): one.get({"user_id": f"u{i}"})
 """
     )
     known = "import sys; from online_worker import *\n"
@@ -446,7 +446,7 @@ for _ in range(2):
 child = os.fork()
 gate.set()
 # An environment of LMDB does not go through a fork, so each opens the store for itself.
-reader(log).get_feature_vector({"user_id": "parent" if child else "child"})
+reader(log).get({"user_id": "parent" if child else "child"})
 assert log.close()
 if child:
     assert os.waitpid(child, 0)[1] == 0

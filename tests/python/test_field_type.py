@@ -9,7 +9,7 @@ from pathlib import Path
 
 import duckdb
 import pytest
-from test_against_oracle import macro_nodes
+from support.rule_sql import macro_nodes
 
 from pit_join.definitions.aggregations import result_type
 from pit_join.definitions.connection import Connection

@@ -125,9 +125,9 @@ def check_both_sides(both: Both, case: Case) -> None:
                 one = expected(both, case, spine, number)
             except duckdb.Error:
                 with pytest.raises(PitJoinError, match=FAILED):
-                    reader.get_feature_vector(row, now=AT)
+                    reader.get(row, now=AT)
             else:
-                served = reader.get_feature_vector(row, now=AT)
+                served = reader.get(row, now=AT)
                 assert {name: bits(served[name]) for name in one} == {name: bits(v[0]) for name, v in one.items()}
         return
     SEEN.add("computed")
@@ -145,7 +145,7 @@ def assert_same_everywhere(
     batch = reader.get_online_features(case.rows, now=AT)
     columns = {name: [row[name] for row in case.rows] for name in case.rows[0]}
     listed = reader.get_online_features(columns, now=AT).to_dict()
-    vectors = [reader.get_feature_vector(row, now=AT) for row in case.rows]
+    vectors = [reader.get(row, now=AT) for row in case.rows]
     for name, values in wanted.items():
         right = [bits(value) for value in values]
         SEEN.update(kind for kind, *_ in right)
@@ -183,7 +183,7 @@ def served(
     both.empty_store()
     both.run(manifest, int(AT.timestamp() * 1e6))
     reader = OnlineReader(both.store(), "s", **options)
-    found = reader.get_feature_vector(row, now=AT)
+    found = reader.get(row, now=AT)
     batch = reader.get_online_features([row, row], now=AT).to_dict()
     assert list(found) == list(reader.names) == [name for name in batch if name not in reader.keys]
     assert {name: [bits(value)] * 2 for name, value in found.items()} == {n: list(map(bits, batch[n])) for n in found}
@@ -263,7 +263,7 @@ def test_an_argument_is_cast_before_it_is_computed_with(both: Both) -> None:
     both.run(manifest, int(AT.timestamp() * 1e6))
     wanted = {"r_double": 1.5, "stored": 2.5, "f_int": 3}
     reader = OnlineReader(both.store(), "s")
-    assert reader.get_feature_vector(row, now=AT) == wanted
+    assert reader.get(row, now=AT) == wanted
     assert {name: values[0] for name, values in reader.get_online_features([row], now=AT).to_dict().items()} == (
         {"id": 1} | wanted
     )
@@ -275,8 +275,8 @@ def test_what_is_too_old_is_no_argument(both: Both) -> None:
     both.empty_store()
     both.run(manifest, int(AT.timestamp() * 1e6))
     reader, row = OnlineReader(both.store(), "s"), {"id": 1, "r_double": 10.0}
-    assert reader.get_feature_vector(row, now=AT) == {"ratio": 2.5, "f_text": "a"}
-    assert reader.get_feature_vector(row, now=AT + timedelta(microseconds=1)) == {"ratio": None, "f_text": None}
+    assert reader.get(row, now=AT) == {"ratio": 2.5, "f_text": "a"}
+    assert reader.get(row, now=AT + timedelta(microseconds=1)) == {"ratio": None, "f_text": None}
 
 
 def test_a_matrix_and_many_threads(both: Both) -> None:
@@ -287,7 +287,7 @@ def test_a_matrix_and_many_threads(both: Both) -> None:
     wanted = [[3, number / 4] if number % 2 == 0 else [math.nan, math.nan] for number in range(100)]
     with ThreadPoolExecutor(8) as threads:
         matrices = threads.map(lambda _: reader.get_online_features(rows, now=AT).to_numpy("float64"), range(40))
-        vectors = threads.map(lambda row: reader.get_feature_vector(row, now=AT)["ratio"], rows)
+        vectors = threads.map(lambda row: reader.get(row, now=AT)["ratio"], rows)
         for matrix in matrices:
             np.testing.assert_array_equal(matrix, wanted)
         np.testing.assert_array_equal(np.array(list(vectors), dtype=float), np.array(wanted)[:, 1])
@@ -302,9 +302,9 @@ def test_times_may_be_written_as_text(both: Both) -> None:
     assert served(both, manifest, {"id": 1, "r_moment": at})["hour_of"] == 4
     reader = OnlineReader(both.store(), "s")
     for text in ("2026-03-01T23:30:00-05:00", "2026-03-02 04:30", "2026-03-02T04:30:00Z"):
-        assert reader.get_feature_vector({"id": 1, "r_moment": text})["hour_of"] == 4
+        assert reader.get({"id": 1, "r_moment": text})["hour_of"] == 4
     with pytest.raises(PitJoinError, match=FAILED):
-        reader.get_feature_vector({"id": 1, "r_moment": "noon"})
+        reader.get({"id": 1, "r_moment": "noon"})
 
 
 def test_over_http(both: Both) -> None:
@@ -504,7 +504,7 @@ def test_a_request_without_what_they_need(both: Both) -> None:
     served(both, manifest, {"id": 1, "r_double": 10.0})
     reader = OnlineReader(both.store(), "s")
     assert (reader.keys, reader.request_fields) == (("id",), ("r_double",))
-    for ask in (reader.get_feature_vector, lambda row: reader.get_online_features([row])):
+    for ask in (reader.get, lambda row: reader.get_online_features([row])):
         with pytest.raises(EntityError, match="no 'r_double'; on-demand features need r_double"):
             ask({"id": 1})
         for value in ("1.5", True, AT):
@@ -514,7 +514,7 @@ def test_a_request_without_what_they_need(both: Both) -> None:
             ask({"id": 1, "r_double": value})
     for odd in (2**200, -(2**130)):
         with pytest.raises(PitJoinError, match=FAILED):
-            reader.get_feature_vector({"id": 1, "r_double": odd})
+            reader.get({"id": 1, "r_double": odd})
         with pytest.raises(EntityError, match="'r_double' are not of one type"):
             reader.get_online_features([{"id": 1, "r_double": odd}])
     with pytest.raises(EntityError, match="'r_double' are not of one type"):
@@ -536,7 +536,7 @@ from pit_join import FeatureStore
 store = FeatureStore(online_store=sys.argv[1])
 store.get_online_features(["facts:f_int"], [{"id": 1}]).to_dict()
 print([m for m in ("dbt", "duckdb", "jinja2", "pyarrow") if m in sys.modules])
-print(store.online_reader("s").get_feature_vector({"id": 404, "r_double": 10.0}))
+print(store.online_reader("s").get({"id": 404, "r_double": 10.0}))
 print([m for m in ("dbt", "duckdb", "jinja2", "pyarrow") if m in sys.modules])
 """
     command = [sys.executable, "-c", code, str(both.folder / "store")]

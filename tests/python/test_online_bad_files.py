@@ -414,7 +414,7 @@ def test_a_damaged_record(name: str, machine: Machine, project: Path, online: Pa
     store = open_store(str(online))
     reader = OnlineReader(store, REQUESTS)
     with pytest.raises(StoreError, match=says):
-        reader.get_feature_vector({"user_id": "u8"})
+        reader.get({"user_id": "u8"})
     for users in (["u8"], ["u1", "u8"], [f"u{number}" for number in range(1000)]):
         with pytest.raises(StoreError, match=says):
             reader.get_online_features({"user_id": users}).to_dict()
@@ -423,7 +423,7 @@ def test_a_damaged_record(name: str, machine: Machine, project: Path, online: Pa
                 {"user_id": users}
             ).to_numpy()
     # All others are served.
-    assert reader.get_feature_vector({"user_id": "u9"}) == expected(9, 0)
+    assert reader.get({"user_id": "u9"}) == expected(9, 0)
     place = ("--project-dir", str(project), "--store", str(online))
     got = run(*place, "get", "--entity", "user_id=u8", "--features", "clicks:*")
     verified = run(*place, "verify", "--all")
@@ -450,7 +450,7 @@ def test_a_record_under_another(whose: tuple[str, str], online: Path) -> None:
     edited(online, copy)
     reader = OnlineReader(open_store(str(online)), REQUESTS)
     with pytest.raises(StoreError, match=r"another schema|damaged"):
-        reader.get_feature_vector({"user_id": whose[1]})
+        reader.get({"user_id": whose[1]})
     with pytest.raises(StoreError, match=r"another schema|damaged"):
         reader.get_online_features({"user_id": ["u7", whose[1]]}).to_dict()
 
@@ -515,10 +515,10 @@ def single(folder: Path, users: list[str]) -> OnlineReader:
 def test_keys_at_the_limit(tmp_path: Path) -> None:
     longest = "x" * 505  # and two bytes that end the text
     reader = single(tmp_path / "online", ["", "a", longest])
-    assert reader.get_feature_vector({"user_id": ""}) == {"place": 0}
-    assert reader.get_feature_vector({"user_id": longest}) == {"place": 2}
+    assert reader.get({"user_id": ""}) == {"place": 0}
+    assert reader.get({"user_id": longest}) == {"place": 2}
     for beyond in (longest + "x", "x" * 5_000, "x" * 5_000_000, "\0" * 300, "é" * 253):
-        assert reader.get_feature_vector({"user_id": beyond}) == {"place": None}
+        assert reader.get({"user_id": beyond}) == {"place": None}
         found = reader.get_online_features({"user_id": ["a", beyond, "", longest, None, beyond]})
         assert found.to_dict()["place"] == [1, None, 0, 2, None, None]
         assert found.statuses["place"] == ["PRESENT", "NOT_FOUND", "PRESENT", "PRESENT", "NULL_KEY", "NOT_FOUND"]
@@ -530,7 +530,7 @@ def test_keys_at_the_limit(tmp_path: Path) -> None:
             single(tmp_path / "online", ["a", too_long])
         assert len(str(refused.value)) < 400
         # Nothing was changed.
-        assert reader.get_feature_vector({"user_id": ""}) == {"place": 0}
+        assert reader.get({"user_id": ""}) == {"place": 0}
 
 
 def test_a_long_key_at_the_command_line(machine: Machine, project: Path, tmp_path: Path) -> None:

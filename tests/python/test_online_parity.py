@@ -135,16 +135,12 @@ def check_other_forms(
     assert listed.statuses == found.statuses
     values = found.to_dict()
     for number, row in enumerate(rows):
-        vector = reader.get_feature_vector(row, now=at(now))
+        vector = reader.get(row, now=at(now))
         assert list(vector) == list(found.names)
         assert same(vector, {name: values[name][number] for name in found.names})
-        asked = reader.get_row(row, now=at(now))
-        assert asked is not None
-        for part, (status, event, stored) in asked.judged:
-            assert same(dict(zip(part.names, part.served(stored), strict=True)), {n: vector[n] for n in part.names})
-            for name, value in zip(part.names, stored or [0] * len(part.names), strict=True):
-                assert found.statuses[name][number] == ("NULL_VALUE" if value is None else status)
-                assert found.event_timestamps[name][number] == (None if event is None else at(event))
+        assert vector.statuses == {name: found.statuses[name][number] for name in found.names}
+        assert vector.event_timestamps == {name: found.event_timestamps[name][number] for name in found.names}
+        assert vector.failures == {}
 
 
 def same(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
@@ -201,8 +197,8 @@ def check_turns(case: Case, store: Any, rows: Sequence[Mapping[str, Any]], insta
     names = {(role, feature): name for (role, feature), name in zip(pairs(requests), by_view.names, strict=True)}
     assert [names[pair] for pair in pairs(turns)] == list(by_turn.names)
     for row in rows:
-        wanted = by_view.get_feature_vector(row, now=at(instant))
-        found = by_turn.get_feature_vector(row, now=at(instant))
+        wanted = by_view.get(row, now=at(instant))
+        found = by_turn.get(row, now=at(instant))
         assert same(found, {name: wanted[name] for name in by_turn.names})
     one, other = (reader.get_online_features(rows, now=at(instant)) for reader in (by_view, by_turn))
     assert same(one.to_dict(), {name: other.to_dict()[name] for name in one.to_dict()})

@@ -77,7 +77,7 @@ def held(store: OnlineStore, view: StoredView) -> dict[bytes, tuple[Any, ...]]:
 
 def vector(store: OnlineStore, reference: str, **keys: Any) -> dict[str, Any]:
     view, feature = reference.split(":")
-    return OnlineReader(store, [Request(view, (feature,), view)]).get_feature_vector(keys)
+    return OnlineReader(store, [Request(view, (feature,), view)]).get(keys)
 
 
 def test_nothing_was_exported(store: OnlineStore) -> None:
@@ -113,7 +113,7 @@ def test_a_feature_that_is_called_as_a_key(store: OnlineStore) -> None:
     with pytest.raises(RequestError, match="both activity:Item_Id and the key item_id would be named item_id"):
         OnlineReader(store, requests)
     reader = OnlineReader(store, requests, full_feature_names=True)
-    assert reader.get_feature_vector({"user_id": "a", "item_id": "a"}) == {
+    assert reader.get({"user_id": "a", "item_id": "a"}) == {
         "activity__Item_Id": 1, "activity__n": 2, "item__n": 2,
     }  # fmt: skip
 
@@ -170,17 +170,17 @@ def test_views_come_and_go(store: OnlineStore) -> None:
 def test_a_changed_schema_takes_effect_at_once(store: OnlineStore) -> None:
     put(store, {"activity": {"user_id": ["a", "b"], "a": [1, 2], "b": [1.5, 2.5]}})
     prepared = OnlineReader(store, [Request("activity", ("a",), "activity")])
-    assert prepared.get_feature_vector({"user_id": "b"}) == {"a": 2}
+    assert prepared.get({"user_id": "b"}) == {"a": 2}
     mark, _ = store.contents()
     changes, views = put(store, {"activity": {"user_id": ["a", "b"], "c": ["x", "y"], "a": ["1", "2"]}})
     assert changes["activity"].written == 2
     assert store.read(mark, [(views["activity"], [b"a\0\0"])]) is None
-    assert prepared.get_feature_vector({"user_id": "b"}) == {"a": "2"}
+    assert prepared.get({"user_id": "b"}) == {"a": "2"}
     # And back, twice: what an earlier schema left is no longer there.
     for _ in range(2):
         _, views = put(store, {"activity": {"user_id": ["b"], "a": [3], "b": [0.5]}})
-        assert prepared.get_feature_vector({"user_id": "b"}) == {"a": 3}
-        assert prepared.get_feature_vector({"user_id": "a"}) == {"a": None}
+        assert prepared.get({"user_id": "b"}) == {"a": 3}
+        assert prepared.get({"user_id": "a"}) == {"a": None}
         assert held(store, views["activity"]) == {b"b\0\0": (3, 0.5)}
 
 
@@ -260,7 +260,7 @@ def test_two_stores_of_one_place_see_each_other(store: OnlineStore, url: str) ->
     put(store, {"activity": {"user_id": ["a"], "a": [1]}})
     other = open_store(url)
     reader = OnlineReader(other, [Request("activity", ("a",), "activity")])
-    assert reader.get_feature_vector({"user_id": "a"}) == {"a": 1}
+    assert reader.get({"user_id": "a"}) == {"a": 1}
     put(store, {"activity": {"user_id": ["a"], "a": [2]}})
-    assert reader.get_feature_vector({"user_id": "a"}) == {"a": 2}
+    assert reader.get({"user_id": "a"}) == {"a": 2}
     other.close()

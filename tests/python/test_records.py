@@ -319,7 +319,7 @@ def test_a_matrix_has_the_values(tmp_path: Path) -> None:
                 close = kind.name.startswith("decimal") and math.isclose(given, number, rel_tol=1e-15)
                 assert same(given, number) or close, (kind.name, given, number)
         for j, key in enumerate(keys[:-1]):
-            assert same(list(reader.get_feature_vector({"k": key}).values()), [lists[name][j] for name in names])
+            assert same(list(reader.get({"k": key}).values()), [lists[name][j] for name in names])
 
     check()
 

@@ -75,7 +75,7 @@ def test_stopped(server: Server) -> None:
     server.stop()
     for _ in range(3):
         with ends_within(TIMEOUT), pytest.raises(StoreError, match=rf"127.0.0.1:{server.port}.* cannot be reached"):
-            reader.get_feature_vector({"user_id": "u1"})
+            reader.get({"user_id": "u1"})
     with ends_within(TIMEOUT), pytest.raises(StoreError, match="cannot be reached"):
         open_store(server.url)
 
@@ -86,14 +86,14 @@ def test_paused(server: Server) -> None:
     try:
         for _ in range(3):
             with ends_within(2 * TIMEOUT), pytest.raises(StoreError, match=r"did not answer within 0\.5 s"):
-                reader.get_feature_vector({"user_id": "u1"})
+                reader.get({"user_id": "u1"})
         with ends_within(2 * TIMEOUT), pytest.raises(StoreError, match=r"did not answer within 0\.5 s"):
             open_store(f"{server.url}?timeout={TIMEOUT}")
     finally:
         server.process.send_signal(signal.SIGCONT)
     # The answers to what was given up must not be taken for those of the next requests.
     for i in range(50):
-        assert reader.get_feature_vector({"user_id": f"u{i}"}) == {"a": i}
+        assert reader.get({"user_id": f"u{i}"}) == {"a": i}
 
 
 def test_restarted_empty(server: Server) -> None:
@@ -102,9 +102,9 @@ def test_restarted_empty(server: Server) -> None:
     with redis.Redis(port=server.port) as client:
         server.start(client)
     with pytest.raises(StoreError, match="nothing was exported to the online store yet; run pit-join export"):
-        reader.get_feature_vector({"user_id": "u1"})
+        reader.get({"user_id": "u1"})
     put(open_store(server.url), {"activity": USERS})
-    assert reader.get_feature_vector({"user_id": "u1"}) == {"a": 1}
+    assert reader.get({"user_id": "u1"}) == {"a": 1}
 
 
 def test_emptied_beside_us(server: Server) -> None:
@@ -113,10 +113,10 @@ def test_emptied_beside_us(server: Server) -> None:
     with redis.Redis(port=server.port) as client:
         for name in client.scan_iter("pit_join:{user:*"):
             client.delete(name)
-    assert reader.get_feature_vector({"user_id": "u1"}) == {"a": None}
+    assert reader.get({"user_id": "u1"}) == {"a": None}
     changes, _ = put(open_store(server.url), {"activity": USERS})
     assert changes["activity"].written == ROWS
-    assert reader.get_feature_vector({"user_id": "u1"}) == {"a": 1}
+    assert reader.get({"user_id": "u1"}) == {"a": 1}
 
 
 def test_passwords(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -151,7 +151,7 @@ def test_tls(tmp_path: Path) -> None:
         redis_binary(), tmp_path / "server", "--tls-port", *files, "--tls-auth-clients", "no", **options
     ) as server:
         reader = prepared_with(f"{server.url}?ssl_ca_certs={certificate}")
-        assert reader.get_feature_vector({"user_id": "u1"}) == {"a": 1}
+        assert reader.get({"user_id": "u1"}) == {"a": 1}
         with pytest.raises(StoreError, match=r"cannot be reached: .*certificate"):
             open_store(server.url)
 
@@ -178,14 +178,14 @@ def test_out_of_memory(tmp_path: Path) -> None:
         large = {"user_id": list(range(20_000)), "text": [f"{i:0>200}" for i in range(20_000)]}
         with pytest.raises(StoreError, match=r"refuses: .*maxmemory"):
             put(open_store(server.url), {"large": large})
-        assert reader.get_feature_vector({"user_id": "u1"}) == {"a": 1}
+        assert reader.get({"user_id": "u1"}) == {"a": 1}
 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGSTOP], ids=["stopped", "paused"])
 def test_a_node_of_the_cluster_is_down(how: signal.Signals, tmp_path: Path) -> None:
     with cluster(valkey_binary(), tmp_path) as servers:
         reader = prepared(servers[0].url)
-        assert reader.get_feature_vector({"user_id": "u1"}) == {"a": 1}
+        assert reader.get({"user_id": "u1"}) == {"a": 1}
         # Which node has the contents is known; one that has not goes.
         with redis.RedisCluster("127.0.0.1", servers[0].port) as client:
             kept = client.get_node_from_key("{pit_join}:version").port
@@ -195,7 +195,7 @@ def test_a_node_of_the_cluster_is_down(how: signal.Signals, tmp_path: Path) -> N
         for i in range(ROWS):
             with ends_within(2 * TIMEOUT):
                 try:
-                    assert reader.get_feature_vector({"user_id": f"u{i}"}) == {"a": i}
+                    assert reader.get({"user_id": f"u{i}"}) == {"a": i}
                     served += 1
                 except StoreError as error:
                     failed.append(str(error))
@@ -235,7 +235,7 @@ def test_a_killed_export_is_taken_over(server: Server) -> None:
     said: list[str] = []
     with open_store(server.url).writing(10, said.append):
         pass
-    assert reader.get_feature_vector({"user_id": "u1"}) == {"a": 1}
+    assert reader.get({"user_id": "u1"}) == {"a": 1}
 
 
 def test_an_export_may_take_longer_than_its_lock(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -278,7 +278,7 @@ def test_round_trips(server: Server) -> None:
         readers = [OnlineReader(store, wanted) for wanted in (requests[:1], requests[1:], requests)]
         for reader in readers:
             before = asked()
-            assert len(reader.get_feature_vector({"user_id": "u1"})) == len(reader.names)
+            assert len(reader.get({"user_id": "u1"})) == len(reader.names)
             assert asked() == before + 1
             assert len(reader.get_online_features({"user_id": rows["user_id"]}).to_numpy()) == 500
             assert asked() == before + 2
@@ -292,7 +292,7 @@ def test_threads_share_a_reader(server: Server) -> None:
     def ask(start: int) -> None:
         for i in range(200):
             number = (start + i) % ROWS
-            found = reader.get_feature_vector({"user_id": f"u{number}"})
+            found = reader.get({"user_id": f"u{number}"})
             if found != {"a": number}:
                 wrong.append(found)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import logging
 import math
 import shutil
 from collections.abc import Callable
@@ -97,7 +98,7 @@ class Lab:
         reader = FeatureStore(self.folder, feature_log=log).online_reader(features, **options)
         rows = [{"user_id": user, "friend_id": "a", "amount": 7.0} for user in USERS]
         for row in rows:
-            reader.get_feature_vector(row, now=now)
+            reader.get(row, now=now)
         reader.get_online_features(rows, now=now)
         assert log.close()
         assert log.logged == 2 * len(rows)
@@ -400,15 +401,17 @@ def test_floats_of_windows_may_differ_a_little(lab: Lab) -> None:
     assert found == {("friend", "credit"), ("share", "share"), ("per_visit", "share")}
 
 
-def test_chunks_give_the_same(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
-    """However many rows are compared at a time; and who asks is told how many are done."""
+def test_chunks_give_the_same(lab: Lab, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    """However many rows are compared at a time; progress is logged."""
     for number in range(4):
         lab.serve(ASKED + timedelta(minutes=number))
     lab.sql("update risk set score = 10 where user_id = 'b'")
-    whole, told = lab.monitor(), []
+    whole = lab.monitor()
     monkeypatch.setattr("pit_join.monitoring.log_reader._CHUNK_ROWS", 8)
-    parts = lab.monitor(on_progress=lambda done, total, view: told.append((done, total)))
+    caplog.set_level(logging.INFO, "pit_join")
+    parts = lab.monitor()
     assert parts == whole
+    told = [record.progress[:2] for record in caplog.records if hasattr(record, "progress")]
     assert told == [(done, 32) for done in (0, 8, 16, 24, 32)]
 
 

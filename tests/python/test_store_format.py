@@ -229,7 +229,7 @@ def answers(folder: Path) -> dict[str, Any]:
             for i, row in enumerate(rows)
         ]
         for i, row in enumerate(rows):
-            one = reader.get_feature_vector(row, now=AT)
+            one = reader.get(row, now=AT)
             assert {n: shown(v) for n, v in one.items()} == {n: shown(lists[n][i]) for n in view.features}
         plain = OnlineReader(store, [Request(name, ("*",), name)], defaults=False)
         bare = plain.get_online_features(rows, now=AT + timedelta(days=9)).to_dict()

@@ -18,7 +18,7 @@ from typing import Any
 import duckdb
 import pytest
 import redis
-from http_servers import Serving, serving
+from http_servers import Serving, ask_as_described, fuzz, serving
 from online_cases import Exporter, contents_of, dump
 from servers import Server, running, valkey_binary
 from support.feature_logs import rows_of
@@ -31,10 +31,11 @@ from pit_join.export.export import Export
 from pit_join.feature_store import FeatureStore
 from pit_join.monitoring.feature_log import FeatureLog
 from pit_join.online.opening import open_store
-from pit_join.online.several import Tiers
+from pit_join.online.several import SeveralStores
 from pit_join.online.stores.lmdb_store import LmdbWriter
 from pit_join.records.keys import KeyCodec
 from pit_join.serving.reader import OnlineReader
+from pit_join.statuses import COMPUTE_FAILED, NOT_EXPORTED, ONLINE, OUTSIDE_MAX_AGE, STORE_FAILED, STORE_LATE
 
 pytestmark = [pytest.mark.slow, pytest.mark.redis]
 
@@ -125,9 +126,9 @@ class Shop(Exporter):
 
     @contextmanager
     def reader(self, strict: bool = False, deadline: float | None = DEADLINE, **options: Any) -> Iterator[OnlineReader]:
-        tiers = Tiers(self.urls)
-        yield OnlineReader(tiers, "s", strict=strict, deadline=deadline, **options)
-        tiers.close()
+        stores = SeveralStores(self.urls)
+        yield OnlineReader(stores, "s", strict=strict, deadline=deadline, **options)
+        stores.close()
 
 
 @pytest.fixture
@@ -147,7 +148,13 @@ def vector(reader: OnlineReader, row: Mapping[str, Any] = ROW, now: datetime = A
     """Values with statuses, asked both ways."""
     found = reader.get_online_features([row], now=now)
     values = found.to_dict()
-    assert reader.get_feature_vector(row, now=now) == {name: values[name][0] for name in found.names}
+    one = reader.get(row, now=now)
+    assert one == {name: values[name][0] for name in found.names}
+    assert one.event_timestamps == {name: found.event_timestamps[name][0] for name in found.names}
+    assert set(one.failures) == set(found.failures)
+    for name, status in one.statuses.items():
+        other = found.statuses[name][0]
+        assert status == other or {status, other} <= {STORE_FAILED, STORE_LATE}  # the breaker opens between two reads
     return {name: (values[name][0], found.statuses[name][0]) for name in found.names}
 
 
@@ -258,9 +265,9 @@ def test_a_store_without_url(shop: Shop) -> None:
         shop.export(of=manifest("slow"))
     shop.export()
     with pytest.raises(StoreError, match=r"'activity' is in the online store 'fast', .*PIT_JOIN_ONLINE_STORE_FAST"):
-        OnlineReader(Tiers({"": shop.urls[""]}), "s")
+        OnlineReader(SeveralStores({"": shop.urls[""]}), "s")
     with pytest.raises(StoreError, match=r"'fast' and 'other' are one, redis://.*prefix"):
-        Tiers({**shop.urls, "other": shop.fast})
+        SeveralStores({**shop.urls, "other": shop.fast})
 
 
 def test_how_stores_are_named(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -287,7 +294,7 @@ def test_a_view_that_was_never_exported(shop: Shop) -> None:
         assert found.failures == {"activity": "the feature view 'activity' was not exported yet; run pit-join export"}
         assert found.to_numpy()[0].tolist() == [21, 4, 12.5, 100]
     with shop.reader(strict=True) as reader:
-        for ask in (lambda: reader.get_feature_vector(ROW), lambda: reader.get_online_features([ROW])):
+        for ask in (lambda: reader.get(ROW), lambda: reader.get_online_features([ROW])):
             with pytest.raises(StoreError, match="'activity' was not exported yet"):
                 ask()
     shop.export(("activity",))
@@ -334,7 +341,7 @@ def test_a_store_that_is_stopped(shop: Shop) -> None:
         assert reader.failures == {("activity", "STORE_FAILED"): 2}
         found = reader.get_online_features([ROW], now=AT)
         assert "cannot be reached" in found.failures["activity"]
-        for ask in (strict.get_feature_vector, lambda row: strict.get_online_features([row])):
+        for ask in (strict.get, lambda row: strict.get_online_features([row])):
             with pytest.raises(StoreError, match="cannot be reached"):
                 ask(ROW)
         with redis.Redis(port=shop.server.port) as client:
@@ -356,7 +363,7 @@ def test_a_store_that_is_silent(shop: Shop) -> None:
             assert found.statuses["visits"] == ["STORE_LATE"]
             assert found.to_dict()["age"] == [21]
             with pytest.raises(StoreError, match="did not answer before the deadline"):
-                strict.get_feature_vector(ROW)
+                strict.get(ROW)
         finally:
             shop.server.process.send_signal(signal.SIGCONT)
         until(reader, WHOLE)
@@ -419,14 +426,14 @@ FORK = """
 import os, signal, sys
 from pit_join.references import Request
 from pit_join.serving.reader import OnlineReader
-from pit_join.online.several import Tiers
+from pit_join.online.several import SeveralStores
 
-reader = OnlineReader(Tiers({"": sys.argv[1]}), [Request("activity", ("*",), "activity")])
-first = reader.get_feature_vector({"user_id": "a"})
+reader = OnlineReader(SeveralStores({"": sys.argv[1]}), [Request("activity", ("*",), "activity")])
+first = reader.get({"user_id": "a"})
 child = os.fork()
 if child == 0:
     signal.alarm(20)
-    os._exit(reader.get_feature_vector({"user_id": "a"}) != first)
+    os._exit(reader.get({"user_id": "a"}) != first)
 sys.exit(os.waitpid(child, 0)[1] or first != {"n": 1})
 """
 
@@ -448,7 +455,7 @@ def test_a_damaged_record(shop: Shop) -> None:
     with shop.reader() as reader, shop.reader(strict=True) as strict:
         assert vector(reader) == without_activity("STORE_FAILED")
         with pytest.raises(StoreError, match="damaged"):
-            strict.get_feature_vector(ROW)
+            strict.get(ROW)
 
 
 def test_a_store_that_is_garbage(shop: Shop) -> None:
@@ -479,7 +486,7 @@ def test_what_cannot_be_computed(shop: Shop) -> None:
     with shop.reader(defaults=False) as reader:
         assert reader.get_online_features(rows, now=AT).to_dict()["share"] == [50 / 11, None, None, None]
     with shop.reader(strict=True) as reader:
-        for ask in (lambda: reader.get_online_features(rows), lambda: reader.get_feature_vector(rows[1])):
+        for ask in (lambda: reader.get_online_features(rows), lambda: reader.get(rows[1])):
             with pytest.raises(ComputeError, match="cannot be computed"):
                 ask()
 
@@ -488,7 +495,7 @@ def test_a_field_of_another_type_is_a_bad_request(shop: Shop) -> None:
     shop.export()
     with shop.reader() as reader:
         for row in ({"user_id": 1, "amount": "much"}, {"user_id": 1, "amount": 1e30}):
-            for ask in (reader.get_feature_vector, lambda one: reader.get_online_features([one])):
+            for ask in (reader.get, lambda one: reader.get_online_features([one])):
                 with pytest.raises((EntityError, ComputeError)):
                     ask(row)
 
@@ -497,7 +504,7 @@ def test_what_is_logged(shop: Shop) -> None:
     shop.export(("profile",))
     log = FeatureLog(shop.folder / "log", 1)
     with shop.reader(log=log) as reader:
-        reader.get_feature_vector({"user_id": 1, "amount": 1000}, now=AT)
+        reader.get({"user_id": 1, "amount": 1000}, now=AT)
         reader.get_online_features([{"user_id": 1, "amount": 1000}], now=AT)
     log.close()
     for row in rows_of(shop.folder / "log"):
@@ -580,3 +587,45 @@ def test_a_server_of_views_that_are_missing_or_too_old(shop: Shop) -> None:
             "values": [-1.0], "statuses": ["COMPUTE_FAILED"], "event_timestamps": ["1970-01-01T00:00:00Z"],
         }  # fmt: skip
         assert counted(server, "on_demand", "COMPUTE_FAILED") == 1
+
+
+def as_described(server: Serving) -> set[str]:
+    """Ask for features, and hold the answers against the OpenAPI document; returns the statuses of values."""
+    entities = {"user_id": [1, 2, None, 10**9], "amount": [50, 1000, None, 1]}
+    bodies: list[dict[str, Any]] = [
+        {"feature_service": "s", "entities": entities},
+        {"features": ["activity:*", "profile:*"], "entities": entities},
+        *({"features": ["activity:*"], "entities": {"user_id": [key]}} for key in entities["user_id"]),
+    ]
+    answers = ask_as_described(server, bodies)
+    assert {answer.status_code for answer in answers} == {200}
+    return {status for answer in answers for column in answer.json()["results"] for status in column["statuses"]}
+
+
+def test_the_description_holds_while_a_store_fails(shop: Shop) -> None:
+    """Defaults are served in all these states; together their answers have every status of the document."""
+    shop.export(("profile",))
+    with serving(shop.urls[""], "--deadline", "200 ms", named={"fast": shop.fast}) as server:
+        seen = [as_described(server)]
+        recent(shop, days=3)
+        seen.append(as_described(server))
+        shop.server.process.send_signal(signal.SIGSTOP)
+        try:
+            seen.append(as_described(server))
+        finally:
+            shop.server.process.send_signal(signal.SIGCONT)
+        shop.server.stop()
+        seen.append(as_described(server))
+        assert max(fuzz(server, examples=5)) < 500
+    expected = ({NOT_EXPORTED}, {OUTSIDE_MAX_AGE, COMPUTE_FAILED}, {STORE_LATE}, {STORE_FAILED})
+    assert [found & some for found, some in zip(seen, expected, strict=True)] == list(expected)
+    assert set().union(*seen) == set(ONLINE)
+
+
+def test_the_description_holds_for_a_strict_server(shop: Shop) -> None:
+    recent(shop)
+    with serving(shop.urls[""], "--strict", named={"fast": shop.fast}) as server:
+        shop.server.stop()
+        answers = ask_as_described(server, [{"features": ["activity:*"], "entities": {"user_id": [1]}}] * 2)
+        assert [answer.status_code for answer in answers] == [503, 503]
+        assert max(fuzz(server, examples=5)) <= 503

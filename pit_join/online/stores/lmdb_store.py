@@ -23,7 +23,7 @@ import lmdb
 
 from pit_join.errors import StoreError
 from pit_join.files import lock
-from pit_join.online.delta import Aside, Delta, Stored, find_delta
+from pit_join.online.delta import Delta, Spill, StoredEntries, find_delta
 from pit_join.online.protocol import Changes, OnProgress, Records, Rows, Wanted
 from pit_join.records.layout import checksum, view_number
 from pit_join.records.store_manifest import Contents, StoredView
@@ -298,7 +298,7 @@ def _uninterrupted() -> Iterator[None]:
         signal.signal(signal.SIGINT, handler)
 
 
-def _delete(cursor: lmdb.Cursor, gone: Aside) -> None:
+def _delete(cursor: lmdb.Cursor, gone: Spill) -> None:
     for keys, _ in gone:
         for key in keys:
             cursor.set_key(key)
@@ -325,11 +325,11 @@ def _checked(
         on_progress(done, 0, view)
 
 
-def _stored(transaction: lmdb.Transaction, prefix: bytes) -> Stored:
+def _stored(transaction: lmdb.Transaction, prefix: bytes) -> StoredEntries:
     """The keys (with their prefix) and records of a view."""
     cursor = transaction.cursor()
     entries: Iterator[Any] = cursor.iternext() if cursor.set_range(prefix) else iter(())
-    return Stored(entries, _after(prefix))
+    return StoredEntries(entries, _after(prefix))
 
 
 @cache

@@ -25,6 +25,7 @@ from pit_join.online.protocol import Changes, OnProgress, Records, Rows, Wanted
 from pit_join.online.urls import store_url
 from pit_join.records.layout import checksum, view_number
 from pit_join.records.store_manifest import Contents, StoredView
+from pit_join.waiting import wait_until
 
 __all__ = ["SCHEMES", "RedisStore", "open_store"]
 
@@ -122,13 +123,12 @@ class RedisStore:
             client = self._connected(max(self._timeout, _EXPORT_TIMEOUT), retries=1)
             # It ends by itself soon after an exporter was killed; until then a thread holds on to it.
             lock = client.lock(self._own("lock"), timeout=_LOCK_SECONDS, thread_local=False)
-            if not lock.acquire(blocking=False):
-                on_wait(f"another export is at work; waiting up to {wait:g} s")
-                if not lock.acquire(blocking_timeout=wait):
-                    raise StoreError(
-                        f"another export is at work on {self._where} and did not end within {wait:g} s; try again when "
-                        "it is done, or wait longer with --wait"
-                    )
+            message = f"another export is at work; waiting up to {wait:g} s"
+            if wait_until(lambda: not lock.acquire(blocking=False), on_wait, message, wait):
+                raise StoreError(
+                    f"another export is at work on {self._where} and did not end within {wait:g} s; try again when "
+                    "it is done, or wait longer with --wait"
+                )
             ended = threading.Event()
             holding = threading.Thread(target=_hold, args=(lock, ended), daemon=True)
             holding.start()

@@ -1,0 +1,71 @@
+"""The features of one entity row: a dict that also knows statuses, event times and failures."""
+
+from __future__ import annotations
+
+import copy
+import json
+import pickle
+from pathlib import Path
+
+import orjson
+import pytest
+from support.stores import put
+
+from pit_join.online.opening import open_store
+from pit_join.online.protocol import OnlineStore
+from pit_join.references import Request
+from pit_join.serving.reader import OnlineReader
+from pit_join.statuses import NOT_FOUND, NULL_KEY, NULL_VALUE, PRESENT
+
+REQUESTS = [Request("a", ("*",), "a"), Request("b", ("n",), "b", {"user_id": "item"})]
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> OnlineStore:
+    opened = open_store(str(tmp_path / "online"), create=True)
+    put(
+        opened,
+        {"a": {"user_id": [1, 2], "x": [1.5, None], "y": [3, 4]}, "b": {"user_id": [7, 8], "n": [5, None]}},
+    )
+    return opened
+
+
+def test_statuses_are_those_of_rows(store: OnlineStore) -> None:
+    reader = OnlineReader(store, REQUESTS)
+    keys = [(1, 7), (2, 8), (1, None), (None, 7), (3, 9), (2**70, 7)]
+    for user, item in keys:
+        row = {"user_id": user, "item": item}
+        vector, found = reader.get(row), reader.get_online_features([row])
+        row.clear()  # which the caller may use for the next request
+        assert vector == {name: found.to_dict()[name][0] for name in reader.names}
+        assert vector.statuses == {name: found.statuses[name][0] for name in reader.names}
+        assert vector.event_timestamps == {name: found.event_timestamps[name][0] for name in reader.names}
+        assert list(vector) == list(vector.statuses) == list(vector.event_timestamps) == list(reader.names)
+    assert reader.get({"user_id": 2, "item": None}).statuses == {"x": NULL_VALUE, "y": PRESENT, "n": NULL_KEY}
+    assert reader.get({"user_id": 3, "item": 2**70}).statuses == {"x": NOT_FOUND, "y": NOT_FOUND, "n": NOT_FOUND}
+
+
+def test_statuses_do_not_follow_the_changes_of_a_caller(store: OnlineStore) -> None:
+    vector = OnlineReader(store, REQUESTS).get({"user_id": 1, "item": 7})
+    vector["x"] = None
+    del vector["y"]
+    vector |= {"mine": 1}
+    assert vector.statuses == {"x": PRESENT, "y": PRESENT, "n": PRESENT}
+
+
+def test_a_copy_is_a_plain_dict(store: OnlineStore) -> None:
+    vector = OnlineReader(store, REQUESTS).get({"user_id": 1, "item": 7})
+    values = {"x": 1.5, "y": 3, "n": 5}
+    for other in (copy.copy(vector), copy.deepcopy(vector), pickle.loads(pickle.dumps(vector)), vector | {}):
+        assert type(other) is dict
+        assert other == values
+    assert json.loads(json.dumps(vector)) == json.loads(orjson.dumps(vector)) == values
+
+
+def test_a_vector_survives_the_next_export(store: OnlineStore) -> None:
+    """Its statuses are those of the state that it was read from."""
+    reader = OnlineReader(store, REQUESTS)
+    vector = reader.get({"user_id": 2, "item": 8})
+    put(store, {"a": {"user_id": [1], "x": [9.0], "y": [3]}, "b": {"user_id": [7], "n": [5]}})
+    assert reader.get({"user_id": 2, "item": 8}).statuses == dict.fromkeys(reader.names, NOT_FOUND)
+    assert vector.statuses == {"x": NULL_VALUE, "y": PRESENT, "n": NULL_VALUE}
