@@ -43,6 +43,9 @@ from support.window_sql import INSTANT, as_text, columns_of, unlike
 CORPUS = Path(__file__).parents[1] / "corpus"
 HOUR = timedelta(hours=1)
 Json = Any
+SNAPSHOTS = ("snapshot", "unnumbered snapshot")
+UNNUMBERED = ("unnumbered", "unnumbered snapshot")
+"""Plans for a view that is not a stored table, so that its rows have no numbers of their own."""
 
 
 # What a case is asked for -------------------------------------------------------------------------------------
@@ -129,7 +132,8 @@ def history_wanted(case: WindowCase, sheet: Sheet) -> list[Record]:
 
 def rule_query(case: Case, sheet: Sheet, plan: str, connection: Any, macros: Mapping[str, Any] | None) -> str:
     """The SQL of a sheet."""
-    renderer = rule_sql.renderer_of(case, macros=macros)
+    materialized = "ephemeral" if plan in UNNUMBERED else "table"
+    renderer = rule_sql.renderer_of(case, materialized, macros)
     if sheet.view is not None:
         return str(renderer.call("latest_snapshot", view=sheet.view.name, **sheet.options))
     if plan == "staged":
@@ -159,7 +163,7 @@ class Kind:
 
 
 KINDS = {
-    "rule": Kind(("asof", "portable", "staged", "snapshot"), rule_sheets, rule_wanted, rule_query),
+    "rule": Kind(("asof", "portable", "staged", "unnumbered", *SNAPSHOTS), rule_sheets, rule_wanted, rule_query),
     "windows": Kind(("range", "stacked"), window_sheets, window_wanted, window_query),
     "history": Kind(("history",), history_sheets, history_wanted, history_query),
 }
@@ -190,7 +194,7 @@ def differences(
     """Where a plan gives other than what is stored; the tables of the case must have been loaded."""
     kind, found = KINDS[entry.kind], []
     for sheet in kind.sheets(entry.case):
-        if (plan == "snapshot") != (entry.kind == "rule" and sheet.view is not None):
+        if (plan in SNAPSHOTS) != (entry.kind == "rule" and sheet.view is not None):
             continue
         rows: list[Record] = fetch(connection, kind.query(entry.case, sheet, plan, connection, macros), sheet.columns)
         wanted = entry.wanted[sheet.name]
