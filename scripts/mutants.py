@@ -19,7 +19,7 @@ import duckdb
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "python"))
 
 from generate import load
-from support.corpus import KINDS, SNAPSHOTS, Entry, differences, entry_of, generated, read, write
+from support.corpus import KINDS, Entry, asks, differences, entry_of, generated, read, write
 from support.mutants import Mutant, mutants
 
 from pit_join.errors import PitJoinError
@@ -37,7 +37,7 @@ class Bench:
         self.made: dict[str, list[Entry]] = {kind: [] for kind in KINDS}
         self.sql: dict[tuple[int, str, str], str] = {}
         self.touched: set[str] = set()
-        self.looks: set[str] = set()
+        self.of_looks = False
 
     def generated(self, kind: str) -> Iterator[Entry]:
         """Yield the generated cases, each made once."""
@@ -50,7 +50,7 @@ class Bench:
         """Whether the SQL of any result of a case is another than without the mutation."""
         kind = KINDS[entry.kind]
         for sheet in kind.sheets(entry.case):
-            if (plan in SNAPSHOTS) != (entry.kind == "rule" and sheet.view is not None):
+            if not asks(entry.kind, plan, sheet):
                 continue
             key = (id(entry), plan, sheet.name)
             if key not in self.sql:
@@ -64,8 +64,9 @@ class Bench:
         loaded = other = False
         for plan in KINDS[entry.kind].plans:
             try:
-                # The staged plan looks at the tables first: its SQL is that of the as-of join, but for these looks.
-                differs = other or plan in self.looks if plan == "staged" else self.differs(entry, plan, macros)
+                # These look at the tables first, which must have been loaded.
+                looks = plan in ("staged", "export")
+                differs = other or self.of_looks if looks else self.differs(entry, plan, macros)
                 if not differs:
                     continue
                 other = True
@@ -92,7 +93,7 @@ def first(bench: Bench, entries: Iterator[Entry], macros: Any) -> tuple[int, Ent
 def look_at(bench: Bench, mutant: Mutant, keep: bool) -> str:
     """What catches a mutant."""
     macros = mutant.macros()
-    bench.touched, bench.looks = set(), {"staged"} if "facts" in mutant.macro else set()
+    bench.touched, bench.of_looks = set(), mutant.macro.endswith("_facts") or mutant.macro == "_ordered_snapshot"
     for kind in KINDS:
         if found := first(bench, iter(bench.stored[kind]), macros):
             return f"corpus/{kind}.json[{found[0]}], {found[2]}"
