@@ -1,4 +1,4 @@
-"""Reading online as an application does: features by name, vectors, neighbours; no project is needed for it."""
+"""The client of an online store: features by name, prepared readers, neighbours. It needs no dbt project."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ __all__ = ["OnlineClient"]
 
 
 class OnlineClient:
-    """What reads an online store, which `open_online` opens when it is first needed, and logs a sample of it."""
+    """A client of an online store, which `open_online` opens at the first use; `log` takes a sample of its reads."""
 
     def __init__(self, open_online: Callable[[], ReadableStore], log: ServedLog | None) -> None:
         self._open_online, self._log = open_online, log
@@ -35,7 +35,7 @@ class OnlineClient:
         return NeighbourReader(self._online)
 
     def online_contents(self) -> Contents:
-        """What the online store says of itself: its views with their instants, and its feature services.
+        """Return the manifest of the online store: its views with their instants, and its feature services.
 
         Raises:
             StoreError: if the store cannot be used, or nothing was exported.
@@ -55,7 +55,7 @@ class OnlineClient:
         strict: bool = False,
         deadline: float | None = DEADLINE,
     ) -> OnlineReader:
-        """What reads the same features again and again, with everything prepared that can be.
+        """Return a prepared reader for one set of features.
 
         Args:
             features: references such as `["user_activity:login_count_30d"]`, or the name of a feature service.
@@ -95,7 +95,7 @@ class OnlineClient:
         strict: bool = False,
         deadline: float | None = DEADLINE,
     ) -> OnlineFeatures:
-        """The latest features of some entity rows, in one read of the online store.
+        """Read the latest features of some entity rows, in one read of the online store.
 
         Args:
             features: references such as `["user_activity:login_count_30d"]`, or the name of a feature service.
@@ -119,7 +119,7 @@ class OnlineClient:
     def nearest(
         self, view: str, feature: str, vector: Vector, k: int = 10, *, now: datetime | None = None
     ) -> list[Neighbour]:
-        """The entities whose embedding is nearest to a vector, nearest first; see `NeighbourReader.nearest`."""
+        """Return the entities whose embedding is nearest to a vector, nearest first; see `NeighbourReader.nearest`."""
         return self._neighbours.nearest(view, feature, vector, k, now=now)
 
     def get_vector(
@@ -132,7 +132,7 @@ class OnlineClient:
         defaults: bool = True,
         now: str | datetime | None = None,
     ) -> dict[str, dict[str, Any]]:
-        """The features of one entity whose keys are written as text, each with value, status, event time and age.
+        """Read the features of one entity whose keys are text, each with value, status, event time and age.
 
         Args:
             features: references such as `["user_activity:login_count_30d"]`, or the name of a feature service.
@@ -147,7 +147,7 @@ class OnlineClient:
         """
         moment = read_instant(now) or datetime.now(timezone.utc)
         names = {"full_feature_names": full_feature_names, "defaults": defaults}
-        # Who asks for one vector wants to know what is wrong.
+        # A person who looks at one entity needs the error, not defaults.
         reader = self.online_reader(features, roles=roles, **names, strict=True, deadline=None)
         found = reader.get_online_features([reader.read_keys(entity)], now=moment)
         values, statuses, times = found.to_dict(), found.statuses, found.event_timestamps

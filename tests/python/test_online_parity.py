@@ -158,7 +158,7 @@ def check_numbers(
         numeric = tuple(name for name in request.features if types[name].startswith(NUMBERS))
         if len(numeric) < len(request.features):
             for asked in (rows, rows[-1:]):
-                with pytest.raises(EntityError, match="which is no number"):
+                with pytest.raises(EntityError, match="which is not a number"):
                     reader.get_online_features(asked, now=at(instant)).to_numpy()
         if numeric:
             requests.append(replace(request, features=numeric))
