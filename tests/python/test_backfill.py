@@ -17,7 +17,7 @@ import duckdb
 import pytest
 import yaml
 from click.testing import CliRunner
-from conftest import ROOT, Built, failures, run_dbt
+from support.dbt import ROOT, Built, failures, run_dbt
 from support.pages import BLOCK, follow, steps
 
 from pit_join import FeatureStore, PitJoinError, ProjectError, RequestError, WarehouseError

@@ -15,7 +15,7 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 import pytest
-from conftest import ROOT, Built, build, failures, run_dbt
+from support.dbt import ROOT, Built, build, failures, run_dbt
 
 from pit_join import FeatureStore
 from pit_join.project.rendering import Renderer

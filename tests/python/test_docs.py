@@ -15,9 +15,9 @@ from pathlib import Path
 
 import pytest
 import yaml
-from conftest import Built
 from http_servers import serving
 from oracle import Request, Status, View, look_up
+from support.dbt import Built
 from support.pages import BLOCK, DOCS, ROOT, Step, differs, follow, run, steps, table
 
 import pit_join
