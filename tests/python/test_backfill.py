@@ -1,5 +1,6 @@
 """Histories that dbt builds in batches: windows are whole in them, and a backfill finds and runs what is missing."""
 
+import copy
 import json
 import os
 import shutil
@@ -22,6 +23,7 @@ from support.pages import BLOCK, follow, steps
 
 from pit_join import FeatureStore, PitJoinError, ProjectError, RequestError, WarehouseError
 from pit_join.cli.main import main
+from pit_join.history import fingerprints
 from pit_join.history.backfill import Backfill, _Work
 from pit_join.history.batches import batch_models
 from pit_join.history.fingerprints import Fingerprints
@@ -285,6 +287,34 @@ def test_what_changes_a_definition(example: Built) -> None:
         of(lambda m: node(m, unique_id)["config"].update(batch_size="hour")),
     ]
     assert len(set(other)) == len(other)
+
+
+def test_our_macros_count_by_the_version_of_the_rule(example: Built, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However they are written; one that a project has changed or put in the place of ours counts by its text."""
+    manifest = Project(example.directory).manifest()
+    unique_id = "model.backfill_example.payment_history"
+
+    def of(manifest: dict[str, Any] = manifest) -> str:
+        return Fingerprints(manifest, {}).of(unique_id)
+
+    def written_otherwise(name: str, package: str = "pit_join") -> dict[str, Any]:
+        found = copy.deepcopy(manifest)
+        macro = found["macros"][f"macro.pit_join.{name}"]
+        macro["macro_sql"] = macro["macro_sql"].replace("{%- endmacro", "-- else\n{%- endmacro")
+        if package != "pit_join":
+            found["macros"][f"macro.{package}.{name}"] = {**macro, "package_name": package}
+            found["macros"][f"macro.pit_join.{name}"] = manifest["macros"][f"macro.pit_join.{name}"]
+        return found
+
+    name = "duckdb__window_history"
+    own, edited, overridden = of(), of(written_otherwise(name)), of(written_otherwise(name, "backfill_example"))
+    assert len({own, edited, overridden}) == 3
+    text = written_otherwise(name)["macros"][f"macro.pit_join.{name}"]["macro_sql"]
+    with monkeypatch.context() as patch:  # a release in which it is written otherwise
+        patch.setattr(fingerprints, "_texts", lambda path, known=fingerprints._texts: known(path) | {text})
+        assert of(written_otherwise(name)) == own
+    monkeypatch.setattr(fingerprints, "RULE_VERSION", fingerprints.RULE_VERSION + 1)
+    assert of() not in (own, edited, overridden)
 
 
 def test_batches_that_dbt_ran_on_its_own(example: Built, copy_of: Callable[[Built], Built]) -> None:

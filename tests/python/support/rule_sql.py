@@ -19,7 +19,7 @@ from pit_join.project.rendering import Renderer
 
 MACROS = Path(__file__).parents[3] / "macros"
 MACRO = re.compile(r"\{%-?\s*macro\s+(?P<name>\w+)\(.*?\{%-?\s*endmacro\s*-?%\}", re.DOTALL)
-PORTABLE = "default__point_in_time_join"
+PORTABLE = "portable"
 
 
 @functools.cache
@@ -104,17 +104,21 @@ def arguments_of(case: Case) -> dict[str, Any]:
 
 
 def whole(case: Case, renderer: Renderer, provenance: bool, defaults: bool, join: str | None = None) -> str:
-    """The training set as one query, by the adapter's own join or a given leaf."""
+    """The training set as one query, by the adapter's own join or a given plan."""
+    asked = arguments_of(case)
     return str(
         renderer.call(
             "_training_set",
             spine=quote(case.spine.name),
-            event_timestamp=case.event_timestamp,
-            gap=in_words(case.gap) if case.gap else None,
-            provenance=provenance,
-            defaults=defaults,
-            join=renderer.macro(join) if join else None,
-            **arguments_of(case),
+            features=asked.pop("features"),
+            asked={
+                "event_timestamp": case.event_timestamp,
+                "gap": in_words(case.gap) if case.gap else None,
+                "provenance": provenance,
+                "defaults": defaults,
+                "plans": {"join": join},
+                **asked,
+            },
         )
     )
 
