@@ -1,7 +1,7 @@
 """Does the suite notice? Change one token of the macros at a time, and compare with the oracle.
 
 python scripts/mutants.py                         list the mutants
-python scripts/mutants.py run [--part I/N] [--cases CASES] [--keep]
+python scripts/mutants.py run [--only TEXT] [--part I/N] [--cases CASES] [--keep]
 
 A mutant that no stored case catches is shown to CASES generated ones (1200) of each kind that it could touch. With
 --keep the first of these that catches a mutant joins the corpus.
@@ -114,11 +114,12 @@ def main() -> int:
     parser = argparse.ArgumentParser()
     parser.add_argument("command", nargs="?", default="list")
     parser.add_argument("--part", default="1/1")
+    parser.add_argument("--only", default="", help="text in the name of a mutant")
     parser.add_argument("--cases", type=int, default=1200)
     parser.add_argument("--keep", action="store_true")
     options = parser.parse_args()
     part, parts = map(int, options.part.split("/"))
-    chosen = list(mutants())[part - 1 :: parts]
+    chosen = [mutant for mutant in mutants() if options.only in mutant.name][part - 1 :: parts]
     if options.command == "list":
         for mutant in chosen:
             print(mutant.name)
