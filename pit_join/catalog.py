@@ -30,6 +30,9 @@ def describe_views(workspace: Workspace) -> list[dict[str, Any]]:
     workspace.check_on_demand()
     if not views:
         return []
+    measured = [name for name, view in sorted(views.items()) if view.has_freshness_slo]
+    if measured:
+        workspace.console.say(f"freshness_slo has no effect yet, since no command measures it: {', '.join(measured)}")
     with workspace.warehouse() as warehouse:
         described, problems = [], []
         for name in sorted(views):

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from pit_join.history.backfill import Backfill
     from pit_join.monitoring.findings import Monitoring
     from pit_join.monitoring.parity import Parity
+    from pit_join.training.build import TrainingBuild
     from pit_join.training.result import TrainingSet
     from pit_join.workspace import Workspace
 
@@ -92,7 +93,9 @@ class FeatureStore(OnlineClient):
         """
         if given := self._online_store or os.environ.get(_STORE_VARIABLE):
             return str(given)
-        project = self._workspace().project
+        from pit_join.project.dbt_project import Project
+
+        project = Project(*self._place)  # not a workspace, which loads Jinja and DuckDB
         return str(project.directory / "online" / project.connection.target)
 
     @property
@@ -107,9 +110,9 @@ class FeatureStore(OnlineClient):
         urls = {**self.online_stores, "": self.online_store}
         if len(urls) == 1 and not is_remote(urls[""]):
             return open_store(urls[""])
-        from pit_join.online.several import Tiers
+        from pit_join.online.several import SeveralStores
 
-        return Tiers(urls)
+        return SeveralStores(urls)
 
     def registry(self) -> Registry:
         """Return all declarations of the project, as its files are now.
@@ -140,8 +143,6 @@ class FeatureStore(OnlineClient):
         full_feature_names: bool = False,
         provenance: bool = False,
         defaults: bool = True,
-        sql_only: bool = False,
-        explain_plan: bool = False,
         window_plan: str | None = None,
     ) -> TrainingSet:
         """Join features to a spine, each as it was known at the row's time.
@@ -158,15 +159,49 @@ class FeatureStore(OnlineClient):
             full_feature_names: name every feature `view__feature`.
             provenance: add `<view>__event_timestamp` and `<view>__status`.
             defaults: replace nulls by the declared defaults.
-            sql_only: build nothing; the result has only its `sql`.
-            explain_plan: build nothing; the result has only its `sql` and, in `metadata["plans"]`, how each view would
-                be joined and why.
             window_plan: join window views by `"range"` or `"stacked"` instead of the plan that looks cheaper.
 
         Raises:
             PitJoinError: one of its subclasses, saying what is wrong and what to do.
         """
-        from pit_join.training.build import build_training_set
+        return self.prepare_training_set(
+            entity_df,
+            features,
+            roles=roles,
+            event_timestamp=event_timestamp,
+            gap=gap,
+            full_feature_names=full_feature_names,
+            provenance=provenance,
+            defaults=defaults,
+            window_plan=window_plan,
+        ).run()
+
+    def prepare_training_set(
+        self,
+        entity_df: Any,
+        features: str | Sequence[str | Mapping[str, Any]],
+        *,
+        roles: Iterable[str] = (),
+        full_feature_names: bool = False,
+        **options: Any,
+    ) -> TrainingBuild:
+        """Check what `get_historical_features` would build, and join nothing yet.
+
+        The result has the query (`sql()`), how each view would be joined and why (`plan()`), and the training set
+        (`run()`).
+
+        Args:
+            entity_df: the spine, as for `get_historical_features`.
+            features: references, or the name of a feature service.
+            roles: mappings of roles.
+            full_feature_names: name every feature `view__feature`; a service may say so itself.
+            options: `event_timestamp`, `gap`, `provenance`, `defaults` and `window_plan` of `get_historical_features`.
+
+        Raises:
+            PitJoinError: one of its subclasses, saying what is wrong and what to do.
+        """
+        from pit_join.training.build import TrainingBuild
+        from pit_join.training.request import TrainingRequest
 
         workspace = self._workspace()
         if isinstance(features, str) and ":" in features:
@@ -177,19 +212,8 @@ class FeatureStore(OnlineClient):
             full_feature_names = full_feature_names or service.full_feature_names
         else:
             requests = parse_features(features, [parse_role(role) for role in roles])
-        return build_training_set(
-            workspace,
-            entity_df,
-            requests,
-            event_timestamp=event_timestamp,
-            gap=gap,
-            full_feature_names=full_feature_names,
-            provenance=provenance,
-            defaults=defaults,
-            sql_only=sql_only,
-            plan_only=explain_plan,
-            window_plan=window_plan,
-        )
+        request = TrainingRequest(entity_df, tuple(requests), full_feature_names=full_feature_names, **options)
+        return TrainingBuild(workspace, request)
 
     def backfill(
         self,

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
+from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import count
 from typing import Any
 
 from pit_join.definitions.registry import Registry
+from pit_join.definitions.table_check import check_table
+from pit_join.definitions.views import FeatureView
 from pit_join.errors import ProjectError
 from pit_join.project.dbt_project import Project
 from pit_join.project.rendering import Macros
 from pit_join.warehouse.duckdb_session import DuckDBWarehouse
 from pit_join.warehouse.expressions import ARGUMENTS, problem_of
 
-__all__ = ["Console", "Workspace"]
+__all__ = ["Console", "Histories", "Workspace"]
 
 _log = logging.getLogger("pit_join")
 
@@ -112,3 +116,74 @@ class Workspace:
                 problems.append(f"{feature.path}: {name}: {problem}")
         if problems:
             raise ProjectError(problems)
+
+
+class Histories:
+    """The tables of feature views in one state of the warehouse, each checked, staged and described once.
+
+    A file or an SQL view is staged, which is to copy its rows: no lock protects what it reads, so that reading it twice
+    might give two answers, and its rows have no numbers.
+    """
+
+    def __init__(self, warehouse: DuckDBWarehouse, macros: Macros) -> None:
+        self.warehouse, self._macros = warehouse, macros
+        self._checked: set[str] = set()
+        self._numbers = count()
+        self._staged: dict[str, str] = {}
+        self._facts: dict[str, Future[list[dict[str, Any]]]] = {}
+
+    def check(self, views: Iterable[FeatureView]) -> None:
+        """Check that each table is what its view declares.
+
+        Raises:
+            PitJoinError: if a table cannot be read, or differs from its declaration.
+        """
+        for view in views:
+            if view.name in self._checked:
+                continue
+            what = f"the table of the feature view '{view.name}' cannot be read; run dbt build"
+            check_table(view, self.warehouse.columns(f"from {view.relation}", what))
+            for one in view.aggregations:
+                if one.where:
+                    what = f"{view.path}: {view.name}: aggregations.{one.name}.where: {one.where!r} cannot be read"
+                    self.warehouse.columns(f"select case when ({one.where}\n) then 1 end from {view.relation}", what)
+            self._checked.add(view.name)
+
+    def prepare(self, views: Collection[FeatureView]) -> None:
+        """Check and stage the tables, and begin to find out whether each is in order, and has ties or late rows."""
+        self.check(views)
+        for view in views:
+            if view.name in self._facts:
+                continue
+            what = f"the feature view '{view.name}' cannot be read"
+            if not self.warehouse.has_table(view.location):
+                staged = self._staged[view.name] = f"_pit_history_{next(self._numbers)}"
+                self.warehouse.execute(f"create temp table {staged} as from {view.relation}", what)
+            statement = self._macros.text("_facts_statement", view=view.name, history=self.staged(view))
+            # Aside, while the spine is read; but only the session that staged a table sees it.
+            looking = self.warehouse if view.name in self._staged else self._aside
+            self._facts[view.name] = looking.rows_later(statement, what)
+
+    def staged(self, view: FeatureView) -> str | None:
+        """Return the staged copy of a prepared view as SQL names it; None if its table is read itself."""
+        return self._staged.get(view.name)
+
+    def facts(self, view: FeatureView) -> dict[str, Any]:
+        """Return what the macro `_history_facts` says of a prepared view."""
+        return self._facts[view.name].result()[0]
+
+    def clear(self, *tables: str) -> None:
+        """Drop temporary tables, and give their memory back; staged tables stay."""
+        # Only the end of a transaction frees memory. The next one has the same state, since the files are locked.
+        drops = "".join(f"drop table if exists {table}; " for table in tables)
+        self.warehouse.execute(f"{drops}commit; begin", "what was joined cannot be removed")
+
+    def forget(self, view: FeatureView) -> None:
+        """Drop the staged copy of a view that is not read again."""
+        self._facts.pop(view.name, None)
+        if staged := self._staged.pop(view.name, None):
+            self.clear(staged)
+
+    @cached_property
+    def _aside(self) -> Any:
+        return self.warehouse.another_session()

@@ -143,7 +143,7 @@ select
 
 
 {#- All keys of a view, one row each and in order, or `sample` of them by chance. -#}
-{% macro _keys_statement(view, sample) -%}
+{% macro _keys_statement(view, sample, history=none) -%}
     {%- set declared = pit_join._view(view) -%}
     {%- if not execute -%}
         {{ return('') }}
@@ -151,7 +151,7 @@ select
     {%- set keys = [] -%}
     {%- for key in declared['keys'] %}{% do keys.append(pit_join._identifier(key)) %}{% endfor -%}
 select {{ keys | join(', ') }}
-from (select distinct {{ keys | join(', ') }} from {{ declared.relation }}) as every_key
+from (select distinct {{ keys | join(', ') }} from {{ history or declared.relation }}) as every_key
 where {{ keys | join(' is not null and ') }} is not null
 order by {{ 'random()' if sample else keys | join(', ') }}
 {%- if sample %}

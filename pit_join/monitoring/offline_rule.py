@@ -17,11 +17,13 @@ from pit_join.definitions.views import FeatureView
 from pit_join.records.arrow import event_times
 from pit_join.references import OnDemandRequest, Request
 from pit_join.statuses import COMPUTE_FAILED, NOT_FOUND, NOT_YET_KNOWN, NULL_VALUE, OUTSIDE_MAX_AGE, PRESENT
-from pit_join.training.build import build_training_set
+from pit_join.training.build import TrainingBuild
+from pit_join.training.request import TrainingRequest
+from pit_join.warehouse.duckdb_session import DuckDBWarehouse
 from pit_join.warehouse.expressions import ARGUMENTS, Expressions, untried
-from pit_join.workspace import Workspace
+from pit_join.workspace import Histories, Workspace
 
-__all__ = ["Answer", "Known", "OfflineRule", "compute", "same"]
+__all__ = ["FeatureValues", "Known", "OfflineRule", "compute", "same", "same_values"]
 
 _SPINE_TIME = "pit_join_instant"
 _ROW = "pit_join_row"
@@ -29,15 +31,15 @@ _TIME = pa.timestamp("us", "UTC")
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class FeatureValues:
     """The values of a feature, one a row, and its statuses as a reader of the online store gives them."""
 
     values: pa.Array
     statuses: pa.Array
 
-    def filter(self, mask: pa.Array) -> Answer:
+    def filter(self, mask: pa.Array) -> FeatureValues:
         """Some of the rows."""
-        return Answer(self.values.filter(mask), self.statuses.filter(mask))
+        return FeatureValues(self.values.filter(mask), self.statuses.filter(mask))
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,14 +67,17 @@ class Known:
             event_times=self.event_times,
         )
 
-    def answer(self, feature: str, default: pa.Scalar | None) -> Answer:
+    def answer(self, feature: str, default: pa.Scalar | None) -> FeatureValues:
         """One feature, with its default for nulls, and the status that it has online."""
         values = self.values[feature]
         found = pc.is_in(self.statuses, pa.array([PRESENT, NULL_VALUE]))
         own = pc.if_else(pc.is_null(values), NULL_VALUE, PRESENT)
-        # Online there is no history, so what is not yet known is not found.
-        others = pc.if_else(pc.equal(self.statuses, NOT_YET_KNOWN), NOT_FOUND, self.statuses)
-        return Answer(self.filled(feature, default), pc.if_else(found, own, others))
+        return FeatureValues(self.filled(feature, default), pc.if_else(found, own, self.online_statuses))
+
+    @property
+    def online_statuses(self) -> pa.Array:
+        """The statuses of the view as online, where there is no history: what is not yet known is not found."""
+        return pc.if_else(pc.equal(self.statuses, NOT_YET_KNOWN), NOT_FOUND, self.statuses)
 
     def filled(self, feature: str, default: pa.Scalar | None) -> pa.Array:
         """The values of a feature with its default for nulls."""
@@ -81,32 +86,45 @@ class Known:
 
 
 class OfflineRule:
-    """Asks the rule of a project and its warehouse as they are now."""
+    """Asks the rule of a project and of one state of its warehouse."""
 
-    def __init__(self, workspace: Workspace) -> None:
+    def __init__(self, workspace: Workspace, warehouse: DuckDBWarehouse) -> None:
         self._workspace, self.registry = workspace, workspace.registry
-        self._defaults: dict[tuple[str, str], pa.Scalar | None] = {}
+        self._histories = Histories(warehouse, workspace.macros)
+        self._defaults: dict[str, dict[str, pa.Scalar]] = {}
+
+    def keys(self, view: FeatureView, sample: int | None) -> pa.Table:
+        """Return the keys of a view's history in order, or so many of them, chosen by chance."""
+        self._histories.prepare([view])
+        history = self._histories.staged(view)
+        statement = self._workspace.macros.text("_keys_statement", view=view.name, sample=sample, history=history)
+        what = f"the keys of the feature view '{view.name}' cannot be read"
+        return self._histories.warehouse.table(statement, what)
+
+    def forget(self, view: FeatureView) -> None:
+        """Give back the memory of a view that is not asked for again."""
+        self._histories.forget(view)
 
     def ask(self, view: FeatureView, features: Sequence[str], keys: Mapping[str, pa.Array], moments: pa.Array) -> Known:
         """What was known of features of a view; `keys` are by the view's own names."""
         table = self._build(view, features, keys, moments, defaults=False)
         return Known(
-            values={feature: _whole(table[feature]) for feature in features},
+            values={feature: _whole(table[f"{view.name}__{feature}"]) for feature in features},
             statuses=_whole(table[f"{view.name}__status"]).cast(pa.string()),
             event_times=event_times(_whole(table[f"{view.name}__event_timestamp"])),
         )
 
     def default(self, view: FeatureView, feature: str, keys: Mapping[str, pa.DataType]) -> pa.Scalar | None:
-        """What stands for a null of a feature; None if nothing does. `keys` are the types of the view's."""
-        known = (view.name, feature)
-        if known not in self._defaults:
-            self._defaults[known] = None
-            if next(each.default for each in view.features if each.name == feature) is not None:
-                # That of a key which is null, the rule says itself.
+        """Return what stands for a null of a feature; None if nothing does. `keys` are the types of the view's."""
+        if view.name not in self._defaults:
+            declared = [each.name for each in view.features if each.default is not None]
+            found = self._defaults[view.name] = {}
+            if declared:
+                # Those of a key which is null, the rule says itself.
                 nulls = {name: pa.nulls(1, kind) for name, kind in keys.items()}
-                table = self._build(view, [feature], nulls, pa.nulls(1, _TIME), defaults=True)
-                self._defaults[known] = table[feature][0]
-        return self._defaults[known]
+                table = self._build(view, declared, nulls, pa.nulls(1, _TIME), defaults=True)
+                found |= {name: table[f"{view.name}__{name}"][0] for name in declared}
+        return self._defaults[view.name].get(feature)
 
     def _build(
         self,
@@ -117,17 +135,17 @@ class OfflineRule:
         *,
         defaults: bool,
     ) -> pa.Table:
-        return build_training_set(
-            self._workspace,
+        request = TrainingRequest(
             pa.table({**keys, _SPINE_TIME: moments}),
-            [Request(view.name, tuple(features), view.name)],
+            (Request(view.name, tuple(features), view.name),),
             event_timestamp=_SPINE_TIME,
+            full_feature_names=True,
             provenance=True,
             defaults=defaults,
             # As the store was filled: the last digits of floats depend on the plan.
             window_plan="stacked" if view.aggregations else None,
-            on_progress=lambda done, total, view: None,
-        ).to_arrow()
+        )
+        return TrainingBuild(self._workspace, request).run_beside_others(self._histories).to_arrow()
 
     def computed(self, request: OnDemandRequest, roles: Sequence[Request], defaults: bool) -> Expressions:
         """What computes an on-demand feature; `roles` have the features that it takes."""
@@ -142,7 +160,7 @@ class OfflineRule:
         return Expressions(statement, {})
 
 
-def compute(expressions: Expressions, name: str, arguments: Mapping[str, pa.Array], rows: int) -> Answer:
+def compute(expressions: Expressions, name: str, arguments: Mapping[str, pa.Array], rows: int) -> FeatureValues:
     """An on-demand feature of arguments.
 
     Raises:
@@ -151,7 +169,9 @@ def compute(expressions: Expressions, name: str, arguments: Mapping[str, pa.Arra
     # One that takes no arguments has rows all the same.
     found = expressions.many(pa.table({**arguments, _ROW: pa.nulls(rows, pa.int64())}))
     values, failed = untried(found[name])
-    return Answer(values, pc.if_else(failed, COMPUTE_FAILED, pc.if_else(pc.is_null(values), NULL_VALUE, PRESENT)))
+    return FeatureValues(
+        values, pc.if_else(failed, COMPUTE_FAILED, pc.if_else(pc.is_null(values), NULL_VALUE, PRESENT))
+    )
 
 
 def same(one: pa.Array, other: pa.Array, tolerance: float | None = None) -> pa.Array:
@@ -170,6 +190,34 @@ def same(one: pa.Array, other: pa.Array, tolerance: float | None = None) -> pa.A
                 equal, pc.fill_null(_close(one.cast(pa.float64()), other.cast(pa.float64()), tolerance), False)
             )
     return pc.or_(both_null, equal)
+
+
+def same_values(one: pa.Array, other: pa.Array, tolerance: float | None = None) -> pa.Array:
+    """Compare as `same` does, columns of any types: of numbers and texts their widths do not tell two values apart."""
+    if one.type != other.type:
+        wide, also = _widest(one.type), _widest(other.type)
+        if wide != also:
+            return pc.and_(pc.is_null(one), pc.is_null(other))
+        one, other = one.cast(wide), other.cast(wide)
+    return same(one, other, tolerance)
+
+
+def _widest(kind: pa.DataType) -> pa.DataType:
+    """Return the type that holds every value of the types that differ from one only in their width."""
+    if pa.types.is_list(kind):
+        return pa.list_(_widest(kind.value_type))
+    if pa.types.is_timestamp(kind):
+        return kind if kind.unit == "ns" else pa.timestamp("us", kind.tz)
+    for are_like_it, wide in (
+        (pa.types.is_integer, pa.decimal128(20, 0)),
+        (pa.types.is_floating, pa.float64()),
+        (pa.types.is_decimal, pa.decimal256(76, 38)),
+        (pa.types.is_large_string, pa.string()),
+        (pa.types.is_large_binary, pa.binary()),
+    ):
+        if are_like_it(kind):
+            return wide
+    return kind
 
 
 def _close(one: pa.Array, other: pa.Array, tolerance: float) -> pa.Array:

@@ -1,36 +1,34 @@
 """Parity: what the online store serves, against the offline rule at the instant of the export.
 
-The store was filled by `latest_snapshot`; the rule is asked through `point_in_time_join` or `window_features`, as for a
-training set whose rows are the keys at that instant.
+The store was filled by `latest_snapshot`; the rule is asked through `point_in_time_join` or `window_features`.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import islice
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
-from pit_join.definitions.views import Aggregation
+from pit_join.definitions.views import FeatureView
 from pit_join.errors import PitJoinError, StoreError, suggest
+from pit_join.monitoring.offline_rule import OfflineRule, same_values
 from pit_join.online.protocol import ReadableStore
-from pit_join.records.arrow import event_times, values_of
+from pit_join.records.arrow import arrow_values, values_of
 from pit_join.records.keys import KeyCodec
 from pit_join.records.store_manifest import Contents, StoredView
 from pit_join.references import Request
 from pit_join.serving.reader import OnlineReader
-from pit_join.statuses import NOT_FOUND, NOT_YET_KNOWN, PRESENT
-from pit_join.training.build import build_training_set
+from pit_join.statuses import PRESENT
 from pit_join.workspace import Workspace
 
 __all__ = ["Difference", "Parity", "verify"]
 
 _KEYS_AT_ONCE = 200_000
 _MOST_SHOWN = 1000
-_TIME = "pit_join_instant"
 # The last digits of floats that windows add up depend on what else is computed (docs/windows.md).
 _TOLERANCE = 1e-9
 
@@ -95,20 +93,26 @@ def verify(
             raise StoreError(f"the feature view '{name}' was not exported yet; run pit-join export")
     registry = workspace.registry
     chosen = list(dict.fromkeys(views)) or sorted(name for name, view in stored.items() if view.instant)
+    declared = {name: registry.view(name) for name in chosen}
     keys: dict[str, int] = {}
     values = found = 0
     differences: list[Difference] = []
-    for done, name in enumerate(chosen):
-        workspace.console.progress(done, len(chosen), name)
-        keys[name] = 0
-        comparison = _Comparison(workspace, store, stored[name], registry.view(name).aggregations)
-        for chunk in comparison.chunks(sample):
-            keys[name] += chunk.num_rows
-            values += chunk.num_rows * len(stored[name].features)
-            for difference in comparison.differences(chunk):
-                found += 1
-                if len(differences) < _MOST_SHOWN:
-                    differences.append(difference)
+    with workspace.warehouse() as warehouse:
+        rule = OfflineRule(workspace, warehouse)
+        for done, name in enumerate(chosen):
+            workspace.console.progress(done, len(chosen), name)
+            keys[name], before = 0, found
+            comparison = _Comparison(rule, store, stored[name], declared[name])
+            for chunk in comparison.chunks(sample):
+                keys[name] += chunk.num_rows
+                values += chunk.num_rows * len(stored[name].features)
+                for difference in comparison.differences(chunk):
+                    found += 1
+                    if len(differences) < _MOST_SHOWN:
+                        differences.append(difference)
+            if found > before and store.contents()[1] != data:
+                raise StoreError("an export ended while the online store was compared; run pit-join verify again")
+            rule.forget(declared[name])
     workspace.console.progress(len(chosen), len(chosen), "")
     return Parity(keys, values, found, tuple(differences))
 
@@ -116,24 +120,18 @@ def verify(
 class _Comparison:
     """One view, asked both ways."""
 
-    def __init__(
-        self, workspace: Workspace, store: ReadableStore, view: StoredView, aggregations: Sequence[Aggregation]
-    ) -> None:
-        self._workspace, self._store, self._view, self._windowed = workspace, store, view, bool(aggregations)
-        self._added_up = {one.name for one in aggregations if one.adds_up}
-        self._codec = KeyCodec(view.keys)
-        self._request = Request(view.name, ("*",), view.name)
+    def __init__(self, rule: OfflineRule, store: ReadableStore, stored: StoredView, view: FeatureView) -> None:
+        self._rule, self._store, self._stored, self._view = rule, store, stored, view
+        self._tolerances = {one.name: _TOLERANCE for one in view.aggregations if one.adds_up}
+        self._codec = KeyCodec(stored.keys)
 
     def chunks(self, sample: int | None) -> Iterator[pa.Table]:
-        """The keys to compare: those of the history and those of the store."""
-        statement = self._workspace.macros.text("_keys_statement", view=self._view.name, sample=sample)
-        what = f"the keys of the feature view '{self._view.name}' cannot be read"
-        with self._workspace.warehouse() as warehouse:
-            known = warehouse.table(statement, what)
+        """Yield the keys to compare: those of the history and those of the store."""
+        known = self._rule.keys(self._view, sample)
         for start in range(0, known.num_rows, _KEYS_AT_ONCE):
             yield known.slice(start, _KEYS_AT_ONCE)
         # Most keys of the store are known; of the others each is a difference, unless it has no values either way.
-        entries = self._store.scan(self._view)
+        entries = self._store.scan(self._stored)
         seen = {self._codec.encode(row) for row in known.to_pylist()} if known.num_rows else set()
         others = [key for key, _ in (islice(entries, sample) if sample else entries) if key not in seen]
         if others:
@@ -141,56 +139,38 @@ class _Comparison:
             yield pa.Table.from_pylist(rows, schema=known.schema)
 
     def differences(self, keys: pa.Table) -> Iterator[Difference]:
-        """Where the two sides differ, for each of some keys."""
-        view, instant = self._view, self._view.instant
-        spine = keys.append_column(_TIME, pa.array([instant] * keys.num_rows, pa.timestamp("us", "UTC")))
-        offline = build_training_set(
-            self._workspace,
-            spine,
-            [self._request],
-            event_timestamp=_TIME,
-            full_feature_names=True,
-            provenance=True,
-            window_plan="stacked" if self._windowed else None,
-            on_progress=lambda done, total, view: None,
-        ).to_arrow()
-        reader = OnlineReader(self._store, [self._request], full_feature_names=True, strict=True, deadline=None)
+        """Yield where the two sides differ, for each of some keys."""
+        stored, view = self._stored, self._view
+        columns = {name: keys[name].combine_chunks() for name in keys.column_names}
+        types = {name: column.type for name, column in columns.items()}
+        moments = pa.array([stored.instant] * keys.num_rows, pa.timestamp("us", "UTC"))
+        known = self._rule.ask(view, stored.features, columns, moments)
+        request = Request(view.name, stored.features, view.name)
+        reader = OnlineReader(self._store, [request], full_feature_names=True, strict=True, deadline=None)
         rows = {name: keys[name].to_pylist() for name in keys.column_names}
-        online = reader.get_online_features(rows, now=instant)
+        online = reader.get_online_features(rows, now=stored.instant)
         served, statuses, times = online.to_dict(), online.statuses, online.event_timestamps
-        names = [f"{view.name}__{feature}" for feature in view.features]
-        sides: list[tuple[str, Iterable[Any], Iterable[Any]]] = [
-            (feature, values_of(offline[name]), served[name])
-            for feature, name in zip(view.features, names, strict=True)
-        ]
+        names = [f"{view.name}__{field.name}" for field in stored.layout.fields]
         by_row = [_status(each) for each in zip(*(statuses[name] for name in names), strict=True)]
-        sides.append(("status", _online_status(offline[f"{view.name}__status"].to_pylist()), by_row))
-        moments = event_times(offline[f"{view.name}__event_timestamp"].combine_chunks()).to_pylist()
-        sides.append(("event time", moments, times[names[0]]))
-        for feature, expected, given in sides:
-            for row, (one, other) in enumerate(zip(expected, given, strict=True)):
-                if not _same(one, other, feature in self._added_up):
-                    yield Difference(view.name, {name: rows[name][row] for name in rows}, feature, one, other)
-
-
-def _same(offline: Any, online: Any, added_up: bool) -> bool:
-    """Whether two values are one, to the bit unless they were added up."""
-    if type(offline) is not type(online):
-        return False
-    if isinstance(offline, list):
-        return len(offline) == len(online) and all(map(_same, offline, online, [added_up] * len(offline)))
-    if isinstance(offline, float):
-        if math.isnan(offline) or math.isnan(online):
-            return math.isnan(offline) and math.isnan(online)
-        return offline == online or (added_up and math.isclose(offline, online, rel_tol=_TOLERANCE, abs_tol=_TOLERANCE))
-    return bool(offline == online)
+        sides = [
+            (
+                field.name,
+                known.filled(field.name, self._rule.default(view, field.name, types)),
+                field.type,
+                served[name],
+            )
+            for field, name in zip(stored.layout.fields, names, strict=True)
+        ]
+        sides.append(("status", known.online_statuses, "string", by_row))
+        sides.append(("event time", known.event_times, "timestamp[us, UTC]", times[names[0]]))
+        for feature, expected, kind, given in sides:
+            equal = same_values(expected, arrow_values(kind, given), self._tolerances.get(feature))
+            wrong = pc.indices_nonzero(pc.invert(equal))
+            shown = values_of(pa.chunked_array([expected.take(wrong)]))
+            for row, offline in zip(wrong.to_pylist(), shown, strict=True):
+                yield Difference(view.name, {name: rows[name][row] for name in rows}, feature, offline, given[row])
 
 
 def _status(features: Sequence[str]) -> str:
-    """The status of a view from those of its features: NULL_VALUE only if all are null."""
+    """Return the status of a view from those of its features: NULL_VALUE only if all are null."""
     return PRESENT if PRESENT in features else features[0]
-
-
-def _online_status(statuses: Iterable[str]) -> list[str]:
-    """Online there is no history, so what is not yet known is not found."""
-    return [NOT_FOUND if status == NOT_YET_KNOWN else status for status in statuses]

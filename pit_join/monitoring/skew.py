@@ -20,7 +20,7 @@ from pit_join.definitions.views import FeatureView
 from pit_join.errors import PitJoinError
 from pit_join.monitoring.findings import ON_DEMAND, FeatureSkew, Findings, Skew, SkewExample
 from pit_join.monitoring.log_reader import LogReader
-from pit_join.monitoring.offline_rule import Answer, Known, OfflineRule, compute, same
+from pit_join.monitoring.offline_rule import FeatureValues, Known, OfflineRule, compute, same
 from pit_join.records.arrow import type_name, values_of
 from pit_join.references import OnDemandRequest, Request, parse_reference
 from pit_join.statuses import FALLBACKS
@@ -52,15 +52,18 @@ def find_skew(
         PitJoinError: if the folder, the project or its warehouse cannot be read.
     """
     log = LogReader(folder, span, service)
-    rule = OfflineRule(workspace)
-    found = Findings(rule.registry, workspace.name)
+    found = Findings(workspace.registry, workspace.name)
+    if not log.rows:
+        return found.result(0, log.unread)
     done = rows = 0
-    for about, table, of_rows in log.chunks():
-        workspace.console.progress(done, log.rows, about["service"] or "")
-        if table.num_rows:
-            found.note_source(about, table.num_rows)
-            _Comparison(rule, _Rows(about, table), tolerance, found).run()
-        done, rows = done + of_rows, rows + table.num_rows
+    with workspace.warehouse() as warehouse:
+        rule = OfflineRule(workspace, warehouse)
+        for about, table, of_rows in log.chunks():
+            workspace.console.progress(done, log.rows, about["service"] or "")
+            if table.num_rows:
+                found.note_source(about, table.num_rows)
+                _Comparison(rule, _Rows(about, table), tolerance, found).run()
+            done, rows = done + of_rows, rows + table.num_rows
     workspace.console.progress(log.rows, log.rows, "")
     return found.result(rows, log.unread)
 
@@ -82,9 +85,9 @@ class _Rows:
             kind = kind[numbers[-1]].type
         return (pc.struct_field(column, numbers) if numbers else column).combine_chunks()
 
-    def answer(self, name: str) -> Answer:
+    def answer(self, name: str) -> FeatureValues:
         """A feature as it was served."""
-        return Answer(self.column("features", name, "value"), self.column("features", name, "status"))
+        return FeatureValues(self.column("features", name, "value"), self.column("features", name, "status"))
 
     def filter(self, mask: pa.Array) -> _Rows:
         """Some of the rows."""
@@ -218,7 +221,7 @@ class _Comparison:
         types = {key: column.type for key, column in self._keys(role, self._rows).items()}
         return self._rule.default(role.view, feature, types)
 
-    def _answer(self, feature: _Feature, rows: _Rows, known: Mapping[str, Known]) -> Answer:
+    def _answer(self, feature: _Feature, rows: _Rows, known: Mapping[str, Known]) -> FeatureValues:
         """What a feature should have been, from what was known of its roles."""
         if feature.expressions is None:
             ((alias, column),) = filter(None, feature.sources.values())
@@ -262,7 +265,7 @@ class _Comparison:
             self._show(name, some, different, served, expected[name].filter(suspects))
         self._count_stale(some, stale, known, then, suspects)
 
-    def _expected(self, known: Mapping[str, Known]) -> Iterator[tuple[str, Answer]]:
+    def _expected(self, known: Mapping[str, Known]) -> Iterator[tuple[str, FeatureValues]]:
         """What each feature should have been; those that cannot be compared are left out."""
         for name, feature in list(self._features.items()):
             counts, served = feature.counts, self._rows.answer(name).values.type
@@ -275,17 +278,17 @@ class _Comparison:
                 now = type_name(answer.values.type) or str(answer.values.type)
                 self._leave_out(counts, f"{_label(counts)} is {now}, and was served as {type_name(served)}")
                 continue
-            yield name, Answer(answer.values.cast(served), answer.statuses)
+            yield name, FeatureValues(answer.values.cast(served), answer.statuses)
 
-    def _equals_before(self, name: str, some: _Rows, served: Answer, then: Mapping[str, Known]) -> pa.Array:
+    def _equals_before(self, name: str, some: _Rows, served: FeatureValues, then: Mapping[str, Known]) -> pa.Array:
         """Whether what was served is what the rule says of the instants of the exports."""
         try:
             answer = self._answer(self._features[name], some, then)
         except PitJoinError:  # online it could be computed, so this was not what it was computed from
             return pa.array([False] * len(some))
-        return self._equal(name, served, Answer(answer.values.cast(served.values.type), answer.statuses))
+        return self._equal(name, served, FeatureValues(answer.values.cast(served.values.type), answer.statuses))
 
-    def _equal(self, name: str, served: Answer, expected: Answer) -> pa.Array:
+    def _equal(self, name: str, served: FeatureValues, expected: FeatureValues) -> pa.Array:
         added = any(self._is_added_up(*source) for source in self._features[name].sources.values() if source)
         values = same(served.values, expected.values, self._tolerance if added else None)
         return pc.and_(values, pc.equal(served.statuses, expected.statuses))
@@ -328,7 +331,7 @@ class _Comparison:
                 )
                 self._found.stale(role.view.name, ages.filter(reduce(pc.or_, masks)))
 
-    def _show(self, name: str, rows: _Rows, mask: pa.Array, served: Answer, expected: Answer) -> None:
+    def _show(self, name: str, rows: _Rows, mask: pa.Array, served: FeatureValues, expected: FeatureValues) -> None:
         """Keep the worst of the rows that differ as examples."""
         if not _count(mask):
             return

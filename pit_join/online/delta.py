@@ -1,4 +1,4 @@
-"""How a snapshot differs from what is stored, where both ascend by key. Outside world: a file for what does."""
+"""The difference of a snapshot and the stored records, both ascending by key. Outside world: a spill file."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tempfile import SpooledTemporaryFile
 
 from pit_join.records.layout import CHECK
 
-__all__ = ["Aside", "Delta", "Stored", "find_delta"]
+__all__ = ["Delta", "Spill", "StoredEntries", "find_delta"]
 
 _AT_ONCE = 4096
 _WRITTEN = 8
@@ -22,15 +22,15 @@ _IN_MEMORY = 2**20  # bytes, of each
 _WITHOUT_REFERENCES = 2
 
 
-class Stored:
-    """Stored keys and records, ascending, up to and without a key `end`; taken a part at a time."""
+class StoredEntries:
+    """Stored keys and records, ascending, before a key `end`; taken a part at a time."""
 
     def __init__(self, entries: Iterator[tuple[bytes, bytes]], end: bytes) -> None:
         self._entries, self._end = entries, end
         self._held: list[tuple[bytes, bytes]] = []
 
     def until(self, key: bytes) -> list[tuple[bytes, bytes]]:
-        """The next ones up to a key, itself included."""
+        """Take the entries up to and with a key."""
         taken: list[tuple[bytes, bytes]] = []
         while not taken or taken[-1][0] <= key:
             if not (more := self.more()):
@@ -41,7 +41,7 @@ class Stored:
         return taken[:end]
 
     def more(self) -> list[tuple[bytes, bytes]]:
-        """The next ones, whatever their keys."""
+        """Take the next entries, whatever their keys."""
         taken, self._held = self._held or list(islice(self._entries, _AT_ONCE)), []
         if taken and taken[-1][0] >= self._end:
             self._entries = iter(())
@@ -49,8 +49,8 @@ class Stored:
         return taken
 
 
-class Aside:
-    """Keys and records put aside in batches: some in memory, many in a file in a folder, which has no name there."""
+class Spill:
+    """Keys and records in batches: a few in memory, many in an unnamed file in a folder."""
 
     def __init__(self, folder: Path, files: ExitStack) -> None:
         self._file = SpooledTemporaryFile(_IN_MEMORY, dir=str(folder))  # noqa: SIM115 closed with the others
@@ -59,7 +59,7 @@ class Aside:
         self._count = 0
 
     def add(self, keys: list[bytes], records: list[bytes]) -> None:
-        """Put a batch behind the others."""
+        """Append a batch."""
         if keys:
             data = marshal.dumps((keys, records), _WITHOUT_REFERENCES)
             self._file.write(data)
@@ -81,24 +81,24 @@ class Aside:
 
 @dataclass(frozen=True, slots=True)
 class Delta:
-    """What makes stored records those of `rows` rows.
+    """The changes that turn stored records into those of a snapshot of `rows` rows.
 
-    `changed` are the rows that no stored record equals, `gone` the stored keys that no row has, without records.
+    `changed` are the rows that differ from their stored records, `gone` the stored keys without a row.
     """
 
     rows: int
-    changed: Aside
-    gone: Aside
+    changed: Spill
+    gone: Spill
 
 
 def find_delta(
-    stored: Stored, batches: Iterable[tuple[list[bytes], list[bytes]]], folder: Path, files: ExitStack
+    stored: StoredEntries, batches: Iterable[tuple[list[bytes], list[bytes]]], folder: Path, files: ExitStack
 ) -> Delta:
-    """Compare stored records with batches of keys and records, these without their written time and checksum.
+    """Compare stored records with batches of keys and records without written time and checksum.
 
-    What differs is put aside: in `folder`, if it is much, until `files` are closed.
+    A long difference spills to `folder` until `files` are closed.
     """
-    rows, changed, gone = 0, Aside(folder, files), Aside(folder, files)
+    rows, changed, gone = 0, Spill(folder, files), Spill(folder, files)
     for keys, records in batches:
         old = stored.until(keys[-1])
         old_keys, found = [key for key, _ in old], [record for _, record in old]

@@ -15,9 +15,8 @@ from pit_join.serving.features import OnlineFeatures
 from pit_join.serving.log_entry import ServedLog
 from pit_join.serving.neighbours import Neighbour, NeighbourReader, Vector
 from pit_join.serving.reader import DEADLINE, OnlineReader
-from pit_join.times import read_instant
 
-__all__ = ["OnlineClient"]
+__all__ = ["OnlineClient", "describe_entity"]
 
 
 class OnlineClient:
@@ -122,41 +121,29 @@ class OnlineClient:
         """Return the entities whose embedding is nearest to a vector, nearest first; see `NeighbourReader.nearest`."""
         return self._neighbours.nearest(view, feature, vector, k, now=now)
 
-    def get_vector(
-        self,
-        features: str | Sequence[str | Mapping[str, Any]],
-        entity: Mapping[str, str],
-        *,
-        roles: Iterable[str] = (),
-        full_feature_names: bool = False,
-        defaults: bool = True,
-        now: str | datetime | None = None,
-    ) -> dict[str, dict[str, Any]]:
-        """Read the features of one entity whose keys are text, each with value, status, event time and age.
 
-        Args:
-            features: references such as `["user_activity:login_count_30d"]`, or the name of a feature service.
-            entity: a text for every key, read as the key's type.
-            roles: mappings such as `"dest_weather=weather(airport=dest)"`, for references to `dest_weather:temp`.
-            full_feature_names: name every feature `view__feature`.
-            defaults: replace nulls, and what is missing or too old, by the declared defaults.
-            now: the instant at which ages are judged; now by default. Naive is UTC.
+def describe_entity(
+    reader: OnlineReader, entity: Mapping[str, str], *, now: datetime | None = None
+) -> dict[str, dict[str, Any]]:
+    """Return the features of one entity for a person to read: each with value, status, event time and age.
 
-        Raises:
-            PitJoinError: one of its subclasses, saying what is wrong and what to do.
-        """
-        moment = read_instant(now) or datetime.now(timezone.utc)
-        names = {"full_feature_names": full_feature_names, "defaults": defaults}
-        # A person who looks at one entity needs the error, not defaults.
-        reader = self.online_reader(features, roles=roles, **names, strict=True, deadline=None)
-        found = reader.get_online_features([reader.read_keys(entity)], now=moment)
-        values, statuses, times = found.to_dict(), found.statuses, found.event_timestamps
-        return {
-            name: {
-                "value": values[name][0],
-                "status": statuses[name][0],
-                "event_timestamp": time.isoformat() if (time := times[name][0]) else None,
-                "age_seconds": (moment - time).total_seconds() if time else None,
-            }
-            for name in found.names
+    Args:
+        reader: a reader of the features.
+        entity: a text for every key, read as the key's type.
+        now: the instant at which ages are judged; now by default. Naive is UTC.
+
+    Raises:
+        PitJoinError: one of its subclasses, saying what is wrong and what to do.
+    """
+    moment = now or datetime.now(timezone.utc)
+    found = reader.get_online_features([reader.read_keys(entity)], now=moment)
+    values, statuses, times = found.to_dict(), found.statuses, found.event_timestamps
+    return {
+        name: {
+            "value": values[name][0],
+            "status": statuses[name][0],
+            "event_timestamp": time.isoformat() if (time := times[name][0]) else None,
+            "age_seconds": (moment - time).total_seconds() if time else None,
         }
+        for name in found.names
+    }

@@ -111,7 +111,7 @@ ROLE = "referrer=user_activity(user_id=referred_by)"
             "login_training_day_ahead",
             "login_labels",
             ["user_activity:*", "referrer:login_count_30d"],
-            {"views": [ROLE], "gap": "24h", "full_feature_names": True, "provenance": True, "defaults": False},
+            {"roles": [ROLE], "gap": "24h", "full_feature_names": True, "provenance": True, "defaults": False},
         ),
     ],
 )

@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import pit_join.online.delta as delta_module
-from pit_join.online.delta import Aside, Delta, Stored, find_delta
+from pit_join.online.delta import Delta, Spill, StoredEntries, find_delta
 
 # Content is never empty: every record has a header.
 KEYS = st.binary(min_size=1, max_size=2)
@@ -28,7 +28,7 @@ def batches(rows: dict[bytes, bytes], size: int) -> Iterator[tuple[list[bytes], 
         yield some, [rows[key] for key in some]
 
 
-def flat(aside: Aside) -> list[tuple[bytes, bytes]]:
+def flat(aside: Spill) -> list[tuple[bytes, bytes]]:
     """All that was put aside; records are b"" where there are none."""
     found = [(key, record) for keys, records in aside for key, record in zip_longest(keys, records, fillvalue=b"")]
     assert len(found) == len(aside)
@@ -47,7 +47,7 @@ def test_what_differs(stored: dict[bytes, bytes], rows: dict[bytes, bytes], size
     rows = {key: content for key, content in rows.items() if key < END}
     entries = [(key, WRITTEN + stored[key] + CHECK) for key in sorted(stored)]  # also of others, from END on
     with ExitStack() as files:
-        delta = find_delta(Stored(iter(entries), END), batches(rows, size), tmp_path, files)
+        delta = find_delta(StoredEntries(iter(entries), END), batches(rows, size), tmp_path, files)
         check(delta, {key: content for key, content in stored.items() if key < END}, rows)
 
 
@@ -60,7 +60,7 @@ def test_many(size: int, in_memory: int, tmp_path: Path, monkeypatch: pytest.Mon
     rows = {key: b"other" if key[-1] % 3 else content for key, content in stored.items() if key[-1] % 7}
     entries = [(key, WRITTEN + content + CHECK) for key, content in stored.items()]
     with ExitStack() as files:
-        delta = find_delta(Stored(iter(entries), END), batches(rows, size), tmp_path, files)
+        delta = find_delta(StoredEntries(iter(entries), END), batches(rows, size), tmp_path, files)
         for _ in range(2):  # it can be read again
             check(delta, stored, rows)
     assert list(tmp_path.iterdir()) == []

@@ -689,7 +689,7 @@ def full_cache(project: Path, folder: Path, url: str, online: Path) -> None:
             (cache / name).write_bytes(content)
         ballast = fill(cache, 8192)
         failed = exported(folder, url, 1, 3)
-        is_one_error(failed.err, "cannot be put aside on disk .*([Nn]o space left|full)")
+        is_one_error(failed.err, "cannot be spilled to disk .*([Nn]o space left|full)")
         assert served(url) == 0
         exported(folder, online, 1)
         assert served(online) == 1
@@ -717,8 +717,8 @@ except StoreError as error:
     [
         (0o755, 0o644, 0o666, r"1\n.*Permission denied"),
         (0o777, 0o644, 0o666, r"1\n.*(Permission denied|read-?only)"),
-        (0o755, 0o644, 0o644, ".*Permission denied; who reads must write lock.mdb, too"),
-        (0o755, 0o666, 0o644, ".*Permission denied; who reads must write lock.mdb, too"),
+        (0o755, 0o644, 0o644, ".*Permission denied; readers must be able to write lock.mdb"),
+        (0o755, 0o666, 0o644, ".*Permission denied; readers must be able to write lock.mdb"),
         (0o755, 0o600, 0o600, ".*Permission denied"),
         (0o700, 0o644, 0o666, ".*Permission denied"),
         (0o777, 0o666, 0o666, r"1\n"),

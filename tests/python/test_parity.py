@@ -10,10 +10,12 @@ from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import replace
 from datetime import datetime, timedelta, timezone
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import duckdb
+import pyarrow as pa
 import pytest
 from click.testing import CliRunner, Result
 from conftest import Built
@@ -21,7 +23,8 @@ from writing import replace_all
 
 from pit_join import FeatureStore, PitJoinError, StoreError
 from pit_join.cli.main import main
-from pit_join.monitoring.parity import Difference, _same
+from pit_join.monitoring.offline_rule import same_values
+from pit_join.monitoring.parity import Difference
 from pit_join.online.opening import open_store
 from pit_join.online.protocol import OnlineStore
 from pit_join.project.dbt_project import Project
@@ -196,7 +199,33 @@ def test_only_what_was_added_up_may_differ_in_its_last_digits(
     one: Any, other: Any, added_up: bool, plain: bool
 ) -> None:
     """The greatest of some floats is one of them, to the bit, also in a window."""
-    assert (_same(one, other, True), _same(one, other, False)) == (added_up, plain)
+    offline, online = pa.array([one]), pa.array([other])
+    found = [same_values(offline, online, tolerance).to_pylist() for tolerance in (1e-9, None)]
+    assert found == [[added_up], [plain]]
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "equal"),
+    [
+        (pa.scalar(2**31 - 1, pa.int32()), pa.scalar(2**31 - 1, pa.int64()), True),
+        (pa.scalar(2**64 - 1, pa.uint64()), pa.scalar(-1, pa.int64()), False),
+        (pa.scalar(0.5, pa.float32()), pa.scalar(0.5, pa.float64()), True),
+        (pa.scalar(0.1, pa.float32()), pa.scalar(0.1, pa.float64()), False),
+        (pa.scalar(Decimal("1.5"), pa.decimal128(38, 1)), pa.scalar(Decimal("1.500"), pa.decimal128(9, 3)), True),
+        (pa.scalar(Decimal("1.5"), pa.decimal128(38, 1)), pa.scalar(Decimal("1.501"), pa.decimal128(9, 3)), False),
+        (pa.scalar([1, None], pa.list_(pa.int8())), pa.scalar([1, None], pa.list_(pa.uint64())), True),
+        (pa.scalar([1, 2], pa.list_(pa.int8())), pa.scalar([1, 3], pa.list_(pa.uint64())), False),
+        (pa.scalar("a", pa.large_string()), pa.scalar("a", pa.string()), True),
+        (pa.scalar(AT, pa.timestamp("s", "UTC")), pa.scalar(AT, pa.timestamp("us", "UTC")), True),
+        (pa.scalar(AT, pa.timestamp("us", "UTC")), pa.scalar(AT, pa.timestamp("us")), False),
+        (pa.scalar(1, pa.int8()), pa.scalar(True), False),
+        (pa.scalar(None, pa.int8()), pa.scalar(None, pa.string()), True),
+        (pa.scalar(None, pa.int8()), pa.scalar(0, pa.int64()), False),
+    ],
+)
+def test_only_the_width_of_a_type_does_not_tell_values_apart(one: pa.Scalar, other: pa.Scalar, equal: bool) -> None:
+    columns = (pa.array([each.as_py()], each.type) for each in (one, other))
+    assert same_values(*columns).to_pylist() == [equal]
 
 
 def test_a_removed_record(features: FeatureStore, store: OnlineStore) -> None:

@@ -16,7 +16,7 @@ from pit_join.online import cache as record_cache
 from pit_join.online.cache import CachedStore
 from pit_join.online.opening import open_store
 from pit_join.online.protocol import OnlineStore
-from pit_join.online.several import Tiers
+from pit_join.online.several import SeveralStores
 from pit_join.online.urls import CacheLimits, cache_limits
 from pit_join.references import Request
 from pit_join.serving.reader import OnlineReader
@@ -160,11 +160,11 @@ def test_threads_beside_exports(tmp_path: Path) -> None:
     with running(valkey_binary(), tmp_path) as server:
         writer = open_store(server.url)
         fill(writer, 1)
-        tiers = Tiers({"": f"{server.url}?cache_mb=1"})
+        stores = SeveralStores({"": f"{server.url}?cache_mb=1"})
         ended, torn, answers = threading.Event(), [], [0] * 4
 
         def read(number: int) -> None:
-            reader = OnlineReader(tiers, BOTH)
+            reader = OnlineReader(stores, BOTH)
             while not ended.is_set():
                 found = ask(reader, number, 50 + number)
                 answers[number] += 1
@@ -181,8 +181,8 @@ def test_threads_beside_exports(tmp_path: Path) -> None:
             thread.join()
         assert not torn
         assert min(answers) > 20
-        assert ask(OnlineReader(tiers, BOTH), 1) == {"visits": [29001], "level": [29001]}
-        tiers.close()
+        assert ask(OnlineReader(stores, BOTH), 1) == {"visits": [29001], "level": [29001]}
+        stores.close()
 
 
 @pytest.mark.redis
@@ -197,13 +197,13 @@ def test_round_trips(tmp_path: Path) -> None:
 def trips_of(server: Server, options: str, requests: int) -> int:
     """The round trips of requests for what was read before."""
     with counting(server) as (port, trips):
-        tiers = Tiers({"": f"redis://127.0.0.1:{port}/0?{options}"})
-        reader = OnlineReader(tiers, BOTH)
+        stores = SeveralStores({"": f"redis://127.0.0.1:{port}/0?{options}"})
+        reader = OnlineReader(stores, BOTH)
         ask(reader, 1)
         before = trips()
         for _ in range(requests):
             assert ask(reader, 1)["visits"] == [1001]
-        tiers.close()
+        stores.close()
         return trips() - before
 
 

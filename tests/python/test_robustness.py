@@ -711,7 +711,7 @@ def test_a_set_can_be_built_again_from_its_metadata(lab: Path, store: FeatureSto
         {"user_id": ["u1", "u2", None], "friend_id": ["u2", "u3", "u1"], "at": [START + timedelta(days=20)] * 3}
     )
     pq.write_table(spine, tmp_path / "spine.parquet")
-    more = {"views": [role], "event_timestamp": "at", "gap": "6 hours", "full_feature_names": True, "provenance": True,
+    more = {"roles": [role], "event_timestamp": "at", "gap": "6 hours", "full_feature_names": True, "provenance": True,
             "defaults": False}  # fmt: skip
     first = get(store, tmp_path / "spine.parquet", "big:*", "tied:value", "other:value", **more)
     first.write(tmp_path / "set.parquet")
@@ -722,7 +722,7 @@ def test_a_set_can_be_built_again_from_its_metadata(lab: Path, store: FeatureSto
                              "spine", "spine_sha256", "rows", "sql", "versions", "coverage", "statistics"}  # fmt: skip
     assert set(metadata["statistics"]) == {"big__value", "big__note", "tied__value", "other__value"}
     assert metadata["statistics"]["tied__value"]["rows"] == metadata["rows"] == 3
-    same = {name: metadata[name] for name in more if name != "views"}
+    same = {name: metadata[name] for name in more if name != "roles"}
     again = store.get_historical_features(metadata["spine"], metadata["references"], **same)
     assert again.to_arrow().equals(first.to_arrow())
     assert again.spine_sha256 == metadata["spine_sha256"]

@@ -490,7 +490,8 @@ def test_an_empty_key_is_none(golden: Path) -> None:
 def test_a_warning_where_all_can_read(golden: Path, host: str, key: str | None, warns: bool) -> None:
     with serving(golden, "--host", host, key=key) as server:
         assert server.client.get("/health").json() == {"status": "alive"}
-    warning = f"warning: anyone who can reach {host} can read all features; set PIT_JOIN_API_KEY, or listen on 127.0.0.1"
+    warning = f"warning: anyone who can reach {host} can read all features; "
+    warning += "set PIT_JOIN_API_KEY, or listen on 127.0.0.1"
     assert (server.said[0] == warning) == warns
 
 

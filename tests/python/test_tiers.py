@@ -31,7 +31,7 @@ from pit_join.export.export import Export
 from pit_join.feature_store import FeatureStore
 from pit_join.monitoring.feature_log import FeatureLog
 from pit_join.online.opening import open_store
-from pit_join.online.several import Tiers
+from pit_join.online.several import SeveralStores
 from pit_join.online.stores.lmdb_store import LmdbWriter
 from pit_join.records.keys import KeyCodec
 from pit_join.serving.reader import OnlineReader
@@ -126,9 +126,9 @@ class Shop(Exporter):
 
     @contextmanager
     def reader(self, strict: bool = False, deadline: float | None = DEADLINE, **options: Any) -> Iterator[OnlineReader]:
-        tiers = Tiers(self.urls)
-        yield OnlineReader(tiers, "s", strict=strict, deadline=deadline, **options)
-        tiers.close()
+        stores = SeveralStores(self.urls)
+        yield OnlineReader(stores, "s", strict=strict, deadline=deadline, **options)
+        stores.close()
 
 
 @pytest.fixture
@@ -265,9 +265,9 @@ def test_a_store_without_url(shop: Shop) -> None:
         shop.export(of=manifest("slow"))
     shop.export()
     with pytest.raises(StoreError, match=r"'activity' is in the online store 'fast', .*PIT_JOIN_ONLINE_STORE_FAST"):
-        OnlineReader(Tiers({"": shop.urls[""]}), "s")
+        OnlineReader(SeveralStores({"": shop.urls[""]}), "s")
     with pytest.raises(StoreError, match=r"'fast' and 'other' are one, redis://.*prefix"):
-        Tiers({**shop.urls, "other": shop.fast})
+        SeveralStores({**shop.urls, "other": shop.fast})
 
 
 def test_how_stores_are_named(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -426,9 +426,9 @@ FORK = """
 import os, signal, sys
 from pit_join.references import Request
 from pit_join.serving.reader import OnlineReader
-from pit_join.online.several import Tiers
+from pit_join.online.several import SeveralStores
 
-reader = OnlineReader(Tiers({"": sys.argv[1]}), [Request("activity", ("*",), "activity")])
+reader = OnlineReader(SeveralStores({"": sys.argv[1]}), [Request("activity", ("*",), "activity")])
 first = reader.get({"user_id": "a"})
 child = os.fork()
 if child == 0:

@@ -17,7 +17,8 @@ from online_cases import Exporter
 
 from pit_join.definitions.field_type import read_type
 from pit_join.definitions.registry import Registry
-from pit_join.training.build import build_training_set
+from pit_join.training.build import TrainingBuild
+from pit_join.training.request import TrainingRequest
 from support.rule_sql import macro_nodes
 
 AT = datetime(2026, 3, 1, 12, tzinfo=timezone.utc)
@@ -245,12 +246,12 @@ class Both(Exporter):
 
     def training(self, manifest: Mapping[str, Any], spine: pa.Table, service: str = "s", **options: Any) -> pa.Table:
         requests = Registry.from_manifest(manifest).services[service].requests
-        return build_training_set(self.workspace(manifest), spine, requests, **options).to_arrow()
+        return TrainingBuild(self.workspace(manifest), TrainingRequest(spine, requests, **options)).run().to_arrow()
 
     def whole_query(self, manifest: Mapping[str, Any], spine: pa.Table) -> pa.Table:
         """The training set as dbt would build it, in one statement."""
         requests = Registry.from_manifest(manifest).services["s"].requests
-        sql = build_training_set(self.workspace(manifest), spine, requests, sql_only=True).sql
+        sql = TrainingBuild(self.workspace(manifest), TrainingRequest(spine, requests)).sql()
         self.connection.register("entity_df", spine)
         return self.connection.sql(sql).to_arrow_table()
 

@@ -1,0 +1,166 @@
+"""Joining feature views to a spine in an open warehouse, one view after the other."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
+from typing import TYPE_CHECKING, Any
+
+from pit_join.definitions.field_type import FieldType
+from pit_join.definitions.views import FeatureView
+from pit_join.errors import SpineError
+from pit_join.training.request import TrainingRequest
+from pit_join.training.spine import Spine, check_arguments, check_columns, check_float_keys, check_types
+from pit_join.workspace import Histories, Workspace
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from pit_join.training.result import Coverage
+
+__all__ = ["ViewJoins"]
+
+# A pair costs the plan `range` about a fourth of what an event or an instant costs the plan `stacked`.
+_PAIRS_A_ROW = 4
+
+
+class ViewJoins:
+    """The joins of one request; `resolved` is what the macro `_plan` says of it."""
+
+    def __init__(
+        self, workspace: Workspace, histories: Histories, request: TrainingRequest, resolved: Mapping[str, Any]
+    ) -> None:
+        self._warehouse, self._histories, self._macros = histories.warehouse, histories, workspace.macros
+        self._request, self._roles, self._computed = request, resolved["requests"], resolved["computed"]
+        self._views = {role["view"]: workspace.registry.view(role["view"]) for role in self._roles}
+        self._key_types: dict[str, FieldType] = {}
+        self._rows = 0
+        histories.check(self._views.values())
+
+    def prepare(self) -> None:
+        """Begin to find out how each view has to be joined: see `Histories`."""
+        self._histories.prepare(self._views.values())
+
+    def check_spine(self, source: Spine, names: Sequence[str]) -> str:
+        """Check the spine against the views, and return the SQL that reads it."""
+        key_types, event_timestamp = self._key_types, self._request.event_timestamp
+        for role in self._roles:
+            view = self._views[role["view"]]
+            for key, column in role["keys"].items():
+                known = key_types.setdefault(column, view.types[key])
+                if known != view.types[key] and source.kind == "csv":
+                    raise SpineError(
+                        f"the spine's column '{column}' is a key of type {known} for one view and {view.types[key]} "
+                        f"for '{view.name}'; give the views one type, or use two columns"
+                    )
+        sql = source.sql(self._warehouse, key_types, event_timestamp)
+        columns = self._warehouse.columns(f"from {sql}", source.unreadable)
+        check_columns(columns, (*key_types, event_timestamp), source.label)
+        check_types(columns, event_timestamp, key_types, source.label)
+        check_arguments(columns, self._computed, source.label)
+        provenance = [f"{r['alias']}__{what}" for r in self._roles for what in ("event_timestamp", "status")]
+        taken = {name.lower(): name for name in columns}
+        for name in [*names, *(provenance if self._request.provenance else [])]:
+            if name.lower() in taken:
+                mend = "rename the column" if "__" in name else "use --full-feature-names, or rename the column"
+                raise SpineError(
+                    f"the feature '{name}' and the column '{taken[name.lower()]}' of the spine {source.label} have one "
+                    f"name; {mend}"
+                )
+        return sql
+
+    def load_spine(self, source: Spine, sql: str) -> int:
+        """Read the spine once, for every view to be joined to this copy, and return the number of its rows."""
+        what = source.unreadable
+        columns = self._warehouse.columns(f"from {sql}", what)
+        column, gap = self._request.event_timestamp, self._request.gap
+        data_type = next(kind.name for name, kind in columns.items() if name.lower() == column.lower())
+        short = {"TIMESTAMP WITH TIME ZONE": "timestamptz"}.get(data_type, data_type)
+        rows = self._macros.text("spine_rows", spine=sql, event_timestamp=column, gap=gap, data_type=short)
+        self._warehouse.execute(f"create or replace temp table _pit_spine as {rows}", what)
+        check_float_keys(self._warehouse, "_pit_spine", columns, self._key_types, source.label)
+        self._rows = int(self._warehouse.row("select count(*) as rows from _pit_spine", what)["rows"])
+        return self._rows
+
+    def plan(self) -> dict[str, tuple[str, str]]:
+        """Return for each role how it is joined, and why."""
+        return {role["alias"]: self._join_plan(role) for role in self._roles}
+
+    def _join_plan(self, role: Mapping[str, Any]) -> tuple[str, str]:
+        """Return how a view is joined, and why: ASOF, or for windows `range` or `stacked` (see `window_features`)."""
+        view, facts = self._view_and_facts(role)
+        if not view.aggregations:
+            late, tied = (bool(facts["unordered"] or facts[what]) for what in ("late", "tied"))
+            also = [*(["rows known late"] if late else []), *(["ties"] if tied else [])]
+            return "asof", f"{facts['rows']:,} rows" + (f" with {' and '.join(also)}" if also else "")
+        if self._request.window_plan:
+            return self._request.window_plan, "as asked for"
+        statement = self._macros.text(
+            "_pairs_statement",
+            alias=role["alias"],
+            spine="_pit_spine",
+            features=self._request.macro_arguments(role["alias"])["features"],
+            history=self._histories.staged(view),
+        )
+        pairs = self._warehouse.row(statement, f"the feature view '{view.name}' cannot be read")["pairs"]
+        chosen = "range" if pairs <= _PAIRS_A_ROW * (facts["rows"] + self._rows) else "stacked"
+        return chosen, f"about {pairs:,.0f} pairs of a spine row and an event, and {facts['rows']:,} events"
+
+    def _join(self, role: Mapping[str, Any]) -> Future[pa.Table]:
+        """Begin to join one view, by the plan that the facts of its table allow, for its columns, in any order."""
+        view, facts = self._view_and_facts(role)
+        statements = self._macros.data(
+            "_view_statements",
+            plan=self._join_plan(role)[0] if view.aggregations else None,
+            alias=role["alias"],
+            spine="_pit_spine",
+            ties=bool(facts["unordered"] or facts["tied"]),
+            late=bool(facts["unordered"] or facts["late"]),
+            history=self._histories.staged(view),
+            **self._request.macro_arguments(role["alias"]),
+        )
+        return self._warehouse.table_later(statements, f"the feature view '{view.name}' cannot be joined")
+
+    def begin(self) -> Future[pa.Table]:
+        """Begin to join the first view."""
+        return self._join(self._roles[0])
+
+    def collect(
+        self, joining: Future[pa.Table], source: Spine, progress: Callable[[int, int, str], None], *, last: bool
+    ) -> tuple[pa.Table, list[pa.Table], list[Coverage]]:
+        """Return the spine's own columns and those of each view, in the spine's order, and how each view met the spine.
+
+        `joining` is the join of the first view. What comes next begins while the rows of a view are put in order. The
+        `last` request to this warehouse lets go of its files as soon as everything has been read.
+        """
+        from pit_join.training import gather
+        from pit_join.training import result as results
+
+        started, total = time.monotonic(), len(self._roles)
+        parts, coverage = [], []
+        for done, role in enumerate(self._roles):
+            progress(done, total, role["alias"])
+            table = joining.result()
+            if done + 1 < total:
+                joining = self._join(self._roles[done + 1])
+            else:
+                own = "select * exclude (_pit_row, _pit_time) from _pit_spine"
+                reading = self._warehouse.table_later([own], source.unreadable)
+                releasing = self._warehouse.release() if last else None
+            parts.append(gather.spilled(gather.in_order(table, self._rows)))
+            started, seconds = time.monotonic(), time.monotonic() - started
+            status = f"{role['alias']}__status" if self._request.provenance else "_pit_status"
+            view, facts = self._view_and_facts(role)
+            coverage.append(results.coverage(role["alias"], view, table, status, facts, seconds))
+        progress(total, total, "")
+        spine_table = reading.result()
+        if releasing:
+            releasing.result()
+        else:
+            self._histories.clear("_pit_spine", "_pit_matched")
+        return spine_table, parts, coverage
+
+    def _view_and_facts(self, role: Mapping[str, Any]) -> tuple[FeatureView, dict[str, Any]]:
+        view = self._views[role["view"]]
+        return view, self._histories.facts(view)
