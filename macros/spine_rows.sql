@@ -14,14 +14,12 @@
 {%- endmacro %}
 
 {% macro default__spine_rows(spine, event_timestamp, gap, data_type) -%}
-    {%- set gap_microseconds = pit_join._duration(gap, 'gap') or 0 -%}
-    {%- set time = pit_join._instant(pit_join._identifier(event_timestamp), data_type) -%}
-    {%- if gap_microseconds -%}
-        {%- set time = time ~ ' - ' ~ gap_microseconds -%}
-    {%- endif -%}
+{%- set time = pit_join._instant(pit_join._identifier(event_timestamp), data_type) -%}
+{%- set gap_microseconds = pit_join._duration(gap, 'gap') or 0 -%}
+-- {{ pit_join._in_stored_order() }}
 select
     *,
     row_number() over () as _pit_row,
-    {{ time }} as _pit_time
+    {{ time }}{{ ' - ' ~ pit_join._microseconds(gap_microseconds, 'gap') if gap_microseconds }} as _pit_time
 from {{ spine }}
 {%- endmacro %}

@@ -23,24 +23,29 @@
 {%- endmacro %}
 
 {% macro default__training_set(spine, features, event_timestamp, gap, full_feature_names, provenance, defaults) -%}
-    {{ return(pit_join._training_set(spine, features, event_timestamp, gap, full_feature_names, provenance, defaults)) }}
+    {{ return(pit_join._training_set(spine, features, {
+        'event_timestamp': event_timestamp, 'gap': gap, 'full_feature_names': full_feature_names, 'provenance': provenance,
+        'defaults': defaults
+    })) }}
 {%- endmacro %}
 
 
-{#- `join` is the leaf: the adapter's own, or a given one for a second opinion. -#}
-{% macro _training_set(spine, features, event_timestamp, gap, full_feature_names, provenance, defaults, join=none, plan=none) -%}
+{#- `asked` are the arguments of `training_set`, and: `time_type`, the type of the time where it is known, and `plans`, the
+    plans of its joins and of its windows: {join, windows}. -#}
+{% macro _training_set(spine, features, asked) -%}
 {%- set quote = pit_join._identifier -%}
-{%- set requests, names, computed = pit_join._requests(features, full_feature_names, defaults, provenance) -%}
+{%- set asked = dict({'time_type': none, 'plans': {'join': none, 'windows': 'stacked'}}, **asked) -%}
+{%- set requests, names, computed = pit_join._requests(features, asked.full_feature_names, asked.defaults, asked.provenance) -%}
 {%- if not execute -%}
     {{ return('') }}
 {%- endif -%}
 with _pit_spine as {{ pit_join._materialized() }} (
-    {{ pit_join.spine_rows(spine, event_timestamp, gap) | indent(4) }}
+    {{ pit_join.spine_rows(spine, asked.event_timestamp, asked.gap, asked.time_type) | indent(4) }}
 ),
 {%- for request in requests %}
 
 {{ quote(request.alias) }} as (
-    {{ pit_join._view_join('_pit_spine', request, provenance, join=join, plan=plan) | indent(4) }}
+    {{ pit_join._view_join('_pit_spine', request, asked.provenance, {'plan': asked.plans.windows if request.view.aggregations else asked.plans.join}) | indent(4) }}
 ){{ ',' if computed or not loop.last }}
 {%- endfor %}
 {%- if computed %}
@@ -61,9 +66,9 @@ _pit_on_demand as (
 select
     {{ pit_join._all_columns_but('_pit_spine', ['_pit_row', '_pit_time']) }},
     {%- for name in names %}
-    {{ quote(name) }}{{ ',' if provenance or not loop.last }}
+    {{ quote(name) }}{{ ',' if asked.provenance or not loop.last }}
     {%- endfor %}
-    {%- for request in requests if provenance %}
+    {%- for request in requests if asked.provenance %}
     {{ quote(request.alias ~ '__event_timestamp') }},
     {{ quote(request.alias ~ '__status') }}{{ ',' if not loop.last }}
     {%- endfor %}
@@ -78,42 +83,14 @@ order by _pit_spine._pit_row
 {%- endmacro %}
 
 
-{#- One view of a training set. `history` is a stored copy to read instead; `ties` and `late` are false only where
-    somebody looked; `plan` is that of window views. -#}
-{% macro _view_join(spine, request, provenance=false, ties=true, late=true, history=none, join=none, step=none, plan=none) -%}
-    {%- set view = request.view -%}
-    {%- if view.aggregations -%}
-        {{ return(pit_join.window_features(
-            spine, history or view.relation, request['keys'], request.features, view.aggregations, view.event_timestamp,
-            view.created_timestamp, view.lag, view.closed, view.event_key, view.deleted, view.types.keys() | list, view.types,
-            plan or 'stacked', late, request.alias if provenance else none
-        )) }}
+{#- One view of a training set, by the options of `point_in_time_join` or `window_features`. The portable plan is a second
+    opinion: whatever a project has put in place of our join is left aside. -#}
+{% macro _view_join(spine, request, provenance, options) -%}
+    {%- set options = dict(options, join_keys=request['keys'], provenance=request.alias if provenance else none) -%}
+    {%- if request.view.aggregations -%}
+        {{ return(pit_join.window_features(spine, request.view, request.features, options)) }}
+    {%- elif options.plan == 'portable' -%}
+        {{ return(pit_join.default__point_in_time_join(spine, request.view, request.features, options)) }}
     {%- endif -%}
-    {{ return((join or pit_join.point_in_time_join)(
-        spine, history or view.relation, request['keys'], request.features, view.event_timestamp, view.created_timestamp, view.lag,
-        view.ttl, view.inclusive, view.deleted, view.columns.keys() | list, view.types, view.physical or history is not none, ties, late, request.alias if provenance else none, step
-    )) }}
-{%- endmacro %}
-
-
-{#- How a CTE that is read more than once says that it is computed once. -#}
-{% macro _materialized() -%}
-    {{ return(adapter.dispatch('_materialized', 'pit_join')()) }}
-{%- endmacro %}
-
-{% macro duckdb___materialized() -%}
-    {{ return('materialized') }}
-{%- endmacro %}
-
-{% macro default___materialized() -%}
-    {{ return('') }}
-{%- endmacro %}
-
-
-{% macro _all_columns_but(relation, columns) -%}
-    {{ return(adapter.dispatch('_all_columns_but', 'pit_join')(relation, columns)) }}
-{%- endmacro %}
-
-{% macro default___all_columns_but(relation, columns) -%}
-    {{ return(relation ~ '.* exclude (' ~ columns | join(', ') ~ ')') }}
+    {{ return(pit_join.point_in_time_join(spine, request.view, request.features, options)) }}
 {%- endmacro %}

@@ -20,7 +20,7 @@
 {%- endmacro %}
 
 
-{% macro default__window_history(view, grid, dense, start, end) -%}
+{% macro duckdb__window_history(view, grid, dense, start, end) -%}
 {%- set quote = pit_join._identifier -%}
 {%- set view = pit_join._view(view) -%}
 {%- if not execute -%}
@@ -32,13 +32,16 @@
 {%- elif dense and not step or step == 0 -%}
     {{ exceptions.raise_compiler_error("window_history: a dense history needs a grid such as '1 day'") }}
 {%- endif -%}
+{%- set view = pit_join._prepared(view, {}) -%}
 {%- set features = pit_join._plain_features(view) -%}
-{%- set key_names = [] -%}
-{%- for key in view['keys'] %}{% do key_names.append('_pit_key_' ~ loop.index) %}{% endfor -%}
-{%- set keys = key_names | join(', ') -%}
-{%- set from = pit_join._as_of(start) if start is not none else none -%}
-{%- set to = pit_join._as_of(end) if end is not none else none -%}
-{%- set compared = key_names + [] -%}
+{%- set span = {
+    'step': step,
+    'dense': dense,
+    'from': pit_join._as_of(start) if start is not none else none,
+    'to': pit_join._as_of(end) if end is not none else none,
+} -%}
+{%- do span.update({'before': pit_join._before(span) if span.from else none}) -%}
+{%- set compared = view.key_names + [] -%}
 {%- for feature in features %}{% do compared.append(quote(feature.name)) %}{% endfor -%}
 {%- set added = [] -%}
 {%- for item in view.aggregations if item.function == 'count' or (item.function in ('sum', 'avg') and not pit_join._is_float(item.column_type)) -%}
@@ -46,11 +49,14 @@
 {%- endfor -%}
 {#- Called by name, so that dbt knows on which macros a model depends. #}
 {%- if added | length == features | length -%}
-with {{ pit_join._added_history(view, features, key_names, step, dense, from, to) }},
+with {{ pit_join._added_history(view, features, span) }},
 {%- else -%}
-with {{ pit_join._asked_history(view, features, key_names, step, dense, from, to) }},
+with {{ pit_join._asked_history(view, features, span) }},
 {%- endif %}
 
+{% if not dense -%}
+-- {{ pit_join._in_stored_order() }}
+{% endif -%}
 _pit_compared as (
     select
         *,
@@ -73,11 +79,11 @@ select
 from _pit_compared
 where
     _pit_changed
-    and _pit_time < {{ to or 9223372036854775807 }}
-    {%- if from %}
-    and _pit_time >= {{ from }}
+    and _pit_time < {{ span.to or pit_join._never() }}
+    {%- if span.from %}
+    and _pit_time >= {{ span.from }}
     {%- endif %}
-order by {{ keys }}, _pit_time
+order by {{ view.key_names | join(', ') }}, _pit_time
 {%- endmacro %}
 
 
@@ -86,41 +92,42 @@ order by {{ keys }}, _pit_time
     and what goes is added up. All that lies before the first row asked for comes together in one row before it, and
     every event goes in the end, so that the running sums are 0 where the next key begins.
 -#}
-{% macro _added_history(view, features, key_names, step, dense, from, to) -%}
+{% macro _added_history(view, features, span) -%}
 {%- set wanted = pit_join._wanted_aggregations(features, view.aggregations) -%}
 {%- set measures = pit_join._measures(wanted) -%}
 {%- set windows = wanted | map(attribute='window') | unique | list -%}
-{%- set longest = pit_join._longest_window(view.aggregations) -%}
-{%- set keys = key_names | join(', ') -%}
-{%- set lag = view.lag or 0 -%}
-{%- set far = '9223372036854775807' -%}
-{%- set before = pit_join._before(from, step) if from else none -%}
+{%- set keys = view.key_names | join(', ') -%}
 {%- set conditions = [] -%}
-{%- if from %}{% do conditions.append('greatest(measured._pit_known, ' ~ pit_join._window_end(longest, lag, view.event_key, 'measured') ~ ') > ' ~ before) %}{% endif -%}
-{%- if to and not dense %}{% do conditions.append('measured._pit_known < ' ~ to) %}{% endif -%}
-{{ pit_join._window_events(view.relation, view['keys'], wanted, view.event_timestamp, view.created_timestamp, view.event_key, view.deleted, view.types.keys() | list, view.types, view.lag) }},
+{%- if span.from -%}
+    {%- set ends = pit_join._window_end(view, pit_join._longest_window(view), 'measured') -%}
+    {%- do conditions.append('greatest(measured._pit_available_at, ' ~ ends ~ ') > ' ~ span.before) -%}
+{%- endif -%}
+{%- if span.to and not span.dense -%}
+    {%- do conditions.append('measured._pit_available_at < ' ~ span.to) -%}
+{%- endif -%}
+{{ pit_join._window_events(view, wanted) }},
 
-{{ pit_join._measured(key_names, wanted, measures, lag, view.event_key, false) }},
+{{ pit_join._measured(view, wanted, measures, false) }},
 
 _pit_counted as (
     select
         {{ keys }},
         {%- for window in windows %}
-        {%- set leaves = pit_join._window_end(window, lag, view.event_key, 'measured') %}
-        case when _pit_known < {{ leaves }} then {{ leaves }} end as _pit_end_{{ loop.index }},
+        {%- set ends = pit_join._window_end(view, window, 'measured') %}
+        case when _pit_available_at < {{ ends }} then {{ ends }} end as _pit_end_{{ loop.index }},
         {%- endfor %}
         {{ measures.keys() | join(', ') }},
-        _pit_known
+        _pit_available_at
     from measured
     {%- if conditions %}
     where {{ conditions | join(' and ') }}
     {%- endif %}
 ),
 
-_pit_changes as {{ pit_join._materialized() ~ ' ' if dense }}(
+_pit_changes as {{ pit_join._materialized() ~ ' ' if span.dense }}(
     select
         {{ keys }},
-        {{ pit_join._placed('_pit_known', step, before) }} as _pit_time
+        {{ pit_join._placed('_pit_available_at', span) }} as _pit_time
         {%- for window in windows %}
         {%- set slot = loop.index %}
         {%- for name in measures %},
@@ -133,7 +140,7 @@ _pit_changes as {{ pit_join._materialized() ~ ' ' if dense }}(
     union all
     select
         {{ keys }},
-        {{ pit_join._placed('_pit_end_' ~ gone, step, before, never=window is none) }}
+        {{ pit_join._placed('_pit_end_' ~ gone, span, never=window is none) }}
         {%- for window in windows %}
         {%- set slot = loop.index %}
         {%- for name in measures %},
@@ -143,26 +150,25 @@ _pit_changes as {{ pit_join._materialized() ~ ' ' if dense }}(
     from _pit_counted
     where _pit_end_{{ gone }} is not null
     {%- endfor %}
-    {%- if from %}
+    {%- if span.from %}
     union all
     -- A key that had events and has none any more is not new.
     select distinct
         {{ keys }},
-        {{ before }}
+        {{ span.before }}
         {%- for window in windows %}{% for name in measures %},
         null
         {%- endfor %}{% endfor %}
     from events
-    where _pit_known <= {{ before }}
+    where _pit_available_at <= {{ span.before }}
     {%- endif %}
 ),
-
-{%- if dense %}
+{%- if span.dense %}
 
 _pit_grid as (
     select
         {{ keys }},
-        {{ pit_join._instants('_pit_time', step, from, to, '_pit_time < ' ~ far) }} as _pit_time
+        {{ pit_join._instants('_pit_time', span, '_pit_time < ' ~ pit_join._never()) | indent(8) }} as _pit_time
     from _pit_changes
     group by {{ keys }}
 ),
@@ -171,7 +177,7 @@ _pit_grid as (
 _pit_ordered as (
     select *
     from _pit_changes
-    {%- if dense %}
+    {%- if span.dense %}
     union all by name
     select *
     from _pit_grid
@@ -179,6 +185,7 @@ _pit_ordered as (
     order by {{ keys }}, _pit_time
 ),
 
+-- {{ pit_join._in_stored_order() }}
 sums as (
     select
         {{ keys }},
@@ -189,8 +196,8 @@ sums as (
         coalesce(sum({{ name }}_{{ slot }}) over (rows unbounded preceding), 0) as {{ name }}_{{ slot }},
         {%- endfor %}
         {%- endfor %}
-        {%- for column in key_names + ['_pit_time'] %}
-        lead({{ column }}) over () is not distinct from {{ column }}{{ ' and ' if not loop.last }}
+        {%- for column in view.key_names + ['_pit_time'] %}
+        {{ 'and ' if not loop.first }}lead({{ column }}) over () is not distinct from {{ column }}
         {%- endfor %} as _pit_goes_on
     from _pit_ordered
 ),
@@ -200,7 +207,7 @@ _pit_rows as (
         {{ keys }},
         _pit_time
         {%- for item in wanted %},
-        cast({{ pit_join._summed(item, windows, measures) }} as {{ item.data_type }}) as {{ pit_join._identifier(item.as) }}
+        cast({{ pit_join._summed(item, windows, measures) | indent(8) }} as {{ item.data_type }}) as {{ pit_join._identifier(item.as) }}
         {%- endfor %}
     from sums
     where not _pit_goes_on
@@ -209,54 +216,54 @@ _pit_rows as (
 
 
 {#- The same of all other features: the windows are looked at whenever an event comes or goes. -#}
-{% macro _asked_history(view, features, key_names, step, dense, from, to) -%}
-{%- set keys = key_names | join(', ') -%}
-{%- set named = {} -%}
-{%- for key in view['keys'] %}{% do named.update({key: '_pit_key_' ~ loop.index}) %}{% endfor -%}
+{% macro _asked_history(view, features, span) -%}
+{%- set keys = view.key_names | join(', ') -%}
+{%- set join_keys = {} -%}
+{%- for key in view['keys'] %}{% do join_keys.update({key: view.key_names[loop.index0]}) %}{% endfor -%}
 _pit_changes as {{ pit_join._materialized() }} (
-    with {{ pit_join._window_events(view.relation, view['keys'], [], view.event_timestamp, view.created_timestamp, view.event_key, view.deleted, view.types.keys() | list, view.types, view.lag) | indent(4) }}
+    with {{ pit_join._window_events(view, []) | indent(4) }}
 
     select distinct
         {{ keys }},
-        {{ pit_join._placed('_pit_at', step) }} as _pit_time
+        {{ pit_join._placed('_pit_at', dict(span, before=none)) }} as _pit_time
     from (
         select
             {{ keys }},
-            _pit_known as _pit_at
+            _pit_available_at as _pit_at
         from events
         {%- for window in view.aggregations | map(attribute='window') | unique %}
-        {%- set leaves = pit_join._window_end(window, view.lag or 0, view.event_key, 'events') %}
+        {%- set ends = pit_join._window_end(view, window, 'events') %}
         union all
         select
             {{ keys }},
-            {{ leaves }}
+            {{ ends }}
         from events
-        where _pit_known < {{ leaves }} and {{ leaves }} < 9223372036854775807
+        where _pit_available_at < {{ ends }} and {{ ends }} < {{ pit_join._never() }}
         {%- endfor %}
     ) as changes
 ),
 
 _pit_asked as (
-    {%- if dense %}
+    {%- if span.dense %}
     select
         {{ keys }},
-        {{ pit_join._instants('_pit_time', step, from, to) }} as _pit_time
+        {{ pit_join._instants('_pit_time', span) | indent(8) }} as _pit_time
     from _pit_changes
     group by {{ keys }}
     {%- else %}
     select *
     from _pit_changes
-    {%- if from or to %}
-    where {{ '_pit_time >= ' ~ from if from }}{{ ' and ' if from and to }}{{ '_pit_time < ' ~ to if to }}
+    {%- if span.from or span.to %}
+    where {{ '_pit_time >= ' ~ span.from if span.from }}{{ ' and ' if span.from and span.to }}{{ '_pit_time < ' ~ span.to if span.to }}
     {%- endif %}
-    {%- if from %}
+    {%- if span.from %}
     union all
     -- What was before, to compare the first rows with.
     select distinct
         {{ keys }},
-        {{ pit_join._before(from, step) }}
+        {{ span.before }}
     from _pit_changes
-    where _pit_time < {{ from }}
+    where _pit_time < {{ span.from }}
     {%- endif %}
     {%- endif %}
 ),
@@ -269,10 +276,7 @@ _pit_spine as (
 ),
 
 _pit_values as (
-    {{ pit_join.window_features(
-        '_pit_spine', view.relation, named, features, view.aggregations, view.event_timestamp, view.created_timestamp, view.lag, 'right',
-        view.event_key, view.deleted, view.types.keys() | list, view.types
-    ) | indent(4) }}
+    {{ pit_join.window_features('_pit_spine', dict(view, closed='right'), features, {'join_keys': join_keys}) | indent(4) }}
 ),
 
 _pit_rows as (
@@ -290,32 +294,36 @@ _pit_rows as (
 
 {#- When a change is seen: at the next instant of the grid, and not before the row that comes before those asked for. A
     change that may `never` be stays where it is. -#}
-{% macro _placed(at, step, before=none, never=false) -%}
-    {%- set seen = pit_join._on_grid(at, step) if step else at -%}
-    {%- set seen = 'case when ' ~ at ~ ' < 9223372036854775807 then ' ~ seen ~ ' else ' ~ at ~ ' end' if step and never else seen -%}
-    {{ return('greatest(' ~ seen ~ ', ' ~ before ~ ')' if before else seen) }}
+{% macro _placed(at, span, never=false) -%}
+{%- set seen = pit_join._on_grid(at, span.step) if span.step else at -%}
+{%- if span.step and never -%}
+{%- set seen %}case when {{ at }} < {{ pit_join._never() }} then {{ seen }} else {{ at }} end{% endset -%}
+{%- endif -%}
+{{ 'greatest(' ~ seen ~ ', ' ~ span.before ~ ')' if span.before else seen }}
 {%- endmacro %}
 
 
-{#- The instant of the row before those from `from` on. -#}
-{% macro _before(from, step) -%}
-    {{ return('(' ~ pit_join._on_grid(from, step) ~ ' - ' ~ step ~ ')' if step else '(' ~ from ~ ' - 1)') }}
+{#- The instant of the row before those asked for. -#}
+{% macro _before(span) -%}
+({{ pit_join._on_grid(span.from, span.step) ~ ' - ' ~ pit_join._microseconds(span.step, 'grid') if span.step else span.from ~ ' - 1' }})
 {%- endmacro %}
 
 
 {#- All instants of a grid from the first to the last of a key (an aggregate), one a row. -#}
-{% macro _instants(at, step, from, to, filter=none) -%}
-    {%- set first = 'min(' ~ at ~ ')' -%}
-    {%- set last = 'max(' ~ at ~ ')' ~ (' filter (where ' ~ filter ~ ')' if filter else '') -%}
-    {{ return('unnest(generate_series('
-        ~ ('greatest(' ~ first ~ ', ' ~ pit_join._on_grid(from, step) ~ ')' if from else first) ~ ', '
-        ~ ('least(' ~ last ~ ', ' ~ to ~ ' - 1)' if to else last) ~ ', ' ~ step ~ '))') }}
+{% macro _instants(at, span, filter=none) -%}
+{%- set first = 'min(' ~ at ~ ')' -%}
+{%- set last = 'max(' ~ at ~ ')' ~ (' filter (where ' ~ filter ~ ')' if filter else '') -%}
+unnest(generate_series(
+    {{ 'greatest(' ~ first ~ ', ' ~ pit_join._on_grid(span.from, span.step) ~ ')' if span.from else first }},
+    {{ 'least(' ~ last ~ ', ' ~ span.to ~ ' - 1)' if span.to else last }},
+    {{ pit_join._microseconds(span.step, 'grid') }}
+))
 {%- endmacro %}
 
 
 {#- The first instant of a grid that is not before `at`. -#}
 {% macro _on_grid(at, step) -%}
-    {{ return('(' ~ at ~ ' + (' ~ step ~ ' - ' ~ at ~ ' % ' ~ step ~ ') % ' ~ step ~ ')') }}
+({{ at }} + ({{ pit_join._microseconds(step, 'grid') }} - {{ at }} % {{ step }}) % {{ step }})
 {%- endmacro %}
 
 

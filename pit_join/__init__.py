@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from pit_join.serving.neighbours import Neighbour
     from pit_join.serving.reader import OnlineReader
     from pit_join.serving.vector import FeatureVector
+    from pit_join.training.build import TrainingBuild
     from pit_join.training.result import Coverage, TrainingSet
 
 __all__ = [
@@ -74,6 +75,7 @@ __all__ = [
     "SpineError",
     "StaleView",
     "StoreError",
+    "TrainingBuild",
     "TrainingSet",
     "WarehouseError",
     "WholeTable",
@@ -111,6 +113,7 @@ _LAZY = {
     "Skew": "pit_join.monitoring.findings",
     "SkewExample": "pit_join.monitoring.findings",
     "StaleView": "pit_join.monitoring.findings",
+    "TrainingBuild": "pit_join.training.build",
     "TrainingSet": "pit_join.training.result",
     "WholeTable": "pit_join.history.batches",
 }

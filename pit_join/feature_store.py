@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from pit_join.history.backfill import Backfill
     from pit_join.monitoring.findings import Monitoring
     from pit_join.monitoring.parity import Parity
+    from pit_join.training.build import TrainingBuild
     from pit_join.training.result import TrainingSet
     from pit_join.workspace import Workspace
 
@@ -142,8 +143,6 @@ class FeatureStore(OnlineClient):
         full_feature_names: bool = False,
         provenance: bool = False,
         defaults: bool = True,
-        sql_only: bool = False,
-        explain_plan: bool = False,
         window_plan: str | None = None,
     ) -> TrainingSet:
         """Join features to a spine, each as it was known at the row's time.
@@ -160,10 +159,43 @@ class FeatureStore(OnlineClient):
             full_feature_names: name every feature `view__feature`.
             provenance: add `<view>__event_timestamp` and `<view>__status`.
             defaults: replace nulls by the declared defaults.
-            sql_only: build nothing; the result has only its `sql`.
-            explain_plan: build nothing; the result has only its `sql` and, in `metadata["plans"]`, how each view would
-                be joined and why.
             window_plan: join window views by `"range"` or `"stacked"` instead of the plan that looks cheaper.
+
+        Raises:
+            PitJoinError: one of its subclasses, saying what is wrong and what to do.
+        """
+        return self.prepare_training_set(
+            entity_df,
+            features,
+            roles=roles,
+            event_timestamp=event_timestamp,
+            gap=gap,
+            full_feature_names=full_feature_names,
+            provenance=provenance,
+            defaults=defaults,
+            window_plan=window_plan,
+        ).run()
+
+    def prepare_training_set(
+        self,
+        entity_df: Any,
+        features: str | Sequence[str | Mapping[str, Any]],
+        *,
+        roles: Iterable[str] = (),
+        full_feature_names: bool = False,
+        **options: Any,
+    ) -> TrainingBuild:
+        """Check what `get_historical_features` would build, and join nothing yet.
+
+        The result has the query (`sql()`), how each view would be joined and why (`plan()`), and the training set
+        (`run()`).
+
+        Args:
+            entity_df: the spine, as for `get_historical_features`.
+            features: references, or the name of a feature service.
+            roles: mappings of roles.
+            full_feature_names: name every feature `view__feature`; a service may say so itself.
+            options: `event_timestamp`, `gap`, `provenance`, `defaults` and `window_plan` of `get_historical_features`.
 
         Raises:
             PitJoinError: one of its subclasses, saying what is wrong and what to do.
@@ -180,23 +212,8 @@ class FeatureStore(OnlineClient):
             full_feature_names = full_feature_names or service.full_feature_names
         else:
             requests = parse_features(features, [parse_role(role) for role in roles])
-        request = TrainingRequest(
-            entity_df,
-            tuple(requests),
-            event_timestamp=event_timestamp,
-            gap=gap,
-            full_feature_names=full_feature_names,
-            provenance=provenance,
-            defaults=defaults,
-            window_plan=window_plan,
-        )
-        build = TrainingBuild(workspace, request)
-        if sql_only or explain_plan:
-            from pit_join.training.result import TrainingSet
-
-            plans = {"plans": build.plan()} if explain_plan else {}
-            return TrainingSet(table=None, sql=build.sql(), coverage=(), metadata=plans)
-        return build.run()
+        request = TrainingRequest(entity_df, tuple(requests), full_feature_names=full_feature_names, **options)
+        return TrainingBuild(workspace, request)
 
     def backfill(
         self,

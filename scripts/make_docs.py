@@ -33,8 +33,9 @@ Generated from the comments in `macros/` by `make docs`; do not edit.
 
 A project that has the package (see the [tutorial](tutorial.md)) calls them as `pit_join.NAME`. The rule they follow is
 in [concepts](concepts.md). `training_set`, `latest_snapshot` and the generic tests read what a feature view declares;
-`point_in_time_join` and `spine_rows` are parts of theirs that know nothing of declarations. `point_in_time_join` is
-dispatched: `duckdb__` uses an ASOF join, `default__` is portable SQL, and a project may put its own in their place.
+`point_in_time_join`, `window_features` and `spine_rows` are parts of theirs that read no declarations. What differs
+between engines is dispatched: `duckdb__` is for DuckDB, `default__` is SQL that runs on other engines too, and a
+project may put its own in their place. Of a join that is one private macro, `_joined`: an ASOF join, or portable SQL.
 """
 TESTS_HEAD = """\
 # Generic tests

@@ -23,12 +23,13 @@
         {{ return([]) }}
     {%- endif -%}
     {%- for request in requests if request.alias == alias -%}
+        {%- do request.update({'view': pit_join._read_from(request.view, history)}) -%}
         {%- if request.view.aggregations -%}
-            {{ return([pit_join._view_join(spine, request, provenance, ties, late, history, plan=plan)]) }}
+            {{ return([pit_join._view_join(spine, request, provenance, {'late': late, 'plan': plan or 'stacked'})]) }}
         {%- endif -%}
         {{ return([
-            'create or replace temp table _pit_matched as ' ~ pit_join._view_join(spine, request, provenance, ties, late, history, step='match'),
-            pit_join._view_join(spine, request, provenance, ties, late, history, step='values'),
+            'create or replace temp table _pit_matched as ' ~ pit_join._view_join(spine, request, provenance, {'ties': ties, 'late': late, 'step': 'match'}),
+            pit_join._view_join(spine, request, provenance, {'ties': ties, 'late': late, 'step': 'values'}),
         ]) }}
     {%- endfor -%}
 {%- endmacro %}
@@ -40,7 +41,7 @@
     {%- if not execute -%}
         {{ return('') }}
     {%- endif -%}
-    {{ return(pit_join._history_facts(declared, history)) }}
+    {{ return(pit_join._history_facts(pit_join._read_from(declared, history))) }}
 {%- endmacro %}
 
 
@@ -51,37 +52,38 @@
         {{ return('') }}
     {%- endif -%}
     {%- set request = (requests | selectattr('alias', 'equalto', alias) | list)[0] -%}
-    {%- set view = request.view -%}
-    {%- set longest = pit_join._longest_window(view.aggregations) -%}
-    {%- set event = pit_join._instant(pit_join._identifier(view.event_timestamp), view.types.get(view.event_timestamp), round_up=true) -%}
-    {%- set numbers = range(1, (view['keys'] | length) + 1) | join(', ') -%}
+    {%- set view = pit_join._prepared(pit_join._read_from(request.view, history), request['keys']) -%}
+    {%- set longest = pit_join._longest_window(view) -%}
+    {%- set keys = view.key_names | join(', ') -%}
 with asked as (
     select
-        {%- for column in request['keys'].values() %}
-        {{ pit_join._identifier(column) }} as _pit_key_{{ loop.index }},
+        {%- for column in view.spine_keys %}
+        {{ column }} as _pit_key_{{ loop.index }},
         {%- endfor %}
         count(*) as _pit_count
     from {{ spine }}
-    group by {{ numbers }}
+    group by {{ keys }}
+),
+
+timed as (
+    {{ pit_join._timed(view, []) | indent(4) }}
 ),
 
 events as (
     select
-        {%- for key in view['keys'] %}
-        {{ pit_join._identifier(key) }} as _pit_key_{{ loop.index }},
-        {%- endfor %}
+        {{ keys }},
         count(*) as _pit_count,
-        min({{ event }}) as _pit_first,
-        max({{ event }}) as _pit_last
-    from {{ history or view.relation }}
-    group by {{ numbers }}
+        min(_pit_event) as _pit_first,
+        max(_pit_event) as _pit_last
+    from timed
+    group by {{ keys }}
 )
 
 select
     coalesce(sum(cast(asked._pit_count as double) * events._pit_count), 0)
-    * {{ 'least(1, 2.0 * ' ~ longest ~ ' / greatest(1, (select max(_pit_last) - min(_pit_first) from events)))' if longest else 1 }} as pairs
+    * {{ 'least(1, 2.0 * ' ~ pit_join._microseconds(longest, 'longest window') ~ ' / greatest(1, (select max(_pit_last) - min(_pit_first) from events)))' if longest else 1 }} as pairs
 from asked
-inner join events using ({% for key in view['keys'] %}_pit_key_{{ loop.index }}{{ ', ' if not loop.last }}{% endfor %})
+inner join events using ({{ keys }})
 {%- endmacro %}
 
 
@@ -100,13 +102,13 @@ inner join events using ({% for key in view['keys'] %}_pit_key_{{ loop.index }}{
     {%- if in_order and not declared.aggregations -%}
         {%- set snapshot = pit_join._ordered_snapshot(declared, as_of) -%}
     {%- elif history and not declared.aggregations -%}
-        {%- set snapshot = pit_join._ranked_snapshot(declared, as_of, history) -%}
+        {%- set snapshot = pit_join._ranked_snapshot(pit_join._read_from(declared, history), as_of) -%}
     {%- else -%}
         {%- set snapshot = pit_join.latest_snapshot(view, as_of) -%}
     {%- endif -%}
 select
     {{ keys | join(', ') }},
-    {{ pit_join._instant(quote(declared.event_timestamp), declared.types.get(declared.event_timestamp), round_up=true) }} as _pit_event
+    {{ pit_join._time_of(declared, declared.event_timestamp) }} as _pit_event
     {%- for column in declared.columns %},
     {{ quote(column) }}
     {%- endfor %}
@@ -157,4 +159,10 @@ order by {{ 'random()' if sample else keys | join(', ') }}
 {%- if sample %}
 limit {{ sample }}
 {%- endif %}
+{%- endmacro %}
+
+
+{#- A view whose rows are read from a stored copy, where there is one. -#}
+{% macro _read_from(view, copy) -%}
+    {{ return(dict(view, relation=copy, physical=true) if copy else view) }}
 {%- endmacro %}

@@ -17,3 +17,17 @@
     {%- endif -%}
     {{ return((number | int) * microseconds) }}
 {%- endmacro %}
+
+
+{#- A number of microseconds as SQL, which says beside it what it means: `259200000000 /* ttl: 3 days */`. -#}
+{% macro _microseconds(number, what) -%}
+{{ number }} /* {{ what }}: {{ pit_join._in_words(number) }} */
+{%- endmacro %}
+
+
+{% macro _in_words(microseconds) -%}
+    {%- for unit, size in (('day', 86400000000), ('hour', 3600000000), ('minute', 60000000), ('second', 1000000), ('millisecond', 1000)) if microseconds % size == 0 -%}
+        {{ return((microseconds // size) ~ ' ' ~ unit ~ ('s' if microseconds != size else '')) }}
+    {%- endfor -%}
+    {{ return(microseconds ~ ' microseconds') }}
+{%- endmacro %}

@@ -46,7 +46,7 @@
 {% macro _argument_feature(reference, defaults, requests) -%}
     {%- set alias, column = pit_join._reference(reference) -%}
     {%- if alias not in requests -%}
-        {%- do pit_join._add_request({'view': alias, 'features': [column]}, false, defaults, requests, [], {}) -%}
+        {%- do pit_join._add_request({'view': alias, 'features': [column]}, {'requests': requests, 'names': [], 'taken': {}, 'full_feature_names': false, 'defaults': defaults}) -%}
         {%- do requests[alias].update({'features': []}) -%}
     {%- endif -%}
     {%- if not execute -%}

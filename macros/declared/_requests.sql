@@ -6,16 +6,14 @@
     References: 'view:feature', 'view:*', {view, as, join_keys, features: [names or '*']}, or an on-demand feature.
 -#}
 {% macro _requests(features, full_feature_names=false, defaults=true, provenance=false) -%}
-    {%- set requests = {} -%}
-    {%- set names = [] -%}
-    {%- set taken = {} -%}
-    {%- set computed = [] -%}
+    {%- set requests, names, taken, computed = {}, [], {}, [] -%}
+    {%- set asked = {'requests': requests, 'names': names, 'taken': taken, 'full_feature_names': full_feature_names, 'defaults': defaults} -%}
     {%- for item in features -%}
         {%- if item is mapping and 'on_demand' in item -%}
             {%- do computed.append(pit_join._on_demand(item, defaults)) -%}
-            {%- do pit_join._take_name(computed[-1].name, 'item ' ~ loop.index ~ ' (' ~ item.on_demand ~ ')', 'use another name with as', names, taken) -%}
+            {%- do pit_join._take_name(computed[-1].name, 'item ' ~ loop.index ~ ' (' ~ item.on_demand ~ ')', 'use another name with as', asked) -%}
         {%- else -%}
-            {%- do pit_join._add_request(item, full_feature_names, defaults, requests, names, taken) -%}
+            {%- do pit_join._add_request(item, asked) -%}
         {%- endif -%}
     {%- endfor -%}
     {%- for argument in computed | map(attribute='arguments') | sum(start=[]) if argument.reference -%}
@@ -30,8 +28,9 @@
 {%- endmacro %}
 
 
-{#- Add one reference or role to the requests. -#}
-{% macro _add_request(item, full_feature_names, defaults, requests, names, taken) -%}
+{#- Add one reference or role to `requests`; `asked` is what `_requests` was asked for, and what it has found so far. -#}
+{% macro _add_request(item, asked) -%}
+    {%- set requests = asked.requests -%}
     {%- if item is string -%}
         {%- set view_name, feature_name = pit_join._reference(item) -%}
         {%- set item = {'view': view_name, 'features': [feature_name]} -%}
@@ -66,9 +65,9 @@
         {%- set columns = request.view.columns -%}
         {%- for feature_name in item.features -%}
             {%- for column in (columns if feature_name == '*' else [feature_name]) -%}
-                {%- set feature = pit_join._declared_feature(request, column, defaults) -%}
-                {%- set name = alias ~ '__' ~ column if full_feature_names or alias != item.view else column -%}
-                {%- if pit_join._take_name(name, alias ~ ':' ~ column, 'use full_feature_names', names, taken) -%}
+                {%- set feature = pit_join._declared_feature(request, column, asked.defaults) -%}
+                {%- set name = alias ~ '__' ~ column if asked.full_feature_names or alias != item.view else column -%}
+                {%- if pit_join._take_name(name, alias ~ ':' ~ column, 'use full_feature_names', asked) -%}
                     {%- do request.features.append({'column': column, 'name': name, 'default': feature.default}) -%}
                 {%- endif -%}
             {%- endfor -%}
@@ -78,14 +77,15 @@
 
 
 {#- Whether a name is new; one that is taken by another owner is an error. -#}
-{% macro _take_name(name, owner, advice, names, taken) -%}
+{% macro _take_name(name, owner, advice, asked) -%}
+    {%- set taken = asked.taken -%}
     {%- if taken.get(name | lower, owner) != owner -%}
         {{ exceptions.raise_compiler_error('both ' ~ taken[name | lower] ~ ' and ' ~ owner ~ ' would be named ' ~ name ~ '; ' ~ ('rename one of them' if '__' in name else advice)) }}
     {%- elif (name | lower) in taken -%}
         {{ return(false) }}
     {%- endif -%}
     {%- do taken.update({name | lower: owner}) -%}
-    {%- do names.append(name) -%}
+    {%- do asked.names.append(name) -%}
     {{ return(true) }}
 {%- endmacro %}
 

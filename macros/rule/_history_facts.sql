@@ -6,51 +6,41 @@
 
     If nothing is unordered, tied and late tell all there is; else they tell nothing.
 -#}
-{% macro _history_facts(view, history=none) -%}
+{% macro _history_facts(history) -%}
+{%- set view = pit_join._prepared(history, {}) -%}
 {%- if view.aggregations -%}
-    {{ return(pit_join._event_facts(view, history)) }}
+    {{ return(pit_join._event_facts(view)) }}
 {%- endif -%}
-{%- set quote = pit_join._identifier -%}
-{%- set version = ['_pit_event'] + (['_pit_created'] if view.created_timestamp else []) -%}
-{%- set key_names = [] -%}
-{%- for key in view['keys'] %}{% do key_names.append('_pit_key_' ~ loop.index) %}{% endfor -%}
+{%- set version = pit_join._version(view) -%}
 {#- a < b, or a = b and what follows is smaller. -#}
 {%- set before = namespace(sql='false') -%}
-{%- for column in (key_names + version) | reverse -%}
+{%- for column in (view.key_names + version) | reverse -%}
     {%- set smaller = column ~ ' < _pit_before' ~ column -%}
     {%- set before.sql = smaller if loop.first else smaller ~ ' or (' ~ column ~ ' = _pit_before' ~ column ~ ' and (' ~ before.sql ~ '))' -%}
 {%- endfor -%}
 with history as (
-    select
-        {%- for key in view['keys'] %}
-        {{ quote(key) }} as _pit_key_{{ loop.index }},
-        {%- endfor %}
-        {{ pit_join._instant(quote(view.event_timestamp), view.types.get(view.event_timestamp), round_up=true) }} as _pit_event,
-        {%- if view.created_timestamp %}
-        {{ pit_join._instant(quote(view.created_timestamp), view.types.get(view.created_timestamp), round_up=true) }} as _pit_created,
-        {%- endif %}
-        {{ pit_join._available_at(view.created_timestamp, view.lag) }} as _pit_available_at
-    from {{ history or view.relation }}
+    {{ pit_join._history(view) | indent(4) }}
 ),
 
+-- {{ pit_join._in_stored_order() }}
 dated as (
     select
         *,
-        {%- for column in key_names + version + ['_pit_available_at'] %}
+        {%- for column in view.key_names + version + ['_pit_available_at'] %}
         lag({{ column }}) over () as _pit_before{{ column }}{{ ',' if not loop.last }}
         {%- endfor %}
     from history
-    where {{ (key_names + version) | join(' is not null and ') }} is not null
+    where {{ view.key_names | join(' is not null and ') }} is not null
 )
 
 select
-    (select count(*) from {{ history or view.relation }}) as rows,
+    (select count(*) from {{ view.relation }}) as rows,
     count(*) as dated,
     count_if({{ before.sql }}) as unordered,
-    count_if({% for column in key_names + version %}{{ column }} = _pit_before{{ column }}{{ ' and ' if not loop.last }}{% endfor %}) as tied,
+    count_if({% for column in view.key_names + version %}{{ column }} = _pit_before{{ column }}{{ ' and ' if not loop.last }}{% endfor %}) as tied,
     {%- if view.created_timestamp %}
     count_if(
-        {% for column in key_names %}{{ column }} = _pit_before{{ column }} and {% endfor %}_pit_available_at <= _pit_before_pit_available_at
+        {% for column in view.key_names %}{{ column }} = _pit_before{{ column }} and {% endfor %}_pit_available_at <= _pit_before_pit_available_at
         and not ({% for column in version %}{{ column }} = _pit_before{{ column }}{{ ' and ' if not loop.last }}{% endfor %})
     ) as late,
     {%- else %}
@@ -62,23 +52,15 @@ from dated
 
 
 {#- The same of the events of a window view; `late` are those known late or, where that may be, superseded. -#}
-{% macro _event_facts(view, history) -%}
-{%- set quote = pit_join._identifier -%}
-{%- set dated = [] -%}
-{%- for column in view['keys'] %}{% do dated.append(quote(column) ~ ' is not null') %}{% endfor -%}
+{% macro _event_facts(view) -%}
+{%- set dated = view.key_names + pit_join._version(view) -%}
 with timed as (
-    select
-        *,
-        {%- if view.created_timestamp %}
-        {{ pit_join._instant(quote(view.created_timestamp), view.types.get(view.created_timestamp), round_up=true) }} as _pit_created,
-        {%- endif %}
-        {{ pit_join._instant(quote(view.event_timestamp), view.types.get(view.event_timestamp), round_up=true) }} as _pit_event
-    from {{ history or view.relation }}
+    {{ pit_join._timed(view, []) | indent(4) }}
 )
 
 select
     count(*) as rows,
-    count(*) filter (where {{ (dated + ['_pit_event is not null'] + (['_pit_created is not null'] if view.created_timestamp else [])) | join(' and ') }}) as dated,
+    count(*) filter (where {{ dated | join(' is not null and ') }} is not null) as dated,
     0 as unordered,
     0 as tied,
     {{ 'count(*)' if view.event_key else 'count_if(_pit_created > _pit_event + ' ~ (view.lag or 0) ~ ')' if view.created_timestamp else '0' }} as late,

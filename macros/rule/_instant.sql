@@ -32,3 +32,34 @@
     {%- endif -%}
     {{ return("case when typeof(" ~ column ~ ") = 'TIMESTAMP_NS' then " ~ microseconds ~ ' else epoch_us(' ~ column ~ ') end') }}
 {%- endmacro %}
+
+
+{#- An instant of the caller's as microseconds UTC. -#}
+{% macro _as_of(as_of) -%}
+    {%- if as_of is none -%}
+        {{ return(pit_join._instant('current_timestamp', 'timestamptz')) }}
+    {%- endif -%}
+    {%- set found = modules.re.fullmatch('([0-9]{4}-[0-9]{2}-[0-9]{2})(?:[T ]([0-9]{2}:[0-9]{2})(:[0-9]{2}(?:[.][0-9]{1,6})?)?(Z|[+-][0-9]{2}(?::?[0-9]{2})?)?)?', as_of | string) -%}
+    {%- if not found -%}
+        {{ exceptions.raise_compiler_error("cannot read the instant '" ~ as_of ~ "'; write for example '2026-03-18 14:30' (UTC) or '2026-03-18T14:30:00+02:00'") }}
+    {%- endif -%}
+    {%- set day, minute, second, zone = found.groups() -%}
+    {%- set text = day ~ ' ' ~ (minute or '00:00') ~ (second or ':00') ~ ('+00' if zone in (none, 'Z') else zone) -%}
+    {{ return(pit_join._instant('cast(' ~ pit_join._literal(text) ~ ' as timestamp with time zone)', 'timestamptz')) }}
+{%- endmacro %}
+
+
+{#- Microseconds UTC as a time of the declared type. -#}
+{% macro _as_time(microseconds, data_type) -%}
+    {{ return('cast(make_timestamp(' ~ microseconds ~ ') as ' ~ (data_type or 'timestamp') ~ ')' if 'tz' not in (data_type or '') and 'zone' not in (data_type or '') else 'make_timestamptz(' ~ microseconds ~ ')') }}
+{%- endmacro %}
+
+
+{#- An instant before and one after all others; a microsecond may be taken from the first and added to none. -#}
+{% macro _before_all() -%}
+-9223372036854775807 /* before all */
+{%- endmacro %}
+
+{% macro _never() -%}
+9223372036854775807 /* never */
+{%- endmacro %}

@@ -6,9 +6,9 @@
 select *
 from {{ model }}
 where
-    {{ pit_join._instant(pit_join._identifier(view.event_timestamp), view.types[view.event_timestamp], round_up=true) }} > {{ pit_join._as_of(as_of) }}
+    {{ pit_join._time_of(view, view.event_timestamp) }} > {{ pit_join._as_of(as_of) }}
     {%- if view.created_timestamp %}
-    or {{ pit_join._instant(pit_join._identifier(view.created_timestamp), view.types[view.created_timestamp], round_up=true) }} > {{ pit_join._as_of(as_of) }}
+    or {{ pit_join._time_of(view, view.created_timestamp) }} > {{ pit_join._as_of(as_of) }}
     {%- endif %}
 {%- endif -%}
 {% endtest %}

@@ -1,20 +1,27 @@
 {#-
     The plan 'range': every instant asked meets every event of its keys that is in the longest window, and each window
     takes its own from these. Events and instants are cut into stretches as long as the longest window, so that only
-    neighbours meet. One CTE `windowed`: `_pit_query`, `_pit_newest` and a column for each aggregation.
+    neighbours meet:
+
+        stretches     |   0   |   1   |   2   |
+        an event          [-------)               from when it is known to when it leaves: it is placed in both stretches
+        an instant asked      ^                   meets the events that were placed in its own
+
+    One CTE `windowed`: `_pit_query`, `_pit_newest` and a column for each aggregation.
 -#}
-{% macro _range_windows(key_names, wanted, longest, lag, event_key, created_timestamp) -%}
-{%- set keys_equal = [] -%}
-{%- for key in key_names %}{% do keys_equal.append('asked.' ~ key ~ ' = events.' ~ key) %}{% endfor -%}
-{%- set version = "events._pit_event" ~ (', events._pit_created' if created_timestamp else '') -%}
+{% macro _range_windows(view, wanted) -%}
+{%- set longest = pit_join._longest_window(view) -%}
+{%- set lag = view.lag or 0 -%}
+{%- set version = 'events.' ~ pit_join._version(view) | join(', events.') -%}
 {%- if longest -%}
+{%- set stretch = pit_join._microseconds(longest, 'stretch') -%}
 placed as (
     select
         events.*,
-        _pit_known // {{ longest }} + _pit_step as _pit_stretch
+        _pit_available_at // {{ stretch }} + _pit_step as _pit_stretch
     from events
     cross join (values (0), (1)) as steps(_pit_step)
-    where (_pit_event + {{ lag + longest - 1 }}) // {{ longest }} >= _pit_known // {{ longest }} + _pit_step
+    where (_pit_event + {{ lag + longest - 1 }}) // {{ longest }} >= _pit_available_at // {{ longest }} + _pit_step
 ),
 
 {% endif -%}
@@ -23,21 +30,23 @@ windowed as (
         asked._pit_query,
         max(events._pit_event) as _pit_newest,
         {%- for item in wanted %}
-        {%- set within = 'asked._pit_at < events._pit_event + ' ~ (lag + item.window) if item.window is not none and item.window != longest else none %}
+        {%- set within = 'asked._pit_at < ' ~ pit_join._leaves(view, item.window, 'events') if item.window is not none and item.window != longest else none %}
         {{ pit_join._aggregate(item, 'events.' ~ item.input, version, within) | indent(8) }} as {{ item.alias }}{{ ',' if not loop.last }}
         {%- endfor %}
     from asked
-    inner join {{ 'placed' if longest else 'events' }} as events
+    inner join {{ 'placed as events' if longest else 'events' }}
         on
-            {{ keys_equal | join(' and ') }}
+            {%- for key in view.key_names %}
+            asked.{{ key }} = events.{{ key }} and
+            {%- endfor %}
             {%- if longest %}
-            and asked._pit_at // {{ longest }} = events._pit_stretch
-            and asked._pit_at < events._pit_event + {{ lag + longest }}
+            asked._pit_at // {{ stretch }} = events._pit_stretch and
+            asked._pit_at < {{ pit_join._leaves(view, longest, 'events') }} and
             {%- endif %}
-            and asked._pit_at >= events._pit_known
-            {%- if event_key %}
-            and (events._pit_until is null or asked._pit_at < events._pit_until)
+            {%- if view.event_key %}
+            (events._pit_until is null or asked._pit_at < events._pit_until) and
             {%- endif %}
+            {{ pit_join._is_known('asked._pit_at', false) }}
     group by asked._pit_query
 )
 {%- endmacro %}
@@ -45,28 +54,36 @@ windowed as (
 
 {#- One aggregate over the rows for which `within` holds; `version` is what orders events beside the value itself. -#}
 {% macro _aggregate(item, value, version, within) -%}
-    {%- set conditions = ([within] if within else []) -%}
-    {%- set floating = pit_join._is_float(item.column_type) -%}
-    {%- if item.function == 'stddev' and floating -%}
-        {%- set usable = 'abs(' ~ value ~ ') < 1e150' -%}
-        {{ return('case when count(*) filter (where ' ~ (conditions + ['not ' ~ usable]) | join(' and ') ~ ") > 0 then 'nan'::double else stddev_samp(" ~ value ~ ') filter (where ' ~ (conditions + [usable]) | join(' and ') ~ ') end') }}
-    {%- endif -%}
-    {%- set ordered = 'row(' ~ version ~ ', ' ~ value ~ ')' -%}
-    {%- if item.function in ('first', 'last', 'last_n') -%}
-        {%- do conditions.append(value ~ ' is not null') -%}
-    {%- endif -%}
-    {%- set filter = ' filter (where ' ~ conditions | join(' and ') ~ ')' if conditions else '' -%}
-    {%- set calls = {
-        'count': 'count(' ~ value ~ ')',
-        'count_distinct': 'count(distinct ' ~ value ~ ')',
-        'sum': 'sum(' ~ value ~ ')',
-        'avg': 'avg(' ~ value ~ ')',
-        'min': 'min(' ~ value ~ ')',
-        'max': 'max(' ~ value ~ ')',
-        'stddev': 'stddev_samp(' ~ value ~ ')',
-        'first': 'arg_min(' ~ value ~ ', ' ~ ordered ~ ')',
-        'last': 'arg_max(' ~ value ~ ', ' ~ ordered ~ ')',
-        'last_n': 'arg_max(' ~ value ~ ', ' ~ ordered ~ ', ' ~ item.n ~ ')',
-    } -%}
-    {{ return(calls[item.function] ~ filter) }}
+{%- set ordered = 'row(' ~ version ~ ', ' ~ value ~ ')' -%}
+{%- set calls = {
+    'count': 'count(' ~ value ~ ')',
+    'count_distinct': 'count(distinct ' ~ value ~ ')',
+    'sum': 'sum(' ~ value ~ ')',
+    'avg': 'avg(' ~ value ~ ')',
+    'min': 'min(' ~ value ~ ')',
+    'max': 'max(' ~ value ~ ')',
+    'stddev': 'stddev_samp(' ~ value ~ ')',
+    'first': 'arg_min(' ~ value ~ ', ' ~ ordered ~ ')',
+    'last': 'arg_max(' ~ value ~ ', ' ~ ordered ~ ')',
+    'last_n': 'arg_max(' ~ value ~ ', ' ~ ordered ~ ', ' ~ item.n ~ ')',
+} -%}
+{%- set conditions = [within] if within else [] -%}
+{%- if item.function == 'stddev' and pit_join._is_float(item.column_type) -%}
+{%- set usable = pit_join._usable(value) -%}
+case
+    when count(*) filter (where {{ (conditions + ['not ' ~ usable]) | join(' and ') }}) > 0 then 'nan'::double
+    else {{ calls.stddev }} filter (where {{ (conditions + [usable]) | join(' and ') }})
+end
+{%- else -%}
+{%- if item.function in ('first', 'last', 'last_n') -%}
+    {%- do conditions.append(value ~ ' is not null') -%}
+{%- endif -%}
+{{ calls[item.function] }}{% if conditions %} filter (where {{ conditions | join(' and ') }}){% endif %}
+{%- endif -%}
+{%- endmacro %}
+
+
+{#- Whether the square of a float is finite, so that there is a deviation. -#}
+{% macro _usable(value) -%}
+abs({{ value }}) < 1e150 /* finite when squared */
 {%- endmacro %}

@@ -5,44 +5,42 @@
     range of instants at which it counts: see `_counted_ranges`.
     The last CTE is `windowed`: `_pit_query`, `_pit_newest` and a column for each aggregation.
 -#}
-{% macro _stacked_windows(key_names, wanted, longest, lag, event_key, created_timestamp, late) -%}
-{%- set late = late and (created_timestamp or event_key) -%}
+{% macro _stacked_windows(view, wanted, late) -%}
+{%- set late = late and (view.created_timestamp or view.event_key) -%}
+{%- set longest = pit_join._longest_window(view) -%}
 {%- set sums = wanted | selectattr('function', 'in', ['count', 'sum', 'avg']) | list -%}
 {%- set spread = wanted | selectattr('function', 'equalto', 'stddev') | list -%}
 {%- set distinct = wanted | selectattr('function', 'equalto', 'count_distinct') | list -%}
 {%- set tiled = wanted | selectattr('function', 'in', ['min', 'max', 'first', 'last', 'last_n']) | list -%}
 {%- set measures = pit_join._measures(sums) -%}
 {%- set floats = pit_join._float_inputs(sums) -%}
-{%- set windows = [] -%}
-{%- for item in sums if item.window not in windows -%}
-    {%- do windows.append(item.window) -%}
-{%- endfor -%}
+{%- set windows = sums | map(attribute='window') | unique | list -%}
 {%- set tile_windows = [longest] if late else [] -%}
 {%- for item in tiled if item.window not in tile_windows -%}
     {%- do tile_windows.append(item.window) -%}
 {%- endfor -%}
-{{ pit_join._measured(key_names, sums, measures, lag, event_key, late) }},
+{{ pit_join._measured(view, sums, measures, late) }},
 
-{{ pit_join._running_sums(key_names, measures, windows, late) }},
+{{ pit_join._running_sums(view, measures, windows, late) }},
 {%- if late %}
 
-{{ pit_join._late_sums(key_names, measures, windows, lag, event_key) }},
+{{ pit_join._late_sums(view, measures, windows) }},
 {%- endif %}
 {%- if floats %}
 
-{{ pit_join._residues(key_names, floats, windows, lag, event_key) }},
+{{ pit_join._residues(view, floats, windows) }},
 {%- endif %}
 {%- for item in distinct %}
 
-{{ pit_join._distinct_counts(key_names, item, lag, event_key) }},
+{{ pit_join._distinct_counts(view, item) }},
 {%- endfor %}
 {%- if spread %}
 
-{{ pit_join._deviations(key_names, spread, lag, event_key) }},
+{{ pit_join._deviations(view, spread) }},
 {%- endif %}
 {%- for window in tile_windows %}
 
-{{ pit_join._tiles(key_names, tiled | selectattr('window', 'equalto', window) | list, window, lag, event_key, created_timestamp, late and window == longest) }},
+{{ pit_join._tiles(view, tiled | selectattr('window', 'equalto', window) | list, window, late and window == longest) }},
 {%- endfor %}
 
 windowed as (
@@ -50,7 +48,7 @@ windowed as (
         asked._pit_query,
         {%- for item in wanted %}
         {%- if item in tiled %}
-        {{ 'tiles_' ~ (item.window or 'lifetime') ~ '.' ~ item.alias }} as {{ item.alias }},
+        {{ 'tiles_' ~ (item.window or 'lifetime') ~ '.' ~ item.alias }},
         {%- elif item in distinct %}
         {{ 'distinct_' ~ item.alias }}.total as {{ item.alias }},
         {%- elif item in spread %}
@@ -61,10 +59,13 @@ windowed as (
         {%- endfor %}
         {%- if late %}
         tiles_{{ longest or 'lifetime' }}._pit_newest
-        {%- elif longest %}
-        case when asked._pit_at < sums._pit_newest + {{ longest }} then sums._pit_newest - {{ lag }} end as _pit_newest
         {%- else %}
-        sums._pit_newest - {{ lag }} as _pit_newest
+        {%- set newest = 'sums._pit_newest' ~ (' - ' ~ pit_join._microseconds(view.lag, 'lag') if view.lag else '') %}
+        {%- if longest %}
+        case when asked._pit_at < sums._pit_newest + {{ pit_join._microseconds(longest, 'window') }} then {{ newest }} end as _pit_newest
+        {%- else %}
+        {{ newest }}{{ ' as _pit_newest' if view.lag }}
+        {%- endif %}
         {%- endif %}
     from asked
     left join sums on asked._pit_query = sums._pit_query
@@ -92,44 +93,46 @@ windowed as (
     known when they happen. Sums run on from key to key, in one pass over the sorted events: a window is the difference
     of two of them. A row without measures before all others of a key holds what was summed up before it.
 -#}
-{% macro _running_sums(key_names, measures, windows, late) -%}
+{% macro _running_sums(view, measures, windows, late) -%}
+{%- set keys = view.key_names | join(', ') -%}
 ordered as (
     select *
     from (
         select
-            {{ key_names | join(', ') }},
+            {{ keys }},
             {%- for name in measures %}
             {{ name }},
             {%- endfor %}
-            _pit_known
+            _pit_available_at
         from measured
         {%- if late %}
         where not _pit_late
         {%- endif %}
         union all
         select distinct
-            {{ key_names | join(', ') }},
+            {{ keys }},
             {%- for name in measures %}
             null,
             {%- endfor %}
-            -9223372036854775808
+            {{ pit_join._before_all() }}
         from asked
     ) as events_and_begins
-    order by {{ key_names | join(', ') }}, _pit_known
+    order by {{ keys }}, _pit_available_at
 ),
 
 -- Of events that became known at one instant the last has the sum.
+-- {{ pit_join._in_stored_order() }}
 running as (
     select *
     from (
         select
-            {{ key_names | join(', ') }},
-            _pit_known,
+            {{ keys }},
+            _pit_available_at,
             {%- for name, measure in measures.items() %}
             {{ measure.running }} as {{ name }},
             {%- endfor %}
-            {%- for column in key_names + ['_pit_known'] %}
-            lead({{ column }}) over () is not distinct from {{ column }}{{ ' and ' if not loop.last }}
+            {%- for column in view.key_names + ['_pit_available_at'] %}
+            {{ 'and ' if not loop.first }}lead({{ column }}) over () is not distinct from {{ column }}
             {%- endfor %} as _pit_goes_on
         from ordered
     ) as summed
@@ -138,11 +141,11 @@ running as (
 
 -- The instants asked, and for each window the instant at which it begins.
 points as (
-    select _pit_query, {{ key_names | join(', ') }}, _pit_at, 0 as _pit_slot
+    select _pit_query, {{ keys }}, _pit_at, 0 as _pit_slot
     from asked
     {%- for window in windows %}
     union all
-    select _pit_query, {{ key_names | join(', ') }}, {{ '-9223372036854775808' if window is none else '_pit_at - ' ~ window }}, {{ loop.index }}
+    select _pit_query, {{ keys }}, {{ pit_join._before_all() if window is none else '_pit_at - ' ~ pit_join._microseconds(window, 'window') }}, {{ loop.index }}
     from asked
     {%- endfor %}
 ),
@@ -151,17 +154,17 @@ found as (
     select
         points._pit_query,
         points._pit_slot,
-        running._pit_known
+        running._pit_available_at
         {%- for name in measures %},
         running.{{ name }}
         {%- endfor %}
     from points
     asof join running
         on
-            {%- for key in key_names %}
+            {%- for key in view.key_names %}
             points.{{ key }} = running.{{ key }} and
             {%- endfor %}
-            points._pit_at >= running._pit_known
+            {{ pit_join._is_known('points._pit_at', false) }}
 ),
 
 sums as (
@@ -172,7 +175,7 @@ sums as (
         max({{ name }}) filter (where _pit_slot = 0) - max({{ name }}) filter (where _pit_slot = {{ loop.index }}) as {{ name }}_{{ loop.index }},
         {%- endfor %}
         {%- endfor %}
-        nullif(max(_pit_known) filter (where _pit_slot = 0), -9223372036854775808) as _pit_newest
+        nullif(max(_pit_available_at) filter (where _pit_slot = 0), {{ pit_join._before_all() }}) as _pit_newest
     from found
     group by _pit_query
 )
@@ -180,25 +183,26 @@ sums as (
 
 
 {#-
-    A CTE with the rows of `spans` (keys, `_pit_known`, `_pit_end`, more) and the first and the last of the instants asked at which they
-    count; those that never count for anybody are gone. `asked` numbers the instants of a key one after the other.
+    CTE `X_ranges`: the rows of `X_spans` (keys, `_pit_available_at`, `_pit_end`, more) and the first and the last of the
+    instants asked at which they count; those that never count for anybody are gone. `asked` numbers the instants of a key
+    one after the other.
 -#}
-{% macro _counted_ranges(name, spans, key_names) -%}
-{{ name }} as (
+{% macro _counted_ranges(name, view) -%}
+{{ name }}_ranges as (
     select
         spans.*,
         first_asked._pit_query as _pit_first,
         last_asked._pit_query as _pit_last
-    from {{ spans }} as spans
+    from {{ name }}_spans as spans
     asof join asked as first_asked
         on
-            {%- for key in key_names %}
+            {%- for key in view.key_names %}
             spans.{{ key }} = first_asked.{{ key }} and
             {%- endfor %}
-            spans._pit_known <= first_asked._pit_at
+            {{ pit_join._is_known('first_asked._pit_at', false) }}
     asof join asked as last_asked
         on
-            {%- for key in key_names %}
+            {%- for key in view.key_names %}
             spans.{{ key }} = last_asked.{{ key }} and
             {%- endfor %}
             spans._pit_end > last_asked._pit_at
@@ -207,22 +211,14 @@ sums as (
 {%- endmacro %}
 
 
-{#- The instant at which a version leaves a window. -#}
-{% macro _window_end(window, lag, event_key, relation) -%}
-    {%- set until = 'coalesce(' ~ relation ~ '._pit_until, 9223372036854775807)' if event_key else '9223372036854775807' -%}
-    {%- set end = relation ~ '._pit_event + ' ~ (lag + (window or 0)) -%}
-    {{ return(until if window is none else 'least(' ~ end ~ ', ' ~ until ~ ')' if event_key else end) }}
-{%- endmacro %}
-
-
 {#- CTE `late_sums`: what events that were known late or superseded add to each window at each instant asked. -#}
-{% macro _late_sums(key_names, measures, windows, lag, event_key) -%}
+{% macro _late_sums(view, measures, windows) -%}
 late_spans as (
     {%- for window in windows %}
     select
         *,
         {{ loop.index }} as _pit_slot,
-        {{ pit_join._window_end(window, lag, event_key, 'measured') }} as _pit_end
+        {{ pit_join._window_end(view, window, 'measured') }} as _pit_end
     from measured
     where _pit_late
     {%- if not loop.last %}
@@ -235,7 +231,7 @@ late_spans as (
     {%- endfor %}
 ),
 
-{{ pit_join._counted_ranges('late_ranges', 'late_spans', key_names) }},
+{{ pit_join._counted_ranges('late', view) }},
 
 late_changes as (
     select
@@ -272,41 +268,41 @@ late_sums as (
 {%- endmacro %}
 
 
-{#- CTE `distinct_X`: for each instant asked how many different values are in the window: the times at which a value is in it
-    are melted into one another, and each such time counts one. -#}
-{% macro _distinct_counts(key_names, item, lag, event_key) -%}
+{#- CTE `distinct_X`: for each instant asked how many different values are in the window. Overlapping times of one value are
+    merged; each merged time counts one. -#}
+{% macro _distinct_counts(view, item) -%}
 {%- set name = 'distinct_' ~ item.alias -%}
-{%- set keys = key_names | join(', ') -%}
+{%- set keys = view.key_names | join(', ') -%}
 {{ name }}_spans as (
     select
         {{ keys }},
-        min(_pit_known) as _pit_known,
+        min(_pit_available_at) as _pit_available_at,
         max(_pit_end) as _pit_end
     from (
         select
             *,
-            sum(case when _pit_known <= _pit_before then 0 else 1 end) over (
-                partition by {{ keys }}, {{ item.input }} order by _pit_known, _pit_end rows unbounded preceding
+            sum(case when _pit_available_at <= _pit_before then 0 else 1 end) over (
+                partition by {{ keys }}, {{ item.input }} order by _pit_available_at, _pit_end rows unbounded preceding
             ) as _pit_island
         from (
             select
                 *,
                 max(_pit_end) over (
-                    partition by {{ keys }}, {{ item.input }} order by _pit_known, _pit_end
+                    partition by {{ keys }}, {{ item.input }} order by _pit_available_at, _pit_end
                     rows between unbounded preceding and 1 preceding
                 ) as _pit_before
             from (
-                select *, {{ pit_join._window_end(item.window, lag, event_key, 'events') }} as _pit_end
+                select *, {{ pit_join._window_end(view, item.window, 'events') }} as _pit_end
                 from events
                 where {{ item.input }} is not null
             ) as ends
-            where _pit_known < _pit_end
+            where _pit_available_at < _pit_end
         ) as befores
     ) as islands
     group by {{ keys }}, {{ item.input }}, _pit_island
 ),
 
-{{ pit_join._counted_ranges(name ~ '_ranges', name ~ '_spans', key_names) }},
+{{ pit_join._counted_ranges(name, view) }},
 
 {{ name }}_changes as (
     select

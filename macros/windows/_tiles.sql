@@ -1,14 +1,23 @@
 {#-
     CTE `tiles_W`: minima, maxima, first and last events of one window at each instant asked. A range of instants is two
     tiles that may overlap, each as long as a power of two; each level of tiles is then handed down to the next smaller
-    one, until a tile is a single instant. -#}
-{% macro _tiles(key_names, items, window, lag, event_key, created_timestamp, newest) -%}
+    one, until a tile is a single instant. An event that counts at the instants 2 to 7:
+
+        instants asked   0   1   2   3   4   5   6   7   8
+        level 2                  [-------------]
+        level 2                          [-------------]
+        level 1                  [-----] [-----] [-----]
+        level 0                  [-] [-] [-] [-] [-] [-]
+-#}
+{% macro _tiles(view, items, window, newest) -%}
 {%- set name = 'tiles_' ~ (window or 'lifetime') -%}
-{%- set version = 'events._pit_event' ~ (', events._pit_created' if created_timestamp else '') -%}
+{%- set version = 'events.' ~ pit_join._version(view) | join(', events.') -%}
+{#- Where the value stands in row(version, value). -#}
+{%- set place = pit_join._version(view) | length + 1 -%}
 {%- set columns = items | map(attribute='alias') | list + (['_pit_newest'] if newest else []) -%}
 {{ name }}_spans as (
     select
-        {%- for key in key_names %}
+        {%- for key in view.key_names %}
         events.{{ key }},
         {%- endfor %}
         {%- for item in items %}
@@ -21,12 +30,12 @@
         {%- endif %}
         {%- endfor %}
         events._pit_event as _pit_newest,
-        events._pit_known,
-        {{ pit_join._window_end(window, lag, event_key, 'events') }} as _pit_end
+        events._pit_available_at,
+        {{ pit_join._window_end(view, window, 'events') }} as _pit_end
     from events
 ),
 
-{{ pit_join._counted_ranges(name ~ '_ranges', name ~ '_spans', key_names) }},
+{{ pit_join._counted_ranges(name, view) }},
 
 {{ name }}_laid as (
     select
@@ -71,7 +80,13 @@
     select
         _pit_start as _pit_query
         {%- for item in items %},
-        {{ item.alias if item.function in ('min', 'max') else 'nullif(list_transform(' ~ item.alias ~ ', lambda x: x[' ~ (3 if created_timestamp else 2) ~ ']), [])' if item.function == 'last_n' else item.alias ~ '[' ~ (3 if created_timestamp else 2) ~ ']' }} as {{ item.alias }}
+        {%- if item.function in ('min', 'max') %}
+        {{ item.alias }}
+        {%- elif item.function == 'last_n' %}
+        nullif(list_transform({{ item.alias }}, lambda x: x[{{ place }}]), []) as {{ item.alias }}
+        {%- else %}
+        {{ item.alias }}[{{ place }}] as {{ item.alias }}
+        {%- endif %}
         {%- endfor %}
         {%- if newest %},
         _pit_newest
@@ -84,26 +99,29 @@
 
 {#- How two tiles become one. -#}
 {% macro _best(column, items) -%}
-    {%- for item in items if item.alias == column -%}
-        {%- if item.function == 'last_n' -%}
-            {{ return('list_reverse_sort(list_distinct(flatten(list(' ~ column ~ '))))[:' ~ item.n ~ ']') }}
-        {%- endif -%}
-        {{ return(('min(' if item.function in ('min', 'first') else 'max(') ~ column ~ ')') }}
-    {%- endfor -%}
-    {{ return('max(' ~ column ~ ')') }}
+{%- set function = (items | selectattr('alias', 'equalto', column) | map(attribute='function') | list or ['max'])[0] -%}
+{%- if function == 'last_n' -%}
+list_reverse_sort(list_distinct(flatten(list({{ column }}))))[:{{ (items | selectattr('alias', 'equalto', column) | list)[0].n }}]
+{%- else -%}
+{{ 'min' if function in ('min', 'first') else 'max' }}({{ column }})
+{%- endif -%}
 {%- endmacro %}
 
 
 {#-
     CTEs up to `X_levels`, whose level 0 says what lies at each instant asked: the rows of `X_spans` (keys, `_pit_slot`,
-    `_pit_known`, `_pit_end`, more) put together slot by slot, never taken away again. A range of instants is cut into tiles
-    that do not overlap, and what a tile holds is handed down to its two halves.
+    `_pit_available_at`, `_pit_end`, more) put together slot by slot, never taken away again. A range of instants is cut
+    into tiles that do not overlap, and what a tile holds is handed down to its two halves. What counts at the instants 1 to 6:
+
+        instants asked   0   1   2   3   4   5   6   7
+        level 1                  [-----] [-----]
+        level 0              [-]                 [-]
 
     laid    {column: an aggregate over the spans that lie on one tile}
     merged  {column: an aggregate over what a tile holds itself (`_pit_own`) and what was handed down, one row each at most}
 -#}
-{% macro _cut_tiles(name, key_names, laid, merged) -%}
-{{ pit_join._counted_ranges(name ~ '_ranges', name ~ '_spans', key_names) }},
+{% macro _cut_tiles(name, view, laid, merged) -%}
+{{ pit_join._counted_ranges(name, view) }},
 
 {{ name }}_laid as (
     select
@@ -162,16 +180,20 @@
 
 {#- CTE `deviations`: sample deviations at each instant asked. Sums of squares would lose all digits where values are large
     or differ much, so counts, means and squared distances are put together. -#}
-{% macro _deviations(key_names, items, lag, event_key) -%}
-{%- set usable = 'abs(value) < 1e150' -%}
+{% macro _deviations(view, items) -%}
+{%- set usable = pit_join._usable('value') -%}
+{%- set own = 'any_value(mean) filter (where _pit_own)' -%}
+{%- set other = 'any_value(mean) filter (where not _pit_own)' -%}
+{#- The mean of a tile moves towards that which was handed down by its share of the values. -#}
+{%- set mean %}coalesce({{ own }} + ({{ other }} - {{ own }}) * (sum(counted) filter (where not _pit_own) / nullif(sum(counted), 0)), any_value(mean)){% endset -%}
 deviations_spans as (
     {%- for item in items %}
     select
-        {{ key_names | join(', ') }},
+        {{ view.key_names | join(', ') }},
         {{ loop.index }} as _pit_slot,
         cast({{ item.input }} as double) as value,
-        _pit_known,
-        {{ pit_join._window_end(item.window, lag, event_key, 'events') }} as _pit_end
+        _pit_available_at,
+        {{ pit_join._window_end(view, item.window, 'events') }} as _pit_end
     from events
     where {{ item.input }} is not null
     {%- if not loop.last %}
@@ -182,7 +204,7 @@ deviations_spans as (
 
 {{ pit_join._cut_tiles(
     'deviations',
-    key_names,
+    view,
     {
         'counted': 'count(*) filter (where ' ~ usable ~ ')',
         'mean': 'avg(value) filter (where ' ~ usable ~ ')',
@@ -191,7 +213,7 @@ deviations_spans as (
     },
     {
         'counted': 'sum(counted)',
-        'mean': 'coalesce(any_value(mean) filter (where _pit_own) + (any_value(mean) filter (where not _pit_own) - any_value(mean) filter (where _pit_own)) * (sum(counted) filter (where not _pit_own) / nullif(sum(counted), 0)), any_value(mean))',
+        'mean': mean,
         'squares': 'sum(squares) + coalesce(pow(max(mean) - min(mean), 2) * (min(counted) / nullif(sum(counted), 0)) * max(counted), 0)',
         'wild': 'sum(wild)',
     },
@@ -211,17 +233,17 @@ deviations as (
 
 
 {#- CTE `residues`: sums at each instant asked of the values that are too small for the running sums: see `_measures`. -#}
-{% macro _residues(key_names, inputs, windows, lag, event_key) -%}
+{% macro _residues(view, inputs, windows) -%}
 residues_spans as (
     {%- for input in inputs %}
     {%- set outer = loop %}
     {%- for window in windows %}
     select
-        {{ key_names | join(', ') }},
+        {{ view.key_names | join(', ') }},
         '{{ input ~ '_' ~ loop.index }}' as _pit_slot,
         cast({{ input }} as double) as value,
-        _pit_known,
-        {{ pit_join._window_end(window, lag, event_key, 'events') }} as _pit_end
+        _pit_available_at,
+        {{ pit_join._window_end(view, window, 'events') }} as _pit_end
     from events
     where abs({{ input }}) < (select {{ input }}_small from scales) and {{ input }} <> 0
     {%- if not (loop.last and outer.last) %}
@@ -231,7 +253,7 @@ residues_spans as (
     {%- endfor %}
 ),
 
-{{ pit_join._cut_tiles('residues', key_names, {'total': 'sum(value)'}, {'total': 'sum(total)'}) }},
+{{ pit_join._cut_tiles('residues', view, {'total': 'sum(value)'}, {'total': 'sum(total)'}) }},
 
 residues as (
     select

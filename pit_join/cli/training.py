@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -75,21 +76,20 @@ def build_training_set(
             )
         check_output(output)
     started = time.monotonic()
-    with bar():
-        built = ctx.obj().get_historical_features(
-            spine, sql_only=sql_only, explain_plan=explain_plan, **request, **options
-        )
+    prepared = ctx.obj().prepare_training_set(spine, **request, **options)
     if sql_only:
-        click.echo(built.sql)
+        click.echo(prepared.sql())
     elif explain_plan:
-        _print_plans(built.metadata["plans"], as_json)
+        _print_plans(prepared.plan(), as_json)
     else:
         assert output is not None
+        with bar():
+            built = prepared.run()
         built.write(output)
         _print_built(built, output, time.monotonic() - started, as_json)
 
 
-def _print_plans(plans: dict[str, tuple[str, str]], as_json: bool) -> None:
+def _print_plans(plans: Mapping[str, tuple[str, str]], as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps({alias: {"plan": plan, "why": why} for alias, (plan, why) in plans.items()}))
     else:

@@ -1,18 +1,26 @@
 """What decides the rows of a model, as one hash: its code and settings, its macros, and all of these of what it reads.
 
-Source: dbt's manifest, which holds no compiled code of a microbatch model, and whose compiled code would hold dates.
+Source: the files of our own macros, and dbt's manifest. The manifest holds no compiled code of a microbatch model, and
+compiled code would hold dates.
 """
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
-__all__ = ["Fingerprints", "without_comments"]
+__all__ = ["RULE_VERSION", "Fingerprints", "without_comments"]
+
+RULE_VERSION = 1
+"""The version of what our macros compute. Raise it when results change, and only then: stored history is made anew."""
+
+_PACKAGE = Path(__file__).parents[1] / "dbt_package"
 
 # They say when, where or how a model is built, or who may use it, but not what is in it.
 _CONFIG_WITHOUT_EFFECT = {
@@ -26,6 +34,7 @@ _COMMENT = re.compile(r"\{#.*?#\}", re.DOTALL)
 _VAR = re.compile(r"\bvar\(\s*['\"]([^'\"]+)['\"]")
 _COMPUTED_VAR = re.compile(r"\bvar\(\s*[^'\"\s]")
 _WORD = re.compile(r"\w+")
+_MACRO = re.compile(r"\{%-?\s*(macro|test)\s.*?\{%-?\s*end\1\s*-?%\}", re.DOTALL)
 _ENV_VAR = re.compile(r"env_var\(\s*['\"]([^'\"]+)['\"]")
 
 
@@ -43,7 +52,8 @@ class Fingerprints:
 
     A hash covers code, settings, declared columns, `meta.pit_join`, the macros that are used (and what these use),
     those variables that the code names, and the hashes of all parents. Descriptions, tags, paths, Jinja comments and
-    the rows of seeds do not matter.
+    the rows of seeds do not matter. Our own macros count by `RULE_VERSION` and not by their text, as long as they are
+    those of this release.
     """
 
     def __init__(self, manifest: Mapping[str, Any], variables: Mapping[str, Any]) -> None:
@@ -75,7 +85,8 @@ class Fingerprints:
         depends = node.get("depends_on") or {}
         own = without_comments(node.get("raw_code") or "").strip()
         macros = self._reached([*(depends.get("macros") or []), *self._mentioned(own)])
-        code = {one: without_comments(self._macros[one]["macro_sql"]).strip() for one in macros}
+        ours = {one for one in macros if _is_ours(self._macros[one])}
+        code = {one: without_comments(self._macros[one]["macro_sql"]).strip() for one in macros if one not in ours}
         text = "\n".join([own, *code.values()])
         return {
             "code": own,
@@ -86,6 +97,7 @@ class Fingerprints:
                 for name, column in (node.get("columns") or {}).items()
             ],
             "macros": code,
+            "rule": RULE_VERSION if ours else None,
             "variables": self._read_variables(text),
             "environment": {name: os.environ.get(name) for name in _ENV_VAR.findall(text)},
             "parents": {parent: self.of(parent) for parent in depends.get("nodes") or []},
@@ -115,6 +127,21 @@ class Fingerprints:
             waiting += self._dispatched.get(macro["name"], [])
             waiting += self._mentioned(without_comments(macro["macro_sql"]))
         return sorted(found)
+
+
+def _is_ours(macro: Mapping[str, Any]) -> bool:
+    """Whether a macro is one of this release, unchanged. A project may bear our name, or hold an edited copy."""
+    return macro["package_name"] == "pit_join" and macro["macro_sql"].strip() in _texts(_PACKAGE / macro["path"])
+
+
+@functools.cache
+def _texts(path: Path) -> frozenset[str]:
+    """The macros of one of our files."""
+    return (
+        frozenset(found[0] for found in _MACRO.finditer(path.read_text(encoding="utf-8")))
+        if path.is_file()
+        else frozenset()
+    )
 
 
 def _meta(meta: Any) -> Any:

@@ -17,7 +17,6 @@ import pyarrow.compute as pc
 import pyarrow.parquet  # not needed before the file is written, but this module is loaded while DuckDB works
 
 from pit_join.definitions.views import FeatureView
-from pit_join.errors import PitJoinError
 from pit_join.statuses import NOT_FOUND, NOT_YET_KNOWN, NULL_KEY, NULL_VALUE, OFFLINE, OUTSIDE_MAX_AGE, PRESENT
 from pit_join.times import format_duration
 from pit_join.training.gather import row_numbers
@@ -58,19 +57,16 @@ class Coverage:
 class TrainingSet:
     """The spine's rows, as given, with their features.
 
-    `table` is None where only the SQL was asked for; `sql` is the whole query as dbt would compile it; `coverage` has
-    an entry for each view.
+    `sql` is the whole query as dbt would compile it; `coverage` has an entry for each view.
     """
 
-    table: pa.Table | None = field(repr=False)
+    table: pa.Table = field(repr=False)
     sql: str = field(repr=False)
     coverage: tuple[Coverage, ...]
     metadata: Mapping[str, Any] = field(repr=False)
 
     def to_arrow(self) -> pa.Table:
         """The rows as an Arrow table; times are UTC."""
-        if self.table is None:
-            raise PitJoinError("only the SQL was asked for; leave out sql_only to build the rows")
         return self.table
 
     @property

@@ -1,5 +1,6 @@
 """Histories that dbt builds in batches: windows are whole in them, and a backfill finds and runs what is missing."""
 
+import copy
 import json
 import os
 import shutil
@@ -17,11 +18,12 @@ import duckdb
 import pytest
 import yaml
 from click.testing import CliRunner
-from conftest import ROOT, Built, failures, run_dbt
+from support.dbt import ROOT, Built, failures, run_dbt
 from support.pages import BLOCK, follow, steps
 
 from pit_join import FeatureStore, PitJoinError, ProjectError, RequestError, WarehouseError
 from pit_join.cli.main import main
+from pit_join.history import fingerprints
 from pit_join.history.backfill import Backfill, _Work
 from pit_join.history.batches import batch_models
 from pit_join.history.fingerprints import Fingerprints
@@ -287,6 +289,34 @@ def test_what_changes_a_definition(example: Built) -> None:
     assert len(set(other)) == len(other)
 
 
+def test_our_macros_count_by_the_version_of_the_rule(example: Built, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However they are written; one that a project has changed or put in the place of ours counts by its text."""
+    manifest = Project(example.directory).manifest()
+    unique_id = "model.backfill_example.payment_history"
+
+    def of(manifest: dict[str, Any] = manifest) -> str:
+        return Fingerprints(manifest, {}).of(unique_id)
+
+    def written_otherwise(name: str, package: str = "pit_join") -> dict[str, Any]:
+        found = copy.deepcopy(manifest)
+        macro = found["macros"][f"macro.pit_join.{name}"]
+        macro["macro_sql"] = macro["macro_sql"].replace("{%- endmacro", "-- else\n{%- endmacro")
+        if package != "pit_join":
+            found["macros"][f"macro.{package}.{name}"] = {**macro, "package_name": package}
+            found["macros"][f"macro.pit_join.{name}"] = manifest["macros"][f"macro.pit_join.{name}"]
+        return found
+
+    name = "duckdb__window_history"
+    own, edited, overridden = of(), of(written_otherwise(name)), of(written_otherwise(name, "backfill_example"))
+    assert len({own, edited, overridden}) == 3
+    text = written_otherwise(name)["macros"][f"macro.pit_join.{name}"]["macro_sql"]
+    with monkeypatch.context() as patch:  # a release in which it is written otherwise
+        patch.setattr(fingerprints, "_texts", lambda path, known=fingerprints._texts: known(path) | {text})
+        assert of(written_otherwise(name)) == own
+    monkeypatch.setattr(fingerprints, "RULE_VERSION", fingerprints.RULE_VERSION + 1)
+    assert of() not in (own, edited, overridden)
+
+
 def test_batches_that_dbt_ran_on_its_own(example: Built, copy_of: Callable[[Built], Built]) -> None:
     directory = copy_of(example).directory
     arguments = ["--select", "payment_history", "--event-time-start", DAYS[0], "--event-time-end", DAYS[4]]
@@ -416,8 +446,8 @@ def test_a_torn_line_is_as_if_it_had_not_been_written(filled: Built, tmp_path: P
     [
         (["--select", "unknown", "--dry-run"], "'unknown' is unknown; microbatch models: payment_history"),
         (["--select", "payments", "--dry-run"], "'payments' is no microbatch model"),
-        (["--dry-run", "--start", "yesterday"], "'yesterday' is no date; write 2026-03-01"),
-        (["--apply", "--end", "2026-02-30"], "'2026-02-30' is no date"),
+        (["--dry-run", "--start", "yesterday"], "'yesterday' is not a date; write 2026-03-01"),
+        (["--apply", "--end", "2026-02-30"], "'2026-02-30' is not a date"),
         (["--dry-run", "--start", "2026-03-05", "--end", "2026-03-05"], "is not before --end"),
         (["--apply", "--start", "2999-01-01"], "lies in the future"),
         (["--dry-run", "--end", "2999-01-01"], "lies in the future"),

@@ -15,7 +15,7 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 import pytest
-from conftest import ROOT, Built, build, failures, run_dbt
+from support.dbt import ROOT, Built, build, failures, run_dbt
 
 from pit_join import FeatureStore
 from pit_join.project.rendering import Renderer
@@ -111,7 +111,7 @@ ROLE = "referrer=user_activity(user_id=referred_by)"
             "login_training_day_ahead",
             "login_labels",
             ["user_activity:*", "referrer:login_count_30d"],
-            {"views": [ROLE], "gap": "24h", "full_feature_names": True, "provenance": True, "defaults": False},
+            {"roles": [ROLE], "gap": "24h", "full_feature_names": True, "provenance": True, "defaults": False},
         ),
     ],
 )
@@ -434,12 +434,11 @@ def test_a_changed_spine_is_seen_at_once_and_a_changed_model_after_a_build(
 
 # No history is older than two days in this shop. The renderer knows all that this needs.
 KNOWN = """
-{% macro duckdb__point_in_time_join(spine, history, keys, features, event_timestamp, created_timestamp, lag, ttl) -%}
+{% macro duckdb__point_in_time_join(spine, history, features, options) -%}
 {%- set longest = 172800000000 -%}
+{%- set ttl = [history.ttl or longest, longest] | min -%}
 -- overridden
-{{ pit_join.duckdb__point_in_time_join(
-    spine, history, keys, features, event_timestamp, created_timestamp, lag, [ttl or longest, longest] | min, *varargs
-) }}
+{{ pit_join.default__point_in_time_join(spine, dict(history, ttl=ttl), features, options) }}
 {%- endmacro %}
 """
 # The same from what only dbt has.

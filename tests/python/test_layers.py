@@ -49,6 +49,7 @@ SEAMS = {
     "FeatureLog.add": "readers hand to it what they serve",
     "FeatureVector.roles": "the server writes its answer from them",
     "OnlineClient.online_contents": "the server looks what a store holds",
+    "TrainingBuild.run_beside_others": "monitoring joins many in one warehouse",
     "OnlineFeatures.by_role": "the server and the log write them",
 }
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import duckdb
 import pytest
-from conftest import Built, run_dbt
+from support.dbt import Built, run_dbt
 from support.projects import make_project
 
 from pit_join import FeatureLog, FeatureStore, WarehouseError

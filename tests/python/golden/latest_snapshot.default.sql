@@ -1,36 +1,43 @@
 with numbered as  (
+    -- Any numbers will do: the rows are numbered once.
     select
-        source.*,
-        row_number() over (order by "user_id") as _pit_row_id
-    from "warehouse"."main"."user_activity" as source
+        *,
+        row_number() over () as _pit_row_id
+    from "warehouse"."main"."user_activity"
 ),
 
 history as (
     select
-        "user_id",
-        cast(extract(epoch from "event_timestamp") * 1000000 as bigint) as _pit_event,
-        cast(extract(epoch from "loaded_at") * 1000000 as bigint) as _pit_created,
-        _pit_row_id as _pit_number
-    from numbered
+        *,
+        greatest(_pit_event + 21600000000 /* lag: 6 hours */, _pit_created) as _pit_available_at
+    from (
+        select
+            _pit_row_id,
+            "user_id" as _pit_key_1,
+            cast(extract(epoch from "loaded_at") * 1000000 as bigint) as _pit_created,
+            cast(extract(epoch from "event_timestamp") * 1000000 as bigint) as _pit_event
+        from numbered
+    ) as timed
+    where _pit_event is not null and _pit_created is not null
 ),
 
+-- Rows of one version share a rank.
 ranked as (
     select
-        history.*,
-        rank() over (partition by "user_id" order by _pit_event desc, _pit_created desc) as _pit_rank
+        _pit_key_1,
+        _pit_row_id,
+        rank() over (partition by _pit_key_1 order by _pit_event desc, _pit_created desc) as _pit_rank
     from history
     where
-        "user_id" is not null and
-        _pit_event is not null and
-        _pit_created is not null and
-        greatest(_pit_event + 21600000000, _pit_created) <= cast(extract(epoch from cast('2026-03-21 00:00:00+00' as timestamp with time zone)) * 1000000 as bigint)
+        _pit_key_1 is not null
+        and _pit_available_at <= cast(extract(epoch from cast('2026-03-21 00:00:00+00' as timestamp with time zone)) * 1000000 as bigint)
 ),
 
 newest as (
     select
-        "user_id",
-        _pit_number,
-        count(*) over (partition by "user_id") as _pit_ties
+        _pit_key_1,
+        _pit_row_id,
+        count(*) over (partition by _pit_key_1) as _pit_ties
     from ranked
     where _pit_rank = 1
 ),
@@ -38,26 +45,26 @@ newest as (
 -- Rows equal in (keys, event time, created): the greatest by content stands for them all.
 decided as (
     select
-        newest._pit_number,
+        newest._pit_row_id,
         row_number() over (
-            partition by newest."user_id"
+            partition by newest._pit_key_1
             order by
-                source."is_deleted" desc nulls last,
-                source."login_count_30d" desc nulls last,
-                source."session_duration_avg" desc nulls last,
-                source."event_timestamp" desc
+                content."is_deleted" desc nulls last,
+                content."login_count_30d" desc nulls last,
+                content."session_duration_avg" desc nulls last,
+                content."event_timestamp" desc
         ) as _pit_rank
     from newest
-    inner join numbered as source on newest._pit_number = source._pit_row_id
+    inner join numbered as content on newest._pit_row_id = content._pit_row_id
     where newest._pit_ties > 1
 ),
 
 winners as (
-    select _pit_number
+    select _pit_row_id
     from newest
     where _pit_ties = 1
     union all
-    select _pit_number
+    select _pit_row_id
     from decided
     where _pit_rank = 1
 )
@@ -69,5 +76,5 @@ select
     "session_duration_avg"
 from numbered
 where
-    _pit_row_id in (select _pit_number from winners)
+    _pit_row_id in (select _pit_row_id from winners)
     and not coalesce("is_deleted", false)

@@ -1,29 +1,35 @@
 with history as (
     select
-        "user_id",
-        epoch_us("event_timestamp") as _pit_event,
-        epoch_us("loaded_at") as _pit_created,
-        rowid as _pit_number
-    from "warehouse"."main"."user_activity"
+        *,
+        greatest(_pit_event + 21600000000 /* lag: 6 hours */, _pit_created) as _pit_available_at
+    from (
+        select
+            rowid as _pit_row_id,
+            "user_id" as _pit_key_1,
+            epoch_us("loaded_at") as _pit_created,
+            epoch_us("event_timestamp") as _pit_event
+        from "warehouse"."main"."user_activity"
+    ) as timed
+    where _pit_event is not null and _pit_created is not null
 ),
 
+-- Rows of one version share a rank.
 ranked as (
     select
-        history.*,
-        rank() over (partition by "user_id" order by _pit_event desc, _pit_created desc) as _pit_rank
+        _pit_key_1,
+        _pit_row_id,
+        rank() over (partition by _pit_key_1 order by _pit_event desc, _pit_created desc) as _pit_rank
     from history
     where
-        "user_id" is not null and
-        _pit_event is not null and
-        _pit_created is not null and
-        greatest(_pit_event + 21600000000, _pit_created) <= epoch_us(cast('2026-03-21 00:00:00+00' as timestamp with time zone))
+        _pit_key_1 is not null
+        and _pit_available_at <= epoch_us(cast('2026-03-21 00:00:00+00' as timestamp with time zone))
 ),
 
 newest as (
     select
-        "user_id",
-        _pit_number,
-        count(*) over (partition by "user_id") as _pit_ties
+        _pit_key_1,
+        _pit_row_id,
+        count(*) over (partition by _pit_key_1) as _pit_ties
     from ranked
     where _pit_rank = 1
 ),
@@ -31,26 +37,26 @@ newest as (
 -- Rows equal in (keys, event time, created): the greatest by content stands for them all.
 decided as (
     select
-        newest._pit_number,
+        newest._pit_row_id,
         row_number() over (
-            partition by newest."user_id"
+            partition by newest._pit_key_1
             order by
-                source."is_deleted" desc nulls last,
-                source."login_count_30d" desc nulls last,
-                source."session_duration_avg" desc nulls last,
-                source."event_timestamp" desc
+                content."is_deleted" desc nulls last,
+                content."login_count_30d" desc nulls last,
+                content."session_duration_avg" desc nulls last,
+                content."event_timestamp" desc
         ) as _pit_rank
     from newest
-    inner join "warehouse"."main"."user_activity" as source on newest._pit_number = source.rowid
+    inner join "warehouse"."main"."user_activity" as content on newest._pit_row_id = content.rowid
     where newest._pit_ties > 1
 ),
 
 winners as (
-    select _pit_number
+    select _pit_row_id
     from newest
     where _pit_ties = 1
     union all
-    select _pit_number
+    select _pit_row_id
     from decided
     where _pit_rank = 1
 )
@@ -62,5 +68,5 @@ select
     "session_duration_avg"
 from "warehouse"."main"."user_activity"
 where
-    rowid in (select _pit_number from winners)
+    rowid in (select _pit_row_id from winners)
     and not coalesce("is_deleted", false)

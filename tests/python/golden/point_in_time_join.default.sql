@@ -1,30 +1,32 @@
-with timed as (
+with numbered as  (
+    -- Any numbers will do: the rows are numbered once.
     select
-        source.*,
-        source."user_id" as _pit_key_1,
-        cast(extract(epoch from source."event_timestamp") * 1000000 as bigint) as _pit_event,
-        cast(extract(epoch from source."loaded_at") * 1000000 as bigint) as _pit_created,
-        coalesce(source."is_deleted", false) as _pit_deleted
-    from "warehouse"."main"."user_activity" as source
+        *,
+        row_number() over () as _pit_row_id
+    from "warehouse"."main"."user_activity"
 ),
 
-history as (
+history as  (
     select
-        timed.*,
-        greatest(_pit_event + 21600000000, _pit_created) as _pit_available_at,
-        row_number() over (
-            order by
-                _pit_event,
-                _pit_created,
-                "is_deleted" nulls first,
-                "login_count_30d" nulls first,
-                "session_duration_avg" nulls first,
-                "event_timestamp"
-        ) as _pit_row_id
-    from timed
-    where
-        _pit_event is not null
-        and _pit_created is not null
+        *,
+        greatest(_pit_event + 21600000000 /* lag: 6 hours */, _pit_created) as _pit_available_at
+    from (
+        select
+            _pit_row_id,
+            coalesce("is_deleted", false) as _pit_deleted,
+            "user_id" as _pit_key_1,
+            cast(extract(epoch from "loaded_at") * 1000000 as bigint) as _pit_created,
+            cast(extract(epoch from "event_timestamp") * 1000000 as bigint) as _pit_event
+        from numbered
+    ) as timed
+    where _pit_event is not null and _pit_created is not null
+),
+
+ordered as (
+    select
+        history.*,
+        row_number() over (order by _pit_event, _pit_created, _pit_row_id) as _pit_order
+    from history
 ),
 
 stacked as (
@@ -32,9 +34,9 @@ stacked as (
         _pit_key_1,
         _pit_available_at as _pit_at,
         0 as _pit_side,
-        _pit_row_id,
+        _pit_order,
         null as _pit_row
-    from history
+    from ordered
     union all
     select
         "user_id",
@@ -43,33 +45,82 @@ stacked as (
         null,
         _pit_row
     from spine
-    where
-        _pit_time is not null
-        and "user_id" is not null
+    where _pit_time is not null and "user_id" is not null
 ),
 
 filled as (
     select
         _pit_row,
-        max(_pit_row_id) over (
+        max(_pit_order) over (
             partition by _pit_key_1
             order by _pit_at, _pit_side
             rows between unbounded preceding and current row
-        ) as _pit_row_id
+        ) as _pit_order
     from stacked
 ),
 
-matched as (
+joined as (
     select
         spine._pit_row,
         spine._pit_time,
         spine."user_id" as _pit_key_1,
-        history._pit_row_id,
-        history._pit_deleted,
-        history._pit_event
-    from spine as spine
+        ordered._pit_row_id,
+        ordered._pit_event,
+        ordered._pit_created,
+        ordered._pit_deleted
+    from spine
     left join filled on spine._pit_row = filled._pit_row
-    left join history on filled._pit_row_id = history._pit_row_id
+    left join ordered on filled._pit_order = ordered._pit_order
+),
+
+-- Rows equal in (keys, event time, created) to one that was joined: the greatest by content stands for them all.
+tied as (
+    select *
+    from (
+        select
+            history.*,
+            count(*) over (partition by _pit_key_1, _pit_event, _pit_created) as _pit_ties
+        from history
+        where exists (
+            select 1
+            from joined
+            where joined._pit_key_1 = history._pit_key_1 and joined._pit_event = history._pit_event and joined._pit_created = history._pit_created
+        )
+    ) as counted
+    where _pit_ties > 1
+),
+
+winners as (
+    select *
+    from (
+        select
+            tied.*,
+            row_number() over (
+                partition by tied._pit_key_1, tied._pit_event, tied._pit_created
+                order by
+                    content."is_deleted" desc nulls last,
+                    content."login_count_30d" desc nulls last,
+                    content."session_duration_avg" desc nulls last,
+                    content."event_timestamp" desc
+            ) as _pit_rank
+        from tied
+        inner join numbered as content on tied._pit_row_id = content._pit_row_id
+    ) as ranked
+    where _pit_rank = 1
+),
+
+matched as (
+    select
+        joined._pit_row,
+        joined._pit_time,
+        joined._pit_key_1,
+        joined._pit_event,
+        joined._pit_created,
+        case when winners._pit_row_id is null then joined._pit_row_id else winners._pit_row_id end as _pit_row_id,
+        case when winners._pit_row_id is null then joined._pit_deleted else winners._pit_deleted end as _pit_deleted
+    from joined
+    left join winners
+        on joined._pit_key_1 = winners._pit_key_1 and joined._pit_event = winners._pit_event and joined._pit_created = winners._pit_created
 ),
 
 unmatched as (
@@ -94,12 +145,12 @@ judged as (
         case
             when matched._pit_time is null or matched._pit_key_1 is null then 'NULL_KEY'
             when matched._pit_deleted then 'NOT_FOUND'
-            when matched._pit_time - matched._pit_event > 2592000000000 then 'OUTSIDE_MAX_AGE'
+            when matched._pit_time - matched._pit_event > 2592000000000 /* ttl: 30 days */ then 'OUTSIDE_MAX_AGE'
             when matched._pit_row_id is not null then 'PRESENT'
             when later._pit_key_1 is not null then 'NOT_YET_KNOWN'
             else 'NOT_FOUND'
         end as _pit_status
-    from matched as matched
+    from matched
     left join later
         on matched._pit_key_1 = later._pit_key_1
 ),
@@ -122,4 +173,4 @@ select
         else chosen._pit_status
     end as _pit_status
 from chosen
-left join history as source on chosen._pit_row_id = source._pit_row_id
+left join numbered as source on chosen._pit_row_id = source._pit_row_id

@@ -1,12 +1,16 @@
 with history as not materialized (
     select
-        "user_id" as _pit_key_1,
-        epoch_us("event_timestamp") as _pit_event,
-        epoch_us("loaded_at") as _pit_created,
-        greatest(_pit_event + 21600000000, _pit_created) as _pit_available_at,
-        coalesce("is_deleted", false) as _pit_deleted,
-        rowid as _pit_row_id
-    from "warehouse"."main"."user_activity"
+        *,
+        greatest(_pit_event + 21600000000 /* lag: 6 hours */, _pit_created) as _pit_available_at
+    from (
+        select
+            rowid as _pit_row_id,
+            coalesce("is_deleted", false) as _pit_deleted,
+            "user_id" as _pit_key_1,
+            epoch_us("loaded_at") as _pit_created,
+            epoch_us("event_timestamp") as _pit_event
+        from "warehouse"."main"."user_activity"
+    ) as timed
     where _pit_event is not null and _pit_created is not null
 ),
 
@@ -34,44 +38,62 @@ joined as (
         known._pit_event,
         known._pit_created,
         known._pit_deleted
-    from spine as spine
-    asof left join known as known
+    from spine
+    asof left join known
         on
             spine."user_id" = known._pit_key_1 and
             -- Not null: to DuckDB 1.5 a null is the latest of all times.
-            coalesce(spine._pit_time, -9223372036854775808) >= known._pit_available_at
+            _pit_available_at <= coalesce(spine._pit_time, -9223372036854775807 /* before all */)
 ),
 
 -- Rows equal in (keys, event time, created) to one that was joined: the greatest by content stands for them all.
 tied as (
     select *
-    from history
-    semi join joined using (_pit_key_1, _pit_event, _pit_created)
-    qualify count(*) over (partition by _pit_key_1, _pit_event, _pit_created) > 1
+    from (
+        select
+            history.*,
+            count(*) over (partition by _pit_key_1, _pit_event, _pit_created) as _pit_ties
+        from history
+        where exists (
+            select 1
+            from joined
+            where joined._pit_key_1 = history._pit_key_1 and joined._pit_event = history._pit_event and joined._pit_created = history._pit_created
+        )
+    ) as counted
+    where _pit_ties > 1
 ),
 
 winners as (
-    select tied.*
-    from tied
-    inner join "warehouse"."main"."user_activity" as content on tied._pit_row_id = content.rowid
-    qualify row_number() over (
-        partition by tied._pit_key_1, tied._pit_event, tied._pit_created
-        order by
-            content."is_deleted" desc nulls last,
-            content."login_count_30d" desc nulls last,
-            content."session_duration_avg" desc nulls last,
-            content."event_timestamp" desc
-    ) = 1
+    select *
+    from (
+        select
+            tied.*,
+            row_number() over (
+                partition by tied._pit_key_1, tied._pit_event, tied._pit_created
+                order by
+                    content."is_deleted" desc nulls last,
+                    content."login_count_30d" desc nulls last,
+                    content."session_duration_avg" desc nulls last,
+                    content."event_timestamp" desc
+            ) as _pit_rank
+        from tied
+        inner join "warehouse"."main"."user_activity" as content on tied._pit_row_id = content.rowid
+    ) as ranked
+    where _pit_rank = 1
 ),
 
 matched as (
     select
-        joined.* replace (
-            case when winners._pit_row_id is null then joined._pit_row_id else winners._pit_row_id end as _pit_row_id,
-            case when winners._pit_row_id is null then joined._pit_deleted else winners._pit_deleted end as _pit_deleted
-        )
+        joined._pit_row,
+        joined._pit_time,
+        joined._pit_key_1,
+        joined._pit_event,
+        joined._pit_created,
+        case when winners._pit_row_id is null then joined._pit_row_id else winners._pit_row_id end as _pit_row_id,
+        case when winners._pit_row_id is null then joined._pit_deleted else winners._pit_deleted end as _pit_deleted
     from joined
-    left join winners using (_pit_key_1, _pit_event, _pit_created)
+    left join winners
+        on joined._pit_key_1 = winners._pit_key_1 and joined._pit_event = winners._pit_event and joined._pit_created = winners._pit_created
 ),
 
 unmatched as (
@@ -96,12 +118,12 @@ judged as (
         case
             when matched._pit_time is null or matched._pit_key_1 is null then 'NULL_KEY'
             when matched._pit_deleted then 'NOT_FOUND'
-            when matched._pit_time - matched._pit_event > 2592000000000 then 'OUTSIDE_MAX_AGE'
+            when matched._pit_time - matched._pit_event > 2592000000000 /* ttl: 30 days */ then 'OUTSIDE_MAX_AGE'
             when matched._pit_row_id is not null then 'PRESENT'
             when later._pit_key_1 is not null then 'NOT_YET_KNOWN'
             else 'NOT_FOUND'
         end as _pit_status
-    from matched as matched
+    from matched
     left join later
         on matched._pit_key_1 = later._pit_key_1
 ),

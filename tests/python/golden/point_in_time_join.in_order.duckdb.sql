@@ -1,16 +1,20 @@
 with history as not materialized (
     select
-        "user_id" as _pit_key_1,
-        epoch_us("event_timestamp") as _pit_event,
-        epoch_us("loaded_at") as _pit_created,
-        greatest(_pit_event + 21600000000, _pit_created) as _pit_available_at,
-        coalesce("is_deleted", false) as _pit_deleted,
-        rowid as _pit_row_id
-    from "warehouse"."main"."user_activity"
+        *,
+        greatest(_pit_event + 21600000000 /* lag: 6 hours */, _pit_created) as _pit_available_at
+    from (
+        select
+            rowid as _pit_row_id,
+            coalesce("is_deleted", false) as _pit_deleted,
+            "user_id" as _pit_key_1,
+            epoch_us("loaded_at") as _pit_created,
+            epoch_us("event_timestamp") as _pit_event
+        from "warehouse"."main"."user_activity"
+    ) as timed
     where _pit_event is not null and _pit_created is not null
 ),
 
-matched as (
+joined as (
     select
         spine._pit_row,
         spine._pit_time,
@@ -19,17 +23,17 @@ matched as (
         known._pit_event,
         known._pit_created,
         known._pit_deleted
-    from spine as spine
+    from spine
     asof left join history as known
         on
             spine."user_id" = known._pit_key_1 and
             -- Not null: to DuckDB 1.5 a null is the latest of all times.
-            coalesce(spine._pit_time, -9223372036854775808) >= known._pit_available_at
+            _pit_available_at <= coalesce(spine._pit_time, -9223372036854775807 /* before all */)
 ),
 
 unmatched as (
     select distinct _pit_key_1
-    from matched
+    from joined
     where _pit_row_id is null and _pit_key_1 is not null
 ),
 
@@ -49,12 +53,12 @@ judged as (
         case
             when matched._pit_time is null or matched._pit_key_1 is null then 'NULL_KEY'
             when matched._pit_deleted then 'NOT_FOUND'
-            when matched._pit_time - matched._pit_event > 2592000000000 then 'OUTSIDE_MAX_AGE'
+            when matched._pit_time - matched._pit_event > 2592000000000 /* ttl: 30 days */ then 'OUTSIDE_MAX_AGE'
             when matched._pit_row_id is not null then 'PRESENT'
             when later._pit_key_1 is not null then 'NOT_YET_KNOWN'
             else 'NOT_FOUND'
         end as _pit_status
-    from matched as matched
+    from joined as matched
     left join later
         on matched._pit_key_1 = later._pit_key_1
 ),

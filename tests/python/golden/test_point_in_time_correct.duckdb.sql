@@ -1,5 +1,6 @@
 with recomputed as (
     with _pit_spine as materialized (
+        -- DuckDB runs a window without an order over the rows as they come, in one thread: as they are stored or were sorted.
         select
             *,
             row_number() over () as _pit_row,
@@ -8,33 +9,27 @@ with recomputed as (
     ),
 
     "user_activity" as (
-        with timed as (
+        with history as not materialized (
             select
-                source.*,
-                source."user_id" as _pit_key_1,
-                epoch_us(source."event_timestamp") as _pit_event,
-                epoch_us(source."loaded_at") as _pit_created,
-                coalesce(source."is_deleted", false) as _pit_deleted
-            from "warehouse"."main"."user_activity" as source
+                *,
+                greatest(_pit_event + 21600000000 /* lag: 6 hours */, _pit_created) as _pit_available_at
+            from (
+                select
+                    rowid as _pit_row_id,
+                    coalesce("is_deleted", false) as _pit_deleted,
+                    "user_id" as _pit_key_1,
+                    epoch_us("loaded_at") as _pit_created,
+                    epoch_us("event_timestamp") as _pit_event
+                from "warehouse"."main"."user_activity"
+            ) as timed
+            where _pit_event is not null and _pit_created is not null
         ),
 
-        history as (
+        ordered as (
             select
-                timed.*,
-                greatest(_pit_event + 21600000000, _pit_created) as _pit_available_at,
-                row_number() over (
-                    order by
-                        _pit_event,
-                        _pit_created,
-                        "is_deleted" nulls first,
-                        "login_count_30d" nulls first,
-                        "session_duration_avg" nulls first,
-                        "event_timestamp"
-                ) as _pit_row_id
-            from timed
-            where
-                _pit_event is not null
-                and _pit_created is not null
+                history.*,
+                row_number() over (order by _pit_event, _pit_created, _pit_row_id) as _pit_order
+            from history
         ),
 
         stacked as (
@@ -42,9 +37,9 @@ with recomputed as (
                 _pit_key_1,
                 _pit_available_at as _pit_at,
                 0 as _pit_side,
-                _pit_row_id,
+                _pit_order,
                 null as _pit_row
-            from history
+            from ordered
             union all
             select
                 "user_id",
@@ -53,33 +48,82 @@ with recomputed as (
                 null,
                 _pit_row
             from _pit_spine
-            where
-                _pit_time is not null
-                and "user_id" is not null
+            where _pit_time is not null and "user_id" is not null
         ),
 
         filled as (
             select
                 _pit_row,
-                max(_pit_row_id) over (
+                max(_pit_order) over (
                     partition by _pit_key_1
                     order by _pit_at, _pit_side
                     rows between unbounded preceding and current row
-                ) as _pit_row_id
+                ) as _pit_order
             from stacked
         ),
 
-        matched as (
+        joined as (
             select
                 spine._pit_row,
                 spine._pit_time,
                 spine."user_id" as _pit_key_1,
-                history._pit_row_id,
-                history._pit_deleted,
-                history._pit_event
+                ordered._pit_row_id,
+                ordered._pit_event,
+                ordered._pit_created,
+                ordered._pit_deleted
             from _pit_spine as spine
             left join filled on spine._pit_row = filled._pit_row
-            left join history on filled._pit_row_id = history._pit_row_id
+            left join ordered on filled._pit_order = ordered._pit_order
+        ),
+
+        -- Rows equal in (keys, event time, created) to one that was joined: the greatest by content stands for them all.
+        tied as (
+            select *
+            from (
+                select
+                    history.*,
+                    count(*) over (partition by _pit_key_1, _pit_event, _pit_created) as _pit_ties
+                from history
+                where exists (
+                    select 1
+                    from joined
+                    where joined._pit_key_1 = history._pit_key_1 and joined._pit_event = history._pit_event and joined._pit_created = history._pit_created
+                )
+            ) as counted
+            where _pit_ties > 1
+        ),
+
+        winners as (
+            select *
+            from (
+                select
+                    tied.*,
+                    row_number() over (
+                        partition by tied._pit_key_1, tied._pit_event, tied._pit_created
+                        order by
+                            content."is_deleted" desc nulls last,
+                            content."login_count_30d" desc nulls last,
+                            content."session_duration_avg" desc nulls last,
+                            content."event_timestamp" desc
+                    ) as _pit_rank
+                from tied
+                inner join "warehouse"."main"."user_activity" as content on tied._pit_row_id = content.rowid
+            ) as ranked
+            where _pit_rank = 1
+        ),
+
+        matched as (
+            select
+                joined._pit_row,
+                joined._pit_time,
+                joined._pit_key_1,
+                joined._pit_event,
+                joined._pit_created,
+                case when winners._pit_row_id is null then joined._pit_row_id else winners._pit_row_id end as _pit_row_id,
+                case when winners._pit_row_id is null then joined._pit_deleted else winners._pit_deleted end as _pit_deleted
+            from joined
+            left join winners
+                on joined._pit_key_1 = winners._pit_key_1 and joined._pit_event = winners._pit_event and joined._pit_created = winners._pit_created
         ),
 
         unmatched as (
@@ -104,12 +148,12 @@ with recomputed as (
                 case
                     when matched._pit_time is null or matched._pit_key_1 is null then 'NULL_KEY'
                     when matched._pit_deleted then 'NOT_FOUND'
-                    when matched._pit_time - matched._pit_event > 2592000000000 then 'OUTSIDE_MAX_AGE'
+                    when matched._pit_time - matched._pit_event > 2592000000000 /* ttl: 30 days */ then 'OUTSIDE_MAX_AGE'
                     when matched._pit_row_id is not null then 'PRESENT'
                     when later._pit_key_1 is not null then 'NOT_YET_KNOWN'
                     else 'NOT_FOUND'
                 end as _pit_status
-            from matched as matched
+            from matched
             left join later
                 on matched._pit_key_1 = later._pit_key_1
         ),
@@ -133,7 +177,7 @@ with recomputed as (
                 else chosen._pit_status
             end as _pit_status
         from chosen
-        left join history as source on chosen._pit_row_id = source._pit_row_id
+        left join "warehouse"."main"."user_activity" as source on chosen._pit_row_id = source.rowid
     )
 
     select

@@ -1,33 +1,32 @@
 with recursive timed as (
     select
-        source.*,
-        epoch_us(source."event_timestamp") as _pit_event,
-        epoch_us(source."loaded_at") as _pit_created
-    from "warehouse"."main"."user_activity" as source
-),
-
-versions as (
-    select
-        timed.*,
-        greatest(_pit_event, _pit_created) as _pit_known
-    from timed
+        *,
+        greatest(_pit_event, _pit_created) as _pit_available_at
+    from (
+        select
+            *,
+            "user_id" as _pit_key_1,
+            epoch_us("loaded_at") as _pit_created,
+            epoch_us("event_timestamp") as _pit_event
+        from "warehouse"."main"."user_activity"
+    ) as timed
     where _pit_event is not null and _pit_created is not null
 ),
 
 events as (
     select
-        "user_id" as _pit_key_1,
-        _pit_event,
-        _pit_created,
+        _pit_key_1,
+        _pit_event, _pit_created,
         "session_duration_avg" as _pit_input_1,
-        row_number() over () as _pit_number,
-        _pit_known
-    from versions
+        row_number() over () as _pit_number, -- any numbers will do: they tell equal events apart
+        _pit_available_at
+    from timed
     where
-        "user_id" is not null
+        _pit_key_1 is not null
 ),
 
--- What is asked: `right` at T - 1 microsecond is `left` at T, so below every window is closed on the right.
+-- What is asked, from key to key and in order of time. Below every window is closed on the right: so one that is closed on
+-- the left is asked for at the microsecond before.
 asked as (
     select
         row_number() over (order by _pit_key_1, _pit_at) as _pit_query,
@@ -55,6 +54,7 @@ second_values as (
     from events
 ),
 
+-- The greatest value of a part gets 96 bits.
 exponents as (
     select
         95 - coalesce(cast(floor(log2(nullif(_pit_input_1_s, 0))) as integer), 0) as _pit_input_1_s,
@@ -76,13 +76,21 @@ scales as (
 measured as (
     select
         events._pit_key_1,
-        events._pit_known <> events._pit_event + 0 as _pit_late,
+        events._pit_available_at <> events._pit_event as _pit_late,
         case when events._pit_input_1 is not null then 1 end as _pit_input_1_n,
-        case when isfinite(events._pit_input_1) and abs(events._pit_input_1) >= scales._pit_input_1_great then cast(cast(events._pit_input_1 as double) * scales._pit_input_1_s[1] * scales._pit_input_1_s[2] as hugeint) end as _pit_input_1_s,
-        case when isfinite(events._pit_input_1) and not (abs(events._pit_input_1) >= scales._pit_input_1_great or abs(events._pit_input_1) < scales._pit_input_1_small) then cast(cast(events._pit_input_1 as double) * scales._pit_input_1_t[1] * scales._pit_input_1_t[2] as hugeint) end as _pit_input_1_t,
-        case when isnan(events._pit_input_1) then 1::hugeint when events._pit_input_1 = 'infinity' then 4398046511104::hugeint when events._pit_input_1 = '-infinity' then 19342813113834066795298816::hugeint end as _pit_input_1_odd,
+        case
+            when isfinite(events._pit_input_1) and abs(events._pit_input_1) >= scales._pit_input_1_great then cast(cast(events._pit_input_1 as double) * scales._pit_input_1_s[1] * scales._pit_input_1_s[2] as hugeint)
+        end as _pit_input_1_s,
+        case
+            when isfinite(events._pit_input_1) and not (abs(events._pit_input_1) >= scales._pit_input_1_great or abs(events._pit_input_1) < scales._pit_input_1_small) then cast(cast(events._pit_input_1 as double) * scales._pit_input_1_t[1] * scales._pit_input_1_t[2] as hugeint)
+        end as _pit_input_1_t,
+        case
+            when isnan(events._pit_input_1) then 1::hugeint
+            when events._pit_input_1 = 'infinity' then 4398046511104::hugeint /* above 42 bits of NaN */
+            when events._pit_input_1 = '-infinity' then 19342813113834066795298816::hugeint /* above 42 bits of infinity */
+        end as _pit_input_1_odd,
         events._pit_event,
-        events._pit_known
+        events._pit_available_at
     from events
     cross join scales
 ),
@@ -96,7 +104,7 @@ ordered as (
             _pit_input_1_s,
             _pit_input_1_t,
             _pit_input_1_odd,
-            _pit_known
+            _pit_available_at
         from measured
         where not _pit_late
         union all
@@ -106,25 +114,26 @@ ordered as (
             null,
             null,
             null,
-            -9223372036854775808
+            -9223372036854775807 /* before all */
         from asked
     ) as events_and_begins
-    order by _pit_key_1, _pit_known
+    order by _pit_key_1, _pit_available_at
 ),
 
 -- Of events that became known at one instant the last has the sum.
+-- DuckDB runs a window without an order over the rows as they come, in one thread: as they are stored or were sorted.
 running as (
     select *
     from (
         select
             _pit_key_1,
-            _pit_known,
+            _pit_available_at,
             count(_pit_input_1_n) over (rows unbounded preceding) as _pit_input_1_n,
             coalesce(sum(_pit_input_1_s) over (rows unbounded preceding), 0) as _pit_input_1_s,
             coalesce(sum(_pit_input_1_t) over (rows unbounded preceding), 0) as _pit_input_1_t,
             coalesce(sum(_pit_input_1_odd) over (rows unbounded preceding), 0) as _pit_input_1_odd,
-            lead(_pit_key_1) over () is not distinct from _pit_key_1 and 
-            lead(_pit_known) over () is not distinct from _pit_known as _pit_goes_on
+            lead(_pit_key_1) over () is not distinct from _pit_key_1
+            and lead(_pit_available_at) over () is not distinct from _pit_available_at as _pit_goes_on
         from ordered
     ) as summed
     where not _pit_goes_on
@@ -135,7 +144,7 @@ points as (
     select _pit_query, _pit_key_1, _pit_at, 0 as _pit_slot
     from asked
     union all
-    select _pit_query, _pit_key_1, _pit_at - 864000000000, 1
+    select _pit_query, _pit_key_1, _pit_at - 864000000000 /* window: 10 days */, 1
     from asked
 ),
 
@@ -143,7 +152,7 @@ found as (
     select
         points._pit_query,
         points._pit_slot,
-        running._pit_known,
+        running._pit_available_at,
         running._pit_input_1_n,
         running._pit_input_1_s,
         running._pit_input_1_t,
@@ -152,7 +161,7 @@ found as (
     asof join running
         on
             points._pit_key_1 = running._pit_key_1 and
-            points._pit_at >= running._pit_known
+            _pit_available_at <= points._pit_at
 ),
 
 sums as (
@@ -162,7 +171,7 @@ sums as (
         max(_pit_input_1_s) filter (where _pit_slot = 0) - max(_pit_input_1_s) filter (where _pit_slot = 1) as _pit_input_1_s_1,
         max(_pit_input_1_t) filter (where _pit_slot = 0) - max(_pit_input_1_t) filter (where _pit_slot = 1) as _pit_input_1_t_1,
         max(_pit_input_1_odd) filter (where _pit_slot = 0) - max(_pit_input_1_odd) filter (where _pit_slot = 1) as _pit_input_1_odd_1,
-        nullif(max(_pit_known) filter (where _pit_slot = 0), -9223372036854775808) as _pit_newest
+        nullif(max(_pit_available_at) filter (where _pit_slot = 0), -9223372036854775807 /* before all */) as _pit_newest
     from found
     group by _pit_query
 ),
@@ -171,7 +180,7 @@ late_spans as (
     select
         *,
         1 as _pit_slot,
-        measured._pit_event + 864000000000 as _pit_end
+        measured._pit_event + 864000000000 /* window: 10 days */ as _pit_end
     from measured
     where _pit_late
 ),
@@ -185,7 +194,7 @@ late_ranges as (
     asof join asked as first_asked
         on
             spans._pit_key_1 = first_asked._pit_key_1 and
-            spans._pit_known <= first_asked._pit_at
+            _pit_available_at <= first_asked._pit_at
     asof join asked as last_asked
         on
             spans._pit_key_1 = last_asked._pit_key_1 and
@@ -231,8 +240,8 @@ residues_spans as (
         _pit_key_1,
         '_pit_input_1_1' as _pit_slot,
         cast(_pit_input_1 as double) as value,
-        _pit_known,
-        events._pit_event + 864000000000 as _pit_end
+        _pit_available_at,
+        events._pit_event + 864000000000 /* window: 10 days */ as _pit_end
     from events
     where abs(_pit_input_1) < (select _pit_input_1_small from scales) and _pit_input_1 <> 0
 ),
@@ -246,7 +255,7 @@ residues_ranges as (
     asof join asked as first_asked
         on
             spans._pit_key_1 = first_asked._pit_key_1 and
-            spans._pit_known <= first_asked._pit_at
+            _pit_available_at <= first_asked._pit_at
     asof join asked as last_asked
         on
             spans._pit_key_1 = last_asked._pit_key_1 and
@@ -317,8 +326,8 @@ tiles_864000000000_spans as (
         events._pit_key_1,
         case when events._pit_input_1 is not null then [row(events._pit_event, events._pit_created, events._pit_input_1, events._pit_number)] end as _pit_value_2,
         events._pit_event as _pit_newest,
-        events._pit_known,
-        events._pit_event + 864000000000 as _pit_end
+        events._pit_available_at,
+        events._pit_event + 864000000000 /* window: 10 days */ as _pit_end
     from events
 ),
 
@@ -331,7 +340,7 @@ tiles_864000000000_ranges as (
     asof join asked as first_asked
         on
             spans._pit_key_1 = first_asked._pit_key_1 and
-            spans._pit_known <= first_asked._pit_at
+            _pit_available_at <= first_asked._pit_at
     asof join asked as last_asked
         on
             spans._pit_key_1 = last_asked._pit_key_1 and
@@ -388,8 +397,20 @@ tiles_864000000000 as (
 windowed as (
     select
         asked._pit_query,
-        case when (sums._pit_input_1_n_1 + late_sums._pit_input_1_n_1) > 0 then case when (sums._pit_input_1_odd_1 + late_sums._pit_input_1_odd_1) = 0 then (cast((sums._pit_input_1_s_1 + late_sums._pit_input_1_s_1) as double) / (select _pit_input_1_s[1] from scales) / (select _pit_input_1_s[2] from scales) + cast((sums._pit_input_1_t_1 + late_sums._pit_input_1_t_1) as double) / (select _pit_input_1_t[1] from scales) / (select _pit_input_1_t[2] from scales) + coalesce(residues._pit_input_1_1, 0)) when (sums._pit_input_1_odd_1 + late_sums._pit_input_1_odd_1) % 4398046511104 > 0 or (((sums._pit_input_1_odd_1 + late_sums._pit_input_1_odd_1) // 4398046511104) % 4398046511104 > 0 and (sums._pit_input_1_odd_1 + late_sums._pit_input_1_odd_1) // 19342813113834066795298816 > 0) then 'nan'::double when ((sums._pit_input_1_odd_1 + late_sums._pit_input_1_odd_1) // 4398046511104) % 4398046511104 > 0 then 'infinity'::double else '-infinity'::double end end as _pit_value_1,
-        tiles_864000000000._pit_value_2 as _pit_value_2,
+        case when (sums._pit_input_1_n_1 + late_sums._pit_input_1_n_1) > 0 then
+            case
+                when (sums._pit_input_1_odd_1 + late_sums._pit_input_1_odd_1) = 0 then (
+                    cast((sums._pit_input_1_s_1 + late_sums._pit_input_1_s_1) as double) / (select _pit_input_1_s[1] from scales) / (select _pit_input_1_s[2] from scales)
+                    + cast((sums._pit_input_1_t_1 + late_sums._pit_input_1_t_1) as double) / (select _pit_input_1_t[1] from scales) / (select _pit_input_1_t[2] from scales)
+                    + coalesce(residues._pit_input_1_1, 0)
+                )
+                -- 42 bits each count NaN, infinity and -infinity.
+                when (sums._pit_input_1_odd_1 + late_sums._pit_input_1_odd_1) % 4398046511104 > 0 or (((sums._pit_input_1_odd_1 + late_sums._pit_input_1_odd_1) // 4398046511104) % 4398046511104 > 0 and (sums._pit_input_1_odd_1 + late_sums._pit_input_1_odd_1) // 19342813113834066795298816 > 0) then 'nan'::double
+                when ((sums._pit_input_1_odd_1 + late_sums._pit_input_1_odd_1) // 4398046511104) % 4398046511104 > 0 then 'infinity'::double
+                else '-infinity'::double
+            end
+        end as _pit_value_1,
+        tiles_864000000000._pit_value_2,
         tiles_864000000000._pit_newest
     from asked
     left join sums on asked._pit_query = sums._pit_query
@@ -402,7 +423,7 @@ windowed as (
 known as (
     select
         _pit_key_1,
-        min(_pit_known) as _pit_known
+        min(_pit_available_at) as _pit_available_at
     from events
     semi join (
         select asked.*
@@ -423,13 +444,15 @@ valued as (
         case
             when spine._pit_time is null or spine."user_id" is null then 'NULL_KEY'
             when windowed._pit_newest is not null then 'PRESENT'
-            when known._pit_known is null then 'NOT_FOUND'
-            when known._pit_known > spine._pit_time - 1 then 'NOT_YET_KNOWN'
-            else 'PRESENT'
+            when known._pit_available_at is null then 'NOT_FOUND'
+            when _pit_available_at <= spine._pit_time - 1 then 'PRESENT'
+            else 'NOT_YET_KNOWN'
         end as _pit_status
-    from spine as spine
+    from spine
     left join asked
-        on spine."user_id" = asked._pit_key_1 and spine._pit_time - 1 = asked._pit_at
+        on
+            spine."user_id" = asked._pit_key_1 and
+            spine._pit_time - 1 = asked._pit_at
     left join windowed on asked._pit_query = windowed._pit_query
     left join known
         on spine."user_id" = known._pit_key_1

@@ -1,33 +1,32 @@
 with timed as (
     select
-        source.*,
-        epoch_us(source."event_timestamp") as _pit_event,
-        epoch_us(source."loaded_at") as _pit_created
-    from "warehouse"."main"."user_activity" as source
-),
-
-versions as (
-    select
-        timed.*,
-        greatest(_pit_event, _pit_created) as _pit_known
-    from timed
+        *,
+        greatest(_pit_event, _pit_created) as _pit_available_at
+    from (
+        select
+            *,
+            "user_id" as _pit_key_1,
+            epoch_us("loaded_at") as _pit_created,
+            epoch_us("event_timestamp") as _pit_event
+        from "warehouse"."main"."user_activity"
+    ) as timed
     where _pit_event is not null and _pit_created is not null
 ),
 
 events as (
     select
-        "user_id" as _pit_key_1,
-        _pit_event,
-        _pit_created,
+        _pit_key_1,
+        _pit_event, _pit_created,
         "session_duration_avg" as _pit_input_1,
-        row_number() over () as _pit_number,
-        _pit_known
-    from versions
+        row_number() over () as _pit_number, -- any numbers will do: they tell equal events apart
+        _pit_available_at
+    from timed
     where
-        "user_id" is not null
+        _pit_key_1 is not null
 ),
 
--- What is asked: `right` at T - 1 microsecond is `left` at T, so below every window is closed on the right.
+-- What is asked, from key to key and in order of time. Below every window is closed on the right: so one that is closed on
+-- the left is asked for at the microsecond before.
 asked as (
     select
         row_number() over (order by _pit_key_1, _pit_at) as _pit_query,
@@ -44,10 +43,10 @@ asked as (
 placed as (
     select
         events.*,
-        _pit_known // 864000000000 + _pit_step as _pit_stretch
+        _pit_available_at // 864000000000 /* stretch: 10 days */ + _pit_step as _pit_stretch
     from events
     cross join (values (0), (1)) as steps(_pit_step)
-    where (_pit_event + 863999999999) // 864000000000 >= _pit_known // 864000000000 + _pit_step
+    where (_pit_event + 863999999999) // 864000000000 >= _pit_available_at // 864000000000 + _pit_step
 ),
 
 windowed as (
@@ -59,10 +58,10 @@ windowed as (
     from asked
     inner join placed as events
         on
-            asked._pit_key_1 = events._pit_key_1
-            and asked._pit_at // 864000000000 = events._pit_stretch
-            and asked._pit_at < events._pit_event + 864000000000
-            and asked._pit_at >= events._pit_known
+            asked._pit_key_1 = events._pit_key_1 and
+            asked._pit_at // 864000000000 /* stretch: 10 days */ = events._pit_stretch and
+            asked._pit_at < events._pit_event + 864000000000 /* window: 10 days */ and
+            _pit_available_at <= asked._pit_at
     group by asked._pit_query
 ),
 
@@ -70,7 +69,7 @@ windowed as (
 known as (
     select
         _pit_key_1,
-        min(_pit_known) as _pit_known
+        min(_pit_available_at) as _pit_available_at
     from events
     semi join (
         select asked.*
@@ -91,13 +90,15 @@ valued as (
         case
             when spine._pit_time is null or spine."user_id" is null then 'NULL_KEY'
             when windowed._pit_newest is not null then 'PRESENT'
-            when known._pit_known is null then 'NOT_FOUND'
-            when known._pit_known > spine._pit_time - 1 then 'NOT_YET_KNOWN'
-            else 'PRESENT'
+            when known._pit_available_at is null then 'NOT_FOUND'
+            when _pit_available_at <= spine._pit_time - 1 then 'PRESENT'
+            else 'NOT_YET_KNOWN'
         end as _pit_status
-    from spine as spine
+    from spine
     left join asked
-        on spine."user_id" = asked._pit_key_1 and spine._pit_time - 1 = asked._pit_at
+        on
+            spine."user_id" = asked._pit_key_1 and
+            spine._pit_time - 1 = asked._pit_at
     left join windowed on asked._pit_query = windowed._pit_query
     left join known
         on spine."user_id" = known._pit_key_1

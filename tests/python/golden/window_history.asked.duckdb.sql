@@ -1,27 +1,26 @@
 with _pit_changes as materialized (
     with timed as (
         select
-            source.*,
-            epoch_us(source."event_timestamp") as _pit_event
-        from "warehouse"."main"."aircraft_landings" as source
-    ),
-
-    versions as (
-        select
-            timed.*,
-            _pit_event as _pit_known
-        from timed
+            *,
+            _pit_event as _pit_available_at
+        from (
+            select
+                *,
+                "tailnum" as _pit_key_1,
+                epoch_us("event_timestamp") as _pit_event
+            from "warehouse"."main"."aircraft_landings"
+        ) as timed
         where _pit_event is not null
     ),
 
     events as (
         select
-            "tailnum" as _pit_key_1,
+            _pit_key_1,
             _pit_event,
-            _pit_known
-        from versions
+            _pit_available_at
+        from timed
         where
-            "tailnum" is not null
+            _pit_key_1 is not null
     )
 
     select distinct
@@ -30,14 +29,14 @@ with _pit_changes as materialized (
     from (
         select
             _pit_key_1,
-            _pit_known as _pit_at
+            _pit_available_at as _pit_at
         from events
         union all
         select
             _pit_key_1,
-            events._pit_event + 604800000000
+            events._pit_event + 604800000000 /* window: 7 days */
         from events
-        where _pit_known < events._pit_event + 604800000000 and events._pit_event + 604800000000 < 9223372036854775807
+        where _pit_available_at < events._pit_event + 604800000000 /* window: 7 days */ and events._pit_event + 604800000000 /* window: 7 days */ < 9223372036854775807 /* never */
     ) as changes
 ),
 
@@ -64,31 +63,31 @@ _pit_spine as (
 _pit_values as (
     with recursive timed as (
         select
-            source.*,
-            epoch_us(source."event_timestamp") as _pit_event
-        from "warehouse"."main"."aircraft_landings" as source
-    ),
-
-    versions as (
-        select
-            timed.*,
-            _pit_event as _pit_known
-        from timed
+            *,
+            _pit_event as _pit_available_at
+        from (
+            select
+                *,
+                "tailnum" as _pit_key_1,
+                epoch_us("event_timestamp") as _pit_event
+            from "warehouse"."main"."aircraft_landings"
+        ) as timed
         where _pit_event is not null
     ),
 
     events as (
         select
-            "tailnum" as _pit_key_1,
+            _pit_key_1,
             _pit_event,
             "dest" as _pit_input_1,
-            _pit_known
-        from versions
+            _pit_available_at
+        from timed
         where
-            "tailnum" is not null
+            _pit_key_1 is not null
     ),
 
-    -- What is asked: `right` at T - 1 microsecond is `left` at T, so below every window is closed on the right.
+    -- What is asked, from key to key and in order of time. Below every window is closed on the right: so one that is closed on
+    -- the left is asked for at the microsecond before.
     asked as (
         select
             row_number() over (order by _pit_key_1, _pit_at) as _pit_query,
@@ -106,7 +105,7 @@ _pit_values as (
         select
             events._pit_key_1,
             events._pit_event,
-            events._pit_known
+            events._pit_available_at
         from events
     ),
 
@@ -115,26 +114,27 @@ _pit_values as (
         from (
             select
                 _pit_key_1,
-                _pit_known
+                _pit_available_at
             from measured
             union all
             select distinct
                 _pit_key_1,
-                -9223372036854775808
+                -9223372036854775807 /* before all */
             from asked
         ) as events_and_begins
-        order by _pit_key_1, _pit_known
+        order by _pit_key_1, _pit_available_at
     ),
 
     -- Of events that became known at one instant the last has the sum.
+    -- DuckDB runs a window without an order over the rows as they come, in one thread: as they are stored or were sorted.
     running as (
         select *
         from (
             select
                 _pit_key_1,
-                _pit_known,
-                lead(_pit_key_1) over () is not distinct from _pit_key_1 and 
-                lead(_pit_known) over () is not distinct from _pit_known as _pit_goes_on
+                _pit_available_at,
+                lead(_pit_key_1) over () is not distinct from _pit_key_1
+                and lead(_pit_available_at) over () is not distinct from _pit_available_at as _pit_goes_on
             from ordered
         ) as summed
         where not _pit_goes_on
@@ -150,18 +150,18 @@ _pit_values as (
         select
             points._pit_query,
             points._pit_slot,
-            running._pit_known
+            running._pit_available_at
         from points
         asof join running
             on
                 points._pit_key_1 = running._pit_key_1 and
-                points._pit_at >= running._pit_known
+                _pit_available_at <= points._pit_at
     ),
 
     sums as (
         select
             _pit_query,
-            nullif(max(_pit_known) filter (where _pit_slot = 0), -9223372036854775808) as _pit_newest
+            nullif(max(_pit_available_at) filter (where _pit_slot = 0), -9223372036854775807 /* before all */) as _pit_newest
         from found
         group by _pit_query
     ),
@@ -169,27 +169,27 @@ _pit_values as (
     distinct__pit_value_1_spans as (
         select
             _pit_key_1,
-            min(_pit_known) as _pit_known,
+            min(_pit_available_at) as _pit_available_at,
             max(_pit_end) as _pit_end
         from (
             select
                 *,
-                sum(case when _pit_known <= _pit_before then 0 else 1 end) over (
-                    partition by _pit_key_1, _pit_input_1 order by _pit_known, _pit_end rows unbounded preceding
+                sum(case when _pit_available_at <= _pit_before then 0 else 1 end) over (
+                    partition by _pit_key_1, _pit_input_1 order by _pit_available_at, _pit_end rows unbounded preceding
                 ) as _pit_island
             from (
                 select
                     *,
                     max(_pit_end) over (
-                        partition by _pit_key_1, _pit_input_1 order by _pit_known, _pit_end
+                        partition by _pit_key_1, _pit_input_1 order by _pit_available_at, _pit_end
                         rows between unbounded preceding and 1 preceding
                     ) as _pit_before
                 from (
-                    select *, events._pit_event + 604800000000 as _pit_end
+                    select *, events._pit_event + 604800000000 /* window: 7 days */ as _pit_end
                     from events
                     where _pit_input_1 is not null
                 ) as ends
-                where _pit_known < _pit_end
+                where _pit_available_at < _pit_end
             ) as befores
         ) as islands
         group by _pit_key_1, _pit_input_1, _pit_island
@@ -204,7 +204,7 @@ _pit_values as (
         asof join asked as first_asked
             on
                 spans._pit_key_1 = first_asked._pit_key_1 and
-                spans._pit_known <= first_asked._pit_at
+                _pit_available_at <= first_asked._pit_at
         asof join asked as last_asked
             on
                 spans._pit_key_1 = last_asked._pit_key_1 and
@@ -238,7 +238,7 @@ _pit_values as (
         select
             asked._pit_query,
             distinct__pit_value_1.total as _pit_value_1,
-            case when asked._pit_at < sums._pit_newest + 604800000000 then sums._pit_newest - 0 end as _pit_newest
+            case when asked._pit_at < sums._pit_newest + 604800000000 /* window: 7 days */ then sums._pit_newest end as _pit_newest
         from asked
         left join sums on asked._pit_query = sums._pit_query
         left join distinct__pit_value_1 on asked._pit_query = distinct__pit_value_1._pit_query
@@ -248,7 +248,7 @@ _pit_values as (
     known as (
         select
             _pit_key_1,
-            min(_pit_known) as _pit_known
+            min(_pit_available_at) as _pit_available_at
         from events
         semi join (
             select asked.*
@@ -268,13 +268,15 @@ _pit_values as (
             case
                 when spine._pit_time is null or spine."_pit_key_1" is null then 'NULL_KEY'
                 when windowed._pit_newest is not null then 'PRESENT'
-                when known._pit_known is null then 'NOT_FOUND'
-                when known._pit_known > spine._pit_time then 'NOT_YET_KNOWN'
-                else 'PRESENT'
+                when known._pit_available_at is null then 'NOT_FOUND'
+                when _pit_available_at <= spine._pit_time then 'PRESENT'
+                else 'NOT_YET_KNOWN'
             end as _pit_status
         from _pit_spine as spine
         left join asked
-            on spine."_pit_key_1" = asked._pit_key_1 and spine._pit_time = asked._pit_at
+            on
+                spine."_pit_key_1" = asked._pit_key_1 and
+                spine._pit_time = asked._pit_at
         left join windowed on asked._pit_query = windowed._pit_query
         left join known
             on spine."_pit_key_1" = known._pit_key_1
@@ -300,6 +302,7 @@ _pit_rows as (
     order by _pit_spine._pit_row
 ),
 
+-- DuckDB runs a window without an order over the rows as they come, in one thread: as they are stored or were sorted.
 _pit_compared as (
     select
         *,

@@ -1,57 +1,56 @@
 with timed as (
     select
-        source.*,
-        epoch_us(source."event_timestamp") as _pit_event
-    from "warehouse"."main"."carrier_landings" as source
-),
-
-versions as (
-    select
-        timed.*,
-        _pit_event as _pit_known
-    from timed
+        *,
+        _pit_event as _pit_available_at
+    from (
+        select
+            *,
+            "carrier" as _pit_key_1,
+            epoch_us("event_timestamp") as _pit_event
+        from "warehouse"."main"."carrier_landings"
+    ) as timed
     where _pit_event is not null
 ),
 
 events as (
     select
-        "carrier" as _pit_key_1,
+        _pit_key_1,
         _pit_event,
         1 as _pit_input_1,
         "arr_delay" as _pit_input_2,
         case when (arr_delay > 15
         ) then 1 end as _pit_input_3,
-        _pit_known
-    from versions
+        _pit_available_at
+    from timed
     where
-        "carrier" is not null
+        _pit_key_1 is not null
 ),
 
 measured as (
     select
         events._pit_key_1,
-        cast(events._pit_input_2 as hugeint) * 17179869184 + 1 as _pit_input_2_p,
+        cast(events._pit_input_2 as hugeint) * 17179869184 /* 34 bits of count */ + 1 as _pit_input_2_p,
         1 as _pit_input_1_n,
         case when events._pit_input_3 is not null then 1 end as _pit_input_3_n,
         events._pit_event,
-        events._pit_known
+        events._pit_available_at
     from events
 ),
 
 _pit_counted as (
     select
         _pit_key_1,
-        case when _pit_known < measured._pit_event + 86400000000 then measured._pit_event + 86400000000 end as _pit_end_1,
-        case when _pit_known < measured._pit_event + 604800000000 then measured._pit_event + 604800000000 end as _pit_end_2,
+        case when _pit_available_at < measured._pit_event + 86400000000 /* window: 1 day */ then measured._pit_event + 86400000000 /* window: 1 day */ end as _pit_end_1,
+        case when _pit_available_at < measured._pit_event + 604800000000 /* window: 7 days */ then measured._pit_event + 604800000000 /* window: 7 days */ end as _pit_end_2,
         _pit_input_2_p, _pit_input_1_n, _pit_input_3_n,
-        _pit_known
+        _pit_available_at
     from measured
 ),
 
 _pit_changes as (
     select
         _pit_key_1,
-        (_pit_known + (86400000000 - _pit_known % 86400000000) % 86400000000) as _pit_time,
+        (_pit_available_at + (86400000000 /* grid: 1 day */ - _pit_available_at % 86400000000) % 86400000000) as _pit_time,
         case when _pit_end_1 is not null then _pit_input_2_p end as _pit_input_2_p_1,
         case when _pit_end_1 is not null then _pit_input_1_n end as _pit_input_1_n_1,
         case when _pit_end_1 is not null then _pit_input_3_n end as _pit_input_3_n_1,
@@ -62,7 +61,7 @@ _pit_changes as (
     union all
     select
         _pit_key_1,
-        (_pit_end_1 + (86400000000 - _pit_end_1 % 86400000000) % 86400000000),
+        (_pit_end_1 + (86400000000 /* grid: 1 day */ - _pit_end_1 % 86400000000) % 86400000000),
         -_pit_input_2_p,
         -_pit_input_1_n,
         -_pit_input_3_n,
@@ -74,7 +73,7 @@ _pit_changes as (
     union all
     select
         _pit_key_1,
-        (_pit_end_2 + (86400000000 - _pit_end_2 % 86400000000) % 86400000000),
+        (_pit_end_2 + (86400000000 /* grid: 1 day */ - _pit_end_2 % 86400000000) % 86400000000),
         null,
         null,
         null,
@@ -91,6 +90,7 @@ _pit_ordered as (
     order by _pit_key_1, _pit_time
 ),
 
+-- DuckDB runs a window without an order over the rows as they come, in one thread: as they are stored or were sorted.
 sums as (
     select
         _pit_key_1,
@@ -101,8 +101,8 @@ sums as (
         coalesce(sum(_pit_input_2_p_2) over (rows unbounded preceding), 0) as _pit_input_2_p_2,
         coalesce(sum(_pit_input_1_n_2) over (rows unbounded preceding), 0) as _pit_input_1_n_2,
         coalesce(sum(_pit_input_3_n_2) over (rows unbounded preceding), 0) as _pit_input_3_n_2,
-        lead(_pit_key_1) over () is not distinct from _pit_key_1 and 
-        lead(_pit_time) over () is not distinct from _pit_time as _pit_goes_on
+        lead(_pit_key_1) over () is not distinct from _pit_key_1
+        and lead(_pit_time) over () is not distinct from _pit_time as _pit_goes_on
     from _pit_ordered
 ),
 
@@ -112,14 +112,15 @@ _pit_rows as (
         _pit_time,
         cast(sums._pit_input_1_n_1 as bigint) as "carrier_landings_24h",
         cast(sums._pit_input_1_n_2 as bigint) as "carrier_landings_7d",
-        cast(case when (sums._pit_input_2_p_1 & 17179869183) > 0 then cast((sums._pit_input_2_p_1 >> 34) as double) / (sums._pit_input_2_p_1 & 17179869183) end as double) as "carrier_arr_delay_24h",
-        cast(case when (sums._pit_input_2_p_2 & 17179869183) > 0 then cast((sums._pit_input_2_p_2 >> 34) as double) / (sums._pit_input_2_p_2 & 17179869183) end as double) as "carrier_arr_delay_7d",
+        cast(case when (sums._pit_input_2_p_1 & 17179869183 /* 34 bits of count */) > 0 then cast((sums._pit_input_2_p_1 >> 34) as double) / (sums._pit_input_2_p_1 & 17179869183 /* 34 bits of count */) end as double) as "carrier_arr_delay_24h",
+        cast(case when (sums._pit_input_2_p_2 & 17179869183 /* 34 bits of count */) > 0 then cast((sums._pit_input_2_p_2 >> 34) as double) / (sums._pit_input_2_p_2 & 17179869183 /* 34 bits of count */) end as double) as "carrier_arr_delay_7d",
         cast(sums._pit_input_3_n_1 as bigint) as "carrier_late_landings_24h",
         cast(sums._pit_input_3_n_2 as bigint) as "carrier_late_landings_7d"
     from sums
     where not _pit_goes_on
 ),
 
+-- DuckDB runs a window without an order over the rows as they come, in one thread: as they are stored or were sorted.
 _pit_compared as (
     select
         *,
@@ -145,5 +146,5 @@ select
 from _pit_compared
 where
     _pit_changed
-    and _pit_time < 9223372036854775807
+    and _pit_time < 9223372036854775807 /* never */
 order by _pit_key_1, _pit_time

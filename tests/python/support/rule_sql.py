@@ -19,7 +19,7 @@ from pit_join.project.rendering import Renderer
 
 MACROS = Path(__file__).parents[3] / "macros"
 MACRO = re.compile(r"\{%-?\s*macro\s+(?P<name>\w+)\(.*?\{%-?\s*endmacro\s*-?%\}", re.DOTALL)
-PORTABLE = "default__point_in_time_join"
+PORTABLE = "portable"
 
 
 @functools.cache
@@ -104,17 +104,21 @@ def arguments_of(case: Case) -> dict[str, Any]:
 
 
 def whole(case: Case, renderer: Renderer, provenance: bool, defaults: bool, join: str | None = None) -> str:
-    """The training set as one query, by the adapter's own join or a given leaf."""
+    """The training set as one query, by the adapter's own join or a given plan."""
+    asked = arguments_of(case)
     return str(
         renderer.call(
             "_training_set",
             spine=quote(case.spine.name),
-            event_timestamp=case.event_timestamp,
-            gap=in_words(case.gap) if case.gap else None,
-            provenance=provenance,
-            defaults=defaults,
-            join=renderer.macro(join) if join else None,
-            **arguments_of(case),
+            features=asked.pop("features"),
+            asked={
+                "event_timestamp": case.event_timestamp,
+                "gap": in_words(case.gap) if case.gap else None,
+                "provenance": provenance,
+                "defaults": defaults,
+                "plans": {"join": join},
+                **asked,
+            },
         )
     )
 
@@ -153,6 +157,14 @@ def staged(case: Case, renderer: Renderer, connection: Any, provenance: bool, de
         joins.append(f"join _part_{number} as p{number} on s._pit_row = p{number}._pit_row")
     columns += [quote(column.name) for column in result_columns(case, provenance)[len(case.spine.columns) :]]
     return f"select {', '.join(columns)} from _pit_spine as s {' '.join(joins)} order by s._pit_row"
+
+
+def exported(renderer: Renderer, connection: Any, view: View, as_of: str) -> str:
+    """A snapshot as an export takes it: in one pass where the table is in order."""
+    found = connection.execute(renderer.call("_facts_statement", view=view.name, history=None))
+    facts = dict(zip([d[0] for d in found.description], found.fetchone(), strict=True))
+    in_order = not (facts["unordered"] or facts["tied"] or facts["late"])
+    return str(renderer.call("_snapshot_statement", view=view.name, as_of=as_of, in_order=in_order, history=None))
 
 
 WAYS: set[tuple[bool, bool, bool]] = set()

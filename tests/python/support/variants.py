@@ -1,6 +1,7 @@
 """Broken copies of the macros: a comparison with the oracle must catch each of them, in every plan that it is about.
 
-A variant replaces text of a macro; a text that is no longer there is an error, so that no variant goes stale. A variant
+A variant replaces a macro, where that is small, or text of it; a text that is no longer there is an error, so that no
+variant goes stale. A variant
 whose name begins with a plan, as in "portable: ties fanned out", is about that plan alone. A list may grow, and never
 shrinks.
 """
@@ -13,44 +14,56 @@ from typing import Any
 
 from support.rule_sql import macro_nodes
 
-Replacements = Mapping[str, list[tuple[str, str]]]
-"""By macro: texts, and what stands there instead."""
+Replacements = Mapping[str, str | list[tuple[str, str]]]
+"""By macro: its other body, or texts and what stands there instead."""
 
 # The rule -----------------------------------------------------------------------------------------------------
 
-JOIN = "duckdb__point_in_time_join"
-PORTABLE = "default__point_in_time_join"
-SNAPSHOT, SNAPSHOT_KNOWN = "_ranked_snapshot", "_is_known"
-TIES_OF_SNAPSHOT = "row_number() over (\n            partition"
+JOIN = "default__point_in_time_join"
+ASOF, PORTABLE = "duckdb___joined", "default___joined"
+TIES, SNAPSHOT = "_without_ties", "_ranked_snapshot"
+AT_ONCE, LATER = "{{ at }}", "{{ at }} - 1"
+"""`_last_instant`: inclusive and strict, whatever is declared."""
+CREATED_MAY_BE_NULL = {
+    "_history": [("where {{ pit_join._version(view) |", "where {{ pit_join._version(view)[:1] |")],
+}
+ROUNDED_DOWN = {"_time_of": [("round_up=true", "round_up=false")]}
+OTHER_CONTENT = {"_tie_order": [("desc nulls last,\n{% endfor", "asc nulls first,\n{% endfor")]}
+NULL_KEY_MATCHES = [
+    (
+        "spine.{{ column }} = known._pit_key_{{ loop.index }} and",
+        "coalesce(spine.{{ column }}::varchar, 'null') = "
+        "coalesce(known._pit_key_{{ loop.index }}::varchar, 'null') and",
+    )
+]
+NULL_KEY_IS_ONE = {"_judged": [("{% for key in keys %} or matched.{{ key }} is null{% endfor %} then", " then")]}
 RULE: dict[str, Replacements] = {
-    "asof: strict where inclusive": {JOIN: [("{{ '>=' if inclusive else '>' }}", ">")]},
-    "asof: inclusive where strict": {JOIN: [("{{ '>=' if inclusive else '>' }}", ">=")]},
-    "portable: strict where inclusive": {
-        PORTABLE: [("{{ 0 if inclusive else 1 }}", "1"), ("{{ 1 if inclusive else 0 }}", "0")]
-    },
-    "value as old as the ttl is null": {"_judged": [("_pit_event > {{ ttl }}", "_pit_event >= {{ ttl }}")]},
-    "ttl ignored": {"_judged": [("{%- if ttl %}", "{%- if false %}")]},
+    "asof: strict where inclusive": {"_last_instant": LATER},
+    "asof: inclusive where strict": {"_last_instant": AT_ONCE},
+    "portable: strict where inclusive": {"_last_instant": LATER},
+    "value as old as the ttl is null": {"_judged": [("_pit_event > {{ pit", "_pit_event >= {{ pit")]},
+    "ttl ignored": {"_judged": [("{%- if view.ttl %}", "{%- if false %}")]},
     "ttl in days of the calendar": {
         "_judged": [
             (
-                "matched._pit_time - matched._pit_event > {{ ttl }}",
+                "matched._pit_time - matched._pit_event > {{",
                 "epoch_us(timezone('America/New_York', make_timestamptz(matched._pit_time)))"
-                " - epoch_us(timezone('America/New_York', make_timestamptz(matched._pit_event))) > {{ ttl }}",
+                " - epoch_us(timezone('America/New_York', make_timestamptz(matched._pit_event))) > {{",
             )
         ]
     },
-    "created time ignored": {"_available_at": [("if created_timestamp else known", "if false else known")]},
-    "asof: null created time seen": {
-        JOIN: [("in version %}{{ column }} is not null", "in version[:1] %}{{ column }} is not null")]
+    "created time ignored": {"_available_at": "_pit_event + {{ view.lag or 0 }}"},
+    "asof: null created time seen": CREATED_MAY_BE_NULL,
+    "lag ignored": {
+        "_available_at": "{{ 'greatest(_pit_event, _pit_created)' if view.created_timestamp else '_pit_event' }}"
     },
-    "lag ignored": {"_available_at": [("' ~ lag if lag else", "' ~ lag if false else")]},
-    "gap ignored": {"default__spine_rows": [("{%- if gap_microseconds -%}", "{%- if false -%}")]},
-    "asof: ties fanned out": {JOIN: [(") = 1\n),\n\nmatched", ") >= 1\n),\n\nmatched")]},
-    "portable: ties fanned out": {PORTABLE: [("row_number() over (", "rank() over (")]},
-    "asof: ties left to chance": {JOIN: [("{%- set quote =", "{%- set ties = false -%}\n{%- set quote =")]},
-    "asof: ties by other content": {
-        JOIN: [("desc nulls last,\n            {%- endfor %}", "asc nulls first,\n            {%- endfor %}")]
+    "gap ignored": {"default__spine_rows": [("if gap_microseconds }}", "if false }}")]},
+    "asof: ties fanned out": {TIES: [("where _pit_rank = 1", "where _pit_rank >= 1")]},
+    "portable: ties fanned out": {PORTABLE: [("row_number() over (", "rank() over ("), (", _pit_row_id) as", ") as")]},
+    "asof: ties left to chance": {
+        JOIN: [("{%- set quote =", "{%- do asked.update({'ties': false}) -%}\n{%- set quote =")]
     },
+    "asof: ties by other content": OTHER_CONTENT,
     "ties mixed": {
         "_view": [
             (
@@ -79,58 +92,55 @@ RULE: dict[str, Replacements] = {
             ("return('epoch_us(' ~ column ~ ')')", "return('epoch_us(cast(' ~ column ~ ' as timestamptz))')")
         ]
     },
-    "asof: null key matched": {
-        JOIN: [
-            (
-                "spine.{{ quote(spine_column) }} = known._pit_key_{{ loop.index }} and",
-                "coalesce(spine.{{ quote(spine_column) }}::varchar, 'null') = "
-                "coalesce(known._pit_key_{{ loop.index }}::varchar, 'null') and",
-            )
-        ],
-        "_judged": [("{% for key in key_names %} or matched.{{ key }} is null{% endfor %} then", " then")],
-    },
+    "asof: null key matched": {ASOF: NULL_KEY_MATCHES, **NULL_KEY_IS_ONE},
     "portable: null key matched": {
-        PORTABLE: [("        and {{ quote(spine_column) }} is not null\n", "")],
-        "_judged": [("{% for key in key_names %} or matched.{{ key }} is null{% endfor %} then", " then")],
+        PORTABLE: [("is not null and {{ view.spine_keys | join(' is not null and ') }} is not null", "is not null")],
+        **NULL_KEY_IS_ONE,
     },
     "deleted row seen": {"_judged": [("when matched._pit_deleted then 'NOT_FOUND'", "")]},
     "asof: row before the deleted one seen": {
-        JOIN: [
-            (
-                "    where {% for column in version %}",
-                "    where {{ 'not _pit_deleted and ' if deleted }}{% for column in version %}",
-            )
-        ]
+        "_history": [(") as timed\nwhere", ") as timed\nwhere {{ 'not _pit_deleted and ' if view.deleted }}")]
     },
-    "asof: late row not held back": {JOIN: [("{%- set quote =", "{%- set late = false -%}\n{%- set quote =")]},
-    "asof: history finer than a microsecond rounded down": {JOIN: [("round_up=true", "round_up=false")]},
+    "asof: late row not held back": {ASOF: [("if late and", "if false and")]},
+    "asof: history finer than a microsecond rounded down": ROUNDED_DOWN,
     "spine finer than a microsecond rounded up": {"duckdb___instant": [("if round_up else", "if true else")]},
     "default only where a row was found": {
         "_gathered": [
             (
-                "'coalesce(' ~ value ~ ', ' ~ feature.default ~ ')'",
-                "'case when chosen._pit_row_id is not null then coalesce(' ~ value ~ ', ' ~ feature.default ~ ') end'",
+                "pit_join._defaulted('source.' ~ quote(feature.column), feature.get('default'))",
+                "'case when chosen._pit_row_id is not null then ' ~ "
+                "pit_join._defaulted('source.' ~ quote(feature.column), feature.get('default')) ~ ' end'",
             )
         ]
     },
     "status of an unknown key": {"_judged": [("else 'NOT_FOUND'", "else 'NOT_YET_KNOWN'")]},
-    "portable: inclusive where strict": {
-        PORTABLE: [("{{ 0 if inclusive else 1 }}", "0"), ("{{ 1 if inclusive else 0 }}", "1")]
+    "portable: inclusive where strict": {"_last_instant": AT_ONCE},
+    "portable: null created time seen": CREATED_MAY_BE_NULL,
+    "portable: ties by other content": OTHER_CONTENT,
+    "portable: history finer than a microsecond rounded down": ROUNDED_DOWN,
+    "snapshot: strict where inclusive": {"_last_instant": LATER},
+    "snapshot: inclusive where strict": {"_last_instant": AT_ONCE},
+    "snapshot: null created time seen": CREATED_MAY_BE_NULL,
+    "snapshot: null key has a row": {
+        SNAPSHOT: [("{{ view.key_names | join(' is not null and ') }} is not null", "true")]
     },
-    "portable: null created time seen": {PORTABLE: [("        and _pit_created is not null\n", "")]},
-    "portable: ties by other content": {PORTABLE: [("{{ quote(column) }} nulls first", "{{ quote(column) }} desc")]},
-    "portable: history finer than a microsecond rounded down": {PORTABLE: [("round_up=true", "round_up=false")]},
-    "snapshot: strict where inclusive": {SNAPSHOT_KNOWN: [("{{ '<=' if view.inclusive else '<' }}", "<")]},
-    "snapshot: inclusive where strict": {SNAPSHOT_KNOWN: [("{{ '<=' if view.inclusive else '<' }}", "<=")]},
-    "snapshot: null created time seen": {SNAPSHOT_KNOWN: [("in version -%}", "in version[:1] -%}")]},
-    "snapshot: null key has a row": {SNAPSHOT_KNOWN: [("{{ pit_join._identifier(key) }} is not null and", "")]},
-    "snapshot: ties fanned out": {SNAPSHOT: [(TIES_OF_SNAPSHOT, "1 + 0 * " + TIES_OF_SNAPSHOT)]},
-    "snapshot: ties by other content": {
-        SNAPSHOT: [("source.{{ quote(column) }} desc nulls last", "source.{{ quote(column) }} nulls first")]
+    "snapshot: ties fanned out": {
+        SNAPSHOT: [("row_number() over (\n            partition", "1 + 0 * row_number() over (\n            partition")]
     },
-    "snapshot: older version seen": {SNAPSHOT: [("version | join(' desc, ') }} desc)", "version | join(', ') }})")]},
-    "snapshot: deleted row seen": {SNAPSHOT: [("and not coalesce({{ quote(view.deleted) }}, false)", "")]},
-    "snapshot: history finer than a microsecond rounded down": {SNAPSHOT: [("round_up=true", "round_up=false")]},
+    "snapshot: ties by other content": OTHER_CONTENT,
+    "snapshot: older version seen": {SNAPSHOT: [("| join(' desc, ') }} desc)", "| join(', ') }})")]},
+    "snapshot: deleted row seen": {
+        SNAPSHOT: [("and not coalesce({{ pit_join._identifier(view.deleted) }}, false)", "")]
+    },
+    "snapshot: history finer than a microsecond rounded down": ROUNDED_DOWN,
+    # Atoms as a whole.
+    "version without the created time": {"_version": "{{ return(['_pit_event']) }}"},
+    "known from the created time alone": {
+        "_available_at": "{{ '_pit_created' if view.created_timestamp else '_pit_event' }}"
+    },
+    "asof: tied rows by the event time alone": {
+        "_tie_order": "{{ relation }}.{{ pit_join._identifier(view.event_timestamp) }} desc"
+    },
 }
 ALSO_OF_SNAPSHOTS = (
     "created time ignored",
@@ -138,6 +148,8 @@ ALSO_OF_SNAPSHOTS = (
     "ties mixed",
     "nulls carried forward",
     "naive time taken as local",
+    "version without the created time",
+    "known from the created time alone",
 )
 
 # A helper of the variants above: each column of a list between two texts, named like itself where it is a feature.
@@ -150,39 +162,28 @@ EACH = (
 
 # Window views -------------------------------------------------------------------------------------------------
 
-WINDOW, EVENTS = "default__window_features", "_window_events"
+WINDOW, EVENTS = "duckdb__window_features", "_window_events"
 RANGE, RUNNING = "_range_windows", "_running_sums"
-LEFT = "{{ ' - 1' if closed == 'left' }}"
-DELETED = "coalesce({{ quote(deleted) }}, false)"
+DELETED = "coalesce({{ quote(view.deleted) }}, false)"
 
 WINDOWS: dict[str, Replacements] = {
-    "event at T counted": {
-        WINDOW: [
-            (f"_pit_time{LEFT} as _pit_at", "_pit_time as _pit_at"),
-            (f"{LEFT} = asked._pit_at", " = asked._pit_at"),
-        ]
-    },
-    "right taken as left": {
-        WINDOW: [
-            (f"_pit_time{LEFT} as _pit_at", "_pit_time - 1 as _pit_at"),
-            (f"{LEFT} = asked._pit_at", " - 1 = asked._pit_at"),
-        ]
-    },
+    "event at T counted": {"_last_instant": AT_ONCE},
+    "right taken as left": {WINDOW: [("strict = view.closed == 'left'", "strict = true")]},
     "range: edge closed for open": {
-        RANGE: [("asked._pit_at < events._pit_event", "asked._pit_at <= events._pit_event")]
+        RANGE: [("asked._pit_at < {{ pit", "asked._pit_at <= {{ pit"), ("'asked._pit_at < '", "'asked._pit_at <= '")]
     },
-    "range: edge open for closed": {
-        RANGE: [("asked._pit_at >= events._pit_known", "asked._pit_at > events._pit_known")]
+    "range: edge open for closed": {RANGE: [("_is_known('asked._pit_at', false)", "_is_known('asked._pit_at', true)")]},
+    "stacked: edge closed for open": {RUNNING: [("'_pit_at - ' ~ pit_join", "'_pit_at - 1 - ' ~ pit_join")]},
+    "stacked: edge open for closed": {
+        RUNNING: [("_is_known('points._pit_at', false)", "_is_known('points._pit_at', true)")]
     },
-    "stacked: edge closed for open": {RUNNING: [("'_pit_at - ' ~ window", "'_pit_at - 1 - ' ~ window")]},
-    "stacked: edge open for closed": {RUNNING: [("points._pit_at >= running", "points._pit_at > running")]},
-    "late event seen early": {"_available_at": [("if created_timestamp else known", "if false else known")]},
-    "correction counted twice": {EVENTS: [("then lead(_pit_created)", "then null::bigint + lead(_pit_created)")]},
+    "late event seen early": {"_available_at": "_pit_event + {{ view.lag or 0 }}"},
+    "correction counted twice": {EVENTS: [("then lag(_pit_created)", "then null::bigint + lag(_pit_created)")]},
     "superseded within a key only": {
         EVENTS: [
             (
-                "partition by {% for column in event_key %}",
-                "partition by {% for key in keys %}{{ quote(key) }}, {% endfor %}{% for column in event_key %}",
+                "partition by {% for column in view.event_key %}",
+                "partition by {{ view.key_names | join(', ') }}, {% for column in view.event_key %}",
             )
         ]
     },
@@ -191,19 +192,14 @@ WINDOWS: dict[str, Replacements] = {
     "deleted version supersedes nothing": {
         EVENTS: [
             (
-                "where _pit_event is not null",
-                f"where {{% if deleted %}}not {DELETED} and {{% endif %}}_pit_event is not null",
+                "as _pit_until\n    from timed",
+                f"as _pit_until\n    from timed{{% if view.deleted %}} where not {DELETED}{{% endif %}}",
             )
         ]
     },
-    "versions by event time": {
-        EVENTS: [("_pit_created,\n                    _pit_event\n", "_pit_event,\n                    _pit_created\n")]
-    },
+    "versions by event time": {EVENTS: [("pit_join._version(view) | reverse |", "pit_join._version(view) |")]},
     "where ignored": {EVENTS: [("if item.where else value", "if false else value")]},
-    "lag shortens the window": {
-        RANGE: [("(lag + item.window)", "item.window"), ("{{ lag + longest }}", "{{ longest }}")],
-        "_window_end": [("(lag + (window or 0))", "(window or 0)")],
-    },
+    "lag shortens the window": {"_leaves": "{{ relation }}._pit_event + {{ window }}"},
     "stacked: running totals poisoned by NaN": {
         RUNNING: [
             (
@@ -213,8 +209,8 @@ WINDOWS: dict[str, Replacements] = {
         ]
     },
     "stacked: far smaller values swallowed": {"_residues": [("and {{ input }} <> 0", "and false")]},
-    "stacked: counts and sums overlap": {"_summed": [("' >> 34)'", "' >> 33)'")]},
-    "gap ignored": {"default__spine_rows": [("{%- if gap_microseconds -%}", "{%- if false -%}")]},
+    "stacked: counts and sums overlap": {"_unpacked_sum": "({{ packed }} >> 33)"},
+    "gap ignored": {"default__spine_rows": [("if gap_microseconds }}", "if false }}")]},
     "an empty window counts null": {
         WINDOW: [("if item.function in ('count', 'count_distinct') else", "if item.function == 'count_distinct' else")]
     },
@@ -232,26 +228,24 @@ HISTORY: dict[str, Replacements] = {
         ADDED: [("pit_join._placed('_pit_end_' ~ gone", "pit_join._placed('1 + _pit_end_' ~ gone")]
     },
     "what comes late is in windows that are over": {
-        ADDED: [("case when _pit_known < {{ leaves }} then {{ leaves }} end", "{{ leaves }}")]
+        ADDED: [("case when _pit_available_at < {{ ends }} then {{ ends }} end", "{{ ends }}")]
     },
     "what is not in a window is added to it": {
         ADDED: [("case when _pit_end_{{ slot }} is not null then {{ name }} end", "{{ name }}")]
     },
-    "a key without events any more is new": {ADDED: [("where _pit_known <= {{ before }}", "where false")]},
+    "a key without events any more is new": {ADDED: [("where _pit_available_at <= {{ span.before }}", "where false")]},
     "windows begin with the batch": {
         ADDED: [
             (
                 "do conditions.append('greatest(",
-                "do conditions.append('measured._pit_known > ' ~ before ~ ' and greatest(",
+                "do conditions.append('measured._pit_available_at > ' ~ span.before ~ ' and greatest(",
             )
         ]
     },
-    "what comes too late for a window does not come": {ADDED: [("'greatest(measured._pit_known, '", "'('")]},
+    "what comes too late for a window does not come": {ADDED: [("'greatest(measured._pit_available_at, '", "'('")]},
     "a change of its own for each event": {ADDED: [("where not _pit_goes_on", "")]},
-    "the grid sees changes before they are": {
-        "_on_grid": [("' + (' ~ step ~ ' - ' ~ at ~ ' % ' ~ step ~ ') % ' ~ step", "' - ' ~ at ~ ' % ' ~ step")]
-    },
-    "equal rows repeated": {"default__window_history": [("is distinct from lag(", "is not null or null = lag(")]},
+    "the grid sees changes before they are": {"_on_grid": "({{ at }} - {{ at }} % {{ step }})"},
+    "equal rows repeated": {"duckdb__window_history": [("is distinct from lag(", "is not null or null = lag(")]},
 }
 
 
@@ -278,13 +272,18 @@ def label(name: str, plan: str) -> str:
     return name if name.startswith(f"{plan}: ") else f"{plan}: {name}"
 
 
-def broken(replacements: dict[str, list[tuple[str, str]]]) -> dict[str, Any]:
-    """The macros with these texts replaced."""
+def broken(replacements: Replacements) -> dict[str, Any]:
+    """The macros with these bodies or texts replaced."""
     nodes = copy.deepcopy(macro_nodes())
     nodes["macro.pit_join._each"] = {"package_name": "pit_join", "name": "_each", "macro_sql": EACH}
-    for macro, pairs in replacements.items():
+    for macro, other in replacements.items():
         node = nodes[f"macro.pit_join.{macro}"]
-        for text, other in pairs:
+        if isinstance(other, str):
+            head, rest = node["macro_sql"].split("-%}", 1)
+            node["macro_sql"] = f"{head}-%}}{other}{{%- endmacro %}}"
+            assert rest.strip() != other, f"the variant changes nothing: {macro}"
+            continue
+        for text, replacement in other:
             assert text in node["macro_sql"], f"the variant is stale: {macro} no longer holds {text!r}"
-            node["macro_sql"] = node["macro_sql"].replace(text, other)
+            node["macro_sql"] = node["macro_sql"].replace(text, replacement)
     return nodes

@@ -86,17 +86,18 @@ def training_set_of(
         renderer.call(
             "_training_set",
             spine=quote(case.spine.name),
-            event_timestamp=case.event_timestamp,
-            gap=in_words(case.gap) if case.gap else None,
-            provenance=provenance,
-            defaults=defaults,
-            join=None,
-            plan=plan,
             features=[
                 {"view": r.view.name, "as": r.alias, "join_keys": dict(r.join_keys), "features": list(r.features)}
                 for r in case.requests
             ],
-            full_feature_names=case.full_feature_names,
+            asked={
+                "event_timestamp": case.event_timestamp,
+                "gap": in_words(case.gap) if case.gap else None,
+                "provenance": provenance,
+                "defaults": defaults,
+                "full_feature_names": case.full_feature_names,
+                **({"plans": {"windows": plan}} if plan else {}),
+            },
         )
     )
 

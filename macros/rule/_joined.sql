@@ -1,0 +1,116 @@
+{#-
+    How a history and a spine meet, which is all that differs between engines. A leaf renders one or more CTEs, the last of
+    which is `joined`: for each row of `spine` its `_pit_row`, `_pit_time` and keys (as `_pit_key_1` and so on), and the
+    columns `carried` of the one row of the CTE `history` that wins at its time, or nulls. Of rows that are equal in
+    (keys, event time, created) any may stand there. `late` is false where no row became known out of order.
+-#}
+{% macro _joined(spine, view, carried, late) -%}
+    {{ return(adapter.dispatch('_joined', 'pit_join')(spine, view, carried, late)) }}
+{%- endmacro %}
+
+
+{#- An ASOF join, which takes one inequality: so rows that never win are left out before. -#}
+{% macro duckdb___joined(spine, view, carried, late) -%}
+{%- set known = 'known' if late and view.created_timestamp else 'history' -%}
+{%- set before_all = pit_join._before_all() -%}
+{% if known == 'known' -%}
+-- A row that became known after a newer one never wins; of the rows that became known together only the newest does.
+-- (Of rows with one event time the one created later is known later, so the created time need not be compared.)
+known as (
+    select *
+    from history
+    window as_known as (
+        partition by {{ view.key_names | join(', ') }}
+        order by _pit_available_at, {{ pit_join._version(view) | join(', ') }}
+        rows unbounded preceding
+    )
+    qualify
+        _pit_event >= max(_pit_event) over as_known
+        and lead(_pit_available_at) over as_known is distinct from _pit_available_at
+),
+
+{% endif -%}
+joined as (
+    select
+        spine._pit_row,
+        spine._pit_time,
+        {%- for column in view.spine_keys %}
+        spine.{{ column }} as _pit_key_{{ loop.index }},
+        {%- endfor %}
+        {%- for column in carried %}
+        {#- Each column that the join carries costs memory for the whole history. #}
+        {%- if column == '_pit_event' and not view.created_timestamp %}
+        known._pit_available_at{{ ' - ' ~ pit_join._microseconds(view.lag, 'lag') if view.lag }} as _pit_event{{ ',' if not loop.last }}
+        {%- else %}
+        known.{{ column }}{{ ',' if not loop.last }}
+        {%- endif %}
+        {%- endfor %}
+    from {{ pit_join._named(spine, 'spine') }}
+    asof left join {{ pit_join._named(known, 'known') }}
+        on
+            {%- for column in view.spine_keys %}
+            spine.{{ column }} = known._pit_key_{{ loop.index }} and
+            {%- endfor %}
+            -- Not null: to DuckDB 1.5 a null is the latest of all times.
+            {{ pit_join._is_known('coalesce(spine._pit_time, ' ~ before_all ~ ')', not view.inclusive) }}
+)
+{%- endmacro %}
+
+
+{#-
+    The same in portable SQL, without ASOF: the rows of the history are numbered in the order in which they win, spine and
+    history are put into one list by the instants at which they are asked or known, and the greatest number so far wins.
+-#}
+{% macro default___joined(spine, view, carried, late) -%}
+ordered as (
+    select
+        history.*,
+        row_number() over (order by {{ pit_join._version(view) | join(', ') }}, _pit_row_id) as _pit_order
+    from history
+),
+
+stacked as (
+    select
+        {{ view.key_names | join(', ') }},
+        _pit_available_at as _pit_at,
+        0 as _pit_side,
+        _pit_order,
+        null as _pit_row
+    from ordered
+    union all
+    select
+        {{ view.spine_keys | join(', ') }},
+        {{ pit_join._last_instant('_pit_time', not view.inclusive) }},
+        1,
+        null,
+        _pit_row
+    from {{ spine }}
+    where _pit_time is not null and {{ view.spine_keys | join(' is not null and ') }} is not null
+),
+
+filled as (
+    select
+        _pit_row,
+        max(_pit_order) over (
+            partition by {{ view.key_names | join(', ') }}
+            order by _pit_at, _pit_side
+            rows between unbounded preceding and current row
+        ) as _pit_order
+    from stacked
+),
+
+joined as (
+    select
+        spine._pit_row,
+        spine._pit_time,
+        {%- for column in view.spine_keys %}
+        spine.{{ column }} as _pit_key_{{ loop.index }},
+        {%- endfor %}
+        {%- for column in carried %}
+        ordered.{{ column }}{{ ',' if not loop.last }}
+        {%- endfor %}
+    from {{ pit_join._named(spine, 'spine') }}
+    left join filled on spine._pit_row = filled._pit_row
+    left join ordered on filled._pit_order = ordered._pit_order
+)
+{%- endmacro %}

@@ -1,0 +1,143 @@
+{#- From the rows that were joined to the features of each: ties, statuses, values. -#}
+
+{#- CTE `numbered`: the rows of a relation that has no numbers of its own, with `_pit_row_id`. -#}
+{% macro _numbered(view) -%}
+numbered as {{ pit_join._materialized() }} (
+    -- Any numbers will do: the rows are numbered once.
+    select
+        *,
+        row_number() over () as _pit_row_id
+    from {{ view.relation }}
+)
+{%- endmacro %}
+
+
+{#- CTEs up to `matched`: ties broken. Only tied rows are read for what they hold. -#}
+{% macro _without_ties(view, carried) -%}
+{%- set same = view.key_names + pit_join._version(view) -%}
+-- Rows equal in (keys, event time, created) to one that was joined: the greatest by content stands for them all.
+tied as (
+    select *
+    from (
+        select
+            history.*,
+            count(*) over (partition by {{ same | join(', ') }}) as _pit_ties
+        from history
+        where exists (
+            select 1
+            from joined
+            where {% for column in same %}joined.{{ column }} = history.{{ column }}{{ ' and ' if not loop.last }}{% endfor %}
+        )
+    ) as counted
+    where _pit_ties > 1
+),
+
+winners as (
+    select *
+    from (
+        select
+            tied.*,
+            row_number() over (
+                partition by {% for column in same %}tied.{{ column }}{{ ', ' if not loop.last }}{% endfor %}
+                order by
+                    {{ pit_join._tie_order(view, 'content') | indent(20) }}
+            ) as _pit_rank
+        from tied
+        inner join {{ view.relation }} as content on tied._pit_row_id = content.{{ 'rowid' if view.physical else '_pit_row_id' }}
+    ) as ranked
+    where _pit_rank = 1
+),
+
+matched as (
+    select
+        joined._pit_row,
+        joined._pit_time,
+        {%- for column in same %}
+        joined.{{ column }},
+        {%- endfor %}
+        {%- for column in carried if column not in same %}
+        case when winners._pit_row_id is null then joined.{{ column }} else winners.{{ column }} end as {{ column }}{{ ',' if not loop.last }}
+        {%- endfor %}
+    from joined
+    left join winners
+        on {% for column in same %}joined.{{ column }} = winners.{{ column }}{{ ' and ' if not loop.last }}{% endfor %}
+)
+{%- endmacro %}
+
+
+{#- CTEs from the matched rows to `chosen`: the status of each; the row number stays only where there is a value. -#}
+{% macro _judged(view, matched, provenance) -%}
+{%- set keys = view.key_names -%}
+unmatched as (
+    select distinct {{ keys | join(', ') }}
+    from {{ matched }}
+    where _pit_row_id is null and {{ keys | join(' is not null and ') }} is not null
+),
+
+-- Keys that have a history, all of it later than somebody asks for.
+later as (
+    select distinct {% for key in keys %}history.{{ key }}{{ ', ' if not loop.last }}{% endfor %}
+    from history
+    inner join unmatched
+        on {% for key in keys %}history.{{ key }} = unmatched.{{ key }}{{ ' and ' if not loop.last }}{% endfor %}
+),
+
+judged as (
+    select
+        matched._pit_row,
+        matched._pit_row_id,
+        matched._pit_time - matched._pit_event as _pit_age,
+        {%- if provenance %}
+        matched._pit_event_timestamp,
+        {%- endif %}
+        case
+            when matched._pit_time is null{% for key in keys %} or matched.{{ key }} is null{% endfor %} then 'NULL_KEY'
+            {%- if view.deleted %}
+            when matched._pit_deleted then 'NOT_FOUND'
+            {%- endif %}
+            {%- if view.ttl %}
+            when matched._pit_time - matched._pit_event > {{ pit_join._microseconds(view.ttl, 'ttl') }} then 'OUTSIDE_MAX_AGE'
+            {%- endif %}
+            when matched._pit_row_id is not null then 'PRESENT'
+            when later.{{ keys[0] }} is not null then 'NOT_YET_KNOWN'
+            else 'NOT_FOUND'
+        end as _pit_status
+    from {{ pit_join._named(matched, 'matched') }}
+    left join later
+        on {% for key in keys %}matched.{{ key }} = later.{{ key }}{{ ' and ' if not loop.last }}{% endfor %}
+),
+
+chosen as (
+    select
+        _pit_row,
+        _pit_status,
+        case when _pit_status = 'PRESENT' then _pit_age end as _pit_age,
+        {%- if provenance %}
+        case when _pit_status in ('PRESENT', 'OUTSIDE_MAX_AGE') then _pit_event_timestamp end as _pit_event_timestamp,
+        {%- endif %}
+        {#- A row that is too old or deleted must not give its values; elsewhere DuckDB joins faster without the case. #}
+        {{ "case when _pit_status = 'PRESENT' then _pit_row_id end as _pit_row_id" if view.ttl or view.deleted else '_pit_row_id' }}
+    from judged
+)
+{%- endmacro %}
+
+
+{#- The final select: the features of each chosen row, by its number. -#}
+{% macro _gathered(view, features, provenance) -%}
+{%- set quote = pit_join._identifier -%}
+select
+    chosen._pit_row,
+    chosen._pit_age,
+    {%- if provenance %}
+    chosen._pit_event_timestamp as {{ quote(provenance ~ '__event_timestamp') }},
+    {%- endif %}
+    {%- for feature in features %}
+    {{ pit_join._defaulted('source.' ~ quote(feature.column), feature.get('default')) }} as {{ quote(feature.name) }},
+    {%- endfor %}
+    case
+        when chosen._pit_status = 'PRESENT'{% for feature in features %} and source.{{ quote(feature.column) }} is null{% endfor %} then 'NULL_VALUE'
+        else chosen._pit_status
+    end as {{ quote(provenance ~ '__status') if provenance else '_pit_status' }}
+from chosen
+left join {{ view.relation }} as source on chosen._pit_row_id = source.{{ 'rowid' if view.physical else '_pit_row_id' }}
+{%- endmacro %}

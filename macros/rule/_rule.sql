@@ -1,0 +1,124 @@
+{#-
+    The rule "as of": which row of a history counts at an instant. Every plan is a composition of these five atoms, and
+    nothing else decides it. `view` is the mapping that `_view` returns; see `point_in_time_join`.
+
+    _history(view)               the rows that may ever count: their keys, their instants, and from when each is known
+    _available_at(view)          the instant from which a row is known
+    _is_known(at, strict)        whether a row is known at an instant
+    _version(view)               what orders the rows of a key: of those known the greatest wins, whole
+    _tie_order(view, relation)   what orders the rows of one version: the first stands for them all
+-#}
+
+{#-
+    A select with the rows that have an event time and, where declared, a created time: `also` (expressions over its
+    columns), the keys as `_pit_key_1` and so on, `_pit_event`, `_pit_created` and `_pit_available_at`. A null key
+    equals no key, so that its rows need not be left out here.
+-#}
+{% macro _history(view, also=[]) -%}
+select
+    *,
+    {{ pit_join._available_at(view) }} as _pit_available_at
+from (
+    {{ pit_join._timed(view, also) | indent(4) }}
+) as timed
+where {{ pit_join._version(view) | join(' is not null and ') }} is not null
+{%- endmacro %}
+
+
+{#- The same of every row, those without a time too, and without the instant from which it is known. -#}
+{% macro _timed(view, also) -%}
+select
+    {%- for expression in also %}
+    {{ expression }},
+    {%- endfor %}
+    {%- for key in view['keys'] %}
+    {{ pit_join._identifier(key) }} as _pit_key_{{ loop.index }},
+    {%- endfor %}
+    {%- if view.created_timestamp %}
+    {{ pit_join._time_of(view, view.created_timestamp) }} as _pit_created,
+    {%- endif %}
+    {{ pit_join._time_of(view, view.event_timestamp) }} as _pit_event
+from {{ view.relation }}
+{%- endmacro %}
+
+
+{#- `lag` after the event time, and not before the row was created. -#}
+{% macro _available_at(view) -%}
+{%- set lagged %}_pit_event{% if view.lag %} + {{ pit_join._microseconds(view.lag, 'lag') }}{% endif %}{% endset -%}
+{{ 'greatest(' ~ lagged ~ ', _pit_created)' if view.created_timestamp else lagged }}
+{%- endmacro %}
+
+
+{% macro _is_known(at, strict) -%}
+_pit_available_at <= {{ pit_join._last_instant(at, strict) }}
+{%- endmacro %}
+
+
+{#- The last instant at which a row may become known to count: with `strict` the one before. Instants are whole. -#}
+{% macro _last_instant(at, strict) -%}
+{{ at }}{{ ' - 1' if strict }}
+{%- endmacro %}
+
+
+{% macro _version(view) -%}
+    {{ return(['_pit_event', '_pit_created'] if view.created_timestamp else ['_pit_event']) }}
+{%- endmacro %}
+
+
+{#-
+    Terms of an `order by`: deleted, then the content, then the event time as it is stored, whose nanoseconds may differ
+    within a microsecond. Nulls are the smallest. Content are the features; of events, whose rows are features only once
+    they are aggregated, all columns, and there a null in `deleted` means what false does.
+-#}
+{% macro _tie_order(view, relation) -%}
+{%- set quote = pit_join._identifier -%}
+{%- if view.deleted %}
+{%- set deleted = relation ~ '.' ~ quote(view.deleted) %}
+{{- 'coalesce(' ~ deleted ~ ', false)' if view.aggregations else deleted }} desc nulls last,
+{% endif %}
+{%- for column in (view.types if view.aggregations else view.columns) -%}
+{{ relation }}.{{ quote(column) }} desc nulls last,
+{% endfor -%}
+{{ relation }}.{{ quote(view.event_timestamp) }} desc
+{%- endmacro %}
+
+
+{#- A time column of a view as an instant. -#}
+{% macro _time_of(view, column) -%}
+{{ pit_join._instant(pit_join._identifier(column), view.types.get(column), round_up=true) }}
+{%- endmacro %}
+
+
+{#-
+    A view ready for a plan: what `_view` returns, or what a caller of a public macro writes, with all that may be left
+    out, and with two lists beside: `key_names`, its keys as the plans name them, and `spine_keys`, the columns of the
+    spine that hold them. `join_keys` maps a key to a column of the spine that is named otherwise.
+-#}
+{% macro _prepared(history, join_keys) -%}
+    {%- set view = pit_join._completed(history, {
+        'name': none, 'relation': none, 'keys': [], 'event_timestamp': none, 'created_timestamp': none, 'lag': none, 'ttl': none,
+        'inclusive': true, 'deleted': none, 'columns': [], 'types': {}, 'aggregations': [], 'closed': 'left', 'event_key': [],
+        'physical': false, 'key_names': none, 'spine_keys': none
+    }, 'the history') -%}
+    {%- if not view.relation or not view['keys'] or not view.event_timestamp -%}
+        {{ exceptions.raise_compiler_error('the history needs a relation, keys and an event_timestamp, got ' ~ history) }}
+    {%- endif -%}
+    {%- for key in join_keys if key not in view['keys'] -%}
+        {{ exceptions.raise_compiler_error('join_keys has the unknown key ' ~ key ~ '; the history has ' ~ view['keys'] | join(', ')) }}
+    {%- endfor -%}
+    {%- do view.update({'key_names': [], 'spine_keys': [], 'physical': view.physical and pit_join._has_row_numbers()}) -%}
+    {%- for key in view['keys'] -%}
+        {%- do view.key_names.append('_pit_key_' ~ loop.index) -%}
+        {%- do view.spine_keys.append(pit_join._identifier(join_keys.get(key, key))) -%}
+    {%- endfor -%}
+    {{ return(view) }}
+{%- endmacro %}
+
+
+{#- A mapping with all that was left out; a key that is not known is an error, since a misspelt bound would be a leak. -#}
+{% macro _completed(given, defaults, what) -%}
+    {%- for name in given if name not in defaults -%}
+        {{ exceptions.raise_compiler_error(what ~ ' has the unknown key ' ~ name ~ '; allowed are ' ~ defaults | join(', ')) }}
+    {%- endfor -%}
+    {{ return(dict(defaults, **given)) }}
+{%- endmacro %}

@@ -1,0 +1,81 @@
+{#-
+    CTEs up to `events`: the versions that ever count, with their keys, `_pit_event`, `_pit_created`, `_pit_available_at`
+    (from when), `_pit_until` (until when, where an event_key tells it) and an input for each column and condition; a null
+    input does not count.
+-#}
+{% macro _window_events(view, wanted) -%}
+{%- set quote = pit_join._identifier -%}
+timed as (
+    {{ pit_join._history(view, ['*']) | indent(4) }}
+),
+{%- if view.event_key %}
+
+-- Each version of an event counts until the next one is created.
+versions as (
+    select
+        *,
+        case
+            when {% for column in view.event_key %}{{ quote(column) }} is not null{{ ' and ' if not loop.last }}{% endfor %} then lag(_pit_created) over (
+                partition by {% for column in view.event_key %}{{ quote(column) }}{{ ', ' if not loop.last }}{% endfor %}
+                order by
+                    {{ pit_join._version(view) | reverse | join(' desc, ') }} desc,
+                    {{ pit_join._tie_order(view, 'timed') | indent(20) }}
+            )
+        end as _pit_until
+    from timed
+),
+{%- endif %}
+
+events as (
+    select
+        {{ view.key_names | join(', ') }},
+        {{ pit_join._version(view) | join(', ') }},
+        {%- if view.event_key %}
+        _pit_until,
+        {%- endif %}
+        {%- set seen = [] %}
+        {%- for item in wanted if item.input not in seen %}
+        {%- do seen.append(item.input) %}
+        {%- set value = quote(item.column) if item.column else '1' %}
+        {#- The condition may end with a comment. #}
+        {{ 'case when (' ~ item.where ~ '\n        ) then ' ~ value ~ ' end' if item.where else value }} as {{ item.input }},
+        {%- endfor %}
+        {%- if wanted | selectattr('function', 'equalto', 'last_n') | list %}
+        row_number() over () as _pit_number, -- any numbers will do: they tell equal events apart
+        {%- endif %}
+        _pit_available_at
+    from {{ 'versions' if view.event_key else 'timed' }}
+    where
+        {{ view.key_names | join(' is not null and ') }} is not null
+        {%- if view.deleted %}
+        and not coalesce({{ quote(view.deleted) }}, false)
+        {%- endif %}
+        {%- if view.event_key %}
+        and (_pit_until is null or _pit_available_at < _pit_until)
+        {%- endif %}
+)
+{%- endmacro %}
+
+
+{#- Microseconds of the longest window; none is a lifetime. -#}
+{% macro _longest_window(view) -%}
+    {%- set windows = view.aggregations | map(attribute='window') | list -%}
+    {{ return(none if none in windows else windows | max) }}
+{%- endmacro %}
+
+
+{#- The instant at which an event is no longer in a window because of its age. -#}
+{% macro _leaves(view, window, relation) -%}
+{{ relation }}._pit_event + {{ pit_join._microseconds((view.lag or 0) + window, 'lag and window' if view.lag else 'window') }}
+{%- endmacro %}
+
+
+{#- The instant at which a version is no longer in a window, because of its age or of a newer version. -#}
+{% macro _window_end(view, window, relation) -%}
+    {%- set until = 'coalesce(' ~ relation ~ '._pit_until, ' ~ pit_join._never() ~ ')' if view.event_key else pit_join._never() -%}
+    {%- if window is none -%}
+        {{ return(until) }}
+    {%- endif -%}
+    {%- set leaves = pit_join._leaves(view, window, relation) -%}
+    {{ return('least(' ~ leaves ~ ', ' ~ until ~ ')' if view.event_key else leaves) }}
+{%- endmacro %}
