@@ -106,6 +106,9 @@ def verify(ctx: click.Context, select: list[str], sample: int, every: bool, as_j
     Exit status 1 if anything differs. Run verify after an export, on the warehouse that was exported: rows that dbt has
     added since may have been known at that instant.
 
+    The warehouse is opened once and held, read only, until everything is compared: a `dbt build` that starts meanwhile
+    waits by the profile's `retries`, or fails. Files and SQL views are read once.
+
     \b
     Examples:
       pit-join verify
