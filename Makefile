@@ -13,7 +13,7 @@ DEMO_OUTPUT := target/flight_delay.parquet
 DEMO_TIME := 2013-03-10 18:00
 DEMO_FLIGHT := --entity origin=JFK --entity dest=TPA --entity carrier=B6 --entity tailnum=N283JB
 
-.PHONY: help demo test test-long quick lint docs docs-check bench clean distclean setup
+.PHONY: help demo test test-long quick lint ruff mypy sqlfluff files strict-parse docs docs-check bench clean distclean setup
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -38,12 +38,22 @@ test-long: setup ## run the tests, with all generated cases
 quick: setup ## run the tests that take a moment
 	$(PYTEST) -m 'not (dbt or redis or kill or slow)'
 
-lint: setup ## ruff, mypy, sqlfluff, files, strict dbt parse
+lint: ruff mypy sqlfluff files strict-parse ## ruff, mypy, sqlfluff, files, strict dbt parse; with --jobs side by side
+
+ruff: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+
+mypy: setup
 	$(BIN)/mypy
+
+sqlfluff: setup
 	$(BIN)/sqlfluff lint models
+
+files: setup
 	$(BIN)/python scripts/check_files.py
+
+strict-parse: setup
 	$(BIN)/python scripts/strict_parse.py
 
 docs: setup ## generate docs/cli.md, docs/macros.md and CONTRIBUTING.md's table of wings

@@ -21,7 +21,7 @@ __all__ = [
 
 
 class PitJoinError(Exception):
-    """Base of all errors of this package; `exit_status` is what the command line ends with."""
+    """Base of all errors of this package; `exit_status` is the exit status of the command line."""
 
     exit_status = 2
 
@@ -47,13 +47,13 @@ class EntityError(PitJoinError):
 
 
 class ComputeError(PitJoinError):
-    """On-demand features that cannot be computed for one of the rows: a number is too large, say."""
+    """On-demand features that cannot be computed for one of the rows, since a number is too large, say."""
 
 
 class StoreError(PitJoinError):
     """The online store, or a record of it, could not be used.
 
-    `status` is that of the features that defaults stand for.
+    `status` is the status of features whose values are defaults because of the error.
     """
 
     exit_status = 3
@@ -67,7 +67,7 @@ class WarehouseError(PitJoinError):
 
 
 def suggest(name: str, known: Iterable[str], what: str) -> str:
-    """The end of a sentence about an unknown name: the nearest known one, and what there is."""
+    """Return the end of a sentence about an unknown name: the nearest known name, and all that exist."""
     names = sorted(known)
     if not names:
         return f"there are no {what}"

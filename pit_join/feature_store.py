@@ -187,7 +187,7 @@ class FeatureStore(OnlineClient):
     ) -> TrainingBuild:
         """Check what `get_historical_features` would build, and join nothing yet.
 
-        The result has the query (`sql()`), how each view would be joined and why (`plans()`), and the training set
+        The result has the query (`sql()`), how each view would be joined and why (`plan()`), and the training set
         (`run()`).
 
         Args:

@@ -18,9 +18,9 @@ __all__ = ["lock", "whole"]
 
 @contextlib.contextmanager
 def whole(path: Path) -> Iterator[str]:
-    """The name of a new file that takes the place of `path` only when the block ends without an error.
+    """Yield the name of a new file that replaces `path` only when the block ends without an error.
 
-    On Linux the file has no name in any folder until it is complete, so that even a killed process leaves nothing.
+    On Linux the file has no name in any folder until it is complete, so that even a killed process leaves no file.
     """
     folder = str(path.resolve().parent)
     unnamed = None
@@ -60,7 +60,7 @@ def lock(
     where: str,
     error: type[PitJoinError],
 ) -> None:
-    """Lock an open file until it is closed, or its process ends; waits up to `wait` seconds.
+    """Lock an open file until it is closed or its process ends; wait up to `wait` seconds for the lock.
 
     `busy` says who else may hold it ("another export is at work"), `where` what is locked.
 

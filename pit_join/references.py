@@ -20,7 +20,7 @@ _MAPPING = re.compile(f"{_PART}={_PART}")
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """Features of one view in one role.
+    """A request for features of one view in one role.
 
     `join_keys` maps a key of the view to the spine's column where the names differ; `features` are names or `*`.
     """
@@ -31,7 +31,7 @@ class Request:
     join_keys: Mapping[str, str] = field(default_factory=dict)
 
     def as_macro_argument(self) -> dict[str, Any]:
-        """The form that the `training_set` macro takes."""
+        """Return the request as the `training_set` macro takes it."""
         return {
             "view": self.view,
             "as": self.alias,
@@ -42,7 +42,7 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class OnDemandRequest:
-    """An on-demand feature: a macro, evaluated for every row.
+    """A request for an on-demand feature: a macro, evaluated for every row.
 
     `arguments` maps the macro's arguments to features (`view:feature`) or to columns of the spine and fields of a
     request; one that is not there is such a column of its own name. `types`, `returns` and `default` are what the
@@ -57,7 +57,7 @@ class OnDemandRequest:
     default: Any = None
 
     def as_macro_argument(self) -> dict[str, Any]:
-        """The form that the `training_set` macro takes."""
+        """Return the request as the `training_set` macro takes it."""
         return {
             "on_demand": self.macro,
             "as": self.name,
@@ -68,12 +68,12 @@ class OnDemandRequest:
         }
 
     def sources(self) -> dict[str, str]:
-        """For every argument the feature, or column of the spine and field of a request, that it comes from."""
+        """Return the source of each argument: a feature, or a column of the spine and field of a request."""
         return {argument: self.arguments.get(argument, argument) for argument in self.types}
 
 
 Asked = Request | OnDemandRequest
-"""One item of what is asked for."""
+"""One item of a list of features."""
 
 
 def _plain(part: str) -> str:
@@ -81,7 +81,7 @@ def _plain(part: str) -> str:
 
 
 def split_list(text: str) -> list[str]:
-    """Split at the commas that stand outside double quotes and parentheses; blanks around items go.
+    """Split a list at the commas outside double quotes and parentheses, and strip its items.
 
     Raises:
         RequestError: if a quote or parenthesis is left open.
@@ -96,7 +96,7 @@ def split_list(text: str) -> list[str]:
 
 
 def parse_reference(text: str) -> tuple[str, str] | None:
-    """The view, or role, and the feature of `view:feature`; None if the text has another form.
+    """Return the view or role and the feature of `view:feature`; None if the text has another form.
 
     >>> parse_reference("weather:temp"), parse_reference("amount")
     (('weather', 'temp'), None)

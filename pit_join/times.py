@@ -64,10 +64,10 @@ def format_duration(duration: timedelta) -> str:
 
 
 def short_duration(text: str) -> str:
-    """The short form of a duration, in the unit in which it is written: a part of a name.
+    """Return the short form of a duration, in the unit in which it is written, for use in a name.
 
     Raises:
-        ValueError: if `text` is no duration.
+        ValueError: if `text` is not a duration.
 
     >>> short_duration("24 hours"), short_duration("1 minute"), short_duration("250 milliseconds"), short_duration("7d")
     ('24h', '1m', '250ms', '7d')
@@ -83,7 +83,7 @@ def read_instant(text: str | datetime | None, *, past: bool = True) -> datetime 
     """Read an instant in ISO 8601; a naive one is UTC. With `past` it must not lie in the future.
 
     Raises:
-        PitJoinError: if it is none.
+        PitJoinError: if `text` is not an instant, or lies in the future.
 
     >>> read_instant("2026-03-18 14:30")
     datetime.datetime(2026, 3, 18, 14, 30, tzinfo=datetime.timezone.utc)
@@ -106,20 +106,20 @@ def read_instant(text: str | datetime | None, *, past: bool = True) -> datetime 
 
 
 def parse_instant(value: str | date) -> datetime:
-    """An instant in UTC; one without a time zone is UTC, a date is its first instant.
+    """Return an instant in UTC; a time without a time zone is UTC, and a date is its first instant.
 
     >>> parse_instant("2026-03-01").isoformat(), parse_instant("2026-03-01T01:30:00+02:00").isoformat()
     ('2026-03-01T00:00:00+00:00', '2026-02-28T23:30:00+00:00')
 
     Raises:
-        PitJoinError: if a text is no date and no time.
+        PitJoinError: if a text is neither a date nor a time.
     """
     if isinstance(value, str):
         try:
             value = datetime.fromisoformat(re.sub(r"[zZ]$", "+00:00", value.strip()))
         except ValueError:
             raise PitJoinError(
-                f"'{value}' is no date; write 2026-03-01, 2026-03-01T06:00:00 (UTC) or 2026-03-01T06:00:00+02:00"
+                f"'{value}' is not a date; write 2026-03-01, 2026-03-01T06:00:00 (UTC) or 2026-03-01T06:00:00+02:00"
             ) from None
     if not isinstance(value, datetime):
         value = datetime(value.year, value.month, value.day, tzinfo=timezone.utc)

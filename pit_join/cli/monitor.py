@@ -46,6 +46,9 @@ def monitor(
     export's delay. A different value was right at neither time. Exit status 1 if any value is stale or different;
     otherwise 3 if a file of the log could not be read.
 
+    The warehouse is opened once and held, read only, until everything is compared: a `dbt build` that starts meanwhile
+    waits by the profile's `retries`, or fails. Files and SQL views are read once.
+
     \b
     Examples:
       pit-join monitor --log feature_log

@@ -9,6 +9,7 @@ import click
 
 from pit_join.cli.options import Command, feature_options, json_option, select_option
 from pit_join.cli.output import age, print_table, shown
+from pit_join.times import read_instant
 
 __all__ = ["export", "get", "verify"]
 
@@ -74,7 +75,12 @@ def get(
     given = dict(entity.split("=", 1) for entity in entities if "=" in entity)
     if len(given) < len(entities):
         raise click.UsageError("--entity must be KEY=VALUE, each key once")
-    found = ctx.obj().get_vector(entity=given, now=now, **request)
+    from pit_join.serving.client import describe_entity
+
+    moment = read_instant(now)
+    # Strict, since a default that stands for a failed store would hide from the user what is wrong.
+    reader = ctx.obj().online_reader(**request, strict=True, deadline=None)
+    found = describe_entity(reader, given, now=moment)
     if as_json:
         click.echo(json.dumps(found, default=str))
         return
@@ -99,6 +105,9 @@ def verify(ctx: click.Context, select: list[str], sample: int, every: bool, as_j
 
     Exit status 1 if anything differs. Run verify after an export, on the warehouse that was exported: rows that dbt has
     added since may have been known at that instant.
+
+    The warehouse is opened once and held, read only, until everything is compared: a `dbt build` that starts meanwhile
+    waits by the profile's `retries`, or fails. Files and SQL views are read once.
 
     \b
     Examples:

@@ -45,29 +45,28 @@ def _named(store: str) -> tuple[str, str]:
     return (name, url) if equals and re.fullmatch(r"\w+", name) else ("", store)
 
 
-def _global_options() -> list[click.Parameter]:
-    folder = click.Path(path_type=Path)
-    return [
-        _GlobalOption(
-            ["--project-dir"], type=folder, default=Path("."), metavar="DIR", help="Folder with dbt_project.yml."
-        ),
-        _GlobalOption(
-            ["--profiles-dir"], type=folder, metavar="DIR",
-            help="Folder with profiles.yml. Default: the project's profiles/, then dbt's own search.",
-        ),
-        _GlobalOption(["--target"], metavar="NAME", help="Target of the dbt profile. Default: the profile's own."),
-        _GlobalOption(
-            ["--wait"], type=click.FloatRange(min=0), default=60.0, show_default=True, metavar="SECONDS",
-            help="How long to wait for a warehouse or a store that is locked.",
-        ),
-        _GlobalOption(
-            ["--store", "stores"], multiple=True, callback=_stores, metavar="[NAME=]DIR|URL",
-            help="The online store. A folder, or a URL such as redis://host:6379/0; with a name, the store of the "
-            "views that declare online_store: NAME. May be given once for each name, before and after the command. "
-            "Default: PIT_JOIN_ONLINE_STORE, or PIT_JOIN_ONLINE_STORE_NAME, from the environment; then online/<target> "
-            "in the project.",
-        ),
-    ]  # fmt: skip
+_FOLDER = click.Path(path_type=Path)
+_GLOBAL: tuple[click.Parameter, ...] = (
+    _GlobalOption(
+        ["--project-dir"], type=_FOLDER, default=Path("."), metavar="DIR", help="Folder with dbt_project.yml."
+    ),
+    _GlobalOption(
+        ["--profiles-dir"], type=_FOLDER, metavar="DIR",
+        help="Folder with profiles.yml. Default: the project's profiles/, then dbt's own search.",
+    ),
+    _GlobalOption(["--target"], metavar="NAME", help="Target of the dbt profile. Default: the profile's own."),
+    _GlobalOption(
+        ["--wait"], type=click.FloatRange(min=0), default=60.0, show_default=True, metavar="SECONDS",
+        help="How long to wait for a warehouse or a store that is locked.",
+    ),
+    _GlobalOption(
+        ["--store", "stores"], multiple=True, callback=_stores, metavar="[NAME=]DIR|URL",
+        help="The online store. A folder, or a URL such as redis://host:6379/0; with a name, the store of the "
+        "views that declare online_store: NAME. May be given once for each name, before and after the command. "
+        "Default: PIT_JOIN_ONLINE_STORE, or PIT_JOIN_ONLINE_STORE_NAME, from the environment; then online/<target> "
+        "in the project.",
+    ),
+)  # fmt: skip
 
 
 class WithGlobalOptions(click.Command):
@@ -75,14 +74,14 @@ class WithGlobalOptions(click.Command):
 
     def __init__(self, *arguments: Any, **attributes: Any) -> None:
         super().__init__(*arguments, **attributes)
-        self.params += _global_options()
+        self.params += _GLOBAL
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the command's own options, then the global ones."""
         sections: dict[str, list[tuple[str, str]]] = {"Options": [], "Global options": []}
         for param in self.get_params(ctx):
             if (record := param.get_help_record(ctx)) is not None:
-                sections["Global options" if isinstance(param, _GlobalOption) else "Options"].append(record)
+                sections["Global options" if param in _GLOBAL else "Options"].append(record)
         for title, records in sections.items():
             with formatter.section(title):
                 formatter.write_dl(records)
@@ -96,8 +95,7 @@ class Command(WithGlobalOptions):
 
     def invoke(self, ctx: click.Context) -> Any:
         """Call the command's function with the options of its own."""
-        names = [param.name for param in self.params if isinstance(param, _GlobalOption)]
-        ctx.obj = partial(_open_store, **{name: ctx.params.pop(name) for name in names})
+        ctx.obj = partial(_open_store, **{str(option.name): ctx.params.pop(str(option.name)) for option in _GLOBAL})
         from pit_join.cli.console import messages
 
         with messages():

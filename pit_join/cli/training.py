@@ -80,7 +80,7 @@ def build_training_set(
     if sql_only:
         click.echo(prepared.sql())
     elif explain_plan:
-        _print_plans(prepared.plans(), as_json)
+        _print_plans(prepared.plan(), as_json)
     else:
         assert output is not None
         with bar():

@@ -1,7 +1,7 @@
-"""What makes a view a window view: its aggregations, `closed` and `event_key`, read from YAML and checked.
+"""The settings of a window view: its aggregations, `closed` and `event_key`, read from YAML and checked.
 
-An aggregation over several windows is one feature for each (docs/concepts.md). Whatever is wrong is reported, and
-reading goes on, so that all problems are shown at once.
+An aggregation over several windows declares one feature for each (docs/concepts.md). A problem is reported and reading
+goes on, so that all problems are shown at once.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _COLUMN_HINTS = {
 
 @dataclass(frozen=True, slots=True)
 class WindowSettings:
-    """The settings of a window view; of any other view the defaults."""
+    """The window settings of a view; the defaults for a view without aggregations."""
 
     aggregations: tuple[Aggregation, ...] = ()
     closed: str = "left"
@@ -47,9 +47,9 @@ class WindowSettings:
 def read_window_settings(
     meta: Mapping[str, Any], types: Mapping[str, FieldType], taken: Mapping[str, str], wrong: Wrong
 ) -> WindowSettings:
-    """Read what `config.meta.pit_join` says of windows.
+    """Read the window settings in `config.meta.pit_join`.
 
-    `types` are the types of the listed columns; `taken` are names that no feature can have, and what they are.
+    `types` are the types of the listed columns; `taken` maps the names that a feature cannot have to what they name.
     """
     _check_neighbours(meta, wrong)
     closed = meta.get("closed")
@@ -62,7 +62,7 @@ def read_window_settings(
 
 
 def check_column(meta: Mapping[str, Any], wrong: Wrong) -> None:
-    """A column of a window view is no feature, so it has no settings of one."""
+    """Check that a column of a window view, which is not a feature, has no settings of a feature."""
     for key, hint in _COLUMN_HINTS.items():
         if meta.get(key) is not None:
             wrong(key, f"the features of a view with aggregations are these, not its columns; {hint}")
@@ -111,7 +111,7 @@ def _event_key(meta: Mapping[str, Any], types: Mapping[str, FieldType], wrong: W
         if column not in types:
             wrong("event_key", f"no column '{column}' is listed; {suggest(column, types, 'columns')}")
         elif column in (meta.get("created_timestamp"), meta.get("deleted")):
-            # With it no two rows were versions of one event, and corrections would count twice.
+            # With this column two rows could never be versions of one event, and corrections would count twice.
             wrong("event_key", f"the column '{column}' differs between versions of one event; leave it out")
     if len(set(columns)) < len(columns):
         wrong("event_key", f"a column is listed twice in {columns}")
@@ -130,7 +130,7 @@ def _aggregations(
         wrong("aggregations", f"must be a list of aggregations, each with name, function and window, got {listed!r}")
         return []
     found: list[Aggregation] = []
-    # Letter case does not tell names apart in SQL.
+    # SQL ignores letter case in names.
     used = {name.lower(): f"is the name of {what}" for name, what in taken.items()}
     for number, item in enumerate(listed, start=1):
         if not isinstance(item, Mapping):
@@ -147,9 +147,9 @@ def _aggregations(
 
 
 def _expand(item: Mapping[str, Any], types: Mapping[str, FieldType], own: Wrong) -> list[Aggregation]:
-    """The features of one aggregation.
+    """Return the features of one aggregation.
 
-    What has a problem is kept as far as it has a name, so that a service which uses it is not reported as well.
+    An aggregation with a problem is kept if it has a name, so that a service which uses it is not reported as well.
     """
     check_keys(item, _KEYS, own)
     name_is_right = _check_name(item, own)
@@ -174,7 +174,7 @@ def _expand(item: Mapping[str, Any], types: Mapping[str, FieldType], own: Wrong)
 
 
 def _missing(item: Mapping[str, Any], key: str) -> bool:
-    # A key without a value has been reported already.
+    # `check_keys` has reported a key without a value.
     return key not in item
 
 
@@ -215,7 +215,7 @@ def _column(item: Mapping[str, Any], function: str, types: Mapping[str, FieldTyp
 
 
 def _windows(item: Mapping[str, Any], own: Wrong) -> list[tuple[str, timedelta | None]]:
-    """Each window with what it adds to the feature's name."""
+    """Return each window with the suffix that it adds to the feature's name."""
     if "windows" not in item:
         if _missing(item, "window"):
             own("window", f"is missing; give a duration such as '24 hours', or {_LIFETIME}, or several in windows")
@@ -248,7 +248,7 @@ def _windows(item: Mapping[str, Any], own: Wrong) -> list[tuple[str, timedelta |
 
 
 def _window(value: Any, key: str, own: Wrong) -> timedelta | None:
-    """None is a lifetime, and also what is not right."""
+    """Return a window; None for a lifetime, and for a value with a problem."""
     if (value is None and key == "window") or value == _LIFETIME:
         return None
     if not isinstance(value, str):
@@ -280,7 +280,7 @@ def _check_default(item: Mapping[str, Any], function: str, column_type: FieldTyp
     if default is not None and function in _COUNTS:
         own("default", f"{function} is never null, so it has no default; leave it out")
         return
-    # The type of most results is that of the column, without which there is nothing to compare with.
+    # Most results have the type of the column; without a column the default cannot be checked.
     known = function in FUNCTIONS and (column_type.text or function in ("avg", "stddev"))
     if known and (problem := default_problem(default, result_type(function, column_type))):
         own("default", problem)

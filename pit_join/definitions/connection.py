@@ -1,4 +1,4 @@
-"""How a dbt profile's target reaches DuckDB."""
+"""The databases and options of a dbt profile's target."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["Connection", "Database"]
 class Database:
     """A database to attach: `options` are those of DuckDB's `attach`, such as `type`.
 
-    `path` is a file of this machine if `is_file`; otherwise DuckDB and its extensions know what it is.
+    `path` is a local file if `is_file`; otherwise it is whatever the DuckDB extension for `type` expects.
     """
 
     path: str
@@ -26,8 +26,8 @@ class Database:
 class Connection:
     """The databases of a target and DuckDB's options for them.
 
-    `databases` are by their names in SQL, the one that dbt writes first; `directory` is what relative paths in SQL are
-    relative to. The rest is the profile's `config_options`, `settings`, `extensions`, `secrets` and `filesystems`.
+    `databases` are keyed by their names in SQL, the one that dbt writes first; relative paths in SQL start at
+    `directory`. The rest is the profile's `config_options`, `settings`, `extensions`, `secrets` and `filesystems`.
     """
 
     target: str

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import dataclass, field
 from functools import cache
 from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
+    import duckdb
     from duckdb.sqltypes import DuckDBPyType
 
-__all__ = ["FieldType", "read_type", "type_of"]
+__all__ = ["FieldType", "memory", "read_type", "type_of"]
 
 _INTEGERS = re.compile(r"U?(?:TINYINT|SMALLINT|INTEGER|BIGINT|HUGEINT)")
 _TEXTS = ("VARCHAR", "ENUM")
 _FLOATS = ("DOUBLE", "FLOAT")
-# By name, since databases other than DuckDB have such types too.
+# By the start of the name, since other databases have such types too: datetime2, say.
 _TIMES = ("TIMESTAMP", "DATETIME", "DATE")
 
 
@@ -23,9 +25,9 @@ _TIMES = ("TIMESTAMP", "DATETIME", "DATE")
 class FieldType:
     """The type of a column; types that are spelled differently are equal.
 
-    `name` is DuckDB's own name of the type, such as BIGINT for int8; a type that only a database knows, such as an enum
-    by its name, has its text as its name. `text` is what was written. `number` is the kind of a number type, `scale`
-    the digits after the point of a decimal, `element` the type of a list's or an array's elements.
+    `name` is DuckDB's own name of the type, such as BIGINT for int8; the name of a type that only a database knows,
+    such as an enum by its name, is its text. `text` is the type as it was written. `number` is the kind of a number
+    type, `scale` the digits after the point of a decimal, `element` the type of a list's or an array's elements.
     """
 
     name: str
@@ -39,7 +41,7 @@ class FieldType:
 
     @property
     def family(self) -> str:
-        """What a value of the type can be equal to: any text, number or time, or a value of its own type.
+        """The types that share values with this one: all texts, numbers or times, or the type alone.
 
         >>> read_type("char(3)").family, read_type("decimal(9)").family, read_type("bool").family
         ('text', 'number', 'BOOLEAN')
@@ -54,7 +56,7 @@ class FieldType:
         return "time" if base.startswith(_TIMES) else base
 
     def takes(self, family: str) -> bool:
-        """Whether values of a family may be cast to the type; a time may be written as text."""
+        """Return whether values of a family may be cast to the type; a time may be written as text."""
         return self.family not in ("text", "number", "time", "BOOLEAN") or family in (
             self.family,
             "text" if self.family == "time" else self.family,
@@ -63,7 +65,7 @@ class FieldType:
 
 @cache
 def read_type(text: str) -> FieldType:
-    """Read a type from its text; whatever is not a type of DuckDB is a type of its own.
+    """Read a type from its text; a text that DuckDB does not know is a type of its own.
 
     >>> read_type("int8") == read_type(" BIGINT"), read_type("numeric(9)").name, read_type("real[]").element.number
     (True, 'DECIMAL(9,0)', 'float')
@@ -73,8 +75,10 @@ def read_type(text: str) -> FieldType:
     import duckdb
 
     try:
-        # In a struct, since beside a type alone a constraint or a second column would be read, and left out.
-        parts: dict[str, Any] = dict(duckdb.sqltype(f"struct(x {text})", connection=_parser().cursor()).children)
+        # In a struct: outside one, DuckDB reads `int not null` or `int, b int` and drops all but the first type.
+        parts: dict[str, Any] = dict(
+            duckdb.sqltype(f"struct(x {text})", connection=memory(os.getpid()).cursor()).children
+        )
     except duckdb.Error:
         parts = {}
     return type_of(parts["x"], text) if set(parts) == {"x"} else FieldType(text.strip().upper(), text)
@@ -95,8 +99,11 @@ def type_of(kind: DuckDBPyType, text: str | None = None) -> FieldType:
 
 
 @cache
-def _parser() -> Any:
-    """A database of its own: the connection that users share refuses while it is busy."""
+def memory(process: int) -> duckdb.DuckDBPyConnection:
+    """Return the database in memory of a process, which must not read any file.
+
+    DuckDB's shared connection will not do: it refuses calls while it is busy. Its threads do not survive a fork.
+    """
     import duckdb
 
-    return duckdb.connect()
+    return duckdb.connect(config={"enable_external_access": False})

@@ -1,4 +1,4 @@
-"""The `nearest` of a column: which embeddings are searched, and by which metric."""
+"""The setting `nearest` of a column: the metric by which its embeddings are searched."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["read_nearest"]
 
 
 def read_nearest(meta: Mapping[str, Any], data_type: FieldType, wrong: Wrong) -> str | None:
-    """The metric of a column's `nearest`; None without the key, or if it cannot be read."""
+    """Return the metric of a column's `nearest`; None if the key is missing or cannot be read."""
     metric = meta.get("nearest")
     if metric is None:
         return None

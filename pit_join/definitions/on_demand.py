@@ -1,4 +1,4 @@
-"""Which macros of a project are on-demand features, read from their YAML and checked (docs/on-demand.md)."""
+"""On-demand features: macros of a project, read from their YAML and checked (docs/on-demand.md)."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _KEYS = ("returns", "default")
 
 
 def read_on_demand(macro: Mapping[str, Any], name: str, path: str, wrong: Wrong) -> OnDemandFeature | None:
-    """The on-demand feature that a macro of the manifest is; None for all other macros."""
+    """Return the on-demand feature that a macro of the manifest declares; None for any other macro."""
     meta = (macro.get("config") or {}).get("meta") or macro.get("meta") or {}
     if "pit_join" not in meta:
         return None

@@ -1,4 +1,4 @@
-"""Declarations of the manifest, read and checked; every problem is collected."""
+"""Read and check the declarations of a manifest, collecting every problem."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ _SERVICE_KEYS = ("features", "full_feature_names")
 
 
 class Reader:
-    """Collects definitions and, beside them, every problem on the way."""
+    """Definitions as they are read, and every problem that was found."""
 
     def __init__(self) -> None:
         self.problems: list[str] = []
@@ -58,7 +58,7 @@ class Reader:
         self.on_demand: dict[str, OnDemandFeature] = {}
 
     def macro(self, macro: Mapping[str, Any], project: str) -> None:
-        """Read a macro; it is an on-demand feature if its meta says so."""
+        """Read a macro, which is an on-demand feature if its meta says so."""
         name = macro["name"] if macro["package_name"] == project else f"{macro['package_name']}.{macro['name']}"
         path = _path(macro)
 
@@ -117,7 +117,7 @@ class Reader:
             closed=windows.closed,
             event_key=windows.event_key,
         )
-        # A broken view stays known by name, so that a service which uses it is not reported as well.
+        # A broken view is kept by name, so that a service which uses it is not reported as well.
         self.views[name] = view
         if len(self.problems) == before:
             self.entities.setdefault(entity.name, entity)
@@ -200,7 +200,7 @@ class Reader:
     def _contents(
         self, columns: Mapping[str, Any], entity: Entity, event_time: Any, meta: Mapping[str, Any], wrong: Wrong
     ) -> tuple[tuple[Feature, ...], WindowSettings]:
-        """The features of a view, which are columns or, in a window view, its aggregations."""
+        """Return the features of a view: columns or, in a window view, its aggregations."""
         types, created, deleted = _types(columns), meta.get("created_timestamp"), meta.get("deleted")
         for key, column in (("config.event_time", event_time), ("created_timestamp", created), ("deleted", deleted)):
             self._column(key, column, types, wrong)
@@ -212,13 +212,15 @@ class Reader:
         if windowed:
             features = tuple(Feature(one.name, one.data_type, one.default) for one in windows.aggregations)
         elif not features:
-            wrong("columns", "no feature is listed; features are the columns that are no key, no time and not excluded")
+            wrong(
+                "columns", "no feature is listed; a feature is a column that is not a key, not a time and not excluded"
+            )
         return features, windows
 
     def _features(
         self, columns: Mapping[str, Any], special: set[str], windowed: bool, wrong: Wrong
     ) -> Iterator[Feature]:
-        """Check the columns; give those that are features, which in a window view none is."""
+        """Check the columns and yield those that are features; a window view has none."""
         seen: dict[str, str] = {}
         for name, column in columns.items():
             where = f"columns.{name}"
@@ -258,7 +260,7 @@ class Reader:
 
 
 def _views_of(requests: tuple[Asked, ...]) -> set[str]:
-    """The views that requests read, those of arguments among them."""
+    """Return the names of the views that requests read, also through arguments."""
     roles = {request.alias: request.view for request in requests if isinstance(request, Request)}
     found = set(roles.values())
     for request in requests:

@@ -1,4 +1,4 @@
-"""What a dbt project declares: entities, feature views and feature services, read from dbt's manifest and checked.
+"""The registry of a project: entities, feature views and services, read from dbt's manifest and checked.
 
 The manifest is the only registry; nothing else stores definitions. Source: `config.meta.pit_join` of models, seeds,
 snapshots and exposures (docs/concepts.md).
@@ -52,7 +52,7 @@ class Registry:
         return cls(entities=reader.entities, views=views, services=reader.services, on_demand=reader.on_demand)
 
     def view(self, name: str) -> FeatureView:
-        """The feature view of that name.
+        """Return the feature view of a name.
 
         Raises:
             RequestError: naming the nearest known one.
@@ -62,7 +62,7 @@ class Registry:
         return self.views[name]
 
     def service(self, name: str) -> FeatureService:
-        """The feature service of that name.
+        """Return the feature service of a name.
 
         Raises:
             RequestError: naming the nearest known one.
@@ -74,7 +74,7 @@ class Registry:
     def check(self, requests: tuple[Asked, ...]) -> tuple[Asked, ...]:
         """Check that views, features, keys and macros of the requests exist, and that a role means one thing.
 
-        Gives the requests with what the project declares of the macros.
+        Returns the requests, completed with what the project declares of the macros.
 
         Raises:
             RequestError: with every problem.

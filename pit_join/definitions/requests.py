@@ -1,4 +1,4 @@
-"""What can be wrong with a request for features."""
+"""Checks of a request for features."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Checks of single values in YAML, each telling its problem to the caller and going on with what can be read."""
+"""Checks of single values in YAML; a problem is reported and reading goes on."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from pit_join.times import parse_duration
 __all__ = ["Wrong", "check_keys", "default_problem", "read_duration", "read_flag", "read_name", "within"]
 
 Wrong = Callable[[str, str], None]
-"""Takes a key and what is wrong with it; knows the file and the node."""
+"""Reports a key and its problem, with the file and the node."""
 
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
 
 
 def within(wrong: Wrong, where: str) -> Wrong:
-    """The same report for keys below `where`."""
+    """Return the same report for keys below `where`."""
     return lambda key, problem: wrong(f"{where}.{key}", problem)
 
 
 def check_keys(meta: Mapping[str, Any], allowed: tuple[str, ...], wrong: Wrong) -> None:
-    """Every key is known and has a value."""
+    """Check that every key is known and has a value."""
     for key in meta:
         if key not in allowed:
             wrong(str(key), f"unknown key; {suggest(str(key), allowed, 'allowed')}")
@@ -34,7 +34,7 @@ def check_keys(meta: Mapping[str, Any], allowed: tuple[str, ...], wrong: Wrong) 
 
 
 def read_duration(meta: Mapping[str, Any], key: str, wrong: Wrong, positive: bool = False) -> timedelta | None:
-    """The duration under a key; None without the key, or if it cannot be read."""
+    """Return the duration under a key; None if the key is missing or cannot be read."""
     value = meta.get(key)
     if value is None:
         return None
@@ -49,7 +49,7 @@ def read_duration(meta: Mapping[str, Any], key: str, wrong: Wrong, positive: boo
 
 
 def read_flag(meta: Mapping[str, Any], key: str, default: bool, wrong: Wrong) -> bool:
-    """The true or false under a key."""
+    """Return the boolean under a key."""
     value = meta.get(key, default)
     if not isinstance(value, bool):
         wrong(key, f"must be true or false, got {value!r}")
@@ -58,7 +58,7 @@ def read_flag(meta: Mapping[str, Any], key: str, default: bool, wrong: Wrong) ->
 
 
 def read_name(meta: Mapping[str, Any], key: str, wrong: Wrong) -> str:
-    """The name under a key, which may be part of an environment variable's; empty without the key."""
+    """Return the name under a key, fit to be part of an environment variable's; empty without the key."""
     value = meta.get(key)
     if value is None:
         return ""
@@ -69,7 +69,7 @@ def read_name(meta: Mapping[str, Any], key: str, wrong: Wrong) -> str:
 
 
 def default_problem(default: Any, data_type: FieldType) -> str | None:
-    """Say why a default cannot be a value of a type; the warehouse has the last word on the rest."""
+    """Return why a default cannot be a value of a type, or None; the warehouse checks the rest."""
     if default is None:
         return None
     written = data_type.text.strip().lower()

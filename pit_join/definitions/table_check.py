@@ -1,4 +1,4 @@
-"""Whether a stored table is what its feature view declares."""
+"""The check of a stored table against its feature view."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ __all__ = ["check_table"]
 def check_table(view: FeatureView, columns: Mapping[str, FieldType]) -> None:
     """Check the columns of a view's table (name to type) against its YAML.
 
-    Times and keys decide the answer, so for them a declared type that is not the table's is an error, not a cast. So it
-    is for what windows add up: integers, decimals and floats are each added in their own way.
+    Times and keys decide the answer, so a declared type that differs from the table's is an error for them, not a cast.
+    The same holds for columns that windows add up: integers, decimals and floats are each added in their own way.
 
     Raises:
         WarehouseError: if a column is missing.
-        PitJoinError: if the type of a time, a key or a summed column is another.
+        PitJoinError: if a time, a key or a summed column has another type.
     """
     lower = {name.lower(): kind for name, kind in columns.items()}
     summed = {one.column for one in view.aggregations if one.function in ("sum", "avg", "stddev")}

@@ -1,4 +1,4 @@
-"""What a project can declare, as plain values: entities, features, feature views and feature services."""
+"""The declarations of a project as plain values: entities, features, feature views and feature services."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["Aggregation", "Entity", "Feature", "FeatureService", "FeatureView", 
 
 @dataclass(frozen=True, slots=True)
 class Entity:
-    """A thing that features describe, and the columns that tell one from another."""
+    """A thing that features describe, and the columns that identify it."""
 
     name: str
     join_keys: tuple[str, ...]
@@ -23,9 +23,9 @@ class Entity:
 
 @dataclass(frozen=True, slots=True)
 class Feature:
-    """A column of a feature view; `default` stands for a null in training and online alike.
+    """A column of a feature view; `default` replaces a null in training and online alike.
 
-    `nearest` is how far two embeddings are apart (see `embeddings.METRICS`); None where it is not to be searched.
+    `nearest` is the metric of embeddings (see `embeddings.METRICS`); None for a feature that is not searched.
     """
 
     name: str
@@ -41,7 +41,7 @@ class Aggregation:
 
     `column` is what is aggregated (None: the rows themselves are counted), `window` how far back it reaches (None: to
     the first event), `where` an SQL condition that an event must meet, `n` how many values `last_n` keeps at most.
-    `data_type` is the type of the result; `default` stands for a null in training and online alike.
+    `data_type` is the type of the result; `default` replaces a null in training and online alike.
     """
 
     name: str
@@ -55,7 +55,7 @@ class Aggregation:
 
     @property
     def adds_up(self) -> bool:
-        """Whether it adds values up: the last digits of floats then depend on what else is computed."""
+        """Whether values are added up: the last digits of floats then depend on what else is computed."""
         return self.function in ("sum", "avg", "stddev")
 
 

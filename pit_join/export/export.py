@@ -16,12 +16,12 @@ from pit_join.export.indexing import Indexes, check_can_index
 from pit_join.export.places import chosen_views, kept_views, needed_stores, online_views, views_elsewhere, views_in
 from pit_join.export.taking import SnapshotTaker
 from pit_join.online.opening import open_store
-from pit_join.online.protocol import Changes
+from pit_join.online.protocol import Changes, Writer
 from pit_join.online.urls import check_urls, folder_of, store_url
 from pit_join.records.store_manifest import Contents, StoredService, StoredView
 from pit_join.references import OnDemandRequest
 from pit_join.warehouse.expressions import ARGUMENTS
-from pit_join.workspace import Workspace
+from pit_join.workspace import Console, Workspace
 
 __all__ = ["Export", "export"]
 
@@ -79,7 +79,7 @@ def export(
         PitJoinError: see its other subclasses; bad names, tables and projects.
     """
     started = time.monotonic()
-    project, registry, console = workspace.project, workspace.registry, workspace.console
+    registry, console = workspace.registry, workspace.console
     workspace.check_on_demand()
     chosen = chosen_views(registry, views)
     check_can_index(chosen)
@@ -87,9 +87,9 @@ def export(
     check_urls(known)
     urls = needed_stores(chosen, known)
     stores = {name: open_store(each, create=True) for name, each in urls.items()}
-    project.cache.mkdir(parents=True, exist_ok=True)
+    workspace.project.cache.mkdir(parents=True, exist_ok=True)
     with ExitStack() as open_now:
-        # All exports take the default store first, so that none waits for one that waits for it.
+        # All exports take the default store first: a fixed lock order cannot deadlock.
         writers = {
             name: open_now.enter_context(stores[name].writing(console.wait, console.warn)) for name in sorted(stores)
         }
@@ -101,35 +101,15 @@ def export(
             found = {view.name: taken.view(view, writers[view.online_store]) for view in chosen}
             listed = views_elsewhere(before[""], chosen, registry) if views else {}
             listed |= taken.declared(online_views(registry), {*found, *listed, *kept[""]})
-        about = Contents(
-            project=str(workspace.manifest["metadata"]["project_name"]),
-            target=project.connection.target,
-            exported_at=datetime.now(timezone.utc),
-            views=listed,
-            services=_services(workspace),
-        )
-        indexes = {
-            name: Indexes(folder_of(each), before[name], dry_run=dry_run, console=console)
-            for name, each in urls.items()
-        }
+        targets = {}
+        for name, each in urls.items():
+            indexes = Indexes(folder_of(each), before[name], dry_run=dry_run, console=console)
+            targets[name] = _Target(writers[name], kept[name], indexes, {})
         # All that can be wrong with a value is found out before the first store changes.
-        written: dict[str, dict[str, StoredView]] = {name: {} for name in stores}
         for view in chosen:
-            written[view.online_store][view.name] = indexes[view.online_store].of(view, *found[view.name])
-        written_at = time.time_ns() // 1000
-        changes: dict[str, Changes] = {}
-        for name in sorted(stores, reverse=True):
-            described = kept[name] | written[name]
-            if name:
-                contents = replace(about, views=described, services={})
-                listed |= {view: replace(stored, store=name) for view, stored in written[name].items()}
-            else:
-                contents = replace(about, views=listed | described)
-            writer, data = writers[name], contents.to_json()
-            done = writer.replace(data, written[name], kept[name], written_at, dry_run, console.progress)
-            indexes[name].settle(contents)
-            for view_name, each in done.items():
-                changes[view_name] = changes[view_name].and_also(each) if view_name in changes else each
+            target = targets[view.online_store]
+            target.written[view.name] = target.indexes.of(view, *found[view.name])
+        changes = _replace(targets, _about(workspace, listed), dry_run, console)
     return Export(
         {name: store_url(each) for name, each in urls.items()},
         instant,
@@ -137,6 +117,48 @@ def export(
         dict(sorted(changes.items())),
         time.monotonic() - started,
     )
+
+
+@dataclass(frozen=True, slots=True)
+class _Target:
+    """One store of an export: its writer, the views that stay as they are, and those that are written."""
+
+    writer: Writer
+    kept: Mapping[str, StoredView]
+    indexes: Indexes
+    written: dict[str, StoredView]
+
+
+def _about(workspace: Workspace, listed: Mapping[str, StoredView]) -> Contents:
+    """Return what the default store says of itself, before the views that it holds are listed."""
+    return Contents(
+        project=str(workspace.manifest["metadata"]["project_name"]),
+        target=workspace.project.connection.target,
+        exported_at=datetime.now(timezone.utc),
+        views=listed,
+        services=_services(workspace),
+    )
+
+
+def _replace(targets: Mapping[str, _Target], about: Contents, dry_run: bool, console: Console) -> dict[str, Changes]:
+    """Make all stores hold the snapshots that their writers took, and return the changes by view."""
+    written_at = time.time_ns() // 1000
+    listed = dict(about.views)
+    changes: dict[str, Changes] = {}
+    for name in sorted(targets, reverse=True):
+        target = targets[name]
+        described = {**target.kept, **target.written}
+        if name:
+            contents = replace(about, views=described, services={})
+            listed |= {view: replace(stored, store=name) for view, stored in target.written.items()}
+        else:
+            contents = replace(about, views=listed | described)
+        data = contents.to_json()
+        done = target.writer.replace(data, target.written, target.kept, written_at, dry_run, console.progress)
+        target.indexes.settle(contents)
+        for view_name, each in done.items():
+            changes[view_name] = changes[view_name].and_also(each) if view_name in changes else each
+    return changes
 
 
 def _services(workspace: Workspace) -> dict[str, StoredService]:

@@ -14,7 +14,7 @@ from typing import Any
 from pit_join.errors import WarehouseError
 from pit_join.history.batches import Batch, BatchModel, WholeTable, batch_label, batch_models, runs
 from pit_join.history.ledger import Ledger, Record, read_records
-from pit_join.history.plan import BackfillPlan, Stored, latest, look, make_plans, recognised
+from pit_join.history.plan import BackfillPlan, StoredBatches, latest, look, make_plans, recognised
 from pit_join.times import parse_instant
 from pit_join.waiting import wait_until
 from pit_join.warehouse.duckdb_session import wait_until_free
@@ -80,7 +80,7 @@ def backfill(
         stored = look(workspace, models)
         records = [*read_records(path, console.warn), *recognised(project)]
         return Backfill(make_plans(models, stored, records, since, until), applied=False)
-    make_plans(models, {model.unique_id: Stored(None, None, frozenset()) for model in models}, (), since, until)
+    make_plans(models, {model.unique_id: StoredBatches(None, None, frozenset()) for model in models}, (), since, until)
     path.parent.mkdir(parents=True, exist_ok=True)
     with Ledger.writing(path, wait=console.wait, on_wait=console.warn) as ledger:
         return _Work(workspace, ledger, models).apply(since, until)
@@ -93,7 +93,7 @@ class _Work:
         self._workspace, self._ledger, self._models = workspace, ledger, models
         self._project, self._console = workspace.project, workspace.console
         self._records = read_records(ledger.path, self._console.warn)
-        self._stored: Mapping[str, Stored] = {}
+        self._stored: Mapping[str, StoredBatches] = {}
         self._done: dict[str, list[Batch]] = {}
         self._failed: dict[str, list[Batch]] = {}
         self._errors: list[str] = []

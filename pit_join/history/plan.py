@@ -28,7 +28,7 @@ from pit_join.warehouse.duckdb_session import DuckDBWarehouse
 from pit_join.warehouse.sql import identifier, literal
 from pit_join.workspace import Workspace
 
-__all__ = ["BackfillPlan", "BatchRange", "Stored", "latest", "look", "make_plans", "recognised"]
+__all__ = ["BackfillPlan", "BatchRange", "StoredBatches", "latest", "look", "make_plans", "recognised"]
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 
@@ -92,7 +92,7 @@ class BackfillPlan:
 
 
 @dataclass(frozen=True, slots=True)
-class Stored:
+class StoredBatches:
     """What the warehouse holds of a model.
 
     `rows` are counted by the start of their batch (None: there is no table), `newest` is the newest instant of the
@@ -104,16 +104,16 @@ class Stored:
     missing: frozenset[str]
 
 
-def look(workspace: Workspace, models: Iterable[BatchModel]) -> dict[str, Stored]:
+def look(workspace: Workspace, models: Iterable[BatchModel]) -> dict[str, StoredBatches]:
     """Return what the warehouse holds now, by the models' unique ids."""
     if not workspace.project.warehouse.is_file():
         missing = {model.unique_id: frozenset(table.relation for table in model.tables) for model in models}
-        return {unique_id: Stored(None, None, tables) for unique_id, tables in missing.items()}
+        return {unique_id: StoredBatches(None, None, tables) for unique_id, tables in missing.items()}
     with workspace.warehouse() as warehouse:
         return {model.unique_id: _stored(model, warehouse) for model in models}
 
 
-def _stored(model: BatchModel, warehouse: DuckDBWarehouse) -> Stored:
+def _stored(model: BatchModel, warehouse: DuckDBWarehouse) -> StoredBatches:
     what = f"the table of '{model.name}' cannot be read"
     rows: dict[datetime, int] | None = None
     newest = [_newest(one, warehouse) for one in model.inputs]
@@ -126,7 +126,7 @@ def _stored(model: BatchModel, warehouse: DuckDBWarehouse) -> Stored:
         ).result()
         rows = {_EPOCH + timedelta(microseconds=row["start"]): row["rows"] for row in counted}
         newest.append(max(rows, default=None))
-    return Stored(
+    return StoredBatches(
         rows=rows,
         newest=max((time for time in newest if time), default=None),
         missing=frozenset(table.relation for table in model.tables if not warehouse.has(table.location)),
@@ -194,7 +194,7 @@ def latest(records: Iterable[Record]) -> dict[Key, Record]:
 
 def make_plans(
     models: Iterable[BatchModel],
-    stored: Mapping[str, Stored],
+    stored: Mapping[str, StoredBatches],
     records: Iterable[Record],
     start: datetime | None,
     end: datetime | None,
@@ -217,7 +217,7 @@ def make_plans(
 
 def _plan(
     model: BatchModel,
-    stored: Stored,
+    stored: StoredBatches,
     known: Mapping[Key, Record],
     start: datetime | None,
     end: datetime | None,
@@ -263,7 +263,7 @@ def _plan(
     )
 
 
-def _reason(model: BatchModel, batch: Batch, stored: Stored, record: Record | None) -> str | None:
+def _reason(model: BatchModel, batch: Batch, stored: StoredBatches, record: Record | None) -> str | None:
     """Why a batch has to be run; None if it need not."""
     if record is None or stored.rows is None:
         return "missing"
@@ -278,7 +278,7 @@ def _reason(model: BatchModel, batch: Batch, stored: Stored, record: Record | No
     return None
 
 
-def _tables_to_build(model: BatchModel, stored: Stored, known: Mapping[Key, Record]) -> Iterator[WholeTable]:
+def _tables_to_build(model: BatchModel, stored: StoredBatches, known: Mapping[Key, Record]) -> Iterator[WholeTable]:
     """Ancestors that are missing, or not known to be what their definition says now; to build one again is harmless."""
     for table in model.tables:
         record = known.get((table.relation, None, None))
@@ -287,7 +287,11 @@ def _tables_to_build(model: BatchModel, stored: Stored, known: Mapping[Key, Reco
 
 
 def _notes(
-    model: BatchModel, stored: Stored, any_batches: bool, tables: Iterable[WholeTable], reasons: Mapping[str, Any]
+    model: BatchModel,
+    stored: StoredBatches,
+    any_batches: bool,
+    tables: Iterable[WholeTable],
+    reasons: Mapping[str, Any],
 ) -> Iterator[str]:
     if not any_batches:
         inputs = ", ".join(one.name for one in model.inputs) or "its inputs"

@@ -1,4 +1,4 @@
-"""What the HTTP server answers: feature vectors as JSON, Arrow or one matrix of floats.
+"""The answers of the HTTP server: feature vectors as JSON, Arrow or one matrix of floats.
 
 The JSON has the form of Feast's feature server (docs/serving.md says how each type is written).
 """
@@ -30,7 +30,7 @@ __all__ = ["ARROW", "FLOATS", "JSON", "Reply", "chosen_form", "dumps", "key_as_j
 
 JSON, ARROW, FLOATS = "application/json", "application/vnd.apache.arrow.stream", "application/octet-stream"
 
-# Of a header's line other programs take 64 KiB.
+# Clients and proxies read header lines of up to 64 KiB.
 _LONGEST_HEADER = 60_000
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 _NO_TIME = "1970-01-01T00:00:00Z"
@@ -52,7 +52,7 @@ class Reply(NamedTuple):
 
 @lru_cache(maxsize=256)
 def chosen_form(accept: bytes) -> str | None:
-    """The form that an Accept header prefers; the first of ours that it names, JSON where it leaves the choice.
+    """The form that an Accept header prefers; JSON if it accepts several alike.
 
     >>> chosen_form(b"text/html, application/vnd.apache.arrow.stream;q=0.5")
     'application/vnd.apache.arrow.stream'
@@ -78,7 +78,9 @@ def _quality(parameters: Sequence[str]) -> float:
 
 
 def reply(request: FeatureRequest, reader: OnlineReader, form: str, now: datetime | None = None) -> Reply:
-    """Read what is asked for, with ages as of `now` (the clock's by default), and write it in one of the forms.
+    """Read the features of a request, and write them in one of the forms.
+
+    Ages are judged as of `now`, by default the clock's.
 
     Raises:
         EntityError: if the keys do not fit, or the form has no place for a feature's type.
@@ -88,7 +90,7 @@ def reply(request: FeatureRequest, reader: OnlineReader, form: str, now: datetim
     keys = request_keys(request, kinds)
     if form == JSON and request.rows == 1 and not reader.on_demand:
         vector = reader.get({name: value for name, (value,) in keys.items()}, now=now)
-        if not vector.on_demand_statuses:  # which an export of a moment ago may have brought
+        if not vector.on_demand_statuses:  # an export may have brought some since
             return _one_row(request, kinds, vector)
     found = reader.get_online_features(keys, now=now)
     if form == FLOATS:
@@ -149,7 +151,7 @@ def _json(
 
 @lru_cache(maxsize=1024)
 def _instants(types: tuple[str, ...]) -> list[tuple[int, bool]]:
-    """Which of some features are instants, and whether in UTC."""
+    """Find the features that are instants: their numbers, and whether they are in UTC."""
     return [(i, "UTC" in kind) for i, kind in enumerate(types) if "timestamp" in kind]
 
 
@@ -163,7 +165,7 @@ def _document(
     results += [found[name] for name in names]
     document = {"metadata": {"feature_names": [*kinds, *names]}, "results": results}
     content = dumps(document)
-    # A number that is not finite became null: is there one more than there should be?
+    # A number that is not finite became null: are there more nulls than there should be?
     if (nulls := content.count(b"null")) and nulls != sum(result["values"].count(None) for result in results):
         finite = [{**result, "values": _finite(result["values"])} for result in results]
         content = dumps({**document, "results": finite})
@@ -174,7 +176,7 @@ def dumps(value: Any) -> bytes:
     """JSON, with a text for decimals and dates, and for bytes in base64; null for a number that is not finite."""
     try:
         return orjson.dumps(value, default=_plain, option=orjson.OPT_UTC_Z)
-    except TypeError:  # an integer of more than 64 bits, or a text that is none: a key that somebody asks for
+    except TypeError:  # a key that is an integer of more than 64 bits, or text with a lone surrogate
         return json.dumps(_finite(value), separators=(",", ":"), default=_plain, allow_nan=False).encode()
 
 
@@ -220,7 +222,7 @@ def _event_time(microseconds: int | None) -> datetime | str:
         return _NO_TIME
     try:
         return _EPOCH + timedelta(microseconds=microseconds)
-    except OverflowError:  # of a year that Python has not
+    except OverflowError:  # of a year that Python does not have
         return f"{instant(microseconds)}Z"
 
 
@@ -239,7 +241,7 @@ def _floats(found: OnlineFeatures) -> Reply:
 def _arrow(
     keys: Mapping[str, list[Any]], kinds: Mapping[str, str], names: Sequence[str], roles: Sequence[RoleColumns]
 ) -> bytes:
-    # Only services that ask for Arrow load it.
+    # Imported here, since only requests for Arrow need it.
     import pyarrow as pa
 
     from pit_join.records.arrow import arrow_values
@@ -267,10 +269,10 @@ def _arrow_key(name: str, kind: str, values: list[Any]) -> Any:
 
     from pit_join.records.arrow import arrow_values
 
-    # Keys of integers are of all widths; what is asked may be beyond that of the column.
+    # Integer keys have all widths; a requested key may be wider than the column.
     for each in ("int64", "uint64", "decimal(38, 0)") if kind == "integer" else (kind,):
         try:
             return arrow_values(each, values)
         except (ValueError, OverflowError, pa.ArrowException):
             continue
-    raise EntityError(f"a value of the key '{name}' has no place in an Arrow column of {kind}; ask for {JSON}")
+    raise EntityError(f"a value of the key '{name}' does not fit into an Arrow column of {kind}; ask for {JSON}")

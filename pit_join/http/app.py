@@ -1,7 +1,7 @@
 """The HTTP server as an application: paths, the key, limits, and errors in one form. It knows no sockets.
 
 An answer from the embedded store takes microseconds, less than a thread would; only what is large, or goes over a
-network, is computed in one, so that it holds up nobody else.
+network, is computed in a thread, so that other requests do not wait.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ _Handler = Callable[[Request, Exception], Awaitable[Response]]
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What a server needs to know: its stores, the key that it asks for (or None), its limits, and its feature log.
+    """The settings of a server: its stores, its API key (or None), its limits, and its feature log.
 
     `store` is the default one, `stores` are others by name; `strict` and `deadline` are those of
     `FeatureStore.online_reader`. Ages are judged as of `now` (with a time zone); None is the clock's.
@@ -73,7 +73,7 @@ class Settings:
 
 
 def make_app(settings: Settings) -> ASGIApp:
-    """The application; it opens the store with the first request that needs it."""
+    """Make the application, which opens the store with the first request that needs it."""
     served = _Server(settings)
     handlers: dict[type[Exception], _Handler] = {
         HTTPException: _http_error, PitJoinError: served.refused, ClientDisconnect: _gone, Exception: _broken,
@@ -137,7 +137,7 @@ class _Server:
 
     @asynccontextmanager
     async def lifespan(self, app: Starlette) -> AsyncIterator[None]:
-        """At the end what is not yet in the feature log is written: a worker may end by a signal."""
+        """Flush the feature log at the end, since a worker may end by a signal."""
         yield
         if self._log is not None:
             await run_in_threadpool(self._log.close)
@@ -190,7 +190,7 @@ class _Server:
         try:
             await run_in_threadpool(self._store.online_contents)
         except PitJoinError as error:
-            # Everybody may ask this, so that it must not say where the store lies.
+            # Anyone may ask for this without a key: the answer must not name the place of the store.
             self.metrics.store_error()
             _log.warning("not ready: %s", error)
             return _error(503, "the online store cannot be read, or nothing was exported to it; the log says more")
@@ -210,7 +210,7 @@ class _Server:
         )
 
     async def refused(self, request: Request, error: Exception) -> Response:
-        """What the package says of a request, or of its store."""
+        """Answer with the message of an error that the package raised."""
         if isinstance(error, StoreError):
             self.metrics.store_error()
             _log.warning("%s", error)
@@ -219,7 +219,7 @@ class _Server:
 
 
 class _QuickResponse(Response):
-    """As its base class makes it, in a fraction of the time."""
+    """The response of its base class, made in a fraction of the time."""
 
     def __init__(self, written: Reply, form: str) -> None:
         self.status_code, self.background, self.body = HTTPStatus.OK.value, None, written.content
@@ -228,7 +228,7 @@ class _QuickResponse(Response):
 
 
 def _services(contents: Contents) -> dict[str, Any]:
-    """The feature services of a store with the names and types of their features and keys."""
+    """Return the feature services of a store with the names and types of their features and keys."""
     found = []
     for name, service in contents.services.items():
         about: dict[str, Any] = {"name": name, "full_feature_names": service.full_feature_names}
@@ -257,14 +257,14 @@ def _services(contents: Contents) -> dict[str, Any]:
 
 
 def _headers(request: Request) -> dict[bytes, bytes]:
-    """The headers as they came, by their names in lower case; of several with one name the first."""
+    """Return the headers by their names in lower case; of several with one name the first."""
     return dict(reversed(request.scope["headers"]))
 
 
 async def _body(request: Request, most: int) -> bytes:
-    """The whole body, which must be JSON by its type.
+    """Return the whole body, which must be JSON by its content type.
 
-    One that is too large is read to its end, and not kept: a client that is still sending would not see the answer.
+    A body that is too large is read to its end and dropped: a client that is still sending would not see the answer.
     """
     headers = _headers(request)
     content_type = headers.get(b"content-type", b"").decode("latin-1").split(";")[0].strip().lower()
@@ -307,7 +307,7 @@ def _error(status: int, detail: str, headers: Iterable[tuple[str, str]] = ()) ->
 async def _http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     path = request.url.path
-    details = {404: f"there is no path {path}; GET / shows those there are", 405: f"{path} knows no {request.method}"}
+    details = {404: f"there is no path {path}; GET / lists the paths", 405: f"{path} does not accept {request.method}"}
     return _error(error.status_code, details.get(error.status_code, error.detail), (error.headers or {}).items())
 
 
@@ -321,7 +321,7 @@ async def _broken(request: Request, error: Exception) -> Response:
 
 
 class _Guard:
-    """Around everything: asks for the key, counts and measures. `direct` are answered past the application."""
+    """The outermost layer: checks the API key, counts and measures. `direct` bypass the application."""
 
     def __init__(
         self,
@@ -336,7 +336,7 @@ class _Guard:
         self._paths = frozenset(paths)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":  # the begin and the end of the process
+        if scope["type"] != "http":  # the start and the end of the process
             await self._app(scope, receive, send)
             return
         started, status = time.perf_counter(), HTTPStatus.INTERNAL_SERVER_ERROR.value
@@ -357,7 +357,7 @@ class _Guard:
         except Exception:  # the answer is sent; the connection may go on
             _log.exception("an error of the server")
         finally:
-            # Of the paths that do not exist there are too many to count.
+            # Unknown paths are counted as one: there is no bound to their number.
             self._metrics.request(path if path in self._paths else "other", status, time.perf_counter() - started)
 
     def _knows(self, scope: Scope) -> bool:

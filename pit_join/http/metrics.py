@@ -1,4 +1,4 @@
-"""What the HTTP server counts, as Prometheus reads it."""
+"""The metrics of the HTTP server, for Prometheus."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _SECONDS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0,
 
 
 class Metrics:
-    """Counters and latencies of one process, or of all workers; `contents` is asked when they are shown."""
+    """Counters and latencies of one process, or of all workers; `contents` is called when they are shown."""
 
     def __init__(self, contents: Callable[[], Contents]) -> None:
         disable_created_metrics()  # type: ignore[no-untyped-call]
@@ -53,7 +53,7 @@ class Metrics:
             "pit_join_feature_log_rows", "Rows of sampled requests: logged, dropped (others waited), failed.",
             ["outcome"], registry=own,
         )  # fmt: skip
-        # To look a label up takes longer than to count.
+        # Looking up a label takes longer than counting.
         self._of_path, self._of_status = lru_cache(seconds.labels), lru_cache(requests.labels)
         self._of_view = lru_cache(maxsize=4096)(values.labels)
         self._shown = own
@@ -82,22 +82,22 @@ class Metrics:
         self._log_rows.labels(outcome).inc(rows)
 
     def text(self) -> bytes:
-        """All of it, in Prometheus's text format."""
+        """Return all metrics in Prometheus's text format."""
         return generate_latest(self._shown)
 
 
 class _Views(Collector):
-    """What the store says of itself at the time of asking."""
+    """Gauges that are read from the store when they are shown."""
 
     def __init__(self, contents: Callable[[], Contents]) -> None:
         self._contents = contents
 
     def describe(self) -> Iterable[GaugeMetricFamily]:
-        """Nothing: the store need not be there when the server starts."""
+        """Return nothing: the store need not exist when the server starts."""
         return []
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
-        """Whether the store can be read, and how old its snapshots are."""
+        """Yield whether the store can be read, and the ages of its snapshots."""
         ages = GaugeMetricFamily(
             "pit_join_view_age_seconds", "Seconds since the instant that a view's export is the snapshot of.",
             labels=["view"],

@@ -20,7 +20,7 @@ def nearest(body: bytes, store: FeatureStore, most: int, now: datetime | None = 
     Ages are judged as of `now`, the clock's by default.
 
     Raises:
-        BodyError: if the body is no such request.
+        BodyError: if the body is something else.
         PitJoinError: see `NeighbourReader.nearest`.
     """
     read = read_object(body, "'view', 'feature' and 'vector'")

@@ -129,14 +129,14 @@ _PROBLEMS = {
     401: "The API key is missing or wrong.",
     406: "None of the forms in Accept is known.",
     413: "The body is too large.",
-    415: "The body is no JSON by its content type.",
-    422: "The body is no request, asks for what the store does not have, or its keys do not fit.",
+    415: "The content type of the body is not JSON.",
+    422: "The body cannot be read, its keys do not fit, or the store lacks what it asks for.",
     503: "The online store cannot be used.",
 }
 
 
 def document(with_key: bool) -> dict[str, Any]:
-    """The description; `with_key` says that the server asks for its key."""
+    """Return the description; `with_key` is whether the server requires its API key."""
     forms = {
         JSON: {"schema": _ANSWER},
         ARROW: {"schema": {"type": "string", "format": "binary"}},
@@ -184,7 +184,7 @@ def _operation(summary: str, content: Mapping[str, Any], problems: tuple[int, ..
 
 
 def page(described: Mapping[str, Any]) -> str:
-    """The description as HTML; no script, no font, nothing from elsewhere."""
+    """Return the description as HTML, without scripts, fonts or anything from another host."""
     parts = []
     for path, operations in described["paths"].items():
         for method, operation in operations.items():

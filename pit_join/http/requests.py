@@ -1,4 +1,4 @@
-"""What the HTTP server is asked: Feast's body, and keys as JSON has them (docs/serving.md says how each is written)."""
+"""The requests to the HTTP server: Feast's body, and keys as JSON writes them (see docs/serving.md)."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _PLAIN_TIME = re.compile(r"-?\d{4,}-\d\d-\d\d([T ]\d\d:\d\d(:\d\d(\.\d{1,9})?)?Z
 
 
 class BodyError(PitJoinError):
-    """A body that is no request for features."""
+    """A body that cannot be read as a request."""
 
 
 class FeatureRequest(NamedTuple):
@@ -39,10 +39,10 @@ class FeatureRequest(NamedTuple):
 
 
 def read_request(body: bytes, most_rows: int) -> FeatureRequest:
-    """Read Feast's body; fields that it does not know are ignored, as there.
+    """Read Feast's body; unknown fields are ignored, as Feast does.
 
     Raises:
-        BodyError: saying what is wrong.
+        BodyError: if the body is something else.
     """
     read = read_object(body, "'entities', and 'features' or 'feature_service'")
     full, entities = read.get("full_feature_names", False), read.get("entities")
@@ -60,7 +60,7 @@ def read_request(body: bytes, most_rows: int) -> FeatureRequest:
 
 
 def read_object(body: bytes, fields: str) -> dict[str, Any]:
-    """Read a JSON object, in which no name stands twice; `fields` says what it is to have.
+    """Read a JSON object, in which no name occurs twice; `fields` names its fields in messages.
 
     Raises:
         BodyError: if it is something else.
@@ -70,7 +70,7 @@ def read_object(body: bytes, fields: str) -> dict[str, Any]:
     except RecursionError:
         raise BodyError("the body is nested too deeply") from None
     except ValueError as error:
-        raise BodyError(f"the body is no JSON: {error}") from None
+        raise BodyError(f"the body is not JSON: {error}") from None
     if not isinstance(read, dict):
         raise BodyError(f"the body must be a JSON object with {fields}")
     return read
@@ -88,7 +88,7 @@ def _features(read: Mapping[str, Any]) -> str | tuple[str, ...]:
         raise BodyError("the body must have 'features', a list of references, or 'feature_service', a name")
     if len(features) > _MOST_REFERENCES:
         raise BodyError(f"'features' has {len(features):,} references, and at most {_MOST_REFERENCES:,} are allowed")
-    # To look for the nearest known name takes long for a long one.
+    # Searching for the nearest known name takes long for a long one.
     if len(max(features, key=len)) > LONGEST_NAME:
         raise BodyError(f"a name has more than {LONGEST_NAME:,} characters")
     if service:
@@ -107,14 +107,14 @@ def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _refuse_constant(text: str) -> None:
-    raise BodyError(f'{text} is no JSON; write "{text}", with quotes, for a key of floats')
+    raise BodyError(f'{text} is not JSON; write "{text}", with quotes, for a key of floats')
 
 
 _DECODER = json.JSONDecoder(object_pairs_hook=_each_once, parse_constant=_refuse_constant)
 
 
 def request_keys(request: FeatureRequest, kinds: Mapping[str, str]) -> dict[str, Any]:
-    """The entities with the keys as Python has them, where JSON has no form for the type."""
+    """Return the entities, with keys as Python values where JSON has no form for the type."""
     found: dict[str, Any] = dict(request.entities)
     for name, kind in kinds.items():
         read = _key_reader(kind)
@@ -125,7 +125,7 @@ def request_keys(request: FeatureRequest, kinds: Mapping[str, str]) -> dict[str,
             try:
                 converted.append(read(value))
             except (ValueError, InvalidOperation):
-                raise EntityError(f"the key '{name}' is of type {kind}, and {value!r} is none") from None
+                raise EntityError(f"key '{name}': {value!r} is not of type {kind}") from None
         found[name] = converted
     return found
 
@@ -154,14 +154,14 @@ def _date_key(value: Any) -> Any:
     try:
         return date.fromisoformat(value)
     except ValueError:
-        return _numpy_time(value)  # of a year that Python has not
+        return _numpy_time(value)  # of a year that Python does not have
 
 
 def _time_key(value: Any) -> Any:
     if not isinstance(value, str):
         return value
     try:
-        # Python would leave out digits behind the sixth.
+        # Python would drop the digits after the sixth.
         return _numpy_time(value) if _FINER.search(value) else datetime.fromisoformat(value.replace("Z", "+00:00"))
     except ValueError:
         return _numpy_time(value)

@@ -43,7 +43,9 @@ def serve(
         PitJoinError: if the port cannot be listened on.
     """
     if settings.api_key is None and not _is_local(host):
-        on_message(f"warning: who can reach {host} can read all features; set PIT_JOIN_API_KEY, or listen on 127.0.0.1")
+        on_message(
+            f"warning: anyone who can reach {host} can read all features; set PIT_JOIN_API_KEY, or listen on 127.0.0.1"
+        )
     config = uvicorn.Config(
         partial(make_app, settings),
         factory=True,
@@ -53,7 +55,7 @@ def serve(
         access_log=access_log,
         log_level="info" if access_log else "warning",
         server_header=False,
-        proxy_headers=access_log,  # who the client is, is not looked at otherwise
+        proxy_headers=access_log,  # only the access log needs the address of the client
         timeout_keep_alive=_IDLE_SECONDS,
         timeout_graceful_shutdown=_STOP_SECONDS,
     )
@@ -74,7 +76,7 @@ def serve(
 
 
 def _listening(host: str, port: int) -> socket.socket:
-    # Only of a socket that says to be TCP's asyncio knows not to hold small packets back.
+    # asyncio sets TCP_NODELAY only on a socket whose protocol is TCP by name.
     listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

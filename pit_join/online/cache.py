@@ -20,14 +20,14 @@ from pit_join.records.store_manifest import StoredView
 
 __all__ = ["CachedStore"]
 
-# What Python takes for a key, a mapping and a record, beside their bytes.
+# The overhead of a key with its mapping, and of a record, in Python.
 _ENTRY_BYTES, _RECORD_BYTES = 400, 100
 
 _Entry = tuple[str, bytes]
 
 
 class CachedStore:
-    """A store whose records are kept, the latest used, within `limits`; reads and scans as the store does."""
+    """A store with a cache of the records used last, within `limits`."""
 
     def __init__(self, store: ReadableStore, limits: CacheLimits) -> None:
         self._store, self._seconds = store, limits.seconds
@@ -48,8 +48,8 @@ class CachedStore:
     def read(self, mark: object, wanted: Wanted, until: float | None = None) -> Sequence[Records] | None:
         """See `ReadableStore`.
 
-        The store is asked for what is not kept, and whether its state is still `mark`'s; if all is kept, only when it
-        was not asked for as long as the limits allow.
+        Records that are not cached come from the store, which also says whether its state is still `mark`'s. If all are
+        cached, the store is asked for its state only after as many seconds as the limits allow.
         """
         needed: dict[_Entry, list[str]] = {}
         for view, keys in wanted:

@@ -1,4 +1,4 @@
-"""How a snapshot differs from what is stored, where both ascend by key. Outside world: a file for what does."""
+"""The difference of a snapshot and the stored records, both ascending by key. Outside world: a spill file."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ _WITHOUT_REFERENCES = 2
 
 
 class StoredEntries:
-    """Stored keys and records, ascending, up to and without a key `end`; taken a part at a time."""
+    """Stored keys and records, ascending, before a key `end`; taken a part at a time."""
 
     def __init__(self, entries: Iterator[tuple[bytes, bytes]], end: bytes) -> None:
         self._entries, self._end = entries, end
         self._held: list[tuple[bytes, bytes]] = []
 
     def until(self, key: bytes) -> list[tuple[bytes, bytes]]:
-        """The next ones up to a key, itself included."""
+        """Take the entries up to and with a key."""
         taken: list[tuple[bytes, bytes]] = []
         while not taken or taken[-1][0] <= key:
             if not (more := self.more()):
@@ -41,7 +41,7 @@ class StoredEntries:
         return taken[:end]
 
     def more(self) -> list[tuple[bytes, bytes]]:
-        """The next ones, whatever their keys."""
+        """Take the next entries, whatever their keys."""
         taken, self._held = self._held or list(islice(self._entries, _AT_ONCE)), []
         if taken and taken[-1][0] >= self._end:
             self._entries = iter(())
@@ -50,7 +50,7 @@ class StoredEntries:
 
 
 class Spill:
-    """Keys and records spilled in batches: a few in memory, many in a file in a folder, which has no name there."""
+    """Keys and records in batches: a few in memory, many in an unnamed file in a folder."""
 
     def __init__(self, folder: Path, files: ExitStack) -> None:
         self._file = SpooledTemporaryFile(_IN_MEMORY, dir=str(folder))  # noqa: SIM115 closed with the others
@@ -59,7 +59,7 @@ class Spill:
         self._count = 0
 
     def add(self, keys: list[bytes], records: list[bytes]) -> None:
-        """Put a batch behind the others."""
+        """Append a batch."""
         if keys:
             data = marshal.dumps((keys, records), _WITHOUT_REFERENCES)
             self._file.write(data)
@@ -81,9 +81,9 @@ class Spill:
 
 @dataclass(frozen=True, slots=True)
 class Delta:
-    """What makes stored records those of `rows` rows.
+    """The changes that turn stored records into those of a snapshot of `rows` rows.
 
-    `changed` are the rows that no stored record equals, `gone` the stored keys that no row has, without records.
+    `changed` are the rows that differ from their stored records, `gone` the stored keys without a row.
     """
 
     rows: int
@@ -94,9 +94,9 @@ class Delta:
 def find_delta(
     stored: StoredEntries, batches: Iterable[tuple[list[bytes], list[bytes]]], folder: Path, files: ExitStack
 ) -> Delta:
-    """Compare stored records with batches of keys and records, these without their written time and checksum.
+    """Compare stored records with batches of keys and records without written time and checksum.
 
-    What differs is put aside: in `folder`, if it is much, until `files` are closed.
+    A long difference spills to `folder` until `files` are closed.
     """
     rows, changed, gone = 0, Spill(folder, files), Spill(folder, files)
     for keys, records in batches:

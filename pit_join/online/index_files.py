@@ -23,7 +23,7 @@ from pit_join.records.embeddings import EXACT_ROWS, Matrix, StoredIndex, distanc
 __all__ = ["FLOATS", "OpenIndex", "check_files", "graph", "remove_others", "usearch_version", "write_file"]
 
 FLOATS: dict[str, np.dtype[Any]] = {"list<float>": np.dtype("<f4"), "list<double>": np.dtype("<f8")}
-"""The types of embeddings, and the numbers in their `.vectors`."""
+"""The types of embeddings, and the number types of their `.vectors` files."""
 
 _OFFSET = np.dtype("<u8")
 _AT_ONCE = 1 << 20
@@ -75,13 +75,13 @@ def _new_graph(metric: str, dimensions: int) -> Any:
 
 
 def _in_graph(metric: str, matrix: Matrix) -> Matrix:
-    """What the graph has of some rows: of unit length for cosine, so that no product is too small for 32 bits."""
+    """Return rows as the graph holds them: of unit length for cosine, so that no product underflows in 32 bits."""
     rows = matrix.astype(np.float64)
     return (rows / lengths(rows)[:, None] if metric == "cosine" else rows).astype(np.float32)
 
 
 def write_file(folder: Path, name: str, write: Callable[[Path], None]) -> tuple[int, str]:
-    """Let `write` make a file, which then takes its name whole; gives its size and checksum.
+    """Let `write` make a file that then appears whole; return its size and checksum.
 
     Raises:
         StoreError: if the disk refuses.
@@ -111,7 +111,7 @@ def write_file(folder: Path, name: str, write: Callable[[Path], None]) -> tuple[
 
 
 def remove_others(folder: Path, named: Collection[str]) -> None:
-    """Remove all files of indexes that are not `named`; who has them mapped goes on reading them."""
+    """Remove all files of indexes that are not `named`; processes that have mapped them keep reading them."""
     for path in folder.glob("nearest-*"):
         if path.name not in named:
             with suppress(OSError):  # the next export tries again
@@ -122,7 +122,7 @@ def remove_others(folder: Path, named: Collection[str]) -> None:
 
 
 def _described(handle: int) -> tuple[int, str]:
-    """The size and checksum of an open file; it is read, not mapped, so that nothing can be missing meanwhile."""
+    """Return the size and checksum of an open file. It is not mapped, since a cut file would end the process."""
     hasher, size = xxh3_64(), 0
     while part := os.pread(handle, _AT_ONCE, size):
         hasher.update(part)
@@ -131,7 +131,7 @@ def _described(handle: int) -> tuple[int, str]:
 
 
 def _checked(folder: Path, name: str, about: tuple[int, str]) -> int:
-    """A handle of a file that is as the store's contents say."""
+    """Return the handle of a file whose size and checksum are those in the store's contents."""
     handle = os.open(folder / name, os.O_RDONLY)
     try:
         if os.fstat(handle).st_size != about[0] or _described(handle) != about:
@@ -156,7 +156,7 @@ def _mapped(folder: Path, name: str, about: tuple[int, str]) -> mmap.mmap:
 
 
 def check_files(folder: Path, stored: StoredIndex) -> bool:
-    """Whether all files of an index are there and whole."""
+    """Return whether all files of an index exist and are whole."""
     try:
         for name, about in stored.files.items():
             os.close(_checked(folder, name, about))
@@ -210,7 +210,7 @@ class OpenIndex:
             ) from error
 
     def keys(self, labels: Sequence[int] | Matrix) -> list[bytes]:
-        """The keys of some rows by their numbers."""
+        """Return the keys of rows by their numbers."""
         starts, ends = self._ends[labels].tolist(), self._ends[np.asarray(labels) + 1].tolist()
         return [self._keys[start:end] for start, end in zip(starts, ends, strict=True)]
 

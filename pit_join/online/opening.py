@@ -25,7 +25,7 @@ def open_store(url: str, *, create: bool = False) -> OnlineStore:
     """
     scheme = url.split("://", 1)[0].lower() if is_remote(url) else ""
     if is_remote(url):
-        cache_limits(url)  # refuses what it cannot read
+        cache_limits(url)  # refuses limits that it cannot read
         url = without_cache_options(url)
     schemes = []
     for found in pkgutil.iter_modules(stores.__path__):

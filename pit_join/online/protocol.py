@@ -19,16 +19,16 @@ Wanted = Sequence[tuple[StoredView, Sequence[bytes]]]
 """What to read: views, each with the keys of its records."""
 
 OnProgress = Callable[[int, int, str], None]
-"""Told how many rows are done, of how many (0 if that is not known), and of which view."""
+"""Called with the number of rows done, their total (0 if that is not known), and the name of the view."""
 
 Records = tuple[bytes, list[int]]
-"""The records of keys one after the other, and the length of each: 0 where there is none."""
+"""The records of keys, one after the other, and the length of each: 0 for a key without a record."""
 
 
 class Failed(tuple[bytes, list[int]]):
-    """What stands for the records of some keys that could not be had: none of any key.
+    """The records of keys that could not be read: no record for any key.
 
-    `status` is that of their features, `error` says what happened.
+    `status` is the status of their features, `error` says what happened.
     """
 
     status: str
@@ -36,7 +36,7 @@ class Failed(tuple[bytes, list[int]]):
 
     @classmethod
     def of(cls, keys: int, status: str, error: PitJoinError) -> Failed:
-        """For so many keys."""
+        """Return no records for a number of keys."""
         found = cls((b"", [0] * keys))
         found.status, found.error = status, error
         return found
@@ -47,39 +47,39 @@ class Rows(Protocol):
 
     @property
     def count(self) -> int:
-        """How many there are, when all are there."""
+        """The number of rows; waits until all have come."""
 
     def in_order(self) -> Iterator[tuple[list[bytes], list[bytes]]]:
-        """Batches of keys and records, all keys ascending; perhaps while they still come, and then but once."""
+        """Yield batches of keys and records, all keys ascending; only once if the rows are still coming."""
 
     def grouped(
         self, group_of: Callable[[bytes], int], groups: int
     ) -> Callable[[int, int], tuple[list[bytes], list[bytes]]]:
-        """What gives the keys and records of the groups from one number up to, and without, another."""
+        """Return a function of two numbers: the keys and records of the groups from the first up to the second."""
 
 
 @dataclass(frozen=True, slots=True)
 class Changes:
-    """What an export did, or would do, to the records of one view."""
+    """The number of records of one view that an export wrote, left and deleted, or would have."""
 
     written: int
     unchanged: int
     deleted: int
 
     def and_also(self, others: Changes) -> Changes:
-        """These and those of the same view in another store: it was moved."""
+        """Add the changes of the same view in another store, from which the view was moved."""
         pairs = zip(astuple(self), astuple(others), strict=True)
         return Changes(*(one + other for one, other in pairs))
 
 
 class Writer(Protocol):
-    """The only exporter of a store, until it is closed; it takes the rows of all views, and then `replace`s once."""
+    """The only exporter of a store, until it is closed: takes the rows of all views, then replaces once."""
 
     reads_once: bool
-    """Whether it reads rows but once, and in order, when it is given them."""
+    """Whether `take` reads the rows, once and in order; otherwise `replace` reads them."""
 
     def take(self, view: str, rows: Rows, on_progress: OnProgress) -> None:
-        """Be given the rows of a view that will be written; anew, if what came before is void."""
+        """Take the rows of a view that will be written; called again if the rows had to begin anew."""
 
     def replace(
         self,
@@ -90,46 +90,46 @@ class Writer(Protocol):
         dry_run: bool,
         on_progress: OnProgress,
     ) -> dict[str, Changes]:
-        """Make the store hold what it took of `written` and the views of `kept` as they are, and nothing else.
+        """Make the store hold the rows taken of `written`, the views of `kept` as they are, and nothing else.
 
         `written_at` (microseconds UTC) goes into records that change.
         """
 
 
 class ReadableStore(Protocol):
-    """A place for the latest records, or some of them read as one.
+    """A store of the latest records, or several stores read as one.
 
     Safe to share between threads; each process opens its own.
-    `names` are those of the stores whose views are read here, see `FeatureView.online_store`. `until` is when an answer
-    is of no use any more (`time.monotonic`); who reads in microseconds does not look.
+    `names` are the names of the stores whose views are read here, see `FeatureView.online_store`. `until` is the
+    deadline of a read (`time.monotonic`); a store that answers in microseconds ignores it.
     """
 
     @property
     def names(self) -> Collection[str]:
-        """The default store's is empty."""
+        """The names of the stores; the default store's is empty."""
 
     def folder(self, view: StoredView) -> Path | None:
-        """Where files may lie beside the records of a view; None if there is no such place."""
+        """Return the folder for files beside the records of a view; None if the store has no folder."""
 
     def contents(self, until: float | None = None) -> tuple[object, bytes | None]:
-        """What was exported last, None if nothing was, and a mark of the state that it belongs to.
+        """Return a mark of the store's state, and the contents of the last export; None before the first.
 
         Raises:
             StoreError: if the store cannot be used.
         """
 
     def read(self, mark: object, wanted: Wanted, until: float | None = None) -> Sequence[Records] | None:
-        """The records of keys, view by view, all of one state; None if that state is not `mark`'s."""
+        """Return the records of keys, view by view, all of one state; None if that state is not `mark`'s."""
 
     def scan(self, view: StoredView) -> Iterator[tuple[bytes, bytes]]:
-        """All keys and records of a view, in any order."""
+        """Yield all keys and records of a view, in any order."""
 
     def close(self) -> None:
-        """Let go of files or connections."""
+        """Close files and connections."""
 
 
 class OnlineStore(ReadableStore, Protocol):
-    """A place for the latest records, which an export writes."""
+    """A store of the latest records that an export can write."""
 
     def writing(self, wait: float, on_wait: Callable[[str], None]) -> AbstractContextManager[Writer]:
-        """Become the only exporter; waits up to `wait` seconds for another one."""
+        """Become the only exporter; wait up to `wait` seconds for another one."""

@@ -1,7 +1,7 @@
 """Several online stores read as one: in parallel, each within the deadline and behind a circuit breaker.
 
-An embedded store is read by the caller, in microseconds. One that is reached over a network is asked by a thread, which
-is left alone when the deadline comes: it ends with the store's own timeout.
+An embedded store is read in the caller's thread, in microseconds. A remote store is read in another thread, which the
+caller leaves behind at the deadline; it ends at the store's own timeout.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from pit_join.statuses import STORE_LATE
 __all__ = ["SeveralStores"]
 
 _THREADS = 32
-_MOST_FAILURES = 5  # one after the other
+_MOST_FAILURES = 5  # in a row
 _RECOVERY_SECONDS = 1.0
 
 _log = logging.getLogger("pit_join")
@@ -46,14 +46,14 @@ class _LateError(StoreError):
 class SeveralStores:
     """The stores of a project; see `ReadableStore`. Each is opened when it is first read.
 
-    Where one cannot be read, `Failed` stands for its records. The default store must be readable once, since it says
-    what the others hold.
+    The records of a store that cannot be read are `Failed`. The default store must be readable at first, since it says
+    which views the others hold.
 
     Args:
         urls: the stores by name; the default store's is empty.
 
     Raises:
-        StoreError: if two of them are one.
+        StoreError: if two names are one store.
     """
 
     def __init__(self, urls: Mapping[str, str]) -> None:
@@ -65,7 +65,7 @@ class SeveralStores:
         }
 
     def contents(self, until: float | None = None) -> tuple[object, bytes | None]:
-        """See `ReadableStore`; of a store that cannot be read, what the default one says of it."""
+        """See `ReadableStore`; for a store that cannot be read, the default store's description of it."""
         started = {name: source.start(partial(_contents, until=until)) for name, source in self._sources.items()}
         marks: dict[str, object] = {}
         own: list[tuple[str, bytes | None]] = []
@@ -76,17 +76,17 @@ class SeveralStores:
             except StoreError:
                 if not name:
                     raise
-                marks[name] = object()  # no state's, so that it is asked what it holds before records are read
+                marks[name] = object()  # the mark of no state, so that the store's contents are read before its records
         default = dict(own)[""]
         return marks, None if default is None else _merged(default, tuple(own))
 
     def read(self, mark: object, wanted: Wanted, until: float | None = None) -> Sequence[Records] | None:
         """See `ReadableStore`."""
         assert isinstance(mark, Mapping)
-        places: dict[str, list[int]] = {"": []}  # the default store always says whether there was a new export
+        places: dict[str, list[int]] = {"": []}  # the default store is always read: it knows of a new export
         for place, (view, _) in enumerate(wanted):
             places.setdefault(view.store, []).append(place)
-        # Those that take longest are asked first.
+        # Remote stores, which take longest, are asked first.
         names = sorted(places, key=lambda name: not isinstance(self._sources[name], _Remote))
         started = [
             self._sources[name].start(partial(_read, mark[name], [wanted[place] for place in places[name]], until))
@@ -130,7 +130,7 @@ def _read(mark: object, wanted: Wanted, until: float | None, store: ReadableStor
 
 @lru_cache(maxsize=4)
 def _merged(default: bytes, own: tuple[tuple[str, bytes | None], ...]) -> bytes:
-    """What the default store says, and of the views in other stores what those say themselves."""
+    """Merge the contents of the default store with what the other stores say of their own views."""
     contents = Contents.from_json(default, "the online store")
     views = dict(contents.views)
     for name, data in own:
@@ -139,7 +139,7 @@ def _merged(default: bytes, own: tuple[tuple[str, bytes | None], ...]) -> bytes:
         there: Mapping[str, StoredView] = {}
         try:
             there = Contents.from_json(data, f"the online store '{name}'").views if data else {}
-        except StoreError as error:  # of no use to readers until the next export, as an empty one
+        except StoreError as error:  # readers treat the store as empty until the next export
             _log.warning("its features are defaults until the next export: %s", error)
         for view in contents.views.values():
             if view.store == name:
@@ -149,14 +149,14 @@ def _merged(default: bytes, own: tuple[tuple[str, bytes | None], ...]) -> bytes:
 
 
 class _Embedded:
-    """A store that is read by the caller."""
+    """A store that is read in the caller's thread."""
 
     def __init__(self, name: str, url: str) -> None:
         self._url = url
         self._store: ReadableStore | None = None
 
     def start(self, act: Callable[[ReadableStore], _T]) -> Callable[[float | None], _T]:
-        """Prepare something that is done with the store."""
+        """Return a function that does something with the store."""
         return lambda until: act(self._opened())
 
     def close(self) -> None:
@@ -172,7 +172,7 @@ class _Embedded:
 
 
 class _Remote(_Embedded):
-    """A store that threads ask, none of them as long as it fails."""
+    """A store that is read in other threads, and not at all while its circuit breaker is open."""
 
     def __init__(self, name: str, url: str) -> None:
         super().__init__(name, url)
@@ -183,9 +183,9 @@ class _Remote(_Embedded):
         self._threads: tuple[int, ThreadPoolExecutor] | None = None
 
     def start(self, act: Callable[[ReadableStore], _T]) -> Callable[[float | None], _T]:
-        """Begin something, unless the store has failed too often; what is returned waits for it."""
+        """Begin something, unless the store has failed too often; return a function that waits for the result."""
         state, now = self._breaker.state, time.monotonic()
-        # Of all that ask again after a while only the first one may have to wait.
+        # After a pause only one caller tries the store again; the others must not wait for it.
         if state == STATE_OPEN or (state == STATE_HALF_OPEN and now < self._tried_at + _RECOVERY_SECONDS):
             return self._refuse
         if state == STATE_HALF_OPEN:
@@ -222,7 +222,7 @@ class _Remote(_Embedded):
             _log.warning("its features are defaults until it answers: %s", error)
 
     def _pool(self) -> ThreadPoolExecutor:
-        """The threads of this process; after a fork the parent's are not there."""
+        """Return the threads of this process; a forked process has none of its parent's."""
         if self._threads is None or self._threads[0] != os.getpid():
             self._threads = os.getpid(), ThreadPoolExecutor(_THREADS, thread_name_prefix="pit-join")
         return self._threads[1]

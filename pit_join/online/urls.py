@@ -19,19 +19,19 @@ _CACHE_OPTIONS = {"cache_mb": "64", "cache_seconds": "0"}
 
 @dataclass(frozen=True, slots=True)
 class CacheLimits:
-    """How many bytes of records may be kept in process, and how long they may be served without asking the store."""
+    """Limits of a cache: the bytes of records that it keeps, and the seconds for which it serves them unasked."""
 
     bytes: int
     seconds: float
 
 
 def is_remote(url: str) -> bool:
-    """Whether a store is reached over a network, by its URL."""
+    """Return whether a store is reached over a network, by its URL."""
     return "://" in url
 
 
 def check_urls(urls: Mapping[str, str]) -> None:
-    """Refuse two names for one store: what is exported to it under one of them would go under the other.
+    """Refuse two names for one store: an export under one name would delete what the other exported.
 
     Raises:
         StoreError: naming the two.
@@ -47,31 +47,31 @@ def check_urls(urls: Mapping[str, str]) -> None:
 
 
 def how_to_name(store: str) -> str:
-    """How a user gives the URL of a store that has a name."""
+    """Return the advice how to set the URL of a named store."""
     return f"give --store {store}=URL, or set PIT_JOIN_ONLINE_STORE_{store.upper()}"
 
 
 def folder_of(url: str) -> Path | None:
-    """The folder of an embedded store, by its URL."""
+    """Return the folder of an embedded store, by its URL; None for a remote one."""
     return None if is_remote(url) else Path(url)
 
 
 def store_url(url: str) -> str:
-    """A store's URL without a password, for messages."""
+    """Return a store's URL without a password, for messages."""
     head, at, rest = url.rpartition("@")
     return f"{head.split('://')[0]}://{rest}" if at and "://" in head else url
 
 
 def cache_limits(url: str) -> CacheLimits | None:
-    """How much of a store may be kept in process, by its URL; None for nothing.
+    """Return the limits of a store's cache, by its URL; None for a store that is not cached.
 
-    That is `cache_mb` (64) and `cache_seconds` (0) in the query of a URL, and nothing of an embedded store.
+    The limits are `cache_mb` (64) and `cache_seconds` (0) in the query of a URL; an embedded store is never cached.
 
     >>> cache_limits("redis://host:6379/0?cache_mb=1&cache_seconds=0.5")
     CacheLimits(bytes=1048576, seconds=0.5)
 
     Raises:
-        StoreError: if they are no numbers.
+        StoreError: if a limit is not a number.
     """
     if not is_remote(url):
         return None

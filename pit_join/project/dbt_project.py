@@ -30,7 +30,7 @@ class Project:
     """A dbt project in a folder.
 
     `profiles_dir` defaults to the project's `profiles/`, then to dbt's own search (DBT_PROFILES_DIR, the project,
-    ~/.dbt); `target` to the profile's. `on_parse` is told when dbt has to be started.
+    ~/.dbt); `target` to the profile's. `on_parse` is called with a message when dbt has to be started.
 
     Raises:
         ProjectError: if there is no readable dbt project or profile.
@@ -58,12 +58,12 @@ class Project:
 
     @property
     def dispatch_order(self) -> dict[str, list[str]]:
-        """The packages that the project wants to be searched for macros, by namespace."""
+        """The packages in which the project looks for macros, by namespace."""
         return {entry["macro_namespace"]: entry["search_order"] for entry in self._settings.get("dispatch") or []}
 
     @property
     def cache(self) -> Path:
-        """The folder for what can be made again from the project's files."""
+        """The folder of caches, which can be made again from the project's files."""
         target = os.environ.get("DBT_TARGET_PATH") or self._settings.get("target-path") or "target"
         return self.directory / target / "pit_join" / self.connection.target
 
@@ -78,9 +78,9 @@ class Project:
         return Path(next(iter(self.connection.databases.values())).path)
 
     def last_run(self) -> tuple[dict[str, Any], dict[str, Any]] | None:
-        """The results of dbt's own last command and the manifest that it had, if both are of one command.
+        """Return the results and the manifest of dbt's own last command, if both are of one command.
 
-        None too where dbt_project.yml is newer: the manifest does not hold its variables.
+        Returns None also if dbt_project.yml is newer, since the manifest does not hold its variables.
         """
         folder = self.cache.parents[1]
         try:
@@ -94,10 +94,10 @@ class Project:
         return (results, manifest) if same and changed <= written else None
 
     def run(self, *arguments: str, inherited: Sequence[int] = ()) -> Generator[dict[str, Any], None, None]:
-        """Run a dbt command and give what it tells, line by line; the last item is `{"exit": status}`.
+        """Run a dbt command and yield its log events; the last item is `{"exit": status}`.
 
-        It writes under `cache`, so that what the user's own dbt has left stays. dbt dies with this process where the
-        system can do that, and everywhere keeps the file descriptors `inherited` open until it ends.
+        The command writes under `cache`, so that the files of the user's own dbt stay. On Linux dbt is killed when this
+        process ends; everywhere it keeps the file descriptors `inherited` open until it ends itself.
         """
         folder = self.cache / "run"
         code = "import ctypes, signal; ctypes.CDLL(None).prctl(1, signal.SIGKILL)" if sys.platform == "linux" else ""
@@ -132,7 +132,7 @@ class Project:
             process.stdout.close()
 
     def manifest(self) -> dict[str, Any]:
-        """Dbt's manifest of the project as its files are now.
+        """Return dbt's manifest of the project's files as they are now.
 
         Raises:
             ProjectError: with what dbt says, if it cannot read the project.
@@ -143,7 +143,7 @@ class Project:
         return dict(json.loads(path.read_bytes()))
 
     def compile(self, inline: str) -> str:
-        """What dbt itself renders for a template."""
+        """Return a template as dbt itself renders it."""
         self._on_parse("asking dbt to compile, since the project overrides a macro")
         output = self._dbt("compile", "--inline", inline, "--no-populate-cache", "--output", "json", "--quiet")
         start = output.find("{")
@@ -171,7 +171,7 @@ class Project:
         )
 
     def _files(self) -> Iterator[Path]:
-        """The files that hold definitions, in a fixed order."""
+        """Yield the files that hold definitions, in a fixed order."""
         defaults = {folder: [folder.removesuffix("-paths") + "s"] for folder in _FOLDERS} | {
             "analysis-paths": ["analyses"]
         }
@@ -192,7 +192,7 @@ class Project:
                 yield from (Path(root, name) for name in sorted(names))
 
     def _key(self) -> str:
-        """A hash of everything that decides what dbt's parse gives, seeds' rows apart."""
+        """Return a hash of everything that dbt's parse depends on, apart from the rows of seeds."""
         from importlib.metadata import version
 
         digest = hashlib.sha256(f"{version('dbt-core')} {version('dbt-duckdb')}".encode())

@@ -22,7 +22,7 @@ _USED = (
     "type", "path", "database", "attach", "config_options", "extensions", "filesystems", "secrets", "settings",
     "use_credential_provider",
 )  # fmt: skip
-# They say how dbt works, and where it writes: the manifest has the result.
+# How dbt works and where it writes: pit-join finds the result in the manifest.
 _OF_DBT = (
     "schema", "threads", "external_root", "plugins", "module_paths", "retries", "disable_transactions", "keep_open",
     "is_ducklake", "flights", "motherduck_token",
@@ -30,16 +30,16 @@ _OF_DBT = (
 _REFUSED = {"remote": "is a server that runs SQL for dbt; pit-join reads a DuckDB file (path: name.duckdb)"}
 
 TARGET_KEYS = (*_USED, *_OF_DBT, *_REFUSED)
-"""The keys of a target that are known, as those of dbt-duckdb's `DuckDBCredentials`."""
+"""The known keys of a target, among them all of dbt-duckdb's `DuckDBCredentials`."""
 
 ATTACH_KEYS = ("path", "alias", "type", "secret", "options", "read_only", "is_ducklake")
-"""The keys of an item of `attach`; the last two have no effect, since all is read only."""
+"""The keys of an item of `attach`; the last two have no effect, since everything is read only."""
 
 EXTENSION_KEYS = ("name", "repo")
 """The keys of an item of `extensions` that is a mapping; dbt has installed it from `repo`."""
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-# Also of a database of another kind: sqlite:x.db, ducklake:x.ducklake, s3://x/y.duckdb.
+# A URL, or a path with its kind in front: sqlite:x.db, ducklake:x.ducklake, s3://x/y.duckdb.
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9_]+:")
 _MOTHERDUCK = ("md:", "motherduck:")
 
@@ -47,7 +47,7 @@ _Wrong = Callable[[str, str], None]
 
 
 def read_profile(path: Path, name: Any, target: str | None, directory: Path) -> Connection:
-    """Read a target of a profile; relative paths are seen from `directory`, in which dbt is usually run.
+    """Read a target of a profile; relative paths start at `directory`, in which dbt is usually run.
 
     Raises:
         ProjectError: with every problem, each naming the file, the target and the key.
@@ -79,7 +79,7 @@ def read_profile(path: Path, name: Any, target: str | None, directory: Path) -> 
 
 
 class _Target:
-    """Reads the keys of a target and collects every problem on the way."""
+    """The keys of a target as they are read, and every problem that was found."""
 
     def __init__(self, where: str, output: Mapping[str, Any], directory: Path) -> None:
         self._where, self._output, self._directory = where, output, directory
@@ -128,13 +128,13 @@ class _Target:
         return value
 
     def _items(self, key: str, needed: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
-        """The mappings in a list, each with its place; every one has the key that is needed."""
+        """Yield the mappings of a list, each with its place; a mapping without the needed key is a problem."""
         listed = self._output.get(key) or []
         if not isinstance(listed, list):
             self._wrong(key, f"must be a list, got {type(listed).__name__}")
             return
         for number, item in enumerate(listed, 1):
-            # No values are shown, which may be passwords.
+            # The message shows no values, which may be passwords.
             if not isinstance(item, dict) or not isinstance(item.get(needed), str):
                 self._wrong(f"{key}.#{number}", f"must be a mapping with '{needed}', a text")
             else:
@@ -192,12 +192,12 @@ class _Target:
 
 
 def _name_of(path: str) -> str:
-    """The name that DuckDB gives to a database, from its path."""
+    """Return DuckDB's own name of a database, from its path."""
     return re.split(r"[/\\:]", path)[-1].lstrip(".").split(".")[0]
 
 
 def _shown(path: str) -> str:
-    """A path without the token that a URL of MotherDuck may hold."""
+    """Return a path without the token that a MotherDuck URL may hold."""
     return path.split("?")[0]
 
 
@@ -236,7 +236,7 @@ def _render(value: Any, path: Path) -> Any:
         parts = list(template.root_render_func(template.new_context({"env_var": env_var})))
     except jinja2.TemplateError as error:
         raise ProjectError(f"{path}: cannot render {value!r}: {error}") from error
-    # A text stays a text, so that a password 0123 is not a number.
+    # Text stays text, so that the password 0123 does not become a number.
     return parts[0] if len(parts) == 1 else "".join(map(str, parts))
 
 

@@ -1,4 +1,4 @@
-"""The macros without dbt: what `dbt compile` would render, from the manifest and plain Jinja, in a tenth of a second.
+"""Render the macros as `dbt compile` would, from the manifest with plain Jinja, in a tenth of a second.
 
 Outside world: Jinja. Only what our macros use of dbt's context is here; a macro that needs more raises
 `CannotRender`, and the caller asks dbt.
@@ -52,7 +52,7 @@ def _code(macro_sql: str, cache: Path | None) -> CodeType:
     # Jinja does not export names that start with an underscore, so every macro gets a prefix, as in dbt.
     source = re.sub(r"(\{%-?\s*macro\s+)", r"\1dbt_macro__", macro_sql, count=1)
     kept = jinja2.FileSystemBytecodeCache(str(cache), "macro-%s") if cache and cache.is_dir() else None
-    # Found by the text itself, so that no other macro's code is ever taken for it.
+    # The key is the text itself, so that no macro can get the code of another.
     bucket = kept.get_bucket(_ENVIRONMENT, source, None, source) if kept else None
     if bucket and bucket.code:
         return bucket.code
@@ -62,13 +62,13 @@ def _code(macro_sql: str, cache: Path | None) -> CodeType:
         raise CannotRender(str(error)) from error
     if kept and bucket:
         bucket.code = code
-        with contextlib.suppress(OSError):  # it is kept for speed only
+        with contextlib.suppress(OSError):  # the cache is only for speed
             kept.set_bucket(bucket)
     return code
 
 
 class _Partial:
-    """A thing of dbt's of which only a part is here."""
+    """A part of one of dbt's objects."""
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):
@@ -82,7 +82,7 @@ class _Return(Exception):
 
 
 class _Relation(_Partial):
-    """A table as `ref()` gives it; in SQL its full name."""
+    """A table as `ref()` returns it; its full name in SQL."""
 
     is_cte = False
 
@@ -100,7 +100,7 @@ class _Relation(_Partial):
 
 
 class _Namespace(dict[str, Any]):
-    """Macros of a package, or a part of what dbt has: a name that it lacks is an error instead of silence."""
+    """The macros of a package, or a part of dbt's context; an unknown name is an error."""
 
     def __missing__(self, name: str) -> Any:
         raise CannotRender(f"there is no '{name}'")
@@ -127,7 +127,7 @@ class _Exceptions(_Partial):
 
 
 class Renderer:
-    """Calls the macros of a manifest.
+    """A renderer of the macros of a manifest.
 
     `dispatch_order` is the project's own `dispatch` setting: a list of packages to search, by macro namespace; `cache`
     a folder in which compiled macros are kept.
@@ -155,7 +155,7 @@ class Renderer:
         self._globals = {**_ENVIRONMENT.globals, **self._context}
 
     def call(self, macro: str, *arguments: Any, **named: Any) -> Any:
-        """Call a macro of this package and give what it returns, as dbt would.
+        """Call a macro of this package and return its result, as dbt would.
 
         Raises:
             CannotRender: if it needs something that only dbt has.
@@ -164,11 +164,11 @@ class Renderer:
         return self._context[_PACKAGE][macro](*arguments, **named)
 
     def macro(self, name: str) -> Any:
-        """A macro of this package as a function, to pass it to another."""
+        """Return a macro of this package as a function, to pass it to another macro."""
         return self._context[_PACKAGE][name]
 
     def dispatch(self, name: str, namespace: str | None, prefixes: tuple[str, ...]) -> Any:
-        """The implementation that dbt would choose: packages in search order, the adapter's own before the default."""
+        """Return the implementation that dbt would choose: by search order, the adapter's before the default."""
         package = namespace or self._project
         for candidate in self._dispatch_order.get(package, (self._project, package)):
             for prefix in prefixes:
@@ -195,7 +195,7 @@ class Renderer:
         context.update(packages.get("dbt", {}))
         context.update(packages.get(self._project, {}))
         context.update(packages)
-        context["context"] = context  # by which a macro calls one whose name it was given
+        context["context"] = context  # for a macro that calls another by its name
         if _PACKAGE not in packages:
             raise ProjectError(
                 "the project does not have the pit_join macros; add to packages.yml the local package whose path "
@@ -212,7 +212,7 @@ class Renderer:
                 return str(macro(*arguments, **named))
             except _Return as given:
                 return given.value
-            except (jinja2.UndefinedError, TypeError) as error:  # the latter of arguments that a macro does not have
+            except (jinja2.UndefinedError, TypeError) as error:  # TypeError: an argument that the macro does not have
                 raise CannotRender(f"{package}.{name}: {error}") from error
 
         return call
@@ -233,7 +233,7 @@ class Renderer:
 
 
 class Macros:
-    """Our macros with plain arguments, rendered here or, where a project overrides one with more than we know, by dbt.
+    """The macros of pit-join, rendered here, or by dbt where a project overrides one beyond this renderer.
 
     `ask_dbt` renders a template with dbt itself; `cache` is a folder in which compiled macros are kept.
     """
@@ -248,14 +248,14 @@ class Macros:
         self._renderer, self._ask_dbt = Renderer(manifest, dispatch_order, cache), ask_dbt
 
     def text(self, macro: str, **arguments: Any) -> str:
-        """The SQL that a macro gives."""
+        """Return the SQL of a macro."""
         try:
             return str(self._renderer.call(macro, **arguments))
         except CannotRender:
             return self._ask_dbt(f"{{{{ pit_join.{macro}({_as_jinja(arguments)}) }}}}")
 
     def data(self, macro: str, **arguments: Any) -> Any:
-        """The plain value that a macro returns."""
+        """Return the plain value that a macro returns."""
         try:
             return self._renderer.call(macro, **arguments)
         except CannotRender:

@@ -88,7 +88,7 @@ def arrow_type(data_type: str) -> pa.DataType:
 
 
 def arrow_values(data_type: str, values: Sequence[Any]) -> pa.Array:
-    """The column of a type (see `records.Field`) that holds values as a reader of the online store gives them.
+    """Make the column of a type (see `records.layout.Field`) from values that a reader of the online store returned.
 
     Raises:
         ValueError, OverflowError, pyarrow.ArrowException: if a value has no place in it.
@@ -129,7 +129,7 @@ def event_times(times: pa.Array) -> pa.Array:
 
 
 def values_of(column: pa.ChunkedArray) -> list[Any]:
-    """The values of a column as a reader of the online store gives them."""
+    """Return the values of a column as a reader of the online store returns them."""
     kind = column.type
     if pa.types.is_timestamp(kind) or pa.types.is_date32(kind):
         name = str(kind).replace("date32[day]", "date32").replace("tz=", "")
@@ -263,7 +263,7 @@ def _pylists(lists: pa.Array) -> list[pa.Array]:
 
 
 def _list_content(element: str, values: pa.Array) -> bytes:
-    """The bytes of one list: its elements, or for text their lengths and then their bytes, and its bitmap of nulls."""
+    """Return the bytes of one list: its elements, of text their lengths before, and its bitmap of nulls."""
     if element in ("string", "binary"):
         data = values.cast(pa.large_binary()).to_pylist()
         lengths = [0xFFFFFFFF if value is None else len(value) for value in data]

@@ -1,4 +1,4 @@
-"""Embeddings: how a column declares them, how far two are apart, and what a store says of an index over them.
+"""Embeddings: their metrics and distances, and the description of a stored index.
 
 An embedding is a feature that is a list of floats, of one length in all rows (docs/nearest.md).
 """
@@ -20,7 +20,7 @@ EXACT_ROWS = 10_000
 
 Matrix = np.ndarray[Any, np.dtype[Any]]
 
-# The graph computes in 32 bits, in which the square of more is no number.
+# The graph computes in 32 bits, in which larger squares overflow.
 _GREATEST = 1e15
 _SHORTEST = 1e-100
 _FILE = re.compile(r"nearest-[0-9a-f]{32}\.(keys|vectors|usearch)")
@@ -75,7 +75,7 @@ def lengths(matrix: Matrix) -> Matrix:
 
 
 def distances(metric: str, matrix: Matrix, vector: Matrix) -> Matrix:
-    """How far each row of a matrix is from a vector, computed in 64 bits, each row for itself.
+    """Return the distance of each row of a matrix from a vector, computed in 64 bits, each row for itself.
 
     `cosine` is 1 - cos (from 0 to 2), `l2` the Euclidean distance (not squared), `inner_product` the negated inner
     product, so that nearer is always less.

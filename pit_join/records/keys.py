@@ -46,7 +46,7 @@ class _Nowhere(Exception):
 
 
 def key_kind(data_type: str) -> str | None:
-    """How keys of a type (see `records.Field`) are written: a kind, or None where they cannot be.
+    """Return the kind in which keys of a type (see `records.layout.Field`) are written, None for other types.
 
     Integers of all widths are one kind, so that views of one entity may differ in that.
 
@@ -74,9 +74,9 @@ class KeyCodec:
         self._only = (self.columns[0], self._writers[0]) if len(pairs) == 1 else None
 
     def encode(self, row: Mapping[str, Any]) -> bytes | None:
-        """The key of a row of a request; None if a part of it is None.
+        """Return the key of a row of a request; None for a null key.
 
-        A value that cannot be in the store, such as a number beyond the column's type, gives a key that no record has.
+        A value that cannot be in the store, such as a number beyond the column's type, makes a key without a record.
 
         Raises:
             EntityError: if a part is missing, or is of another type than the column.
@@ -126,7 +126,7 @@ class KeyCodec:
         """The parts of a key that are given, from text.
 
         Raises:
-            EntityError: if a text is no value of the type.
+            EntityError: if a text does not fit the type.
         """
         found: dict[str, Any] = {}
         for column, kind in zip(self.columns, self.kinds, strict=True):
@@ -136,7 +136,7 @@ class KeyCodec:
             try:
                 found[column] = _from_text(kind, text)
             except (ValueError, InvalidOperation, KeyError):
-                raise EntityError(f"the key '{column}' is of type {kind}, and '{text}' is none") from None
+                raise EntityError(f"key '{column}': '{text}' is not of type {kind}") from None
         return found
 
     def _misfit(self, row: Mapping[str, Any]) -> str:

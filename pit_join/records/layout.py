@@ -1,7 +1,7 @@
 """The bytes of one record: what an online store holds for one key of one feature view (docs/store-format.md).
 
 A record is a header (written time, event time, schema id, flags), a bitmap of nulls, all values of fixed width in
-descending width, what has no fixed width, and a checksum. This module lays records out and reads them; `encoding`
+descending width, what has no fixed width, and a checksum. This module lays records out and reads them; `arrow`
 writes them from Arrow. It needs neither Arrow nor DuckDB.
 """
 
@@ -119,7 +119,7 @@ def _fixed(data_type: str) -> tuple[str, int]:
 
 
 class Layout:
-    """Where the values of a view's features lie in its records; `id` tells one layout from all others.
+    """The places of a view's features in its records; `id` tells one layout from all others.
 
     `offsets` are bytes from the start of the record, `codes` how `struct` calls what lies there; `varying` are the
     features without a fixed width, in the order in which their bytes follow each other; `size` is the length of the
@@ -154,11 +154,11 @@ class Layout:
 
     @classmethod
     def from_description(cls, text: str) -> Layout:
-        """What `describe` gave."""
+        """Read the text that `describe` returned."""
         return cls([Field(name, data_type) for name, data_type in json.loads(text)])
 
     def position(self, name: str) -> int:
-        """Where `unpack` gives a feature's fixed part."""
+        """Return the position of a feature's fixed part in the result of `unpack`."""
         return self._positions[name]
 
 
@@ -193,7 +193,7 @@ class Decoder:
         self._readers = [(i, reader) for i, reader in enumerate(readers) if reader]
 
     def check(self, records: bytes, lengths: Sequence[int], keys: Sequence[bytes]) -> None:
-        """That the records of keys, one after the other, are whole and of this layout.
+        """Check that the records of keys, one after the other, are whole and of this layout.
 
         Raises:
             StoreError: if one of them is not.
@@ -254,7 +254,7 @@ _Reader = Callable[[tuple[Any, ...], bytes], Any]
 
 
 def _reader(data_type: str, position: int, before: int | None, size: int) -> _Reader | None:
-    """What makes a Python value of an unpacked record; None where `struct` already has."""
+    """Return a function that makes a Python value of an unpacked record; None where `struct` already has."""
     if data_type in SCALARS or _DECIMAL.fullmatch(data_type):
         convert = converter(data_type)
         return None if convert is None else lambda raw, _: convert(raw[position])
@@ -270,7 +270,7 @@ def _reader(data_type: str, position: int, before: int | None, size: int) -> _Re
 
 
 def converter(data_type: str) -> Callable[[Any], Any] | None:
-    """What makes a Python value of a stored number; None where the number is the value."""
+    """Return a function that makes a Python value of a stored number; None where the number is the value."""
     if found := _DECIMAL.fullmatch(data_type):
         scale = int(found[2])
         if int(found[1]) <= 18:

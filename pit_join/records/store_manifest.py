@@ -1,4 +1,4 @@
-"""What an online store holds, as the store itself says it: views with their schemas, services, and instants.
+"""The contents of an online store, as the store describes itself: views with their schemas, services, and instants.
 
 It is all that a reader needs, so that reading needs neither the project nor dbt.
 """
@@ -28,8 +28,8 @@ class StoredView:
 
     `keys` are the columns of the key with their kinds (see `keys.key_kind`), `ttl` is in microseconds, `instant` is
     when the snapshot holds (None: it is declared, and not exported yet), `defaults` a record of the declared defaults
-    and `missing` one of what a key without a record has although no default is declared (a count of 0); both are None
-    where there is nothing of the kind. `nearest` are the indexes of embeddings by feature, `store` is the name of the
+    and `missing` one of what a key without a record has although no default is declared (a count of 0); or
+    None if no feature needs them. `nearest` are the indexes of embeddings by feature, `store` is the name of the
     store that has the records, empty for the default one.
     """
 
@@ -56,7 +56,7 @@ class StoredView:
         return tuple(field.name for field in self.layout.fields)
 
     def decoder(self, features: Sequence[str]) -> Decoder:
-        """What reads some features of its records."""
+        """Return a decoder of some features of its records."""
         return Decoder(self.layout, features, view_number(self.name))
 
 
@@ -65,7 +65,7 @@ class StoredService:
     """A feature service as the project declared it when it was exported.
 
     `on_demand` is the SQL of its on-demand features: with their defaults, without, and for requests where one of them
-    fails (see the macro `_on_demand_column`), which older stores lack. It is None if it has none of these.
+    fails (see the macro `_on_demand_column`), which older stores lack; None without on-demand features.
     """
 
     requests: tuple[Asked, ...]
@@ -86,7 +86,7 @@ class ResolvedRole:
 
 @dataclass(frozen=True, slots=True)
 class OnDemandArguments:
-    """What on-demand features take: features of roles, named `view:feature` as in their SQL, and fields of the request.
+    """The arguments of on-demand features: features of roles, named `view:feature` as in SQL, and request fields.
 
     `fields` has the types of the arguments that each field is for; `returns` are the on-demand features by name with
     their types, `takes` the roles whose features they take.
@@ -100,7 +100,7 @@ class OnDemandArguments:
 
 @dataclass(frozen=True, slots=True)
 class Contents:
-    """Everything that a store says of itself; `target` is the dbt target it was exported from."""
+    """The description that a store keeps of itself; `target` is the dbt target it was exported from."""
 
     project: str
     target: str
@@ -132,7 +132,7 @@ class Contents:
 
     @classmethod
     def from_json(cls, data: bytes, where: str) -> Contents:
-        """Read what `to_json` gave; `where` names the store.
+        """Read the bytes of `to_json`; `where` names the store.
 
         Raises:
             StoreError: if it is something else, or of a newer format.

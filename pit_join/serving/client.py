@@ -1,4 +1,4 @@
-"""Reading online as an application does: features by name, vectors, neighbours; no project is needed for it."""
+"""The client of an online store: features by name, prepared readers, neighbours. It needs no dbt project."""
 
 from __future__ import annotations
 
@@ -15,13 +15,12 @@ from pit_join.serving.features import OnlineFeatures
 from pit_join.serving.log_entry import ServedLog
 from pit_join.serving.neighbours import Neighbour, NeighbourReader, Vector
 from pit_join.serving.reader import DEADLINE, OnlineReader
-from pit_join.times import read_instant
 
-__all__ = ["OnlineClient"]
+__all__ = ["OnlineClient", "describe_entity"]
 
 
 class OnlineClient:
-    """What reads an online store, which `open_online` opens when it is first needed, and logs a sample of it."""
+    """A client of an online store, which `open_online` opens at the first use; `log` takes a sample of its reads."""
 
     def __init__(self, open_online: Callable[[], ReadableStore], log: ServedLog | None) -> None:
         self._open_online, self._log = open_online, log
@@ -35,7 +34,7 @@ class OnlineClient:
         return NeighbourReader(self._online)
 
     def online_contents(self) -> Contents:
-        """What the online store says of itself: its views with their instants, and its feature services.
+        """Return the manifest of the online store: its views with their instants, and its feature services.
 
         Raises:
             StoreError: if the store cannot be used, or nothing was exported.
@@ -55,7 +54,7 @@ class OnlineClient:
         strict: bool = False,
         deadline: float | None = DEADLINE,
     ) -> OnlineReader:
-        """What reads the same features again and again, with everything prepared that can be.
+        """Return a prepared reader for one set of features.
 
         Args:
             features: references such as `["user_activity:login_count_30d"]`, or the name of a feature service.
@@ -95,7 +94,7 @@ class OnlineClient:
         strict: bool = False,
         deadline: float | None = DEADLINE,
     ) -> OnlineFeatures:
-        """The latest features of some entity rows, in one read of the online store.
+        """Read the latest features of some entity rows, in one read of the online store.
 
         Args:
             features: references such as `["user_activity:login_count_30d"]`, or the name of a feature service.
@@ -119,44 +118,32 @@ class OnlineClient:
     def nearest(
         self, view: str, feature: str, vector: Vector, k: int = 10, *, now: datetime | None = None
     ) -> list[Neighbour]:
-        """The entities whose embedding is nearest to a vector, nearest first; see `NeighbourReader.nearest`."""
+        """Return the entities whose embedding is nearest to a vector, nearest first; see `NeighbourReader.nearest`."""
         return self._neighbours.nearest(view, feature, vector, k, now=now)
 
-    def get_vector(
-        self,
-        features: str | Sequence[str | Mapping[str, Any]],
-        entity: Mapping[str, str],
-        *,
-        roles: Iterable[str] = (),
-        full_feature_names: bool = False,
-        defaults: bool = True,
-        now: str | datetime | None = None,
-    ) -> dict[str, dict[str, Any]]:
-        """The features of one entity whose keys are written as text, each with value, status, event time and age.
 
-        Args:
-            features: references such as `["user_activity:login_count_30d"]`, or the name of a feature service.
-            entity: a text for every key, read as the key's type.
-            roles: mappings such as `"dest_weather=weather(airport=dest)"`, for references to `dest_weather:temp`.
-            full_feature_names: name every feature `view__feature`.
-            defaults: replace nulls, and what is missing or too old, by the declared defaults.
-            now: the instant at which ages are judged; now by default. Naive is UTC.
+def describe_entity(
+    reader: OnlineReader, entity: Mapping[str, str], *, now: datetime | None = None
+) -> dict[str, dict[str, Any]]:
+    """Return the features of one entity for a person to read: each with value, status, event time and age.
 
-        Raises:
-            PitJoinError: one of its subclasses, saying what is wrong and what to do.
-        """
-        moment = read_instant(now) or datetime.now(timezone.utc)
-        names = {"full_feature_names": full_feature_names, "defaults": defaults}
-        # Who asks for one vector wants to know what is wrong.
-        reader = self.online_reader(features, roles=roles, **names, strict=True, deadline=None)
-        found = reader.get_online_features([reader.read_keys(entity)], now=moment)
-        values, statuses, times = found.to_dict(), found.statuses, found.event_timestamps
-        return {
-            name: {
-                "value": values[name][0],
-                "status": statuses[name][0],
-                "event_timestamp": time.isoformat() if (time := times[name][0]) else None,
-                "age_seconds": (moment - time).total_seconds() if time else None,
-            }
-            for name in found.names
+    Args:
+        reader: a reader of the features.
+        entity: a text for every key, read as the key's type.
+        now: the instant at which ages are judged; now by default. Naive is UTC.
+
+    Raises:
+        PitJoinError: one of its subclasses, saying what is wrong and what to do.
+    """
+    moment = now or datetime.now(timezone.utc)
+    found = reader.get_online_features([reader.read_keys(entity)], now=moment)
+    values, statuses, times = found.to_dict(), found.statuses, found.event_timestamps
+    return {
+        name: {
+            "value": values[name][0],
+            "status": statuses[name][0],
+            "event_timestamp": time.isoformat() if (time := times[name][0]) else None,
+            "age_seconds": (moment - time).total_seconds() if time else None,
         }
+        for name in found.names
+    }

@@ -32,7 +32,7 @@ class EntityRows:
         return self._length
 
     def keys(self, codec: KeyCodec) -> list[bytes | None]:
-        """The key of each row for one view."""
+        """Return the key of each row for one view."""
         if not isinstance(self._given, Mapping):
             return [codec.encode(row) for row in self._given]
         missing = [column for column in codec.columns if column not in self._given]
@@ -42,7 +42,7 @@ class EntityRows:
         return codec.encode_all([_plain(values) if _is_list(values) else Single(values) for values in given], len(self))
 
     def columns(self, names: Sequence[str], needed: str = "they need") -> dict[str, list[Any]]:
-        """Keys, or fields, as lists."""
+        """Return keys, or fields, as lists."""
         given = self._given
         try:
             if not isinstance(given, Mapping):

@@ -44,7 +44,7 @@ class OnlineFeatures:
         return self._names
 
     def by_role(self) -> list[RoleColumns]:
-        """Everything about every feature, role by role; faster than one property after the other."""
+        """Return values, statuses and event times role by role; faster than one property after the other."""
         found = [
             RoleColumns(column.view, (name,), (column.type,), [column.values], [column.statuses], column.times)
             for name, column in self._computed.items()
@@ -69,7 +69,7 @@ class OnlineFeatures:
 
     @property
     def failures(self) -> dict[str, str]:
-        """The views whose records could not be had, with the sentence that says why: defaults stand for them."""
+        """The views whose records could not be read, each with the sentence that says why; defaults stand for them."""
         return failures_of((read.role, read.given) for read in self._roles)
 
     @cached_property
@@ -101,7 +101,7 @@ class OnlineFeatures:
         return {name: found[name] for name in self._names}
 
     def to_dict(self, include_event_timestamps: bool = False) -> dict[str, list[Any]]:
-        """Keys and features as lists, one item a row.
+        """Return keys and features as lists, one item a row.
 
         With `include_event_timestamps` also `<feature>__ts`: whole seconds since 1970, 0 where there is none.
         """
@@ -116,20 +116,20 @@ class OnlineFeatures:
         return result
 
     def to_df(self, include_event_timestamps: bool = False) -> Any:
-        """The same as a pandas DataFrame (needs pandas)."""
+        """Return keys and features as a pandas DataFrame (needs pandas)."""
         import pandas
 
         return pandas.DataFrame(self.to_dict(include_event_timestamps))
 
     def to_numpy(self, dtype: Any = "float32", out: np.ndarray[Any, Any] | None = None) -> np.ndarray[Any, Any]:
-        """The features as one matrix of floats, rows by features in the order asked for; a null is NaN.
+        """Return the features as one matrix of floats, rows by features in the order asked for; a null is NaN.
 
         Args:
             dtype: a float type; not used with `out`.
             out: a matrix to fill, whose rows are contiguous.
 
         Raises:
-            EntityError: if a feature is no number, or `out` has another shape.
+            EntityError: if a feature is not a number, or `out` has another shape.
         """
         shape = (self._rows, len(self._names))
         if out is None:
@@ -147,14 +147,15 @@ class OnlineFeatures:
         for name, column in self._computed.items():
             if not all(value is None or isinstance(value, (int, float, Decimal)) for value in column.values):
                 raise EntityError(
-                    f"the feature '{name}' is of type {column.type}, which is no number; leave it out, or use to_dict()"
+                    f"the feature '{name}' is of type {column.type}, which is not a number; "
+                    "leave it out, or use to_dict()"
                 )
             out[:, self._names.index(name)] = _numbers(tuple(column.values))
         return out
 
 
 def _with_nulls(statuses: list[str], column: Sequence[Any]) -> list[str]:
-    """The statuses of rows as those of one feature."""
+    """Return the statuses of rows as those of one feature."""
     pairs = zip(column, statuses, strict=True)
     return [NULL_VALUE if value is None and status == PRESENT else status for value, status in pairs]
 
@@ -162,7 +163,7 @@ def _with_nulls(statuses: list[str], column: Sequence[Any]) -> list[str]:
 def _fill(out: np.ndarray[Any, Any], read: RoleRecords) -> None:
     """Write the features of a role's records into a matrix, a row a record."""
     role, layout = read.role, read.role.decoder.layout
-    runs = _runs(role)  # before all else: a feature that is no number is refused whether it is there or not
+    runs = _runs(role)  # first of all: a feature that is not a number is refused even if no record has it
     lengths = np.array(read.lengths, dtype=np.int64)
     rows: Any = slice(None)
     if not lengths.all():
@@ -213,9 +214,9 @@ def _scaled(found: np.ndarray[Any, Any], scale: int | None) -> np.ndarray[Any, A
 
 @lru_cache(maxsize=1024)
 def _runs(role: RolePlan) -> list[tuple[int, int, int, np.dtype[Any], int | None]]:
-    """Neighbours of one type, in the request as in the records.
+    """Find runs of features of one type that are adjacent both in the request and in the records.
 
-    Each is (first, end, where the first lies in a record, type, digits after the point or None if it is no decimal).
+    Each is (first, end, where the first lies in a record, type, digits after the point, None unless it is a decimal).
     """
     layout, names = role.decoder.layout, role.decoder.names
     types = {field.name: field.type for field in layout.fields}
@@ -228,7 +229,8 @@ def _runs(role: RolePlan) -> list[tuple[int, int, int, np.dtype[Any], int | None
             dtype, scale = np.dtype(f"<{code}"), None
         else:
             raise EntityError(
-                f"the feature '{role.names[i]}' is of type {kind}, which is no number; leave it out, or use to_dict()"
+                f"the feature '{role.names[i]}' is of type {kind}, which is not a number; "
+                "leave it out, or use to_dict()"
             )
         if runs:
             first, end, start, *of = runs[-1]

@@ -1,4 +1,4 @@
-"""What was asked of a reader and what it served, as the feature log takes it over from a request."""
+"""The entries of the feature log: what a request asked for, and what it was served."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ __all__ = ["LOG_FORMAT", "LOG_METADATA", "LogSource", "Served", "ServedLog"]
 
 LOG_FORMAT = 1
 LOG_METADATA = b"pit_join_feature_log"
-"""Under which a Parquet file has what `LogSource.metadata` says."""
+"""The key of `LogSource.metadata` in the metadata of a Parquet file."""
 
 
 @dataclass(frozen=True, eq=False)
 class LogSource:
-    """The features that a reader is prepared for, and the state of the store; `service` is None for a list.
+    """The features that a reader is prepared for, and the state of the store.
 
-    Properties are computed when they are first needed, which is not in a request.
+    `service` names them; a list of references leaves it None. Properties are computed when they are first needed.
     """
 
     service: str | None
@@ -66,7 +66,7 @@ class LogSource:
 
     @cached_property
     def metadata(self) -> bytes:
-        """All that is needed to ask the offline rule for the same, as JSON."""
+        """A description from which the offline rule can be asked for the same features, as JSON."""
         stored, names, _ = self.resolved
         features: dict[str, dict[str, Any]] = {}
         for role in stored:
@@ -101,7 +101,7 @@ class LogSource:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Served:
-    """What one request was given.
+    """One request as it was served.
 
     `moment` is the instant at which ages were judged (microseconds UTC), `rows` are the keys and request fields by
     name, a list each. `values` are the features of a single row as they were given out, where not by `features`.
@@ -115,7 +115,7 @@ class Served:
 
 
 class ServedLog(Protocol):
-    """A log of what is served, such as `FeatureLog`; neither method may take long, since a request waits for both."""
+    """A log of what is served, such as `FeatureLog`; a request waits for both methods, so they must be quick."""
 
     def sampled(self) -> bool:
         """Whether this request is to be logged."""

@@ -1,7 +1,7 @@
 """Nearest neighbours: the entities of an online store whose embedding is nearest to a vector.
 
-An index says where to look; what is given is read from the records themselves, so that distances and ages are those of
-the values which are served. Neither dbt nor DuckDB is loaded.
+An index names candidates; distances and ages are computed from the records themselves, so that they are those of the
+values that are served. Neither dbt nor DuckDB is loaded.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class Neighbour:
 
 @dataclass(frozen=True, slots=True)
 class _State:
-    """What the store said of itself last."""
+    """The last known state of the store."""
 
     mark: object
     views: Mapping[str, StoredView]
@@ -53,7 +53,7 @@ class _State:
 
 @dataclass(frozen=True, slots=True)
 class _Search:
-    """One request: where it is looked for, what for, and at which instant ages are judged."""
+    """One request: the index to search, the vector, and the instant at which ages are judged."""
 
     mark: object
     view: StoredView
@@ -93,7 +93,7 @@ class NeighbourReader:
 
         Raises:
             RequestError: if the store has no such view, feature, or index of it.
-            EntityError: if the vector is none, or of another length, or `k` is no number from 1.
+            EntityError: if the vector has another form or length, or `k` is less than 1.
             StoreError: if the store or the index cannot be used, or a record is damaged.
         """
         wanted, query, moment = _count(k), _numbers(vector), moment_of(now)
@@ -102,7 +102,7 @@ class NeighbourReader:
             try:
                 found = self._found(self._search(state, view, feature, query, moment), wanted)
             except (FileNotFoundError, RequestError, EntityError, StoreError) as error:
-                # An export may have changed what there is since the store was looked at.
+                # An export may have changed the store since.
                 known = [state.views[view]] if view in state.views else []
                 if self._store.read(state.mark, [(each, ()) for each in known]) is not None:
                     raise _readable(error) from None
@@ -124,7 +124,7 @@ class NeighbourReader:
         return state
 
     def _search(self, state: _State, name: str, feature: str, query: Matrix, moment: int) -> _Search:
-        """What a request asks of a state of the store, whose index is opened."""
+        """Prepare a request for one state of the store, and open the index."""
         if name not in state.views:
             raise RequestError(
                 f"the online store has no feature view '{name}'; {suggest(name, state.views, 'feature views')}"
@@ -159,7 +159,7 @@ class NeighbourReader:
         if folder is None:
             raise StoreError("only the embedded store has nearest neighbours; give a folder as the store")
         (data_type,) = (field.type for field in view.layout.fields if field.name == feature)
-        with self._opening:  # to read a large file once is enough
+        with self._opening:  # a large file is read once
             files, opened = self._indexes.get(place, (None, None))
             if opened is None or files != index.files:
                 opened = OpenIndex(folder, index, data_type)
@@ -189,12 +189,12 @@ class NeighbourReader:
 
 
 def _judged(search: _Search, keys: list[bytes], records: bytes, lengths: Sequence[int]) -> list[_Found]:
-    """How far the entities of some keys are, those apart whose record is too old."""
+    """Return the distances of entities by their keys, without those whose record is too old."""
     young: list[tuple[bytes, int]] = []
     vectors: list[list[float]] = []
     start, ttl = 0, search.view.ttl
     for key, length in zip(keys, lengths, strict=True):
-        # No record, as a damaged page may have it, is a damaged record.
+        # A damaged page may lack the record: the decoder refuses no bytes as damaged.
         event, (value,) = search.decoder.read(records[start : start + length], key)
         start += length
         if value is None or len(value) != search.index.dimensions:
@@ -221,7 +221,7 @@ def _count(k: Any) -> int:
 
 
 def _numbers(vector: Any) -> Matrix:
-    """A vector as floats of 64 bits."""
+    """Return a vector as floats of 64 bits."""
     try:
         found = np.asarray(vector)
     except (ValueError, TypeError):  # lists of several lengths
@@ -238,7 +238,7 @@ def _numbers(vector: Any) -> Matrix:
 def _readable(error: Exception) -> Exception:
     if isinstance(error, FileNotFoundError):
         return StoreError(
-            f"the index {error.filename} is missing; run pit-join export, which writes it anew (who copies a store "
-            "copies all of its folder)"
+            f"the index {error.filename} is missing; run pit-join export, which writes it anew (a copy of a store "
+            "needs all of its folder)"
         )
     return error

@@ -35,15 +35,15 @@ _SQL_TYPES = {
 class OnDemand:
     """The on-demand features of one request, ready to be computed again and again; safe to share between threads.
 
-    `statements` are their SQL, see `StoredService`, and `arguments` what it takes. A value that cannot be computed is
-    an error if `strict`; otherwise its default stands for it, with the status `COMPUTE_FAILED`. What is computed from
-    features that could not be had has the status of these.
+    `statements` are their SQL, see `StoredService`; `arguments` are its arguments. A value that cannot be computed is
+    an error if `strict`; otherwise its default stands for it, with the status `COMPUTE_FAILED`. A feature that is
+    computed from features that could not be read has their status.
     """
 
     def __init__(
         self, statements: Sequence[str], arguments: OnDemandArguments, *, defaults: bool, strict: bool
     ) -> None:
-        # DuckDB is loaded for those alone who ask for such features.
+        # Imported here, since only requests with on-demand features need DuckDB.
         from pit_join.warehouse.expressions import Expressions
 
         self.fields = arguments.fields
@@ -64,8 +64,8 @@ class OnDemand:
         """Compute the features of one row, and their statuses; `arguments` are features, `row` has the fields.
 
         Raises:
-            EntityError: if a field is missing, or no value of its type.
-            ComputeError: if they cannot be computed, and this is strict.
+            EntityError: if a field is missing, or does not fit its type.
+            ComputeError: if they cannot be computed, and reading is strict.
         """
         try:
             fields = {name: [self._value(name, row[name])] for name in self.fields}
@@ -78,25 +78,25 @@ class OnDemand:
                     failed = self._failed(arguments)
                     pairs = zip(self.names, found, strict=True)
                     return list(found), [failed.get(name) or _status(value) for name, value in pairs]
-            except ComputeError:  # below it is found out what can be computed
+            except ComputeError:  # `_many` finds the features that can be computed
                 if self._tried is None:
                     raise
         made = self._many(arguments, fields).values()
         return [column.values[0] for column in made], [column.statuses[0] for column in made]
 
     def many(self, arguments: Sequence[RoleRecords], fields: Mapping[str, list[Any]]) -> dict[str, FeatureColumn]:
-        """The features of many rows, by name; see `one`."""
+        """Compute the features of many rows, by name; see `one`."""
         return self._many(arguments, {name: [self._value(name, one) for one in fields[name]] for name in self.fields})
 
     def columns(self, values: Mapping[str, Any], statuses: Sequence[str]) -> dict[str, FeatureColumn]:
-        """What `one` has given, the values by name, as `many` gives it."""
+        """Return values by name and statuses, which `one` returned, in the form of `many`."""
         return {
             name: FeatureColumn("on_demand", _type_of(self._returns[name]), [values[name]], [status], [None])
             for name, status in zip(self.names, statuses, strict=True)
         }
 
     def _failed(self, arguments: Sequence[RoleRecords]) -> dict[str, str]:
-        """The features that are computed from what could not be had, and the status of that."""
+        """Return the features whose arguments could not be read, with the status of the arguments."""
         roles = {
             role.alias: read.given.status
             for role, read in zip(self._arguments.roles, arguments, strict=True)
@@ -133,7 +133,7 @@ class OnDemand:
         return result
 
     def _computed(self, table: pa.Table) -> dict[str, tuple[pa.Array, pa.Array | None]]:
-        """The features by name, and where they are defaults since they could not be computed."""
+        """Compute the features by name, and which of their values failed and are defaults."""
         from pit_join.warehouse.expressions import ARGUMENTS, Expressions, untried
 
         try:
@@ -142,7 +142,7 @@ class OnDemand:
         except ComputeError:
             if self._tried is None:
                 raise
-        # A field that is no value of its type is a bad request, whatever is computed from it.
+        # A field that does not fit its type is a bad request, whatever is computed from it.
         casts = [
             f'cast("{name.replace(chr(34), chr(34) * 2)}" as {kind})'
             for name, kinds in self.fields.items()
@@ -154,7 +154,7 @@ class OnDemand:
         return {name: untried(found[name], self._defaults) for name in self.names}
 
     def _value(self, name: str, value: Any) -> Any:
-        """The value of a field of a request, if it is of the kind that the on-demand features want."""
+        """Return the value of a request's field if its kind fits the types of the arguments."""
         if isinstance(value, np.generic) and not isinstance(value, np.datetime64):
             value = value.item()
         if value is None:
@@ -167,7 +167,7 @@ class OnDemand:
         return value
 
     def read_field(self, name: str, text: str) -> Any:
-        """The value of a field that is written as text."""
+        """Read the value of a field from text."""
         wanted = {read_type(kind).family for kind in self.fields[name]}
         readers: dict[str, Callable[[str], Any]] = {"number": _number, "BOOLEAN": _flag}
         read = readers.get(wanted.pop()) if len(wanted) == 1 else None
@@ -175,7 +175,7 @@ class OnDemand:
             return read(text) if read else text
         except (ValueError, ArithmeticError):
             kinds = " and ".join(self.fields[name])
-            raise EntityError(f"the field '{name}' is taken as {kinds}, and '{text}' is none") from None
+            raise EntityError(f"the field '{name}': '{text}' is not of type {kinds}") from None
 
 
 def _status(value: Any) -> str:
@@ -184,7 +184,7 @@ def _status(value: Any) -> str:
 
 @cache
 def _type_of(returns: str) -> str:
-    """The type of a column (see `records.Field`) that DuckDB gives for an SQL type."""
+    """Return the type of a column (see `records.layout.Field`) that DuckDB returns for an SQL type."""
     import pyarrow as pa
 
     from pit_join.records.arrow import type_name

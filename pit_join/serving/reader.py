@@ -1,6 +1,6 @@
-"""Reading features online: one batch from the store for a whole request, then values, ages and defaults in process.
+"""Prepared readers: one batch from the store for a whole request, then values, ages and defaults in process.
 
-It loads neither dbt nor DuckDB: the store says itself what it holds.
+They load neither dbt nor DuckDB, since the store describes itself.
 """
 
 from __future__ import annotations
@@ -34,20 +34,20 @@ _MOST_EXPORTS = 100  # while one request is read
 
 
 class OnlineReader:
-    """Reads the same features again and again; safe to share between threads.
+    """A prepared reader for one set of features; safe to share between threads.
 
     Args:
         store: an open online store.
-        requests: what is wanted; or the name of a feature service.
+        requests: roles with their features; or the name of a feature service.
         full_feature_names: name every feature `view__feature`; a service may say so itself.
         defaults: replace nulls by the declared defaults.
         strict: raise an error where a store fails, is late, or has no export of a view yet; without it the values are
             then the declared defaults, with the status `STORE_FAILED`, `STORE_LATE` or `NOT_EXPORTED`.
         deadline: seconds within which a request is answered; None for no bound. An embedded store is read in
             microseconds, without looking at the clock.
-        log: where a sample of what is served is logged.
+        log: the log of a sample of what is served.
 
-    `failures` counts by view and status the requests in which defaults stood for what could not be had; the view of
+    `failures` counts by view and status the requests that were served defaults because of a failure; the view of
     on-demand features is `on_demand`.
 
     Raises:
@@ -86,7 +86,7 @@ class OnlineReader:
 
     @property
     def request_fields(self) -> tuple[str, ...]:
-        """What every entity row needs besides the keys: the fields that on-demand features take."""
+        """The fields that on-demand features take: every entity row needs them besides the keys."""
         return tuple(self._plan.on_demand.fields) if self._plan.on_demand else ()
 
     @property
@@ -100,10 +100,10 @@ class OnlineReader:
         return self._plan.key_kinds
 
     def read_keys(self, entity: Mapping[str, str]) -> dict[str, Any]:
-        """The keys and request fields of an entity row from text, each read as its type.
+        """Read the keys and request fields of an entity row from text.
 
         Raises:
-            EntityError: if one is unknown or missing, or its text is no value of the type.
+            EntityError: if one is unknown or missing, or its text does not fit the type.
         """
         needed = (*self.keys, *self.request_fields)
         if missing := [key for key in needed if key not in entity]:
@@ -152,7 +152,7 @@ class OnlineReader:
         *,
         now: datetime | None = None,
     ) -> OnlineFeatures:
-        """The features of many entity rows, read from one state of the store.
+        """Read the features of many entity rows from one state of the store.
 
         Args:
             entity_rows: mappings with a value for every key and request field; or one mapping of lists, in which a
@@ -187,7 +187,7 @@ class OnlineReader:
     def _read(
         self, keys_of: Callable[[ReadPlan], list[list[bytes]]]
     ) -> tuple[ReadPlan, list[list[bytes]], Sequence[Records]]:
-        """The plan that the store fits, for each of its codecs the keys that `keys_of` gives, and their records."""
+        """Return a plan of the present state, the keys from `keys_of` for each of its codecs, and their records."""
         until = None if self._deadline is None else time.monotonic() + self._deadline
         plan = self._plan
         try:
@@ -201,14 +201,14 @@ class OnlineReader:
         except (StoreError, RequestError) as error:
             if self._strict:
                 raise
-            # A reference that was good when the reader was made: the store has had an export without it.
+            # The reference existed when the reader was made: an export has removed it since.
             status = NOT_EXPORTED if isinstance(error, RequestError) else error.status
             keys = keys_of(plan)
             failed = [Failed.of(len(keys[number]), status, error) for _, number in plan.wanted]
             return plan, keys, self._noted(plan, keys, failed)
 
     def _noted(self, plan: ReadPlan, keys: list[list[bytes]], records: Sequence[Records]) -> list[Records]:
-        """The records, with those counted, or in strict reading refused, that could not be had."""
+        """Count the records that could not be read; raise their error in strict reading."""
         found = list(records)
         for place, (view, number) in enumerate(plan.wanted):
             if view.instant is None:
@@ -230,7 +230,7 @@ class OnlineReader:
             self.failures[view, status] += 1
 
     def _sound(self, plan: ReadPlan, keys: list[list[bytes]], records: Sequence[Records]) -> list[Records]:
-        """The records, of which none is damaged: in strict reading that is an error, else those of its view failed."""
+        """Replace damaged records by `Failed`, with all others of their view; raise an error in strict reading."""
         found = list(records)
         for role, place in (*zip(plan.roles, range(len(plan.roles)), strict=True), *plan.arguments):
             try:

@@ -6,7 +6,7 @@ memory stays bounded however many views there are, and rows are put back into th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
@@ -39,7 +39,7 @@ class TrainingBuild:
         self._request = request.checked(workspace.registry)
         on_demand = [each for each in self._request.requests if isinstance(each, OnDemandRequest)]
         workspace.check_on_demand({each.macro for each in on_demand})
-        self._plan = self._macros.data("_plan", **self._request.macro_arguments())
+        self._resolved = self._macros.data("_plan", **self._request.macro_arguments())
         self._source = find_spine(request.spine, workspace.manifest, workspace.project.directory)
 
     def sql(self) -> str:
@@ -50,9 +50,9 @@ class TrainingBuild:
         """
         with self._workspace.warehouse() as warehouse:
             joins = self._joins(Histories(warehouse, self._macros))
-            return self._query(joins.check_spine(self._source, self._plan["names"]))
+            return self._query(joins.check_spine(self._source, self._resolved["names"]))
 
-    def plans(self) -> Mapping[str, tuple[str, str]]:
+    def plan(self) -> dict[str, tuple[str, str]]:
         """Return for each role how it would be joined, and why; nothing is joined.
 
         Raises:
@@ -61,8 +61,8 @@ class TrainingBuild:
         with self._workspace.warehouse() as warehouse:
             joins = self._joins(Histories(warehouse, self._macros))
             joins.prepare()
-            joins.load_spine(self._source, joins.check_spine(self._source, self._plan["names"]))
-            return joins.plans()
+            joins.load_spine(self._source, joins.check_spine(self._source, self._resolved["names"]))
+            return joins.plan()
 
     def run(self) -> TrainingSet:
         """Join the features to the spine, each as it was known at the row's time.
@@ -80,7 +80,7 @@ class TrainingBuild:
         return self._join(histories, lambda done, total, view: None, last=False)()
 
     def _joins(self, histories: Histories) -> ViewJoins:
-        return ViewJoins(self._workspace, histories, self._request, self._plan)
+        return ViewJoins(self._workspace, histories, self._request, self._resolved)
 
     def _query(self, spine: str) -> str:
         request = self._request
@@ -96,7 +96,7 @@ class TrainingBuild:
         self, histories: Histories, progress: Callable[[int, int, str], None], *, last: bool
     ) -> Callable[[], TrainingSet]:
         """Join everything, and return what makes the result of it when the warehouse may be closed."""
-        joins, names = self._joins(histories), self._plan["names"]
+        joins, names = self._joins(histories), self._resolved["names"]
         joins.prepare()
         spine = joins.check_spine(self._source, names)
         rows = joins.load_spine(self._source, spine)
@@ -119,11 +119,11 @@ class TrainingBuild:
         }
 
         def assemble() -> TrainingSet:
-            if self._plan["computed"]:
-                arguments = gather.arguments(table, parts, self._plan["computed"])
+            if self._resolved["computed"]:
+                arguments = gather.arguments(table, parts, self._resolved["computed"])
                 computed = Expressions(self._on_demand_statement(), dict.fromkeys(arguments.column_names))
                 parts.append(computed.many(arguments))
-            roles = [role["alias"] for role in self._plan["requests"]] if self._request.provenance else []
+            roles = [role["alias"] for role in self._resolved["requests"]] if self._request.provenance else []
             return TrainingSet(gather.beside(table, parts, names, roles), sql, tuple(coverage), metadata)
 
         return assemble

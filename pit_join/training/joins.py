@@ -26,13 +26,13 @@ _PAIRS_A_ROW = 4
 
 
 class ViewJoins:
-    """The joins of one request; `plan` is what the macro `_plan` says of it."""
+    """The joins of one request; `resolved` is what the macro `_plan` says of it."""
 
     def __init__(
-        self, workspace: Workspace, histories: Histories, request: TrainingRequest, plan: Mapping[str, Any]
+        self, workspace: Workspace, histories: Histories, request: TrainingRequest, resolved: Mapping[str, Any]
     ) -> None:
         self._warehouse, self._histories, self._macros = histories.warehouse, histories, workspace.macros
-        self._request, self._roles, self._computed = request, plan["requests"], plan["computed"]
+        self._request, self._roles, self._computed = request, resolved["requests"], resolved["computed"]
         self._views = {role["view"]: workspace.registry.view(role["view"]) for role in self._roles}
         self._key_types: dict[str, FieldType] = {}
         self._rows = 0
@@ -83,11 +83,11 @@ class ViewJoins:
         self._rows = int(self._warehouse.row("select count(*) as rows from _pit_spine", what)["rows"])
         return self._rows
 
-    def plans(self) -> dict[str, tuple[str, str]]:
+    def plan(self) -> dict[str, tuple[str, str]]:
         """Return for each role how it is joined, and why."""
-        return {role["alias"]: self._plan(role) for role in self._roles}
+        return {role["alias"]: self._join_plan(role) for role in self._roles}
 
-    def _plan(self, role: Mapping[str, Any]) -> tuple[str, str]:
+    def _join_plan(self, role: Mapping[str, Any]) -> tuple[str, str]:
         """Return how a view is joined, and why: ASOF, or for windows `range` or `stacked` (see `window_features`)."""
         view, facts = self._view_and_facts(role)
         if not view.aggregations:
@@ -112,7 +112,7 @@ class ViewJoins:
         view, facts = self._view_and_facts(role)
         statements = self._macros.data(
             "_view_statements",
-            plan=self._plan(role)[0] if view.aggregations else None,
+            plan=self._join_plan(role)[0] if view.aggregations else None,
             alias=role["alias"],
             spine="_pit_spine",
             ties=bool(facts["unordered"] or facts["tied"]),

@@ -1,4 +1,4 @@
-"""What a spine may be, and how each kind is read: a seed's CSV as it stands, a model, a file, or a table in memory."""
+"""Spines of every kind: the CSV of a seed, a model, a file, or a table in memory."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ _ISO = "^ *[0-9]{4}-[0-9]{2}-[0-9]{2}([T ]|$)"
 
 @dataclass(frozen=True, slots=True)
 class Spine:
-    """Where a spine's rows come from.
+    """The source of a spine's rows.
 
-    `source` is a path to a file, seen from `directory`, a relation in SQL, or None for `table`; `types` are declared
+    `source` is a path to a file, relative to `directory`, a relation in SQL, or None for `table`; `types` are declared
     column types.
     """
 
@@ -44,11 +44,11 @@ class Spine:
 
     @property
     def unreadable(self) -> str:
-        """How an error begins."""
+        """The opening of an error message."""
         return f"the spine {self.label} cannot be read" + ("; run dbt build" if self.kind == "relation" else "")
 
     def sql(self, warehouse: DuckDBWarehouse, key_types: Mapping[str, FieldType], event_timestamp: str) -> str:
-        """SQL that can stand behind `from`; keys of a CSV are read as the view's type.
+        """Return SQL that can stand behind `from`; keys of a CSV are read as the view's type.
 
         `key_types` maps a column of the spine to the type of the join key.
 
@@ -68,7 +68,7 @@ class Spine:
 
 
 class _CsvReader:
-    """Reads a CSV so that no value is changed by a guess: keys and declared columns are cast, the rest is guessed."""
+    """A reader of CSV files: casts keys and declared columns, guesses the rest, and changes no value by a guess."""
 
     def __init__(self, spine: Spine, warehouse: DuckDBWarehouse) -> None:
         self._spine, self._warehouse = spine, warehouse
@@ -117,7 +117,7 @@ class _CsvReader:
         return f"(select * replace ({casts}) from {source})" if casts else source
 
     def _corrected(self, guessed: Mapping[str, FieldType], time: str) -> dict[str, FieldType]:
-        """The types of columns whose guess would change a value: codes with leading zeros, dates not in ISO form."""
+        """Return better types for columns whose guess would change values: leading zeros, dates not in ISO form."""
         patterns = {name: (_CODE, True) for name, kind in guessed.items() if kind.number}
         patterns |= {name: (_ISO, False) for name, kind in guessed.items() if kind.family == "time" or name == time}
         if not patterns:
@@ -146,7 +146,7 @@ class _CsvReader:
         return texts
 
     def _ragged(self) -> str | None:
-        """The first line that has not as many values as the header has names; DuckDB only says that it cannot guess."""
+        """Return the first line with a wrong number of values; DuckDB only says that it cannot guess."""
         with self._path.open(encoding="utf-8-sig", errors="replace", newline="") as file:
             lines = csv.reader(file, delimiter=self._sign)
             header = next(lines)
@@ -160,7 +160,7 @@ class _CsvReader:
 
 
 def _parquet_columns(path: Path, what: str) -> list[str]:
-    """The columns as the file names them; DuckDB would rename a doubled one."""
+    """Return the columns as the file names them; DuckDB would rename a doubled column."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -171,12 +171,12 @@ def _parquet_columns(path: Path, what: str) -> list[str]:
 
 
 def _file(path: str) -> str:
-    """A path as SQL, each sign that would choose several files taken literally."""
+    """Return a path as SQL, with the signs of patterns such as * taken literally."""
     return literal(re.sub(r"([*?\[])", r"[\1]", path))
 
 
 def _check_doubled(names: Sequence[str], label: str) -> None:
-    """DuckDB renames the second of two columns with one name, without a word."""
+    """Refuse two columns of one name: DuckDB would silently rename the second."""
     seen: dict[str, str] = {}
     for name in names:
         if name.lower() in seen:
@@ -255,7 +255,7 @@ def _from_node(node: Mapping[str, Any], directory: Path) -> Spine:
 
 
 def _seen_from(directory: Path, path: Path) -> str:
-    """A file of the project by its path in it, so that the SQL is the same on every machine."""
+    """Return a path of the project relative to it, so that the SQL is the same on every machine."""
     return str(path.relative_to(directory)) if path.is_relative_to(directory) else str(path)
 
 
@@ -304,7 +304,7 @@ def check_types(
 
 
 def check_arguments(columns: Mapping[str, FieldType], computed: Sequence[Mapping[str, Any]], label: str) -> None:
-    """Check that a spine has what on-demand features take from it; `computed` is as the macro `_plan` gives it.
+    """Check that a spine has the columns of on-demand features; `computed` comes from the macro `_plan`.
 
     Raises:
         SpineError: naming the column, its type, and what is needed.
@@ -335,7 +335,7 @@ def check_float_keys(
     key_types: Mapping[str, FieldType],
     label: str,
 ) -> None:
-    """Check that no key is a float so large that it has lost its last digits and would equal another key.
+    """Check that no float key is so large that it has lost its last digits and could equal another key.
 
     Raises:
         SpineError: naming the column.

@@ -1,7 +1,7 @@
 """The DuckDB warehouse that dbt built, read only. Outside world: DuckDB.
 
-The computing happens in a database in memory to which the warehouse's file is attached, so that the file can be let go
-as soon as everything has been read, and before any output is written.
+Queries run in a database in memory to which the warehouse's file is attached, so that the file can be detached as soon
+as everything has been read, and before any output is written.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _T = TypeVar("_T")
 
 
 class _Session:
-    """Runs SQL, one statement after the other in a thread of its own; `what` opens the message of an error.
+    """A session that runs one statement at a time in its own thread; `what` opens the message of an error.
 
     A thread of its own, so that Ctrl-C is heard: DuckDB itself may not listen for minutes.
     """
@@ -50,18 +50,19 @@ class _Session:
 
     def register(self, name: str, table: pa.Table) -> None:
         """Give an Arrow table a name in SQL."""
-        self._connection.register(name, table)
+        # In the thread of the statements: a connection refuses a second call while it works.
+        self._submit(lambda: self._connection.register(name, table), f"'{name}' cannot be registered").result()
 
     def execute(self, sql: str, what: str) -> None:
         """Run a statement."""
         self._submit(lambda: self._connection.execute(sql), what).result()
 
     def table(self, sql: str, what: str) -> pa.Table:
-        """The result of a query as an Arrow table."""
+        """Return the result of a query as an Arrow table."""
         return self.table_later([sql], what).result()
 
     def table_later(self, statements: Sequence[str], what: str) -> Future[pa.Table]:
-        """Run statements, without waiting for them, and give the result of the last one."""
+        """Start statements and return the future result of the last one."""
 
         def read() -> pa.Table:
             for statement in statements[:-1]:
@@ -71,15 +72,15 @@ class _Session:
         return self._submit(read, what)
 
     def spooled(self, sql: str, what: str, file: IO[bytes] | None, *, one_pass: bool = False) -> Spool:
-        """The result of a query of any size, as it comes, and afterwards in a file.
+        """Return the result of a query of any size: readable as it comes, and afterwards from a file.
 
-        A query of `one_pass` has work for one thread of DuckDB's only.
+        A query of `one_pass` keeps only one of DuckDB's threads busy.
         """
         spool = Spool(file)
 
         def read() -> None:
             relation = self._connection.sql(sql)
-            # A batch of wide rows must not be what needs the memory.
+            # A batch of wide rows must not exhaust the memory.
             rows = min(_SPOOLED_ROWS, max(_LEAST_ROWS, _SPOOLED_CELLS // len(relation.columns)))
             spool.fill(relation.to_arrow_reader(rows))
 
@@ -92,7 +93,7 @@ class _Session:
             except duckdb.OutOfMemoryException:
                 if not self._most_memory:
                     raise
-                # Not everything can be put aside on disk.
+                # Not every operator can spill.
                 self._connection.execute(f"rollback; begin; set memory_limit = {literal(self._most_memory)}")
                 read()
 
@@ -103,8 +104,8 @@ class _Session:
             except OSError as error:
                 if file:
                     with suppress(OSError):
-                        file.close()  # which would try once more to write what is left
-                raise WarehouseError(f"{what}: its rows cannot be put aside on disk ({error})") from error
+                        file.close()  # closing flushes the rest, which fails again
+                raise WarehouseError(f"{what}: its rows cannot be spilled to disk ({error})") from error
             finally:
                 spool.end()
 
@@ -113,8 +114,8 @@ class _Session:
 
     @contextmanager
     def _one_thread(self) -> Iterator[None]:
-        """A second thread that has nothing to do would wait busily, and take its time from who follows the rows."""
-        settings = self._connection.cursor()  # which no error of a query can undo
+        """Use one thread: an idle second thread spins, and takes CPU time from the reader of the result."""
+        settings = self._connection.cursor()  # its settings survive the rollback of a query
         ((threads,),) = settings.execute("select current_setting('threads')").fetchall()
         settings.execute("set threads = 1")
         try:
@@ -124,11 +125,11 @@ class _Session:
             settings.close()
 
     def row(self, sql: str, what: str) -> dict[str, Any]:
-        """The only row of a query."""
+        """Return the only row of a query."""
         return self.rows_later(sql, what).result()[0]
 
     def rows_later(self, sql: str, what: str) -> Future[list[dict[str, Any]]]:
-        """The rows of a query, without waiting for them."""
+        """Start a query and return its future rows."""
 
         def read() -> list[dict[str, Any]]:
             found = self._connection.execute(sql)
@@ -147,7 +148,7 @@ class _Session:
         return self._submit(read, what).result()
 
     def stop(self) -> None:
-        """End what runs and what waits to run."""
+        """Interrupt the running statement and all that wait."""
         if self._spool:
             self._spool.leave()
         last = self._thread.submit(int)
@@ -156,14 +157,14 @@ class _Session:
             wait([last], timeout=_STOP_SECONDS)
 
     def close(self) -> Future[None]:
-        """Let go of everything when what runs has ended."""
+        """Close the connection when the running statement has ended."""
         closed = self._thread.submit(self._connection.close)
         self._thread.shutdown(wait=False)
         return closed
 
     def _submit(self, work: Callable[[], _T], what: str, spool: Spool | None = None) -> Future[_T]:
         if self._spool:
-            self._spool.leave()  # else this work would wait for who follows it, and he for this
+            self._spool.leave()  # otherwise the query and the reader of its result would deadlock
         self._spool = spool
 
         def run() -> _T:
@@ -176,11 +177,11 @@ class _Session:
 class DuckDBWarehouse(_Session):
     """A read-only session over the files of a project, as one transaction.
 
-    Whatever the profile's settings say, the time zone is UTC and rows keep their order. While another process
-    writes a file, opening waits up to `wait` seconds and calls `on_wait` once.
+    The time zone is UTC and rows keep their order, whatever the profile's settings say. While another process writes a
+    file, opening waits up to `wait` seconds and calls `on_wait` once.
 
     Raises:
-        WarehouseError: if a file is missing, is no DuckDB file, or stays locked.
+        WarehouseError: if a file is missing, is not a DuckDB file, or stays locked.
     """
 
     def __init__(
@@ -255,17 +256,17 @@ class DuckDBWarehouse(_Session):
         for session in sessions if error else ():
             session.stop()
         closing = [session.close() for session in sessions]
-        # If the files were let go of, only memory is left to give back, and nobody has to wait for that.
+        # After the files are detached only memory is left to free, and no caller has to wait for that.
         if self._attached:
             wait(closing)
 
     def another_session(self) -> _Session:
-        """A session for another thread; it sees the files, and nothing that was made here."""
+        """Return a session for another thread; it sees the files, and no temporary table of this one."""
         self._others.append(_Session(self._connection.cursor()))
         return self._others[-1]
 
     def release(self) -> Future[None]:
-        """Let go of the files when what runs has ended; tables made here stay."""
+        """Detach the files when the running statement has ended; temporary tables stay."""
 
         def let_go() -> None:
             self._connection.execute("commit")
@@ -276,20 +277,20 @@ class DuckDBWarehouse(_Session):
         return self._submit(let_go, "the warehouse cannot be closed")
 
     def spill_to(self, folder: Path, memory: int) -> None:
-        """Use so many bytes of memory, unless the profile says how many, and a folder for what does not fit."""
+        """Spill to a folder, and limit the memory to a number of bytes unless the profile limits it."""
         self._connection.execute(f"set temp_directory = {literal(str(folder / 'spilled'))}")
         ((self._most_memory,),) = self._connection.execute("select current_setting('memory_limit')").fetchall()
         if not any(name.lower() in ("memory_limit", "max_memory") for name in self._configured):
             self._connection.execute(f"set memory_limit = '{memory // 2**20} MiB'")
 
     def has(self, location: tuple[str, str, str]) -> bool:
-        """Whether a table or SQL view of that database, schema and name exists."""
+        """Return whether a table or SQL view of a database, schema and name exists."""
         return self._listed("duckdb_tables()", "table_name", location) or self._listed(
             "duckdb_views()", "view_name", location
         )
 
     def has_table(self, location: tuple[str, str, str]) -> bool:
-        """Whether it is a stored table of DuckDB, whose rows have numbers."""
+        """Return whether it is a stored table of DuckDB, whose rows have numbers."""
         stored = "(select database_name from duckdb_databases() where type = 'duckdb')"
         return self._listed("duckdb_tables()", "table_name", location, f"database_name in {stored}")
 
@@ -303,7 +304,7 @@ class DuckDBWarehouse(_Session):
 
 
 def wait_until_free(path: Path, wait: float, on_wait: Callable[[str], None]) -> None:
-    """Wait until nobody holds a DuckDB file, not even to read it; dbt, which writes it, would fail at once.
+    """Wait until no process holds a DuckDB file, not even to read it, since dbt would fail at once.
 
     Raises:
         WarehouseError: if it stays locked.
@@ -330,12 +331,12 @@ def _held(what: str, wait: float) -> str:
 
 
 def _is_locked(error: duckdb.Error) -> bool:
-    # Not the word alone, which may be part of a path.
+    # The word lock alone may be part of a path.
     return re.search(r"could not set lock|conflicting lock|is locked", str(error), re.IGNORECASE) is not None
 
 
 class _QueryError(WarehouseError):
-    """The data and the query did not fit: bad input rather than a broken warehouse."""
+    """An error of the query or its data: bad input rather than a broken warehouse."""
 
     exit_status = 2
 
@@ -358,6 +359,6 @@ def _readable_errors(what: str) -> Iterator[None]:
 
 
 def _first_line(error: Exception) -> str:
-    # What follows is a copy of the SQL, or all options of a CSV reader.
+    # The rest is a copy of the SQL, or all options of a CSV reader.
     text = re.split(r"\n\nLINE |\n *\nPossible|\nColumn .* is being converted|\n *file = ", str(error), maxsplit=1)[0]
     return " ".join(text.split())

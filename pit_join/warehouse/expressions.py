@@ -1,7 +1,7 @@
 """On-demand features evaluated: one SQL text over a table of arguments. Outside world: DuckDB in memory.
 
-Training sets and requests go through here alike, on a connection that no profile has changed, so that the same
-arguments give the same bits on both sides.
+Training sets and requests are computed alike, on a connection that no profile has changed, so that equal arguments have
+bit-equal results on both sides.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import duckdb
 
-from pit_join.definitions.field_type import read_type
+from pit_join.definitions.field_type import memory, read_type
 from pit_join.errors import ComputeError
 
 if TYPE_CHECKING:
@@ -33,16 +33,16 @@ ARGUMENTS = "_pit_arguments"
 _PLAIN = (bool, int, float, str, bytes, Decimal, datetime, date, type(None))
 _SAME_VALUES = ("VARCHAR", "BOOLEAN", "BLOB")
 _SETTINGS = "set TimeZone = 'UTC'; set preserve_insertion_order = true; set arrow_large_buffer_size = true"
-# They read the clock, and DuckDB does not say so of them.
+# They read the clock, though DuckDB calls them consistent.
 _CLOCK = {"ago", "current_localtime", "current_localtimestamp", "localtime", "localtimestamp"}
 
 
 class Expressions:
-    """A statement of on-demand features, ready to be run again and again; safe to share between threads.
+    """A prepared statement of on-demand features; safe to share between threads.
 
     Args:
-        statement: a query over `ARGUMENTS`, one row a row.
-        types: the columns of that table with their types as SQL names them; None for those that come as they are.
+        statement: a query over `ARGUMENTS`, with one result for each row.
+        types: the columns of that table with their types as SQL names them; None for a column that is not cast.
         returns: the types of the features, which only `one` needs.
     """
 
@@ -57,9 +57,9 @@ class Expressions:
         self._local = threading.local()
 
     def one(self, values: Sequence[Any]) -> tuple[Any, ...] | None:
-        """The features of one row, whose arguments are in the order of the columns.
+        """Return the features of one row, whose arguments are in the order of the columns.
 
-        None if an argument or a feature is of a type for which Arrow is needed, see `many`.
+        Returns None if an argument or a feature has a type for which Arrow is needed, see `many`.
 
         Raises:
             ComputeError: if they cannot be computed.
@@ -74,7 +74,7 @@ class Expressions:
         return found
 
     def many(self, arguments: pa.Table) -> pa.Table:
-        """The features of all rows of a table that has the arguments as columns, in its order.
+        """Return the features of all rows of a table of arguments, in its order.
 
         Raises:
             ComputeError: if they cannot be computed.
@@ -88,7 +88,7 @@ class Expressions:
             connection.unregister(ARGUMENTS)
 
     def _connection(self) -> duckdb.DuckDBPyConnection:
-        """This thread's own; after a fork a new one, since DuckDB's threads are not in the child."""
+        """Return this thread's connection; a new one after a fork, since DuckDB's threads do not survive it."""
         if getattr(self._local, "process", None) != os.getpid():
             self._local.__dict__.clear()
             self._local.process, self._local.connection = os.getpid(), _cursor()
@@ -97,7 +97,7 @@ class Expressions:
 
 
 def untried(column: pa.ChunkedArray, defaults: bool = True) -> tuple[pa.Array, pa.Array]:
-    """Of a column that was `tried`, see the macro `_on_demand_column`: the values, and what failed."""
+    """Return the values and the failures of a `tried` column, see the macro `_on_demand_column`."""
     import pyarrow.compute as pc
 
     tried, default = (column.combine_chunks().field(name) for name in ("tried", "default"))
@@ -106,16 +106,16 @@ def untried(column: pa.ChunkedArray, defaults: bool = True) -> tuple[pa.Array, p
 
 
 def _is_plain(data_type: str) -> bool:
-    """Whether DuckDB gives the same Python value of a type as Arrow does."""
+    """Return whether DuckDB and Arrow return equal Python values for a type."""
     kind = read_type(data_type)
     return kind.name in _SAME_VALUES or (kind.number is not None and kind.name not in ("HUGEINT", "UHUGEINT"))
 
 
 def problem_of(expression: str, statements: Sequence[str], types: Mapping[str, str]) -> str | None:
-    """Why an expression is no on-demand feature; None if it is one.
+    """Return why an expression is not an on-demand feature; None if it is one.
 
-    It must be SQL of its arguments alone that gives one value a row, the same one at any time. `statements` compute it
-    over arguments of `types`.
+    It must be SQL of its arguments alone, with one value for each row, and the same value at any time. `statements`
+    compute it over arguments of `types`.
     """
     if not expression.strip():
         return "it is empty"
@@ -124,7 +124,7 @@ def problem_of(expression: str, statements: Sequence[str], types: Mapping[str, s
         connection.execute("select json_serialize_sql(?)", [f"select (\n{expression}\n)"]).fetchall()[0][0]
     )
     if parsed["error"]:
-        return f"it is no SQL expression: {_one_line(parsed['error_message'])}"
+        return f"it is not an SQL expression: {_one_line(parsed['error_message'])}"
     columns = ", ".join(f'cast(null as {kind}) as "{name}"' for name, kind in types.items())
     selected = parsed["statements"][0]["node"]["select_list"] if len(parsed["statements"]) == 1 else []
     if len(selected) != 1:
@@ -141,7 +141,7 @@ def problem_of(expression: str, statements: Sequence[str], types: Mapping[str, s
 
 
 def _refused(node: Mapping[str, Any]) -> str | None:
-    """Why a part of an expression cannot be in an on-demand feature."""
+    """Return why a part of an expression is not allowed in an on-demand feature; None if it is."""
     kind, name = node["class"], str(node.get("function_name") or "").lower()
     if kind == "COLUMN_REF":
         (name, *more) = (part.lower() for part in node["column_names"])
@@ -164,7 +164,7 @@ def _refused(node: Mapping[str, Any]) -> str | None:
 
 
 def _nodes(parsed: Any) -> Iterator[Mapping[str, Any]]:
-    """All parts of a parsed expression."""
+    """Yield all parts of a parsed expression."""
     if isinstance(parsed, Mapping):
         if "class" in parsed:
             yield parsed
@@ -174,20 +174,15 @@ def _nodes(parsed: Any) -> Iterator[Mapping[str, Any]]:
 
 
 def _cursor() -> duckdb.DuckDBPyConnection:
-    connection = _database(os.getpid()).cursor()
+    # The SQL comes from a project or an online store, and must not read any file.
+    connection = memory(os.getpid()).cursor()
     connection.execute(_SETTINGS)
     return connection
 
 
 @cache
-def _database(process: int) -> duckdb.DuckDBPyConnection:
-    # The SQL comes from a project or an online store, and is no business of any file.
-    return duckdb.connect(config={"enable_external_access": False})
-
-
-@cache
 def _unstable() -> frozenset[str]:
-    """The functions whose value does not depend on their arguments alone."""
+    """Return the functions whose value does not depend on their arguments alone."""
     query = "select distinct lower(function_name) from duckdb_functions() where stability <> 'CONSISTENT'"
     return frozenset(name for (name,) in _cursor().execute(query).fetchall()) | _CLOCK
 
@@ -205,7 +200,7 @@ def _of_many_rows() -> frozenset[str]:
 def _readable_errors() -> Iterator[None]:
     try:
         yield
-    # The latter two: of a number, or a text, that DuckDB has no form for.
+    # OverflowError and UnicodeError: a number or a text that DuckDB cannot hold.
     except (duckdb.Error, OverflowError, UnicodeError) as error:
         raise ComputeError(f"the on-demand features cannot be computed: {_one_line(str(error))}") from error
 

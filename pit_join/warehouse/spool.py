@@ -1,4 +1,4 @@
-"""The result of a query, which can be read while it comes. Outside world: the file in which it is kept."""
+"""The result of a query, readable while it is computed. Outside world: the file that keeps it."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ _WRITE_BYTES = 2**24
 
 
 class Restarted(Exception):
-    """What came until now is void: the query had to begin anew."""
+    """The query had to begin anew: the batches that came before are void."""
 
 
 class Spool:
     """An Arrow table of any size, which one thread fills while another reads.
 
-    Who asks for batches first gets them as they come, a few ahead of it and no more. With a file they are kept there,
-    and can be read again when all have come.
+    The first reader gets the batches as they come; the query runs at most a few batches ahead of it. With a file all
+    batches are kept there, and can be read again when the query has ended.
     """
 
     def __init__(self, file: IO[bytes] | None) -> None:
@@ -41,7 +41,7 @@ class Spool:
         self.filling: Future[None] = Future()
 
     def fill(self, reader: pa.RecordBatchReader) -> None:
-        """Take all batches; once more from the start, if that has failed."""
+        """Take all batches; called again, start anew."""
         self._rows = 0
         self._offer(reader.schema)
         with reader, self._writer(reader.schema) as write:
@@ -52,7 +52,7 @@ class Spool:
 
     @contextmanager
     def _writer(self, schema: pa.Schema) -> Iterator[Callable[[pa.RecordBatch], None]]:
-        """What writes a batch to the file, which is empty then."""
+        """Empty the file and yield a function that appends a batch to it."""
         import pyarrow as pa
 
         if self._file is None:
@@ -69,11 +69,11 @@ class Spool:
             yield writer.write_batch
 
     def end(self) -> None:
-        """Say that nothing more comes: all was taken, or it failed."""
+        """Tell the reader that no more batches come: the query has ended or failed."""
         self._offer(None)
 
     def leave(self) -> None:
-        """Say that nobody follows any more."""
+        """Tell the query that there is no reader any more."""
         self._followed = False
 
     def _offer(self, item: pa.Schema | pa.RecordBatch | None) -> None:
@@ -97,16 +97,16 @@ class Spool:
 
     @property
     def num_rows(self) -> int:
-        """How many rows there are, when all have come."""
+        """The number of rows; waits until the query has ended."""
         self.leave()
         self.filling.result()
         return self._rows
 
     def to_batches(self, max_chunksize: int) -> Iterator[pa.RecordBatch]:
-        """Batches of so many rows at most.
+        """Yield batches of at most `max_chunksize` rows.
 
         Raises:
-            Restarted: if they come while the query runs, and it had to begin anew; they may be asked for again.
+            Restarted: if the query runs and had to begin anew; the batches may then be asked for again.
         """
         if not self._followed:
             yield from self.whole().to_batches(max_chunksize=max_chunksize)
@@ -120,7 +120,7 @@ class Spool:
         self.leave()
 
     def whole(self) -> pa.Table:
-        """All of it, when it is there; it lies in the file."""
+        """Return the whole table from the file; waits until the query has ended."""
         import pyarrow as pa
 
         if self._table is None:

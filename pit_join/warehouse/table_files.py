@@ -22,7 +22,7 @@ _ROW_GROUP = 122_880
 
 
 def check_output(path: Path) -> None:
-    """Find out before long work whether a file can be written.
+    """Check before long work that a file can be written.
 
     Raises:
         PitJoinError: if the ending names no format, or the folder is missing or not writable.

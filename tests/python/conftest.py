@@ -6,19 +6,18 @@ The demo is copied, parsed and built once a session; a test that changes somethi
 import os
 import random
 import shutil
-from collections.abc import Callable, Generator
-from dataclasses import dataclass
+import subprocess
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
-from dbt.adapters.duckdb.connections import DuckDBConnectionManager
-from dbt.cli.main import dbtRunner, dbtRunnerResult
 from generate import Case
 from support import runs
 from support.corpus import keep
+from support.dbt import ROOT, Built, build, parses_in_process, shared
 
-ROOT = Path(__file__).parents[2]
+from pit_join.project import dbt_project
+
 LONGEST = ("test_against_oracle", "test_windows_against_oracle", "test_window_history")
 DEMO = ("dbt_project.yml", "profiles", "seeds", "models", "macros", "examples/on_demand", "tests/dbt")
 
@@ -56,60 +55,41 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: LONGEST.index(item.path.stem) if item.path.stem in LONGEST else len(LONGEST))
 
 
-def run_dbt(directory: Path, *arguments: str, manifest: Any = None) -> dbtRunnerResult:
-    """Run dbt in this process; with a manifest it parses nothing."""
-    before = Path.cwd()
-    os.chdir(directory)  # a relative path of the profile is relative to where dbt runs
-    places = ["--project-dir", str(directory), "--profiles-dir", str(directory / "profiles")]
-    places += ["--log-path", str(directory / "logs")]
-    try:
-        return dbtRunner(manifest=manifest).invoke(["--log-level", "none", *arguments, *places])
-    finally:
-        # dbt keeps the file open until the process ends, and would go on with it in the next project
-        DuckDBConnectionManager.close_all_connections()
-        os.chdir(before)
+@pytest.fixture(scope="session", autouse=True)
+def _parses_in_process() -> Iterator[None]:
+    """A parse by pit_join in this process; `real_dbt` is for tests that are about the process."""
+    with pytest.MonkeyPatch.context() as patch:
+        parses_in_process(patch)
+        yield
 
 
-def failures(result: dbtRunnerResult) -> dict[str, str]:
-    """What did not succeed, by name, and dbt's message; an error that is no node's under its type."""
-    if result.exception is not None:
-        return {type(result.exception).__name__: str(result.exception)}
-    return {r.node.name: str(r.message) for r in result.result.results if r.status not in ("success", "pass", "no-op")}
-
-
-@dataclass(frozen=True)
-class Built:
-    """A dbt project that has been built, and dbt's manifest of it."""
-
-    directory: Path
-    manifest: Any
-
-    def dbt(self, *arguments: str) -> dbtRunnerResult:
-        """Run dbt in it as its files were when it was built."""
-        return run_dbt(self.directory, *arguments, manifest=self.manifest)
-
-
-def build(directory: Path) -> Built:
-    """Run `dbt build`, which must succeed."""
-    result = run_dbt(directory, "parse")
-    assert result.success, failures(result)
-    built = Built(directory, result.result)
-    result = built.dbt("build")
-    assert result.success, failures(result)
-    return built
+@pytest.fixture
+def real_dbt(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Processes of its own for dbt, as users have them."""
+    monkeypatch.setattr(dbt_project, "subprocess", subprocess)
 
 
 @pytest.fixture(scope="session")
 def demo(tmp_path_factory: pytest.TempPathFactory) -> Built:
-    """The demo as `dbt build` leaves it; nobody writes to it."""
-    directory = tmp_path_factory.mktemp("demo")
-    for name in DEMO:
-        source, copy = ROOT / name, directory / name
-        if source.is_dir():
-            shutil.copytree(source, copy)
-        else:
-            shutil.copy(source, copy)
-    return build(directory)
+    """The demo as `dbt build` leaves it; nobody writes to it. One worker builds it, and each has a copy."""
+
+    def make() -> Built:
+        directory = folder / "built" / "demo"
+        for name in DEMO:
+            source, copy = ROOT / name, directory / name
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            if source.is_dir():
+                shutil.copytree(source, copy)
+            else:
+                shutil.copy(source, copy)
+        return build(directory)
+
+    base = tmp_path_factory.getbasetemp()
+    folder = base.parent if os.environ.get("PYTEST_XDIST_WORKER") else base
+    built = shared(folder, "demo", make)
+    directory = tmp_path_factory.mktemp("copy") / "demo"
+    shutil.copytree(built.directory, directory)
+    return Built(directory, built.manifest)
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ import duckdb
 import pytest
 import yaml
 from click.testing import CliRunner
-from conftest import ROOT, Built, failures, run_dbt
+from support.dbt import ROOT, Built, failures, run_dbt
 from support.pages import BLOCK, follow, steps
 
 from pit_join import FeatureStore, PitJoinError, ProjectError, RequestError, WarehouseError
@@ -446,8 +446,8 @@ def test_a_torn_line_is_as_if_it_had_not_been_written(filled: Built, tmp_path: P
     [
         (["--select", "unknown", "--dry-run"], "'unknown' is unknown; microbatch models: payment_history"),
         (["--select", "payments", "--dry-run"], "'payments' is no microbatch model"),
-        (["--dry-run", "--start", "yesterday"], "'yesterday' is no date; write 2026-03-01"),
-        (["--apply", "--end", "2026-02-30"], "'2026-02-30' is no date"),
+        (["--dry-run", "--start", "yesterday"], "'yesterday' is not a date; write 2026-03-01"),
+        (["--apply", "--end", "2026-02-30"], "'2026-02-30' is not a date"),
         (["--dry-run", "--start", "2026-03-05", "--end", "2026-03-05"], "is not before --end"),
         (["--apply", "--start", "2999-01-01"], "lies in the future"),
         (["--dry-run", "--end", "2999-01-01"], "lies in the future"),

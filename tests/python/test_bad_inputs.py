@@ -1100,7 +1100,7 @@ def test_sql_needs_no_output_and_writes_none(shop: Path, tmp_path: Path) -> None
         (SPINE, [7], {}, "cannot read the reference '7'"),
         (SPINE, ["user_activity:*"], {"gap": "soon"}, "cannot read the duration 'soon'"),
         (SPINE, ["user_activity:*"], {"event_timestamp": "at"}, "no column 'at'"),
-        (SPINE, ["user_activity:*"], {"views": ["other=user_mood"]}, "no feature of the view 'other'"),
+        (SPINE, ["user_activity:*"], {"roles": ["other=user_mood"]}, "no feature of the view 'other'"),
     ],
 )  # fmt: skip
 def test_bad_input_in_python(

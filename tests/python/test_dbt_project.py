@@ -15,7 +15,7 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 import pytest
-from conftest import ROOT, Built, build, failures, run_dbt
+from support.dbt import ROOT, Built, build, failures, run_dbt
 
 from pit_join import FeatureStore
 from pit_join.project.rendering import Renderer
@@ -111,7 +111,7 @@ ROLE = "referrer=user_activity(user_id=referred_by)"
             "login_training_day_ahead",
             "login_labels",
             ["user_activity:*", "referrer:login_count_30d"],
-            {"views": [ROLE], "gap": "24h", "full_feature_names": True, "provenance": True, "defaults": False},
+            {"roles": [ROLE], "gap": "24h", "full_feature_names": True, "provenance": True, "defaults": False},
         ),
     ],
 )

@@ -15,9 +15,9 @@ from pathlib import Path
 
 import pytest
 import yaml
-from conftest import Built
 from http_servers import serving
 from oracle import Request, Status, View, look_up
+from support.dbt import Built
 from support.pages import BLOCK, DOCS, ROOT, Step, differs, follow, run, steps, table
 
 import pit_join
@@ -182,9 +182,11 @@ def test_concepts_lists_every_setting_and_status() -> None:
 
 
 def test_every_module_has_its_place() -> None:
-    places = " ".join(row[0] for row in table(ROOT / "CONTRIBUTING.md", "place"))
-    named = set(re.findall(r"\w+\.py", places))
-    assert {path.name for path in ROOT.glob("pit_join/*.py")} - named == {"__init__.py"}
+    page, package = ROOT / "CONTRIBUTING.md", ROOT / "pit_join"
+    wings = {row[0].strip("`") for row in table(page, "wing")}
+    assert {path.name for path in package.glob("*.py")} - wings == {"__init__.py"}
+    assert [wing for wing in wings if not (package / wing).exists()] == []
+    places = " ".join(row[0] for row in table(page, "place"))
     assert [path for path in re.findall(r"`([\w./]+)`", places) if "/" in path and not (ROOT / path).exists()] == []
 
 

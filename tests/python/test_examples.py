@@ -22,9 +22,9 @@ import pyarrow as pa
 import pytest
 import redis
 import yaml
-from conftest import ROOT, Built, build
 from http_servers import serving
 from servers import running, valkey_binary
+from support.dbt import ROOT, Built, build
 
 from pit_join import FeatureStore
 

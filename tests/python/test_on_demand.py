@@ -364,8 +364,8 @@ BAD = {
     "<x> + other": 'Referenced column "other" not found',
     "<x> + f_int": 'Referenced column "f_int" not found',
     "f_int": 'Referenced column "f_int" not found',
-    "<x> +": "it is no SQL expression",
-    "1; drop table facts": "it is no SQL expression",
+    "<x> +": "it is not an SQL expression",
+    "1; drop table facts": "it is not an SQL expression",
     "no_such_function(<x>)": "no_such_function does not exist",
     "cast(<x> as no_such_type)": "no_such_type",
     "": "it is empty",
@@ -522,7 +522,7 @@ def test_a_request_without_what_they_need(both: Both) -> None:
     with pytest.raises(RequestError, match="on-demand features are read by a feature service"):
         OnlineReader(both.store(), parse_features([ASKED, "facts:f_int"]))
     assert reader.read_keys({"id": "1", "r_double": "2.5"}) == {"id": 1, "r_double": 2.5}
-    with pytest.raises(EntityError, match="the field 'r_double' is taken as double, and 'x' is none"):
+    with pytest.raises(EntityError, match="the field 'r_double': 'x' is not of type double"):
         reader.read_keys({"id": "1", "r_double": "x"})
     with pytest.raises(EntityError, match="also needs r_double"):
         reader.read_keys({"id": "1"})

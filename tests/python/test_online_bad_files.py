@@ -133,7 +133,7 @@ HALF, ALL_BUT_ONE = -1, -2
 def test_truncated(length: int, machine: Machine, project: Path, online: Path) -> None:
     size = (online / "data.mdb").stat().st_size
     os.truncate(online / "data.mdb", {HALF: size // 2, ALL_BUT_ONE: size - PAGE}.get(length, length))
-    says = "is truncated .* remove the folder and run pit-join export|is no LMDB file|is damaged"
+    says = "is truncated .* remove the folder and run pit-join export|is not an LMDB file|is damaged"
     is_error(machine.reads(online), says)
     is_error(machine.runs(online, *GET), says)
     is_error(machine.runs(online, "export"), says)
@@ -196,7 +196,7 @@ def another_version(file: Path) -> None:
 def test_no_lmdb_file(make: Callable[[Path], None], machine: Machine, project: Path, online: Path) -> None:
     make(online / "data.mdb")
     content = (online / "data.mdb").read_bytes()
-    refuses(machine, online, "data.mdb is no LMDB file that this version can read|data format v7 is not supported")
+    refuses(machine, online, "data.mdb is not an LMDB file that this version can read|data format v7 is not supported")
     assert (online / "data.mdb").read_bytes() == content
 
 

@@ -32,6 +32,7 @@ from online_worker import HIDDEN, REQUESTS, VIEWS, expected, export, generation_
 from servers import running, valkey_binary
 from support.processes import ENVIRONMENT, PIT_JOIN, WORKER, Commands, python, worker
 from support.projects import BASE, KEYS, Result, make_project, run, view
+from support.runs import number_of
 
 from pit_join import FeatureStore
 from pit_join.errors import StoreError
@@ -47,6 +48,7 @@ pytestmark = [pytest.mark.dbt, pytest.mark.kill]
 
 START = datetime(2026, 1, 1, tzinfo=timezone.utc)
 GENERATIONS, PROJECT_KEYS = 4, 6_000
+KILLS = number_of(20, 50)
 CHECKED = list(range(0, PROJECT_KEYS - 1, 19)) + list(range(1, PROJECT_KEYS, 19))
 NOBODY = 65534
 
@@ -172,7 +174,7 @@ def settle(online: Path) -> None:
         pass
 
 
-def test_fifty_kills_of_an_export(project: Path, tmp_path: Path) -> None:
+def test_kills_of_an_export(project: Path, tmp_path: Path) -> None:
     """Readers see the old or the new snapshot, nothing else; the next export is as good as the first."""
     online, drawn = tmp_path / "online", random.Random(3)
     began = time.monotonic()
@@ -183,7 +185,7 @@ def test_fifty_kills_of_an_export(project: Path, tmp_path: Path) -> None:
     sizes: list[int] = []
     with Commands(tmp_path) as commands, Readers(online, PROJECT_KEYS, 2, pause=0.01) as readers:
         duration, writing = commands.timed(exporting(project, online, 0))
-        for number in range(50):
+        for number in range(KILLS):
             current = states[-1][2]
             attempt = (current + 1 + drawn.randrange(GENERATIONS - 1)) % GENERATIONS
             arguments = exporting(project, online, attempt)
@@ -220,13 +222,13 @@ def test_fifty_kills_of_an_export(project: Path, tmp_path: Path) -> None:
                 sizes.append((online / "data.mdb").stat().st_size)
         for found in readers.end():
             assert found["errors"] == []
-            assert found["requests"] > 300
+            assert found["requests"] > 6 * KILLS
             assert len({generation for _, _, generation in found["seen"]}) >= 3
             assert seen_out_of_turn(found["seen"], states) == []
-    assert killed >= 25
-    assert killed_in_writing >= 8
+    assert killed >= KILLS // 2
+    assert killed_in_writing >= KILLS * 8 // 50
     assert real >= 2
-    assert 3 <= replaced <= 40
+    assert KILLS * 3 // 50 <= replaced <= KILLS * 4 // 5
     last = states[-1][2]
     exported(project, online, last)
     exported(project, tmp_path / "fresh", last)
@@ -339,7 +341,7 @@ def test_readers_at_full_speed_beside_exports(tmp_path: Path) -> None:
         assert states[-1][2] == 20
         for found in readers.end():
             assert found["errors"] == []
-            assert found["requests"] > 300
+            assert found["requests"] > 6 * KILLS
             assert len({generation for _, _, generation in found["seen"]}) >= 5
             assert seen_out_of_turn(found["seen"], states) == []
 
@@ -689,7 +691,7 @@ def full_cache(project: Path, folder: Path, url: str, online: Path) -> None:
             (cache / name).write_bytes(content)
         ballast = fill(cache, 8192)
         failed = exported(folder, url, 1, 3)
-        is_one_error(failed.err, "cannot be put aside on disk .*([Nn]o space left|full)")
+        is_one_error(failed.err, "cannot be spilled to disk .*([Nn]o space left|full)")
         assert served(url) == 0
         exported(folder, online, 1)
         assert served(online) == 1
@@ -717,8 +719,8 @@ except StoreError as error:
     [
         (0o755, 0o644, 0o666, r"1\n.*Permission denied"),
         (0o777, 0o644, 0o666, r"1\n.*(Permission denied|read-?only)"),
-        (0o755, 0o644, 0o644, ".*Permission denied; who reads must write lock.mdb, too"),
-        (0o755, 0o666, 0o644, ".*Permission denied; who reads must write lock.mdb, too"),
+        (0o755, 0o644, 0o644, ".*Permission denied; readers must be able to write lock.mdb"),
+        (0o755, 0o666, 0o644, ".*Permission denied; readers must be able to write lock.mdb"),
         (0o755, 0o600, 0o600, ".*Permission denied"),
         (0o700, 0o644, 0o666, ".*Permission denied"),
         (0o777, 0o666, 0o666, r"1\n"),

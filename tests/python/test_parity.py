@@ -18,7 +18,7 @@ import duckdb
 import pyarrow as pa
 import pytest
 from click.testing import CliRunner, Result
-from conftest import Built
+from support.dbt import Built
 from writing import replace_all
 
 from pit_join import FeatureStore, PitJoinError, StoreError

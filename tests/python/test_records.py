@@ -335,5 +335,5 @@ def test_what_is_no_number_is_in_no_matrix(tmp_path: Path) -> None:
         replace_all(writer, contents, {"v": (view, snapshot)}, {}, 0, False)
     for i in range(len(types)):
         found = OnlineReader(store, [Request("v", (f"f{i}",), "v")]).get_online_features({"k": [0]})
-        with pytest.raises(EntityError, match=f"the feature 'f{i}' is of type .*, which is no number; leave it out"):
+        with pytest.raises(EntityError, match=f"the feature 'f{i}' is of type .*, which is not a number; leave it out"):
             found.to_numpy()

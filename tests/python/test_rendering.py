@@ -18,7 +18,7 @@ from typing import Any
 
 import duckdb
 import pytest
-from conftest import ROOT, Built, run_dbt
+from support.dbt import ROOT, Built, run_dbt
 
 from pit_join.errors import ProjectError, RequestError
 from pit_join.project.rendering import CannotRender, Macros, Renderer, _code

@@ -19,8 +19,8 @@ import duckdb
 import pytest
 import yaml
 from click.testing import CliRunner, Result
-from conftest import ROOT, Built
 from servers import running, valkey_binary
+from support.dbt import ROOT, Built
 from support.pages import BLOCK, DOCS, follow, run, steps, table
 
 from pit_join import FeatureStore

@@ -291,7 +291,7 @@ def test_floats(server: Serving, golden: Path) -> None:
     assert found.tobytes() == wanted.tobytes()
     refused = server.ask({"features": ["fresh:plan"], "entities": {"id": [1]}}, accept=FLOATS)
     assert (refused.status_code, refused.headers["content-type"]) == (422, JSON)
-    assert "is of type string, which is no number" in refused.json()["detail"]
+    assert "is of type string, which is not a number" in refused.json()["detail"]
 
 
 @pytest.mark.parametrize(
@@ -344,14 +344,14 @@ def body(**changes: Any) -> bytes:
 
 ASK = "/get-online-features"
 BAD: dict[str, tuple[str, str, bytes, dict[str, str], int, str]] = {
-    "malformed": ("POST", ASK, b'{"entities":', {}, 422, r"the body is no JSON: .*"),
-    "not UTF-8": ("POST", ASK, b'{"\xff": 1}', {}, 422, r"the body is no JSON: .*"),
-    "empty": ("POST", ASK, b"", {}, 422, r"the body is no JSON: .*"),
+    "malformed": ("POST", ASK, b'{"entities":', {}, 422, r"the body is not JSON: .*"),
+    "not UTF-8": ("POST", ASK, b'{"\xff": 1}', {}, 422, r"the body is not JSON: .*"),
+    "empty": ("POST", ASK, b"", {}, 422, r"the body is not JSON: .*"),
     "no object": ("POST", ASK, b"[1]", {}, 422, r"the body must be a JSON object .*"),
     "deep": ("POST", ASK, b"[" * 200_000, {}, 422, r"the body is nested too deeply"),
     "deep value": ("POST", ASK, body(entities={"id": [[[[1]]]]}), {}, 422, r"the key 'id' is of type integer, .*"),
-    "NaN": ("POST", ASK, b'{"entities": {"id": [NaN]}}', {}, 422, r'NaN is no JSON; write "NaN", .*'),
-    "long number": ("POST", ASK, b'{"entities": {"id": [' + b"9" * 5000 + b"]}}", {}, 422, r"the body is no JSON: .*"),
+    "NaN": ("POST", ASK, b'{"entities": {"id": [NaN]}}', {}, 422, r'NaN is not JSON; write "NaN", .*'),
+    "long number": ("POST", ASK, b'{"entities": {"id": [' + b"9" * 5000 + b"]}}", {}, 422, r"the body is not JSON: .*"),
     "twice": ("POST", ASK, b'{"entities": {"id": [1], "id": [2]}}', {}, 422, r"the body gives 'id' twice"),
     "no entities": ("POST", ASK, body(entities=...), {}, 422, r"'entities' must map each key to a list .*"),
     "single value": ("POST", ASK, body(entities={"id": 1}), {}, 422, r"'entities' must map each key to a list .*"),
@@ -490,7 +490,8 @@ def test_an_empty_key_is_none(golden: Path) -> None:
 def test_a_warning_where_all_can_read(golden: Path, host: str, key: str | None, warns: bool) -> None:
     with serving(golden, "--host", host, key=key) as server:
         assert server.client.get("/health").json() == {"status": "alive"}
-    warning = f"warning: who can reach {host} can read all features; set PIT_JOIN_API_KEY, or listen on 127.0.0.1"
+    warning = f"warning: anyone who can reach {host} can read all features; "
+    warning += "set PIT_JOIN_API_KEY, or listen on 127.0.0.1"
     assert (server.said[0] == warning) == warns
 
 

@@ -19,7 +19,7 @@ import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from conftest import Built
+from support.dbt import Built
 from support.pages import DOCS, follow, steps
 from support.projects import BASE, KEYS, make_project, run, view
 

@@ -24,7 +24,7 @@ from typing import Any
 import lmdb
 import pyarrow as pa
 import pytest
-from conftest import ROOT
+from support.dbt import ROOT
 from support.plain_keys import plain_key
 from support.record_cases import BY_NAME, BYTES, SCALAR, Rows, Type, list_of, plain_record
 from writing import replace_all

@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
+from collections import Counter
+from datetime import datetime, timezone
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import pytest
-from conftest import Built
+from support.dbt import Built, run_dbt
+from support.projects import make_project
 
-from pit_join import FeatureStore, WarehouseError
+from pit_join import FeatureLog, FeatureStore, WarehouseError
+from pit_join.definitions.reading import Reader
+from pit_join.project.dbt_project import Project
+from pit_join.project.rendering import Renderer
+from pit_join.warehouse.duckdb_session import DuckDBWarehouse
 from pit_join.workspace import Console
 
 
@@ -32,7 +41,7 @@ def test_a_locked_warehouse_is_a_warning(
     connect = duckdb.connect
 
     def locked(*_: object, **options: object) -> object:
-        found = connect(config=options.get("config"))
+        found = connect(config=options.get("config") or {})
         execute = found.execute
 
         class Locked:
@@ -51,3 +60,114 @@ def test_a_locked_warehouse_is_a_warning(
         FeatureStore(Path(demo.directory), wait=0.1).describe_views()
     (record,) = caplog.records
     assert (record.levelname, record.getMessage().endswith("waiting up to 0.1 s")) == ("WARNING", True)
+
+
+# One state of the project and of the warehouse ----------------------------------------------------------------
+
+AT = datetime(2013, 3, 9, 12, tzinfo=timezone.utc)
+
+
+@pytest.fixture
+def opened(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
+    """How often each part of a project is opened."""
+    found: Counter[str] = Counter()
+
+    def count(owner: type, name: str, what: str) -> None:
+        original = getattr(owner, name)
+
+        def counted(*args: Any, **options: Any) -> Any:
+            found[what] += 1
+            return original(*args, **options)
+
+        monkeypatch.setattr(owner, name, counted)
+
+    count(Project, "manifest", "manifest")
+    count(Reader, "__init__", "registry")
+    count(Renderer, "__init__", "macros")
+    count(DuckDBWarehouse, "__init__", "warehouse")
+    return found
+
+
+ONCE = {"manifest": 1, "registry": 1, "macros": 1, "warehouse": 1}
+
+
+def test_verify_and_monitor_open_everything_once(demo: Built, tmp_path: Path, opened: Counter[str]) -> None:
+    log = FeatureLog(tmp_path / "log", sample=1)
+    features = FeatureStore(demo.directory, online_store=tmp_path / "online", feature_log=log)
+    features.export(as_of=AT)
+    assert opened == ONCE
+    opened.clear()
+    found = features.verify()
+    assert (len(found.keys), found.found, opened) == (10, 0, ONCE)
+    opened.clear()
+    for carrier in ("B6", "UA", "no such carrier"):
+        features.get_online_features(["carrier_daily_delay:*", "carrier_landings:*"], [{"carrier": carrier}], now=AT)
+    assert log.close(60)
+    assert opened == {}
+    monitored = features.monitor(tmp_path / "log")
+    assert (monitored.skew.rows, monitored.found, opened) == (3, False, ONCE)
+
+
+VIEW = """
+version: 2
+models:
+  - name: scores
+    config:
+      event_time: event_timestamp
+      meta: {pit_join: {entity: user, join_keys: [user_id]}}
+    columns:
+      - {name: user_id, data_type: bigint}
+      - {name: event_timestamp, data_type: timestamp}
+      - {name: score, data_type: bigint}
+"""
+
+
+def write_scores(path: Path, add: int) -> None:
+    """Write the file of an external model anew, with other scores and more rows."""
+    times = f"timestamp '2026-01-01' as event_timestamp, i + {add} as score"
+    duckdb.sql(f"copy (select i as user_id, {times} from range(10 + {add}) t(i)) to '{path}' (format parquet)")
+
+
+@pytest.fixture(scope="module")
+def scores(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A project whose only view lies in a file, which an SQL view of the warehouse reads."""
+    folder = make_project(tmp_path_factory.mktemp("scores") / "lab", {})
+    (folder / "models" / "models.yml").write_text(VIEW)
+    location = f"{folder}/scores.parquet"
+    (folder / "models" / "scores.sql").write_text(
+        f"{{{{ config(materialized='external', location='{location}') }}}}\n"
+        "select i as user_id, timestamp '2026-01-01' as event_timestamp, i as score from range(10) as t(i)"
+    )
+    assert run_dbt(folder, "build").success
+    return folder
+
+
+@pytest.mark.parametrize("command", ["verify", "monitor"])
+def test_a_file_that_changes_in_the_middle_makes_no_difference(
+    scores: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    """What no lock protects is read once: the file is another before every statement but the first that reads it."""
+    write_scores(scores / "scores.parquet", 0)
+    log = FeatureLog(tmp_path / "log", sample=1)
+    features = FeatureStore(scores, online_store=tmp_path / "online", feature_log=log)
+    features.export()
+    for user in range(10):
+        features.get_online_features(["scores:score"], [{"user_id": user}])
+    assert log.close(60)
+    execute, changes = DuckDBWarehouse.execute, itertools.count(1)
+
+    def changing(self: DuckDBWarehouse, sql: str, what: str) -> None:
+        execute(self, sql, what)
+        write_scores(scores / "scores.parquet", next(changes))
+
+    monkeypatch.setattr(DuckDBWarehouse, "execute", changing)
+    if command == "verify":
+        found = features.verify()
+        assert (found.keys, found.found) == ({"scores": 10}, 0)
+    else:
+        monitored = features.monitor(tmp_path / "log")
+        assert [(each.rows, each.match) for each in monitored.skew.features] == [(10, 10)]
+    assert next(changes) > 3
+    # What was changed is seen by the next command.
+    monkeypatch.undo()
+    assert features.verify().found > 0

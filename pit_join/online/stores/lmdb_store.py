@@ -99,7 +99,7 @@ def _forked(folder: Path) -> StoreError:
 
 
 def _fill_out(lock_file: Path) -> None:
-    """A page that a full disk does not have for this mapped file would end the process when it is written."""
+    """Allocate the mapped lock file, since on a full disk a write to a missing page ends the process."""
     if os.access(lock_file if lock_file.exists() else lock_file.parent, os.W_OK):
         with lock_file.open("ab") as file:
             os.posix_fallocate(file.fileno(), 0, _LOCK_BYTES)
@@ -225,7 +225,7 @@ class LmdbWriter:
         self._found: dict[str, Delta] = {}
 
     def take(self, view: str, rows: Rows, on_progress: OnProgress) -> None:
-        """See `Writer`: what differs is found out at once, and put aside."""
+        """See `Writer`: the difference is found at once and spilled."""
         with _readable_errors(self._folder):
             batches = _checked(view, rows.in_order(), on_progress)
             self._found[view] = self._delta(_prefix(view), batches)
@@ -364,7 +364,9 @@ def _readable_errors(folder: Path) -> Iterator[None]:
 def _unusable(folder: Path, error: lmdb.Error | OSError) -> StoreError:
     text = (error.strerror if isinstance(error, OSError) else None) or str(error)
     if isinstance(error, (lmdb.InvalidError, lmdb.VersionMismatchError)):
-        return StoreError(f"{folder} is no online store: data.mdb is no LMDB file that this version can read ({text})")
+        return StoreError(
+            f"{folder} is not an online store: data.mdb is not an LMDB file that this version can read ({text})"
+        )
     if isinstance(error, (lmdb.CorruptedError, lmdb.PageNotFoundError)):
         return StoreError(f"the online store in {folder} is damaged ({text}); remove the folder and export anew")
     if "No space left" in text:
@@ -378,5 +380,7 @@ def _unusable(folder: Path, error: lmdb.Error | OSError) -> StoreError:
             "and what was exported before is still served"
         )
     if "Permission denied" in text:
-        return StoreError(f"the online store in {folder} cannot be used: {text}; who reads must write lock.mdb, too")
+        return StoreError(
+            f"the online store in {folder} cannot be used: {text}; readers must be able to write lock.mdb"
+        )
     return StoreError(f"the online store in {folder} cannot be used: {text}")

@@ -1,6 +1,6 @@
 """Redis or Valkey as the online store, one server or a cluster. Outside world: the server.
 
-The records of an entity's views lie in hashes, by a number that its key gives; so one command reads or writes all views
+The records of an entity's views lie in hashes, by a number made of its key; so one command reads or writes all views
 of one entity at once. A field is `view@schema`, a zero byte and the key. That without a zero byte is the index of the
 hash: sixteen bytes a record, by which an export tells what has changed without reading it (docs/store-format.md).
 """
@@ -151,7 +151,7 @@ class RedisStore:
         self._client.close()
 
     def _asked(self, ask: Callable[[], Any]) -> Any:
-        """What the server answers; asked once more if it has closed the connection meanwhile, not if it is silent."""
+        """Return the answer of the server; ask again if it closed an idle connection, not if it is silent."""
         import redis
 
         with self._readable_errors():
@@ -391,7 +391,7 @@ def _hash_of(key: bytes) -> int:
 
 
 def _token(view: StoredView) -> bytes:
-    """What the fields of a view begin with, as long as it has this schema."""
+    """Return the prefix of a view's fields, which changes with its schema."""
     return f"{view.name}@{view.layout.id:08x}".encode()
 
 

@@ -28,13 +28,15 @@ from generate_windows import (
     WindowCase,
     added_up,
     condition,
+    instant,
+    near,
     window_cases,
 )
 from generate_windows import expected_records as expected_window_records
 from generate_windows import result_columns as window_result_columns
 from hypothesis.strategies import SearchStrategy
 from oracle import EPOCH, MICROSECOND, Nanoseconds, Record, Request, View, look_up, microseconds, spine_instant
-from window_oracle import Aggregation, Where, WindowView, history
+from window_oracle import Aggregation, Where, WindowView, by_key, current_versions, history, snapshot
 
 from support import rule_sql, window_sql
 from support.runs import RUN, for_each
@@ -43,6 +45,9 @@ from support.window_sql import INSTANT, as_text, columns_of, unlike
 CORPUS = Path(__file__).parents[1] / "corpus"
 HOUR = timedelta(hours=1)
 Json = Any
+SNAPSHOTS = ("snapshot", "unnumbered snapshot", "export")
+UNNUMBERED = ("unnumbered", "unnumbered snapshot")
+"""Plans for a view that is not a stored table, so that its rows have no numbers of their own."""
 
 
 # What a case is asked for -------------------------------------------------------------------------------------
@@ -72,8 +77,14 @@ def rule_sheets(case: Case) -> Iterator[Sheet]:
 
 
 def window_sheets(case: WindowCase) -> Iterator[Sheet]:
-    """The training set."""
+    """The training set; a snapshot of each window view as of up to two times of the spine."""
     yield Sheet("training set", window_result_columns(case, provenance=True), ordered=True)
+    instants = sorted({instant(case, row) for row in case.spine.rows if row[case.event_timestamp] is not None})
+    for view in case.window_views:
+        event_time = Column(view.event_timestamp, case.histories[view.name].type_of(view.event_timestamp))
+        for at in instants[:2]:
+            columns = tuple(columns_of(case, view, event_time))
+            yield Sheet(f"{view.name} as of {as_text(at)}", columns, view, {"as_of": as_text(at), "at": at})
 
 
 def history_sheets(case: WindowCase) -> Iterator[Sheet]:
@@ -112,7 +123,18 @@ def rule_wanted(case: Case, sheet: Sheet) -> list[Record]:
 
 def window_wanted(case: WindowCase, sheet: Sheet) -> list[Record]:
     """What the oracle says."""
-    return expected_window_records(case, True, True)
+    if sheet.view is None:
+        return expected_window_records(case, True, True)
+    view, at = sheet.view, sheet.options["at"]
+    rows = case.histories[view.name].rows
+    versions = by_key(current_versions(view, rows))
+    records = []
+    for found in snapshot(view, rows, at):
+        record = {name: comparable(value) for name, value in found.items()}
+        of_key = versions[tuple(found[key] for key in view.keys)]
+        record |= {name: near(view, name, found[name], of_key, at) for name in view.features}
+        records.append({column.name: record[column.name] for column in sheet.columns})
+    return records
 
 
 def history_wanted(case: WindowCase, sheet: Sheet) -> list[Record]:
@@ -129,7 +151,10 @@ def history_wanted(case: WindowCase, sheet: Sheet) -> list[Record]:
 
 def rule_query(case: Case, sheet: Sheet, plan: str, connection: Any, macros: Mapping[str, Any] | None) -> str:
     """The SQL of a sheet."""
-    renderer = rule_sql.renderer_of(case, macros=macros)
+    materialized = "ephemeral" if plan in UNNUMBERED else "table"
+    renderer = rule_sql.renderer_of(case, materialized, macros)
+    if plan == "export":
+        return rule_sql.exported(renderer, connection, sheet.view, **sheet.options)
     if sheet.view is not None:
         return str(renderer.call("latest_snapshot", view=sheet.view.name, **sheet.options))
     if plan == "staged":
@@ -139,7 +164,10 @@ def rule_query(case: Case, sheet: Sheet, plan: str, connection: Any, macros: Map
 
 def window_query(case: WindowCase, sheet: Sheet, plan: str, connection: Any, macros: Mapping[str, Any] | None) -> str:
     """The SQL of a sheet."""
-    return window_sql.training_set_of(case, window_sql.renderer_of(case, macros), plan)
+    renderer = window_sql.renderer_of(case, macros)
+    if sheet.view is not None:
+        return str(renderer.call("latest_snapshot", view=sheet.view.name, as_of=sheet.options["as_of"]))
+    return window_sql.training_set_of(case, renderer, plan)
 
 
 def history_query(case: WindowCase, sheet: Sheet, plan: str, connection: Any, macros: Mapping[str, Any] | None) -> str:
@@ -159,8 +187,8 @@ class Kind:
 
 
 KINDS = {
-    "rule": Kind(("asof", "portable", "staged", "snapshot"), rule_sheets, rule_wanted, rule_query),
-    "windows": Kind(("range", "stacked"), window_sheets, window_wanted, window_query),
+    "rule": Kind(("asof", "portable", "staged", "unnumbered", *SNAPSHOTS), rule_sheets, rule_wanted, rule_query),
+    "windows": Kind(("range", "stacked", "snapshot"), window_sheets, window_wanted, window_query),
     "history": Kind(("history",), history_sheets, history_wanted, history_query),
 }
 
@@ -190,20 +218,32 @@ def differences(
     """Where a plan gives other than what is stored; the tables of the case must have been loaded."""
     kind, found = KINDS[entry.kind], []
     for sheet in kind.sheets(entry.case):
-        if (plan == "snapshot") != (entry.kind == "rule" and sheet.view is not None):
+        if not asks(entry.kind, plan, sheet):
             continue
-        rows: list[Record] = fetch(connection, kind.query(entry.case, sheet, plan, connection, macros), sheet.columns)
-        wanted = entry.wanted[sheet.name]
+        query = kind.query(entry.case, sheet, plan, connection, macros)
+        columns = [c for c in sheet.columns if plan != "export" or c.name != sheet.view.event_timestamp]
+        rows: list[Record] = fetch(connection, query, columns)
+        wanted = [{column.name: record[column.name] for column in columns} for record in entry.wanted[sheet.name]]
         if not sheet.ordered:
             rows, wanted = in_order(rows), in_order(wanted)
         found += [f"{sheet.name}, {each}" for each in unlike(rows, wanted)]
     return found
 
 
+def asks(kind: str, plan: str, sheet: Sheet) -> bool:
+    """Whether a plan is one for a result: those of snapshots for these, the others for the rest."""
+    return kind == "history" or (plan in SNAPSHOTS) == (sheet.view is not None)
+
+
 def in_order(rows: Sequence[Record]) -> list[Record]:
-    """Rows in the order of their contents, without the sign of zeros that sorting loses."""
+    """Rows in the order of what is exact in them, without the sign of zeros that sorting loses."""
     records = [{name: rule_sql.as_sorted(value) for name, value in row.items()} for row in rows]
-    return sorted(records, key=lambda record: sorted((name, repr(value)) for name, value in record.items()))
+    return sorted(records, key=lambda record: [repr(value) for value in record.values() if is_exact(value)])
+
+
+def is_exact(value: Any) -> bool:
+    """Whether a value must be met exactly; no float is sorted by, since it may be right within a tolerance."""
+    return not isinstance(value, Near) and value[0] != "float"
 
 
 def catches(entry: Entry, plan: str, connection: duckdb.DuckDBPyConnection, macros: Mapping[str, Any]) -> bool:

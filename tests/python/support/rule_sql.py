@@ -159,6 +159,14 @@ def staged(case: Case, renderer: Renderer, connection: Any, provenance: bool, de
     return f"select {', '.join(columns)} from _pit_spine as s {' '.join(joins)} order by s._pit_row"
 
 
+def exported(renderer: Renderer, connection: Any, view: View, as_of: str) -> str:
+    """A snapshot as an export takes it: in one pass where the table is in order."""
+    found = connection.execute(renderer.call("_facts_statement", view=view.name, history=None))
+    facts = dict(zip([d[0] for d in found.description], found.fetchone(), strict=True))
+    in_order = not (facts["unordered"] or facts["tied"] or facts["late"])
+    return str(renderer.call("_snapshot_statement", view=view.name, as_of=as_of, in_order=in_order, history=None))
+
+
 WAYS: set[tuple[bool, bool, bool]] = set()
 """Unordered, tied, late: what the staged plan has found in histories since the process began."""
 
