@@ -151,7 +151,8 @@ class Renderer:
             if node["resource_type"] in ("model", "seed", "snapshot"):
                 self._refs.setdefault(node["name"], []).append(node)
         self._context = self._make_context(manifest["metadata"].get("adapter_type") or "duckdb")
-        self._globals = _ENVIRONMENT.make_globals(self._context)
+        # A plain mapping: Jinja copies it for every macro, and copies its own chain of two name by name.
+        self._globals = {**_ENVIRONMENT.globals, **self._context}
 
     def call(self, macro: str, *arguments: Any, **named: Any) -> Any:
         """Call a macro of this package and return its result, as dbt would.
