@@ -17,9 +17,9 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 PLACES = ("pit_join", "macros", "scripts", "docs", "README.md", "CONTRIBUTING.md")
 
-# In any prose: docstrings, comments, messages, pages.
+# In any prose: docstrings, comments, messages, pages. "is None" is right of a Python value: case counts there.
 PROSE = {
-    "write 'is not a ...'": re.compile(r"(?<!there )\b(is|are) (none|no (?!longer\b|more\b|sooner\b|such\b))\b", re.I),
+    "write 'is not a ...'": re.compile(r"(?<!there )\b(is|are) (none|no (?!longer\b|more\b|sooner\b|such\b))\b"),
     "name the reader, the caller, the user": re.compile(
         r"(?<![,:] )\b(he|she) (for|who|that|whose)\b|\bwho(ever)? (reads|asks|follows|writes|waits|calls)\b", re.I
     ),
