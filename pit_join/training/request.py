@@ -8,7 +8,7 @@ from typing import Any
 
 from pit_join.definitions.registry import Registry
 from pit_join.errors import PitJoinError
-from pit_join.references import Asked
+from pit_join.references import RequestItem
 
 __all__ = ["TrainingRequest"]
 
@@ -34,7 +34,7 @@ class TrainingRequest:
     """
 
     spine: Any
-    requests: tuple[Asked, ...]
+    requests: tuple[RequestItem, ...]
     event_timestamp: str = "event_timestamp"
     gap: str | None = None
     full_feature_names: bool = False
