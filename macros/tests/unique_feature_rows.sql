@@ -1,6 +1,6 @@
-{#- Fails on rows of a feature view that are equal in (keys, event time, created): which of them wins is then a matter
-    of their content only. Rows with a null key or time never win and are left out. In a window view with an event_key,
-    versions of one event must not be equal in (event_key, created); without one every row is an event of its own. -#}
+{#- Fails on rows of a feature view that are equal in (keys, event time, created). Only their content decides which of
+    them wins. Rows with a null key or time never win and are left out. In a window view with an event_key, versions of
+    one event must not be equal in (event_key, created); without one every row is an event of its own. -#}
 {% test unique_feature_rows(model) %}
 {%- if execute -%}
 {%- set view = pit_join._view_of(model) -%}
