@@ -14,7 +14,7 @@
     event_timestamp    the column with the instant that a row describes
     created_timestamp  the column with the instant at which the row became known, or none
     lag, ttl           in microseconds, or none
-    inclusive          false: only rows known strictly before count (true)
+    inclusive          whether a row counts that became known exactly at T (true)
     deleted            the column that marks the end of a key, or none
     columns            all features: they tell tied rows apart; the greatest row by them wins a tie
     types              {column: declared type}

@@ -19,7 +19,7 @@ PLACES = ("pit_join", "macros", "scripts", "docs", "README.md", "CONTRIBUTING.md
 
 # In any prose: docstrings, comments, messages, pages. "is None" is right of a Python value: case counts there.
 PROSE = {
-    "write 'is not a ...'": re.compile(r"(?<!there )\b(is|are) (none|no (?!longer\b|more\b|sooner\b|such\b))\b"),
+    "write 'is not a ...'": re.compile(r"(?<![Tt]here )\b(is|are) (none|no (?!longer\b|more\b|sooner\b|such\b))\b"),
     "name the reader, the caller, the user": re.compile(
         r"(?<![,:] )\b(he|she) (for|who|that|whose)\b|\bwho(ever)? (reads|asks|follows|writes|waits|calls)\b", re.I
     ),
@@ -37,7 +37,7 @@ LONGEST_OPENING = 20
 
 
 def files() -> list[Path]:
-    """Return what git knows of the places that hold prose, generated pages apart."""
+    """Return the files that git knows, or would add, in the places that hold prose."""
     command = ["git", "-C", str(ROOT), "ls-files", "-z", "--cached", "--others", "--exclude-standard", *PLACES]
     names = subprocess.run(command, capture_output=True, check=True).stdout.decode().split("\0")
     paths = [ROOT / name for name in names if name.endswith((".py", ".sql", ".md"))]
