@@ -46,8 +46,8 @@
 {#- Smaller tiles are computed from larger ones by recursion. -#}
 with {{ 'recursive ' if asked.plan == 'stacked' }}{{ pit_join._window_events(view, wanted) }},
 
--- What is asked, from key to key and in order of time. Below every window is closed on the right: so one that is closed on
--- the left is asked for at the microsecond before.
+-- The instants asked, in the order of keys and times. All windows below are closed on the right, so a window that is closed
+-- on the left is computed one microsecond earlier.
 asked as (
     select
         row_number() over (order by {{ keys }}, _pit_at) as _pit_query,
@@ -69,7 +69,7 @@ asked as (
 {{ pit_join._stacked_windows(view, wanted, asked.late) }}
 {%- endif %},
 
--- Where no event was found: from when the key has any.
+-- The instant from which a key has events, where no event was found.
 known as (
     select
         {{ keys }},

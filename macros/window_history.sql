@@ -152,7 +152,7 @@ _pit_changes as {{ pit_join._materialized() ~ ' ' if span.dense }}(
     {%- endfor %}
     {%- if span.from %}
     union all
-    -- A key that had events and has none any more is not new.
+    -- A key whose events have all left is not new.
     select distinct
         {{ keys }},
         {{ span.before }}
@@ -258,7 +258,7 @@ _pit_asked as (
     {%- endif %}
     {%- if span.from %}
     union all
-    -- What was before, to compare the first rows with.
+    -- The state before, for comparison with the first rows.
     select distinct
         {{ keys }},
         {{ span.before }}

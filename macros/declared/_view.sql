@@ -13,7 +13,7 @@
     {%- endif -%}
     {%- set named = pit_join.feature_views() | selectattr('name', 'equalto', name) | list -%}
     {%- if not named and not graph.nodes -%}
-        {{ exceptions.raise_compiler_error("dbt shows the models to no macro of a unit test: add to this one  overrides: {macros: {pit_join.feature_views: [...]}}  with the YAML entry of the model '" ~ name ~ "'") }}
+        {{ exceptions.raise_compiler_error("macros of a unit test cannot read the models: add to this test  overrides: {macros: {pit_join.feature_views: [...]}}  with the YAML entry of the model '" ~ name ~ "'") }}
     {%- elif not named -%}
         {{ exceptions.raise_compiler_error("'" ~ name ~ "' is not a feature view: its YAML has no config.meta.pit_join") }}
     {%- endif -%}

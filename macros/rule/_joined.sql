@@ -51,7 +51,7 @@ joined as (
             {%- for column in view.spine_keys %}
             spine.{{ column }} = known._pit_key_{{ loop.index }} and
             {%- endfor %}
-            -- Not null: to DuckDB 1.5 a null is the latest of all times.
+            -- Not null, since DuckDB 1.5 takes a null for the latest of all times.
             {{ pit_join._is_known('coalesce(spine._pit_time, ' ~ before_all ~ ')', not view.inclusive) }}
 )
 {%- endmacro %}

@@ -15,7 +15,7 @@ numbered as {{ pit_join._materialized() }} (
 {#- CTEs up to `matched`, which break ties. Contents are read only for tied rows. -#}
 {% macro _without_ties(view, carried) -%}
 {%- set same = view.key_names + pit_join._version(view) -%}
--- Rows equal in (keys, event time, created) to one that was joined: the greatest by content stands for them all.
+-- Rows equal in (keys, event time, created) to one that was joined: the greatest by content wins.
 tied as (
     select *
     from (
@@ -74,7 +74,7 @@ unmatched as (
     where _pit_row_id is null and {{ keys | join(' is not null and ') }} is not null
 ),
 
--- Keys that have a history, all of it later than somebody asks for.
+-- Keys with a history of which nothing was known yet.
 later as (
     select distinct {% for key in keys %}history.{{ key }}{{ ', ' if not loop.last }}{% endfor %}
     from history

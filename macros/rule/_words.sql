@@ -54,7 +54,7 @@
 
 {#- DuckDB's guarantee for `over ()`, as the text of a comment beside each of them. -#}
 {% macro _in_stored_order() -%}
-DuckDB runs a window without an order over the rows as they come, in one thread: as they are stored or were sorted.
+DuckDB computes a window without an order in one thread, over the rows in the order in which they are stored or were sorted.
 {%- endmacro %}
 
 

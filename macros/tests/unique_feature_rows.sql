@@ -5,7 +5,7 @@
 {%- if execute -%}
 {%- set view = pit_join._view_of(model) -%}
 {%- if view.aggregations and not view.event_key -%}
-    {{ exceptions.raise_compiler_error(view.name ~ ' is a window view without event_key: every row is an event of its own, so none can be doubled; remove the test unique_feature_rows, or declare an event_key') }}
+    {{ exceptions.raise_compiler_error(view.name ~ ' is a window view without event_key: every row is an event of its own, so no row can be a duplicate; remove the test unique_feature_rows, or declare an event_key') }}
 {%- endif -%}
 {%- set version = [view.event_timestamp] + ([view.created_timestamp] if view.created_timestamp else []) -%}
 {%- set identity = [] -%}

@@ -222,7 +222,7 @@ def test_a_changed_definition_or_macro_and_a_kill(filled: Built, copy_of: Callab
     assert sql(directory, HISTORY) == at_once(directory) != before
 
     macro = "dbt_packages/pit_join/macros/window_history.sql"
-    change(directory, macro, "-- What was before, to compare the first rows with.", "-- What was before.")
+    change(directory, macro, "-- The state before, for comparison with the first rows.", "-- The state before.")
     assert planned(backfill(directory)) == {"older definition": DAYS}
     lines = ledger(directory).read_text().count("\n")
     process = subprocess.Popen(
