@@ -37,11 +37,15 @@ LONGEST_OPENING = 20
 
 
 def files() -> list[Path]:
-    """Return the files that git knows, or would add, in the places that hold prose."""
+    """Return the files with prose that git knows or would add; without git, all files in their places."""
     command = ["git", "-C", str(ROOT), "ls-files", "-z", "--cached", "--others", "--exclude-standard", *PLACES]
-    names = subprocess.run(command, capture_output=True, check=True).stdout.decode().split("\0")
-    paths = [ROOT / name for name in names if name.endswith((".py", ".sql", ".md"))]
-    return [path for path in paths if path.is_file() and path != Path(__file__).resolve()]
+    try:
+        listing = subprocess.run(command, capture_output=True, check=True).stdout
+        paths = [ROOT / name for name in listing.decode().split("\0")]
+    except (OSError, subprocess.CalledProcessError):
+        paths = [path for place in PLACES for path in (ROOT / place, *(ROOT / place).rglob("*"))]
+    kinds = (".py", ".sql", ".md")
+    return [path for path in paths if path.suffix in kinds and path.is_file() and path != Path(__file__).resolve()]
 
 
 def problems(path: Path) -> Iterator[str]:
@@ -51,9 +55,9 @@ def problems(path: Path) -> Iterator[str]:
         for advice, rule in rules.items():
             for found in rule.finditer(text):
                 number = line + text[: found.start()].count("\n")
-                yield f"{path.relative_to(ROOT)}:{number}: {advice}: {around(text, found)}"
+                yield f"{path}:{number}: {advice}: {around(text, found)}"
         if kind == "docstring":
-            yield from (f"{path.relative_to(ROOT)}:{line}: {problem}" for problem in opening_problems(text))
+            yield from (f"{path}:{line}: {problem}" for problem in opening_problems(text))
 
 
 def prose_of(path: Path) -> Iterator[tuple[int, str, str]]:
