@@ -673,7 +673,7 @@ def test_no_store(tmp_path: Path) -> None:
         reader(tmp_path / "none").nearest("items", "embedding", [1.0])
 
 
-ALL = "; all must have one length and finite numbers. Mend it in the model, or make it null there"
+ALL = "; all must have one length and finite numbers. Correct it in the model, or make it null there"
 
 
 @pytest.mark.parametrize(
