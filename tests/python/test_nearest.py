@@ -361,7 +361,7 @@ def test_a_copied_store(store: OnlineStore, folder: Path, tmp_path: Path, kind: 
     without = tmp_path / "without"
     without.mkdir()
     shutil.copy(copy / "data.mdb", without)
-    with pytest.raises(StoreError, match=r"^the index .*\.keys is missing; run pit-join export, .* needs all of its folder"):
+    with pytest.raises(StoreError, match=r"^the index .*\.keys is missing; run pit-join export, .* all of its folder"):
         reader(without).nearest("items", "embedding", query)
 
 
