@@ -45,7 +45,6 @@ LONG_FUNCTIONS: dict[str, str] = {}
 # Methods of exported classes that another wing calls, and no user: what they take and return is not public.
 SEAMS = {
     "FeatureLog.add": "readers hand to it what they serve",
-    "FeatureVector.roles": "the server writes its answer from them",
     "OnlineClient.online_contents": "the server looks what a store holds",
     "TrainingBuild.run_beside_others": "monitoring joins many in one warehouse",
     "OnlineFeatures.by_role": "the server and the log write them",
