@@ -13,7 +13,7 @@ from xxhash import xxh3_128
 from pit_join.definitions.views import FeatureView
 from pit_join.errors import StoreError
 from pit_join.export.snapshot import Snapshot
-from pit_join.online.index_files import FLOATS, check_files, graph, remove_others, usearch_version, write_file
+from pit_join.online.index_files import EMBEDDING_TYPES, check_files, graph, remove_others, usearch_version, write_file
 from pit_join.records.embeddings import EXACT_ROWS, Matrix, StoredIndex, first_problem
 from pit_join.records.keys import KeyCodec
 from pit_join.records.store_manifest import Contents, StoredView
@@ -108,12 +108,12 @@ class _Embeddings:
         self._snapshot, self._feature = snapshot, feature
         self._codec = KeyCodec(stored.keys)
         (data_type,) = (field.type for field in stored.layout.fields if field.name == feature)
-        if data_type not in FLOATS:
+        if data_type not in EMBEDDING_TYPES:
             raise StoreError(
                 f"{self.name} declares nearest, and its table has {data_type}, which is not a list of floats; cast the "
                 "column in the model, and run dbt build"
             )
-        self._dtype = FLOATS[data_type]
+        self._dtype = EMBEDDING_TYPES[data_type]
         keys, numbers = xxh3_128(), xxh3_128()
         for batch in self._batches():
             self.rows += len(batch.keys)

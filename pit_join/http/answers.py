@@ -21,9 +21,9 @@ from pit_join.errors import EntityError
 from pit_join.http.requests import FeatureRequest, request_keys
 from pit_join.records.layout import instant
 from pit_join.serving.features import OnlineFeatures
-from pit_join.serving.reader import OnlineReader
+from pit_join.serving.reader import OnlineReader, read_stored
 from pit_join.serving.role_records import RoleColumns
-from pit_join.serving.vector import FeatureVector
+from pit_join.serving.vector import RowRecords
 from pit_join.statuses import NULL_VALUE, ONLINE, PRESENT
 
 __all__ = ["ARROW", "FLOATS", "JSON", "Reply", "chosen_form", "dumps", "key_as_json", "reply"]
@@ -88,10 +88,10 @@ def reply(request: FeatureRequest, reader: OnlineReader, form: str, now: datetim
     """
     kinds = reader.key_kinds
     keys = request_keys(request, kinds)
-    if form == JSON and request.rows == 1 and not reader.on_demand:
-        vector = reader.get({name: value for name, (value,) in keys.items()}, now=now)
-        if not vector.on_demand_statuses:  # an export may have brought some since
-            return _one_row(request, kinds, vector)
+    if form == JSON and request.rows == 1:
+        row = read_stored(reader, {name: value for name, (value,) in keys.items()}, now=now)
+        if row is not None:
+            return _one_row(request, kinds, row)
     found = reader.get_online_features(keys, now=now)
     if form == FLOATS:
         return _floats(found)
@@ -102,26 +102,28 @@ def reply(request: FeatureRequest, reader: OnlineReader, form: str, now: datetim
     return Reply(content, {}, _counted(roles), found.failures)
 
 
-def _one_row(request: FeatureRequest, kinds: Mapping[str, str], vector: FeatureVector) -> Reply:
+def _one_row(request: FeatureRequest, kinds: Mapping[str, str], row: RowRecords) -> Reply:
     """Write one row as `_json` and `_counted` do, without columns: building them takes longer than all the rest."""
-    found: dict[str, dict[str, Any]] = {}
+    found: list[dict[str, Any]] = []
     counts: dict[tuple[str, str], int] = {}
     sound = True
-    for role, (status, event, stored) in vector.roles():
-        view, names, values = role.view.name, role.names, role.served(stored)
+    for role, (status, event, stored) in row.by_role():
+        view, size = role.view.name, len(role.names)
+        values = row.values[len(found) : len(found) + size]
         for i, utc in _instants(role.types):
-            values = (*values[:i], _time(values[i], utc), *values[i + 1 :])
-        times, statuses = [_event_time(event)], [[status]] * len(names)
+            values[i] = _time(values[i], utc)
+        times, statuses = [_event_time(event)], [[status]] * size
         nulls = stored.count(None) if stored else 0
         if nulls and stored:
             statuses = [_NULL if value is None else _PRESENT for value in stored]
             counts[view, NULL_VALUE] = counts.get((view, NULL_VALUE), 0) + nulls
-        if nulls < len(names):
-            counts[view, status] = counts.get((view, status), 0) + len(names) - nulls
-        for name, value, each in zip(names, values, statuses, strict=True):
-            found[name] = {"values": [value], "statuses": each, "event_timestamps": times}
+        if nulls < size:
+            counts[view, status] = counts.get((view, status), 0) + size - nulls
+        for value, each in zip(values, statuses, strict=True):
+            found.append({"values": [value], "statuses": each, "event_timestamps": times})
         sound = sound and stored is not None
-    return Reply(_document(request, kinds, tuple(vector), found), {}, counts, {} if sound else vector.failures)
+    content = _document(request, kinds, row.plan.names, row.plan.in_order(found))
+    return Reply(content, {}, counts, {} if sound else row.failures())
 
 
 def _counted(roles: Sequence[RoleColumns]) -> dict[tuple[str, str], int]:
@@ -146,7 +148,7 @@ def _json(
             columns[i] = [_time(value, utc) for value in columns[i]]
         for name, values, statuses in zip(role.names, columns, role.statuses, strict=True):
             found[name] = {"values": values, "statuses": statuses, "event_timestamps": times}
-    return _document(request, kinds, names, found)
+    return _document(request, kinds, names, [found[name] for name in names])
 
 
 @lru_cache(maxsize=1024)
@@ -156,13 +158,13 @@ def _instants(types: tuple[str, ...]) -> list[tuple[int, bool]]:
 
 
 def _document(
-    request: FeatureRequest, kinds: Mapping[str, str], names: Sequence[str], found: dict[str, dict[str, Any]]
+    request: FeatureRequest, kinds: Mapping[str, str], names: Sequence[str], found: Sequence[dict[str, Any]]
 ) -> bytes:
     present, never = _PRESENT * request.rows, [_NO_TIME] * request.rows
     results: list[dict[str, Any]] = [
         {"values": request.entities[key], "statuses": present, "event_timestamps": never} for key in kinds
     ]  # fmt: skip
-    results += [found[name] for name in names]
+    results += found
     document = {"metadata": {"feature_names": [*kinds, *names]}, "results": results}
     content = dumps(document)
     # A number that is not finite became null: are there more nulls than there should be?

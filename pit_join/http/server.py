@@ -37,7 +37,7 @@ def serve(
         port: its port; 0 for a free one, which is said.
         workers: processes; each opens the store for itself.
         access_log: write a line for each request.
-        on_message: told where it listens, and what is not safe.
+        on_message: called with the address, and with a warning where the server is not safe.
 
     Raises:
         PitJoinError: if the port cannot be listened on.

@@ -46,7 +46,7 @@ def load_arrow() -> None:
 class LogRows:
     """Rows of one schema, column by column; rows with different `key` cannot be in one file.
 
-    `types` are the types of the features (see `records.Field`).
+    `types` are the types of the features (see `records.layout.Field`).
     """
 
     def __init__(self, source: LogSource, types: Mapping[str, str], field_types: Mapping[str, pa.DataType]) -> None:
@@ -65,10 +65,10 @@ class LogRows:
         Raises:
             PitJoinError, ValueError, OverflowError, pyarrow.ArrowException: if the rows cannot be logged.
         """
-        source, blocks, rows = served.source, served.features.by_role(), len(served.features)
+        source, roles, rows = served.source, served.features.by_role(), len(served.features)
         fields = {name: [_plain(value) for value in served.rows[name]] for name in source.fields}
         field_types = {name: _field_type(values, source.fields[name]) for name, values in fields.items()}
-        types = {name: kind for block in blocks for name, kind in zip(block.names, block.types, strict=True)}
+        types = {name: kind for role in roles for name, kind in zip(role.names, role.types, strict=True)}
         found = cls(source, {name: types[name] for name in source.names}, field_types)
         columns: dict[tuple[str, ...], list[Any]] = {
             ("request_id",): [request_id] * rows,
@@ -77,14 +77,14 @@ class LogRows:
         }
         columns |= {("keys", name): _keys(kind, served.rows[name]) for name, kind in source.keys.items()}
         columns |= {("fields", name): values for name, values in fields.items()}
-        for alias, role in source.roles.items():
-            instant = role.view.instant
+        for alias, resolved in source.roles.items():
+            instant = resolved.view.instant
             columns["roles", alias, "exported_at"] = [(instant - _EPOCH) // _MICROSECOND if instant else None] * rows
             columns["roles", alias, "event_timestamp"] = [None] * rows
-        for block in blocks:
-            if block.names[0] in source.role_of:
-                columns["roles", source.role_of[block.names[0]], "event_timestamp"] = list(block.times)
-            for name, values, statuses in zip(block.names, block.columns, block.statuses, strict=True):
+        for role in roles:
+            if role.names[0] in source.role_of:
+                columns["roles", source.role_of[role.names[0]], "event_timestamp"] = list(role.times)
+            for name, values, statuses in zip(role.names, role.columns, role.statuses, strict=True):
                 columns["features", name, "value"] = [served.values[name]] if served.values else list(values)
                 columns["features", name, "status"] = list(statuses)
         found._columns, found._rows = columns, rows

@@ -177,8 +177,8 @@ def compute(expressions: Expressions, name: str, arguments: Mapping[str, pa.Arra
 def same(one: pa.Array, other: pa.Array, tolerance: float | None = None) -> pa.Array:
     """Compare two columns row by row; two nulls are equal, and so are two NaNs.
 
-    Columns that differ only in the width of numbers and texts, or in the form of lists, are compared by value. Floats may
-    differ by the tolerance, relative or absolute, as for `math.isclose`.
+    Columns that differ only in the width of numbers and texts, or in the form of lists, are compared by value. Floats
+    may differ by the tolerance, relative or absolute, as for `math.isclose`.
     """
     one, other = _plain(one), _plain(other)
     both_null = pc.and_(pc.is_null(one), pc.is_null(other))

@@ -20,9 +20,9 @@ from xxhash import xxh3_64
 from pit_join.errors import StoreError
 from pit_join.records.embeddings import EXACT_ROWS, Matrix, StoredIndex, distances, lengths
 
-__all__ = ["FLOATS", "OpenIndex", "check_files", "graph", "remove_others", "usearch_version", "write_file"]
+__all__ = ["EMBEDDING_TYPES", "OpenIndex", "check_files", "graph", "remove_others", "usearch_version", "write_file"]
 
-FLOATS: dict[str, np.dtype[Any]] = {"list<float>": np.dtype("<f4"), "list<double>": np.dtype("<f8")}
+EMBEDDING_TYPES: dict[str, np.dtype[Any]] = {"list<float>": np.dtype("<f4"), "list<double>": np.dtype("<f8")}
 """The types of embeddings, and the number types of their `.vectors` files."""
 
 _OFFSET = np.dtype("<u8")
@@ -178,7 +178,7 @@ class OpenIndex:
     Args:
         folder: that of the store.
         stored: what the store's contents say of the index; it has rows.
-        data_type: the type of the feature, one of `FLOATS`.
+        data_type: the type of the feature, one of `EMBEDDING_TYPES`.
 
     Raises:
         FileNotFoundError: if a file is not there, as after an export.
@@ -196,7 +196,7 @@ class OpenIndex:
         self._ends = np.frombuffer(self._keys, dtype=_OFFSET, offset=at)
         self._graph = self._matrix = None
         if vectors := stored.file("vectors"):
-            flat = np.frombuffer(self._maps[vectors], dtype=FLOATS[data_type])
+            flat = np.frombuffer(self._maps[vectors], dtype=EMBEDDING_TYPES[data_type])
             self._matrix = flat.reshape(stored.rows, stored.dimensions)
             return
         name = str(stored.file("usearch"))

@@ -57,7 +57,7 @@ def is_list(kind: pa.DataType) -> bool:
 
 
 def type_name(kind: pa.DataType) -> str | None:
-    """The type of a feature that an Arrow type holds, see `records.Field`; None if the store has no form for it."""
+    """Return the type of a feature (see `records.layout.Field`) for an Arrow type; None if no record can hold it."""
     if is_list(kind):
         element = type_name(kind.value_type)
         return f"list<{element}>" if element and element_of(element) is None else None
@@ -78,7 +78,7 @@ def type_name(kind: pa.DataType) -> str | None:
 
 
 def arrow_type(data_type: str) -> pa.DataType:
-    """The Arrow type of a feature's type, see `records.Field`.
+    """Return the Arrow type of a feature's type (see `records.layout.Field`).
 
     >>> arrow_type("list<float>"), arrow_type("timestamp[ns, UTC]"), arrow_type("decimal(9, 2)")
     (ListType(list<item: float>), TimestampType(timestamp[ns, tz=UTC]), Decimal128Type(decimal128(9, 2)))

@@ -41,11 +41,15 @@ class ReadPlan:
     key_kinds: Mapping[str, str]
     wanted: tuple[tuple[StoredView, int], ...]
     names: tuple[str, ...]
-    pick: Callable[[Sequence[Any]], tuple[Any, ...]] | None
+    pick: Callable[[Sequence[Any]], Sequence[Any]] | None
     on_demand: OnDemand | None
     arguments: tuple[tuple[RolePlan, int], ...]
     source: LogSource
     may_lack: bool
+
+    def in_order(self, read: Sequence[Any]) -> Sequence[Any]:
+        """Put what was read of each feature, role by role and then the on-demand features, in the order of `names`."""
+        return self.pick(read) if self.pick else read
 
     def stored(self, keys: Sequence[RowKeys], records: Sequence[Records], moment: int) -> list[RoleRecords]:
         """Lay records beside the roles whose features are stored."""

@@ -22,15 +22,19 @@ from pit_join.serving.features import OnlineFeatures
 from pit_join.serving.log_entry import Served, ServedLog
 from pit_join.serving.read_plan import ReadPlan, make_plan
 from pit_join.serving.role_records import FeatureColumn, RoleRecords, RowKeys
-from pit_join.serving.vector import FeatureVector, make_vector
+from pit_join.serving.vector import FeatureVector, ReadRow, RowRecords, read_row
 from pit_join.statuses import COMPUTE_FAILED, NOT_EXPORTED, STORE_FAILED
 
-__all__ = ["DEADLINE", "OnlineReader"]
+__all__ = ["DEADLINE", "OnlineReader", "read_stored"]
 
 DEADLINE = 0.05
 """Seconds within which an application's request is answered, unless it says otherwise."""
 
 _MOST_EXPORTS = 100  # while one request is read
+
+
+class _OnDemandAsked(Exception):
+    """A request for stored features alone is for on-demand features, too."""
 
 
 class OnlineReader:
@@ -130,20 +134,10 @@ class OnlineReader:
             StoreError: if the store cannot be used, or a record is damaged, and reading is strict.
             ComputeError: if on-demand features cannot be computed, and reading is strict.
         """
-        moment = moment_of(now)
-        plan, keys, records = self._read(lambda plan: [[codec.encode(entity_row) or b""] for codec in plan.codecs])
-        try:
-            vector = make_vector(plan, keys, records, entity_row, moment)
-        except StoreError:  # a record is damaged
-            records = self._sound(plan, keys, records)
-            vector = make_vector(plan, keys, records, entity_row, moment)
-        if plan.on_demand:
-            self._count_uncomputed([vector.on_demand_statuses])
-        if self._log is not None and self._log.sampled():
-            values = vector.copy()
-            self._log.add(
-                1, partial(_served_row, plan, dict(entity_row), records, moment, values, vector.on_demand_statuses)
-            )
+        row = self._row(entity_row, moment_of(now))
+        plan, _, values, _, _ = row
+        vector = FeatureVector(zip(plan.names, plan.pick(values) if plan.pick else values))  # noqa: B905 as in `read_row`
+        vector._row = row
         return vector
 
     def get_online_features(
@@ -183,6 +177,26 @@ class OnlineReader:
             given = rows.columns((*self.keys, *self.request_fields))
             self._log.add(len(rows), partial(_served_rows, plan, stored, given, len(rows), computed, moment))
         return OnlineFeatures(plan.names, stored, rows.columns(self.keys), len(rows), computed)
+
+    def _row(self, entity_row: Mapping[str, Any], moment: int, stored_only: bool = False) -> ReadRow:
+        """Read one entity row; see `get`, and `read_stored` for `stored_only`."""
+
+        def keys_of(plan: ReadPlan) -> list[list[bytes]]:
+            if stored_only and plan.on_demand:
+                raise _OnDemandAsked
+            return [[codec.encode(entity_row) or b""] for codec in plan.codecs]
+
+        plan, keys, records = self._read(keys_of)
+        try:
+            row = read_row(plan, keys, records, entity_row, moment)
+        except StoreError:  # a record is damaged
+            records = self._sound(plan, keys, records)
+            row = read_row(plan, keys, records, entity_row, moment)
+        if plan.on_demand:
+            self._count_uncomputed([row[-1]])
+        if self._log is not None and self._log.sampled():
+            self._log.add(1, partial(_served_row, row, dict(entity_row), moment))
+        return row
 
     def _read(
         self, keys_of: Callable[[ReadPlan], list[list[bytes]]]
@@ -243,19 +257,28 @@ class OnlineReader:
         return found
 
 
-def _served_row(
-    plan: ReadPlan,
-    row: Mapping[str, Any],
-    records: Sequence[Records],
-    moment: int,
-    values: Mapping[str, Any],
-    on_demand_statuses: Sequence[str],
-) -> Served:
+def read_stored(
+    reader: OnlineReader, entity_row: Mapping[str, Any], *, now: datetime | None = None
+) -> RowRecords | None:
+    """Read one entity row as `OnlineReader.get` does, without a dict; None where on-demand features are asked for.
+
+    They are looked for in the state of the store that is read, and before anything is read, counted or logged: an
+    export may have added them to the service since the reader was last used.
+    """
+    try:
+        return RowRecords(*reader._row(entity_row, moment_of(now), stored_only=True))
+    except _OnDemandAsked:
+        return None
+
+
+def _served_row(row: ReadRow, given: Mapping[str, Any], moment: int) -> Served:
     """One row for the feature log, whose thread finds the statuses of stored features."""
-    stored = plan.stored([RowKeys([codec.encode(row)]) for codec in plan.codecs], records, moment)
+    plan, records, read, _, on_demand_statuses = row
+    values = dict(zip(plan.names, plan.in_order(read), strict=True))
+    stored = plan.stored([RowKeys([codec.encode(given)]) for codec in plan.codecs], records, moment)
     computed = plan.on_demand.columns(values, on_demand_statuses) if plan.on_demand else {}
     features = OnlineFeatures(plan.names, stored, {}, 1, computed)
-    return Served(plan.source, moment, {name: [value] for name, value in row.items()}, features, values)
+    return Served(plan.source, moment, {name: [value] for name, value in given.items()}, features, values)
 
 
 def _served_rows(

@@ -1,10 +1,10 @@
-"""The features of one entity row: values by name, and what is known of them."""
+"""One entity row: its records, decoded and judged by their age, and the vector of its features."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from pit_join.online.protocol import Records
 from pit_join.records.layout import NO_TIME, instant
@@ -19,10 +19,35 @@ from pit_join.serving.role_records import (
 )
 from pit_join.statuses import NULL_KEY, OUTSIDE_MAX_AGE, PRESENT
 
-__all__ = ["FeatureVector", "make_vector"]
+__all__ = ["FeatureVector", "ReadRow", "RowRecords", "read_row"]
 
 _Result = str | tuple[int, tuple[Any, ...] | None]
 """A status without a record; or the event time of a record and its values, None where it is too old."""
+
+
+ReadRow = tuple[ReadPlan, Sequence[Records], list[Any], list[_Result], Sequence[str]]
+"""The fields of `RowRecords`. A request makes no object of them before it needs one, which would take time."""
+
+
+class RowRecords(NamedTuple):
+    """The records of one entity row, decoded and judged at a moment.
+
+    `values` are those to serve, in the order in which they were read (see `ReadPlan.in_order`).
+    """
+
+    plan: ReadPlan
+    records: Sequence[Records]
+    values: list[Any]
+    results: list[_Result]
+    on_demand_statuses: Sequence[str]
+
+    def by_role(self) -> list[tuple[RolePlan, KeyResult]]:
+        """Return the roles whose features are stored, each with the result of its key."""
+        return list(zip(self.plan.roles, map(_key_result, self.results), strict=True))
+
+    def failures(self) -> dict[str, str]:
+        """Return the views whose records could not be read, each with the sentence that says why."""
+        return failures_of(zip(self.plan.roles, self.records, strict=False))  # the last may be arguments alone
 
 
 class FeatureVector(dict[str, Any]):
@@ -32,12 +57,9 @@ class FeatureVector(dict[str, Any]):
     null, missing or too old is the declared default, if there is one; its status says so. A copy is a plain dict.
     """
 
-    __slots__ = ("_plan", "_records", "_results", "on_demand_statuses")
+    __slots__ = ("_row",)
 
-    _plan: ReadPlan
-    _records: Sequence[Records]
-    _results: Sequence[_Result]
-    on_demand_statuses: Sequence[str]
+    _row: ReadRow
 
     def __reduce__(self) -> tuple[type[dict[str, Any]], tuple[dict[str, Any]]]:
         return dict, (self.copy(),)
@@ -45,39 +67,38 @@ class FeatureVector(dict[str, Any]):
     @property
     def statuses(self) -> dict[str, str]:
         """The status of each feature; see `OnlineFeatures.statuses`."""
-        found: dict[str, str] = dict.fromkeys(self._plan.names, "")
-        if self._plan.on_demand:
-            found |= zip(self._plan.on_demand.names, self.on_demand_statuses, strict=True)
-        for role, result in self.roles():
+        row = RowRecords(*self._row)
+        plan = row.plan
+        found: dict[str, str] = dict.fromkeys(plan.names, "")
+        if plan.on_demand:
+            found |= zip(plan.on_demand.names, row.on_demand_statuses, strict=True)
+        for role, result in row.by_role():
             found |= {name: status_in(result, i) for i, name in enumerate(role.names)}
         return found
 
     @property
     def event_timestamps(self) -> dict[str, datetime | None]:
         """The event time of each feature's record (UTC, microseconds); None where there is none."""
-        found: dict[str, datetime | None] = dict.fromkeys(self._plan.names)
-        for role, (_, event, _) in self.roles():
+        row = RowRecords(*self._row)
+        found: dict[str, datetime | None] = dict.fromkeys(row.plan.names)
+        for role, (_, event, _) in row.by_role():
             found |= dict.fromkeys(role.names, None if event is None else instant(event))
         return found
 
     @property
     def failures(self) -> dict[str, str]:
         """The views whose records could not be read, each with the sentence that says why; defaults stand for them."""
-        return failures_of(zip(self._plan.roles, self._records, strict=False))  # the last may be arguments alone
-
-    def roles(self) -> list[tuple[RolePlan, KeyResult]]:
-        """Return the roles whose features are stored, each with the result of its key."""
-        return list(zip(self._plan.roles, map(_key_result, self._results), strict=True))
+        return RowRecords(*self._row).failures()
 
 
-def make_vector(
+def read_row(
     plan: ReadPlan,
     keys: Sequence[Sequence[bytes]],
     records: Sequence[Records],
     entity_row: Mapping[str, Any],
     moment: int,
-) -> FeatureVector:
-    """Make the vector of an entity row from its records; `keys` are those of the plan's codecs.
+) -> ReadRow:
+    """Decode the records of one entity row, and judge them at a moment; `keys` are those of the plan's codecs.
 
     Raises:
         StoreError: if a record is damaged.
@@ -103,9 +124,7 @@ def make_vector(
         taken = plan.taken([RowKeys(each) for each in keys], records, moment)
         computed, statuses = plan.on_demand.one(taken, entity_row)
         values += computed
-    vector = FeatureVector(zip(plan.names, plan.pick(values) if plan.pick else values))  # noqa: B905 as above
-    vector._plan, vector._records, vector._results, vector.on_demand_statuses = plan, records, results, statuses
-    return vector
+    return plan, records, values, results, statuses
 
 
 def _key_result(result: _Result) -> KeyResult:

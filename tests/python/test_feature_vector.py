@@ -5,17 +5,23 @@ from __future__ import annotations
 import copy
 import json
 import pickle
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import orjson
 import pytest
-from support.stores import put
+from support.stores import AT, put
 
+from pit_join.http.answers import JSON, reply
+from pit_join.http.requests import read_request
 from pit_join.online.opening import open_store
 from pit_join.online.protocol import OnlineStore
-from pit_join.references import Request
+from pit_join.records.store_manifest import Contents, StoredService, StoredView
+from pit_join.references import OnDemandRequest, Request
+from pit_join.serving.log_entry import Served
 from pit_join.serving.reader import OnlineReader
-from pit_join.statuses import NOT_FOUND, NULL_KEY, NULL_VALUE, PRESENT
+from pit_join.statuses import NOT_EXPORTED, NOT_FOUND, NULL_KEY, NULL_VALUE, PRESENT
 
 REQUESTS = [Request("a", ("*",), "a"), Request("b", ("n",), "b", {"user_id": "item"})]
 
@@ -69,3 +75,47 @@ def test_a_vector_survives_the_next_export(store: OnlineStore) -> None:
     put(store, {"a": {"user_id": [1], "x": [9.0], "y": [3]}, "b": {"user_id": [7], "n": [5]}})
     assert reader.get({"user_id": 2, "item": 8}).statuses == dict.fromkeys(reader.names, NOT_FOUND)
     assert vector.statuses == {"x": NULL_VALUE, "y": PRESENT, "n": NULL_VALUE}
+
+
+class Logged(list[Served]):
+    """A log of everything that is served."""
+
+    def sampled(self) -> bool:
+        return True
+
+    def add(self, rows: int, make: Callable[[], Served]) -> None:
+        self.append(make())
+
+
+def declare(store: OnlineStore, views: dict[str, StoredView], service: StoredService) -> None:
+    """Replace the contents of a store as an export of the same records does; `b` is declared, and not exported."""
+    described = {**views, "b": replace(views["b"], instant=None)}
+    contents = Contents("demo", "dev", AT, described, {"scores": service}).to_json()
+    with store.writing(1, lambda message: None) as writer:
+        writer.replace(contents, {}, views, 2, False, lambda done, total, view: None)
+
+
+def test_one_row_is_read_once_where_an_export_adds_on_demand_features(tmp_path: Path) -> None:
+    """Such a row has another form than the server expects; it is logged once, and its failures are counted once."""
+    store = open_store(str(tmp_path / "online"), create=True)
+    _, views = put(store, {"a": {"user_id": [1], "x": [1.5]}, "b": {"user_id": [1], "n": [5]}})
+    requests = (Request("a", ("*",), "a"), Request("b", ("n",), "b"))
+    doubled = OnDemandRequest("twice", "doubled", {"x": "a:x"}, {"x": "double"}, "double")
+    sql = 'select cast("a:x" as double) * 2 as doubled from _pit_arguments'
+    declare(store, views, StoredService(requests, False))
+    log = Logged()
+    reader = OnlineReader(store, "scores", strict=False, log=log)
+    asked = read_request(b'{"feature_service": "scores", "entities": {"user_id": [1]}}', 10)
+    values = {"user_id": 1, "x": 1.5, "n": None}
+    for failures, more in ((1, {}), (2, {"doubled": 3.0}), (3, {"doubled": 3.0})):
+        if failures == 2:
+            declare(store, views, StoredService((*requests, doubled), False, (sql, sql, sql)))
+            assert not reader.on_demand  # the reader does not know of the export yet
+        found = json.loads(reply(asked, reader, JSON).content)
+        columns = dict(zip(found["metadata"]["feature_names"], found["results"], strict=True))
+        assert {name: column["values"] for name, column in columns.items()} == {
+            name: [value] for name, value in (values | more).items()
+        }
+        assert reader.failures == {("b", NOT_EXPORTED): failures}
+        assert len(log) == failures
+        assert log[-1].features.statuses["n"] == [NOT_EXPORTED]
