@@ -52,7 +52,7 @@ def field_of(column: pa.Field) -> Field:
 
 
 def is_list(kind: pa.DataType) -> bool:
-    """Whether a type is that of lists: DuckDB's lists come as large lists, and its arrays as lists of a fixed size."""
+    """Return whether a type is a list. DuckDB's lists come as large lists, its arrays as lists of a fixed size."""
     return any(is_it(kind) for is_it in (pa.types.is_list, pa.types.is_large_list, pa.types.is_fixed_size_list))
 
 
