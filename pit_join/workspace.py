@@ -122,7 +122,9 @@ class Histories:
     """The tables of feature views in one state of the warehouse, each checked, staged and described once.
 
     A file or an SQL view is staged, which is to copy its rows: no lock protects what it reads, so that reading it twice
-    might give two answers, and its rows have no numbers.
+    might give two answers, and its rows have no numbers. A table of DuckDB is read itself. Its state is held not by the
+    transaction, but by the lock of the attached file, and by the attachment, which is read only: several transactions
+    see one state.
     """
 
     def __init__(self, warehouse: DuckDBWarehouse, macros: Macros) -> None:
@@ -149,34 +151,48 @@ class Histories:
                     self.warehouse.columns(f"select case when ({one.where}\n) then 1 end from {view.relation}", what)
             self._checked.add(view.name)
 
-    def prepare(self, views: Collection[FeatureView]) -> None:
-        """Check and stage the tables, and begin to find out whether each is in order, and has ties or late rows."""
+    def stage(self, views: Collection[FeatureView]) -> None:
+        """Check the tables, and copy those that are not stored tables of DuckDB."""
         self.check(views)
         for view in views:
-            if view.name in self._facts:
-                continue
-            what = f"the feature view '{view.name}' cannot be read"
-            if not self.warehouse.has_table(view.location):
-                staged = self._staged[view.name] = f"_pit_history_{next(self._numbers)}"
-                self.warehouse.execute(f"create temp table {staged} as from {view.relation}", what)
+            if view.name not in self._staged and not self.warehouse.has_table(view.location):
+                copy = f"_pit_history_{next(self._numbers)}"
+                what = f"the feature view '{view.name}' cannot be read"
+                self.warehouse.execute(f"create temp table {copy} as from {view.relation}", what)
+                self._staged[view.name] = copy
+
+    def prepare(self, views: Collection[FeatureView]) -> None:
+        """Check and stage the tables, and begin to find out whether each is in order, and has ties or late rows."""
+        self.stage(views)
+        for view in views:
+            self._look_at(view)
+
+    def _look_at(self, view: FeatureView) -> Future[list[dict[str, Any]]]:
+        if view.name not in self._facts:
             statement = self._macros.text("_facts_statement", view=view.name, history=self.staged(view))
             # Aside, while the spine is read; but only the session that staged a table sees it.
             looking = self.warehouse if view.name in self._staged else self._aside
+            what = f"the feature view '{view.name}' cannot be read"
             self._facts[view.name] = looking.rows_later(statement, what)
+        return self._facts[view.name]
 
     def staged(self, view: FeatureView) -> str | None:
-        """Return the staged copy of a prepared view as SQL names it; None if its table is read itself."""
+        """Return the staged copy of a view as SQL names it; None if its table is read itself."""
         return self._staged.get(view.name)
 
     def facts(self, view: FeatureView) -> dict[str, Any]:
-        """Return what the macro `_history_facts` says of a prepared view."""
-        return self._facts[view.name].result()[0]
+        """Return what the macro `_history_facts` says of a checked view: of its staged copy, if there is one."""
+        return self._look_at(view).result()[0]
 
     def clear(self, *tables: str) -> None:
         """Drop temporary tables, and give their memory back; staged tables stay."""
-        # Only the end of a transaction frees memory. The next one has the same state, since the files are locked.
+        # Only the end of a transaction frees memory.
         drops = "".join(f"drop table if exists {table}; " for table in tables)
         self.warehouse.execute(f"{drops}commit; begin", "what was joined cannot be removed")
+
+    def begin_anew(self) -> None:
+        """End the transaction after an error; what was staged in it is lost, and what was committed stays."""
+        self.warehouse.execute("rollback; begin", "the warehouse cannot be read after an error")
 
     def forget(self, view: FeatureView) -> None:
         """Drop the staged copy of a view that is not read again."""

@@ -14,7 +14,7 @@ import pytest
 from support.dbt import Built, run_dbt
 from support.projects import make_project
 
-from pit_join import FeatureLog, FeatureStore, WarehouseError
+from pit_join import FeatureLog, FeatureStore, PitJoinError, WarehouseError
 from pit_join.definitions.reading import Reader
 from pit_join.project.dbt_project import Project
 from pit_join.project.rendering import Renderer
@@ -119,24 +119,30 @@ models:
       - {name: user_id, data_type: bigint}
       - {name: event_timestamp, data_type: timestamp}
       - {name: score, data_type: bigint}
+      - {name: bonus, data_type: bigint, config: {meta: {pit_join: {default: 7}}}}
+      - {name: day, data_type: date, config: {meta: {pit_join: {default: '2026-01-02'}}}}
+      - {name: rank, data_type: bigint, config: {meta: {pit_join: {default: 8}}}}
+"""
+ROWS = """
+    select i as user_id, timestamp '2026-01-01' as event_timestamp, i + {0} as score,
+        null::bigint as bonus, null::date as day, null::bigint as rank
+    from range(10 + {0}) as t(i)
 """
 
 
 def write_scores(path: Path, add: int) -> None:
     """Write the file of an external model anew, with other scores and more rows."""
-    times = f"timestamp '2026-01-01' as event_timestamp, i + {add} as score"
-    duckdb.sql(f"copy (select i as user_id, {times} from range(10 + {add}) t(i)) to '{path}' (format parquet)")
+    duckdb.sql(f"copy ({ROWS.format(add)}) to '{path}' (format parquet)")
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def scores(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A project whose only view lies in a file, which an SQL view of the warehouse reads."""
     folder = make_project(tmp_path_factory.mktemp("scores") / "lab", {})
     (folder / "models" / "models.yml").write_text(VIEW)
     location = f"{folder}/scores.parquet"
     (folder / "models" / "scores.sql").write_text(
-        f"{{{{ config(materialized='external', location='{location}') }}}}\n"
-        "select i as user_id, timestamp '2026-01-01' as event_timestamp, i as score from range(10) as t(i)"
+        f"{{{{ config(materialized='external', location='{location}') }}}}\n{ROWS.format(0)}"
     )
     assert run_dbt(folder, "build").success
     return folder
@@ -171,3 +177,33 @@ def test_a_file_that_changes_in_the_middle_makes_no_difference(
     # What was changed is seen by the next command.
     monkeypatch.undo()
     assert features.verify().found > 0
+
+
+def test_a_feature_that_cannot_be_computed_is_left_out_alone(
+    scores: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The error ends a transaction, and neither the command, nor what was staged, nor the view's other defaults."""
+    log = FeatureLog(tmp_path / "log", sample=1)
+    features = FeatureStore(scores, online_store=tmp_path / "online", feature_log=log)
+    features.export()
+    for asked in (["scores:*"], ["scores:day", "scores:rank"], ["scores:score", "scores:bonus"]):
+        for user in range(12):
+            features.get_online_features(asked, [{"user_id": user}])
+    assert log.close(60)
+    declared = scores / "models" / "models.yml"
+    declared.write_text(declared.read_text().replace("2026-01-02", "2026-13-45"))
+    execute, changes = DuckDBWarehouse.execute, itertools.count(1)
+
+    def changing(self: DuckDBWarehouse, sql: str, what: str) -> None:
+        execute(self, sql, what)
+        write_scores(scores / "scores.parquet", next(changes))
+
+    monkeypatch.setattr(DuckDBWarehouse, "execute", changing)
+    monitored = features.monitor(tmp_path / "log").skew
+    counts = {each.feature: (each.rows, each.match, each.not_compared) for each in monitored.features}
+    assert counts == {"bonus": (24, 24, 0), "day": (24, 0, 24), "rank": (24, 24, 0), "score": (24, 24, 0)}
+    (change,) = monitored.changes
+    assert change.startswith("scores:day cannot be computed: the feature view 'scores' cannot be joined: Conversion")
+    assert change.endswith("24 rows")
+    with pytest.raises(PitJoinError, match="2026-13-45"):
+        features.verify()
