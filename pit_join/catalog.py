@@ -5,13 +5,10 @@ from __future__ import annotations
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
-from pit_join.definitions.table_check import check_table
 from pit_join.definitions.views import Aggregation, FeatureView
 from pit_join.errors import PitJoinError
-from pit_join.project.rendering import Macros
 from pit_join.times import format_duration
-from pit_join.warehouse.duckdb_session import DuckDBWarehouse
-from pit_join.workspace import Workspace
+from pit_join.workspace import Histories, Workspace
 
 __all__ = ["describe_views"]
 
@@ -26,18 +23,18 @@ def describe_views(workspace: Workspace) -> list[dict[str, Any]]:
         PitJoinError: if the project or its warehouse cannot be read; with the problems of all views.
     """
     views = workspace.registry.views
-    macros = workspace.macros
     workspace.check_on_demand()
     if not views:
         return []
     measured = [name for name, view in sorted(views.items()) if view.has_freshness_slo]
     if measured:
-        workspace.console.say(f"freshness_slo has no effect yet, since no command measures it: {', '.join(measured)}")
+        workspace.console.warn(f"freshness_slo has no effect yet, since no command measures it: {', '.join(measured)}")
     with workspace.warehouse() as warehouse:
+        histories = Histories(warehouse, workspace.macros)
         described, problems = [], []
         for name in sorted(views):
             try:
-                described.append(_describe(views[name], macros, warehouse))
+                described.append(_describe(views[name], histories))
             except PitJoinError as error:
                 problems.append(error)
     if problems:
@@ -46,13 +43,11 @@ def describe_views(workspace: Workspace) -> list[dict[str, Any]]:
     return described
 
 
-def _describe(view: FeatureView, macros: Macros, warehouse: DuckDBWarehouse) -> dict[str, Any]:
+def _describe(view: FeatureView, histories: Histories) -> dict[str, Any]:
     facts: dict[str, Any] = {"rows": None, "newest": None}
-    what = f"the feature view '{view.name}' cannot be read; run dbt build"
-    if warehouse.has(view.location):
-        check_table(view, warehouse.columns(f"from {view.relation}", what))
-        statement = macros.text("_facts_statement", view=view.name, history=None)
-        facts = warehouse.row(statement, what)
+    if histories.warehouse.has(view.location):
+        histories.check([view])
+        facts = histories.facts(view)
     newest = facts["newest"]
     return {
         "name": view.name,

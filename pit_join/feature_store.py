@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from pit_join.history.backfill import Backfill
     from pit_join.monitoring.findings import Monitoring
     from pit_join.monitoring.parity import Parity
+    from pit_join.project.dbt_project import Project
     from pit_join.training.build import TrainingBuild
     from pit_join.training.result import TrainingSet
     from pit_join.workspace import Workspace
@@ -91,11 +92,16 @@ class FeatureStore(OnlineClient):
         Raises:
             ProjectError: if nothing names it, and there is no readable dbt project or profile.
         """
+        return self._default_url()
+
+    def _default_url(self, project: Project | None = None) -> str:
+        """The same; `project` is the project if it is open already."""
         if given := self._online_store or os.environ.get(_STORE_VARIABLE):
             return str(given)
-        from pit_join.project.dbt_project import Project
+        if project is None:
+            from pit_join.project.dbt_project import Project
 
-        project = Project(*self._place)  # not a workspace, which loads Jinja and DuckDB
+            project = Project(*self._place)  # not a workspace, which loads Jinja and DuckDB
         return str(project.directory / "online" / project.connection.target)
 
     @property
@@ -106,8 +112,8 @@ class FeatureStore(OnlineClient):
         found = {name.lower(): url for name, url in given.items() if name and url}
         return found | {name: str(url) for name, url in self._named.items()}
 
-    def _open_online_store(self) -> ReadableStore:
-        urls = {**self.online_stores, "": self.online_store}
+    def _open_online_store(self, project: Project | None = None) -> ReadableStore:
+        urls = {**self.online_stores, "": self._default_url(project)}
         if len(urls) == 1 and not is_remote(urls[""]):
             return open_store(urls[""])
         from pit_join.online.several import SeveralStores
@@ -265,9 +271,10 @@ class FeatureStore(OnlineClient):
         """
         from pit_join.export.export import export
 
+        workspace = self._workspace()
         return export(
-            self._workspace(),
-            self.online_store,
+            workspace,
+            self._default_url(workspace.project),
             _names(select),
             named=self.online_stores,
             as_of=read_instant(as_of),
@@ -321,12 +328,10 @@ class FeatureStore(OnlineClient):
         """
         from pit_join.monitoring.parity import verify
 
-        return verify(
-            self._workspace(),
-            self._online,
-            _names(select),
-            sample=sample,
-        )
+        workspace = self._workspace()
+        if "_online" not in vars(self):
+            self._online = self._open_online_store(workspace.project)
+        return verify(workspace, self._online, _names(select), sample=sample)
 
     def monitor(
         self,

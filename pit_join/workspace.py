@@ -122,7 +122,8 @@ class Histories:
     """The tables of feature views in one state of the warehouse, each checked, staged and described once.
 
     A file or an SQL view is staged, that is, its rows are copied: no lock protects the source, so two reads of it might
-    differ, and its rows have no row numbers.
+    differ, and its rows have no row numbers. A table of DuckDB is read directly. The lock of the attached file, not the
+    transaction, holds its state, so several transactions see one state.
     """
 
     def __init__(self, warehouse: DuckDBWarehouse, macros: Macros) -> None:
@@ -149,34 +150,48 @@ class Histories:
                     self.warehouse.columns(f"select case when ({one.where}\n) then 1 end from {view.relation}", what)
             self._checked.add(view.name)
 
-    def prepare(self, views: Collection[FeatureView]) -> None:
-        """Check and stage the tables, and start to count the unordered, tied and late rows of each."""
+    def stage(self, views: Collection[FeatureView]) -> None:
+        """Check the tables, and copy those that are not stored tables of DuckDB."""
         self.check(views)
         for view in views:
-            if view.name in self._facts:
-                continue
-            what = f"the feature view '{view.name}' cannot be read"
-            if not self.warehouse.has_table(view.location):
-                staged = self._staged[view.name] = f"_pit_history_{next(self._numbers)}"
-                self.warehouse.execute(f"create temp table {staged} as from {view.relation}", what)
+            if view.name not in self._staged and not self.warehouse.has_table(view.location):
+                copy = f"_pit_history_{next(self._numbers)}"
+                what = f"the feature view '{view.name}' cannot be read"
+                self.warehouse.execute(f"create temp table {copy} as from {view.relation}", what)
+                self._staged[view.name] = copy
+
+    def prepare(self, views: Collection[FeatureView]) -> None:
+        """Check and stage the tables, and start to count the unordered, tied and late rows of each."""
+        self.stage(views)
+        for view in views:
+            self._look_at(view)
+
+    def _look_at(self, view: FeatureView) -> Future[list[dict[str, Any]]]:
+        if view.name not in self._facts:
             statement = self._macros.text("_facts_statement", view=view.name, history=self.staged(view))
             # In a second session, while the spine is read; a staged table is visible only in the session that made it.
             looking = self.warehouse if view.name in self._staged else self._aside
+            what = f"the feature view '{view.name}' cannot be read"
             self._facts[view.name] = looking.rows_later(statement, what)
+        return self._facts[view.name]
 
     def staged(self, view: FeatureView) -> str | None:
-        """Return the staged copy of a prepared view as SQL names it; None if its table is read itself."""
+        """Return the staged copy of a view as SQL names it; None if its table is read itself."""
         return self._staged.get(view.name)
 
     def facts(self, view: FeatureView) -> dict[str, Any]:
-        """Return what the macro `_history_facts` says of a prepared view."""
-        return self._facts[view.name].result()[0]
+        """Return what the macro `_history_facts` says of a checked view: of its staged copy, if there is one."""
+        return self._look_at(view).result()[0]
 
     def clear(self, *tables: str) -> None:
         """Drop temporary tables and free their memory; staged tables stay."""
-        # Only the end of a transaction frees memory. The next one sees the same state, since the files are locked.
+        # Only the end of a transaction frees memory.
         drops = "".join(f"drop table if exists {table}; " for table in tables)
         self.warehouse.execute(f"{drops}commit; begin", "the joined rows cannot be removed")
+
+    def begin_anew(self) -> None:
+        """End the transaction after an error; what was staged in it is lost, and what was committed stays."""
+        self.warehouse.execute("rollback; begin", "the warehouse cannot be read after an error")
 
     def forget(self, view: FeatureView) -> None:
         """Drop the staged copy of a view that is not read again."""

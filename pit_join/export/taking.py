@@ -9,7 +9,6 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from pit_join.definitions.field_type import FieldType
-from pit_join.definitions.table_check import check_table
 from pit_join.definitions.views import FeatureView
 from pit_join.errors import PitJoinError
 from pit_join.export.snapshot import Snapshot
@@ -17,7 +16,7 @@ from pit_join.online.protocol import Writer
 from pit_join.records.store_manifest import StoredView
 from pit_join.warehouse.duckdb_session import DuckDBWarehouse
 from pit_join.warehouse.spool import Restarted
-from pit_join.workspace import Workspace
+from pit_join.workspace import Histories, Workspace
 
 __all__ = ["SnapshotTaker"]
 
@@ -30,7 +29,8 @@ class SnapshotTaker:
 
     def __init__(self, workspace: Workspace, warehouse: DuckDBWarehouse, files: ExitStack, instant: datetime) -> None:
         self._macros, self._folder, self._console = workspace.macros, workspace.project.cache, workspace.console
-        self._warehouse, self._files, self._instant = warehouse, files, instant
+        self._histories = Histories(warehouse, workspace.macros)
+        self._files, self._instant = files, instant
         warehouse.spill_to(self._folder, _MEMORY_BYTES)
 
     def declared(self, views: Mapping[str, FeatureView], known: Collection[str]) -> dict[str, StoredView]:
@@ -42,6 +42,7 @@ class SnapshotTaker:
                     stored, _ = self.view(view)
                     found[name] = replace(stored, instant=None, store=view.online_store)
                 except PitJoinError as error:
+                    self._histories.begin_anew()
                     self._console.warn(
                         f"features that need the feature view '{name}' cannot be served, not even defaults: {error}"
                     )
@@ -49,22 +50,21 @@ class SnapshotTaker:
 
     def view(self, view: FeatureView, writer: Writer | None = None) -> tuple[StoredView, Snapshot]:
         """Return a view as the store describes it, and its rows, which a writer takes; without a writer no rows."""
-        warehouse, what = self._warehouse, f"the feature view '{view.name}' cannot be exported"
-        unreadable = f"the table of the feature view '{view.name}' cannot be read; run dbt build"
-        check_table(view, warehouse.columns(f"from {view.relation}", unreadable))
-        history = None
-        if not warehouse.has_table(view.location):
-            # The rows of a file or an SQL view have no row numbers.
-            history = f"_pit_history_{view.name}"
-            some = "" if writer else " limit 0"
-            warehouse.execute(f'create temp table "{history}" as from {view.relation}{some}', what)
-            history = f'"{history}"'
+        warehouse, histories = self._histories.warehouse, self._histories
+        what = f"the feature view '{view.name}' cannot be exported"
+        histories.check([view])
         in_order = False
-        if writer and not history and not view.aggregations:
-            facts = warehouse.row(self._macros.text("_facts_statement", view=view.name, history=history), what)
-            in_order = not (facts["unordered"] or facts["tied"])
+        if writer and not view.aggregations:
+            histories.stage([view])
+            if not histories.staged(view):
+                facts = histories.facts(view)
+                in_order = not (facts["unordered"] or facts["tied"])
         statement = self._macros.text(
-            "_snapshot_statement", view=view.name, as_of=self._instant.isoformat(), in_order=in_order, history=history
+            "_snapshot_statement",
+            view=view.name,
+            as_of=self._instant.isoformat(),
+            in_order=in_order,
+            history=histories.staged(view),
         )
         if not writer:
             statement = f"select * from (\n{statement}\n) limit 0"
@@ -98,7 +98,7 @@ class SnapshotTaker:
         file = None
         if writer and (not writer.reads_once or any(feature.nearest for feature in view.features)):
             file = self._files.enter_context(tempfile.TemporaryFile(dir=self._folder))  # noqa: SIM115 the stack closes it
-        coming = self._warehouse.spooled(statement, what, file, one_pass=in_order)
+        coming = self._histories.warehouse.spooled(statement, what, file, one_pass=in_order)
         snapshot = Snapshot(view.name, view.join_keys, coming)
         while writer:
             with suppress(Restarted):
@@ -111,5 +111,7 @@ class SnapshotTaker:
         statement = self._macros.text(
             "_defaults_statement", view=view.name, which=which, types={name: str(kind) for name, kind in types.items()}
         )
-        table = self._warehouse.table(statement, f"the defaults of the feature view '{view.name}' cannot be computed")
+        table = self._histories.warehouse.table(
+            statement, f"the defaults of the feature view '{view.name}' cannot be computed"
+        )
         return snapshot.record(table)

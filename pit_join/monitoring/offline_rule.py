@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pit_join.definitions.views import FeatureView
+from pit_join.errors import PitJoinError
 from pit_join.records.arrow import event_times, is_list
 from pit_join.references import OnDemandRequest, Request
 from pit_join.statuses import COMPUTE_FAILED, NOT_FOUND, NOT_YET_KNOWN, NULL_VALUE, OUTSIDE_MAX_AGE, PRESENT
@@ -91,7 +92,7 @@ class OfflineRule:
     def __init__(self, workspace: Workspace, warehouse: DuckDBWarehouse) -> None:
         self._workspace, self.registry = workspace, workspace.registry
         self._histories = Histories(warehouse, workspace.macros)
-        self._defaults: dict[str, dict[str, pa.Scalar]] = {}
+        self._defaults: dict[str, dict[str, pa.Scalar | PitJoinError]] = {}
 
     def keys(self, view: FeatureView, sample: int | None) -> pa.Table:
         """Return the keys of a view's history in order, or `sample` of them at random."""
@@ -115,16 +116,38 @@ class OfflineRule:
         )
 
     def default(self, view: FeatureView, feature: str, keys: Mapping[str, pa.DataType]) -> pa.Scalar | None:
-        """Return the default of a feature, or None. `keys` are the types of the view's keys."""
+        """Return the default of a feature, or None. `keys` are the types of the view's keys.
+
+        Raises:
+            PitJoinError: if it cannot be computed.
+        """
         if view.name not in self._defaults:
             declared = [each.name for each in view.features if each.default is not None]
-            found = self._defaults[view.name] = {}
-            if declared:
-                # The rule itself returns the defaults: those of a null key.
-                nulls = {name: pa.nulls(1, kind) for name, kind in keys.items()}
-                table = self._build(view, declared, nulls, pa.nulls(1, _TIME), defaults=True)
-                found |= {name: table[f"{view.name}__{name}"][0] for name in declared}
-        return self._defaults[view.name].get(feature)
+            self._defaults[view.name] = self._declared(view, declared, keys)
+        found = self._defaults[view.name].get(feature)
+        if isinstance(found, PitJoinError):
+            raise found
+        return found
+
+    def _declared(
+        self, view: FeatureView, features: Sequence[str], keys: Mapping[str, pa.DataType]
+    ) -> dict[str, pa.Scalar | PitJoinError]:
+        """Return the defaults of features, computed together; in place of a default that fails, its error.
+
+        Halving finds the features that fail.
+        """
+        if not features:
+            return {}
+        # The rule itself returns the defaults: those of a null key.
+        nulls = {name: pa.nulls(1, kind) for name, kind in keys.items()}
+        try:
+            table = self._build(view, features, nulls, pa.nulls(1, _TIME), defaults=True)
+        except PitJoinError as error:
+            if len(features) == 1:
+                return {features[0]: error}
+            half = len(features) // 2
+            return self._declared(view, features[:half], keys) | self._declared(view, features[half:], keys)
+        return {name: table[f"{view.name}__{name}"][0] for name in features}
 
     def _build(
         self,
@@ -145,7 +168,14 @@ class OfflineRule:
             # The plan that filled the store: the last digits of floats depend on it.
             window_plan="stacked" if view.aggregations else None,
         )
-        return TrainingBuild(self._workspace, request).run_beside_others(self._histories).to_arrow()
+        try:
+            # Committed before anything is asked: an error undoes no copy, and no file is read twice.
+            self._histories.stage([view])
+            self._histories.clear()
+            return TrainingBuild(self._workspace, request).run_beside_others(self._histories).to_arrow()
+        except PitJoinError:
+            self._histories.begin_anew()
+            raise
 
     def computed(self, request: OnDemandRequest, roles: Sequence[Request], defaults: bool) -> Expressions:
         """Return the expressions of an on-demand feature; `roles` have the features that it takes."""

@@ -134,6 +134,7 @@ class ViewJoins:
         `joining` is the join of the first view. The next join runs while the rows of a view are put in order. The
         `last` request to a warehouse releases its files as soon as everything has been read.
         """
+        # Not at the top: to load Arrow and NumPy takes Python a while, which passes while DuckDB works.
         from pit_join.training import gather
         from pit_join.training import result as results
 

@@ -34,14 +34,16 @@ def node(view: dict[str, Any], column: dict[str, Any]) -> dict[str, Any]:
         ({}, {"freshness_slo": "1 day"}, ["freshness_slo has no effect yet, since no command measures it: logins"]),
     ],
 )
-def test_a_setting_without_effect_is_said(view: dict[str, Any], column: dict[str, Any], said: list[str]) -> None:
+def test_of_a_setting_without_effect_the_user_is_warned(
+    view: dict[str, Any], column: dict[str, Any], said: list[str]
+) -> None:
     manifest = {"metadata": {"project_name": "shop"}, "nodes": {"logins": node(view, column)}, "exposures": {}}
     heard: list[str] = []
     workspace: Any = SimpleNamespace(
         registry=Registry.from_manifest(manifest),
         macros=None,
         check_on_demand=lambda: None,
-        console=Console(say=heard.append),
+        console=Console(warn=heard.append),
         warehouse=lambda: nullcontext(SimpleNamespace(has=lambda location: False)),
     )
     (described,) = describe_views(workspace)

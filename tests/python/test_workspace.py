@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import itertools
 import logging
+import re
+import shutil
 from collections import Counter
 from datetime import datetime, timezone
 from pathlib import Path
@@ -14,7 +16,7 @@ import pytest
 from support.dbt import Built, run_dbt
 from support.projects import make_project
 
-from pit_join import FeatureLog, FeatureStore, WarehouseError
+from pit_join import FeatureLog, FeatureStore, PitJoinError, WarehouseError
 from pit_join.definitions.reading import Reader
 from pit_join.project.dbt_project import Project
 from pit_join.project.rendering import Renderer
@@ -81,6 +83,7 @@ def opened(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
 
         monkeypatch.setattr(owner, name, counted)
 
+    count(Project, "__init__", "project")
     count(Project, "manifest", "manifest")
     count(Reader, "__init__", "registry")
     count(Renderer, "__init__", "macros")
@@ -88,7 +91,7 @@ def opened(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
     return found
 
 
-ONCE = {"manifest": 1, "registry": 1, "macros": 1, "warehouse": 1}
+ONCE = {"project": 1, "manifest": 1, "registry": 1, "macros": 1, "warehouse": 1}
 
 
 def test_verify_and_monitor_open_everything_once(demo: Built, tmp_path: Path, opened: Counter[str]) -> None:
@@ -108,6 +111,25 @@ def test_verify_and_monitor_open_everything_once(demo: Built, tmp_path: Path, op
     assert (monitored.skew.rows, monitored.found, opened) == (3, False, ONCE)
 
 
+def test_the_store_of_the_project_opens_it_no_second_time(
+    demo: Built, tmp_path: Path, opened: Counter[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("PIT_JOIN_ONLINE_STORE", raising=False)
+    folder = shutil.copytree(demo.directory, tmp_path / "demo")
+    FeatureStore(folder).export(["airport_weather"], as_of=AT)
+    assert opened == ONCE
+    opened.clear()
+    assert FeatureStore(folder).verify(["airport_weather"]).keys == {"airport_weather": 3}
+    assert opened == ONCE
+    opened.clear()
+    features = FeatureStore(folder)
+    for _ in range(2):
+        features.get_online_features(["airport_weather:*"], [{"airport": "JFK"}], now=AT)
+    assert opened == {"project": 1}
+    features.verify(["airport_weather"])
+    assert opened == {"project": 2, "manifest": 1, "registry": 1, "macros": 1, "warehouse": 1}
+
+
 VIEW = """
 version: 2
 models:
@@ -119,24 +141,31 @@ models:
       - {name: user_id, data_type: bigint}
       - {name: event_timestamp, data_type: timestamp}
       - {name: score, data_type: bigint}
+      - {name: bonus, data_type: bigint, config: {meta: {pit_join: {default: 7}}}}
+      - {name: day, data_type: date, config: {meta: {pit_join: {default: '2026-01-02'}}}}
+      - {name: rank, data_type: bigint, config: {meta: {pit_join: {default: 8}}}}
+"""
+WINDOWS = "join_keys: [user_id], aggregations: [{name: good, function: count, window: 9999 days, where: score > 0}]"
+ROWS = """
+    select i as user_id, timestamp '2026-01-01' as event_timestamp, i + {0} as score,
+        null::bigint as bonus, null::date as day, null::bigint as rank
+    from range(10 + {0}) as t(i)
 """
 
 
 def write_scores(path: Path, add: int) -> None:
     """Write the file of an external model anew, with other scores and more rows."""
-    times = f"timestamp '2026-01-01' as event_timestamp, i + {add} as score"
-    duckdb.sql(f"copy (select i as user_id, {times} from range(10 + {add}) t(i)) to '{path}' (format parquet)")
+    duckdb.sql(f"copy ({ROWS.format(add)}) to '{path}' (format parquet)")
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def scores(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A project whose only view lies in a file, which an SQL view of the warehouse reads."""
     folder = make_project(tmp_path_factory.mktemp("scores") / "lab", {})
     (folder / "models" / "models.yml").write_text(VIEW)
     location = f"{folder}/scores.parquet"
     (folder / "models" / "scores.sql").write_text(
-        f"{{{{ config(materialized='external', location='{location}') }}}}\n"
-        "select i as user_id, timestamp '2026-01-01' as event_timestamp, i as score from range(10) as t(i)"
+        f"{{{{ config(materialized='external', location='{location}') }}}}\n{ROWS.format(0)}"
     )
     assert run_dbt(folder, "build").success
     return folder
@@ -171,3 +200,79 @@ def test_a_file_that_changes_in_the_middle_makes_no_difference(
     # What was changed is seen by the next command.
     monkeypatch.undo()
     assert features.verify().found > 0
+
+
+def test_a_feature_that_cannot_be_computed_is_left_out_alone(
+    scores: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The error ends a transaction, and neither the command, nor what was staged, nor the view's other defaults."""
+    log = FeatureLog(tmp_path / "log", sample=1)
+    features = FeatureStore(scores, online_store=tmp_path / "online", feature_log=log)
+    features.export()
+    for asked in (["scores:*"], ["scores:day", "scores:rank"], ["scores:score", "scores:bonus"]):
+        for user in range(12):
+            features.get_online_features(asked, [{"user_id": user}])
+    assert log.close(60)
+    declared = scores / "models" / "models.yml"
+    declared.write_text(declared.read_text().replace("2026-01-02", "2026-13-45"))
+    execute, changes = DuckDBWarehouse.execute, itertools.count(1)
+
+    def changing(self: DuckDBWarehouse, sql: str, what: str) -> None:
+        execute(self, sql, what)
+        write_scores(scores / "scores.parquet", next(changes))
+
+    monkeypatch.setattr(DuckDBWarehouse, "execute", changing)
+    monitored = features.monitor(tmp_path / "log").skew
+    counts = {each.feature: (each.rows, each.match, each.not_compared) for each in monitored.features}
+    assert counts == {"bonus": (24, 24, 0), "day": (24, 0, 24), "rank": (24, 24, 0), "score": (24, 24, 0)}
+    (change,) = monitored.changes
+    assert change.startswith("scores:day cannot be computed: the feature view 'scores' cannot be joined: Conversion")
+    assert change.endswith("24 rows")
+    with pytest.raises(PitJoinError, match="2026-13-45"):
+        features.verify()
+
+
+def test_an_export_reads_a_file_only_for_a_writer(scores: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A view that is not exported is described without a copy of its file; of one that is, there is one copy."""
+    staged: list[str] = []
+    execute = DuckDBWarehouse.execute
+
+    def recorded(self: DuckDBWarehouse, sql: str, what: str) -> None:
+        execute(self, sql, what)
+        staged.extend([sql] if "create temp table" in sql else [])
+
+    monkeypatch.setattr(DuckDBWarehouse, "execute", recorded)
+    models = scores / "models"
+    windows = VIEW.replace("name: scores", "name: windows").replace("join_keys: [user_id]", WINDOWS)
+    windows = re.sub(", config: {meta.*}}}}", "}", windows)
+    (models / "windows.yml").write_text(windows)
+    (models / "windows.sql").write_text((models / "scores.sql").read_text().replace("scores.p", "windows.p"))
+    assert run_dbt(scores, "build").success
+    features = FeatureStore(scores)
+    exported = features.export(["windows"])
+    assert (exported.views["windows"].written, staged) == (10, [])
+    # Its defaults are in the store all the same.
+    assert features.get_online_features(["scores:rank"], [{"user_id": 1}]).to_dict()["rank"] == [8]
+    assert features.export(["scores"]).views["scores"].written == 10
+    assert len(staged) == 1
+    (models / "windows.yml").write_text(windows.replace("score > 0", "score > "))
+    with pytest.raises(PitJoinError, match=r"windows: aggregations\.good\.where: 'score >' cannot be read"):
+        features.export(["windows"])
+
+
+def test_a_view_that_cannot_be_described_leaves_the_others(scores: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """An export of one view lists the defaults of all that it can; an error ends a transaction, and not the export."""
+    models = scores / "models"
+    for name in ("bad", "worse", "zoo"):
+        declared = VIEW.replace("name: scores", f"name: {name}")
+        (models / f"{name}.yml").write_text(
+            declared.replace("2026-01-02", "2026-01-02" if name == "zoo" else "2026-13-45")
+        )
+        (models / f"{name}.sql").write_text(ROWS.format(0))
+    assert run_dbt(scores, "build").success
+    features = FeatureStore(scores)
+    features.export(["scores"])
+    warned = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert [message.split("'")[1] for message in warned] == ["bad", "worse"]
+    assert all("2026-13-45" in message for message in warned)
+    assert features.get_online_features(["zoo:rank"], [{"user_id": 1}]).to_dict()["rank"] == [8]
