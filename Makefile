@@ -13,7 +13,7 @@ DEMO_OUTPUT := target/flight_delay.parquet
 DEMO_TIME := 2013-03-10 18:00
 DEMO_FLIGHT := --entity origin=JFK --entity dest=TPA --entity carrier=B6 --entity tailnum=N283JB
 
-.PHONY: help demo test test-long quick lint ruff mypy sqlfluff files strict-parse docs docs-check bench clean distclean setup
+.PHONY: help demo test test-long quick lint ruff mypy sqlfluff files words strict-parse docs docs-check bench clean distclean setup
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -38,7 +38,7 @@ test-long: setup ## run the tests, with all generated cases
 quick: setup ## run the tests that take a moment
 	$(PYTEST) -m 'not (dbt or redis or kill or slow)'
 
-lint: ruff mypy sqlfluff files strict-parse ## ruff, mypy, sqlfluff, files, strict dbt parse; with --jobs side by side
+lint: ruff mypy sqlfluff files words strict-parse ## ruff, mypy, sqlfluff, files, words, strict dbt parse; with --jobs side by side
 
 ruff: setup
 	$(BIN)/ruff check .
@@ -52,6 +52,9 @@ sqlfluff: setup
 
 files: setup
 	$(BIN)/python scripts/check_files.py
+
+words: setup
+	$(BIN)/python scripts/check_words.py
 
 strict-parse: setup
 	$(BIN)/python scripts/strict_parse.py

@@ -1,8 +1,8 @@
 {#-
-    Every feature view of the project: its nodes of dbt's graph, which hold name, config and columns.
+    The nodes of every feature view of the project in dbt's graph, which hold name, config and columns.
 
-    dbt shows no graph to the macros of a unit test. So a unit test of a model that calls `training_set` says itself
-    what the views declare, in the words of their YAML (an anchor on the entry saves writing it twice):
+    The macros of a unit test cannot read the graph. So a unit test of a model that calls `training_set` repeats the
+    declarations of the views, as in their YAML (an anchor on the entry saves writing it twice):
 
         models:
           - &user_activity {name: user_activity, config: {...}, columns: [...]}

@@ -1,14 +1,14 @@
 {#-
-    The latest values of a feature view, as known at one instant: what an online store holds.
+    The latest values of a feature view, as known at one instant: the contents of an online store.
 
     view    the name of a feature view
-    as_of   an instant such as '2026-03-18 14:30' (naive is UTC) or '2026-03-18T14:30:00+02:00'; none is the moment at
+    as_of   an instant such as '2026-03-18 14:30' (naive is UTC) or '2026-03-18T14:30:00+02:00'; none is the time at
             which the query runs
-    Of a window view: the windows as they are at that instant, for each key that has events by then.
+    For a window view: the windows at that instant, for each key that has events by then.
 
-    Grain: one row a key that has a value; columns: the join keys, the event time, every feature. A key whose newest
-    row is marked deleted has none. Values older than the ttl are kept (a reader judges age at its own time), and
-    defaults are not applied, so that a reader can tell null from missing.
+    Grain: one row for each key that has a value; columns: the join keys, the event time, every feature. A key whose
+    newest row is marked deleted has no row. Values older than the ttl are kept (a reader judges age at its own time),
+    and defaults are not applied, so that a reader can tell null from missing.
     Example: {{ pit_join.latest_snapshot('user_activity', as_of='2026-03-18 14:30') }}
 -#}
 {% macro latest_snapshot(view, as_of=none) -%}
@@ -28,8 +28,8 @@
 
 
 {#-
-    The newest known row of each key, whole. Rows are ranked by keys and times alone; what they hold is compared only
-    where these tie, and read only of the winners.
+    The newest known row of each key, whole. Rows are ranked by keys and times alone; their contents are compared only
+    where these tie, and read only for the winners.
 -#}
 {% macro _ranked_snapshot(history, as_of) -%}
 {%- set view = pit_join._prepared(history, {}) -%}
@@ -68,7 +68,7 @@ newest as (
     where _pit_rank = 1
 ),
 
--- Rows equal in (keys, event time, created): the greatest by content stands for them all.
+-- Rows equal in (keys, event time, created): the greatest by content wins.
 decided as (
     select
         newest._pit_row_id,
@@ -104,9 +104,9 @@ where
 
 
 {#-
-    The same in one pass over a table that is stored in the order (keys, event time, created) and has no ties: see
-    `_history_facts`. Of the rows that are known the last of each key wins, whenever it became known. The result is in the
-    order of the keys.
+    The newest known row of each key, in one pass over an ordered table. The table must be stored in the order (keys,
+    event time, created) and have no ties: see `_history_facts`. The last known row of each key wins, whenever it became
+    known. The result is in the order of the keys.
 -#}
 {% macro _ordered_snapshot(history, as_of) -%}
 {%- set view = pit_join._prepared(history, {}) -%}
@@ -149,7 +149,7 @@ where
 {%- endmacro %}
 
 
-{#- The same of a window view: its windows as they are at one instant, for all keys that have known events. -#}
+{#- The snapshot of a window view: its windows at one instant, for all keys with known events. -#}
 {% macro _window_snapshot(view, as_of) -%}
 {%- set quote = pit_join._identifier -%}
 {%- set keys = [] -%}

@@ -1,40 +1,40 @@
 {#-
-    One history joined to one spine: for each row of the spine the one row of the history that was known at its time, by
+    One history joined to one spine. Each row of the spine gets the one row of the history that was known at its time, by
     the rule of docs/concepts.md, whose atoms are in `macros/rule/_rule.sql`.
 
     spine     the name of a relation made by `spine_rows` (it holds `_pit_row` and `_pit_time`)
-    history   a mapping: what a feature view declares, or the same written by hand; see below
-    features  [{column, name, default}]: what is wanted, its name in the result, an SQL default or none
-    options   a mapping: how to join; see below
+    history   a mapping: the declaration of a feature view, or the same written by hand; see below
+    features  [{column, name, default}]: the column, its name in the result, an SQL default or none
+    options   a mapping of the options of the join; see below
 
     The history:
 
-    relation           the relation that holds it
+    relation           the relation that holds the history
     keys               a list of its key columns
     event_timestamp    the column with the instant that a row describes
     created_timestamp  the column with the instant at which the row became known, or none
     lag, ttl           in microseconds, or none
-    inclusive          false counts only what was known strictly before (true)
+    inclusive          whether a row counts that became known exactly at T (true)
     deleted            the column that marks the end of a key, or none
     columns            all features: they tell tied rows apart; the greatest row by them wins a tie
     types              {column: declared type}
-    physical           the relation is a stored table, whose rows have numbers of their own (false)
+    physical           whether the relation is a stored table, whose rows have row numbers (false)
 
     The options:
 
-    join_keys   {key: column of the spine}, for keys that the spine names otherwise
+    join_keys   {key: column of the spine}, for keys that have another name in the spine
     ties, late  whether rows equal in (keys, event time, created) and rows known out of order may occur; false only
                 where it was checked (true)
     provenance  a name N: also return N__event_timestamp, the winner's event time in its own type, and call the status
                 N__status
     step        none is the whole query; 'match' stops when each row of the spine has its row of the history, and
-                'values' goes on from there, if the result was stored as `_pit_matched`: DuckDB joins faster what it
-                can count
+                'values' goes on from there, if the result was stored as `_pit_matched`: DuckDB joins faster when the
+                row counts are known
     plan        none is the adapter's own join, 'portable' the one that runs everywhere
 
-    Grain: one row a row of the spine: `_pit_row`, `_pit_status`, `_pit_age` (microseconds from the event time of a valid
-    row to T, else null), the features. Null keys and null times match nothing.
-    Order: none is promised.
+    Grain: one row for each row of the spine: `_pit_row`, `_pit_status`, `_pit_age` (microseconds from the event time of a
+    valid row to T, else null), the features. Null keys and null times match nothing.
+    Order: not guaranteed.
     Example:
         {{ pit_join.point_in_time_join(
             'spine',
@@ -49,7 +49,7 @@
 {%- endmacro %}
 
 
-{#- Only how rows meet, `_joined`, differs between engines. -#}
+{#- Only the join itself, `_joined`, differs between engines. -#}
 {% macro default__point_in_time_join(spine, history, features, options={}) -%}
 {%- set asked = pit_join._completed(options, {
     'join_keys': {}, 'ties': true, 'late': true, 'provenance': none, 'step': none, 'plan': none
@@ -75,7 +75,7 @@ with {% if numbered -%}
 {{ numbered }},
 
 {% endif -%}
-{#- `history` is read twice, but the second time only for the keys without a match: a copy would cost more than both. -#}
+{#- `history` is read twice. The second time only keys without a match are read, so a copy would cost more. -#}
 history as {{ pit_join._not_materialized() }} (
     {{ pit_join._history(view, also) | indent(4) }}
 ),

@@ -1,12 +1,12 @@
 {#-
-    The rows of a spine with what the joins need beside its own columns: `_pit_row`, its row number in the spine's
-    order, and `_pit_time`, its instant T less the gap in microseconds UTC (null where T is null or infinite).
+    The rows of a spine with two more columns for the joins. They are `_pit_row`, the row number in the spine's order,
+    and `_pit_time`, the instant T less the gap in microseconds UTC (null where T is null or infinite).
 
     spine            a relation, or SQL that can stand behind `from`
     event_timestamp  the column that holds T
     gap              predict this long ahead: every T becomes T - gap ('1 day')
     data_type        the declared type of that column, where it is known
-    Grain: one row a spine row, duplicates kept.
+    Grain: one row for each row of the spine, duplicates kept.
     Example: {{ pit_join.spine_rows(ref('flight_spine'), gap='1 hour') }}
 -#}
 {% macro spine_rows(spine, event_timestamp='event_timestamp', gap=none, data_type=none) -%}

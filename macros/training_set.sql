@@ -4,18 +4,18 @@
     spine             ref() of a seed or model, or SQL that can stand behind `from`
     features          a literal list of 'view:feature', 'view:*' and role mappings such as
                       {'view': 'weather', 'as': 'dest_weather', 'join_keys': {'airport': 'dest'}, 'features': ['*']}
-                      (literal, so that dbt sees the models it depends on), or on-demand features such as
+                      (literal, so that dbt sees the models that it depends on), or on-demand features such as
                       {'on_demand': 'hour_of_day', 'types': {'moment': 'timestamptz'}, 'returns': 'bigint',
                        'arguments': {'moment': 'event_timestamp'}}
     event_timestamp   the spine's column with the time T of each row; naive is UTC
     gap               predict this long ahead: every T becomes T - gap ('1 day')
-    full_feature_names  name every feature view__feature; features of a role always are role__feature
+    full_feature_names  name every feature view__feature; features of a role are always named role__feature
     provenance        add <view>__event_timestamp and <view>__status
     defaults          replace nulls by the declared defaults
 
-    Grain: one row a spine row, duplicates kept, in the spine's order.
+    Grain: one row for each row of the spine, duplicates kept, in the spine's order.
     Nulls: null keys and null times match nothing; the row stays.
-    A feature named like a column of the spine is an error ("ambiguous"), never renamed.
+    A feature with the name of a column of the spine is an error ("ambiguous"), never renamed.
     Example: {{ pit_join.training_set(ref('labels'), ['user_activity:login_count_30d']) }}
 -#}
 {% macro training_set(spine, features, event_timestamp='event_timestamp', gap=none, full_feature_names=false, provenance=false, defaults=true) -%}
@@ -30,8 +30,8 @@
 {%- endmacro %}
 
 
-{#- `asked` are the arguments of `training_set`, and: `time_type`, the type of the time where it is known, and `plans`, the
-    plans of its joins and of its windows: {join, windows}. -#}
+{#- A training set by the plans of a caller. `asked` holds the arguments of `training_set`, and `time_type`, the type of
+    the time where it is known, and `plans`, the plans of its joins and of its windows: {join, windows}. -#}
 {% macro _training_set(spine, features, asked) -%}
 {%- set quote = pit_join._identifier -%}
 {%- set asked = dict({'time_type': none, 'plans': {'join': none, 'windows': 'stacked'}}, **asked) -%}
@@ -84,7 +84,7 @@ order by _pit_spine._pit_row
 
 
 {#- One view of a training set, by the options of `point_in_time_join` or `window_features`. The portable plan is a second
-    opinion: whatever a project has put in place of our join is left aside. -#}
+    opinion, so it ignores a project's own implementation of the join. -#}
 {% macro _view_join(spine, request, provenance, options) -%}
     {%- set options = dict(options, join_keys=request['keys'], provenance=request.alias if provenance else none) -%}
     {%- if request.view.aggregations -%}

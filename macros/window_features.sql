@@ -1,31 +1,31 @@
 {#-
-    The features of one window view at each row of a spine: aggregates over the events of the row's keys in a window that
-    ends at its time, exact to the microsecond. docs/concepts.md says which events count.
+    The features of one window view at each row of a spine. They are aggregates over the events of the row's keys in a
+    window that ends at its time, exact to the microsecond. docs/concepts.md says which events count.
 
     spine     the name of a relation made by `spine_rows` (it holds `_pit_row` and `_pit_time`)
-    history   a mapping: what a window view declares, or the same written by hand; see below
-    features  [{column, name, default}]: aggregations that are wanted, their names in the result, SQL defaults
-    options   a mapping: how to compute them; see below
+    history   a mapping: the declaration of a window view, or the same written by hand; see below
+    features  [{column, name, default}]: aggregations, their names in the result, SQL defaults
+    options   a mapping of the options of the computation; see below
 
-    The history, one row a version of an event; `relation`, `keys`, `event_timestamp`, `created_timestamp`, `lag` and
-    `deleted` as for `point_in_time_join`, and:
+    The history, one row for each version of an event; `relation`, `keys`, `event_timestamp`, `created_timestamp`, `lag`
+    and `deleted` as for `point_in_time_join`, and:
 
-    aggregations  all that the view declares: see `_aggregations`
+    aggregations  all aggregations of the view: see `_aggregations`
     closed        'left': T - window <= event, known before T; 'right': T - window < event, known at T ('left')
     event_key     columns that name the versions of one event: of those created by T the newest counts
     types         {column: declared type} of all columns: together they tell tied versions apart
 
     The options:
 
-    join_keys   {key: column of the spine}, for keys that the spine names otherwise
-    plan        'range' compares every event with every row of its keys (best where windows are small); 'stacked' adds up
-                running sums and tiles, and never takes the square of anything ('stacked')
+    join_keys   {key: column of the spine}, for keys that have another name in the spine
+    plan        'range' compares every event with every row of its keys (best where windows are small); 'stacked' uses
+                running sums and tiles, and its work never grows quadratically ('stacked')
     late        whether events may become known late or be superseded; false only where it was checked (true)
     provenance  a name N: also return N__event_timestamp, and call the status N__status
 
-    Grain: one row a row of the spine: `_pit_row`, `_pit_status`, `_pit_age` (microseconds from the newest event of the
-    longest window to T, else null), the features. Empty windows: counts are 0, all else is null.
-    Order: none is promised.
+    Grain: one row for each row of the spine: `_pit_row`, `_pit_status`, `_pit_age` (microseconds from the newest event of
+    the longest window to T, else null), the features. Empty windows: counts are 0, all else is null.
+    Order: not guaranteed.
 -#}
 {% macro window_features(spine, history, features, options={}) -%}
     {{ return(adapter.dispatch('window_features', 'pit_join')(spine, history, features, options)) }}
@@ -43,11 +43,11 @@
 {%- set keys = view.key_names | join(', ') -%}
 {%- set strict = view.closed == 'left' -%}
 {%- set wanted = pit_join._wanted_aggregations(features, view.aggregations) -%}
-{#- The smaller tiles come from the greater by recursion. -#}
+{#- Smaller tiles are computed from larger ones by recursion. -#}
 with {{ 'recursive ' if asked.plan == 'stacked' }}{{ pit_join._window_events(view, wanted) }},
 
--- What is asked, from key to key and in order of time. Below every window is closed on the right: so one that is closed on
--- the left is asked for at the microsecond before.
+-- The instants asked, in the order of keys and times. All windows below are closed on the right, so a window that is closed
+-- on the left is computed one microsecond earlier.
 asked as (
     select
         row_number() over (order by {{ keys }}, _pit_at) as _pit_query,
@@ -69,7 +69,7 @@ asked as (
 {{ pit_join._stacked_windows(view, wanted, asked.late) }}
 {%- endif %},
 
--- Where no event was found: from when the key has any.
+-- The instant from which a key has events, where no event was found.
 known as (
     select
         {{ keys }},
@@ -128,8 +128,9 @@ from valued
 {%- endmacro %}
 
 
-{#- The aggregations that are wanted, each with `as`, its name in the result, `alias`, its name on the way, and `input`,
-    the column of `events` that it aggregates (shared by those with one column and one condition). -#}
+{#- The requested aggregations, each with three more entries. They are `as`, its name in the result, `alias`, its name
+    within the query, and `input`, the column of `events` that it aggregates (shared by aggregations with one column and
+    one condition). -#}
 {% macro _wanted_aggregations(features, aggregations) -%}
     {%- set by_name = {} -%}
     {%- for aggregation in aggregations -%}

@@ -1,17 +1,17 @@
 {#-
-    The history of a window view, for a model that stores it: one row for every instant at which a feature changes, expiry
-    of events included. Each row is a pure function of what was known by its instant, so a part of it (a batch) can be
-    computed again at any later time and gives the same rows, but for the last digits of deviations.
+    The history of a window view, for a model that stores it. It has one row for every instant at which a feature changes,
+    also by the expiry of an event. Each row is a pure function of the events known by its instant, so a part of the
+    history (a batch) can be computed again at any later time, with the same rows but for the last digits of deviations.
 
-    view        the name of a window view, given as text; its events are read whole, whatever the batch of the model
+    view        the name of a window view, as text; its events are read whole, whatever the batch of the model
     grid        look only every '1 hour' or '1 day' (counted from 1970-01-01 UTC): a change is seen at the next such instant
-    dense       with a grid: a row at every instant of it from a key's first change to its last
+    dense       with a grid: a row at every instant of the grid from a key's first change to its last
     start, end  only rows with start <= event_timestamp < end: '2026-03-01', '2026-03-01T00:00:00+02:00', a datetime, or none
 
-    Grain: one row a key and instant: the join keys, `event_timestamp` (timestamptz), all features without defaults. A row
-    that equals the one before it is left out, unless the grid is dense.
-    Join it as of an instant: for `closed: right` with event_timestamp <= T, for `closed: left` with event_timestamp < T
-    (`inclusive: false` on the model).
+    Grain: one row for each key and instant: the join keys, `event_timestamp` (timestamptz), all features without defaults.
+    A row that equals the one before it is left out, unless the grid is dense.
+    Join the history as of an instant T: for `closed: right` with event_timestamp <= T, for `closed: left` with
+    event_timestamp < T (`inclusive: false` on the model).
 
     Example: {{ pit_join.window_history('carrier_delays', grid='1 day') }}
 -#}
@@ -47,7 +47,7 @@
 {%- for item in view.aggregations if item.function == 'count' or (item.function in ('sum', 'avg') and not pit_join._is_float(item.column_type)) -%}
     {%- do added.append(item) -%}
 {%- endfor -%}
-{#- Called by name, so that dbt knows on which macros a model depends. #}
+{#- Called by name, so that dbt knows which macros a model depends on. #}
 {%- if added | length == features | length -%}
 with {{ pit_join._added_history(view, features, span) }},
 {%- else -%}
@@ -88,9 +88,9 @@ order by {{ view.key_names | join(', ') }}, _pit_time
 
 
 {#-
-    CTEs up to `_pit_rows` (keys, `_pit_time`, features; in this order) of features that are counts or exact sums: what comes
-    and what goes is added up. All that lies before the first row asked for comes together in one row before it, and
-    every event goes in the end, so that the running sums are 0 where the next key begins.
+    CTEs up to `_pit_rows` (keys, `_pit_time`, features; in this order) for counts and exact sums. They are running sums
+    over the events that enter and leave each window. All changes before the first requested row are merged into one row
+    before it, and every event leaves in the end, so that the running sums are 0 where the next key begins.
 -#}
 {% macro _added_history(view, features, span) -%}
 {%- set wanted = pit_join._wanted_aggregations(features, view.aggregations) -%}
@@ -152,7 +152,7 @@ _pit_changes as {{ pit_join._materialized() ~ ' ' if span.dense }}(
     {%- endfor %}
     {%- if span.from %}
     union all
-    -- A key that had events and has none any more is not new.
+    -- A key whose events have all left is not new.
     select distinct
         {{ keys }},
         {{ span.before }}
@@ -215,7 +215,7 @@ _pit_rows as (
 {%- endmacro %}
 
 
-{#- The same of all other features: the windows are looked at whenever an event comes or goes. -#}
+{#- The same CTEs for all other features. The windows are computed at each instant at which an event enters or leaves. -#}
 {% macro _asked_history(view, features, span) -%}
 {%- set keys = view.key_names | join(', ') -%}
 {%- set join_keys = {} -%}
@@ -258,7 +258,7 @@ _pit_asked as (
     {%- endif %}
     {%- if span.from %}
     union all
-    -- What was before, to compare the first rows with.
+    -- The state before, for comparison with the first rows.
     select distinct
         {{ keys }},
         {{ span.before }}
@@ -292,8 +292,8 @@ _pit_rows as (
 {%- endmacro %}
 
 
-{#- When a change is seen: at the next instant of the grid, and not before the row that comes before those asked for. A
-    change that may `never` be stays where it is. -#}
+{#- The instant at which a change is seen: the next one of the grid. It is not before the instant of the row before the
+    requested ones. With `never`, a change that never happens stays where it is. -#}
 {% macro _placed(at, span, never=false) -%}
 {%- set seen = pit_join._on_grid(at, span.step) if span.step else at -%}
 {%- if span.step and never -%}
@@ -303,13 +303,13 @@ _pit_rows as (
 {%- endmacro %}
 
 
-{#- The instant of the row before those asked for. -#}
+{#- The instant of the row before the requested ones. -#}
 {% macro _before(span) -%}
 ({{ pit_join._on_grid(span.from, span.step) ~ ' - ' ~ pit_join._microseconds(span.step, 'grid') if span.step else span.from ~ ' - 1' }})
 {%- endmacro %}
 
 
-{#- All instants of a grid from the first to the last of a key (an aggregate), one a row. -#}
+{#- All instants of a grid from a key's first to its last, one a row; an aggregate. -#}
 {% macro _instants(at, span, filter=none) -%}
 {%- set first = 'min(' ~ at ~ ')' -%}
 {%- set last = 'max(' ~ at ~ ')' ~ (' filter (where ' ~ filter ~ ')' if filter else '') -%}

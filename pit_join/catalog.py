@@ -1,4 +1,4 @@
-"""What a project has: its feature views, and what is stored of them now."""
+"""The feature views of a project, and the state of their tables."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ __all__ = ["describe_views"]
 
 
 def describe_views(workspace: Workspace) -> list[dict[str, Any]]:
-    """Describe every feature view as a mapping, by name; `rows` and `newest` are None where dbt has not built it.
+    """Describe every feature view as a mapping, in the order of their names.
 
-    `newest` is the greatest event time, ISO 8601 in UTC. `closed`, and `windows` by feature, are None for all but
-    window views.
+    `rows` and `newest`, the greatest event time (ISO 8601 in UTC), are None where dbt has not built the view. `closed`,
+    and `windows` by feature, are None except for window views.
 
     Raises:
         PitJoinError: if the project or its warehouse cannot be read; with the problems of all views.

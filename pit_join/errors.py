@@ -21,13 +21,13 @@ __all__ = [
 
 
 class PitJoinError(Exception):
-    """Base of all errors of this package; `exit_status` is the exit status of the command line."""
+    """The base of all errors of this package; `exit_status` is the exit status of the command line."""
 
     exit_status = 2
 
 
 class ProjectError(PitJoinError):
-    """The dbt project or its declarations are wrong; `problems` holds every one that was found."""
+    """A dbt project or declarations that are wrong; `problems` holds every problem that was found."""
 
     def __init__(self, problems: str | Sequence[str]) -> None:
         self.problems = (problems,) if isinstance(problems, str) else tuple(problems)
@@ -47,11 +47,11 @@ class EntityError(PitJoinError):
 
 
 class ComputeError(PitJoinError):
-    """On-demand features that cannot be computed for one of the rows, since a number is too large, say."""
+    """On-demand features that cannot be computed for some row, for example because a number is too large."""
 
 
 class StoreError(PitJoinError):
-    """The online store, or a record of it, could not be used.
+    """An online store, or a record of it, that cannot be used.
 
     `status` is the status of features whose values are defaults because of the error.
     """
@@ -61,7 +61,7 @@ class StoreError(PitJoinError):
 
 
 class WarehouseError(PitJoinError):
-    """The warehouse, or a table of it, could not be used."""
+    """A warehouse, or a table of it, that cannot be used."""
 
     exit_status = 3
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from pit_join.errors import RequestError
 
-__all__ = ["Asked", "OnDemandRequest", "Request", "parse_features", "parse_reference", "parse_role", "split_list"]
+__all__ = ["OnDemandRequest", "Request", "RequestItem", "parse_features", "parse_reference", "parse_role", "split_list"]
 
 _PART = r'("(?:[^"]|"")+"|[^":,=()]+)'
 _REFERENCE = re.compile(f"{_PART}:{_PART}")
@@ -45,8 +45,8 @@ class OnDemandRequest:
     """A request for an on-demand feature: a macro, evaluated for every row.
 
     `arguments` maps the macro's arguments to features (`view:feature`) or to columns of the spine and fields of a
-    request; one that is not there is such a column of its own name. `types`, `returns` and `default` are what the
-    project declares of the macro, see `Registry.complete`.
+    request; an argument that is not in it takes the column or field of the argument's own name. `types`, `returns` and
+    `default` are the project's declarations of the macro, see `Registry.complete`.
     """
 
     macro: str
@@ -72,8 +72,8 @@ class OnDemandRequest:
         return {argument: self.arguments.get(argument, argument) for argument in self.types}
 
 
-Asked = Request | OnDemandRequest
-"""One item of a list of features."""
+RequestItem = Request | OnDemandRequest
+"""A type for one item of a list of requested features."""
 
 
 def _plain(part: str) -> str:
@@ -106,7 +106,7 @@ def parse_reference(text: str) -> tuple[str, str] | None:
 
 
 def parse_role(text: str) -> Request:
-    """Read a role: `view(key=column)`, `alias=view(key=column,...)` or `alias=view`; it asks for no features yet.
+    """Read a role without features: `view(key=column)`, `alias=view(key=column,...)` or `alias=view`.
 
     Raises:
         RequestError: if the text has another form.
@@ -131,7 +131,7 @@ def parse_role(text: str) -> Request:
 
 def parse_features(
     features: Sequence[str | Mapping[str, Any]], roles: Iterable[Request] = (), where: str = ""
-) -> tuple[Asked, ...]:
+) -> tuple[RequestItem, ...]:
     """Read a list of references, role mappings and on-demand features into requests, in the order given.
 
     Items are `"view:feature"`, `"alias:feature"` for one of `roles`, `{view, as, join_keys, features}` or
@@ -149,7 +149,7 @@ def parse_features(
             raise RequestError(f"{where}the view '{role.alias}' is given twice; name one of them alias=view")
         by_alias[role.alias] = role
     used: set[str] = set()
-    requests: list[Asked] = []
+    requests: list[RequestItem] = []
     for item in features:
         if isinstance(item, Mapping):
             requests.append(_on_demand(item, where) if "on_demand" in item else _mapped(item, where))

@@ -1,4 +1,4 @@
-"""A project opened once: manifest, registry, macros, connection, read, checked and shared by the wings above."""
+"""One opened project: its manifest, registry, macros and warehouse, read and checked once for the wings above."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ def _log_progress(done: int, total: int, what: str) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Console:
-    """How long a command waits for locks, and who hears of it; by default the logger `pit_join` does.
+    """The lock timeout of a command and the receivers of its messages, by default the logger `pit_join`.
 
-    `wait` is in seconds. `say` is called with what takes time, `warn` with what the user should act on, `progress` with
-    how much is done, of how much (0 if that is not known), and what comes next (empty at the end).
+    `wait` is in seconds. `say` is called with announcements of long steps, `warn` with messages that the user should
+    act on, `progress` with the number done, the total (0 if it is not known) and the next item (empty at the end).
     """
 
     wait: float = 60.0
@@ -46,11 +46,11 @@ _LOGGED = Console()
 
 
 class Workspace:
-    """One state of a project, for one command: every file of the project is read when first needed, and once.
+    """One state of a project, for one command: every file is read when it is first needed, and only once.
 
     Args:
         project: the dbt project.
-        console: how long the command waits, and who hears of it.
+        console: the lock timeout and the receivers of messages.
     """
 
     def __init__(self, project: Project, console: Console = _LOGGED) -> None:
@@ -61,7 +61,7 @@ class Workspace:
         """Dbt's manifest of the project.
 
         Raises:
-            ProjectError: with what dbt says, if it cannot read the project.
+            ProjectError: with dbt's message, if dbt cannot read the project.
         """
         return self.project.manifest()
 
@@ -81,7 +81,7 @@ class Workspace:
 
     @property
     def name(self) -> str:
-        """The project and the target of its profile, as they are named where results of several are compared."""
+        """The project and the target of its profile, as messages name them that compare several projects."""
         return f"{self.manifest['metadata']['project_name']}, target {self.project.connection.target}"
 
     def warehouse(self) -> DuckDBWarehouse:
@@ -93,7 +93,7 @@ class Workspace:
         return DuckDBWarehouse(self.project.connection, wait=self.console.wait, on_wait=self.console.warn)
 
     def check_on_demand(self, names: Iterable[str] | None = None) -> None:
-        """Check that on-demand features, all of them by default, have the same value on both sides; without a row.
+        """Check, without any rows, that on-demand features (by default all) have one value offline and online.
 
         Raises:
             ProjectError: with every problem, each naming the file and the macro.
@@ -101,7 +101,7 @@ class Workspace:
         problems = []
         for name in self.registry.on_demand if names is None else names:
             feature = self.registry.on_demand[name]
-            # Names that no macro can know: one that does not use its arguments, but columns of that name, is found.
+            # No macro can guess these names, so one that reads columns by name instead of its arguments is found.
             columns = {argument: f"_pit_{i}" for i, argument in enumerate(feature.types, 1)}
             asked = {"on_demand": name, "arguments": columns, "types": dict(feature.types), "returns": feature.returns}
             try:
@@ -121,8 +121,8 @@ class Workspace:
 class Histories:
     """The tables of feature views in one state of the warehouse, each checked, staged and described once.
 
-    A file or an SQL view is staged, which is to copy its rows: no lock protects what it reads, so that reading it twice
-    might give two answers, and its rows have no numbers.
+    A file or an SQL view is staged, that is, its rows are copied: no lock protects the source, so two reads of it might
+    differ, and its rows have no row numbers.
     """
 
     def __init__(self, warehouse: DuckDBWarehouse, macros: Macros) -> None:
@@ -150,7 +150,7 @@ class Histories:
             self._checked.add(view.name)
 
     def prepare(self, views: Collection[FeatureView]) -> None:
-        """Check and stage the tables, and begin to find out whether each is in order, and has ties or late rows."""
+        """Check and stage the tables, and start to count the unordered, tied and late rows of each."""
         self.check(views)
         for view in views:
             if view.name in self._facts:
@@ -160,7 +160,7 @@ class Histories:
                 staged = self._staged[view.name] = f"_pit_history_{next(self._numbers)}"
                 self.warehouse.execute(f"create temp table {staged} as from {view.relation}", what)
             statement = self._macros.text("_facts_statement", view=view.name, history=self.staged(view))
-            # Aside, while the spine is read; but only the session that staged a table sees it.
+            # In a second session, while the spine is read; a staged table is visible only in the session that made it.
             looking = self.warehouse if view.name in self._staged else self._aside
             self._facts[view.name] = looking.rows_later(statement, what)
 
@@ -173,10 +173,10 @@ class Histories:
         return self._facts[view.name].result()[0]
 
     def clear(self, *tables: str) -> None:
-        """Drop temporary tables, and give their memory back; staged tables stay."""
-        # Only the end of a transaction frees memory. The next one has the same state, since the files are locked.
+        """Drop temporary tables and free their memory; staged tables stay."""
+        # Only the end of a transaction frees memory. The next one sees the same state, since the files are locked.
         drops = "".join(f"drop table if exists {table}; " for table in tables)
-        self.warehouse.execute(f"{drops}commit; begin", "what was joined cannot be removed")
+        self.warehouse.execute(f"{drops}commit; begin", "the joined rows cannot be removed")
 
     def forget(self, view: FeatureView) -> None:
         """Drop the staged copy of a view that is not read again."""

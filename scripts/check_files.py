@@ -19,7 +19,7 @@ RULES = {
     "sets a package index of its own": re.compile(r"--(?:(extra-)?index-url|find-links|trusted-host)"),
     "holds an absolute path of one machine": re.compile(r"(?<![\w.~*})/-])/(root|home|Users|work|opt|tmp)/\w"),
     "has whitespace at its end": re.compile(r"[ \t\r]$"),
-    "is a left-over of a merge": re.compile(r"^(<{7}|>{7}|={7})( |$)"),
+    "is a leftover of a merge": re.compile(r"^(<{7}|>{7}|={7})( |$)"),
 }
 MAX_BYTES = 1_000_000
 # Compared byte for byte with what dbt renders, whitespace and all.
@@ -28,12 +28,12 @@ SKIPPED = {"target", "logs", "dbt_packages", "dist", "build", "__pycache__"}
 
 
 def skipped(directories: tuple[str, ...]) -> bool:
-    """Whether a file in these directories is none of the project's (asked only where there is no git)."""
+    """Return whether a file in these directories is not part of the project; used only where there is no git."""
     return any(name in SKIPPED or (name.startswith(".") and name != ".ci") for name in directories)
 
 
 def project_files() -> Iterator[Path]:
-    """Yield what git knows or would add; every file outside build directories where there is no git."""
+    """Yield the files that git knows or would add; without git, every file outside build directories."""
     command = ["git", "-C", str(ROOT), "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
     try:
         listing = subprocess.run(command, capture_output=True, check=True).stdout

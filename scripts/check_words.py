@@ -17,9 +17,9 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 PLACES = ("pit_join", "macros", "scripts", "docs", "README.md", "CONTRIBUTING.md")
 
-# In any prose: docstrings, comments, messages, pages.
+# In any prose: docstrings, comments, messages, pages. "is None" is right of a Python value: case counts there.
 PROSE = {
-    "write 'is not a ...'": re.compile(r"(?<!there )\b(is|are) (none|no (?!longer\b|more\b|sooner\b|such\b))\b", re.I),
+    "write 'is not a ...'": re.compile(r"(?<![Tt]here )\b(is|are) (none|no (?!longer\b|more\b|sooner\b|such\b))\b"),
     "name the reader, the caller, the user": re.compile(
         r"(?<![,:] )\b(he|she) (for|who|that|whose)\b|\bwho(ever)? (reads|asks|follows|writes|waits|calls)\b", re.I
     ),
@@ -37,11 +37,15 @@ LONGEST_OPENING = 20
 
 
 def files() -> list[Path]:
-    """Return what git knows of the places that hold prose, generated pages apart."""
+    """Return the files with prose that git knows or would add; without git, all files in their places."""
     command = ["git", "-C", str(ROOT), "ls-files", "-z", "--cached", "--others", "--exclude-standard", *PLACES]
-    names = subprocess.run(command, capture_output=True, check=True).stdout.decode().split("\0")
-    paths = [ROOT / name for name in names if name.endswith((".py", ".sql", ".md"))]
-    return [path for path in paths if path.is_file() and path != Path(__file__).resolve()]
+    try:
+        listing = subprocess.run(command, capture_output=True, check=True).stdout
+        paths = [ROOT / name for name in listing.decode().split("\0")]
+    except (OSError, subprocess.CalledProcessError):
+        paths = [path for place in PLACES for path in (ROOT / place, *(ROOT / place).rglob("*"))]
+    kinds = (".py", ".sql", ".md")
+    return [path for path in paths if path.suffix in kinds and path.is_file() and path != Path(__file__).resolve()]
 
 
 def problems(path: Path) -> Iterator[str]:
@@ -51,9 +55,9 @@ def problems(path: Path) -> Iterator[str]:
         for advice, rule in rules.items():
             for found in rule.finditer(text):
                 number = line + text[: found.start()].count("\n")
-                yield f"{path.relative_to(ROOT)}:{number}: {advice}: {around(text, found)}"
+                yield f"{path}:{number}: {advice}: {around(text, found)}"
         if kind == "docstring":
-            yield from (f"{path.relative_to(ROOT)}:{line}: {problem}" for problem in opening_problems(text))
+            yield from (f"{path}:{line}: {problem}" for problem in opening_problems(text))
 
 
 def prose_of(path: Path) -> Iterator[tuple[int, str, str]]:

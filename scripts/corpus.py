@@ -1,9 +1,9 @@
-"""The stored corpus of cases (tests/python/corpus): what it catches, and how it grows.
+"""Show or extend the stored corpus of cases (tests/python/corpus) and the variants that each case catches.
 
 python scripts/corpus.py table           each broken variant, and the first case that catches it in each plan
 python scripts/corpus.py update [KIND]   look for a case for each variant that no stored case catches
 python scripts/corpus.py add FILE ...    add cases that failed in a run (target/failed_cases/*.json)
-python scripts/corpus.py expect          write the results of the oracle anew, after a change of the rule
+python scripts/corpus.py expect          write the results of the oracle again, after a change of the rule
 """
 
 import itertools
@@ -35,7 +35,7 @@ def table() -> int:
 
 
 def update(kinds: Iterable[str]) -> int:
-    """Give each variant the first case that catches it: the stored one, else a generated one, else any stored one."""
+    """Assign to each variant the first case that catches it: its stored one, a generated one, or any stored one."""
     missing = 0
     for kind in kinds:
         entries: list[Entry] = read(kind) if (CORPUS / f"{kind}.json").exists() else []
@@ -67,7 +67,7 @@ class Pool:
         self.kind, self.made, self.cases = kind, list[Entry](), generated(kind, POOL[kind])
 
     def entries(self) -> Iterator[Entry]:
-        """Yield them from the first on."""
+        """Yield the cases from the first on."""
         for number in itertools.count():
             if number == len(self.made):
                 case = next(self.cases, None)
@@ -85,7 +85,7 @@ def add(files: list[str]) -> int:
 
 
 def expect() -> int:
-    """Write the results of the oracle anew."""
+    """Write the results of the oracle again."""
     for kind in KINDS:
         entries = read(kind)
         for entry in entries:

@@ -1,8 +1,8 @@
 """Write the pages that are made from the code; with --check, fail if one of them is stale.
 
 docs/cli.md comes from the --help of every command, docs/macros.md from the comment at the head of every public macro,
-the table of wings in CONTRIBUTING.md from their docstrings and from the test of layers. A new command, macro or wing is
-in its page without an edit here.
+the table of wings in CONTRIBUTING.md from their docstrings and from the test of layers. A new command, macro or wing
+appears in its page without an edit here.
 """
 
 import argparse
@@ -19,7 +19,7 @@ import click
 from pit_join.cli.main import main as command_line
 
 ROOT = Path(__file__).parents[1]
-WIDTH = 100  # fixed: the page must not depend on the terminal it was made in
+WIDTH = 100  # fixed, since the page must not depend on the width of the terminal
 
 CLI_HEAD = """\
 # The command line
@@ -32,10 +32,10 @@ MACROS_HEAD = """\
 Generated from the comments in `macros/` by `make docs`; do not edit.
 
 A project that has the package (see the [tutorial](tutorial.md)) calls them as `pit_join.NAME`. The rule they follow is
-in [concepts](concepts.md). `training_set`, `latest_snapshot` and the generic tests read what a feature view declares;
-`point_in_time_join`, `window_features` and `spine_rows` are parts of theirs that read no declarations. What differs
-between engines is dispatched: `duckdb__` is for DuckDB, `default__` is SQL that runs on other engines too, and a
-project may put its own in their place. Of a join that is one private macro, `_joined`: an ASOF join, or portable SQL.
+in [concepts](concepts.md). `training_set`, `latest_snapshot` and the generic tests read the declarations of feature
+views; their parts `point_in_time_join`, `window_features` and `spine_rows` read no declarations. Macros that differ
+between engines are dispatched: `duckdb__` is for DuckDB, `default__` is SQL that runs on other engines too, and a
+project may define its own. In a join only one private macro differs, `_joined`: an ASOF join, or portable SQL.
 """
 TESTS_HEAD = """\
 # Generic tests
@@ -53,12 +53,12 @@ LABEL = re.compile(r"(Grain|Nulls|Order|Interval ends): (.*)")
 
 
 def cli_page() -> str:
-    """The page of the command line."""
+    """Return the page of the command line."""
     return "\n".join([CLI_HEAD, *commands(command_line, "pit-join")])
 
 
 def commands(command: click.Command, name: str, parent: click.Context | None = None) -> Iterator[str]:
-    """Yield the section of a command, then those of its commands in alphabetical order."""
+    """Yield the section of a command, then those of its subcommands in alphabetical order."""
     settings = command.context_settings | {"terminal_width": WIDTH, "max_content_width": WIDTH}
     context = click.Context(command, parent, info_name=name, **settings)
     help_text = "\n".join(line.rstrip() for line in command.get_help(context).splitlines())
@@ -71,19 +71,19 @@ def commands(command: click.Command, name: str, parent: click.Context | None = N
 
 
 def macros_page() -> str:
-    """The page of the macros and generic tests."""
+    """Return the page of the macros and generic tests."""
     macros = [macro_section(path) for path in public(ROOT / "macros")]
     tests = [macro_section(path) for path in public(ROOT / "macros" / "tests")]
     return "\n".join([MACROS_HEAD, *macros, TESTS_HEAD, *tests])
 
 
 def public(folder: Path) -> list[Path]:
-    """The files of the public macros, one a file; what is private starts with an underscore."""
+    """Return the files of the public macros, one a file; names of private files start with an underscore."""
     return sorted(path for path in folder.glob("*.sql") if not path.name.startswith("_"))
 
 
 def macro_section(path: Path) -> str:
-    """The section of one public macro: its call and the contract at the head of its file."""
+    """Return the section of one public macro: its call and the contract at the head of its file."""
     name = f"{path.parent.name}/{path.name}"
     source = path.read_text(encoding="utf-8")
     comment, definition = COMMENT.match(source), DEFINITION.search(source)
@@ -99,7 +99,7 @@ def macro_section(path: Path) -> str:
 
 
 def dedented(comment: str) -> str:
-    """A comment's text without its margin; the first line may stand behind the comment's opening."""
+    """Return a comment's text without its margin; the first line may follow the comment's opening directly."""
     first, _, rest = comment.strip("\n").partition("\n")
     if first.startswith("    "):
         return textwrap.dedent(comment.strip("\n")).rstrip()
@@ -109,8 +109,8 @@ def dedented(comment: str) -> str:
 def contract(text: str) -> Iterator[str]:
     """Yield Markdown for a contract.
 
-    Paragraphs stay as they are, lines of `name  meaning` become a list, labels are bold, and what follows a blank line
-    and is indented by four is code.
+    Paragraphs stay as they are, lines of `name  meaning` become a list, labels are bold, and lines after a blank line
+    that are indented by four are code.
     """
     items: list[str] = []
     for line in text.splitlines():
@@ -133,13 +133,13 @@ def contract(text: str) -> Iterator[str]:
 
 
 def contributing_page() -> str:
-    """CONTRIBUTING.md with the table of wings as they are now between its two markers."""
+    """Return CONTRIBUTING.md with the current table of wings between its two markers."""
     text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
     before, begin, rest = text.partition(WINGS_BEGIN)
     _, end, after = rest.partition(WINGS_END)
     if not (begin and end):
         raise SystemExit(f"CONTRIBUTING.md must have the lines {WINGS_BEGIN} and {WINGS_END}")
-    lines = ["| wing | what | packages of other people |", "| --- | --- | --- |", *wing_rows()]
+    lines = ["| wing | contents | third-party packages |", "| --- | --- | --- |", *wing_rows()]
     return "\n".join([before + begin, "", *lines, "", end + after])
 
 
@@ -158,7 +158,7 @@ def wing_rows() -> Iterator[str]:
 
 
 def escaped(text: str) -> str:
-    """Text in which Markdown finds nothing to mark up, apart from what stands in backticks."""
+    """Return text with Markdown's signs escaped, except within backticks."""
     parts = text.split("`")
     parts[::2] = [re.sub(r"([*<\[]|(?<!\w)_|_(?!\w))", r"\\\1", part) for part in parts[::2]]
     return "`".join(parts)

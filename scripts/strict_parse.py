@@ -2,7 +2,7 @@
 
 dbt checks YAML keys and configs against its schemas only where all adapters are in a short list, and
 DuckDB is not in it: a misspelt or moved key passes in silence, until the release in which it is an error.
-Here DuckDB is put in the list.
+This script adds DuckDB to the list.
 
     python scripts/strict_parse.py [PROJECT_DIR [PROFILES_DIR]]
 """
@@ -22,8 +22,8 @@ from dbt_common.events.base_types import EventLevel, EventMsg
 
 
 def strict_parse(project_dir: Path, profiles_dir: Path) -> list[str]:
-    """Return every warning and error of a full parse, in the order in which dbt gives them."""
-    # No default: if dbt renames the set, this must fail, not check nothing. A test plants a bad key as well.
+    """Return every warning and error of a full parse, in dbt's order."""
+    # Without a default: if dbt renames the set, this fails instead of checking nothing. A test plants a bad key, too.
     jsonschemas._JSONSCHEMA_SUPPORTED_ADAPTERS.add("duckdb")
     found: list[str] = []
 
@@ -32,7 +32,7 @@ def strict_parse(project_dir: Path, profiles_dir: Path) -> list[str]:
             found.append(event.info.msg)
 
     with tempfile.TemporaryDirectory() as scratch:
-        # A target directory of its own: no partial parse left over is used, and the project's manifest stays.
+        # A separate target directory, so that no earlier partial parse is used, and the project's manifest stays.
         command = ["parse", "--no-partial-parse", "--show-all-deprecations"]
         command += ["--log-level", "none", "--no-use-colors"]  # the callback shows them
         command += ["--project-dir", str(project_dir), "--profiles-dir", str(profiles_dir)]

@@ -1,9 +1,9 @@
 {#-
-    The pieces of a training set one at a time, for the command line: arguments and results are plain values, so that
-    dbt can be asked for them too.
+    The parts of a training set one at a time, for the command line. Arguments and results are plain values, so that
+    dbt can be asked for them, too.
 -#}
 
-{#- What is asked for: [{alias, view, keys, features}] and the names of the features in order. -#}
+{#- The requests, [{alias, view, keys, features}], and the names of the features in order. -#}
 {% macro _plan(features, full_feature_names=false, defaults=true, provenance=false) -%}
     {%- set requests, names, computed = pit_join._requests(features, full_feature_names, defaults, provenance) -%}
     {%- if not execute -%}
@@ -16,7 +16,7 @@
     {{ return({'requests': plain, 'names': names, 'computed': computed}) }}
 {%- endmacro %}
 
-{#- The statements of one view, the last of which gives its columns: see `step` of `point_in_time_join`. -#}
+{#- The statements of one view, the last of which returns its columns: see `step` of `point_in_time_join`. -#}
 {% macro _view_statements(alias, spine, features, full_feature_names, provenance, defaults, ties, late, history, plan=none) -%}
     {%- set requests, names, computed = pit_join._requests(features, full_feature_names, defaults) -%}
     {%- if not execute -%}
@@ -35,7 +35,7 @@
 {%- endmacro %}
 
 
-{#- See `_history_facts`. -#}
+{#- The facts of a view's table: see `_history_facts`. -#}
 {% macro _facts_statement(view, history) -%}
     {%- set declared = pit_join._view(view) -%}
     {%- if not execute -%}
@@ -45,7 +45,7 @@
 {%- endmacro %}
 
 
-{#- About how many pairs of an instant asked and an event near it the plan 'range' of a window view would look at. -#}
+{#- An estimate of the pairs that the plan 'range' would compare; a pair is an instant asked and a nearby event. -#}
 {% macro _pairs_statement(alias, spine, features, history) -%}
     {%- set requests, names, computed = pit_join._requests(features) -%}
     {%- if not execute -%}
@@ -88,8 +88,9 @@ inner join events using ({{ keys }})
 
 
 {#-
-    What export writes of a view: its keys, the event time in microseconds UTC as `_pit_event`, and every feature,
-    ascending by key. `in_order` is true only where the table was found to be (see `_history_facts`).
+    The rows of a view for an export, ascending by key. The columns are its keys, the event time in microseconds UTC as
+    `_pit_event`, and every feature. `in_order` is true only where the table was found to be in order (see
+    `_history_facts`).
 -#}
 {% macro _snapshot_statement(view, as_of, in_order, history) -%}
     {%- set declared = pit_join._view(view) -%}
@@ -122,9 +123,9 @@ order by {{ keys | join(', ') }}
 
 
 {#-
-    One row: what stands for each feature of a key that has no value, null where nothing does. `which` is 'default' for
-    the declared defaults, or 'missing' for what a key without events has all the same: counts of 0. `types` are those
-    of the snapshot.
+    One row with the substitute of each feature for a key without a value, or null. `which` is 'default' for the
+    declared defaults, or 'missing' for the values of a key without events: counts of 0. `types` are those of the
+    snapshot.
 -#}
 {% macro _defaults_statement(view, which, types) -%}
     {%- set declared = pit_join._view(view) -%}
@@ -144,7 +145,7 @@ select
 {%- endmacro %}
 
 
-{#- All keys of a view, one row each and in order, or `sample` of them by chance. -#}
+{#- All keys of a view, one row each and in order, or `sample` of them at random. -#}
 {% macro _keys_statement(view, sample, history=none) -%}
     {%- set declared = pit_join._view(view) -%}
     {%- if not execute -%}
@@ -162,7 +163,7 @@ limit {{ sample }}
 {%- endmacro %}
 
 
-{#- A view whose rows are read from a stored copy, where there is one. -#}
+{#- A view that is read from its stored copy, if there is one. -#}
 {% macro _read_from(view, copy) -%}
     {{ return(dict(view, relation=copy, physical=true) if copy else view) }}
 {%- endmacro %}

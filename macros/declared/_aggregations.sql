@@ -1,7 +1,8 @@
 {#-
-    The aggregations that an event model declares, one a feature: [{name, function, column, column_type, where, window (microseconds, or
-    none for a lifetime), n, data_type, default}]; `windows` is spread over features named name_1h, name_7d.
-    The Python package checks declarations in full; this checks what a wrong answer could hide behind.
+    The aggregations that an event model declares, one for each feature. A list of {name, function, column, column_type,
+    where, window (microseconds, or none for a lifetime), n, data_type, default}; `windows` becomes one feature for each
+    window, named name_1h, name_7d.
+    The Python package checks declarations in full; this macro checks only errors that would lead to wrong values.
 -#}
 {% macro _aggregations(view_name, meta, types) -%}
     {%- set aggregations = [] -%}
@@ -22,7 +23,7 @@
             {%- if microseconds == 0 -%}
                 {{ exceptions.raise_compiler_error(where ~ ' has a window of 0, which holds nothing') }}
             {%- endif -%}
-            {#- A window of 73,000 years is a lifetime, and its end would not fit a bigint. -#}
+            {#- A window of 73,000 years counts as a lifetime, since its end would not fit a bigint. -#}
             {%- do aggregations.append({
                 'name': declared.name ~ '_' ~ pit_join._short_window(window) if 'windows' in declared else declared.name,
                 'function': declared.function,
@@ -40,7 +41,7 @@
 {%- endmacro %}
 
 
-{#- The type of what a function gives for a column. -#}
+{#- The type of the result of a function for a column. -#}
 {% macro _aggregated_type(function, column_type, where) -%}
     {%- set kind = (column_type or '') | lower | replace(' ', '') -%}
     {%- if function in ('count', 'count_distinct') -%}
@@ -54,7 +55,7 @@
     {%- elif function != 'sum' -%}
         {{ exceptions.raise_compiler_error(where ~ ' has the unknown function ' ~ function ~ '; allowed are avg, count, count_distinct, first, last, last_n, max, min, stddev, sum') }}
     {%- elif kind[:3] == 'dec' or kind[:7] == 'numeric' -%}
-        {#- Without a scale a decimal has 3 digits behind the point, with only a width none. -#}
+        {#- A plain decimal has a scale of 3; a decimal with only a width has a scale of 0. -#}
         {%- set scale = kind.split(',')[1][:-1] if ',' in kind else ('0' if '(' in kind else '3') -%}
         {{ return('decimal(38, ' ~ scale ~ ')') }}
     {%- elif pit_join._is_float(column_type) -%}

@@ -1,6 +1,6 @@
 {#-
-    A duration such as `30 days` or `6h` in microseconds. Elapsed time: a day is 86,400 s on every day of the year.
-    `what` names the setting in the error. None gives none.
+    A duration such as `30 days` or `6h` in microseconds, or none for none. It is elapsed time: a day is 86,400 s on
+    every day of the year. `what` names the setting in the error.
 -#}
 {% macro _duration(text, what) -%}
     {%- if text is none -%}
@@ -19,7 +19,7 @@
 {%- endmacro %}
 
 
-{#- A number of microseconds as SQL, which says beside it what it means: `259200000000 /* ttl: 3 days */`. -#}
+{#- A number of microseconds as SQL, with its meaning in a comment: `259200000000 /* ttl: 3 days */`. -#}
 {% macro _microseconds(number, what) -%}
 {{ number }} /* {{ what }}: {{ pit_join._in_words(number) }} */
 {%- endmacro %}

@@ -1,4 +1,4 @@
-{#- A name as SQL writes it: quoted, so that reserved words, blanks, quotes and emoji are only names. -#}
+{#- A name as an SQL identifier: quoted, so that reserved words, blanks, quotes and emoji are allowed. -#}
 {% macro _identifier(name) -%}
     {{ return(adapter.dispatch('_identifier', 'pit_join')(name)) }}
 {%- endmacro %}

@@ -1,15 +1,15 @@
 {#-
-    An on-demand feature: a macro of the project that renders an SQL expression of its arguments, evaluated for every
-    row of a training set here and for every request online. As asked for:
+    An on-demand feature: a macro of the project that renders an SQL expression of its arguments. It is evaluated for
+    every row of a training set here, and for every request online. `item` is a request:
 
     {'on_demand': macro, 'as': name, 'arguments': {argument: 'view:feature' or a column of the spine},
      'types': {argument: SQL type}, 'returns': SQL type, 'default': value for a null}
 
-    An argument that `arguments` does not name is the spine's column of its own name. dbt shows the YAML of macros to no
-    macro, so types stand here; the Python package takes them from there.
+    An argument that `arguments` does not name is the spine's column of its own name. Macros cannot read the YAML of
+    macros, so the request holds the types; the Python package takes them from the YAML.
 
-    Gives {name, macro, returns, default, arguments: [{name, type, reference, column, feature}]}. `column` is where a table
-    of arguments has the value: a column of the spine, or `view:feature`; then `feature` is its name in its request.
+    Returns {name, macro, returns, default, arguments: [{name, type, reference, column, feature}]}. `column` names the value
+    in a table of arguments: a column of the spine, or `view:feature`; then `feature` is its name in its request.
 -#}
 {% macro _on_demand(item, defaults) -%}
     {%- set where = 'the on-demand feature ' ~ item.on_demand -%}
@@ -42,7 +42,7 @@
 {%- endmacro %}
 
 
-{#- The feature that an argument refers to; it is added to its request where nobody else asks for it. -#}
+{#- The feature that an argument refers to; it is added to its request unless it is requested anyway. -#}
 {% macro _argument_feature(reference, defaults, requests) -%}
     {%- set alias, column = pit_join._reference(reference) -%}
     {%- if alias not in requests -%}
@@ -65,8 +65,8 @@
 
 {#-
     An on-demand feature as a column: of a table of arguments, or of `spine` and its views side by side. With `tried`
-    nothing that goes wrong ends the query: the column is then {tried, default}, and `tried` is {value}, or null where
-    the value cannot be computed.
+    no error ends the query: the column is then {tried, default}, and `tried` is {value}, or null where the value cannot
+    be computed.
 -#}
 {% macro _on_demand_column(feature, spine=none, tried=false) -%}
     {%- set quote = pit_join._identifier -%}
@@ -78,7 +78,7 @@
         {%- endif -%}
         {%- do arguments.update({argument.name: 'cast(' ~ column ~ ' as ' ~ argument.type ~ ')'}) -%}
     {%- endfor -%}
-    {#- On lines of its own, so that a comment at its end ends there. -#}
+    {#- On lines of its own, so that a comment at the end of the expression ends there. -#}
     {%- set value = 'cast((\n    ' ~ pit_join._on_demand_expression(feature.macro, arguments) | indent(4) ~ '\n) as ' ~ feature.returns ~ ')' -%}
     {%- if tried -%}
         {%- set default = feature.default or 'cast(null as ' ~ feature.returns ~ ')' -%}
@@ -88,7 +88,7 @@
 {%- endmacro %}
 
 
-{#- What a macro of the project, or `package.macro`, renders of the SQL of its arguments. -#}
+{#- The SQL that a macro of the project, or `package.macro`, renders from the SQL of its arguments. -#}
 {% macro _on_demand_expression(path, arguments) -%}
     {%- set parts = path.split('.') -%}
     {%- set function = context[parts[0]][parts[1]] if parts | length == 2 else context[parts[0]] -%}
@@ -97,9 +97,8 @@
 
 
 {#-
-    The on-demand features among those asked for as one query over a table that holds the arguments, one row a row;
-    empty text where there is none. The command line and the online store run this same text, and that with `tried`
-    where it fails.
+    The requested on-demand features as one query over a table of arguments, row by row; empty without such features.
+    The command line and the online store run the same text, and where it fails the text with `tried`.
 -#}
 {% macro _on_demand_statement(features, full_feature_names, defaults, relation, tried=false) -%}
     {%- set requests, names, computed = pit_join._requests(features, full_feature_names, defaults) -%}

@@ -1,8 +1,8 @@
 {#-
-    A list of references, role mappings and on-demand features as three things: requests, one a role: [{alias, view
-    (see _view), keys {view key: spine column}, features [{column, name, default}]}]; the names of all features in the
-    order they were asked for; and the on-demand features: see `_on_demand`. A feature that only an on-demand one needs
-    is among those of its request, under a name that starts with _pit_.
+    A list of references, role mappings and on-demand features, read into three lists. They are the requests, one for
+    each role: {alias, view (see _view), keys {view key: spine column}, features [{column, name, default}]}; the names of
+    all features in the order of the list; and the on-demand features: see `_on_demand`. A feature that only an on-demand
+    one needs is part of its request, under a name that starts with _pit_.
     References: 'view:feature', 'view:*', {view, as, join_keys, features: [names or '*']}, or an on-demand feature.
 -#}
 {% macro _requests(features, full_feature_names=false, defaults=true, provenance=false) -%}
@@ -28,7 +28,7 @@
 {%- endmacro %}
 
 
-{#- Add one reference or role to `requests`; `asked` is what `_requests` was asked for, and what it has found so far. -#}
+{#- Add one reference or role to `requests`; `asked` holds the arguments of `_requests` and its findings so far. -#}
 {% macro _add_request(item, asked) -%}
     {%- set requests = asked.requests -%}
     {%- if item is string -%}
@@ -76,7 +76,7 @@
 {%- endmacro %}
 
 
-{#- Whether a name is new; one that is taken by another owner is an error. -#}
+{#- Whether a name is new; a name that another owner has taken is an error. -#}
 {% macro _take_name(name, owner, advice, asked) -%}
     {%- set taken = asked.taken -%}
     {%- if taken.get(name | lower, owner) != owner -%}
@@ -90,7 +90,7 @@
 {%- endmacro %}
 
 
-{#- What a view declares of a feature: its column, and its default as SQL or none. -#}
+{#- The declaration of a feature: its column, and its default as SQL or none. -#}
 {% macro _declared_feature(request, column, defaults) -%}
     {%- if column not in request.view.columns -%}
         {{ exceptions.raise_compiler_error(request.alias ~ ': ' ~ request.view.name ~ ' has no feature ' ~ column ~ '; it has ' ~ request.view.columns | join(', ')) }}
@@ -104,7 +104,7 @@
 {%- endmacro %}
 
 
-{#- 'view:feature' as its two parts; a part that holds , : = ( ) stands in double quotes, doubled inside. -#}
+{#- The two parts of 'view:feature'; a part with , : = ( ) is in double quotes, which are doubled inside it. -#}
 {% macro _reference(text) -%}
     {%- set part = '("(?:[^"]|"")+"|[^":,=()]+)' -%}
     {%- set found = modules.re.fullmatch(part ~ ':' ~ part, text | trim) -%}

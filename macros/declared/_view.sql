@@ -1,9 +1,10 @@
 {#-
-    What a feature view declares, from dbt's graph: a mapping with name, relation, keys, event_timestamp,
+    The declaration of a feature view, from dbt's graph. A mapping with name, relation, keys, event_timestamp,
     created_timestamp, lag and ttl (microseconds), inclusive, deleted, columns {feature: {data_type, default}}, types
-    {column: declared type} and physical; of a window view also aggregations (see _aggregations), closed and event_key. While dbt parses there is no graph yet: then only the reference is recorded.
+    {column: declared type} and physical; for a window view also aggregations (see _aggregations), closed and event_key.
+    While dbt parses there is no graph yet; then only the reference is recorded.
 
-    The Python package checks a whole project; this checks what a wrong answer could hide behind.
+    The Python package checks a whole project; this macro checks only errors that would lead to wrong values.
 -#}
 {% macro _view(name) -%}
     {%- set relation = ref(name) -%}
@@ -12,7 +13,7 @@
     {%- endif -%}
     {%- set named = pit_join.feature_views() | selectattr('name', 'equalto', name) | list -%}
     {%- if not named and not graph.nodes -%}
-        {{ exceptions.raise_compiler_error("dbt shows the models to no macro of a unit test: add to this one  overrides: {macros: {pit_join.feature_views: [...]}}  with the YAML entry of the model '" ~ name ~ "'") }}
+        {{ exceptions.raise_compiler_error("macros of a unit test cannot read the models: add to this test  overrides: {macros: {pit_join.feature_views: [...]}}  with the YAML entry of the model '" ~ name ~ "'") }}
     {%- elif not named -%}
         {{ exceptions.raise_compiler_error("'" ~ name ~ "' is not a feature view: its YAML has no config.meta.pit_join") }}
     {%- endif -%}
@@ -89,7 +90,7 @@
 {%- endmacro %}
 
 
-{#- The feature view whose relation a generic test was given. -#}
+{#- The feature view of the relation that a generic test checks. -#}
 {% macro _view_of(model) -%}
     {%- for node in graph.nodes.values() if node.relation_name and node.relation_name in (model | string) -%}
         {{ return(pit_join._view(node.name)) }}

@@ -1,10 +1,10 @@
 {#-
-    What a build wants to know of a feature view's table before it chooses a plan, in one streaming pass. One row:
+    The facts of a feature view's table by which a build chooses a plan, in one streaming pass. One row:
     rows; dated, the rows with a key, an event time and, where declared, a created time; unordered, rows that are not
     stored in the order (keys, event time, created); tied, rows equal in these to the one before; late, rows that did
     not become known after the one before; newest, the greatest event time in microseconds UTC.
 
-    If nothing is unordered, tied and late tell all there is; else they tell nothing.
+    If no row is unordered, tied and late are exact; otherwise they have no meaning.
 -#}
 {% macro _history_facts(history) -%}
 {%- set view = pit_join._prepared(history, {}) -%}
@@ -12,7 +12,7 @@
     {{ return(pit_join._event_facts(view)) }}
 {%- endif -%}
 {%- set version = pit_join._version(view) -%}
-{#- a < b, or a = b and what follows is smaller. -#}
+{#- The comparison of two rows: a < b, or a = b and the rest is smaller. -#}
 {%- set before = namespace(sql='false') -%}
 {%- for column in (view.key_names + version) | reverse -%}
     {%- set smaller = column ~ ' < _pit_before' ~ column -%}
@@ -51,7 +51,8 @@ from dated
 {%- endmacro %}
 
 
-{#- The same of the events of a window view; `late` are those known late or, where that may be, superseded. -#}
+{#- The same facts for the events of a window view. `late` counts the events known late; with an event_key it counts all
+    events, since each may be superseded. -#}
 {% macro _event_facts(view) -%}
 {%- set dated = view.key_names + pit_join._version(view) -%}
 with timed as (

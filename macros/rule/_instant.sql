@@ -1,9 +1,9 @@
 {#-
-    An instant as whole microseconds since 1970-01-01 UTC, a bigint: the one form in which times are compared, so that
+    An instant as whole microseconds since 1970-01-01 UTC, a bigint. Times are compared only in this form, so that
     no answer depends on a session's time zone. A naive timestamp is UTC, a date its first instant; an infinite time
-    is null. Finer times are rounded down (a spine's) or up (`round_up`, a history's), so never early.
+    is null. Finer times are rounded down (a spine's) or up (`round_up`, a history's), so that no row is known early.
 
-    `data_type` is the declared type of the column; without it the expression finds out by itself.
+    `data_type` is the declared type of the column; without it the expression tests the type of each value.
 -#}
 {% macro _instant(column, data_type=none, round_up=false) -%}
     {{ return(adapter.dispatch('_instant', 'pit_join')(column, data_type, round_up)) }}
@@ -18,13 +18,13 @@
     {%- if kind in ('timestamp', 'timestamptz', 'timestampwithtimezone', 'datetime', 'timestamp_s', 'timestamp_ms', 'timestamp_us', 'date') -%}
         {{ return('epoch_us(' ~ column ~ ')') }}
     {%- endif -%}
-    {#- epoch_us() rounds nanoseconds to the nearest microsecond, which can be early. -#}
+    {#- epoch_us() rounds nanoseconds to the nearest microsecond, which may be too early. -#}
     {%- if kind == 'timestamptz_ns' -%}
         {%- set nanoseconds = "epoch_ns(timezone('UTC', " ~ column ~ "))" -%}
     {%- else -%}
         {%- set nanoseconds = 'epoch_ns(' ~ column ~ ')' -%}
     {%- endif -%}
-    {#- `//` cuts towards zero, so one step down or up where that was the wrong way. -#}
+    {#- `//` rounds towards zero; where that is the wrong direction, one step down or up corrects it. -#}
     {%- set step = ' + (' ~ nanoseconds ~ ' % 1000 > 0)::int' if round_up else ' - (' ~ nanoseconds ~ ' % 1000 < 0)::int' -%}
     {%- set microseconds = nanoseconds ~ ' // 1000' ~ step -%}
     {%- if kind in ('timestamp_ns', 'timestamptz_ns') -%}
@@ -34,7 +34,7 @@
 {%- endmacro %}
 
 
-{#- An instant of the caller's as microseconds UTC. -#}
+{#- A caller's instant as microseconds UTC; none is the current time. -#}
 {% macro _as_of(as_of) -%}
     {%- if as_of is none -%}
         {{ return(pit_join._instant('current_timestamp', 'timestamptz')) }}
@@ -55,7 +55,8 @@
 {%- endmacro %}
 
 
-{#- An instant before and one after all others; a microsecond may be taken from the first and added to none. -#}
+{#- An instant before and one after all others. A microsecond may be subtracted from the first, but not added to the
+    second. -#}
 {% macro _before_all() -%}
 -9223372036854775807 /* before all */
 {%- endmacro %}

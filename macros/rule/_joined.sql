@@ -1,15 +1,15 @@
 {#-
-    How a history and a spine meet, which is all that differs between engines. A leaf renders one or more CTEs, the last of
-    which is `joined`: for each row of `spine` its `_pit_row`, `_pit_time` and keys (as `_pit_key_1` and so on), and the
-    columns `carried` of the one row of the CTE `history` that wins at its time, or nulls. Of rows that are equal in
-    (keys, event time, created) any may stand there. `late` is false where no row became known out of order.
+    The join of a history and a spine, the only part that differs between engines. An implementation renders one or more
+    CTEs, the last of which is `joined`: for each row of `spine` its `_pit_row`, `_pit_time` and keys (as `_pit_key_1` and
+    so on), and the columns `carried` of the one row of the CTE `history` that wins at its time, or nulls. Among rows that
+    are equal in (keys, event time, created) the choice is free. `late` is false where no row became known out of order.
 -#}
 {% macro _joined(spine, view, carried, late) -%}
     {{ return(adapter.dispatch('_joined', 'pit_join')(spine, view, carried, late)) }}
 {%- endmacro %}
 
 
-{#- An ASOF join, which takes one inequality: so rows that never win are left out before. -#}
+{#- An ASOF join. It has a single inequality, so rows that never win are removed first. -#}
 {% macro duckdb___joined(spine, view, carried, late) -%}
 {%- set known = 'known' if late and view.created_timestamp else 'history' -%}
 {%- set before_all = pit_join._before_all() -%}
@@ -38,7 +38,7 @@ joined as (
         spine.{{ column }} as _pit_key_{{ loop.index }},
         {%- endfor %}
         {%- for column in carried %}
-        {#- Each column that the join carries costs memory for the whole history. #}
+        {#- Each column of the join takes memory for the whole history. #}
         {%- if column == '_pit_event' and not view.created_timestamp %}
         known._pit_available_at{{ ' - ' ~ pit_join._microseconds(view.lag, 'lag') if view.lag }} as _pit_event{{ ',' if not loop.last }}
         {%- else %}
@@ -51,15 +51,16 @@ joined as (
             {%- for column in view.spine_keys %}
             spine.{{ column }} = known._pit_key_{{ loop.index }} and
             {%- endfor %}
-            -- Not null: to DuckDB 1.5 a null is the latest of all times.
+            -- Not null, since DuckDB 1.5 takes a null for the latest of all times.
             {{ pit_join._is_known('coalesce(spine._pit_time, ' ~ before_all ~ ')', not view.inclusive) }}
 )
 {%- endmacro %}
 
 
 {#-
-    The same in portable SQL, without ASOF: the rows of the history are numbered in the order in which they win, spine and
-    history are put into one list by the instants at which they are asked or known, and the greatest number so far wins.
+    The same join in portable SQL, without ASOF. The rows of the history are numbered in the order in which they win,
+    spine and history are sorted together by the instants at which they are asked or known, and the greatest number so
+    far wins.
 -#}
 {% macro default___joined(spine, view, carried, late) -%}
 ordered as (

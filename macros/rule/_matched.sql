@@ -1,6 +1,6 @@
-{#- From the rows that were joined to the features of each: ties, statuses, values. -#}
+{#- The steps from joined rows to features: ties, statuses, values. -#}
 
-{#- CTE `numbered`: the rows of a relation that has no numbers of its own, with `_pit_row_id`. -#}
+{#- CTE `numbered`: the rows of a relation without row numbers, with `_pit_row_id`. -#}
 {% macro _numbered(view) -%}
 numbered as {{ pit_join._materialized() }} (
     -- Any numbers will do: the rows are numbered once.
@@ -12,10 +12,10 @@ numbered as {{ pit_join._materialized() }} (
 {%- endmacro %}
 
 
-{#- CTEs up to `matched`: ties broken. Only tied rows are read for what they hold. -#}
+{#- CTEs up to `matched`, which break ties. Contents are read only for tied rows. -#}
 {% macro _without_ties(view, carried) -%}
 {%- set same = view.key_names + pit_join._version(view) -%}
--- Rows equal in (keys, event time, created) to one that was joined: the greatest by content stands for them all.
+-- Rows equal in (keys, event time, created) to one that was joined: the greatest by content wins.
 tied as (
     select *
     from (
@@ -74,7 +74,7 @@ unmatched as (
     where _pit_row_id is null and {{ keys | join(' is not null and ') }} is not null
 ),
 
--- Keys that have a history, all of it later than somebody asks for.
+-- Keys with a history of which nothing was known yet.
 later as (
     select distinct {% for key in keys %}history.{{ key }}{{ ', ' if not loop.last }}{% endfor %}
     from history
@@ -115,7 +115,7 @@ chosen as (
         {%- if provenance %}
         case when _pit_status in ('PRESENT', 'OUTSIDE_MAX_AGE') then _pit_event_timestamp end as _pit_event_timestamp,
         {%- endif %}
-        {#- A row that is too old or deleted must not give its values; elsewhere DuckDB joins faster without the case. #}
+        {#- A row that is too old or deleted must not return its values; without such rows DuckDB joins faster without the case. #}
         {{ "case when _pit_status = 'PRESENT' then _pit_row_id end as _pit_row_id" if view.ttl or view.deleted else '_pit_row_id' }}
     from judged
 )

@@ -1,18 +1,18 @@
 {#-
-    The rule "as of": which row of a history counts at an instant. Every plan is a composition of these five atoms, and
-    nothing else decides it. `view` is the mapping that `_view` returns; see `point_in_time_join`.
+    The rule "as of", which decides the row of a history that counts at an instant. Every plan is a composition of these
+    five atoms, and nothing else decides it. `view` is the mapping that `_view` returns; see `point_in_time_join`.
 
-    _history(view)               the rows that may ever count: their keys, their instants, and from when each is known
+    _history(view)               the rows that may ever count: their keys, their times, and the instant each is known from
     _available_at(view)          the instant from which a row is known
     _is_known(at, strict)        whether a row is known at an instant
-    _version(view)               what orders the rows of a key: of those known the greatest wins, whole
-    _tie_order(view, relation)   what orders the rows of one version: the first stands for them all
+    _version(view)               the order of the rows of a key: of those known the greatest wins, whole
+    _tie_order(view, relation)   the order of the rows of one version: the first of them wins
 -#}
 
 {#-
-    A select with the rows that have an event time and, where declared, a created time: `also` (expressions over its
-    columns), the keys as `_pit_key_1` and so on, `_pit_event`, `_pit_created` and `_pit_available_at`. A null key
-    equals no key, so that its rows need not be left out here.
+    A select of the rows that have an event time and, where declared, a created time. Its columns are `also` (expressions
+    over the columns of the view), the keys as `_pit_key_1` and so on, `_pit_event`, `_pit_created` and
+    `_pit_available_at`. A null key equals no key, so its rows need not be filtered out here.
 -#}
 {% macro _history(view, also=[]) -%}
 select
@@ -25,7 +25,7 @@ where {{ pit_join._version(view) | join(' is not null and ') }} is not null
 {%- endmacro %}
 
 
-{#- The same of every row, those without a time too, and without the instant from which it is known. -#}
+{#- The same select of all rows, including those without a time, and without `_pit_available_at`. -#}
 {% macro _timed(view, also) -%}
 select
     {%- for expression in also %}
@@ -42,7 +42,7 @@ from {{ view.relation }}
 {%- endmacro %}
 
 
-{#- `lag` after the event time, and not before the row was created. -#}
+{#- The event time plus `lag`, or the created time if that is later. -#}
 {% macro _available_at(view) -%}
 {%- set lagged %}_pit_event{% if view.lag %} + {{ pit_join._microseconds(view.lag, 'lag') }}{% endif %}{% endset -%}
 {{ 'greatest(' ~ lagged ~ ', _pit_created)' if view.created_timestamp else lagged }}
@@ -54,7 +54,7 @@ _pit_available_at <= {{ pit_join._last_instant(at, strict) }}
 {%- endmacro %}
 
 
-{#- The last instant at which a row may become known to count: with `strict` the one before. Instants are whole. -#}
+{#- The last instant at which a row may become known and still count; with `strict` one microsecond earlier. -#}
 {% macro _last_instant(at, strict) -%}
 {{ at }}{{ ' - 1' if strict }}
 {%- endmacro %}
@@ -66,9 +66,9 @@ _pit_available_at <= {{ pit_join._last_instant(at, strict) }}
 
 
 {#-
-    Terms of an `order by`: deleted, then the content, then the event time as it is stored, whose nanoseconds may differ
-    within a microsecond. Nulls are the smallest. Content are the features; of events, whose rows are features only once
-    they are aggregated, all columns, and there a null in `deleted` means what false does.
+    The terms of an `order by`: deleted, then the content, then the stored event time. Nanoseconds of stored times may
+    differ within a microsecond. Nulls are the smallest. The content is the features; for events, which become features
+    only by aggregation, it is all columns, and there a null in `deleted` means false.
 -#}
 {% macro _tie_order(view, relation) -%}
 {%- set quote = pit_join._identifier -%}
@@ -90,9 +90,9 @@ _pit_available_at <= {{ pit_join._last_instant(at, strict) }}
 
 
 {#-
-    A view ready for a plan: what `_view` returns, or what a caller of a public macro writes, with all that may be left
-    out, and with two lists beside: `key_names`, its keys as the plans name them, and `spine_keys`, the columns of the
-    spine that hold them. `join_keys` maps a key to a column of the spine that is named otherwise.
+    A view ready for a plan: the result of `_view`, or a caller's mapping, with its defaults filled in. It has two more
+    lists: `key_names`, its keys as the plans name them, and `spine_keys`, the columns of the spine that hold them.
+    `join_keys` maps a key to the column of the spine where the names differ.
 -#}
 {% macro _prepared(history, join_keys) -%}
     {%- set view = pit_join._completed(history, {
@@ -115,7 +115,7 @@ _pit_available_at <= {{ pit_join._last_instant(at, strict) }}
 {%- endmacro %}
 
 
-{#- A mapping with all that was left out; a key that is not known is an error, since a misspelt bound would be a leak. -#}
+{#- A mapping with its defaults filled in; an unknown key is an error, since a misspelt bound would be a leak. -#}
 {% macro _completed(given, defaults, what) -%}
     {%- for name in given if name not in defaults -%}
         {{ exceptions.raise_compiler_error(what ~ ' has the unknown key ' ~ name ~ '; allowed are ' ~ defaults | join(', ')) }}

@@ -1,6 +1,6 @@
-{#- Words in which engines differ, and small words of SQL. -#}
+{#- SQL keywords that differ between engines, and small fragments of SQL. -#}
 
-{#- How a CTE that is read more than once says that it is computed once. -#}
+{#- The keyword of a CTE that is read more than once and computed once. -#}
 {% macro _materialized() -%}
     {{ return(adapter.dispatch('_materialized', 'pit_join')()) }}
 {%- endmacro %}
@@ -14,7 +14,7 @@
 {%- endmacro %}
 
 
-{#- How a CTE that is cheaper to compute twice says so. -#}
+{#- The keyword of a CTE that is cheaper to compute twice. -#}
 {% macro _not_materialized() -%}
     {{ return(adapter.dispatch('_not_materialized', 'pit_join')()) }}
 {%- endmacro %}
@@ -28,7 +28,7 @@
 {%- endmacro %}
 
 
-{#- Whether rows of a stored table have numbers of their own. -#}
+{#- Whether rows of a stored table have row numbers. -#}
 {% macro _has_row_numbers() -%}
     {{ return(adapter.dispatch('_has_row_numbers', 'pit_join')()) }}
 {%- endmacro %}
@@ -42,7 +42,7 @@
 {%- endmacro %}
 
 
-{#- The columns of a relation without some of them. Portable SQL has no words for it. -#}
+{#- All columns of a relation except some. Portable SQL has no syntax for it. -#}
 {% macro _all_columns_but(relation, columns) -%}
     {{ return(adapter.dispatch('_all_columns_but', 'pit_join')(relation, columns)) }}
 {%- endmacro %}
@@ -52,19 +52,19 @@
 {%- endmacro %}
 
 
-{#- What DuckDB promises of `over ()`, for a comment beside each of them. -#}
+{#- DuckDB's guarantee for `over ()`, as the text of a comment beside each of them. -#}
 {% macro _in_stored_order() -%}
-DuckDB runs a window without an order over the rows as they come, in one thread: as they are stored or were sorted.
+DuckDB computes a window without an order in one thread, over the rows in the order in which they are stored or were sorted.
 {%- endmacro %}
 
 
-{#- A relation under another name, where it has not that name already. -#}
+{#- A relation under an alias, unless it has that name already. -#}
 {% macro _named(relation, alias) -%}
 {{ relation }}{{ ' as ' ~ alias if relation != alias }}
 {%- endmacro %}
 
 
-{#- A value with what stands for a null, or none. -#}
+{#- A value with its default for nulls, if there is one. -#}
 {% macro _defaulted(value, default) -%}
 {{ value if default is none else 'coalesce(' ~ value ~ ', ' ~ default ~ ')' }}
 {%- endmacro %}

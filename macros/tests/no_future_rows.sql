@@ -1,5 +1,5 @@
-{#- Fails on rows of a feature view that describe a time, or claim to be known from a time, after `as_of` (the moment
-    of the test by default): one such row would win for ever. -#}
+{#- Fails on rows of a feature view whose event time or created time lies after `as_of`. By default that is the time of
+    the test. One such row would win for ever. -#}
 {% test no_future_rows(model, as_of=none) %}
 {%- if execute -%}
 {%- set view = pit_join._view_of(model) -%}

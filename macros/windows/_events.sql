@@ -1,7 +1,7 @@
 {#-
-    CTEs up to `events`: the versions that ever count, with their keys, `_pit_event`, `_pit_created`, `_pit_available_at`
-    (from when), `_pit_until` (until when, where an event_key tells it) and an input for each column and condition; a null
-    input does not count.
+    CTEs up to `events`, the versions that ever count. Their columns are the keys, `_pit_event`, `_pit_created`,
+    `_pit_available_at` and, with an event_key, `_pit_until` (a version counts from the first instant and before the
+    second), and an input for each column and condition; a null input does not count.
 -#}
 {% macro _window_events(view, wanted) -%}
 {%- set quote = pit_join._identifier -%}
@@ -57,20 +57,20 @@ events as (
 {%- endmacro %}
 
 
-{#- Microseconds of the longest window; none is a lifetime. -#}
+{#- The longest window in microseconds; none is a lifetime. -#}
 {% macro _longest_window(view) -%}
     {%- set windows = view.aggregations | map(attribute='window') | list -%}
     {{ return(none if none in windows else windows | max) }}
 {%- endmacro %}
 
 
-{#- The instant at which an event is no longer in a window because of its age. -#}
+{#- The instant at which an event leaves a window because of its age. -#}
 {% macro _leaves(view, window, relation) -%}
 {{ relation }}._pit_event + {{ pit_join._microseconds((view.lag or 0) + window, 'lag and window' if view.lag else 'window') }}
 {%- endmacro %}
 
 
-{#- The instant at which a version is no longer in a window, because of its age or of a newer version. -#}
+{#- The instant at which a version leaves a window, because of its age or of a newer version. -#}
 {% macro _window_end(view, window, relation) -%}
     {%- set until = 'coalesce(' ~ relation ~ '._pit_until, ' ~ pit_join._never() ~ ')' if view.event_key else pit_join._never() -%}
     {%- if window is none -%}

@@ -1,14 +1,14 @@
 {#-
-    What is added up for counts, sums and averages, so that sums of sums are exact: {name: {value, running}}, the number that
-    an event brings and the running sum of it over the rows before. The names end in
+    The measures of counts, sums and averages: numbers whose sums are exact. A mapping {name: {value, running}} of the
+    number that an event adds and its running sum over the rows so far. The names end in
 
     _p        integers of up to 64 bits: a value in the upper bits of one number, and a 1 in its lower 34 to count it
     _n, _s    all else: the count; other integers and decimals as they are
     _s, _t    floats as whole numbers of 96 bits below the greatest, in two parts, so that one value far greater than all
-              others (a mark for "missing", say) does not swallow these
-    _odd      how many floats are not numbers: NaN, infinity and -infinity in 42 bits each
+              others (a mark for "missing", for example) does not swallow them
+    _odd      the counts of NaN, infinity and -infinity, in 42 bits each
 
-    What is too small even for the second part of floats is added up by `_residues`.
+    Values that are too small even for the second part of floats are added up by `_residues`.
 -#}
 {% macro _measures(sums) -%}
     {%- set measures = {} -%}
@@ -17,7 +17,7 @@
     {%- endfor -%}
     {%- for item in sums if item.input ~ '_p' not in measures -%}
         {%- set name, value = item.input, 'events.' ~ item.input -%}
-        {#- Every row counts, so that the number of rows is the count; they are summed in the order of the rows. -#}
+        {#- Every row counts, so the row number is the count; the sums run in the order of the rows. -#}
         {%- set every = {'value': '1', 'running': 'row_number() over ()'} -%}
         {%- set some = pit_join._measure(name ~ '_n', 'case when ' ~ value ~ ' is not null then 1 end', 'count') -%}
         {%- do measures.update({name ~ '_n': some if item.column or item.where else every}) -%}
@@ -40,7 +40,7 @@
 {%- endmacro %}
 
 
-{#- The sum or count of a measure over the rows so far, in the order in which they come. -#}
+{#- A measure, with its running sum or count over the rows so far, in their order. -#}
 {% macro _measure(name, value, running='sum') -%}
     {%- set so_far = running ~ '(' ~ name ~ ') over (rows unbounded preceding)' -%}
     {{ return({'value': value, 'running': 'coalesce(' ~ so_far ~ ', 0)' if running == 'sum' else so_far}) }}
@@ -54,7 +54,7 @@
 {%- endmacro %}
 
 
-{#- How many bits of a packed number are the count, and how many each count of `_odd` has. -#}
+{#- The bits of the count in a packed number, and the bits of each count in `_odd`. -#}
 {% macro _count_bits() -%}
     {{ return(34) }}
 {%- endmacro %}
@@ -79,7 +79,7 @@ end
 {%- endmacro %}
 
 
-{#- A finite float as a whole number: `scales` holds the two powers of two (one alone could be too great for a float). -#}
+{#- A finite float as a whole number. `scales` holds the two powers of two; one alone could overflow a float. -#}
 {% macro _whole(value, name, usable) -%}
 case
     when isfinite({{ value }}) and {{ usable }} then cast(cast({{ value }} as double) * scales.{{ name }}[1] * scales.{{ name }}[2] as hugeint)
@@ -102,7 +102,7 @@ cast({{ value }} as double) / (select {{ name }}[1] from scales) / (select {{ na
 {%- endmacro %}
 
 
-{#- CTEs up to `scales`: the powers of two that make floats whole, and where their parts begin. -#}
+{#- CTEs up to `scales`: the powers of two that make floats whole, and the bounds of their parts. -#}
 {% macro _scales(floats) -%}
 {%- set top_bit = 95 -%}
 {%- set part_bits = 42 -%}
@@ -183,7 +183,7 @@ measured as (
 {%- endmacro %}
 
 
-{#- A count, sum or average from the sums of its measures. -#}
+{#- The value of a count, sum or average, from the sums of its measures. -#}
 {% macro _summed(item, windows, measures, late=false) -%}
 {%- set slot = windows.index(item.window) + 1 -%}
 {%- set part = {} -%}

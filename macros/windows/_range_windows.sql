@@ -1,11 +1,11 @@
 {#-
-    The plan 'range': every instant asked meets every event of its keys that is in the longest window, and each window
-    takes its own from these. Events and instants are cut into stretches as long as the longest window, so that only
-    neighbours meet:
+    The plan 'range', a join of every instant asked with the events of its keys in the longest window. Each window
+    aggregates its own events of these. Time is cut into stretches as long as the longest window, so that only events and
+    instants of one stretch are joined:
 
         stretches     |   0   |   1   |   2   |
         an event          [-------)               from when it is known to when it leaves: it is placed in both stretches
-        an instant asked      ^                   meets the events that were placed in its own
+        an instant asked      ^                   is joined with the events that were placed in its own stretch
 
     One CTE `windowed`: `_pit_query`, `_pit_newest` and a column for each aggregation.
 -#}
@@ -52,7 +52,7 @@ windowed as (
 {%- endmacro %}
 
 
-{#- One aggregate over the rows for which `within` holds; `version` is what orders events beside the value itself. -#}
+{#- One aggregate over the rows for which `within` holds; `version` and then the value itself order the events. -#}
 {% macro _aggregate(item, value, version, within) -%}
 {%- set ordered = 'row(' ~ version ~ ', ' ~ value ~ ')' -%}
 {%- set calls = {
@@ -83,7 +83,7 @@ end
 {%- endmacro %}
 
 
-{#- Whether the square of a float is finite, so that there is a deviation. -#}
+{#- Whether the square of a float is finite, as a deviation needs it. -#}
 {% macro _usable(value) -%}
 abs({{ value }}) < 1e150 /* finite when squared */
 {%- endmacro %}

@@ -1,8 +1,8 @@
 {#-
-    The plan 'stacked', which takes about as long for one hot key as for many cold ones. Sums and counts: sums run over the
-    events in the order in which they become known, and a window is the sum at its end less the sum at its begin. All else
-    (events known late or superseded, distinct values, minima, maxima, first and last events, deviations) is put on the
-    range of instants at which it counts: see `_counted_ranges`.
+    The plan 'stacked', which takes about as long for one hot key as for many cold ones. Sums and counts are running sums
+    over the events in the order in which they become known; a window is the sum at its end less the sum at its start.
+    Everything else (events known late or superseded, distinct values, minima, maxima, first and last events, deviations)
+    is assigned to the range of instants at which it counts: see `_counted_ranges`.
     The last CTE is `windowed`: `_pit_query`, `_pit_newest` and a column for each aggregation.
 -#}
 {% macro _stacked_windows(view, wanted, late) -%}
@@ -89,9 +89,9 @@ windowed as (
 
 
 {#-
-    CTE `sums`: for each instant asked the sum of each measure over each window, and the newest event; of events that are
-    known when they happen. Sums run on from key to key, in one pass over the sorted events: a window is the difference
-    of two of them. A row without measures before all others of a key holds what was summed up before it.
+    CTE `sums`: for each instant asked the sum of each measure over each window, and the newest event. It covers events
+    that are known when they happen. The running sums continue from key to key, in one pass over the sorted events: a
+    window is the difference of two sums. A row without measures before all others of a key holds the sum up to that key.
 -#}
 {% macro _running_sums(view, measures, windows, late) -%}
 {%- set keys = view.key_names | join(', ') -%}
@@ -183,9 +183,9 @@ sums as (
 
 
 {#-
-    CTE `X_ranges`: the rows of `X_spans` (keys, `_pit_available_at`, `_pit_end`, more) and the first and the last of the
-    instants asked at which they count; those that never count for anybody are gone. `asked` numbers the instants of a key
-    one after the other.
+    CTE `X_ranges`: the rows of `X_spans` with the first and the last of the instants asked at which they count. The spans
+    have keys, `_pit_available_at`, `_pit_end` and more columns; spans that count at no instant asked are removed. `asked`
+    numbers the instants of a key consecutively.
 -#}
 {% macro _counted_ranges(name, view) -%}
 {{ name }}_ranges as (
@@ -211,7 +211,7 @@ sums as (
 {%- endmacro %}
 
 
-{#- CTE `late_sums`: what events that were known late or superseded add to each window at each instant asked. -#}
+{#- CTE `late_sums`: the sums over late or superseded events for each window at each instant asked. -#}
 {% macro _late_sums(view, measures, windows) -%}
 late_spans as (
     {%- for window in windows %}
@@ -268,8 +268,8 @@ late_sums as (
 {%- endmacro %}
 
 
-{#- CTE `distinct_X`: for each instant asked how many different values are in the window. Overlapping times of one value are
-    merged; each merged time counts one. -#}
+{#- CTE `distinct_X`: for each instant asked the number of different values in the window. Overlapping intervals of one
+    value are merged; each counts once. -#}
 {% macro _distinct_counts(view, item) -%}
 {%- set name = 'distinct_' ~ item.alias -%}
 {%- set keys = view.key_names | join(', ') -%}

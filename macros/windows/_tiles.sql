@@ -1,7 +1,7 @@
 {#-
-    CTE `tiles_W`: minima, maxima, first and last events of one window at each instant asked. A range of instants is two
-    tiles that may overlap, each as long as a power of two; each level of tiles is then handed down to the next smaller
-    one, until a tile is a single instant. An event that counts at the instants 2 to 7:
+    CTE `tiles_W`: minima, maxima, first and last events of one window at each instant asked. A range of instants is
+    covered by two tiles that may overlap, each as long as a power of two; each level of tiles is then passed down to the
+    next smaller one, until a tile is a single instant. An event that counts at the instants 2 to 7:
 
         instants asked   0   1   2   3   4   5   6   7   8
         level 2                  [-------------]
@@ -12,7 +12,7 @@
 {% macro _tiles(view, items, window, newest) -%}
 {%- set name = 'tiles_' ~ (window or 'lifetime') -%}
 {%- set version = 'events.' ~ pit_join._version(view) | join(', events.') -%}
-{#- Where the value stands in row(version, value). -#}
+{#- The position of the value in row(version, value). -#}
 {%- set place = pit_join._version(view) | length + 1 -%}
 {%- set columns = items | map(attribute='alias') | list + (['_pit_newest'] if newest else []) -%}
 {{ name }}_spans as (
@@ -97,7 +97,7 @@
 {%- endmacro %}
 
 
-{#- How two tiles become one. -#}
+{#- The aggregate that merges two tiles into one. -#}
 {% macro _best(column, items) -%}
 {%- set function = (items | selectattr('alias', 'equalto', column) | map(attribute='function') | list or ['max'])[0] -%}
 {%- if function == 'last_n' -%}
@@ -109,16 +109,17 @@ list_reverse_sort(list_distinct(flatten(list({{ column }}))))[:{{ (items | selec
 
 
 {#-
-    CTEs up to `X_levels`, whose level 0 says what lies at each instant asked: the rows of `X_spans` (keys, `_pit_slot`,
-    `_pit_available_at`, `_pit_end`, more) put together slot by slot, never taken away again. A range of instants is cut
-    into tiles that do not overlap, and what a tile holds is handed down to its two halves. What counts at the instants 1 to 6:
+    CTEs up to `X_levels`, whose level 0 holds the merged spans at each instant asked. The rows of `X_spans` (keys,
+    `_pit_slot`, `_pit_available_at`, `_pit_end`, more) are merged slot by slot, and never subtracted again. A range of
+    instants is cut into tiles that do not overlap, and the contents of a tile are passed down to its two halves. A span
+    that counts at the instants 1 to 6:
 
         instants asked   0   1   2   3   4   5   6   7
         level 1                  [-----] [-----]
         level 0              [-]                 [-]
 
     laid    {column: an aggregate over the spans that lie on one tile}
-    merged  {column: an aggregate over what a tile holds itself (`_pit_own`) and what was handed down, one row each at most}
+    merged  {column: an aggregate over a tile's own row (`_pit_own`) and the row passed down to it, each at most one}
 -#}
 {% macro _cut_tiles(name, view, laid, merged) -%}
 {{ pit_join._counted_ranges(name, view) }},
@@ -179,12 +180,12 @@ list_reverse_sort(list_distinct(flatten(list({{ column }}))))[:{{ (items | selec
 
 
 {#- CTE `deviations`: sample deviations at each instant asked. Sums of squares would lose all digits where values are large
-    or differ much, so counts, means and squared distances are put together. -#}
+    or differ much, so counts, means and squared distances are merged instead. -#}
 {% macro _deviations(view, items) -%}
 {%- set usable = pit_join._usable('value') -%}
 {%- set own = 'any_value(mean) filter (where _pit_own)' -%}
 {%- set other = 'any_value(mean) filter (where not _pit_own)' -%}
-{#- The mean of a tile moves towards that which was handed down by its share of the values. -#}
+{#- The mean of a tile moves towards the mean passed down, in proportion to the latter's share of the values. -#}
 {%- set mean %}coalesce({{ own }} + ({{ other }} - {{ own }}) * (sum(counted) filter (where not _pit_own) / nullif(sum(counted), 0)), any_value(mean)){% endset -%}
 deviations_spans as (
     {%- for item in items %}
@@ -232,7 +233,7 @@ deviations as (
 {%- endmacro %}
 
 
-{#- CTE `residues`: sums at each instant asked of the values that are too small for the running sums: see `_measures`. -#}
+{#- CTE `residues`: sums at each instant asked of the values that are too small for the running sums, see `_measures`. -#}
 {% macro _residues(view, inputs, windows) -%}
 residues_spans as (
     {%- for input in inputs %}

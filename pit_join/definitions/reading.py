@@ -22,7 +22,7 @@ from pit_join.definitions.settings import (
 )
 from pit_join.definitions.views import Entity, Feature, FeatureService, FeatureView, OnDemandFeature
 from pit_join.errors import RequestError, suggest
-from pit_join.references import Asked, OnDemandRequest, Request, parse_features, parse_reference
+from pit_join.references import OnDemandRequest, Request, RequestItem, parse_features, parse_reference
 
 __all__ = ["Reader"]
 
@@ -259,7 +259,7 @@ class Reader:
             yield Feature(name, data_type, default, slo, nearest)
 
 
-def _views_of(requests: tuple[Asked, ...]) -> set[str]:
+def _views_of(requests: tuple[RequestItem, ...]) -> set[str]:
     """Return the names of the views that requests read, also through arguments."""
     roles = {request.alias: request.view for request in requests if isinstance(request, Request)}
     found = set(roles.values())

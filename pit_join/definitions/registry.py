@@ -14,7 +14,7 @@ from pit_join.definitions.reading import Reader
 from pit_join.definitions.requests import on_demand_problems, request_problems
 from pit_join.definitions.views import Entity, FeatureService, FeatureView, OnDemandFeature
 from pit_join.errors import ProjectError, RequestError, suggest
-from pit_join.references import Asked, Request
+from pit_join.references import Request, RequestItem
 
 __all__ = ["Registry"]
 
@@ -71,7 +71,7 @@ class Registry:
             raise RequestError(f"unknown feature service '{name}'; {suggest(name, self.services, 'feature services')}")
         return self.services[name]
 
-    def check(self, requests: tuple[Asked, ...]) -> tuple[Asked, ...]:
+    def check(self, requests: tuple[RequestItem, ...]) -> tuple[RequestItem, ...]:
         """Check that views, features, keys and macros of the requests exist, and that a role means one thing.
 
         Returns the requests, completed with what the project declares of the macros.
@@ -86,7 +86,7 @@ class Registry:
             raise RequestError("\n".join(problems))
         return tuple(self._complete(request) for request in requests)
 
-    def _complete(self, request: Asked) -> Asked:
+    def _complete(self, request: RequestItem) -> RequestItem:
         if isinstance(request, Request):
             return request
         declared = self.on_demand[request.macro]

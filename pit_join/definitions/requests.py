@@ -6,13 +6,13 @@ from collections.abc import Iterator, Mapping
 
 from pit_join.definitions.views import FeatureView, OnDemandFeature
 from pit_join.errors import suggest
-from pit_join.references import Asked, OnDemandRequest, Request, parse_reference
+from pit_join.references import OnDemandRequest, Request, RequestItem, parse_reference
 
 __all__ = ["on_demand_problems", "request_problems"]
 
 
 def on_demand_problems(
-    requests: tuple[Asked, ...], views: Mapping[str, FeatureView], on_demand: Mapping[str, OnDemandFeature]
+    requests: tuple[RequestItem, ...], views: Mapping[str, FeatureView], on_demand: Mapping[str, OnDemandFeature]
 ) -> Iterator[str]:
     """Yield what is wrong with the on-demand features of a request."""
     roles = {request.alias: request.view for request in requests if isinstance(request, Request)}

@@ -8,7 +8,7 @@ from datetime import timedelta
 from typing import Any
 
 from pit_join.definitions.field_type import FieldType
-from pit_join.references import Asked
+from pit_join.references import RequestItem
 
 __all__ = ["Aggregation", "Entity", "Feature", "FeatureService", "FeatureView", "OnDemandFeature"]
 
@@ -127,7 +127,7 @@ class FeatureService:
     """The features of one model, a dbt exposure of `type: ml`."""
 
     name: str
-    requests: tuple[Asked, ...]
+    requests: tuple[RequestItem, ...]
     path: str
     description: str = ""
     full_feature_names: bool = False

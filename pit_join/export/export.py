@@ -1,6 +1,6 @@
-"""Exporting: the online store becomes the snapshot of one instant.
+"""The export: the online store becomes the snapshot of one instant.
 
-What a snapshot holds is decided by the macros' SQL alone (`latest_snapshot`); here it is brought to the store.
+The macros' SQL alone (`latest_snapshot`) decides the contents of a snapshot; this module brings it to the store.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ __all__ = ["Export", "export"]
 
 @dataclass(frozen=True, slots=True)
 class Export:
-    """What an export did, or with `dry_run` would do.
+    """The result of an export, or with `dry_run` its preview.
 
-    `stores` are the stores by name, the default one's is empty; `instant` is when the snapshot holds; `views` has the
-    changes of each view, those that are no longer in a store among them; `seconds` is the whole time.
+    `stores` are the stores by name, the default one under the empty name; `instant` is the instant of the snapshot;
+    `views` has the changes of each view, including views that were removed from a store; `seconds` is the whole time.
     """
 
     stores: Mapping[str, str]
@@ -41,7 +41,7 @@ class Export:
     seconds: float
 
     def as_json(self) -> dict[str, Any]:
-        """The same as plain values."""
+        """Return the result as plain values."""
         return {
             "store": self.stores[""],
             "stores": dict(self.stores),
@@ -61,18 +61,18 @@ def export(
     as_of: datetime | None = None,
     dry_run: bool = False,
 ) -> Export:
-    """Make the online stores hold what was known of the feature views at an instant.
+    """Make the online stores hold the snapshot of the feature views at an instant.
 
-    Each store is whole at any time; the default one, which says where the views are, changes last.
+    Each store is consistent at any time; the default one, which says where the views are, changes last.
 
     Args:
         workspace: the project that declares the views.
         url: the default store, see `open_store`.
-        views: names of views; the others stay as they were exported last. All with `online: true` by default, and then
-            nothing else stays in the stores.
+        views: names of views; other views keep the state of their last export. By default all views with
+            `online: true`, and then no others stay in the stores.
         named: the URLs of the other stores by name, see `FeatureView.online_store`.
         as_of: the instant; now by default.
-        dry_run: find out what would change, and change nothing.
+        dry_run: compute the changes without making them.
 
     Raises:
         StoreError: if a store cannot be used, or cannot hold a column.
@@ -96,7 +96,7 @@ def export(
         before = {name: views_in(store) for name, store in stores.items()}
         kept = {name: kept_views(name, before, chosen, registry) for name in stores}
         with workspace.warehouse() as warehouse:
-            instant = as_of or datetime.now(timezone.utc)  # after waiting: all that is known by now
+            instant = as_of or datetime.now(timezone.utc)  # after the wait for locks, so that nothing known is missed
             taken = SnapshotTaker(workspace, warehouse, open_now, instant)
             found = {view.name: taken.view(view, writers[view.online_store]) for view in chosen}
             listed = views_elsewhere(before[""], chosen, registry) if views else {}
@@ -105,7 +105,7 @@ def export(
         for name, each in urls.items():
             indexes = Indexes(folder_of(each), before[name], dry_run=dry_run, console=console)
             targets[name] = _Target(writers[name], kept[name], indexes, {})
-        # All that can be wrong with a value is found out before the first store changes.
+        # Every problem of a value is found before the first store changes.
         for view in chosen:
             target = targets[view.online_store]
             target.written[view.name] = target.indexes.of(view, *found[view.name])
@@ -130,7 +130,7 @@ class _Target:
 
 
 def _about(workspace: Workspace, listed: Mapping[str, StoredView]) -> Contents:
-    """Return what the default store says of itself, before the views that it holds are listed."""
+    """Return the manifest of the default store, before its own views are added."""
     return Contents(
         project=str(workspace.manifest["metadata"]["project_name"]),
         target=workspace.project.connection.target,

@@ -1,4 +1,4 @@
-"""Building the indexes of an export: from the snapshots of views whose columns declare `nearest` to files."""
+"""The index files of an export, built from the snapshots of views whose columns declare `nearest`."""
 
 from __future__ import annotations
 
@@ -23,26 +23,26 @@ __all__ = ["Indexes", "check_can_index"]
 
 
 def check_can_index(views: Iterable[FeatureView]) -> None:
-    """Find out before long work whether what the indexes of some views need is installed.
+    """Check, before the long work starts, that the packages for the indexes of some views are installed.
 
     Raises:
-        StoreError: if it is not.
+        StoreError: if one is missing.
     """
     if any(feature.nearest for view in views for feature in view.features):
         usearch_version()
 
 
 class Indexes:
-    """The indexes that an export leaves beside the records.
+    """The indexes that an export writes beside the records.
 
-    Files are made before the records change, and are of no meaning until the contents name them; what was made by an
-    export that did not end is removed by the next one. An index whose embeddings have not changed is kept.
+    Files are written before the records change, and have no meaning until the contents name them; the next export
+    removes the files of one that did not end. An index whose embeddings have not changed is kept.
 
     Args:
-        folder: that of the store, of which the caller is the only exporter; None if it has none.
-        before: what the store has until now.
+        folder: the folder of the store, which the caller has locked; None if the store has no folder.
+        before: the views in the store before the export.
         dry_run: check the embeddings, and write nothing.
-        console: called with what takes time, and with where no index can be.
+        console: called with announcements of long steps, and with features that get no index.
     """
 
     def __init__(
@@ -52,11 +52,11 @@ class Indexes:
         self._remove_others(before)
 
     def of(self, view: FeatureView, stored: StoredView, snapshot: Snapshot) -> StoredView:
-        """A view as the store will describe it, with its indexes, whose files are written.
+        """Write the index files of a view, and return the view with its indexes, as the store will describe it.
 
         Raises:
-            StoreError: if an embedding is of another length than the first, or has no distance to others; if a file
-                cannot be written.
+            StoreError: if an embedding has another length than the first, or no distance to others; if a file cannot be
+                written.
         """
         found = {}
         for feature in view.features:
@@ -73,7 +73,7 @@ class Indexes:
         return replace(stored, nearest=found)
 
     def settle(self, contents: Contents) -> None:
-        """Remove the files that the contents, which the store now has, do not name."""
+        """Remove the files that the new contents of the store do not name."""
         self._remove_others(contents.views)
 
     def _remove_others(self, views: Mapping[str, StoredView]) -> None:
@@ -98,9 +98,9 @@ class _Batch:
 
 
 class _Embeddings:
-    """The embeddings of one feature in a snapshot, checked: how many, of how many dimensions, and a hash of them all.
+    """The checked embeddings of one feature in a snapshot: their number, their dimensions, and a hash.
 
-    They are read from the snapshot anew each time that they are needed, batch by batch.
+    Each use reads the embeddings from the snapshot again, batch by batch.
     """
 
     def __init__(self, stored: StoredView, snapshot: Snapshot, feature: str, metric: str) -> None:
@@ -110,7 +110,7 @@ class _Embeddings:
         (data_type,) = (field.type for field in stored.layout.fields if field.name == feature)
         if data_type not in EMBEDDING_TYPES:
             raise StoreError(
-                f"{self.name} declares nearest, and its table has {data_type}, which is no list of floats; cast the "
+                f"{self.name} declares nearest, and its table has {data_type}, which is not a list of floats; cast the "
                 "column in the model, and run dbt build"
             )
         self._dtype = EMBEDDING_TYPES[data_type]
@@ -125,7 +125,7 @@ class _Embeddings:
         self._hash = xxh3_128(about.encode() + keys.digest() + numbers.digest()).hexdigest()
 
     def files(self) -> dict[str, Callable[[Path], None]]:
-        """The names of its files, and what writes each."""
+        """Return the functions that write the index files, by file name."""
         if not self.rows:
             return {}
         name = f"nearest-{self._hash}"
@@ -174,5 +174,5 @@ class _Embeddings:
         shown = ", ".join(f"{column}={value!r}" for column, value in self._codec.decode(key).items())
         return StoreError(
             f"{self.name} declares nearest, and the embedding of {shown} {problem}; all must have one length "
-            "and finite numbers. Mend it in the model, or make it null there, which leaves it out of the index"
+            "and finite numbers. Correct it in the model, or make it null there, which leaves it out of the index"
         )

@@ -1,4 +1,4 @@
-"""Which views an export writes, and to which stores."""
+"""The choice of the views that an export writes, and of their stores."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["chosen_views", "kept_views", "needed_stores", "online_views", "views
 
 
 def needed_stores(chosen: Sequence[FeatureView], urls: Mapping[str, str]) -> dict[str, str]:
-    """The stores that an export of some views changes; the default one always."""
+    """Return the stores that an export of some views changes, always including the default one."""
     for view in chosen:
         if view.online_store not in urls:
             raise StoreError(
@@ -27,7 +27,7 @@ def needed_stores(chosen: Sequence[FeatureView], urls: Mapping[str, str]) -> dic
 
 
 def views_in(store: OnlineStore) -> Mapping[str, StoredView]:
-    """What a store said of itself until now."""
+    """Return the views that a store holds."""
     _, data = store.contents()
     return {} if data is None else Contents.from_json(data, "the online store").views
 
@@ -35,9 +35,9 @@ def views_in(store: OnlineStore) -> Mapping[str, StoredView]:
 def kept_views(
     store: str, before: Mapping[str, Mapping[str, StoredView]], chosen: Sequence[FeatureView], registry: Registry
 ) -> dict[str, StoredView]:
-    """The views whose records stay in a store as they are: those that the default one has said to be there.
+    """Return the views whose records stay in a store unchanged: those that the default store places there.
 
-    One that moves elsewhere stays, too, until the default store has changed, since its readers look for it here.
+    A view that moves to another store stays, too, until the default store has changed, since readers look for it here.
     """
     online = online_views(registry)
     written = {view.name for view in chosen if view.online_store == store or not store}
@@ -52,7 +52,7 @@ def kept_views(
 def views_elsewhere(
     before: Mapping[str, StoredView], chosen: Sequence[FeatureView], registry: Registry
 ) -> dict[str, StoredView]:
-    """The views that the default store lists, and that other stores keep as they are."""
+    """Return the views that the default store lists and that other stores keep unchanged."""
     online = online_views(registry).keys() - {view.name for view in chosen}
     return {name: view for name, view in before.items() if view.store and name in online}
 

@@ -1,4 +1,4 @@
-"""The snapshot of one view on its way to an online store: an Arrow table in a file, read in batches."""
+"""The snapshot of one view for an online store: an Arrow table in a file, read in batches."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ _EVENT = "_pit_event"
 class Snapshot:
     """The rows of one view as known at one instant; see `Rows` of `pit_join.online`.
 
-    `table` has the columns of the key, `_pit_event` (microseconds UTC) and the features, ascending by key; it may still
-    be coming.
+    `table` has the columns of the key, `_pit_event` (microseconds UTC) and the features, ascending by key; a spool may
+    still be receiving rows.
 
     Raises:
         StoreError: with every column whose type the store cannot hold.
@@ -41,7 +41,7 @@ class Snapshot:
                 continue
             # An enum sorts as it was declared, not as its text.
             if field and field.name in keys and (key_kind(field.type) is None or pa.types.is_dictionary(column.type)):
-                problems.append(f"{view}: the key '{field.name}' is of type {column.type}, which no key online can be")
+                problems.append(f"{view}: the key '{field.name}' is of type {column.type}, which online keys cannot be")
             elif field:
                 fields.append(field)
         if problems:
@@ -53,11 +53,11 @@ class Snapshot:
 
     @property
     def count(self) -> int:
-        """See `Rows`."""
+        """The number of rows."""
         return int(self._table.num_rows)
 
     def in_order(self) -> Iterator[tuple[list[bytes], list[bytes]]]:
-        """See `Rows`."""
+        """Yield batches of rows as `Rows` describes."""
         for batch in self._table.to_batches(max_chunksize=self._batch_rows):
             if len(batch):
                 yield self._keys(batch), self._records(batch)
@@ -65,7 +65,7 @@ class Snapshot:
     def grouped(
         self, group_of: Callable[[bytes], int], groups: int
     ) -> Callable[[int, int], tuple[list[bytes], list[bytes]]]:
-        """See `Rows`."""
+        """Group rows as `Rows` describes."""
         found = np.empty(self.count, dtype=np.int32)
         done = 0
         for batch in self._table.to_batches(max_chunksize=self._batch_rows):
@@ -84,7 +84,7 @@ class Snapshot:
         return take
 
     def lists(self, feature: str) -> Iterator[tuple[list[bytes], pa.Array]]:
-        """The rows that have a value of a feature of lists: batches of keys, all ascending, and of the lists."""
+        """Yield batches of keys, in ascending order, and of a feature's lists, without the rows that have no list."""
         for batch in self._whole().select([*self.kinds, feature]).to_batches(max_chunksize=_LISTS_ROWS):
             known = batch.filter(batch[feature].is_valid())
             if len(known):
@@ -94,7 +94,7 @@ class Snapshot:
         return self._table.whole() if isinstance(self._table, Spool) else self._table
 
     def record(self, table: pa.Table) -> bytes:
-        """A record with the only row of a table that has the features as its columns."""
+        """Return the record of the only row of a table whose columns are the features."""
         (batch,) = table.combine_chunks().to_batches()
         columns = [batch[field.name] for field in self.layout.fields]
         whole = bytes(8) + records_of(self.layout, int64s(np.zeros(1, dtype=np.int64)), columns)[0]

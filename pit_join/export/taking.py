@@ -21,12 +21,12 @@ from pit_join.workspace import Workspace
 
 __all__ = ["SnapshotTaker"]
 
-# For DuckDB, which puts aside on disk what does not fit; the store's own writing comes after it.
+# DuckDB's memory; it spills the rest to disk. The store starts to write after DuckDB has finished.
 _MEMORY_BYTES = 384 * 2**20
 
 
 class SnapshotTaker:
-    """Takes the snapshots of views, all of one state of the warehouse; what is read again is kept in `files`."""
+    """A taker of snapshots of views in one state of the warehouse; snapshots that are read twice stay in `files`."""
 
     def __init__(self, workspace: Workspace, warehouse: DuckDBWarehouse, files: ExitStack, instant: datetime) -> None:
         self._macros, self._folder, self._console = workspace.macros, workspace.project.cache, workspace.console
@@ -34,7 +34,7 @@ class SnapshotTaker:
         warehouse.spill_to(self._folder, _MEMORY_BYTES)
 
     def declared(self, views: Mapping[str, FeatureView], known: Collection[str]) -> dict[str, StoredView]:
-        """The views that were never exported, as far as they are built: what their defaults are can be said already."""
+        """Return the views that were never exported but are built, so that the store can serve their defaults."""
         found = {}
         for name, view in views.items():
             if name not in known:
@@ -43,18 +43,18 @@ class SnapshotTaker:
                     found[name] = replace(stored, instant=None, store=view.online_store)
                 except PitJoinError as error:
                     self._console.warn(
-                        f"what needs the feature view '{name}' cannot be read, not even defaults: {error}"
+                        f"features that need the feature view '{name}' cannot be served, not even defaults: {error}"
                     )
         return found
 
     def view(self, view: FeatureView, writer: Writer | None = None) -> tuple[StoredView, Snapshot]:
-        """One view as the store describes it, and its rows, which a writer is given; without one none of them."""
+        """Return a view as the store describes it, and its rows, which a writer takes; without a writer no rows."""
         warehouse, what = self._warehouse, f"the feature view '{view.name}' cannot be exported"
         unreadable = f"the table of the feature view '{view.name}' cannot be read; run dbt build"
         check_table(view, warehouse.columns(f"from {view.relation}", unreadable))
         history = None
         if not warehouse.has_table(view.location):
-            # A file or an SQL view: its rows have no numbers.
+            # The rows of a file or an SQL view have no row numbers.
             history = f"_pit_history_{view.name}"
             some = "" if writer else " limit 0"
             warehouse.execute(f'create temp table "{history}" as from {view.relation}{some}', what)
@@ -94,7 +94,7 @@ class SnapshotTaker:
     def _snapshot(
         self, view: FeatureView, statement: str, what: str, in_order: bool, writer: Writer | None
     ) -> Snapshot:
-        """The rows of a view, which a writer is given while they come."""
+        """Return the rows of a view; the writer takes them while DuckDB returns them."""
         file = None
         if writer and (not writer.reads_once or any(feature.nearest for feature in view.features)):
             file = self._files.enter_context(tempfile.TemporaryFile(dir=self._folder))  # noqa: SIM115 the stack closes it
@@ -107,7 +107,7 @@ class SnapshotTaker:
         return snapshot
 
     def _substitutes(self, view: FeatureView, which: str, types: Mapping[str, FieldType], snapshot: Snapshot) -> bytes:
-        """What stands for the features of a key without values, as a record."""
+        """Return the record of substitutes for the features of a key without values."""
         statement = self._macros.text(
             "_defaults_statement", view=view.name, which=which, types={name: str(kind) for name, kind in types.items()}
         )

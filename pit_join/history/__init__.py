@@ -1,1 +1,1 @@
-"""Stored history: which batches are missing, and running them."""
+"""Stored history: finding the missing batches, and running them."""

@@ -1,4 +1,4 @@
-"""Make the history of microbatch models complete: find what is missing, let dbt run exactly that, and record it."""
+"""The backfill of microbatch models: find the missing batches, let dbt run exactly those, and record them."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ _LOCKED = "Could not set lock on file"
 
 @dataclass(frozen=True, slots=True)
 class Backfill:
-    """A backfill: its plans and, if it was applied, the batches that were done and those that failed, by model.
+    """A backfill: its plans and, if it was applied, the batches by model that were done and that failed.
 
-    `errors` are what dbt said of the failures; `built` names the tables that were built before.
+    `errors` are dbt's messages about the failures; `built` names the tables that were built before.
     """
 
     plans: tuple[BackfillPlan, ...]
@@ -43,11 +43,11 @@ class Backfill:
 
     @property
     def complete(self) -> bool:
-        """Whether every batch that was to be run is done."""
+        """Whether every planned batch is done."""
         return not self.failed and not self.not_run
 
     def as_json(self) -> dict[str, Any]:
-        """Everything as plain values."""
+        """Return the backfill as plain values."""
         found: dict[str, Any] = {"models": [plan.as_json() for plan in self.plans], "applied": self.applied}
         if self.applied:
             found |= {"built": list(self.built), "done": self.done, "failed": self.failed, "not_run": self.not_run}
@@ -63,10 +63,10 @@ def backfill(
     end: str | date | None = None,
     apply: bool = False,
 ) -> Backfill:
-    """Plan, or plan and do, what the microbatch models (all, or those named) lack.
+    """Plan, or plan and run, the missing batches of the microbatch models (all, or those named).
 
-    `start` and `end` bound the batches (UTC; `end` is no longer part of them); by default they reach from the model's
-    `begin` to the last batch that holds a row of its inputs or of its own.
+    `start` and `end` bound the batches (UTC; `end` is exclusive); by default they reach from the model's `begin` to the
+    last batch that holds a row of its inputs or of its own.
 
     Raises:
         PitJoinError: if a name or date is wrong, or another process holds the warehouse or its ledger for too long.
@@ -87,7 +87,7 @@ def backfill(
 
 
 class _Work:
-    """One application of a plan, while it holds the ledger."""
+    """One application of a plan, which holds the lock of the ledger."""
 
     def __init__(self, workspace: Workspace, ledger: Ledger, models: Sequence[BatchModel]) -> None:
         self._workspace, self._ledger, self._models = workspace, ledger, models
@@ -112,7 +112,7 @@ class _Work:
         plans = plan(*self._models)
         for number, model in enumerate(self._models):
             if self._ran:
-                # What was run before may be what this one reads, and reach further than it did.
+                # This model may read one that was run before, whose rows may now reach further.
                 plans[number] = plan(model)[0]
             self._total = self._ran + sum(len(one.batches) for one in plans[number:])
             broken = [one for one in model.above if one in self._failed]
@@ -120,7 +120,7 @@ class _Work:
                 self._run(plans[number])
             elif plans[number].batches:
                 self._failed.setdefault(model.unique_id, [])
-                self._errors.append(f"{model.name} was left, since a model that it reads failed")
+                self._errors.append(f"{model.name} was skipped, since a model that it reads failed")
         return self._outcome(tuple(plans), tuple(table.name for table in tables.values()))
 
     def _outcome(self, plans: tuple[BackfillPlan, ...], built: tuple[str, ...]) -> Backfill:
@@ -142,7 +142,7 @@ class _Work:
             self._records += records
 
     def _adopt(self) -> None:
-        """Record what dbt did on its own."""
+        """Record the batches that dbt's own last command built."""
         known = latest(self._records)
         new = []
         for record in recognised(self._project):
@@ -152,7 +152,7 @@ class _Work:
         self._write(new)
 
     def _settle(self) -> None:
-        """Record how many rows each batch has whose rows nobody could count while dbt held the warehouse."""
+        """Record the row counts of batches that could not be counted while dbt held the warehouse."""
         self._stored = look(self._workspace, self._models)
         counts = {model.relation: self._stored[model.unique_id].rows for model in self._models}
         self._write(
@@ -165,21 +165,21 @@ class _Work:
         )
 
     def _build(self, tables: tuple[WholeTable, ...]) -> None:
-        """Let dbt build ancestors whole."""
+        """Let dbt build whole tables that batches read."""
         self._console.say(f"dbt builds {', '.join(table.name for table in tables)} first")
         kinds = [word for kind in ("model", "seed") for word in ("--resource-type", kind)]
         said: list[str] = []
         status = self._dbt(["build", "--select", *(table.selector for table in tables), *kinds], lambda event: 0, said)
         if status:
-            raise WarehouseError("\n".join(["dbt could not build what the batches are made from:", *said]))
+            raise WarehouseError("\n".join(["dbt could not build the tables that the batches read:", *said]))
         now = datetime.now(timezone.utc)
         self._write([Record(one.relation, None, None, one.definition, "success", None, None, now) for one in tables])
 
     def _run(self, plan: BackfillPlan) -> None:
         """Run the batches of a model, oldest first.
 
-        When the first batch of a run fails dbt leaves all others of that run: they are tried without it, but not for
-        ever, since what fails may be the model.
+        When the first batch of a run fails, dbt skips all others of that run. They are tried again without it, but only
+        until two runs in a row have no success, since the model itself may be at fault.
         """
         model = plan.model
         waiting = deque(runs(plan.batches))
@@ -194,7 +194,7 @@ class _Work:
         self._settle()
 
     def _run_range(self, model: BatchModel, run: Sequence[Batch]) -> dict[Batch, bool]:
-        """Let dbt run batches without a gap; gives those that ended, and whether well."""
+        """Let dbt run adjacent batches, and return for each that ended whether it succeeded."""
         ended: dict[Batch, bool] = {}
 
         def on_event(event: dict[str, Any]) -> int:
@@ -228,7 +228,7 @@ class _Work:
         self._console.progress(self._ran, self._total, f"{model.name} {batch_label(batch[0], model.size)}")
 
     def _dbt(self, command: Sequence[str], on_event: Callable[[dict[str, Any]], int], said: list[str]) -> int:
-        """Run dbt, again for as long as another process holds the warehouse; `said` gets what it says of errors."""
+        """Run dbt, with retries while another process holds the warehouse; `said` receives its error messages."""
         path, started, status = self._project.warehouse, time.monotonic(), 0
 
         def held() -> bool:

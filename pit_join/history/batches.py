@@ -1,4 +1,4 @@
-"""Models that dbt builds in batches of time (`microbatch`): their batches, what they read and how they must read it.
+"""Models that dbt builds in batches of time (`microbatch`): their batches and their inputs.
 
 All instants are UTC; a batch includes its start and not its end.
 """
@@ -36,7 +36,7 @@ _LABELS = {"hour": "%Y-%m-%dT%H", "day": "%Y-%m-%d", "month": "%Y-%m", "year": "
 
 @dataclass(frozen=True, slots=True)
 class BatchInput:
-    """A table whose newest row says up to when there are data; `times` are its time columns."""
+    """A table whose newest row marks the end of the data; `times` are its time columns."""
 
     name: str
     relation: str
@@ -60,8 +60,8 @@ class WholeTable:
 class BatchModel:
     """A microbatch model; `tables` are its ancestors that are built whole, `above` the microbatch models it reads.
 
-    `location` is database, schema and name of its table, `size` one of hour, day, month and year, `begin` the start of
-    its first batch, `definition` the hash of everything that decides its rows.
+    `location` is the database, schema and name of its table, `size` one of hour, day, month and year, `begin` the start
+    of its first batch, `definition` the hash of everything that decides its rows.
     """
 
     unique_id: str
@@ -82,11 +82,12 @@ class BatchModel:
 def batch_models(
     manifest: Mapping[str, Any], variables: Mapping[str, Any], names: Iterable[str] = ()
 ) -> tuple[BatchModel, ...]:
-    """The microbatch models of a project, or those named, each behind those that it reads.
+    """Return the microbatch models of a project, or those named, each after the models that it reads.
 
     Raises:
-        ProjectError: if there is none, or one reads a window view in a way that dbt would cut to the batch.
-        RequestError: if a name is none of theirs.
+        ProjectError: if there are no microbatch models, or one reads a window view in a way that dbt would cut to the
+            batch.
+        RequestError: if a name is not that of a microbatch model.
     """
     nodes: Mapping[str, Any] = {**manifest["sources"], **manifest["nodes"]}
     found = {unique_id: node for unique_id, node in nodes.items() if _is_microbatch(node)}
@@ -100,7 +101,7 @@ def batch_models(
         known = {node["name"] for node in nodes.values() if node["resource_type"] == "model"}
         raise RequestError(
             "\n".join(
-                f"'{name}' is {'no microbatch model' if name in known else 'unknown'}; "
+                f"'{name}' is {'not a microbatch model' if name in known else 'unknown'}; "
                 f"{suggest(name, by_name, 'microbatch models')}"
                 for name in unknown
             )
@@ -125,7 +126,7 @@ def _parents(node: Mapping[str, Any]) -> list[str]:
 
 
 def _ancestors(unique_id: str, nodes: Mapping[str, Any]) -> list[str]:
-    """Everything that a node reads, directly or not, parents first."""
+    """Return every node that a node reads, directly or not, parents first."""
     found: dict[str, None] = {}
 
     def visit(one: str) -> None:
@@ -188,7 +189,7 @@ def _location(node: Mapping[str, Any]) -> Location:
 
 
 def _inputs(unique_id: str, nodes: Mapping[str, Any]) -> Iterator[BatchInput]:
-    """The nearest ancestors that have an event time."""
+    """Yield the nearest ancestors that have an event time."""
     seen = set()
     waiting = list(_parents(nodes[unique_id]))
     while waiting:
@@ -208,7 +209,7 @@ def _inputs(unique_id: str, nodes: Mapping[str, Any]) -> Iterator[BatchInput]:
 
 
 def _cut_references(node: Mapping[str, Any], nodes: Mapping[str, Any], macros: Mapping[str, Any]) -> Iterator[str]:
-    """Each reference of a microbatch model to a window view that dbt would cut to the batch."""
+    """Yield a message for each reference to a window view that dbt would cut to the batch."""
     used = [macros[one] for one in node["depends_on"]["macros"] if one in macros]
     own = [macro["macro_sql"] for macro in used if macro["package_name"] == node["package_name"]]
     code = without_comments("\n".join([node.get("raw_code") or "", *own]))
@@ -229,7 +230,7 @@ def _cut_references(node: Mapping[str, Any], nodes: Mapping[str, Any], macros: M
 
 
 def floor(time: datetime, size: str) -> datetime:
-    """The start of the batch that holds an instant.
+    """Return the start of the batch that holds an instant.
 
     >>> floor(parse_instant("2026-03-07T10:30:00"), "month").isoformat()
     '2026-03-01T00:00:00+00:00'
@@ -241,19 +242,19 @@ def floor(time: datetime, size: str) -> datetime:
 
 
 def _next(start: datetime, size: str) -> datetime:
-    # From the start of a batch any instant that surely lies in the next one will do.
+    # Any instant that is certain to lie in the next batch will do.
     ahead = {"hour": timedelta(hours=1), "day": timedelta(days=1), "month": timedelta(days=31)}
     return floor(start + ahead.get(size, timedelta(days=366)), size)
 
 
 def ceiling(time: datetime, size: str) -> datetime:
-    """The first start of a batch that is not before an instant."""
+    """Return the first start of a batch that is not before an instant."""
     start = floor(time, size)
     return start if start == time else _next(start, size)
 
 
 def batches_between(start: datetime, end: datetime, size: str) -> list[Batch]:
-    """The batches from `start`, a batch's start, to `end`.
+    """Return the batches from `start`, a batch's start, to `end`.
 
     >>> [
     ...     batch_label(start, "month")
@@ -270,12 +271,12 @@ def batches_between(start: datetime, end: datetime, size: str) -> list[Batch]:
 
 
 def batch_label(start: datetime, size: str) -> str:
-    """A batch as dbt names it."""
+    """Return dbt's name of a batch."""
     return start.strftime(_LABELS[size])
 
 
 def runs(batches: Iterable[Batch]) -> Iterator[list[Batch]]:
-    """Batches in order, as lists of those that lie without a gap."""
+    """Yield batches in order, as lists of adjacent batches."""
     run: list[Batch] = []
     for batch in sorted(batches):
         if run and run[-1][1] != batch[0]:

@@ -1,7 +1,8 @@
-"""What decides the rows of a model, as one hash: its code and settings, its macros, and all of these of what it reads.
+"""The fingerprint of a model: one hash of everything that decides its rows.
 
-Source: the files of our own macros, and dbt's manifest. The manifest holds no compiled code of a microbatch model, and
-compiled code would hold dates.
+It covers the model's code, settings and macros, and those of everything that it reads. Source: the files of our own
+macros, and dbt's manifest. The manifest holds no compiled code of a microbatch model, and compiled code would hold
+dates.
 """
 
 from __future__ import annotations
@@ -18,11 +19,11 @@ from typing import Any
 __all__ = ["RULE_VERSION", "Fingerprints", "without_comments"]
 
 RULE_VERSION = 1
-"""The version of what our macros compute. Raise it when results change, and only then: stored history is made anew."""
+"""The version of our macros' results. Raise it when results change, and only then: stored history is built again."""
 
 _PACKAGE = Path(__file__).parents[1] / "dbt_package"
 
-# They say when, where or how a model is built, or who may use it, but not what is in it.
+# Settings of when, where or how a model is built, or who may use it; they do not change its rows.
 _CONFIG_WITHOUT_EFFECT = {
     "access", "begin", "concurrent_batches", "docs", "enabled", "freshness", "full_refresh", "grants", "group",
     "lookback", "meta", "on_configuration_change", "on_schema_change", "packages", "persist_docs", "static_analysis",
@@ -39,7 +40,7 @@ _ENV_VAR = re.compile(r"env_var\(\s*['\"]([^'\"]+)['\"]")
 
 
 def without_comments(code: str) -> str:
-    """Code without its Jinja comments.
+    """Return code without its Jinja comments.
 
     >>> without_comments("select 1 {#- why -#} as one")
     'select 1  as one'
@@ -48,12 +49,12 @@ def without_comments(code: str) -> str:
 
 
 class Fingerprints:
-    """The hash of every node of a manifest; `variables` are the `vars` of dbt_project.yml, which no manifest holds.
+    """The hashes of all nodes of a manifest; `variables` are the `vars` of dbt_project.yml, which no manifest holds.
 
-    A hash covers code, settings, declared columns, `meta.pit_join`, the macros that are used (and what these use),
-    those variables that the code names, and the hashes of all parents. Descriptions, tags, paths, Jinja comments and
-    the rows of seeds do not matter. Our own macros count by `RULE_VERSION` and not by their text, as long as they are
-    those of this release.
+    A hash covers code, settings, declared columns, `meta.pit_join`, the macros used directly or indirectly, the
+    variables that the code names, and the hashes of all parents. Descriptions, tags, paths, Jinja comments and the rows
+    of seeds do not matter. Our own macros enter as `RULE_VERSION` and not as text, as long as they are those of this
+    release.
     """
 
     def __init__(self, manifest: Mapping[str, Any], variables: Mapping[str, Any]) -> None:
@@ -61,7 +62,7 @@ class Fingerprints:
         self._macros: Mapping[str, Any] = manifest["macros"]
         self._variables = dict(_flat(variables))
         self._known: dict[str, str] = {}
-        # dbt lists the macro that it would dispatch to now; another adapter's or package's may be chosen later.
+        # dbt lists the macro that it would dispatch to now; later it may choose that of another adapter or package.
         self._dispatched: dict[str, list[str]] = {}
         self._named: dict[str, list[str]] = {}
         for unique_id, macro in self._macros.items():
@@ -70,14 +71,14 @@ class Fingerprints:
                 self._dispatched.setdefault(macro["name"].split("__", 1)[1], []).append(unique_id)
 
     def of(self, unique_id: str) -> str:
-        """The hash of a model, seed, snapshot or source."""
+        """Return the hash of a model, seed, snapshot or source."""
         if unique_id not in self._known:
             self._known[unique_id] = _digest(self._contents(unique_id))
         return self._known[unique_id]
 
     def _contents(self, unique_id: str) -> Any:
         node = self._nodes.get(unique_id)
-        if node is None:  # a function or whatever else dbt may add: its name is all that is known of it
+        if node is None:  # a function or another new kind of dbt's, of which only the name is known
             return unique_id
         if node["resource_type"] == "source":
             return [node.get("database"), node.get("schema"), node.get("identifier"), node.get("external")]
@@ -110,11 +111,11 @@ class Fingerprints:
         return {name: values for name, values in self._variables.items() if name in names}
 
     def _mentioned(self, code: str) -> list[str]:
-        """The macros whose names stand in code: dbt lists those that are called, not those that are handed on."""
+        """Return the macros that code names: dbt lists those that are called, not those passed as arguments."""
         return [macro for word in set(_WORD.findall(code)) for macro in self._named.get(word, [])]
 
     def _reached(self, first: Iterable[str]) -> list[str]:
-        """The macros that these use, directly or not, those of dbt itself apart: they change with dbt only."""
+        """Return some macros and those they use, directly or not, except dbt's own, which change only with dbt."""
         found: set[str] = set()
         waiting = list(first)
         while waiting:
@@ -130,13 +131,13 @@ class Fingerprints:
 
 
 def _is_ours(macro: Mapping[str, Any]) -> bool:
-    """Whether a macro is one of this release, unchanged. A project may bear our name, or hold an edited copy."""
+    """Return whether a macro is one of this release, unchanged; a project may have our name, or an edited copy."""
     return macro["package_name"] == "pit_join" and macro["macro_sql"].strip() in _texts(_PACKAGE / macro["path"])
 
 
 @functools.cache
 def _texts(path: Path) -> frozenset[str]:
-    """The macros of one of our files."""
+    """Return the macros of one of our files."""
     return (
         frozenset(found[0] for found in _MACRO.finditer(path.read_text(encoding="utf-8")))
         if path.is_file()
@@ -152,7 +153,7 @@ def _meta(meta: Any) -> Any:
 
 
 def _flat(variables: Mapping[str, Any]) -> Iterator[tuple[str, list[Any]]]:
-    """Every variable with all its values: a mapping may be a variable, or hold those of a package."""
+    """Yield every variable with all its values; a mapping may be a variable, or the variables of a package."""
     values: dict[str, list[Any]] = {}
     for name, value in variables.items():
         values.setdefault(name, []).append(value)

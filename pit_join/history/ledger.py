@@ -1,7 +1,7 @@
-"""Which batches are done: a file of JSON lines beside the warehouse. Outside world: that file.
+"""The ledger of the batches that are done: a file of JSON lines beside the warehouse. Outside world: that file.
 
-Lines are only ever added, each in one write that has reached the disk before the next batch counts as done. The last
-line of a process that was killed may be torn: it is as if it had not been written, and the batch is run again.
+The file is append-only; each line is one write that has reached the disk before the next batch counts as done. The last
+line of a killed process may be torn: it is ignored, and the batch is run again.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ __all__ = ["Ledger", "Record", "read_records"]
 class Record:
     """A batch that was run, or (`start` and `end` are None) a table that was built whole.
 
-    `model` is the table as SQL names it, `definition` the hash of what it was made with, `status` `success` or
-    `failed`, `rows` how many the batch had afterwards (None: not counted yet), `at` when it ended.
+    `model` is the table as SQL names it, `definition` the hash of the definition that built it, `status` `success` or
+    `failed`, `rows` the number of rows afterwards (None: not counted yet), `at` the instant at which it ended.
     """
 
     model: str
@@ -40,7 +40,7 @@ class Record:
 
 
 def read_records(path: Path, on_message: Callable[[str], None] = lambda message: None) -> list[Record]:
-    """All records in the order in which they were written; none if there is no file.
+    """Return all records in the order in which they were written; an empty list if there is no file.
 
     Raises:
         WarehouseError: if the file cannot be read.
@@ -52,13 +52,13 @@ def read_records(path: Path, on_message: Callable[[str], None] = lambda message:
     except OSError as error:
         raise WarehouseError(f"cannot read the ledger of batches {path}: {error.strerror}") from error
     records, unreadable = [], 0
-    for line in content.split(b"\n")[:-1]:  # what follows the last line's end is torn
+    for line in content.split(b"\n")[:-1]:  # bytes after the last newline are a torn line
         try:
             records.append(_record(json.loads(line)))
         except (ValueError, TypeError, KeyError):
             unreadable += 1
     if unreadable:
-        on_message(f"{path}: {unreadable} lines cannot be read; the batches that they name are run again")
+        on_message(f"{path}: {unreadable} lines cannot be read; the batches of these lines are run again")
     return records
 
 
@@ -68,9 +68,9 @@ def _record(read: dict[str, Any]) -> Record:
 
 
 class Ledger:
-    """The file, open for one writer.
+    """The ledger file, open for one writer.
 
-    `handle` is its file descriptor: a child process that inherits it holds the file as well, until it has ended.
+    `handle` is its file descriptor: a child process that inherits it holds the lock, too, until the child has ended.
     """
 
     def __init__(self, path: Path, handle: int) -> None:
@@ -81,10 +81,10 @@ class Ledger:
     def writing(
         cls, path: Path, *, wait: float = 60.0, on_wait: Callable[[str], None] = lambda message: None
     ) -> Iterator[Ledger]:
-        """Open it as the only writer; waits up to `wait` seconds for another one.
+        """Open the ledger as its only writer, waiting up to `wait` seconds for another writer.
 
         Raises:
-            WarehouseError: if another backfill holds it, or it cannot be written.
+            WarehouseError: if another backfill holds the ledger, or the file cannot be written.
         """
         try:
             handle = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o666)
@@ -101,7 +101,7 @@ class Ledger:
             os.close(handle)
 
     def append(self, records: Sequence[Record]) -> None:
-        """Write records, to the disk itself."""
+        """Append records, and flush them to the disk."""
         lines = [json.dumps(asdict(record), default=lambda time: time.isoformat()) for record in records]
         content = "".join(f"{line}\n" for line in lines).encode()
         try:

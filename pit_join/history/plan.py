@@ -1,4 +1,4 @@
-"""What a backfill has to do: batches that are missing, failed, changed or outdated, and tables before them."""
+"""The plan of a backfill: batches that are missing, failed, changed or outdated, and the tables that they need."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 
 @dataclass(frozen=True, slots=True)
 class BatchRange:
-    """Batches without a gap that have to be run for one reason; rows and seconds are what the ledger lets expect."""
+    """Adjacent batches to run for one reason; `rows` and `seconds` are estimates from the ledger."""
 
     batches: tuple[Batch, ...]
     reason: str
@@ -45,10 +45,10 @@ class BatchRange:
 
 @dataclass(frozen=True, slots=True)
 class BackfillPlan:
-    """What one model needs.
+    """The plan of one model.
 
-    `first` and `end` bound the batches that were looked at (both None: there are no data yet), `total` is their
-    number; `tables` have to be built first, `notes` are what the user should know.
+    `first` and `end` bound the batches that were examined (both None: there are no data yet), `total` is their number;
+    `tables` have to be built first, `notes` are messages for the user.
     """
 
     model: BatchModel
@@ -65,7 +65,7 @@ class BackfillPlan:
         return sorted(batch for one in self.ranges for batch in one.batches)
 
     def as_json(self) -> dict[str, Any]:
-        """The plan as plain values; times are ISO 8601 in UTC, a range includes `start` and not `end`."""
+        """Return the plan as plain values; times are ISO 8601 in UTC, a range includes `start` and not `end`."""
         return {
             "model": self.model.name,
             "batch_size": self.model.size,
@@ -93,10 +93,10 @@ class BackfillPlan:
 
 @dataclass(frozen=True, slots=True)
 class StoredBatches:
-    """What the warehouse holds of a model.
+    """The stored state of a model in the warehouse.
 
-    `rows` are counted by the start of their batch (None: there is no table), `newest` is the newest instant of the
-    inputs and of the table itself, `missing` are the ancestors' tables that do not exist.
+    `rows` are row counts by the start of their batch (None: there is no table), `newest` is the newest instant of the
+    inputs and of the table itself, `missing` are the tables of ancestors that do not exist.
     """
 
     rows: Mapping[datetime, int] | None
@@ -105,7 +105,7 @@ class StoredBatches:
 
 
 def look(workspace: Workspace, models: Iterable[BatchModel]) -> dict[str, StoredBatches]:
-    """Return what the warehouse holds now, by the models' unique ids."""
+    """Return the stored state of models, by their unique ids."""
     if not workspace.project.warehouse.is_file():
         missing = {model.unique_id: frozenset(table.relation for table in model.tables) for model in models}
         return {unique_id: StoredBatches(None, None, tables) for unique_id, tables in missing.items()}
@@ -145,14 +145,14 @@ def _newest(one: BatchInput, warehouse: DuckDBWarehouse) -> datetime | None:
 
 
 def recognised(project: Project) -> list[Record]:
-    """The batches and tables that dbt's own last command built, as far as it tells."""
+    """Return the batches and tables that dbt's own last command built, according to its artifacts."""
     found = project.last_run()
     if found is None:
         return []
     results, manifest = found
     arguments = results.get("args") or {}
     if any(arguments.get(name) for name in ("vars", "empty", "sample", "defer")):
-        return []  # built from something else than the project as it stands
+        return []  # built from something other than the project as it is
     try:
         models = batch_models(manifest, project.variables)
     except PitJoinError:
@@ -183,7 +183,7 @@ Key = tuple[str, datetime | None, datetime | None]
 
 
 def latest(records: Iterable[Record]) -> dict[Key, Record]:
-    """The last word on every batch and table: by when it was built, then by what was written last."""
+    """Return the latest record of every batch and table: the newest `at`, and of equal ones the last written."""
     found: dict[Key, Record] = {}
     for record in records:
         key = (record.model, record.start, record.end)
@@ -199,18 +199,16 @@ def make_plans(
     start: datetime | None,
     end: datetime | None,
 ) -> tuple[BackfillPlan, ...]:
-    """Compare what there should be with what there is.
+    """Compare the batches that there should be with the stored ones.
 
     Raises:
-        PitJoinError: if `start` or `end` lies in the future or they hold no time between them.
+        PitJoinError: if `start` or `end` lies in the future, or `start` is not before `end`.
     """
     now = datetime.now(timezone.utc)
     if start and start > now:
         raise PitJoinError(f"--start {start.isoformat()} lies in the future; there is nothing to run yet")
     if start and end and start >= end:
-        raise PitJoinError(
-            f"--start {start.isoformat()} is not before --end {end.isoformat()}, which is no longer part of the range"
-        )
+        raise PitJoinError(f"--start {start.isoformat()} is not before --end {end.isoformat()}, which is exclusive")
     known = latest(records)
     return tuple(_plan(model, stored[model.unique_id], known, start, end, now) for model in models)
 
@@ -264,7 +262,7 @@ def _plan(
 
 
 def _reason(model: BatchModel, batch: Batch, stored: StoredBatches, record: Record | None) -> str | None:
-    """Why a batch has to be run; None if it need not."""
+    """Return the reason to run a batch; None if it need not be run."""
     if record is None or stored.rows is None:
         return "missing"
     if record.status != "success":
@@ -279,7 +277,7 @@ def _reason(model: BatchModel, batch: Batch, stored: StoredBatches, record: Reco
 
 
 def _tables_to_build(model: BatchModel, stored: StoredBatches, known: Mapping[Key, Record]) -> Iterator[WholeTable]:
-    """Ancestors that are missing, or not known to be what their definition says now; to build one again is harmless."""
+    """Yield ancestors that are missing or may be outdated; building one again is harmless."""
     for table in model.tables:
         record = known.get((table.relation, None, None))
         if table.relation in stored.missing or record is None or record.definition != table.definition:

@@ -1,7 +1,7 @@
-"""The feature log: a sample of what was served, written to Parquet files by a thread of its own.
+"""The feature log: a sample of the served rows, written to Parquet files by a background thread.
 
-A request only decides by chance whether it is logged, and if so hands over what it has read. Everything else happens in
-the thread, so that no disk, be it slow, full or gone, is noticed by a request.
+A request only decides at random whether it is logged, and if so hands its rows over. Everything else happens in the
+thread, so that a slow, full or missing disk never delays a request.
 """
 
 from __future__ import annotations
@@ -34,20 +34,20 @@ _log = logging.getLogger("pit_join")
 
 
 class FeatureLog:
-    """Logs a sample of what readers serve into a folder of Parquet files (docs/monitoring.md says what is in them).
+    """A logger of a sample of the served rows, into a folder of Parquet files (their contents: docs/monitoring.md).
 
-    Files appear whole. A process that is killed loses what it has not written yet: at most the last `roll_seconds`, and
-    what waits. Several processes may share a folder, and after a fork the child has a thread and files of its own. Safe
-    to share between threads and readers.
+    Files are written atomically. A process that is killed loses the rows that it has not written yet: at most those of
+    the last `roll_seconds`, and those in the queue. Several processes may share a folder, and after a fork the child
+    has a thread and files of its own. Threads and readers may share a logger.
 
     Args:
-        folder: where the files go; it is made with the first of them.
+        folder: the folder of the files, created with the first of them.
         sample: the share of requests that are logged, 0 to 1; a request is logged whole or not at all.
-        roll_seconds: a file is written when its first row is so old.
-        roll_rows: or when so many rows have come together.
-        max_bytes: of the folder's log files the oldest are removed until they have no more than this.
-        most_waiting: rows that may wait for the thread; those of further requests are dropped, and counted.
-        on_rows: told of rows that are "logged", "dropped" or "failed", and how many.
+        roll_seconds: a file is written when its first row is this old,
+        roll_rows: or when it has this many rows.
+        max_bytes: the limit of the folder's log files together; beyond it the oldest are removed.
+        most_waiting: the rows that the queue holds; rows of further requests are dropped, and counted.
+        on_rows: called with "logged", "dropped" or "failed" and a number of rows.
 
     Raises:
         PitJoinError: if a number is out of range.
@@ -68,7 +68,7 @@ class FeatureLog:
             raise PitJoinError(f"the sample of a feature log is a share of the requests, 0 to 1, got {sample}")
         if not (roll_seconds > 0 and roll_rows > 0 and max_bytes > 0 and most_waiting > 0):
             raise PitJoinError("the limits of a feature log (roll_seconds, roll_rows, max_bytes, most_waiting) are > 0")
-        # Here, and not in the thread: it takes a while, in which requests would have to wait, and fails at exit.
+        # Here, and not in the thread: the import holds up requests while it runs, and fails at exit.
         from pit_join.monitoring.log_rows import load_arrow
 
         load_arrow()
@@ -80,7 +80,7 @@ class FeatureLog:
         _logs.add(self)
 
     def _begin(self) -> None:
-        """As new: a child that was forked has neither the thread nor what waits in its parent."""
+        """Start with an empty queue and no thread, as a forked child must: it inherits neither."""
         self._lock = threading.Lock()
         self._queue: SimpleQueue[_Item] = SimpleQueue()
         self._thread: threading.Thread | None = None
@@ -89,27 +89,27 @@ class FeatureLog:
 
     @property
     def logged(self) -> int:
-        """Rows that are in files, since this process began."""
+        """The number of rows written to files since this process began."""
         return self._counts["logged"]
 
     @property
     def dropped(self) -> int:
-        """Rows for which there was no room while others waited to be written, or that came after `close`."""
+        """The number of rows that came while the queue was full, or after `close`."""
         return self._counts["dropped"]
 
     @property
     def failed(self) -> int:
-        """Rows that could not be written."""
+        """The number of rows that could not be written."""
         return self._counts["failed"]
 
     def sampled(self) -> bool:
-        """Whether a request is to be logged, decided by chance."""
+        """Decide at random whether a request is logged."""
         return random() < self.sample
 
     def add(self, rows: int, make: Callable[[], Served]) -> None:
-        """Log a request of some rows; `make` gives what it was served, and is called in the thread.
+        """Log a request of `rows` rows, without waiting and without raising.
 
-        It neither waits nor raises.
+        `make` returns the served rows; it is called in the thread.
         """
         try:
             with self._lock:
@@ -120,11 +120,11 @@ class FeatureLog:
                     self._queue.put(_Item(rows, make))
             if not accepted:
                 self._count("dropped", rows)
-        except Exception:  # there may be no room for another thread
+        except Exception:  # the system may refuse another thread
             self._count("failed", rows)
 
     def flush(self, timeout: float = 10.0) -> bool:
-        """Write everything that was handed over; whether that was done within so many seconds."""
+        """Write all queued rows, and return whether they were written within `timeout` seconds."""
         done = threading.Event()
         with self._lock:
             if self._thread is None:
@@ -133,7 +133,10 @@ class FeatureLog:
         return done.wait(timeout)
 
     def close(self, timeout: float = _AT_EXIT_SECONDS) -> bool:
-        """Write everything and end the thread; whether that was done within so many seconds. Also done at exit."""
+        """Write all queued rows, end the thread, and return whether it ended within `timeout` seconds.
+
+        Also called at exit.
+        """
         with self._lock:
             self._closed = True
             thread = self._thread
@@ -157,7 +160,7 @@ class FeatureLog:
     def _count(self, outcome: str, rows: int) -> None:
         with self._lock:
             self._counts[outcome] += rows
-        with suppress(Exception):  # it is called in requests, too
+        with suppress(Exception):  # requests call this, too
             self._on_rows(outcome, rows)
 
 
@@ -171,7 +174,7 @@ class _Limits:
 
 @dataclass(frozen=True, slots=True)
 class _Item:
-    """Rows for the thread; without `make` it is to write what it has, to say so, and without `done` to end."""
+    """Rows for the thread; without `make` a command: flush and set `done`, or without `done` flush and end."""
 
     rows: int
     make: Callable[[], Served] | None
@@ -179,7 +182,7 @@ class _Item:
 
 
 class _Writer:
-    """The thread: gathers rows by what was asked for, and writes each group into a file when it is time to."""
+    """The code of the thread: groups rows by their request's features, and writes each group into a file."""
 
     def __init__(
         self,
@@ -197,7 +200,7 @@ class _Writer:
         self._rows, self._since, self._complained = 0, 0.0, False
 
     def run(self) -> None:
-        """Until it is told to end."""
+        """Take items from the queue until one ends the thread."""
         while True:
             try:
                 item = self._queue.get(timeout=self._seconds_left())
@@ -215,7 +218,7 @@ class _Writer:
             item.done.set()
 
     def _seconds_left(self) -> float | None:
-        """Until something has to be written; None if there is nothing."""
+        """Return the seconds until rows are due to be written; None if there are no rows."""
         return max(0.0, self._since + self._limits.roll_seconds - time.monotonic()) if self._rows else None
 
     def _take(self, rows: int, make: Callable[[], Served]) -> None:
@@ -270,7 +273,7 @@ _logs: weakref.WeakSet[FeatureLog] = weakref.WeakSet()
 
 
 def close_logs() -> None:
-    """Close all logs of the process; each has a few seconds to write what it has."""
+    """Close all logs of the process; each has a few seconds to write its rows."""
     for log in list(_logs):
         log.close()
 

@@ -1,4 +1,4 @@
-"""What a comparison of a feature log with the offline rule has found: counts, examples, and how old exports were."""
+"""The findings of a comparison of a feature log with the offline rule: counts, examples, and ages of exports."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _MOST_AGES = 100_000
 
 @dataclass(frozen=True, slots=True)
 class SkewExample:
-    """A value that was served, and that of the rule at the time."""
+    """A served value, and the value of the offline rule at that time."""
 
     keys: Mapping[str, Any]
     served_at: datetime
@@ -35,11 +35,11 @@ class SkewExample:
 
 @dataclass(slots=True)
 class FeatureSkew:
-    """How one feature of a role met the rule, in rows; `view` is `on_demand` for one that is computed in the request.
+    """The comparison of one feature of a role with the rule, in rows; `view` is `on_demand` for on-demand features.
 
-    `match`: equal to the rule at the time served. `stale`: equal to the rule at the instant of the export alone.
-    `different`: to neither. `fallback`: a store had failed. `not_compared`: the project has the feature no longer, or
-    as another type. `examples` are of those that are different, the farthest first.
+    `match`: equal to the rule at the serving time. `stale`: equal to the rule only at the instant of the export.
+    `different`: equal to neither. `fallback`: a store had failed. `not_compared`: the project no longer has the
+    feature, or has it as another type. `examples` are different values, the farthest first.
     """
 
     view: str
@@ -56,10 +56,10 @@ class FeatureSkew:
 
 @dataclass(frozen=True, slots=True)
 class StaleView:
-    """A view of which some rows were stale: how many, and how old its export was then, in seconds.
+    """A view with stale rows: their number, and the age of its export when they were served, in seconds.
 
-    `short_by` is by how much its lag falls short: with so many seconds more a training set does not see what serving
-    had not yet, if the lag and no created time decides when rows are known.
+    `short_by` is the shortfall of the view's lag. If the lag, and not a created time, decides when rows are known, then
+    with so many seconds more a training set no longer sees rows that serving did not have yet.
     """
 
     view: str
@@ -72,9 +72,9 @@ class StaleView:
 
 @dataclass(frozen=True, slots=True)
 class Skew:
-    """What was found: logged rows that were compared, features and stale views.
+    """The result of a comparison: the number of compared rows, the features, and the stale views.
 
-    `changes` say what the project has no longer, `unread` which files could not be read, `hints` what to look at.
+    `changes` name what is gone from the project, `unread` the files that could not be read, `hints` the next steps.
     """
 
     rows: int
@@ -90,7 +90,7 @@ class Skew:
         return any(each.stale or each.different for each in self.features)
 
     def as_json(self) -> dict[str, Any]:
-        """The same as plain values; those of examples as text."""
+        """Return the result as plain values; the values of examples are texts."""
         features = [asdict(each) for each in self.features]
         for feature in features:
             for example in feature["examples"]:
@@ -112,7 +112,7 @@ def _text(value: Any) -> str | None:
 
 
 class Findings:
-    """Counts by feature, and the ages of exports by view."""
+    """A collector of counts by feature and of ages of exports by view."""
 
     def __init__(self, registry: Registry, name: str) -> None:
         self._registry, self._name = registry, name
@@ -124,15 +124,15 @@ class Findings:
         self._changes: dict[str, int] = {}
 
     def feature(self, view: str, role: str, name: str) -> FeatureSkew:
-        """The counts of a feature."""
+        """Return the counts of a feature."""
         return self._features.setdefault((view, role, name), FeatureSkew(view, role, name))
 
     def change(self, what: str, rows: int) -> None:
-        """Note what the project has no longer."""
+        """Note something that the project no longer has, or has otherwise."""
         self._changes[what] = self._changes.get(what, 0) + rows
 
     def note_source(self, about: Mapping[str, Any], rows: int) -> None:
-        """Note where rows come from, if that is not this project as it is now."""
+        """Note the source of rows, if it is not this project as it is now."""
         if about["service"] and about["service"] not in self._registry.services:
             self.change(f"the feature service '{about['service']}' is no longer in the project", rows)
         logged = f"{about['project']}, target {about['target']}"
@@ -140,7 +140,7 @@ class Findings:
             self.change(f"logged from a store of {logged}; compared with {self._name}", rows)
 
     def examples(self, of: FeatureSkew, some: Sequence[tuple[float, SkewExample]]) -> None:
-        """Keep the farthest."""
+        """Keep the farthest examples of a feature."""
         known = self._distances.setdefault((of.view, of.role, of.feature), [])
         ranked = sorted([*zip(known, of.examples, strict=True), *some], key=lambda pair: -pair[0])[:_MOST_EXAMPLES]
         known[:], of.examples[:] = [distance for distance, _ in ranked], [example for _, example in ranked]
@@ -153,13 +153,13 @@ class Findings:
         known = self._ages.setdefault(view, [])
         self._stale_rows[view] = self._stale_rows.get(view, 0) + len(seconds)
         self._oldest[view] = max(*seconds, self._oldest.get(view, seconds[0]))
-        # Of very many a part is enough for quantiles.
+        # A part of very many ages is enough for quantiles.
         known += seconds[:: max(1, len(seconds) // _MOST_AGES)]
         if len(known) > 2 * _MOST_AGES:
             known[:] = known[::2]
 
     def result(self, rows: int, unread: Sequence[str]) -> Skew:
-        """Everything, by name."""
+        """Return all findings, sorted by name."""
         views = []
         for name, ages in sorted(self._ages.items()):
             half, most = pc.quantile(pa.array(ages), (0.5, 0.9), interpolation="lower").to_pylist()
@@ -186,15 +186,15 @@ class Findings:
 
 @dataclass(frozen=True, slots=True)
 class Monitoring:
-    """What was found, by kind."""
+    """The findings of `pit-join monitor`, by kind."""
 
     skew: Skew
 
     @property
     def found(self) -> bool:
-        """Whether somebody should look at it."""
+        """Whether any finding needs attention."""
         return self.skew.found
 
     def as_json(self) -> dict[str, Any]:
-        """The same as plain values."""
+        """Return the findings as plain values."""
         return {"skew": self.skew.as_json()}

@@ -1,4 +1,4 @@
-"""Reading a feature log: its files in order, as chunks of rows that were asked for alike."""
+"""A reader of feature logs: their files in order, as chunks of rows with one schema."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _TIME = pa.timestamp("us", "UTC")
 
 @dataclass(frozen=True, slots=True)
 class _File:
-    """A file of a log: what was asked for, as `LogSource.metadata` says it, and how many rows it has."""
+    """A file of a log: the request as in `LogSource.metadata`, and the number of rows."""
 
     path: Path
     about: Mapping[str, Any]
@@ -34,14 +34,14 @@ class _File:
 
 
 class LogReader:
-    """The files of a feature log that hold what a service served in a span of time.
+    """The files of a feature log that hold the rows of a service in a span of time.
 
-    `span` is from an instant, inclusive, to another, exclusive; None is without end. `rows` are those of the files,
-    which may be more than those of the span. `unread` are files that could not be read, with the reasons; files that
-    another process removes meanwhile are none.
+    `span` is from an instant, inclusive, to another, exclusive; None is unbounded. `rows` counts all rows of the files,
+    which may be more than those of the span. `unread` lists the files that could not be read, with the reasons; a file
+    that another process removes in the meantime is not among them.
 
     Raises:
-        PitJoinError: if the folder is missing, or has nothing of the service.
+        PitJoinError: if the folder is missing, or has no rows of the service.
     """
 
     def __init__(self, folder: Path, span: tuple[datetime | None, datetime | None], service: str | None) -> None:
@@ -60,7 +60,7 @@ class LogReader:
         self.rows = sum(file.rows for file in self._files)
 
     def chunks(self) -> Iterator[tuple[Mapping[str, Any], pa.Table, int]]:
-        """What was asked for, rows of the span, and of how many rows of the files they are.
+        """Yield chunks: the request, its rows within the span, and the number of rows read from the files.
 
         All rows of a chunk have one schema.
         """
@@ -112,7 +112,7 @@ class LogReader:
 
     @contextmanager
     def _noting(self, path: Path) -> Iterator[None]:
-        """Note what is wrong with a file, and go on."""
+        """Note the error of a file, and go on."""
         try:
             yield
         except FileNotFoundError:

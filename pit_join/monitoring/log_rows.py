@@ -1,7 +1,7 @@
-"""The rows of the feature log as Arrow and Parquet: how they are laid out and written.
+"""The rows of the feature log as Arrow and Parquet: their layout and their writer.
 
-A file holds rows of one service, or one list of references, and of one schema; its metadata say what was asked for, so
-that the offline rule can be asked again.
+A file holds rows of one service, or one list of references, and of one schema; its metadata hold the request, so that
+the offline rule can be asked for the same features.
 """
 
 from __future__ import annotations
@@ -29,24 +29,24 @@ from pit_join.serving.log_entry import LOG_METADATA, LogSource, Served
 
 __all__ = ["FileNames", "LogRows", "load_arrow", "make_room"]
 
-# A file of a log; and one that was complete, and had not its name yet, when its process was killed.
+# A file of a log, or one that was complete but not yet renamed when its process was killed.
 _NAME = re.compile(r"\d{8}T\d{6}\.\d{6}Z-\d+-[0-9a-f]{8}-\d+\.parquet|\.pit-join-\w+")
 _TIME = pa.timestamp("us", "UTC")
 _TYPES_OF_NULLS = {"number": pa.float64(), "text": pa.string(), "BOOLEAN": pa.bool_(), "time": _TIME}
 _EPOCH, _MICROSECOND = datetime(1970, 1, 1, tzinfo=timezone.utc), timedelta(microseconds=1)
-_NO_KEY = object()  # of a value that no key of its type can be equal to
+_NO_KEY = object()  # for a value that equals no key of its type
 _INTEGERS = ("int64", "uint64", "decimal(38, 0)")
 
 
 def load_arrow() -> None:
-    """Load all that is needed to write: with its first array pyarrow looks for pandas, and imports it."""
+    """Load everything that writing needs: with its first array pyarrow imports pandas where it is installed."""
     pa.array([0])
 
 
 class LogRows:
-    """Rows of one schema, column by column; `key` tells those apart that cannot be in one file.
+    """Rows of one schema, column by column; rows with different `key` cannot be in one file.
 
-    `types` are those of the features (see `records.layout.Field`).
+    `types` are the types of the features (see `records.layout.Field`).
     """
 
     def __init__(self, source: LogSource, types: Mapping[str, str], field_types: Mapping[str, pa.DataType]) -> None:
@@ -60,10 +60,10 @@ class LogRows:
 
     @classmethod
     def of(cls, served: Served, request_id: str) -> LogRows:
-        """The rows of one request, but for those whose keys have no form in any store.
+        """Return the rows of one request, except those whose keys no store can hold.
 
         Raises:
-            PitJoinError, ValueError, OverflowError, pyarrow.ArrowException: if they cannot be logged.
+            PitJoinError, ValueError, OverflowError, pyarrow.ArrowException: if the rows cannot be logged.
         """
         source, roles, rows = served.source, served.features.by_role(), len(served.features)
         fields = {name: [_plain(value) for value in served.rows[name]] for name in source.fields}
@@ -99,16 +99,16 @@ class LogRows:
             self._rows = len(kept)
 
     def extend(self, others: LogRows) -> None:
-        """Add the rows of others that have the same `key`."""
+        """Append other rows with the same `key`."""
         for path, values in others._columns.items():
             self._columns.setdefault(path, []).extend(values)
         self._rows += len(others)
 
     def write(self, folder: Path, names: FileNames) -> None:
-        """Write a file, which appears whole, into a folder, which is made if need be.
+        """Write a file atomically into a folder, which is created if necessary.
 
         Raises:
-            PitJoinError, OSError, ValueError, OverflowError, pyarrow.ArrowException: if it cannot be written.
+            PitJoinError, OSError, ValueError, OverflowError, pyarrow.ArrowException: if the file cannot be written.
         """
         folder.mkdir(parents=True, exist_ok=True)
         table = self._table()
@@ -138,7 +138,7 @@ class LogRows:
             "row": pa.array(columns["row",], pa.int32()),
             "served_at": _instants(columns["served_at",]),
             "keys": _struct({name: _key_array(kind, columns["keys", name]) for name, kind in source.keys.items()}),
-            **({"fields": _struct(fields)} if fields else {}),  # Parquet has no groups of nothing
+            **({"fields": _struct(fields)} if fields else {}),  # Parquet has no empty groups
             "roles": _struct(roles),
             "features": _struct(features),
         }
@@ -159,7 +159,7 @@ def _codec(kind: str) -> KeyCodec:
 
 
 def _keys(kind: str, values: Sequence[Any]) -> list[Any]:
-    """Values of a key as the store has them, however they were written in the request."""
+    """Return the values of a key as the store holds them, however the request wrote them."""
     codec, found = _codec(kind), []
     for value in values:
         key = codec.encode({"": value})
@@ -169,9 +169,9 @@ def _keys(kind: str, values: Sequence[Any]) -> list[Any]:
 
 def _key_array(kind: str, values: Sequence[Any]) -> pa.Array:
     if kind != "integer":
-        # A key of a float is compared as a double, so that 0.1 is not in a column of floats.
+        # A float key is compared as a double, so the double 0.1 equals no value of a float column.
         return arrow_values("double" if kind == "float" else kind, values)
-    for each in _INTEGERS[:-1]:  # keys of integers are of all widths
+    for each in _INTEGERS[:-1]:  # integer keys have any width
         with suppress(OverflowError):
             return arrow_values(each, values)
     return arrow_values(_INTEGERS[-1], values)
@@ -182,7 +182,7 @@ def _plain(value: Any) -> Any:
 
 
 def _field_type(values: Sequence[Any], wanted: Sequence[str]) -> pa.DataType:
-    """The type of a request field as the on-demand features were given it; of nulls alone, one that they take."""
+    """Return the type in which on-demand features got a request field; for nulls alone, a type that they accept."""
     kind = pa.array(values).type
     if pa.types.is_null(kind):
         return _TYPES_OF_NULLS.get(read_type(wanted[0]).family, pa.string())
@@ -190,33 +190,33 @@ def _field_type(values: Sequence[Any], wanted: Sequence[str]) -> pa.DataType:
 
 
 class FileNames:
-    """Names for files, which no other process has and which sort by time; and for the requests in them."""
+    """A generator of file names, unique among processes and sorted by time, and of request ids."""
 
     def __init__(self) -> None:
-        # The number of a process is not its own where several containers share a folder.
+        # A process id alone is not unique where several containers share a folder.
         self._process = f"{os.getpid()}-{secrets.token_hex(4)}"
         self._files, self._requests = count(1), count(1)
 
     def next(self) -> str:
-        """The name of the next file."""
+        """Return the name of the next file."""
         return f"{datetime.now(timezone.utc):%Y%m%dT%H%M%S.%fZ}-{self._process}-{next(self._files)}.parquet"
 
     def next_request(self) -> str:
-        """The id of the next request."""
+        """Return the id of the next request."""
         return f"{self._process}-{next(self._requests)}"
 
 
 def make_room(folder: Path, max_bytes: int) -> None:
-    """Remove the oldest files of a log until the others have no more than so many bytes; other files stay.
+    """Remove the oldest files of a log until the others have at most `max_bytes`; files of other kinds stay.
 
     Raises:
-        OSError: if the folder cannot be read, or a file not be removed.
+        OSError: if the folder cannot be read, or a file cannot be removed.
     """
     found = []
     with os.scandir(folder) as entries:
         for entry in entries:
             if _NAME.fullmatch(entry.name):
-                with suppress(FileNotFoundError):  # another process makes room as well
+                with suppress(FileNotFoundError):  # another process may remove files, too
                     facts = entry.stat()
                     found.append((facts.st_mtime_ns, entry.path, facts.st_size))
     total = sum(size for _, _, size in found)

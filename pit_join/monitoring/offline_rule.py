@@ -1,7 +1,6 @@
-"""The offline rule, asked for single roles at any instants, and compared with what was served.
+"""The offline rule, asked for single roles at any instants, and the comparison of its values with served ones.
 
-How a row of history is chosen is decided by `training`, as for a training set; here answers are only laid beside each
-other, column by column.
+`training` chooses the rows of history, as for a training set; this module only compares answers, column by column.
 """
 
 from __future__ import annotations
@@ -32,21 +31,21 @@ _TIME = pa.timestamp("us", "UTC")
 
 @dataclass(frozen=True, slots=True)
 class FeatureValues:
-    """The values of a feature, one a row, and its statuses as a reader of the online store gives them."""
+    """The values of a feature, one a row, and its statuses as a reader of the online store returns them."""
 
     values: pa.Array
     statuses: pa.Array
 
     def filter(self, mask: pa.Array) -> FeatureValues:
-        """Some of the rows."""
+        """Return the rows for which the mask is true."""
         return FeatureValues(self.values.filter(mask), self.statuses.filter(mask))
 
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """What was known of one role: values before defaults by feature, statuses of the view, and event times.
+    """The rows of one role that were known: values before defaults by feature, statuses, and event times.
 
-    Event times are those of the rows that were found, also of those that are too old.
+    Statuses are those of the view. Event times include those of rows that were found but are too old.
     """
 
     values: Mapping[str, pa.Array]
@@ -54,7 +53,7 @@ class Known:
     event_times: pa.Array
 
     def aged(self, ttl: timedelta | None, moments: pa.Array) -> Known:
-        """The same, with ages judged at later instants."""
+        """Return the same rows, with ages judged at later instants."""
         if ttl is None:
             return self
         ages = pc.subtract(moments.cast(pa.int64()), self.event_times.cast(pa.int64()))
@@ -68,7 +67,7 @@ class Known:
         )
 
     def answer(self, feature: str, default: pa.Scalar | None) -> FeatureValues:
-        """One feature, with its default for nulls, and the status that it has online."""
+        """Return one feature, with its default for nulls and its status online."""
         values = self.values[feature]
         found = pc.is_in(self.statuses, pa.array([PRESENT, NULL_VALUE]))
         own = pc.if_else(pc.is_null(values), NULL_VALUE, PRESENT)
@@ -76,17 +75,17 @@ class Known:
 
     @property
     def online_statuses(self) -> pa.Array:
-        """The statuses of the view as online, where there is no history: what is not yet known is not found."""
+        """The statuses of the view online, where no history is stored and NOT_YET_KNOWN is NOT_FOUND."""
         return pc.if_else(pc.equal(self.statuses, NOT_YET_KNOWN), NOT_FOUND, self.statuses)
 
     def filled(self, feature: str, default: pa.Scalar | None) -> pa.Array:
-        """The values of a feature with its default for nulls."""
+        """Return the values of a feature with its default for nulls."""
         values = self.values[feature]
         return values if default is None else pc.coalesce(values, default)
 
 
 class OfflineRule:
-    """Asks the rule of a project and of one state of its warehouse."""
+    """The rule of a project, asked in one state of its warehouse."""
 
     def __init__(self, workspace: Workspace, warehouse: DuckDBWarehouse) -> None:
         self._workspace, self.registry = workspace, workspace.registry
@@ -94,7 +93,7 @@ class OfflineRule:
         self._defaults: dict[str, dict[str, pa.Scalar]] = {}
 
     def keys(self, view: FeatureView, sample: int | None) -> pa.Table:
-        """Return the keys of a view's history in order, or so many of them, chosen by chance."""
+        """Return the keys of a view's history in order, or `sample` of them at random."""
         self._histories.prepare([view])
         history = self._histories.staged(view)
         statement = self._workspace.macros.text("_keys_statement", view=view.name, sample=sample, history=history)
@@ -102,11 +101,11 @@ class OfflineRule:
         return self._histories.warehouse.table(statement, what)
 
     def forget(self, view: FeatureView) -> None:
-        """Give back the memory of a view that is not asked for again."""
+        """Free the memory of a view that is not asked for again."""
         self._histories.forget(view)
 
     def ask(self, view: FeatureView, features: Sequence[str], keys: Mapping[str, pa.Array], moments: pa.Array) -> Known:
-        """What was known of features of a view; `keys` are by the view's own names."""
+        """Return the known rows of a view; `keys` are named as the view names them."""
         table = self._build(view, features, keys, moments, defaults=False)
         return Known(
             values={feature: _whole(table[f"{view.name}__{feature}"]) for feature in features},
@@ -115,12 +114,12 @@ class OfflineRule:
         )
 
     def default(self, view: FeatureView, feature: str, keys: Mapping[str, pa.DataType]) -> pa.Scalar | None:
-        """Return what stands for a null of a feature; None if nothing does. `keys` are the types of the view's."""
+        """Return the default of a feature, or None. `keys` are the types of the view's keys."""
         if view.name not in self._defaults:
             declared = [each.name for each in view.features if each.default is not None]
             found = self._defaults[view.name] = {}
             if declared:
-                # Those of a key which is null, the rule says itself.
+                # The rule itself returns the defaults: those of a null key.
                 nulls = {name: pa.nulls(1, kind) for name, kind in keys.items()}
                 table = self._build(view, declared, nulls, pa.nulls(1, _TIME), defaults=True)
                 found |= {name: table[f"{view.name}__{name}"][0] for name in declared}
@@ -142,13 +141,13 @@ class OfflineRule:
             full_feature_names=True,
             provenance=True,
             defaults=defaults,
-            # As the store was filled: the last digits of floats depend on the plan.
+            # The plan that filled the store: the last digits of floats depend on it.
             window_plan="stacked" if view.aggregations else None,
         )
         return TrainingBuild(self._workspace, request).run_beside_others(self._histories).to_arrow()
 
     def computed(self, request: OnDemandRequest, roles: Sequence[Request], defaults: bool) -> Expressions:
-        """What computes an on-demand feature; `roles` have the features that it takes."""
+        """Return the expressions of an on-demand feature; `roles` have the features that it takes."""
         statement = self._workspace.macros.text(
             "_on_demand_statement",
             features=[*(role.as_macro_argument() for role in roles), request.as_macro_argument()],
@@ -161,12 +160,12 @@ class OfflineRule:
 
 
 def compute(expressions: Expressions, name: str, arguments: Mapping[str, pa.Array], rows: int) -> FeatureValues:
-    """An on-demand feature of arguments.
+    """Compute an on-demand feature from its arguments.
 
     Raises:
-        ComputeError: if the arguments are of types that it does not take.
+        ComputeError: if the feature does not take arguments of these types.
     """
-    # One that takes no arguments has rows all the same.
+    # A feature without arguments has rows all the same.
     found = expressions.many(pa.table({**arguments, _ROW: pa.nulls(rows, pa.int64())}))
     values, failed = untried(found[name])
     return FeatureValues(
@@ -175,9 +174,9 @@ def compute(expressions: Expressions, name: str, arguments: Mapping[str, pa.Arra
 
 
 def same(one: pa.Array, other: pa.Array, tolerance: float | None = None) -> pa.Array:
-    """For each row whether two columns of one type have the same value; nulls are, and NaNs.
+    """Compare two columns of one type row by row; two nulls are equal, and so are two NaNs.
 
-    With a tolerance floats may differ by it, relative or absolute, as for `math.isclose`.
+    Floats may differ by the tolerance, relative or absolute, as for `math.isclose`.
     """
     both_null = pc.and_(pc.is_null(one), pc.is_null(other))
     if pa.types.is_list(one.type):
@@ -193,7 +192,7 @@ def same(one: pa.Array, other: pa.Array, tolerance: float | None = None) -> pa.A
 
 
 def same_values(one: pa.Array, other: pa.Array, tolerance: float | None = None) -> pa.Array:
-    """Compare as `same` does, columns of any types: of numbers and texts their widths do not tell two values apart."""
+    """Compare columns of any two types as `same` does; numbers and texts of different widths may be equal."""
     if one.type != other.type:
         wide, also = _widest(one.type), _widest(other.type)
         if wide != also:
@@ -203,7 +202,7 @@ def same_values(one: pa.Array, other: pa.Array, tolerance: float | None = None) 
 
 
 def _widest(kind: pa.DataType) -> pa.DataType:
-    """Return the type that holds every value of the types that differ from one only in their width."""
+    """Return the widest type of a kind: it holds every value of the types that differ only in width."""
     if pa.types.is_list(kind):
         return pa.list_(_widest(kind.value_type))
     if pa.types.is_timestamp(kind):

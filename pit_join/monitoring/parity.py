@@ -1,4 +1,4 @@
-"""Parity: what the online store serves, against the offline rule at the instant of the export.
+"""Parity: the values in the online store, compared with the offline rule at the instant of the export.
 
 The store was filled by `latest_snapshot`; the rule is asked through `point_in_time_join` or `window_features`.
 """
@@ -35,7 +35,7 @@ _TOLERANCE = 1e-9
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """One value that is served otherwise than the offline rule says; `feature` may also be `status` or `event time`."""
+    """A served value that differs from the offline rule; `feature` may also be `status` or `event time`."""
 
     view: str
     key: Mapping[str, Any]
@@ -46,7 +46,7 @@ class Difference:
 
 @dataclass(frozen=True, slots=True)
 class Parity:
-    """What a comparison found: compared keys by view, the number of differences, and the first thousand of them."""
+    """The result of a comparison: compared keys by view, the number of differences, and the first thousand."""
 
     keys: Mapping[str, int]
     values: int
@@ -54,7 +54,7 @@ class Parity:
     differences: tuple[Difference, ...]
 
     def as_json(self) -> dict[str, Any]:
-        """The same as plain values."""
+        """Return the result as plain values."""
         shown = [
             asdict(one) | {"key": {name: str(value) for name, value in one.key.items()}}
             | {"offline": str(one.offline), "online": str(one.online)}
@@ -75,9 +75,9 @@ def verify(
     Args:
         workspace: the project whose warehouse has the history.
         store: the online store.
-        views: names of views; all in the store by default.
-        sample: compare so many keys of each view, chosen by chance; by default all, and then the store must have no
-            others.
+        views: names of views; by default all in the store.
+        sample: the number of keys of each view to compare, chosen at random; by default all, and then the store must
+            hold no others.
 
     Raises:
         PitJoinError: if the store, the project or its warehouse cannot be read.
@@ -118,7 +118,7 @@ def verify(
 
 
 class _Comparison:
-    """One view, asked both ways."""
+    """The comparison of one view, offline and online."""
 
     def __init__(self, rule: OfflineRule, store: ReadableStore, stored: StoredView, view: FeatureView) -> None:
         self._rule, self._store, self._stored, self._view = rule, store, stored, view
@@ -130,7 +130,7 @@ class _Comparison:
         known = self._rule.keys(self._view, sample)
         for start in range(0, known.num_rows, _KEYS_AT_ONCE):
             yield known.slice(start, _KEYS_AT_ONCE)
-        # Most keys of the store are known; of the others each is a difference, unless it has no values either way.
+        # Most keys of the store are known; every other key is a difference, unless it has no values on either side.
         entries = self._store.scan(self._stored)
         seen = {self._codec.encode(row) for row in known.to_pylist()} if known.num_rows else set()
         others = [key for key, _ in (islice(entries, sample) if sample else entries) if key not in seen]
@@ -139,7 +139,7 @@ class _Comparison:
             yield pa.Table.from_pylist(rows, schema=known.schema)
 
     def differences(self, keys: pa.Table) -> Iterator[Difference]:
-        """Yield where the two sides differ, for each of some keys."""
+        """Yield the differences between the two sides for some keys."""
         stored, view = self._stored, self._view
         columns = {name: keys[name].combine_chunks() for name in keys.column_names}
         types = {name: column.type for name, column in columns.items()}

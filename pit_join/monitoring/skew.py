@@ -1,7 +1,7 @@
-"""Skew: what was served, as a feature log says it, against the offline rule at the time it was served.
+"""Skew: the served values in a feature log, compared with the offline rule at the time of serving.
 
-Every logged row becomes a row of a spine. What differs from the rule at the time it was served and equals the rule at
-the instant of the export was right once, and is stale; what equals neither is different.
+Every logged row becomes a row of a spine. A value that differs from the rule at the time of serving but equals the rule
+at the instant of the export was right once, and is stale; a value that equals neither is different.
 """
 
 from __future__ import annotations
@@ -39,14 +39,14 @@ def find_skew(
     service: str | None = None,
     tolerance: float = 1e-9,
 ) -> Skew:
-    """Compare the rows of a feature log with the offline rule, a bounded number of them at a time.
+    """Compare the rows of a feature log with the offline rule, a bounded number at a time.
 
     Args:
         workspace: the project whose warehouse has the history.
         folder: the feature log.
-        span: only what was served from an instant on, and before another; None is without end.
-        service: only what this feature service served.
-        tolerance: by how much floats of windows may differ, relative or absolute; all else must be equal.
+        span: compare only rows served from an instant on, and before another; None is unbounded.
+        service: compare only rows of this feature service.
+        tolerance: the allowed difference of floats of windows, relative or absolute; all else must be equal.
 
     Raises:
         PitJoinError: if the folder, the project or its warehouse cannot be read.
@@ -69,7 +69,7 @@ def find_skew(
 
 
 class _Rows:
-    """Logged rows of one schema; `about` is what `LogSource.metadata` says."""
+    """Logged rows of one schema; `about` is their `LogSource.metadata`."""
 
     def __init__(self, about: Mapping[str, Any], table: pa.Table) -> None:
         self.about, self._table = about, table
@@ -78,7 +78,7 @@ class _Rows:
         return int(self._table.num_rows)
 
     def column(self, *path: str) -> pa.Array:
-        """A column, or one inside of others."""
+        """Return a column, or one nested in others."""
         column, kind, numbers = self._table[path[0]], self._table[path[0]].type, []
         for name in path[1:]:
             numbers.append(kind.get_field_index(name))
@@ -86,17 +86,17 @@ class _Rows:
         return (pc.struct_field(column, numbers) if numbers else column).combine_chunks()
 
     def answer(self, name: str) -> FeatureValues:
-        """A feature as it was served."""
+        """Return a feature as it was served."""
         return FeatureValues(self.column("features", name, "value"), self.column("features", name, "status"))
 
     def filter(self, mask: pa.Array) -> _Rows:
-        """Some of the rows."""
+        """Return the rows for which the mask is true."""
         return _Rows(self.about, self._table.filter(mask))
 
 
 @dataclass(frozen=True, slots=True)
 class _Role:
-    """A role as it can be asked: its view, its keys by the view's names, and the features to ask for."""
+    """A role to ask for: its view, its keys by the view's names, and the features needed."""
 
     view: FeatureView
     keys: Mapping[str, str]
@@ -105,10 +105,10 @@ class _Role:
 
 @dataclass(frozen=True, slots=True)
 class _Feature:
-    """A feature as it can be compared: how it is counted, and where from it comes.
+    """A feature to compare: its counts and its sources.
 
-    `sources` are the features that it is made of, as (role, feature): itself, or the arguments of an on-demand feature,
-    of which those that are request fields are None. `expressions` compute an on-demand feature.
+    `sources` are (role, feature) by name: the feature itself, or the arguments of an on-demand feature, with None for a
+    request field. `expressions` compute an on-demand feature.
     """
 
     counts: FeatureSkew
@@ -117,12 +117,12 @@ class _Feature:
 
     @property
     def roles(self) -> set[str]:
-        """The roles that it is read from."""
+        """The roles of the feature's sources."""
         return {source[0] for source in self.sources.values() if source}
 
 
 class _Comparison:
-    """Rows of one schema, asked both ways."""
+    """The comparison of rows of one schema with the rule."""
 
     def __init__(self, rule: OfflineRule, rows: _Rows, tolerance: float, found: Findings) -> None:
         self._rule, self._rows, self._about, self._found = rule, rows, rows.about, found
@@ -141,16 +141,16 @@ class _Comparison:
             else:
                 self._add_computed(spec, requests[spec["name"]])
 
-    # What can be compared --------------------------------------------------------------------------------------
+    # The features that can be compared -------------------------------------------------------------------------
 
     def _why_not(self, spec: Mapping[str, Any]) -> str | None:
-        """Why a role cannot be asked of the project as it is now."""
+        """Return the reason why the project as it is now cannot be asked for a role, or None."""
         view = self._rule.registry.views.get(spec["view"])
         if view is None:
             return f"the feature view '{spec['view']}' is no longer in the project"
         types = {key: _family(self._about["keys"][name]) for key, name in spec["keys"].items()}
         if types != {key: view.types[key].family for key in view.join_keys}:
-            return f"the feature view '{view.name}' has other keys than were asked for"
+            return f"the feature view '{view.name}' has other keys than the logged rows"
         return None
 
     def _has(self, alias: str, feature: str) -> bool:
@@ -179,7 +179,7 @@ class _Comparison:
         sources = {source: parse_reference(source) for source in request.sources().values()}
         for source, reference in sources.items():
             if not (self._has(*reference) if reference else source in self._about["fields"]):
-                lacks = "the project has no longer" if reference else "was not logged"
+                lacks = "the project no longer has" if reference else "was not logged"
                 self._leave_out(counts, f"the on-demand feature '{macro}' takes {source}, which {lacks}")
                 return
         taken: dict[str, list[str]] = {}
@@ -204,7 +204,7 @@ class _Comparison:
     # The rule --------------------------------------------------------------------------------------------------
 
     def _ask(self, rows: _Rows, moments: Callable[[str], pa.Array]) -> dict[str, Known]:
-        """What was known of all roles at the instants that `moments` gives for each."""
+        """Return the known rows of all roles, each at the instants that `moments` returns for the role."""
         return {
             alias: self._rule.ask(role.view, role.needed, self._keys(role, rows), moments(alias))
             for alias, role in self._roles.items()
@@ -222,7 +222,7 @@ class _Comparison:
         return self._rule.default(role.view, feature, types)
 
     def _answer(self, feature: _Feature, rows: _Rows, known: Mapping[str, Known]) -> FeatureValues:
-        """What a feature should have been, from what was known of its roles."""
+        """Return the expected values of a feature, from the known rows of its roles."""
         if feature.expressions is None:
             ((alias, column),) = filter(None, feature.sources.values())
             return known[alias].answer(column, self._default(alias, column))
@@ -235,7 +235,7 @@ class _Comparison:
     # The comparison --------------------------------------------------------------------------------------------
 
     def run(self) -> None:
-        """Ask the rule at the times served and, of rows that are not so, at the instants of their exports."""
+        """Ask the rule at the times of serving and, for rows that differ, at the instants of their exports."""
         rows, served_at = self._rows, self._rows.column("served_at")
         known = self._ask(rows, lambda alias: served_at)
         expected = dict(self._expected(known))
@@ -266,7 +266,7 @@ class _Comparison:
         self._count_stale(some, stale, known, then, suspects)
 
     def _expected(self, known: Mapping[str, Known]) -> Iterator[tuple[str, FeatureValues]]:
-        """What each feature should have been; those that cannot be compared are left out."""
+        """Yield the expected values of each feature; features that cannot be compared are left out."""
         for name, feature in list(self._features.items()):
             counts, served = feature.counts, self._rows.answer(name).values.type
             try:
@@ -281,10 +281,10 @@ class _Comparison:
             yield name, FeatureValues(answer.values.cast(served), answer.statuses)
 
     def _equals_before(self, name: str, some: _Rows, served: FeatureValues, then: Mapping[str, Known]) -> pa.Array:
-        """Whether what was served is what the rule says of the instants of the exports."""
+        """Return for each row whether the served value is that of the rule at the instant of the export."""
         try:
             answer = self._answer(self._features[name], some, then)
-        except PitJoinError:  # online it could be computed, so this was not what it was computed from
+        except PitJoinError:  # it could be computed online, so it was computed from other values than these
             return pa.array([False] * len(some))
         return self._equal(name, served, FeatureValues(answer.values.cast(served.values.type), answer.statuses))
 
@@ -298,7 +298,7 @@ class _Comparison:
         return any(one.name == feature and one.adds_up for one in self._roles[alias].view.aggregations)
 
     def _fell_back(self, name: str) -> pa.Array:
-        """Rows in which a feature stands for a store's failure, or is computed from one that does."""
+        """Return a mask of the rows in which a feature, or one it is computed from, is a fallback."""
         roles = self._features[name].roles
         names = {name} | {each["name"] for each in self._about["features"] if each.get("role") in roles}
         if self._features[name].expressions is None:
@@ -314,7 +314,7 @@ class _Comparison:
         then: Mapping[str, Known],
         suspects: pa.Array,
     ) -> None:
-        """For each view the rows in which its export was too old: for itself, or for what is computed from it."""
+        """Count for each view the rows with a stale feature of the view, or one computed from it."""
         for alias, role in self._roles.items():
             masks = []
             for name, mask in stale.items():
@@ -332,7 +332,7 @@ class _Comparison:
                 self._found.stale(role.view.name, ages.filter(reduce(pc.or_, masks)))
 
     def _show(self, name: str, rows: _Rows, mask: pa.Array, served: FeatureValues, expected: FeatureValues) -> None:
-        """Keep the worst of the rows that differ as examples."""
+        """Keep the rows that differ most as examples."""
         if not _count(mask):
             return
         distances = _distances(served.values, expected.values)
@@ -353,7 +353,7 @@ class _Comparison:
 
 
 def _distances(one: pa.Array, other: pa.Array) -> pa.Array:
-    """How far numbers are apart; everything else is infinitely far."""
+    """Return the distances between numbers; other values are infinitely far apart."""
     kind, infinite = one.type, pa.scalar(float("inf"))
     if not (pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind)):
         return pa.array([float("inf")] * len(one))
@@ -376,6 +376,6 @@ def _chunked(column: pa.Array) -> pa.ChunkedArray:
 
 
 def _family(kind: str) -> str:
-    """What a value of a key of some kind (see `keys.key_kind`) can be equal to, see `FieldType.family`."""
+    """Return the `FieldType.family` of a kind of key (see `keys.key_kind`)."""
     named = {"string": "text", "binary": "BLOB", "bool": "BOOLEAN", "integer": "number", "float": "number"}
     return named.get(kind) or ("time" if kind.startswith(("date", "timestamp")) else "number")

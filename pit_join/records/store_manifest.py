@@ -15,7 +15,7 @@ from pit_join.errors import RequestError, StoreError, suggest
 from pit_join.records.embeddings import StoredIndex
 from pit_join.records.keys import KeyCodec
 from pit_join.records.layout import Decoder, Layout, view_number
-from pit_join.references import Asked, OnDemandRequest, Request, parse_reference
+from pit_join.references import OnDemandRequest, Request, RequestItem, parse_reference
 
 __all__ = ["FORMAT", "Contents", "OnDemandArguments", "ResolvedRole", "StoredService", "StoredView"]
 
@@ -68,7 +68,7 @@ class StoredService:
     fails (see the macro `_on_demand_column`), which older stores lack; None without on-demand features.
     """
 
-    requests: tuple[Asked, ...]
+    requests: tuple[RequestItem, ...]
     full_feature_names: bool
     on_demand: tuple[str, ...] | None = None
 
@@ -178,7 +178,7 @@ class Contents:
         return self.services[name]
 
     def resolve(
-        self, requests: Sequence[Asked], full_feature_names: bool = False
+        self, requests: Sequence[RequestItem], full_feature_names: bool = False
     ) -> tuple[tuple[ResolvedRole, ...], tuple[str, ...], OnDemandArguments]:
         """The roles of a request, the names of all features in the order asked for, and what on-demand ones take.
 
@@ -282,7 +282,7 @@ def _roles(
     )
 
 
-def _request_from_json(item: Mapping[str, Any]) -> Asked:
+def _request_from_json(item: Mapping[str, Any]) -> RequestItem:
     if "on_demand" in item:
         given = (item["on_demand"], item["as"], item["arguments"], item["types"], item["returns"], item["default"])
         return OnDemandRequest(*given)

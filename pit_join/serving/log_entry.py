@@ -10,7 +10,7 @@ from importlib.metadata import version
 from typing import Any, Protocol
 
 from pit_join.records.store_manifest import FORMAT, Contents, OnDemandArguments, ResolvedRole
-from pit_join.references import Asked, OnDemandRequest
+from pit_join.references import OnDemandRequest, RequestItem
 from pit_join.serving.features import OnlineFeatures
 
 __all__ = ["LOG_FORMAT", "LOG_METADATA", "LogSource", "Served", "ServedLog"]
@@ -28,7 +28,7 @@ class LogSource:
     """
 
     service: str | None
-    requests: Sequence[Asked]
+    requests: Sequence[RequestItem]
     full_feature_names: bool
     defaults: bool
     contents: Contents

@@ -14,7 +14,7 @@ from pit_join.online.protocol import ReadableStore, Records
 from pit_join.online.urls import how_to_name
 from pit_join.records.keys import KeyCodec
 from pit_join.records.store_manifest import Contents, ResolvedRole, StoredView
-from pit_join.references import Asked, OnDemandRequest
+from pit_join.references import OnDemandRequest, RequestItem
 from pit_join.serving.log_entry import LogSource
 from pit_join.serving.on_demand import OnDemand
 from pit_join.serving.role_records import RolePlan, RoleRecords, RowKeys
@@ -65,7 +65,7 @@ class ReadPlan:
 
 def make_plan(
     store: ReadableStore,
-    requests: Sequence[Asked] | str,
+    requests: Sequence[RequestItem] | str,
     *,
     full_feature_names: bool,
     defaults: bool,
@@ -112,7 +112,7 @@ def make_plan(
 
 
 def _source(
-    contents: Contents, requests: Sequence[Asked] | str, full_feature_names: bool, defaults: bool
+    contents: Contents, requests: Sequence[RequestItem] | str, full_feature_names: bool, defaults: bool
 ) -> tuple[LogSource, tuple[str, ...] | None]:
     """The requests, if need be those of a service, and the SQL of their on-demand features."""
     if isinstance(requests, str):

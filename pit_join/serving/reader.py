@@ -16,7 +16,7 @@ from typing import Any
 from pit_join.errors import EntityError, RequestError, StoreError, suggest
 from pit_join.online.protocol import Failed, ReadableStore, Records
 from pit_join.records.layout import moment_of
-from pit_join.references import Asked
+from pit_join.references import RequestItem
 from pit_join.serving.entity_rows import EntityRows
 from pit_join.serving.features import OnlineFeatures
 from pit_join.serving.log_entry import Served, ServedLog
@@ -62,7 +62,7 @@ class OnlineReader:
     def __init__(
         self,
         store: ReadableStore,
-        requests: Sequence[Asked] | str,
+        requests: Sequence[RequestItem] | str,
         *,
         full_feature_names: bool = False,
         defaults: bool = True,

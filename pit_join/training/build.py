@@ -1,7 +1,7 @@
-"""Building a training set: one statement a view, then the views are put beside the spine.
+"""The build of a training set: one statement a view, then all views side by side with the spine.
 
-What a row of the result holds is decided by the macros' SQL alone; here the statements are run one by one, so that
-memory stays bounded however many views there are, and rows are put back into the spine's order.
+The macros' SQL alone decides the contents of a row. This module runs the statements one by one, so that memory stays
+bounded however many views there are, and puts the rows back into the spine's order.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class TrainingBuild:
 
     Args:
         workspace: the project that declares the views.
-        request: what the training set shall hold.
+        request: the features of the training set, and its spine.
 
     Raises:
         PitJoinError: see its subclasses; bad references, spines and projects.
@@ -76,7 +76,7 @@ class TrainingBuild:
         return assemble()
 
     def run_beside_others(self, histories: Histories) -> TrainingSet:
-        """Join as `run` does, in a warehouse that further requests read, and without a word of progress."""
+        """Join as `run` does, without progress messages, in a warehouse that stays open for further requests."""
         return self._join(histories, lambda done, total, view: None, last=False)()
 
     def _joins(self, histories: Histories) -> ViewJoins:
@@ -95,13 +95,13 @@ class TrainingBuild:
     def _join(
         self, histories: Histories, progress: Callable[[int, int, str], None], *, last: bool
     ) -> Callable[[], TrainingSet]:
-        """Join everything, and return what makes the result of it when the warehouse may be closed."""
+        """Join everything, and return a function that assembles the result and needs no warehouse."""
         joins, names = self._joins(histories), self._resolved["names"]
         joins.prepare()
         spine = joins.check_spine(self._source, names)
         rows = joins.load_spine(self._source, spine)
         joining = joins.begin()
-        # What takes Python a while passes while DuckDB works: to load Arrow and NumPy, and to render the whole query.
+        # Python's slow steps overlap with DuckDB's join: loading Arrow and NumPy, and rendering the whole query.
         from pit_join.training import gather
         from pit_join.training.result import TrainingSet
 
@@ -129,7 +129,7 @@ class TrainingBuild:
         return assemble
 
     def _on_demand_statement(self) -> str:
-        """Return what computes the on-demand features from their arguments."""
+        """Return the SQL that computes the on-demand features from their arguments."""
         return self._macros.text(
             "_on_demand_statement",
             features=self._request.references,

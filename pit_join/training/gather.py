@@ -9,24 +9,24 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
-import numpy.ma  # np.quantile loads it when first called, and two threads that do so at once recurse without end
+import numpy.ma  # np.quantile imports it in its first call; two such calls at once recurse without end
 import pyarrow as pa
-import pyarrow.parquet  # not needed before the file is written, but this module is loaded while DuckDB works
+import pyarrow.parquet  # needed only when the file is written, but imported here while DuckDB works
 
 from pit_join.errors import WarehouseError
 
 __all__ = ["arguments", "beside", "in_order", "row_numbers", "spilled"]
 
-# A view's part of the result that is larger lies in an unnamed temporary file, mapped into memory.
+# Larger parts of the result, one a view, are spilled to an unnamed temporary file, mapped into memory.
 _IN_MEMORY_BYTES = 64 * 2**20
 
-# What a join gives beside features; of these some may be for on-demand features alone, and begin with _pit_ as well.
+# The columns of a join beside its features; features that only on-demand ones take begin with _pit_, too.
 _OF_THE_JOIN = ("_pit_row", "_pit_age", "_pit_status")
 
 
 def in_order(table: pa.Table, rows: int) -> pa.Table:
-    """The columns of the result, their rows by the number in the spine."""
-    # Through DLPack, since pyarrow's own way to NumPy and back loads pandas where it is installed.
+    """Return the columns of the result, with rows in the order of the spine."""
+    # Through DLPack, since pyarrow's own conversion to NumPy and back loads pandas where it is installed.
     numbers = np.from_dlpack(table["_pit_row"].combine_chunks())
     if len(numbers) != rows:
         raise WarehouseError(f"the join gave {len(numbers)} rows for a spine of {rows}; please report this")
@@ -42,7 +42,7 @@ def in_order(table: pa.Table, rows: int) -> pa.Table:
 
 
 def _take(array: pa.Array, indices: pa.Array) -> pa.Array:
-    """The same as `array.take`, which for numbers with nulls is eight times slower than values and nulls one by one."""
+    """Take as `array.take` does; for numbers with nulls, values and nulls apart, which is eight times faster."""
     if not array.null_count or not pa.types.is_primitive(array.type):
         return array.take(indices)
     valid = array.is_valid().take(indices)
@@ -58,7 +58,7 @@ def row_numbers(numbers: np.ndarray[Any, Any]) -> pa.Array:
 
 
 def spilled(table: pa.Table) -> pa.Table:
-    """The same table; a large one lies in an unnamed temporary file, which vanishes with the process."""
+    """Return the same table; a large one is spilled to an unnamed temporary file, which vanishes with the process."""
     if table.nbytes <= _IN_MEMORY_BYTES:
         return table
     with tempfile.TemporaryFile(prefix="pit-join-") as file:
@@ -70,14 +70,14 @@ def spilled(table: pa.Table) -> pa.Table:
 
 
 def beside(spine: pa.Table, parts: Sequence[pa.Table], names: Sequence[str], aliases: Sequence[str]) -> pa.Table:
-    """The spine's columns, the features in the order asked for, then provenance."""
+    """Return the spine's columns, the features in the order of the request, then provenance."""
     columns = {name: part[name] for part in parts for name in part.column_names}
     wanted = [*names, *(f"{alias}__{what}" for alias in aliases for what in ("event_timestamp", "status"))]
     return pa.table([*spine.columns, *(columns[name] for name in wanted)], names=[*spine.column_names, *wanted])
 
 
 def arguments(spine: pa.Table, parts: Sequence[pa.Table], computed: Sequence[Mapping[str, Any]]) -> pa.Table:
-    """What on-demand features are computed from; `computed` is as the macro `_plan` gives it."""
+    """Return the arguments of on-demand features as a table; `computed` is that of the macro `_plan`."""
     features = {name: part[name] for part in parts for name in part.column_names}
     lower = {name.lower(): name for name in spine.column_names}
     found = {}

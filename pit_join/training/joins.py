@@ -1,4 +1,4 @@
-"""Joining feature views to a spine in an open warehouse, one view after the other."""
+"""The joins of feature views to a spine in an open warehouse, one view after the other."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ if TYPE_CHECKING:
 
 __all__ = ["ViewJoins"]
 
-# A pair costs the plan `range` about a fourth of what an event or an instant costs the plan `stacked`.
+# The plan `range` takes about a fourth of the time for a pair that the plan `stacked` takes for an event or an instant.
 _PAIRS_A_ROW = 4
 
 
 class ViewJoins:
-    """The joins of one request; `resolved` is what the macro `_plan` says of it."""
+    """The joins of one request; `resolved` is the result of the macro `_plan`."""
 
     def __init__(
         self, workspace: Workspace, histories: Histories, request: TrainingRequest, resolved: Mapping[str, Any]
@@ -39,7 +39,7 @@ class ViewJoins:
         histories.check(self._views.values())
 
     def prepare(self) -> None:
-        """Begin to find out how each view has to be joined: see `Histories`."""
+        """Start to collect the facts that decide how each view is joined: see `Histories`."""
         self._histories.prepare(self._views.values())
 
     def check_spine(self, source: Spine, names: Sequence[str]) -> str:
@@ -71,7 +71,7 @@ class ViewJoins:
         return sql
 
     def load_spine(self, source: Spine, sql: str) -> int:
-        """Read the spine once, for every view to be joined to this copy, and return the number of its rows."""
+        """Copy the spine to a temporary table, to which every view is joined, and return its number of rows."""
         what = source.unreadable
         columns = self._warehouse.columns(f"from {sql}", what)
         column, gap = self._request.event_timestamp, self._request.gap
@@ -88,7 +88,7 @@ class ViewJoins:
         return {role["alias"]: self._join_plan(role) for role in self._roles}
 
     def _join_plan(self, role: Mapping[str, Any]) -> tuple[str, str]:
-        """Return how a view is joined, and why: ASOF, or for windows `range` or `stacked` (see `window_features`)."""
+        """Return the plan of a view and its reason: `asof`, or for windows `range` or `stacked`."""
         view, facts = self._view_and_facts(role)
         if not view.aggregations:
             late, tied = (bool(facts["unordered"] or facts[what]) for what in ("late", "tied"))
@@ -108,7 +108,7 @@ class ViewJoins:
         return chosen, f"about {pairs:,.0f} pairs of a spine row and an event, and {facts['rows']:,} events"
 
     def _join(self, role: Mapping[str, Any]) -> Future[pa.Table]:
-        """Begin to join one view, by the plan that the facts of its table allow, for its columns, in any order."""
+        """Start to join one view by the plan that its table allows; rows come in any order."""
         view, facts = self._view_and_facts(role)
         statements = self._macros.data(
             "_view_statements",
@@ -123,16 +123,16 @@ class ViewJoins:
         return self._warehouse.table_later(statements, f"the feature view '{view.name}' cannot be joined")
 
     def begin(self) -> Future[pa.Table]:
-        """Begin to join the first view."""
+        """Start to join the first view."""
         return self._join(self._roles[0])
 
     def collect(
         self, joining: Future[pa.Table], source: Spine, progress: Callable[[int, int, str], None], *, last: bool
     ) -> tuple[pa.Table, list[pa.Table], list[Coverage]]:
-        """Return the spine's own columns and those of each view, in the spine's order, and how each view met the spine.
+        """Return the spine's columns, those of each view in the spine's order, and the coverage of each view.
 
-        `joining` is the join of the first view. What comes next begins while the rows of a view are put in order. The
-        `last` request to this warehouse lets go of its files as soon as everything has been read.
+        `joining` is the join of the first view. The next join runs while the rows of a view are put in order. The
+        `last` request to a warehouse releases its files as soon as everything has been read.
         """
         from pit_join.training import gather
         from pit_join.training import result as results

@@ -1,4 +1,4 @@
-"""A training set as it is asked for: one object, from the command line and from Python to the macros."""
+"""The request for a training set: one object, from the command line and from Python to the macros."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 from pit_join.definitions.registry import Registry
 from pit_join.errors import PitJoinError
-from pit_join.references import Asked
+from pit_join.references import RequestItem
 
 __all__ = ["TrainingRequest"]
 
@@ -17,7 +17,7 @@ _WINDOW_PLANS = (None, "range", "stacked")
 
 @dataclass(frozen=True, slots=True)
 class TrainingRequest:
-    """What a training set shall hold.
+    """The features of a training set, its spine, and its options.
 
     Attributes:
         spine: the name of a seed or model, a CSV or Parquet file, or a table in memory.
@@ -34,7 +34,7 @@ class TrainingRequest:
     """
 
     spine: Any
-    requests: tuple[Asked, ...]
+    requests: tuple[RequestItem, ...]
     event_timestamp: str = "event_timestamp"
     gap: str | None = None
     full_feature_names: bool = False
@@ -56,12 +56,12 @@ class TrainingRequest:
 
     @property
     def references(self) -> list[dict[str, Any]]:
-        """The features, as macros take them."""
+        """The features as macros take them."""
         return [request.as_macro_argument() for request in self.requests]
 
     def macro_arguments(self, alias: str | None = None) -> dict[str, Any]:
-        """Return what macros are told of all views, or of one role."""
-        # An on-demand feature may take arguments from any of them.
+        """Return the arguments of the macros for all views, or for one role."""
+        # An on-demand feature may take arguments from any view.
         everything = alias is None or any("on_demand" in item for item in self.references)
         return {
             "features": [item for item in self.references if everything or item["as"] == alias],
@@ -71,7 +71,7 @@ class TrainingRequest:
         }
 
     def as_metadata(self) -> Mapping[str, Any]:
-        """Return everything but the spine as plain values, as files of training sets hold it."""
+        """Return everything except the spine as plain values, for the metadata of files."""
         return {
             "references": self.references,
             "event_timestamp": self.event_timestamp,

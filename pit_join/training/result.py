@@ -1,4 +1,4 @@
-"""The rows of a training set as Arrow: put into the spine's order, counted, described and written."""
+"""A training set as Arrow: its rows counted, described and written to files."""
 
 from __future__ import annotations
 
@@ -30,11 +30,10 @@ _SAMPLED_ROWS = 100_000
 
 @dataclass(frozen=True, slots=True)
 class Coverage:
-    """How one view met the spine.
+    """The coverage of the spine by one view.
 
     `statuses` counts spine rows by status, `ages` are the seconds between a value's event time and T (the 50th, 90th
-    and 100th percentile), `undated` counts history rows without a key, event time or created time, which nobody ever
-    sees.
+    and 100th percentile), `undated` counts history rows without a key, event time or created time, which never match.
     """
 
     alias: str
@@ -49,7 +48,7 @@ class Coverage:
 
     @property
     def matched(self) -> int:
-        """Spine rows that got a history row."""
+        """The number of spine rows with a history row."""
         return self.statuses.get(PRESENT, 0) + self.statuses.get(NULL_VALUE, 0)
 
 
@@ -66,29 +65,29 @@ class TrainingSet:
     metadata: Mapping[str, Any] = field(repr=False)
 
     def to_arrow(self) -> pa.Table:
-        """The rows as an Arrow table; times are UTC."""
+        """Return the rows as an Arrow table; times are UTC."""
         return self.table
 
     @property
     def spine_sha256(self) -> str:
-        """SHA-256 over the spine's schema and values in order: equal sets were built from equal spines."""
+        """The SHA-256 hash of the spine's schema and values in order; equal spines have equal hashes."""
         return _fingerprint(self.to_arrow().select(self.metadata["spine_columns"]))
 
     def to_df(self) -> Any:
-        """The rows as a pandas DataFrame (needs pandas)."""
+        """Return the rows as a pandas DataFrame (needs pandas)."""
         return self.to_arrow().to_pandas()
 
     def to_polars(self) -> Any:
-        """The rows as a polars DataFrame (needs polars)."""
+        """Return the rows as a polars DataFrame (needs polars)."""
         import polars
 
         return polars.from_arrow(self.to_arrow())
 
     def write(self, path: str | Path) -> None:
-        """Write a .parquet, .csv or .arrow file, which appears whole or not at all.
+        """Write a .parquet, .csv or .arrow file atomically.
 
-        Parquet files hold in their metadata what is needed to build the set again and to compare it: references, the
-        spine's hash, the SQL, versions, and each feature's nulls, mean and quantiles.
+        The metadata of a Parquet file are enough to build the set again and to compare it: references, the spine's
+        hash, the SQL, versions, and each feature's nulls, mean and quantiles.
 
         Raises:
             PitJoinError: if the name has another ending or the file cannot be written.
@@ -107,7 +106,7 @@ class TrainingSet:
 def coverage(
     alias: str, view: FeatureView, table: pa.Table, status: str, facts: Mapping[str, Any], seconds: float
 ) -> Coverage:
-    """How a view met the spine, from the rows that its join gave and what was found of its table."""
+    """Compute the coverage of a view from the rows of its join and the facts of its table."""
     counted = {entry["values"]: entry["counts"] for entry in pc.value_counts(table[status]).to_pylist()}
     statuses = {name: counted.get(name, 0) for name in OFFLINE}
     ages = pc.quantile(table["_pit_age"], (0.5, 0.9, 1.0), interpolation="lower").drop_null().to_pylist()
@@ -129,7 +128,7 @@ def coverage(
 def _hints(
     view: FeatureView, statuses: Mapping[str, int], rows: int, facts: Mapping[str, Any], undated: int
 ) -> list[str]:
-    """What a person should look at where a view matches almost nothing, in plain words."""
+    """Return hints to the likely causes where a view matches almost nothing."""
     hints = []
     if undated:
         columns = [*view.join_keys, view.event_timestamp, *([view.created_timestamp] if view.created_timestamp else [])]
@@ -168,7 +167,7 @@ def _hints(
 
 
 def _fingerprint(table: pa.Table) -> str:
-    """SHA-256 over a table's schema and values in order."""
+    """Return the SHA-256 hash of a table's schema and values in order."""
     plain = table.replace_schema_metadata(None).combine_chunks()
     digest = hashlib.sha256(str(plain.schema).encode())
     with pa.ipc.new_stream(pa.PythonFile(_Sink(digest), mode="w"), plain.schema) as writer:
@@ -177,7 +176,7 @@ def _fingerprint(table: pa.Table) -> str:
 
 
 class _Sink(io.RawIOBase):
-    """A file that only goes into a hash."""
+    """A file whose bytes only update a hash."""
 
     def __init__(self, digest: hashlib._Hash) -> None:
         self._digest = digest
@@ -191,7 +190,7 @@ class _Sink(io.RawIOBase):
 
 
 def _statistics(column: pa.ChunkedArray) -> dict[str, Any]:
-    """Nulls and, for numbers, the mean and quantiles: the baseline that drift is measured against.
+    """Return the nulls and, for numbers, the mean and quantiles: the baseline for measuring drift.
 
     Quantiles are those of at most 100,000 rows, evenly spaced over the set.
     """

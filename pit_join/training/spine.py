@@ -29,8 +29,8 @@ _ISO = "^ *[0-9]{4}-[0-9]{2}-[0-9]{2}([T ]|$)"
 class Spine:
     """The source of a spine's rows.
 
-    `source` is a path to a file, relative to `directory`, a relation in SQL, or None for `table`; `types` are declared
-    column types.
+    `source` is the path of a file, relative to `directory`, a relation in SQL, or None for `table`; `types` are
+    declared column types.
     """
 
     label: str
@@ -78,7 +78,7 @@ class _CsvReader:
             first = file.readline()
         if not first.strip():
             raise SpineError(f"{self._what}: the file is empty; its first line must name the columns")
-        # The sign that splits the first line into the most columns; a seed's is a comma unless it says otherwise.
+        # The sign that splits the first line into the most columns; for a seed, that of its config, else a comma.
         signs = "," if spine.is_seed else ",;\t|"
         self._sign = spine.delimiter or max(signs, key=re.sub('"[^"]*"', "", first).count)
         self._header = next(csv.reader([first], delimiter=self._sign))
@@ -106,7 +106,7 @@ class _CsvReader:
         }
         time = by_lower[event_timestamp.lower()]
         types |= self._corrected({name: kind for name, kind in guessed.items() if name not in types}, time)
-        # Read as text and cast here: some versions of DuckDB turn a time that they cannot read into a null.
+        # Read as text and cast here, since some versions of DuckDB turn a time that they cannot read into a null.
         texts = ", ".join(f"{literal(name)}: 'VARCHAR'" for name in types)
         casts = ", ".join(
             f"cast({identifier(name)} as {kind}) as {identifier(name)}"
@@ -124,7 +124,7 @@ class _CsvReader:
             return {}
         import pyarrow.compute as pc
 
-        # In Arrow, since a statement with a test for each of thousands of columns takes seconds to plan.
+        # In Arrow, since DuckDB takes seconds to plan a statement with tests for thousands of columns.
         listed = ", ".join(map(identifier, patterns))
         raw = self._warehouse.table(
             f"select {listed} from {self._read('header = true', 'all_varchar = true')}", self._what
@@ -146,7 +146,7 @@ class _CsvReader:
         return texts
 
     def _ragged(self) -> str | None:
-        """Return the first line with a wrong number of values; DuckDB only says that it cannot guess."""
+        """Return a message about the first line with a wrong number of values; DuckDB's own does not name it."""
         with self._path.open(encoding="utf-8-sig", errors="replace", newline="") as file:
             lines = csv.reader(file, delimiter=self._sign)
             header = next(lines)
@@ -171,7 +171,7 @@ def _parquet_columns(path: Path, what: str) -> list[str]:
 
 
 def _file(path: str) -> str:
-    """Return a path as SQL, with the signs of patterns such as * taken literally."""
+    """Return a path as an SQL literal, with wildcards such as * escaped."""
     return literal(re.sub(r"([*?\[])", r"[\1]", path))
 
 
@@ -260,17 +260,17 @@ def _seen_from(directory: Path, path: Path) -> str:
 
 
 def check_columns(found: Collection[str], needed: tuple[str, ...], label: str) -> None:
-    """Check that a spine has the columns that a build needs, and none that it must not have.
+    """Check that a spine has the columns that a build needs, and no reserved ones.
 
     Raises:
-        SpineError: naming the column and what there is.
+        SpineError: naming the column and the existing columns.
     """
     by_lower = {name.lower() for name in found}
     for name in needed:
         if name.lower() not in by_lower:
             raise SpineError(
                 f"the spine {label} has no column '{name}'; {suggest(name, found, 'columns')}. "
-                "Name the time with --event-timestamp, a key that is called otherwise with --role 'view(key=column)'"
+                "Name the time with --event-timestamp, a key under another name with --role 'view(key=column)'"
             )
     for name in found:
         if name.lower().startswith("_pit_"):
@@ -335,7 +335,7 @@ def check_float_keys(
     key_types: Mapping[str, FieldType],
     label: str,
 ) -> None:
-    """Check that no float key is so large that it has lost its last digits and could equal another key.
+    """Check that no float key is so large that it has lost digits and may equal another key.
 
     Raises:
         SpineError: naming the column.
@@ -348,6 +348,6 @@ def check_float_keys(
         found = warehouse.row(f"select max(abs({name})) as most from {table} where isfinite({name})", label)
         if (found["most"] or 0) >= 2**53:
             raise SpineError(
-                f"the key '{column}' of the spine {label} holds numbers above 2^53 as floats, which tells them not "
+                f"the key '{column}' of the spine {label} holds numbers above 2^53 as floats, which cannot tell them "
                 "apart; read it as whole numbers (in pandas: astype('Int64') before the values are lost)"
             )

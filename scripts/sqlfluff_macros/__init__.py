@@ -1,4 +1,4 @@
-"""The same without a package name: `{{ training_set(...) }}` and `{{ pit_join.training_set(...) }}`."""
+"""The stand-ins without a package name: `{{ training_set(...) }}` beside `{{ pit_join.training_set(...) }}`."""
 
 from .pit_join import latest_snapshot, point_in_time_join, training_set
 

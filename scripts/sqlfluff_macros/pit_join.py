@@ -6,7 +6,7 @@ def training_set(spine: object, *_arguments: object, **_options: object) -> str:
 
 
 def point_in_time_join(spine: object, history: object, *_arguments: object, **_options: object) -> str:
-    # names both: a common table expression that is given here counts as used
+    # Names both arguments, so that sqlfluff counts a common table expression in them as used.
     return f"select s.* from {spine} as s cross join {history} as h"
 
 

@@ -222,7 +222,7 @@ def test_a_changed_definition_or_macro_and_a_kill(filled: Built, copy_of: Callab
     assert sql(directory, HISTORY) == at_once(directory) != before
 
     macro = "dbt_packages/pit_join/macros/window_history.sql"
-    change(directory, macro, "-- What was before, to compare the first rows with.", "-- What was before.")
+    change(directory, macro, "-- The state before, for comparison with the first rows.", "-- The state before.")
     assert planned(backfill(directory)) == {"older definition": DAYS}
     lines = ledger(directory).read_text().count("\n")
     process = subprocess.Popen(
@@ -350,7 +350,7 @@ def test_a_failing_batch_and_a_model_behind_it(example: Built, copy_of: Callable
     assert found["done"] == {"payment_history": [*DAYS[1:5], *DAYS[6:]]}
     assert found["not_run"] == {"daily": DAYS[1:]}
     assert any("no such day" in error for error in found["errors"])
-    assert "daily was left, since a model that it reads failed" in found["errors"]
+    assert "daily was skipped, since a model that it reads failed" in found["errors"]
     assert planned(backfill(directory, select=["payment_history"])) == {"failed": [DAYS[0], DAYS[5]]}
     path.write_text(good)
     found = backfill(directory, apply=True)
@@ -445,7 +445,7 @@ def test_a_torn_line_is_as_if_it_had_not_been_written(filled: Built, tmp_path: P
     ("arguments", "message"),
     [
         (["--select", "unknown", "--dry-run"], "'unknown' is unknown; microbatch models: payment_history"),
-        (["--select", "payments", "--dry-run"], "'payments' is no microbatch model"),
+        (["--select", "payments", "--dry-run"], "'payments' is not a microbatch model"),
         (["--dry-run", "--start", "yesterday"], "'yesterday' is not a date; write 2026-03-01"),
         (["--apply", "--end", "2026-02-30"], "'2026-02-30' is not a date"),
         (["--dry-run", "--start", "2026-03-05", "--end", "2026-03-05"], "is not before --end"),

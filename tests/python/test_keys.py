@@ -392,7 +392,7 @@ def test_types_that_are_no_keys() -> None:
         None
     ] * 5
     table = pa.table({"k": pa.array([[1]], pa.large_list(pa.int8())), "_pit_event": pa.array([0])})
-    with pytest.raises(StoreError, match=r"the key 'k' is of type large_list.*, which no key online can be"):
+    with pytest.raises(StoreError, match=r"the key 'k' is of type large_list.*, which online keys cannot be"):
         snapshot_of(table)
 
 

@@ -361,7 +361,7 @@ def test_a_copied_store(store: OnlineStore, folder: Path, tmp_path: Path, kind: 
     without = tmp_path / "without"
     without.mkdir()
     shutil.copy(copy / "data.mdb", without)
-    with pytest.raises(StoreError, match=r"^the index .*\.keys is missing; run pit-join export, .* copies all of its"):
+    with pytest.raises(StoreError, match=r"^the index .*\.keys is missing; run pit-join export, .* all of its folder"):
         reader(without).nearest("items", "embedding", query)
 
 
@@ -673,7 +673,7 @@ def test_no_store(tmp_path: Path) -> None:
         reader(tmp_path / "none").nearest("items", "embedding", [1.0])
 
 
-ALL = "; all must have one length and finite numbers. Mend it in the model, or make it null there"
+ALL = "; all must have one length and finite numbers. Correct it in the model, or make it null there"
 
 
 @pytest.mark.parametrize(

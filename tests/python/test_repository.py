@@ -165,6 +165,42 @@ def test_the_file_check_passes_innocent_lines(tmp_path: Path) -> None:
     assert result.returncode == 0, result.stderr
 
 
+def check_words(*paths: Path) -> subprocess.CompletedProcess[str]:
+    return run([sys.executable, str(ROOT / "scripts/check_words.py"), *map(str, paths)], ROOT)
+
+
+def test_no_text_of_the_project_makes_a_native_reader_stumble() -> None:
+    result = check_words()
+    assert result.returncode == 0, result.stderr
+    assert int(result.stdout.split()[1]) > 150
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "advice"),
+    [
+        ("bad.md", "first\nthis is " + "none of ours", "bad.md:2: write 'is not a ...'"),
+        ("bad.md", "first\nit is " + "no list", "bad.md:2: write 'is not a ...'"),
+        ("bad.py", "x = 1\n# for who" + "ever waits", "bad.py:2: name the reader"),
+        ("bad.py", "x = 1\ny = f'{x} are " + "melted'", "bad.py:2: write 'overlapping'"),
+        ("bad.py", '"""What' + ' a module does."""', "bad.py:1: open with a verb"),
+        ("bad.py", '"""Return ' + "one " * 20 + 'word."""', "bad.py:1: open with at most 20 words"),
+        ("bad.sql", "select 1\n{#- The rows that a join gives" + ". -#}", "bad.sql:2: write 'returns'"),
+    ],
+)
+def test_the_word_check_finds(name: str, text: str, advice: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_text(text + "\n")
+    result = check_words(tmp_path / name)
+    assert result.returncode == 1
+    assert advice in result.stderr
+
+
+def test_the_word_check_passes_innocent_text(tmp_path: Path) -> None:
+    (tmp_path / "good.md").write_text("There is no padding. It is None, is no longer here, and `is none`.\n")
+    (tmp_path / "good.py").write_text('"""Return rows."""\n\nx = "a step gives rows"\n')
+    result = check_words(tmp_path / "good.md", tmp_path / "good.py")
+    assert result.returncode == 0, result.stderr
+
+
 def make_setup(directory: Path, python: str) -> str:
     """Return what `make setup` in a copy says on standard error; it must fail and leave no .venv."""
     (directory / "scripts").mkdir()

@@ -324,7 +324,7 @@ def test_what_the_project_has_no_longer(own: Lab) -> None:
         "the feature service 'churn' is no longer in the project: 8 rows",
         "the feature view 'risk' is no longer in the project: 8 rows",
         "the feature visits:visits_6h is no longer in the project: 8 rows",
-        "the on-demand feature 'share' takes account:credit, which the project has no longer: 16 rows",
+        "the on-demand feature 'share' takes account:credit, which the project no longer has: 16 rows",
     )
 
 

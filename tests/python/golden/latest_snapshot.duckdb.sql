@@ -34,7 +34,7 @@ newest as (
     where _pit_rank = 1
 ),
 
--- Rows equal in (keys, event time, created): the greatest by content stands for them all.
+-- Rows equal in (keys, event time, created): the greatest by content wins.
 decided as (
     select
         newest._pit_row_id,

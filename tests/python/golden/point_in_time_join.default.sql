@@ -73,7 +73,7 @@ joined as (
     left join ordered on filled._pit_order = ordered._pit_order
 ),
 
--- Rows equal in (keys, event time, created) to one that was joined: the greatest by content stands for them all.
+-- Rows equal in (keys, event time, created) to one that was joined: the greatest by content wins.
 tied as (
     select *
     from (
@@ -129,7 +129,7 @@ unmatched as (
     where _pit_row_id is null and _pit_key_1 is not null
 ),
 
--- Keys that have a history, all of it later than somebody asks for.
+-- Keys with a history of which nothing was known yet.
 later as (
     select distinct history._pit_key_1
     from history

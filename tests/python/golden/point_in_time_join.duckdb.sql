@@ -42,11 +42,11 @@ joined as (
     asof left join known
         on
             spine."user_id" = known._pit_key_1 and
-            -- Not null: to DuckDB 1.5 a null is the latest of all times.
+            -- Not null, since DuckDB 1.5 takes a null for the latest of all times.
             _pit_available_at <= coalesce(spine._pit_time, -9223372036854775807 /* before all */)
 ),
 
--- Rows equal in (keys, event time, created) to one that was joined: the greatest by content stands for them all.
+-- Rows equal in (keys, event time, created) to one that was joined: the greatest by content wins.
 tied as (
     select *
     from (
@@ -102,7 +102,7 @@ unmatched as (
     where _pit_row_id is null and _pit_key_1 is not null
 ),
 
--- Keys that have a history, all of it later than somebody asks for.
+-- Keys with a history of which nothing was known yet.
 later as (
     select distinct history._pit_key_1
     from history

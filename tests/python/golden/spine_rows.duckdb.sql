@@ -1,4 +1,4 @@
--- DuckDB runs a window without an order over the rows as they come, in one thread: as they are stored or were sorted.
+-- DuckDB computes a window without an order in one thread, over the rows in the order in which they are stored or were sorted.
 select
     *,
     row_number() over () as _pit_row,

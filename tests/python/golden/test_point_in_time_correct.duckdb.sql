@@ -1,6 +1,6 @@
 with recomputed as (
     with _pit_spine as materialized (
-        -- DuckDB runs a window without an order over the rows as they come, in one thread: as they are stored or were sorted.
+        -- DuckDB computes a window without an order in one thread, over the rows in the order in which they are stored or were sorted.
         select
             *,
             row_number() over () as _pit_row,
@@ -76,7 +76,7 @@ with recomputed as (
             left join ordered on filled._pit_order = ordered._pit_order
         ),
 
-        -- Rows equal in (keys, event time, created) to one that was joined: the greatest by content stands for them all.
+        -- Rows equal in (keys, event time, created) to one that was joined: the greatest by content wins.
         tied as (
             select *
             from (
@@ -132,7 +132,7 @@ with recomputed as (
             where _pit_row_id is null and _pit_key_1 is not null
         ),
 
-        -- Keys that have a history, all of it later than somebody asks for.
+        -- Keys with a history of which nothing was known yet.
         later as (
             select distinct history._pit_key_1
             from history

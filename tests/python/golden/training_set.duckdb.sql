@@ -1,5 +1,5 @@
 with _pit_spine as materialized (
-    -- DuckDB runs a window without an order over the rows as they come, in one thread: as they are stored or were sorted.
+    -- DuckDB computes a window without an order in one thread, over the rows in the order in which they are stored or were sorted.
     select
         *,
         row_number() over () as _pit_row,
@@ -54,11 +54,11 @@ with _pit_spine as materialized (
         asof left join known
             on
                 spine."user_id" = known._pit_key_1 and
-                -- Not null: to DuckDB 1.5 a null is the latest of all times.
+                -- Not null, since DuckDB 1.5 takes a null for the latest of all times.
                 _pit_available_at <= coalesce(spine._pit_time, -9223372036854775807 /* before all */)
     ),
 
-    -- Rows equal in (keys, event time, created) to one that was joined: the greatest by content stands for them all.
+    -- Rows equal in (keys, event time, created) to one that was joined: the greatest by content wins.
     tied as (
         select *
         from (
@@ -115,7 +115,7 @@ with _pit_spine as materialized (
         where _pit_row_id is null and _pit_key_1 is not null
     ),
 
-    -- Keys that have a history, all of it later than somebody asks for.
+    -- Keys with a history of which nothing was known yet.
     later as (
         select distinct history._pit_key_1
         from history
@@ -213,11 +213,11 @@ with _pit_spine as materialized (
         asof left join known
             on
                 spine."referred_by" = known._pit_key_1 and
-                -- Not null: to DuckDB 1.5 a null is the latest of all times.
+                -- Not null, since DuckDB 1.5 takes a null for the latest of all times.
                 _pit_available_at <= coalesce(spine._pit_time, -9223372036854775807 /* before all */)
     ),
 
-    -- Rows equal in (keys, event time, created) to one that was joined: the greatest by content stands for them all.
+    -- Rows equal in (keys, event time, created) to one that was joined: the greatest by content wins.
     tied as (
         select *
         from (
@@ -274,7 +274,7 @@ with _pit_spine as materialized (
         where _pit_row_id is null and _pit_key_1 is not null
     ),
 
-    -- Keys that have a history, all of it later than somebody asks for.
+    -- Keys with a history of which nothing was known yet.
     later as (
         select distinct history._pit_key_1
         from history

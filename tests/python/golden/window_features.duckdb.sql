@@ -25,8 +25,8 @@ events as (
         _pit_key_1 is not null
 ),
 
--- What is asked, from key to key and in order of time. Below every window is closed on the right: so one that is closed on
--- the left is asked for at the microsecond before.
+-- The instants asked, in the order of keys and times. All windows below are closed on the right, so a window that is closed
+-- on the left is computed one microsecond earlier.
 asked as (
     select
         row_number() over (order by _pit_key_1, _pit_at) as _pit_query,
@@ -121,7 +121,7 @@ ordered as (
 ),
 
 -- Of events that became known at one instant the last has the sum.
--- DuckDB runs a window without an order over the rows as they come, in one thread: as they are stored or were sorted.
+-- DuckDB computes a window without an order in one thread, over the rows in the order in which they are stored or were sorted.
 running as (
     select *
     from (
@@ -419,7 +419,7 @@ windowed as (
     left join tiles_864000000000 on asked._pit_query = tiles_864000000000._pit_query
 ),
 
--- Where no event was found: from when the key has any.
+-- The instant from which a key has events, where no event was found.
 known as (
     select
         _pit_key_1,

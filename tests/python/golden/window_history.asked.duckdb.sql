@@ -45,7 +45,7 @@ _pit_asked as (
     from _pit_changes
     where _pit_time >= epoch_us(cast('2026-03-03 00:00:00+00' as timestamp with time zone)) and _pit_time < epoch_us(cast('2026-03-05 00:00:00+00' as timestamp with time zone))
     union all
-    -- What was before, to compare the first rows with.
+    -- The state before, for comparison with the first rows.
     select distinct
         _pit_key_1,
         (epoch_us(cast('2026-03-03 00:00:00+00' as timestamp with time zone)) - 1)
@@ -86,8 +86,8 @@ _pit_values as (
             _pit_key_1 is not null
     ),
 
-    -- What is asked, from key to key and in order of time. Below every window is closed on the right: so one that is closed on
-    -- the left is asked for at the microsecond before.
+    -- The instants asked, in the order of keys and times. All windows below are closed on the right, so a window that is closed
+    -- on the left is computed one microsecond earlier.
     asked as (
         select
             row_number() over (order by _pit_key_1, _pit_at) as _pit_query,
@@ -126,7 +126,7 @@ _pit_values as (
     ),
 
     -- Of events that became known at one instant the last has the sum.
-    -- DuckDB runs a window without an order over the rows as they come, in one thread: as they are stored or were sorted.
+    -- DuckDB computes a window without an order in one thread, over the rows in the order in which they are stored or were sorted.
     running as (
         select *
         from (
@@ -244,7 +244,7 @@ _pit_values as (
         left join distinct__pit_value_1 on asked._pit_query = distinct__pit_value_1._pit_query
     ),
 
-    -- Where no event was found: from when the key has any.
+    -- The instant from which a key has events, where no event was found.
     known as (
         select
             _pit_key_1,
@@ -302,7 +302,7 @@ _pit_rows as (
     order by _pit_spine._pit_row
 ),
 
--- DuckDB runs a window without an order over the rows as they come, in one thread: as they are stored or were sorted.
+-- DuckDB computes a window without an order in one thread, over the rows in the order in which they are stored or were sorted.
 _pit_compared as (
     select
         *,

@@ -90,7 +90,7 @@ _pit_ordered as (
     order by _pit_key_1, _pit_time
 ),
 
--- DuckDB runs a window without an order over the rows as they come, in one thread: as they are stored or were sorted.
+-- DuckDB computes a window without an order in one thread, over the rows in the order in which they are stored or were sorted.
 sums as (
     select
         _pit_key_1,
@@ -120,7 +120,7 @@ _pit_rows as (
     where not _pit_goes_on
 ),
 
--- DuckDB runs a window without an order over the rows as they come, in one thread: as they are stored or were sorted.
+-- DuckDB computes a window without an order in one thread, over the rows in the order in which they are stored or were sorted.
 _pit_compared as (
     select
         *,
