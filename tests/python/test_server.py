@@ -376,8 +376,8 @@ BAD: dict[str, tuple[str, str, bytes, dict[str, str], int, str]] = {
     "long detail": ("POST", ASK, body(entities={"id": ["x" * 50_000]}), {}, 422, r".{2000}\.\.\."),
     "content type": ("POST", ASK, body(), {"content-type": "text/xml"}, 415, r"the body must be application/json, .*"),
     "accept": ("POST", ASK, body(), {"accept": "text/html"}, 406, r"answers are application/json, .*"),
-    "method": ("GET", ASK, b"", {}, 405, r"/get-online-features knows no GET"),
-    "method of health": ("DELETE", "/health", b"", {}, 405, r"/health knows no DELETE"),
+    "method": ("GET", ASK, b"", {}, 405, r"/get-online-features does not accept GET"),
+    "method of health": ("DELETE", "/health", b"", {}, 405, r"/health does not accept DELETE"),
     "path": ("GET", "/get-online-feature", b"", {}, 404, r"there is no path /get-online-feature; .*"),
     "slash": ("POST", f"{ASK}/", body(), {}, 404, r"there is no path .*"),
 }  # fmt: skip
@@ -423,7 +423,7 @@ def test_nobody_hears_of_a_fault_of_ours(golden: Path, tmp_path: Path) -> None:
     (broken / "sitecustomize.py").write_text(
         "import pit_join.feature_store\nfrom pit_join.serving.reader import OnlineReader\n"
         "def fail(*_, **__): raise RuntimeError('secret')\n"
-        "OnlineReader.get = OnlineReader.get_online_features = fail\n"
+        "OnlineReader._row = OnlineReader.get_online_features = fail\n"
         "pit_join.feature_store.FeatureStore.nearest = fail\n"
     )
     with pytest.MonkeyPatch.context() as patch:
