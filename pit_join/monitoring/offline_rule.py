@@ -8,12 +8,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import reduce
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from pit_join.definitions.views import FeatureView
-from pit_join.records.arrow import event_times
+from pit_join.records.arrow import event_times, is_list
 from pit_join.references import OnDemandRequest, Request
 from pit_join.statuses import COMPUTE_FAILED, NOT_FOUND, NOT_YET_KNOWN, NULL_VALUE, OUTSIDE_MAX_AGE, PRESENT
 from pit_join.training.build import TrainingBuild
@@ -22,7 +23,7 @@ from pit_join.warehouse.duckdb_session import DuckDBWarehouse
 from pit_join.warehouse.expressions import ARGUMENTS, Expressions, untried
 from pit_join.workspace import Histories, Workspace
 
-__all__ = ["FeatureValues", "Known", "OfflineRule", "compute", "same", "same_values"]
+__all__ = ["FeatureValues", "Known", "OfflineRule", "compute", "same"]
 
 _SPINE_TIME = "pit_join_instant"
 _ROW = "pit_join_row"
@@ -174,13 +175,22 @@ def compute(expressions: Expressions, name: str, arguments: Mapping[str, pa.Arra
 
 
 def same(one: pa.Array, other: pa.Array, tolerance: float | None = None) -> pa.Array:
-    """Compare two columns of one type row by row; two nulls are equal, and so are two NaNs.
+    """Compare two columns row by row; two nulls are equal, and so are two NaNs.
 
-    Floats may differ by the tolerance, relative or absolute, as for `math.isclose`.
+    Columns that differ only in the width of numbers and texts, or in the form of lists, are compared by value. Floats
+    may differ by the tolerance, relative or absolute, as for `math.isclose`.
     """
+    one, other = _plain(one), _plain(other)
     both_null = pc.and_(pc.is_null(one), pc.is_null(other))
-    if pa.types.is_list(one.type):
+    if is_list(one.type) and is_list(other.type):
         return pc.or_(both_null, _same_lists(one, other, tolerance))
+    if pa.types.is_struct(one.type) and pa.types.is_struct(other.type):
+        return pc.or_(both_null, _same_structs(one, other, tolerance))
+    if one.type != other.type:
+        wide = _widest(one.type)
+        if wide != _widest(other.type):
+            return both_null
+        one, other = one.cast(wide), other.cast(wide)
     equal = pc.fill_null(pc.equal(one, other), False)
     if pa.types.is_floating(one.type):
         equal = pc.or_(equal, pc.and_(*(pc.fill_null(pc.is_nan(each), False) for each in (one, other))))
@@ -191,28 +201,16 @@ def same(one: pa.Array, other: pa.Array, tolerance: float | None = None) -> pa.A
     return pc.or_(both_null, equal)
 
 
-def same_values(one: pa.Array, other: pa.Array, tolerance: float | None = None) -> pa.Array:
-    """Compare columns of any two types as `same` does; numbers and texts of different widths may be equal."""
-    if one.type != other.type:
-        wide, also = _widest(one.type), _widest(other.type)
-        if wide != also:
-            return pc.and_(pc.is_null(one), pc.is_null(other))
-        one, other = one.cast(wide), other.cast(wide)
-    return same(one, other, tolerance)
-
-
 def _widest(kind: pa.DataType) -> pa.DataType:
     """Return the widest type of a kind: it holds every value of the types that differ only in width."""
-    if pa.types.is_list(kind):
-        return pa.list_(_widest(kind.value_type))
     if pa.types.is_timestamp(kind):
         return kind if kind.unit == "ns" else pa.timestamp("us", kind.tz)
     for are_like_it, wide in (
         (pa.types.is_integer, pa.decimal128(20, 0)),
         (pa.types.is_floating, pa.float64()),
         (pa.types.is_decimal, pa.decimal256(76, 38)),
-        (pa.types.is_large_string, pa.string()),
-        (pa.types.is_large_binary, pa.binary()),
+        (pa.types.is_string, pa.large_string()),
+        (pa.types.is_binary, pa.large_binary()),
     ):
         if are_like_it(kind):
             return wide
@@ -236,6 +234,16 @@ def _same_lists(one: pa.Array, other: pa.Array, tolerance: float | None) -> pa.A
     return pc.is_in(pa.array(range(len(alike)), pa.uint64()), right)
 
 
+def _same_structs(one: pa.Array, other: pa.Array, tolerance: float | None) -> pa.Array:
+    if [field.name for field in one.type] != [field.name for field in other.type]:
+        return pa.array([False] * len(one))
+    fields = (same(pc.struct_field(one, i), pc.struct_field(other, i), tolerance) for i in range(one.type.num_fields))
+    return reduce(pc.and_, fields, pc.and_(one.is_valid(), other.is_valid()))
+
+
 def _whole(column: pa.ChunkedArray) -> pa.Array:
-    found = column.combine_chunks()
-    return found.dictionary_decode() if pa.types.is_dictionary(found.type) else found
+    return _plain(column.combine_chunks())
+
+
+def _plain(column: pa.Array) -> pa.Array:
+    return column.dictionary_decode() if pa.types.is_dictionary(column.type) else column

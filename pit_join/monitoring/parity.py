@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 
 from pit_join.definitions.views import FeatureView
 from pit_join.errors import PitJoinError, StoreError, suggest
-from pit_join.monitoring.offline_rule import OfflineRule, same_values
+from pit_join.monitoring.offline_rule import OfflineRule, same
 from pit_join.online.protocol import ReadableStore
 from pit_join.records.arrow import arrow_values, values_of
 from pit_join.records.keys import KeyCodec
@@ -164,7 +164,7 @@ class _Comparison:
         sides.append(("status", known.online_statuses, "string", by_row))
         sides.append(("event time", known.event_times, "timestamp[us, UTC]", times[names[0]]))
         for feature, expected, kind, given in sides:
-            equal = same_values(expected, arrow_values(kind, given), self._tolerances.get(feature))
+            equal = same(expected, arrow_values(kind, given), self._tolerances.get(feature))
             wrong = pc.indices_nonzero(pc.invert(equal))
             shown = values_of(pa.chunked_array([expected.take(wrong)]))
             for row, offline in zip(wrong.to_pylist(), shown, strict=True):

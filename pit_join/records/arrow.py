@@ -7,7 +7,7 @@ import re
 import struct
 from collections.abc import Sequence
 from datetime import datetime, timezone
-from itertools import pairwise
+from itertools import islice, pairwise
 from typing import Any
 
 import numpy as np
@@ -24,6 +24,7 @@ __all__ = [
     "event_times",
     "field_of",
     "int64s",
+    "is_list",
     "keys_of",
     "records_of",
     "type_name",
@@ -50,9 +51,14 @@ def field_of(column: pa.Field) -> Field:
     return Field(column.name, name)
 
 
+def is_list(kind: pa.DataType) -> bool:
+    """Whether a type is that of lists: DuckDB's lists come as large lists, and its arrays as lists of a fixed size."""
+    return any(is_it(kind) for is_it in (pa.types.is_list, pa.types.is_large_list, pa.types.is_fixed_size_list))
+
+
 def type_name(kind: pa.DataType) -> str | None:
     """Return the type of a feature (see `records.layout.Field`) for an Arrow type; None if no record can hold it."""
-    if pa.types.is_large_list(kind) or pa.types.is_list(kind) or pa.types.is_fixed_size_list(kind):
+    if is_list(kind):
         element = type_name(kind.value_type)
         return f"list<{element}>" if element and element_of(element) is None else None
     if pa.types.is_decimal128(kind):
@@ -131,6 +137,10 @@ def event_times(times: pa.Array) -> pa.Array:
 def values_of(column: pa.ChunkedArray) -> list[Any]:
     """Return the values of a column as a reader of the online store returns them."""
     kind = column.type
+    if is_list(kind):
+        elements = iter(values_of(pc.list_flatten(column)))
+        lengths = pc.list_value_length(column).to_pylist()
+        return [None if length is None else list(islice(elements, length)) for length in lengths]
     if pa.types.is_timestamp(kind) or pa.types.is_date32(kind):
         name = str(kind).replace("date32[day]", "date32").replace("tz=", "")
         convert = converter(name)

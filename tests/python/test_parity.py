@@ -11,19 +11,22 @@ from contextlib import closing
 from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from decimal import Decimal
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 import duckdb
+import numpy as np
 import pyarrow as pa
 import pytest
 from click.testing import CliRunner, Result
 from support.dbt import Built
+from support.projects import BASE, KEYS, make_project, view
 from writing import replace_all
 
 from pit_join import FeatureStore, PitJoinError, StoreError
 from pit_join.cli.main import main
-from pit_join.monitoring.offline_rule import same_values
+from pit_join.monitoring.offline_rule import same
 from pit_join.monitoring.parity import Difference
 from pit_join.online.opening import open_store
 from pit_join.online.protocol import OnlineStore
@@ -39,6 +42,8 @@ VIEW = "carrier_daily_delay"
 FEATURES = ("carrier_flights_1d", "carrier_dep_delay_1d", "carrier_arr_delay_1d", "carrier_late_share_1d")
 B6 = {"carrier": "B6"}
 MICROSECOND = timedelta(microseconds=1)
+NESTED, FLOATS, DOUBLES = pa.list_(pa.list_(pa.int64())), pa.list_(pa.float32(), 1), pa.large_list(pa.float64())
+NAN = float("nan")
 
 Records = dict[bytes, bytes]
 """Keys, and records without the time at which they were written and their checksum."""
@@ -200,7 +205,7 @@ def test_only_what_was_added_up_may_differ_in_its_last_digits(
 ) -> None:
     """The greatest of some floats is one of them, to the bit, also in a window."""
     offline, online = pa.array([one]), pa.array([other])
-    found = [same_values(offline, online, tolerance).to_pylist() for tolerance in (1e-9, None)]
+    found = [same(offline, online, tolerance).to_pylist() for tolerance in (1e-9, None)]
     assert found == [[added_up], [plain]]
 
 
@@ -215,6 +220,16 @@ def test_only_what_was_added_up_may_differ_in_its_last_digits(
         (pa.scalar(Decimal("1.5"), pa.decimal128(38, 1)), pa.scalar(Decimal("1.501"), pa.decimal128(9, 3)), False),
         (pa.scalar([1, None], pa.list_(pa.int8())), pa.scalar([1, None], pa.list_(pa.uint64())), True),
         (pa.scalar([1, 2], pa.list_(pa.int8())), pa.scalar([1, 3], pa.list_(pa.uint64())), False),
+        (pa.scalar([1, 2], pa.list_(pa.int8(), 2)), pa.scalar([1, 2], pa.large_list(pa.int8())), True),
+        (pa.scalar([1, 2], pa.list_(pa.int8(), 2)), pa.scalar([1], pa.list_(pa.int8(), 1)), False),
+        (pa.scalar([], pa.large_list(pa.int8())), pa.scalar(None, pa.list_(pa.int8())), False),
+        (pa.scalar([1], pa.large_list(pa.int8())), pa.scalar([1], pa.list_(pa.float64())), False),
+        (pa.scalar([[1], None], pa.large_list(pa.list_(pa.int8(), 1))), pa.scalar([[1], None], NESTED), True),
+        (pa.scalar([[1], []], NESTED), pa.scalar([[1], None], NESTED), False),
+        (pa.scalar({"a": [NAN]}, pa.struct({"a": FLOATS})), pa.scalar({"a": [NAN]}, pa.struct({"a": DOUBLES})), True),
+        (pa.scalar({"a": [1]}, pa.struct({"a": FLOATS})), pa.scalar({"a": [2]}, pa.struct({"a": DOUBLES})), False),
+        (pa.scalar({"a": 1}, pa.struct({"a": pa.int8()})), pa.scalar({"b": 1}, pa.struct({"b": pa.int8()})), False),
+        (pa.scalar({"a": None}, pa.struct({"a": FLOATS})), pa.scalar(None, pa.struct({"a": FLOATS})), False),
         (pa.scalar("a", pa.large_string()), pa.scalar("a", pa.string()), True),
         (pa.scalar(AT, pa.timestamp("s", "UTC")), pa.scalar(AT, pa.timestamp("us", "UTC")), True),
         (pa.scalar(AT, pa.timestamp("us", "UTC")), pa.scalar(AT, pa.timestamp("us")), False),
@@ -225,7 +240,54 @@ def test_only_what_was_added_up_may_differ_in_its_last_digits(
 )
 def test_only_the_width_of_a_type_does_not_tell_values_apart(one: pa.Scalar, other: pa.Scalar, equal: bool) -> None:
     columns = (pa.array([each.as_py()], each.type) for each in (one, other))
-    assert same_values(*columns).to_pylist() == [equal]
+    assert same(*columns).to_pylist() == [equal]
+
+
+# Types of elements, each with two texts that are values of it.
+ELEMENTS = {
+    "boolean": ("true", "false"), "tinyint": ("-128", "127"), "ubigint": ("0", "18446744073709551615"),
+    "bigint": ("-9223372036854775808", "1"), "float": ("0.1", "nan"), "double": ("-0.1", "nan"),
+    "decimal(5, 2)": ("1.50", "-999.99"), "decimal(38, 0)": ("1", "-" + "9" * 38), "varchar": ("", "a\u00e9"),
+    "blob": ("\\x00", "a"), "date": ("0001-01-01", "9999-12-31"),
+    "timestamp": ("infinity", "2026-01-01 00:00:00.000001"),
+    "timestamptz": ("0001-01-01 00:00:00+00", "-infinity"), "timestamp_s": ("1969-12-31 23:59:59", "2026-01-01"),
+    "timestamp_ms": ("1969-12-31 23:59:59.999", "2026-01-01"),
+    "timestamp_ns": ("1969-12-31 23:59:59.999999999", "2026-01-01 00:00:00.000000001"), "enum('x', 'y')": ("x", "y"),
+}  # fmt: skip
+LISTS = {f"f{i}": (f"{kind}{form}", kind) for i, (kind, form) in enumerate(product(ELEMENTS, ("[]", "[2]")))}
+
+
+def test_lists_and_arrays_of_every_type(tmp_path: Path) -> None:
+    """Whole ones, with a null in them, empty ones, and nulls: none differs, and a changed element does."""
+    columns = ", ".join(f'{{name: {name}, data_type: "{kind}"}}' for name, (kind, _) in LISTS.items())
+    folder = make_project(tmp_path / "lab", {"lists": view(KEYS, f"{BASE}, {columns}")})
+
+    def build(change: bool = False) -> None:
+        rows = []
+        for i in range(4):
+            values = [f"'{i}'", "timestamptz '2026-01-01 00:00:00+00'"]
+            for kind, element in LISTS.values():
+                one, other = (f"'{text}'::{element}" for text in ELEMENTS[element])
+                empty = "[]" if kind.endswith("[]") else "[null, null]"
+                listed = (f"[{one}, {other}]", f"[null, {other if change else one}]", empty, "null")
+                values.append(f"{listed[i]}::{kind}")
+            rows.append(f"({', '.join(values)})")
+        with duckdb.connect(str(folder / "warehouse.duckdb")) as connection:
+            names = ", ".join(["user_id", "event_timestamp", *LISTS])
+            connection.execute(f"create or replace table lists as select * from (values {', '.join(rows)}) t({names})")
+
+    build()
+    features = FeatureStore(folder)
+    features.export()
+    found = features.verify()
+    assert (found.values, found.differences) == (4 * len(LISTS), ())
+    build(change=True)
+    found = features.verify()
+    assert {(one.key["user_id"], one.feature) for one in found.differences} == {("1", name) for name in LISTS}
+    # Both sides are shown alike, to the nanosecond.
+    nanoseconds = found.differences[[kind for kind, _ in LISTS.values()].index("timestamp_ns[]")]
+    before, after = map(np.datetime64, ELEMENTS["timestamp_ns"])
+    assert (nanoseconds.offline, nanoseconds.online) == ([None, after], [None, before])
 
 
 def test_a_removed_record(features: FeatureStore, store: OnlineStore) -> None:
