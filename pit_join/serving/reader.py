@@ -134,7 +134,7 @@ class OnlineReader:
             StoreError: if the store cannot be used, or a record is damaged, and reading is strict.
             ComputeError: if on-demand features cannot be computed, and reading is strict.
         """
-        row = self._row(entity_row, moment_of(now))
+        row = self._row(lambda plan: [[codec.encode(entity_row) or b""] for codec in plan.codecs], entity_row, now)
         plan, _, values, _, _ = row
         vector = FeatureVector(zip(plan.names, plan.pick(values) if plan.pick else values))  # noqa: B905 as in `read_row`
         vector._row = row
@@ -178,14 +178,11 @@ class OnlineReader:
             self._log.add(len(rows), partial(_served_rows, plan, stored, given, len(rows), computed, moment))
         return OnlineFeatures(plan.names, stored, rows.columns(self.keys), len(rows), computed)
 
-    def _row(self, entity_row: Mapping[str, Any], moment: int, stored_only: bool = False) -> ReadRow:
-        """Read one entity row; see `get`, and `read_stored` for `stored_only`."""
-
-        def keys_of(plan: ReadPlan) -> list[list[bytes]]:
-            if stored_only and plan.on_demand:
-                raise _OnDemandAsked
-            return [[codec.encode(entity_row) or b""] for codec in plan.codecs]
-
+    def _row(
+        self, keys_of: Callable[[ReadPlan], list[list[bytes]]], entity_row: Mapping[str, Any], now: datetime | None
+    ) -> ReadRow:
+        """Read one entity row; see `get`, and `_read` for `keys_of`."""
+        moment = moment_of(now)
         plan, keys, records = self._read(keys_of)
         try:
             row = read_row(plan, keys, records, entity_row, moment)
@@ -265,8 +262,14 @@ def read_stored(
     They are looked for in the state of the store that is read, and before anything is read, counted or logged: an
     export may have added them to the service since the reader was last used.
     """
+
+    def keys_of(plan: ReadPlan) -> list[list[bytes]]:
+        if plan.on_demand:
+            raise _OnDemandAsked
+        return [[codec.encode(entity_row) or b""] for codec in plan.codecs]
+
     try:
-        return RowRecords(*reader._row(entity_row, moment_of(now), stored_only=True))
+        return RowRecords(*reader._row(keys_of, entity_row, now))
     except _OnDemandAsked:
         return None
 

@@ -423,7 +423,7 @@ def test_nobody_hears_of_a_fault_of_ours(golden: Path, tmp_path: Path) -> None:
     (broken / "sitecustomize.py").write_text(
         "import pit_join.feature_store\nfrom pit_join.serving.reader import OnlineReader\n"
         "def fail(*_, **__): raise RuntimeError('secret')\n"
-        "OnlineReader.get = OnlineReader.get_online_features = fail\n"
+        "OnlineReader._row = OnlineReader.get_online_features = fail\n"
         "pit_join.feature_store.FeatureStore.nearest = fail\n"
     )
     with pytest.MonkeyPatch.context() as patch:

@@ -307,7 +307,7 @@ def test_a_view_without_a_table(shop: Shop) -> None:
     shop.connection.execute("drop table activity")
     said: list[str] = []
     shop.export(("profile",), say=said.append)
-    assert [line for line in said if "what needs the feature view 'activity' cannot be read" in line]
+    assert [line for line in said if "features that need the feature view 'activity' cannot be served" in line]
     assert set(contents_of(shop.store()).views) == {"profile"}
 
 
