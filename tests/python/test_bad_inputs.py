@@ -391,16 +391,14 @@ def replaced(shop: Path, content: bytes | None) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def held(shop: Path, seconds: float = 60) -> Iterator[None]:
+def held(shop: Path) -> Iterator[subprocess.Popen[bytes]]:
     """Another process has the warehouse open for writing."""
-    code = (
-        f"import duckdb, time; c = duckdb.connect('warehouse.duckdb'); print('open', flush=True); time.sleep({seconds})"
-    )
+    code = "import duckdb, time; c = duckdb.connect('warehouse.duckdb'); print('open', flush=True); time.sleep(600)"
     with subprocess.Popen([sys.executable, "-c", code], cwd=shop, stdout=subprocess.PIPE) as process:
         assert process.stdout
         process.stdout.readline()
         try:
-            yield
+            yield process
         finally:
             process.kill()
 
@@ -1055,8 +1053,11 @@ def test_infinite_and_missing_times(shop: Path, tmp_path: Path) -> None:
     assert table["logins"].to_pylist() == [0, 0, 0, 12]
 
 
-def test_waits_for_the_warehouse(shop: Path, tmp_path: Path) -> None:
-    with held(shop, seconds=1):
+def test_waits_for_the_warehouse(
+    shop: Path, tmp_path: Path, at_first_pause: Callable[[Callable[[], object]], None]
+) -> None:
+    with held(shop) as holder:
+        at_first_pause(lambda: (holder.kill(), holder.wait()))
         result = run("--project-dir", str(shop), "build-training-set", "--spine", "labels", *FEATURES, "--output",
                      str(tmp_path / "set.parquet"))  # fmt: skip
     assert result.status == 0
