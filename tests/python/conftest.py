@@ -13,6 +13,7 @@ from types import SimpleNamespace
 
 import pytest
 from generate import Case
+from hypothesis import core
 from support import runs
 from support.corpus import keep
 from support.dbt import ROOT, Built, build, parses_in_process, shared
@@ -33,6 +34,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure() -> None:
     """Choose the seed of generated cases before workers are started, which take it from the environment."""
     os.environ.setdefault("FIRST_SEED", str(runs.new_seed()))
+    core.global_force_seed = runs.first_seed()  # for what Hypothesis runs itself
 
 
 def pytest_report_header() -> str:
