@@ -4,18 +4,21 @@ The demo is copied, parsed and built once a session; a test that changes somethi
 """
 
 import os
-import random
 import shutil
 import subprocess
+import time
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from generate import Case
+from hypothesis import core
 from support import runs
 from support.corpus import keep
 from support.dbt import ROOT, Built, build, parses_in_process, shared
 
+from pit_join import waiting
 from pit_join.project import dbt_project
 
 LONGEST = ("test_against_oracle", "test_windows_against_oracle", "test_window_history")
@@ -30,7 +33,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure() -> None:
     """Choose the seed of generated cases before workers are started, which take it from the environment."""
-    os.environ.setdefault("FIRST_SEED", "0" if os.environ.get("CI") == "true" else str(random.randrange(2**32)))
+    os.environ.setdefault("FIRST_SEED", str(runs.new_seed()))
+    core.global_force_seed = runs.first_seed()  # for what Hypothesis runs itself
 
 
 def pytest_report_header() -> str:
@@ -90,6 +94,20 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Built:
     directory = tmp_path_factory.mktemp("copy") / "demo"
     shutil.copytree(built.directory, directory)
     return Built(directory, built.manifest)
+
+
+@pytest.fixture
+def at_first_pause(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[], object]], None]:
+    """What to do when the code waits for the first time for what another process holds."""
+
+    def set_to(act: Callable[[], object]) -> None:
+        def sleep(seconds: float) -> None:
+            monkeypatch.setattr(waiting, "time", time)
+            act()
+
+        monkeypatch.setattr(waiting, "time", SimpleNamespace(monotonic=time.monotonic, sleep=sleep))
+
+    return set_to
 
 
 @pytest.fixture

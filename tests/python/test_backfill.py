@@ -30,6 +30,7 @@ from pit_join.history.fingerprints import Fingerprints
 from pit_join.history.ledger import Ledger, read_records
 from pit_join.project.dbt_project import Project
 from pit_join.project.rendering import Macros
+from pit_join.workspace import Console, Workspace
 
 pytestmark = pytest.mark.dbt
 
@@ -363,29 +364,32 @@ def test_a_failing_batch_and_a_model_behind_it(example: Built, copy_of: Callable
 
 
 @contextmanager
-def reader(directory: Path, seconds: float) -> Iterator[None]:
+def reader(directory: Path) -> Iterator[subprocess.Popen[bytes]]:
     """Another process that reads the warehouse."""
     code = f"import duckdb, time; c = duckdb.connect({str(directory / 'warehouse.duckdb')!r}, read_only=True); "
-    code += f"print('open', flush=True); time.sleep({seconds})"
+    code += "print('open', flush=True); time.sleep(600)"
     process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE)
     assert process.stdout is not None
     assert process.stdout.readline() == b"open\n"
     try:
-        yield
+        yield process
     finally:
         process.kill()
         process.wait()
         process.stdout.close()
 
 
-def test_a_reader_holds_the_warehouse(filled: Built, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_reader_holds_the_warehouse(
+    filled: Built, caplog: pytest.LogCaptureFixture, at_first_pause: Callable[[Callable[[], object]], None]
+) -> None:
     directory = filled.directory
     before = sql(directory, HISTORY)
     sql(directory, "delete from payment_history where event_timestamp < '2026-03-02'")
-    with reader(directory, 60), pytest.raises(WarehouseError, match=r"another process holds .* within 0 s"):
+    with reader(directory), pytest.raises(WarehouseError, match=r"another process holds .* within 0 s"):
         backfill(directory, apply=True, wait=0)
-    with reader(directory, 1.5):
+    with reader(directory) as other:
         assert planned(backfill(directory)) == {"rows changed": DAYS[:1]}  # a plan only reads
+        at_first_pause(lambda: (other.kill(), other.wait()))
         found = FeatureStore(directory, wait=60).backfill(apply=True)
     assert found.done == {"payment_history": DAYS[:1]}
     assert any("waiting up to" in message for message in caplog.messages)
@@ -408,10 +412,10 @@ def test_a_reader_comes_while_dbt_starts(filled: Built, tmp_path: Path) -> None:
         for wait, starts in ((60.0, 3), (0.0, 1)):
             project: Any = Locked()
             said: list[str] = []
-            work = _Work(project, held, (), wait, said.append, lambda done, total, batch: None)
+            work = _Work(Workspace(project, Console(wait, warn=said.append)), held, ())
             if wait:
                 assert work._dbt(["run"], lambda event: 0, []) == 0
-                assert len(said) == 2
+                assert said == [f"another process holds {project.warehouse}; waiting up to 60 s"]
             else:
                 with pytest.raises(WarehouseError, match="another process holds"):
                     work._dbt(["run"], lambda event: 0, [])

@@ -29,6 +29,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from support.projects import BASE, KEYS, VALUE, Result, make_project, run, view
+from support.runs import number_of
 
 from pit_join import FeatureStore, PitJoinError
 
@@ -391,16 +392,14 @@ def replaced(shop: Path, content: bytes | None) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def held(shop: Path, seconds: float = 60) -> Iterator[None]:
+def held(shop: Path) -> Iterator[subprocess.Popen[bytes]]:
     """Another process has the warehouse open for writing."""
-    code = (
-        f"import duckdb, time; c = duckdb.connect('warehouse.duckdb'); print('open', flush=True); time.sleep({seconds})"
-    )
+    code = "import duckdb, time; c = duckdb.connect('warehouse.duckdb'); print('open', flush=True); time.sleep(600)"
     with subprocess.Popen([sys.executable, "-c", code], cwd=shop, stdout=subprocess.PIPE) as process:
         assert process.stdout
         process.stdout.readline()
         try:
-            yield
+            yield process
         finally:
             process.kill()
 
@@ -869,12 +868,12 @@ def test_spine_of_no_rows(shop: Path, tmp_path: Path, kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", ["csv", "parquet"])
-def test_spine_of_5000_columns(shop: Path, tmp_path: Path, kind: str) -> None:
-    path = tmp_path / f"wide.{kind}"
-    table = pa.table({"user_id": ["u1"], "event_timestamp": [T]} | {f"c{i}": [i] for i in range(5000)})
+def test_spine_of_many_columns(shop: Path, tmp_path: Path, kind: str) -> None:
+    path, columns = tmp_path / f"wide.{kind}", number_of(500, 5000)
+    table = pa.table({"user_id": ["u1"], "event_timestamp": [T]} | {f"c{i}": [i] for i in range(columns)})
     if kind == "csv":
         header = ",".join(table.column_names)
-        path.write_text(f"{header}\nu1,2026-03-18 14:30:00,{','.join(map(str, range(5000)))}\n")
+        path.write_text(f"{header}\nu1,2026-03-18 14:30:00,{','.join(map(str, range(columns)))}\n")
     else:
         pq.write_table(table, path)
     built = build(shop, path, tmp_path / "set.parquet")
@@ -1055,8 +1054,11 @@ def test_infinite_and_missing_times(shop: Path, tmp_path: Path) -> None:
     assert table["logins"].to_pylist() == [0, 0, 0, 12]
 
 
-def test_waits_for_the_warehouse(shop: Path, tmp_path: Path) -> None:
-    with held(shop, seconds=1):
+def test_waits_for_the_warehouse(
+    shop: Path, tmp_path: Path, at_first_pause: Callable[[Callable[[], object]], None]
+) -> None:
+    with held(shop) as holder:
+        at_first_pause(lambda: (holder.kill(), holder.wait()))
         result = run("--project-dir", str(shop), "build-training-set", "--spine", "labels", *FEATURES, "--output",
                      str(tmp_path / "set.parquet"))  # fmt: skip
     assert result.status == 0

@@ -396,7 +396,7 @@ while True:
     command = [sys.executable, "-c", known + code, str(online), str(tmp_path / "log")]
     environment = os.environ | {"PYTHONPATH": str(Path(__file__).parent)}
     total = 0
-    for _ in range(5):
+    for _ in range(number_of(2, 5)):
         with subprocess.Popen(command, stdout=subprocess.PIPE, env=environment, text=True) as process:
             assert process.stdout is not None
             assert process.stdout.readline() == "ready\n"

@@ -23,6 +23,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from support.plain_keys import plain_key
 from support.record_cases import AT, BYTES, RUN, SCALAR, TEXT, Type, same
+from support.runs import number_of
 from writing import replace_all
 
 from pit_join.errors import EntityError, StoreError
@@ -61,7 +62,7 @@ def encoded(snapshot: Snapshot) -> list[bytes]:
     return [key for some, _ in snapshot.in_order() for key in some]
 
 
-@settings(RUN, max_examples=250)
+@settings(RUN, max_examples=number_of(100, 250))
 @given(case=keys(), lead=st.integers(0, 3))
 def test_columns_become_the_keys_of_their_values(case: tuple[list[Type], list[tuple[Any, ...]]], lead: int) -> None:
     types, rows = case
@@ -94,7 +95,7 @@ NATIVE = [kind for kind in EVERY if kind.name in KINDS or "int" in kind.name]
 NATIVE = [kind for kind in NATIVE if "UTC" not in kind.name or kind.name == "timestamp[us, UTC]"]
 
 
-@settings(RUN, max_examples=150)
+@settings(RUN, max_examples=number_of(60, 150))
 @given(data=st.data())
 def test_keys_sort_as_duckdb_sorts(connection: duckdb.DuckDBPyConnection, data: st.DataObject) -> None:
     types = data.draw(st.lists(st.sampled_from(NATIVE), min_size=1, max_size=3))
@@ -165,7 +166,7 @@ def test_equal_floats_have_one_key(connection: duckdb.DuckDBPyConnection) -> Non
 PARTS = st.sampled_from(["", "a", "ab", "b", "\0", "\0\0", "\0a", "a\0", "\0\xff", "\xff", "\x01"]) | TEXT
 
 
-@settings(RUN, max_examples=300)
+@settings(RUN, max_examples=number_of(120, 300))
 @given(one=st.tuples(PARTS, PARTS), other=st.tuples(PARTS, PARTS), raw=st.booleans())
 @example(one=("a", "bc"), other=("ab", "c"), raw=False)
 @example(one=("a\0", "b"), other=("a", "\0b"), raw=False)
@@ -323,7 +324,7 @@ def test_the_part_that_does_not_fit_is_named() -> None:
     assert codec.encode({"a": 1, "b": None, "c": "no date"}) is None
 
 
-@settings(RUN, max_examples=250)
+@settings(RUN, max_examples=number_of(100, 250))
 @given(data=st.data())
 def test_many_keys_at_once_are_those_of_one_by_one(data: st.DataObject) -> None:
     kinds = data.draw(st.lists(st.sampled_from([*WRONG, "integer", "integer"]), min_size=1, max_size=3))

@@ -52,6 +52,7 @@ class Projects:
                         f"i || ' of ' || g as {name}_text, [i, g + 1]::float[2] as place "
                         f"from range({USERS}) as r(i), range({GENERATIONS}) as s(g)"
                     )
+            assert run("--project-dir", str(made), "views").status == 0  # parses here, and for all commands
             self._made[stores] = made
         return self._made[stores]
 

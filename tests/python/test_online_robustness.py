@@ -59,9 +59,8 @@ def lines(text: str) -> list[str]:
 
 def export_elsewhere(online: Path, keys: int, *generations: int) -> None:
     """Export generations, one after the other, in a process of its own."""
-    with worker("export", online, keys, *generations) as exporter:
-        exporter.communicate()
-    assert exporter.returncode == 0
+    done = python("main('export', *sys.argv[1:])", online, keys, *generations)
+    assert done.returncode == 0, done.stderr
 
 
 SERVED = "print(generation_of(OnlineReader(open_store(sys.argv[1]), REQUESTS), list(range(100))))"
@@ -847,7 +846,7 @@ def test_an_export_does_not_load_pandas(project: Path, tmp_path: Path) -> None:
     code = "from pit_join.cli.main import main; main(sys.argv[1:], standalone_mode=False)\n"
     code += "assert 'pandas' not in sys.modules"
     for generation in (0, 1):  # all is new; something changes
-        done = python(code, *exporting(project, tmp_path / "online", generation))
+        done = python(code, *exporting(project, tmp_path / "online", generation), stdin=subprocess.DEVNULL)
         assert done.returncode == 0, done.stderr
 
 

@@ -33,6 +33,7 @@ from support.record_cases import (
     plain_record,
     same,
 )
+from support.runs import number_of
 from writing import replace_all
 
 from pit_join.errors import EntityError, StoreError
@@ -103,7 +104,7 @@ def pieces(rows: Rows, cuts: Sequence[int], lead: int) -> pa.Table:
     return pa.concat_tables(tables)
 
 
-@settings(RUN, max_examples=150)
+@settings(RUN, max_examples=number_of(60, 150))
 @given(rows=cases(), cuts=st.lists(st.integers(0, 20), max_size=3), lead=st.integers(0, 9), batch=st.integers(1, 9))
 def test_columns_become_the_bytes_of_their_values(rows: Rows, cuts: list[int], lead: int, batch: int) -> None:
     expected = [plain_record(rows, number) for number in range(len(rows.values))]
@@ -119,7 +120,7 @@ def test_columns_become_the_bytes_of_their_values(rows: Rows, cuts: list[int], l
             assert of == {i: record for i, record in enumerate(expected) if first <= i % 3 < end}
 
 
-@settings(RUN, max_examples=150)
+@settings(RUN, max_examples=number_of(60, 150))
 @given(rows=cases(most=70), data=st.data())
 def test_bytes_become_the_values(rows: Rows, data: st.DataObject) -> None:
     names = [f"f{i}" for i in range(len(rows.types))]
@@ -289,7 +290,7 @@ def as_float(value: Any) -> float:
 def test_a_matrix_has_the_values(tmp_path: Path) -> None:
     store = open_store(str(tmp_path / "online"), create=True)
 
-    @settings(RUN, max_examples=60)
+    @settings(RUN, max_examples=number_of(24, 60))
     @given(rows=cases(NUMBERS), text=st.booleans(), backwards=st.booleans())
     def check(rows: Rows, text: bool, backwards: bool) -> None:
         if text:

@@ -1,6 +1,6 @@
 """The HTTP server under load while exports go on: no error, no vector of two exports, memory that does not grow.
 
-PIT_JOIN_LOAD_SECONDS=60 runs it longer, and --log-cli-level INFO shows the figures.
+PIT_JOIN_LOAD_SECONDS=60 runs it longer, `make test-long` somewhat longer, and --log-cli-level INFO shows the figures.
 """
 
 from __future__ import annotations
@@ -18,16 +18,17 @@ import pyarrow as pa
 import pytest
 from http_servers import Serving, serving
 from online_worker import VIEWS, expected, export
+from support.runs import number_of
 
 from pit_join.http.answers import ARROW, JSON
 from pit_join.online.opening import open_store
 
 pytestmark = pytest.mark.slow
 
-SECONDS = float(os.environ.get("PIT_JOIN_LOAD_SECONDS", "5"))
+SECONDS = float(os.environ.get("PIT_JOIN_LOAD_SECONDS", number_of(3, 5)))
 CONNECTIONS = 4
 KEYS = 2_000
-PAUSE = 0.5
+PAUSE = number_of(3, 5) / 10
 
 
 def columns(content: bytes, form: str) -> dict[str, list[Any]]:

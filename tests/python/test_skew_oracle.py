@@ -142,6 +142,7 @@ def test_plain_views(exporter: Exporter) -> None:
     for_each(
         each,
         number_of(30, 80),
+        until=lambda: set(SEEN) == {(kind, False) for kind in KINDS},
         case=cases(),
         export_pick=PICK,
         read_picks=st.tuples(PICK, PICK),
@@ -158,6 +159,7 @@ def test_window_views(exporter: Exporter) -> None:
     for_each(
         each,
         number_of(20, 30),
+        until=lambda: {kind for kind, windowed in SEEN if windowed} == set(KINDS),
         case=window_cases(),
         export_pick=PICK,
         read_picks=st.tuples(PICK, PICK),

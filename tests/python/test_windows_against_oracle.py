@@ -61,12 +61,6 @@ def connection() -> Iterator[duckdb.DuckDBPyConnection]:
         yield opened
 
 
-@pytest.fixture(scope="module")
-def parallel() -> Iterator[duckdb.DuckDBPyConnection]:
-    with duckdb.connect(config={"threads": 2}) as opened:
-        yield opened
-
-
 # The training set ---------------------------------------------------------------------------------------------
 
 
@@ -81,7 +75,7 @@ def test_every_plan_equals_the_oracle(connection: duckdb.DuckDBPyConnection) -> 
                 wrong[plan] = found[:5]
         assert not wrong
 
-    for_each(check, EXAMPLES, case=window_cases())
+    for_each(check, EXAMPLES, on=connection, case=window_cases())
 
 
 def test_without_a_plan_defaults_and_provenance(connection: duckdb.DuckDBPyConnection) -> None:
@@ -89,21 +83,22 @@ def test_without_a_plan_defaults_and_provenance(connection: duckdb.DuckDBPyConne
         load(connection, case)
         assert not differences(case, connection, None, provenance=False, defaults=False)
 
-    for_each(check, EXAMPLES // 10, case=window_cases())
+    for_each(check, EXAMPLES // 10, on=connection, case=window_cases())
 
 
-def test_many_events_of_few_keys(parallel: duckdb.DuckDBPyConnection) -> None:
+def test_many_events_of_few_keys(connection: duckdb.DuckDBPyConnection) -> None:
     """Longer than a vector of DuckDB and than any block of events that a plan sums up in advance."""
 
     def check(case: WindowCase, number: int, events: int) -> None:
         large = enlarged(case, number, events, labels=30)
-        load(parallel, large)
+        load(connection, large)
         for plan in PLANS:
-            assert not differences(large, parallel, plan)[:5]
+            assert not differences(large, connection, plan)[:5]
 
     for_each(
         check,
         EXAMPLES // 25,
+        on=connection,
         case=window_cases(plain_views=False),
         number=st.integers(0, 2**32),
         events=st.sampled_from((50, 300, 2500)),
@@ -118,7 +113,7 @@ def test_types_of_the_result(connection: duckdb.DuckDBPyConnection) -> None:
             query = training_set_of(case, renderer_of(case), plan)
             assert types_of(connection, query) == {name: type_name(connection, each) for name, each in wanted.items()}
 
-    for_each(check, EXAMPLES // 10, case=window_cases())
+    for_each(check, EXAMPLES // 10, on=connection, case=window_cases())
 
 
 def test_the_registry_has_the_same_features() -> None:
@@ -153,7 +148,7 @@ def test_events_not_yet_known_change_nothing(connection: duckdb.DuckDBPyConnecti
                 for name in earlier.keys() - statuses:
                     assert alike(earlier[name], full[number][name], wanted[number][name]), (plan, number, name)
 
-    for_each(check, EXAMPLES // 15, case=window_cases(plain_views=False))
+    for_each(check, EXAMPLES // 15, on=connection, case=window_cases(plain_views=False))
 
 
 def alike(one: Any, other: Any, wanted: Any) -> bool:
@@ -216,7 +211,7 @@ def test_snapshot_equals_the_oracle_and_the_training_set(connection: duckdb.Duck
                     for name in view.features:
                         assert alike(record[name], row[f"{view.name}__{name}"], wanted.get(keys, record)[name])
 
-    for_each(check, EXAMPLES // 10, case=window_cases(plain_views=False))
+    for_each(check, EXAMPLES // 10, on=connection, case=window_cases(plain_views=False))
 
 
 # Hand-made cases ----------------------------------------------------------------------------------------------

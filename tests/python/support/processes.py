@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import atexit
+import functools
 import json
 import os
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 from typing import Any
@@ -23,13 +26,52 @@ def worker(*arguments: object, **options: Any) -> subprocess.Popen[str]:
     )  # fmt: skip
 
 
+KNOWN = "from online_worker import *; from pit_join.errors import StoreError\n"
+
+
 def python(code: str, *arguments: object, **options: Any) -> subprocess.CompletedProcess[str]:
-    """Run code in a new process that has the worker's names."""
-    known = "import sys; from online_worker import *; from pit_join.errors import StoreError\n"
+    """Run code in a new process that has the worker's names.
+
+    The process is a fork of one that has loaded the modules and opened no store; with options of `subprocess.run` it
+    starts from nothing.
+    """
+    words = list(map(str, arguments))
+    if not options:
+        return _nursery().run(KNOWN + code, words)
     return subprocess.run(
-        [sys.executable, "-c", known + code, *map(str, arguments)],
+        [sys.executable, "-c", "import sys; " + KNOWN + code, *words],
         capture_output=True, text=True, env=ENVIRONMENT | {"PYTHONPATH": str(WORKER.parent)}, check=False, **options,
     )  # fmt: skip
+
+
+@functools.cache
+def _nursery() -> Nursery:
+    made = Nursery()
+    atexit.register(made.end)
+    return made
+
+
+class Nursery:
+    """A process that forks for each piece of code that is to run in a process of its own."""
+
+    def __init__(self) -> None:
+        self._process = worker("pieces")
+
+    def run(self, code: str, arguments: list[str]) -> subprocess.CompletedProcess[str]:
+        """Run code, with these as the arguments of its process, in the folder of today."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        with tempfile.TemporaryDirectory() as folder:
+            printed = [f"{folder}/out", f"{folder}/err"]
+            self._process.stdin.write(json.dumps([code, arguments, os.getcwd(), *printed]) + "\n")
+            self._process.stdin.flush()
+            status = int(self._process.stdout.readline())
+            texts = [Path(path).read_text() for path in printed]
+        return subprocess.CompletedProcess(arguments, status, *texts)
+
+    def end(self) -> None:
+        """End it; it waits for input."""
+        self._process.communicate()
 
 
 class Commands:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import struct
 import zlib
 from collections.abc import Callable, Sequence
@@ -29,7 +28,6 @@ VIEW, KEY = "v", b"k\0\0"
 RUN = settings(
     deadline=None,
     database=None,
-    derandomize=os.environ.get("CI") == "true",
     suppress_health_check=list(HealthCheck),
     phases=(Phase.explicit, Phase.generate, Phase.shrink),
 )

@@ -1,16 +1,22 @@
 """Generated cases in a run: how many, from which seed, and those for which a check failed.
 
-`make test` takes few, `make test-long` all. The seed is printed, and `FIRST_SEED` repeats it; under `CI=true` it is 0.
+`make test` takes few, `make test-long` all. The seed is printed, and `FIRST_SEED` repeats it. Where `CI` is set the
+commit gives the seed: another commit is tested with other cases, and the same commit with the same.
 """
 
 from __future__ import annotations
 
 import functools
+import itertools
 import os
+import random
+import subprocess
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
-from hypothesis import HealthCheck, Phase, given, seed, settings
+import duckdb
+from hypothesis import HealthCheck, Phase, given, note, seed, settings
 
 LONG = os.environ.get("TESTS") == "long"
 RUN = 10
@@ -22,6 +28,9 @@ SETTINGS = settings(
     database=None,
     print_blob=True,
 )
+
+ENGINES = list(itertools.product((True, False), (1, 2, 8)))
+"""Whether DuckDB keeps the order of insertion, and its threads; a run of ten has one of them, by its seed."""
 
 failed: list[Mapping[str, Any]] = []
 """What a check was given when it failed; `conftest` writes the cases among it to files."""
@@ -38,8 +47,28 @@ def first_seed() -> int:
     return int(os.environ.get("FIRST_SEED", "0"))
 
 
-def for_each(check: Callable[..., None], examples: int, first: int | None = None, **strategies: Any) -> None:
+def new_seed() -> int:
+    """The seed of a run that names none: by chance, but in CI by the commit."""
+    if os.environ.get("CI") != "true":
+        return random.randrange(2**32)
+    git = ["git", "-C", str(Path(__file__).parent), "rev-parse", "--short=8", "HEAD"]
+    head = subprocess.run(git, capture_output=True, text=True, check=False)
+    return int(head.stdout, 16) if head.returncode == 0 else 0
+
+
+def for_each(
+    check: Callable[..., None],
+    examples: int,
+    first: int | None = None,
+    *,
+    on: duckdb.DuckDBPyConnection | None = None,
+    until: Callable[[], bool] = lambda: True,
+    **strategies: Any,
+) -> None:
     """Call a check with that many examples, those of the run's seed or of another first seed.
+
+    More are drawn, up to ten times as many, `until` all that the test wants to have seen has come up. The connection
+    `on` keeps the order of insertion or not, and has one thread or several, by the seed of each ten.
 
     In runs of ten: of more examples in one run Hypothesis makes six of seven by copying a part of an earlier example,
     so that whole kinds of cases never come up.
@@ -51,9 +80,17 @@ def for_each(check: Callable[..., None], examples: int, first: int | None = None
     def remembered(**drawn: Any) -> None:
         last.clear()
         last.update(drawn)
+        if on is not None:
+            note(f"DuckDB's preserve_insertion_order and threads: {engine}")
         check(**drawn)
 
-    for number in range(first, first + -(-examples // RUN)):
+    for number in itertools.count(first):
+        drawn = (number - first) * RUN
+        if drawn >= examples and (until() or drawn >= 10 * examples):
+            return
+        engine = ENGINES[number % len(ENGINES)]
+        if on is not None:
+            on.execute(f"set preserve_insertion_order = {engine[0]}; set threads = {engine[1]}")
         try:
             seed(number)(SETTINGS(given(**strategies)(remembered)))()
         except Exception:
