@@ -241,7 +241,7 @@ def run_pieces() -> None:
         child = os.fork()
         if child == 0:
             for number, path in enumerate(["/dev/null", *printed]):
-                os.dup2(os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC), number)
+                os.dup2(os.open(path, os.O_RDWR | os.O_APPEND), number)
             sys.stdin = open(0)  # noqa: SIM115
             sys.argv[1:] = arguments
             os.chdir(folder)

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import subprocess
 import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+
+from support import processes
 
 ROOT = Path(__file__).parents[3]
 DOCS = ROOT / "docs"
@@ -51,8 +54,11 @@ def environment() -> dict[str, str]:
 
 def run(command: str, directory: Path) -> str:
     """What a command prints, on both channels; `.venv` is this virtual environment."""
+    command = command.replace("\\\n", " ").removeprefix(".venv/bin/")
+    if command.startswith("pit-join ") and not re.search(r"[|<>;&$`*?~#]", command):
+        return processes.pit_join(shlex.split(command)[1:], directory, environment())
     done = subprocess.run(
-        command.removeprefix(".venv/bin/"), shell=True, cwd=directory, env=environment(), timeout=120, check=False,
+        command, shell=True, cwd=directory, env=environment(), timeout=120, check=False,
         text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
     )  # fmt: skip
     return done.stdout

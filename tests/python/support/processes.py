@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +45,20 @@ def python(code: str, *arguments: object, **options: Any) -> subprocess.Complete
     )  # fmt: skip
 
 
+COMMAND = """
+import os
+from pit_join.cli.main import run
+os.environ.update(json.loads(sys.argv.pop(1)))
+sys.argv[0] = "pit-join"
+run()
+"""
+
+
+def pit_join(arguments: list[str], folder: Path, environment: Mapping[str, str]) -> str:
+    """Run the command in a fork, and return what it prints on both channels."""
+    return _nursery().run(KNOWN + COMMAND, [json.dumps(environment), *arguments], folder, together=True).stdout
+
+
 @functools.cache
 def _nursery() -> Nursery:
     made = Nursery()
@@ -57,16 +72,24 @@ class Nursery:
     def __init__(self) -> None:
         self._process = worker("pieces")
 
-    def run(self, code: str, arguments: list[str]) -> subprocess.CompletedProcess[str]:
-        """Run code, with these as the arguments of its process, in the folder of today."""
+    def run(
+        self, code: str, arguments: list[str], folder: Path | None = None, together: bool = False
+    ) -> subprocess.CompletedProcess[str]:
+        """Run code with these arguments, by default in the folder of this process.
+
+        With `together`, all that is printed is in the standard output, in its order.
+        """
         assert self._process.stdin is not None
         assert self._process.stdout is not None
-        with tempfile.TemporaryDirectory() as folder:
-            printed = [f"{folder}/out", f"{folder}/err"]
-            self._process.stdin.write(json.dumps([code, arguments, os.getcwd(), *printed]) + "\n")
+        with tempfile.TemporaryDirectory() as made:
+            paths = [Path(made, "out"), Path(made, "err")]
+            for path in paths:
+                path.touch()
+            printed = [str(paths[0]), str(paths[0 if together else 1])]
+            self._process.stdin.write(json.dumps([code, arguments, str(folder or Path.cwd()), *printed]) + "\n")
             self._process.stdin.flush()
             status = int(self._process.stdout.readline())
-            texts = [Path(path).read_text() for path in printed]
+            texts = [path.read_text() for path in paths]
         return subprocess.CompletedProcess(arguments, status, *texts)
 
     def end(self) -> None:
