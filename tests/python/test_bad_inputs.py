@@ -722,22 +722,15 @@ class World:
 
 
 def make_world(folder: Path) -> World:
-    """All files, and the first parse of both projects, side by side."""
+    """All files, and the first parse of both projects."""
     files = folder / "files"
     files.mkdir()
     make_spines(files)
     make_small_projects(files)
     world = World(files, make_shop(folder / "shop"), make_wrong(folder / "wrong"))
-    command = [sys.executable, "-c", "from pit_join.cli.main import main; main()", "--project-dir"]
-    environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
-    processes = [
-        subprocess.Popen([*command, str(project), *what], env=environment, stdout=-3, stderr=-3)
-        for project, what in (
-            (world.shop, ["build-training-set", "--spine=labels", "--service=churn", "--sql"]),
-            (world.wrong, ["views"]),
-        )
-    ]
-    assert [process.wait() for process in processes] == [0, 2]
+    wanted = ["build-training-set", "--spine=labels", "--service=churn", "--sql"]
+    assert run("--project-dir", str(world.shop), *wanted).status == 0
+    assert run("--project-dir", str(world.wrong), "views").status == 2
     return world
 
 
