@@ -1,12 +1,12 @@
 {#- Words in which engines differ, and small words of SQL. -#}
 
-{#- How a CTE that is read more than once says that it is computed once. -#}
+{#- How a CTE that is read more than once says that it is computed once; empty where an engine may compute it each time. -#}
 {% macro _materialized() -%}
     {{ return(adapter.dispatch('_materialized', 'pit_join')()) }}
 {%- endmacro %}
 
 {% macro duckdb___materialized() -%}
-    {{ return('materialized') }}
+    {{ return('materialized ') }}
 {%- endmacro %}
 
 {% macro default___materialized() -%}
@@ -20,7 +20,7 @@
 {%- endmacro %}
 
 {% macro duckdb___not_materialized() -%}
-    {{ return('not materialized') }}
+    {{ return('not materialized ') }}
 {%- endmacro %}
 
 {% macro default___not_materialized() -%}

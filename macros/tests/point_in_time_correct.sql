@@ -1,5 +1,7 @@
 {#- Fails where a stored training set differs from the same set computed now by another plan (the portable join, not the
-    adapter's own, and ranges for windows). The arguments are those of `training_set`; rows of both sides that the other lacks are given. -#}
+    adapter's own, and ranges for windows). The plans share the atoms of the rule (when a row is known, what orders versions
+    and ties) and the statuses; each finds the row that wins on its own, ties included. The arguments are those of
+    `training_set`; rows of both sides that the other lacks are given. -#}
 {% test point_in_time_correct(model, spine, features, event_timestamp='event_timestamp', gap=none, full_feature_names=false, provenance=false, defaults=true) %}
 {%- set recomputed = pit_join._training_set(spine, features, {
     'event_timestamp': event_timestamp, 'gap': gap, 'full_feature_names': full_feature_names, 'provenance': provenance,
