@@ -154,7 +154,7 @@ where
 {%- set quote = pit_join._identifier -%}
 {%- set keys = [] -%}
 {%- for key in view['keys'] %}{% do keys.append(quote(key)) %}{% endfor -%}
-with _pit_spine as {{ pit_join._materialized() }}(
+with _pit_spine as {{ pit_join._materialized() }} (
     -- Any numbers will do: the rows are numbered once.
     select
         *,

@@ -56,6 +56,7 @@
 }, 'the options of point_in_time_join') -%}
 {%- set view = pit_join._prepared(history, asked.join_keys) -%}
 {%- set quote = pit_join._identifier -%}
+{%- set word = pit_join._not_materialized() -%}
 {%- set numbered = '' if view.physical else pit_join._numbered(view, asked.plan == 'portable') -%}
 {%- if numbered -%}
     {%- do view.update({'relation': 'numbered'}) -%}
@@ -76,7 +77,7 @@ with {% if numbered -%}
 
 {% endif -%}
 {#- `history` is read twice, but the second time only for the keys without a match: a copy would cost more than both. -#}
-history as {{ pit_join._not_materialized() }}(
+history as {{ word ~ ' ' if word }}(
     {{ pit_join._history(view, also) | indent(4) }}
 ),
 {%- if asked.step != 'values' %}

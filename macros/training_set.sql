@@ -39,7 +39,7 @@
 {%- if not execute -%}
     {{ return('') }}
 {%- endif -%}
-with _pit_spine as {{ pit_join._materialized() }}(
+with _pit_spine as {{ pit_join._materialized() }} (
     {{ pit_join.spine_rows(spine, asked.event_timestamp, asked.gap, asked.time_type) | indent(4) }}
 ),
 {%- for request in requests %}

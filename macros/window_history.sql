@@ -124,7 +124,7 @@ _pit_counted as (
     {%- endif %}
 ),
 
-_pit_changes as {{ pit_join._materialized() if span.dense }}(
+_pit_changes as {{ pit_join._materialized() ~ ' ' if span.dense }}(
     select
         {{ keys }},
         {{ pit_join._placed('_pit_available_at', span) }} as _pit_time
@@ -220,7 +220,7 @@ _pit_rows as (
 {%- set keys = view.key_names | join(', ') -%}
 {%- set join_keys = {} -%}
 {%- for key in view['keys'] %}{% do join_keys.update({key: view.key_names[loop.index0]}) %}{% endfor -%}
-_pit_changes as {{ pit_join._materialized() }}(
+_pit_changes as {{ pit_join._materialized() }} (
     with {{ pit_join._window_events(view, []) | indent(4) }}
 
     select distinct

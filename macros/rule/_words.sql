@@ -6,7 +6,7 @@
 {%- endmacro %}
 
 {% macro duckdb___materialized() -%}
-    {{ return('materialized ') }}
+    {{ return('materialized') }}
 {%- endmacro %}
 
 {% macro default___materialized() -%}
@@ -20,7 +20,7 @@
 {%- endmacro %}
 
 {% macro duckdb___not_materialized() -%}
-    {{ return('not materialized ') }}
+    {{ return('not materialized') }}
 {%- endmacro %}
 
 {% macro default___not_materialized() -%}
