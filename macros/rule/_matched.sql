@@ -1,13 +1,31 @@
 {#- The steps from joined rows to features: ties, statuses, values. -#}
 
-{#- CTE `numbered`: the rows of a relation without row numbers, with `_pit_row_id`. -#}
-{% macro _numbered(view) -%}
-numbered as {{ pit_join._materialized() }} (
+{#-
+    CTE `numbered`: the rows of a relation without row numbers, with `_pit_row_id`. An engine that may compute a CTE each
+    time it is read must number the rows in the same way each time, so `portable` SQL orders them by all columns read.
+-#}
+{% macro _numbered(view, portable=false) -%}
+{%- set quote = pit_join._identifier -%}
+{%- set once = pit_join._materialized() -%}
+numbered as {{ once }}(
+    {%- if once and not portable %}
     -- Any numbers will do: the rows are numbered once.
     select
         *,
         row_number() over () as _pit_row_id
     from {{ view.relation }}
+    {%- else %}
+    select
+        source.*,
+        row_number() over (
+            order by
+                {%- for column in view['keys'] + ([view.created_timestamp] if view.created_timestamp else []) %}
+                source.{{ quote(column) }},
+                {%- endfor %}
+                {{ pit_join._tie_order(view, 'source') | indent(16) }}
+        ) as _pit_row_id
+    from {{ view.relation }} as source
+    {%- endif %}
 )
 {%- endmacro %}
 

@@ -378,7 +378,7 @@ def test_only_macros_come_with_the_package(shop: Built) -> None:
     manifest = shop.manifest
     assert {node.package_name for node in (*manifest.nodes.values(), *manifest.unit_tests.values())} == {"shop"}
     names = {macro.name for macro in manifest.macros.values() if macro.package_name == "pit_join"}
-    assert {"training_set", "duckdb__point_in_time_join", "test_point_in_time_correct"} <= names
+    assert {"training_set", "default__point_in_time_join", "duckdb___joined", "test_point_in_time_correct"} <= names
 
 
 def test_the_macros_work_in_another_project(shop: Built) -> None:

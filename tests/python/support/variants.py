@@ -59,7 +59,16 @@ RULE: dict[str, Replacements] = {
     },
     "gap ignored": {"default__spine_rows": [("if gap_microseconds }}", "if false }}")]},
     "asof: ties fanned out": {TIES: [("where _pit_rank = 1", "where _pit_rank >= 1")]},
-    "portable: ties fanned out": {PORTABLE: [("row_number() over (", "rank() over ("), (", _pit_row_id) as", ") as")]},
+    "portable: ties fanned out": {
+        PORTABLE: [
+            ("row_number() over (", "rank() over ("),
+            (
+                " desc,\n                {{ pit_join._tie_order(view, 'content') | indent(16) }},\n"
+                "                history._pit_row_id",
+                " desc",
+            ),
+        ]
+    },
     "asof: ties left to chance": {
         JOIN: [("{%- set quote =", "{%- do asked.update({'ties': false}) -%}\n{%- set quote =")]
     },
