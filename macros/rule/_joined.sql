@@ -9,7 +9,7 @@
 {%- endmacro %}
 
 
-{#- The columns of a spine row, its keys as `_pit_key_1` and so on, and the `carried` columns of the winning row. -#}
+{#- The columns of a spine row: its number, time and keys, and the `carried` columns of the winning row. -#}
 {% macro _side_by_side(view, carried, won) -%}
 spine._pit_row,
 spine._pit_time,
