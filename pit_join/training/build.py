@@ -133,7 +133,6 @@ class TrainingBuild:
         return self._macros.text(
             "_on_demand_statement",
             features=self._request.references,
-            full_feature_names=self._request.full_feature_names,
-            defaults=self._request.defaults,
             relation=ARGUMENTS,
+            options={"full_feature_names": self._request.full_feature_names, "defaults": self._request.defaults},
         )

@@ -110,15 +110,16 @@ class ViewJoins:
     def _join(self, role: Mapping[str, Any]) -> Future[pa.Table]:
         """Begin to join one view, by the plan that the facts of its table allow, for its columns, in any order."""
         view, facts = self._view_and_facts(role)
-        statements = self._macros.data(
-            "_view_statements",
-            plan=self._join_plan(role)[0] if view.aggregations else None,
-            alias=role["alias"],
-            spine="_pit_spine",
-            ties=bool(facts["unordered"] or facts["tied"]),
-            late=bool(facts["unordered"] or facts["late"]),
-            history=self._histories.staged(view),
+        options = {
+            "plan": self._join_plan(role)[0] if view.aggregations else None,
+            "ties": bool(facts["unordered"] or facts["tied"]),
+            "late": bool(facts["unordered"] or facts["late"]),
+            "history": self._histories.staged(view),
             **self._request.macro_arguments(role["alias"]),
+        }
+        features = options.pop("features")
+        statements = self._macros.data(
+            "_view_statements", alias=role["alias"], spine="_pit_spine", features=features, options=options
         )
         return self._warehouse.table_later(statements, f"the feature view '{view.name}' cannot be joined")
 
