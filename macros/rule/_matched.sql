@@ -7,7 +7,7 @@
 {% macro _numbered(view, portable=false) -%}
 {%- set quote = pit_join._identifier -%}
 {%- set once = pit_join._materialized() -%}
-numbered as {{ once }}(
+numbered as {{ once ~ ' ' if once }}(
     {%- if once and not portable %}
     -- Any numbers will do: the rows are numbered once.
     select
@@ -143,6 +143,8 @@ chosen as (
 {#- The final select: the features of each chosen row, by its number. -#}
 {% macro _gathered(view, features, provenance) -%}
 {%- set quote = pit_join._identifier -%}
+{%- set values = [] -%}
+{%- for feature in features %}{% do values.append('source.' ~ quote(feature.column)) %}{% endfor -%}
 select
     chosen._pit_row,
     chosen._pit_age,
@@ -150,10 +152,10 @@ select
     chosen._pit_event_timestamp as {{ quote(provenance ~ '__event_timestamp') }},
     {%- endif %}
     {%- for feature in features %}
-    {{ pit_join._defaulted('source.' ~ quote(feature.column), feature.get('default')) }} as {{ quote(feature.name) }},
+    {{ pit_join._defaulted(values[loop.index0], feature.get('default')) }} as {{ quote(feature.name) }},
     {%- endfor %}
     case
-        when chosen._pit_status = 'PRESENT'{% for feature in features %} and source.{{ quote(feature.column) }} is null{% endfor %} then 'NULL_VALUE'
+        when chosen._pit_status = 'PRESENT'{% for value in values %} and {{ value }} is null{% endfor %} then 'NULL_VALUE'
         else chosen._pit_status
     end as {{ quote(provenance ~ '__status') if provenance else '_pit_status' }}
 from chosen

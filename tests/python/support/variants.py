@@ -110,15 +110,15 @@ RULE: dict[str, Replacements] = {
     "asof: row before the deleted one seen": {
         "_history": [(") as timed\nwhere", ") as timed\nwhere {{ 'not _pit_deleted and ' if view.deleted }}")]
     },
-    "asof: late row not held back": {ASOF: [("if late and", "if false and")]},
+    "asof: late row not held back": {ASOF: [("if options.late and", "if false and")]},
     "asof: history finer than a microsecond rounded down": ROUNDED_DOWN,
     "spine finer than a microsecond rounded up": {"duckdb___instant": [("if round_up else", "if true else")]},
     "default only where a row was found": {
         "_gathered": [
             (
-                "pit_join._defaulted('source.' ~ quote(feature.column), feature.get('default'))",
+                "pit_join._defaulted(values[loop.index0], feature.get('default'))",
                 "'case when chosen._pit_row_id is not null then ' ~ "
-                "pit_join._defaulted('source.' ~ quote(feature.column), feature.get('default')) ~ ' end'",
+                "pit_join._defaulted(values[loop.index0], feature.get('default')) ~ ' end'",
             )
         ]
     },
