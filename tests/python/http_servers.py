@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import subprocess
 import sys
 import threading
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -58,7 +59,9 @@ def serving(
         environment["PIT_JOIN_API_KEY"] = key
     others = [part for name, url in (named or {}).items() for part in ("--store", f"{name}={url}")]
     command = [COMMAND, "--store", str(store), *others, "serve", "--port", "0", *options]
-    process = subprocess.Popen(command, env=environment, text=True, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    process = subprocess.Popen(
+        command, env=environment, text=True, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, start_new_session=True
+    )
     assert process.stderr is not None
     said: list[str] = []
     for line in process.stderr:
@@ -75,8 +78,8 @@ def serving(
         with httpx.Client(base_url=f"http://127.0.0.1:{port}", trust_env=False, timeout=30) as client:
             yield Serving(port, process, client, said)
     finally:
-        if process.poll() is None:
-            process.kill()
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)  # its workers too, which would hold the pipe of the thread
         process.wait()
         rest.join()
         process.stderr.close()

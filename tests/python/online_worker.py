@@ -231,6 +231,9 @@ def run_pieces() -> None:
     A line of standard input is a JSON list: the code, its arguments, the folder it runs in, and the files that get what
     it prints. The answer is its status.
     """
+    import nearest_worker  # noqa: F401
+    import usearch.index  # noqa: F401
+
     import pit_join.cli.main  # noqa: F401
 
     for line in sys.stdin:
@@ -242,6 +245,7 @@ def run_pieces() -> None:
             sys.stdin = open(0)  # noqa: SIM115
             sys.argv[1:] = arguments
             os.chdir(folder)
+            signal.alarm(120)  # a process that hangs is killed
             os._exit(status_of(code))
         say(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 

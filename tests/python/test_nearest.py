@@ -27,6 +27,7 @@ from nearest_worker import DIMENSIONS, K, expected, generation_table, plain, put
 from nearest_worker import export as export_generation
 from online_cases import Exporter, contents_of
 from servers import running, valkey_binary
+from support.processes import python
 from support.rule_sql import macro_nodes
 from support.stores import put as put_records
 from usearch.index import Index
@@ -391,12 +392,16 @@ def start(*arguments: object) -> subprocess.Popen[str]:
     )  # fmt: skip
 
 
+def at_once(*arguments: object) -> subprocess.CompletedProcess[str]:
+    """A process of `nearest_worker` that asks nothing, to its end."""
+    return python("import nearest_worker; nearest_worker.main(*sys.argv[1:])", *arguments)
+
+
 def said(*arguments: object) -> str:
     """What a process says that must end by itself, without a crash."""
-    process = start(*arguments)
-    out, _ = process.communicate(timeout=60)
-    assert process.returncode == 0, (process.returncode, out)
-    return out.strip()
+    done = at_once(*arguments)
+    assert done.returncode == 0, done
+    return (done.stderr + done.stdout).strip()
 
 
 def test_readers_while_exports_go_on(store: OnlineStore, folder: Path, tmp_path: Path) -> None:
@@ -426,15 +431,14 @@ def test_kill_9_at_every_step(store: OnlineStore, folder: Path) -> None:
         old, new = (step % 2, 1 - step % 2)
         export_generation(store, old)
         assert len(files(folder)) == 2
-        process = start("export", folder, new, step, 0)
-        out, _ = process.communicate(timeout=60)
+        done = at_once("export", folder, new, step, 0)
         found = plain(reader(folder).nearest("items", "embedding", query, K))
         assert found in (expected(query, old), expected(query, new)), step
-        if process.returncode == 0:
-            assert out == "done\n"
+        if done.returncode == 0:
+            assert done.stdout == "done\n"
             assert found == expected(query, new)
             break
-        assert process.returncode == -9, out
+        assert done.returncode == -9, done
     assert step > 12
 
 
