@@ -56,7 +56,8 @@
 }, 'the options of point_in_time_join') -%}
 {%- set view = pit_join._prepared(history, asked.join_keys) -%}
 {%- set quote = pit_join._identifier -%}
-{%- set numbered = '' if view.physical else pit_join._numbered(view) -%}
+{%- set word = pit_join._not_materialized() -%}
+{%- set numbered = '' if view.physical else pit_join._numbered(view, asked.plan == 'portable') -%}
 {%- if numbered -%}
     {%- do view.update({'relation': 'numbered'}) -%}
 {%- endif -%}
@@ -76,25 +77,20 @@ with {% if numbered -%}
 
 {% endif -%}
 {#- `history` is read twice. The second time only keys without a match are read, so a copy would cost more. -#}
-history as {{ pit_join._not_materialized() }} (
+history as {{ word ~ ' ' if word }}(
     {{ pit_join._history(view, also) | indent(4) }}
 ),
 {%- if asked.step != 'values' %}
 
-{{ join(spine, view, carried, asked.late) }}
-{%- if asked.ties %},
-
-{{ pit_join._without_ties(view, carried) }}
+{{ join(spine, view, carried, asked) }}
 {%- endif %}
-{%- endif %}
-{%- set matched = 'matched' if asked.ties else 'joined' %}
 {%- if asked.step == 'match' %}
 
-select * from {{ matched }}
+select * from matched
 {%- else %}
 {{- ',' if asked.step != 'values' }}
 
-{{ pit_join._judged(view, '_pit_matched' if asked.step == 'values' else matched, asked.provenance) }}
+{{ pit_join._judged(view, '_pit_matched' if asked.step == 'values' else 'matched', asked.provenance) }}
 
 {{ pit_join._gathered(view, features, asked.provenance) }}
 {%- endif %}

@@ -90,7 +90,7 @@ valued as (
         spine._pit_time,
         windowed._pit_newest,
         {%- for item in wanted %}
-        {{ pit_join._defaulted('windowed.' ~ item.alias, '0' if item.function in ('count', 'count_distinct') else none) }} as {{ item.alias }},
+        {{ 'coalesce(windowed.' ~ item.alias ~ ', 0) as ' ~ item.alias if item.function in ('count', 'count_distinct') else 'windowed.' ~ item.alias }},
         {%- endfor %}
         case
             when spine._pit_time is null or spine.{{ view.spine_keys | join(' is null or spine.') }} is null then 'NULL_KEY'

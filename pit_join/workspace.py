@@ -106,8 +106,15 @@ class Workspace:
             asked = {"on_demand": name, "arguments": columns, "types": dict(feature.types), "returns": feature.returns}
             try:
                 expression = self.macros.text("_on_demand_expression", path=name, arguments=columns)
-                of = {"features": [asked], "full_feature_names": False, "defaults": False, "relation": ARGUMENTS}
-                statements = [self.macros.text("_on_demand_statement", tried=tried, **of) for tried in (False, True)]
+                statements = [
+                    self.macros.text(
+                        "_on_demand_statement",
+                        features=[asked],
+                        relation=ARGUMENTS,
+                        options={"defaults": False, "tried": tried},
+                    )
+                    for tried in (False, True)
+                ]
             except ProjectError as error:
                 problems += [f"{feature.path}: {name}: {problem}" for problem in error.problems]
                 continue

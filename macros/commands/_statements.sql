@@ -16,20 +16,27 @@
     {{ return({'requests': plain, 'names': names, 'computed': computed}) }}
 {%- endmacro %}
 
-{#- The statements of one view, the last of which returns its columns: see `step` of `point_in_time_join`. -#}
-{% macro _view_statements(alias, spine, features, full_feature_names, provenance, defaults, ties, late, history, plan=none) -%}
-    {%- set requests, names, computed = pit_join._requests(features, full_feature_names, defaults) -%}
+{#-
+    The statements of one view, the last of which returns its columns: see `step` of `point_in_time_join`. The options are
+    those of `training_set` and of the join, and: `history`, a stored copy to read, and `plan`, that of a window view.
+-#}
+{% macro _view_statements(alias, spine, features, options) -%}
+    {%- set asked = pit_join._completed(options, {
+        'full_feature_names': false, 'provenance': false, 'defaults': true, 'ties': true, 'late': true, 'history': none, 'plan': none
+    }, 'the options of _view_statements') -%}
+    {%- set requests, names, computed = pit_join._requests(features, asked.full_feature_names, asked.defaults) -%}
     {%- if not execute -%}
         {{ return([]) }}
     {%- endif -%}
     {%- for request in requests if request.alias == alias -%}
-        {%- do request.update({'view': pit_join._read_from(request.view, history)}) -%}
+        {%- do request.update({'view': pit_join._read_from(request.view, asked.history)}) -%}
         {%- if request.view.aggregations -%}
-            {{ return([pit_join._view_join(spine, request, provenance, {'late': late, 'plan': plan or 'stacked'})]) }}
+            {{ return([pit_join._view_join(spine, request, asked.provenance, {'late': asked.late, 'plan': asked.plan or 'stacked'})]) }}
         {%- endif -%}
+        {%- set join = {'ties': asked.ties, 'late': asked.late} -%}
         {{ return([
-            'create or replace temp table _pit_matched as ' ~ pit_join._view_join(spine, request, provenance, {'ties': ties, 'late': late, 'step': 'match'}),
-            pit_join._view_join(spine, request, provenance, {'ties': ties, 'late': late, 'step': 'values'}),
+            'create or replace temp table _pit_matched as ' ~ pit_join._view_join(spine, request, asked.provenance, dict(join, step='match')),
+            pit_join._view_join(spine, request, asked.provenance, dict(join, step='values')),
         ]) }}
     {%- endfor -%}
 {%- endmacro %}

@@ -98,16 +98,20 @@
 
 {#-
     The requested on-demand features as one query over a table of arguments, row by row; empty without such features.
-    The command line and the online store run the same text, and where it fails the text with `tried`.
+    The command line and the online store run the same text, and where it fails the text with the option `tried`; the
+    other options are those of `training_set`.
 -#}
-{% macro _on_demand_statement(features, full_feature_names, defaults, relation, tried=false) -%}
-    {%- set requests, names, computed = pit_join._requests(features, full_feature_names, defaults) -%}
+{% macro _on_demand_statement(features, relation, options) -%}
+    {%- set asked = pit_join._completed(options, {
+        'full_feature_names': false, 'defaults': true, 'tried': false
+    }, 'the options of _on_demand_statement') -%}
+    {%- set requests, names, computed = pit_join._requests(features, asked.full_feature_names, asked.defaults) -%}
     {%- if not execute or not computed -%}
         {{ return('') }}
     {%- endif -%}
 select
     {%- for feature in computed %}
-    {{ pit_join._on_demand_column(feature, tried=tried) | indent(4) }}{{ ',' if not loop.last }}
+    {{ pit_join._on_demand_column(feature, tried=asked.tried) | indent(4) }}{{ ',' if not loop.last }}
     {%- endfor %}
 from {{ relation }}
 {%- endmacro %}

@@ -1,18 +1,35 @@
 {#-
     The join of a history and a spine, the only part that differs between engines. An implementation renders one or more
-    CTEs, the last of which is `joined`: for each row of `spine` its `_pit_row`, `_pit_time` and keys (as `_pit_key_1` and
-    so on), and the columns `carried` of the one row of the CTE `history` that wins at its time, or nulls. Among rows that
-    are equal in (keys, event time, created) the choice is free. `late` is false where no row became known out of order.
+    CTEs, the last of which is `matched`: for each row of `spine` the columns of `_side_by_side`, with those of the one row
+    of the CTE `history` that wins at its time, or nulls. An implementation that leaves ties to chance calls this CTE
+    `joined` and adds `_without_ties`. `late` and `ties` of the options are false where no such row exists.
 -#}
-{% macro _joined(spine, view, carried, late) -%}
-    {{ return(adapter.dispatch('_joined', 'pit_join')(spine, view, carried, late)) }}
+{% macro _joined(spine, view, carried, options) -%}
+    {{ return(adapter.dispatch('_joined', 'pit_join')(spine, view, carried, options)) }}
+{%- endmacro %}
+
+
+{#- The columns of a spine row: its number, time and keys, and the `carried` columns of the winning row. -#}
+{% macro _side_by_side(view, carried, won) -%}
+spine._pit_row,
+spine._pit_time,
+{%- for column in view.spine_keys %}
+spine.{{ column }} as _pit_key_{{ loop.index }},
+{%- endfor %}
+{%- for column in carried %}
+{#- Each column of the join takes memory for the whole history. #}
+{%- if column == '_pit_event' and not view.created_timestamp %}
+{{ won }}._pit_available_at{{ ' - ' ~ pit_join._microseconds(view.lag, 'lag') if view.lag }} as _pit_event{{ ',' if not loop.last }}
+{%- else %}
+{{ won }}.{{ column }}{{ ',' if not loop.last }}
+{%- endif %}
+{%- endfor %}
 {%- endmacro %}
 
 
 {#- An ASOF join. It has a single inequality, so rows that never win are removed first. -#}
-{% macro duckdb___joined(spine, view, carried, late) -%}
-{%- set known = 'known' if late and view.created_timestamp else 'history' -%}
-{%- set before_all = pit_join._before_all() -%}
+{% macro duckdb___joined(spine, view, carried, options) -%}
+{%- set known = 'known' if options.late and view.created_timestamp else 'history' -%}
 {% if known == 'known' -%}
 -- A row that became known after a newer one never wins; of the rows that became known together only the newest does.
 -- (Of rows with one event time the one created later is known later, so the created time need not be compared.)
@@ -30,21 +47,9 @@ known as (
 ),
 
 {% endif -%}
-joined as (
+{{ 'joined' if options.ties else 'matched' }} as (
     select
-        spine._pit_row,
-        spine._pit_time,
-        {%- for column in view.spine_keys %}
-        spine.{{ column }} as _pit_key_{{ loop.index }},
-        {%- endfor %}
-        {%- for column in carried %}
-        {#- Each column of the join takes memory for the whole history. #}
-        {%- if column == '_pit_event' and not view.created_timestamp %}
-        known._pit_available_at{{ ' - ' ~ pit_join._microseconds(view.lag, 'lag') if view.lag }} as _pit_event{{ ',' if not loop.last }}
-        {%- else %}
-        known.{{ column }}{{ ',' if not loop.last }}
-        {%- endif %}
-        {%- endfor %}
+        {{ pit_join._side_by_side(view, carried, 'known') | indent(8) }}
     from {{ pit_join._named(spine, 'spine') }}
     asof left join {{ pit_join._named(known, 'known') }}
         on
@@ -52,22 +57,32 @@ joined as (
             spine.{{ column }} = known._pit_key_{{ loop.index }} and
             {%- endfor %}
             -- Not null, since DuckDB 1.5 takes a null for the latest of all times.
-            {{ pit_join._is_known('coalesce(spine._pit_time, ' ~ before_all ~ ')', not view.inclusive) }}
+            {{ pit_join._is_known('coalesce(spine._pit_time, ' ~ pit_join._before_all() ~ ')', not view.inclusive) }}
 )
+{%- if options.ties %},
+
+{{ pit_join._without_ties(view, carried) }}
+{%- endif %}
 {%- endmacro %}
 
 
 {#-
-    The same join in portable SQL, without ASOF. The rows of the history are numbered in the order in which they win,
-    spine and history are sorted together by the instants at which they are asked or known, and the greatest number so
-    far wins.
+    The same join in portable SQL, without ASOF. The rows of the history are numbered in the order in which they win, ties
+    included; spine and history are sorted together by the instants at which they are asked or known, and the smallest
+    number so far wins.
 -#}
-{% macro default___joined(spine, view, carried, late) -%}
+{% macro default___joined(spine, view, carried, options) -%}
 ordered as (
     select
         history.*,
-        row_number() over (order by {{ pit_join._version(view) | join(', ') }}, _pit_row_id) as _pit_order
+        row_number() over (
+            order by
+                history.{{ pit_join._version(view) | join(' desc, history.') }} desc,
+                {{ pit_join._tie_order(view, 'content') | indent(16) }},
+                history._pit_row_id
+        ) as _pit_order
     from history
+    inner join {{ view.relation }} as content on history._pit_row_id = content.{{ 'rowid' if view.physical else '_pit_row_id' }}
 ),
 
 stacked as (
@@ -92,7 +107,7 @@ stacked as (
 filled as (
     select
         _pit_row,
-        max(_pit_order) over (
+        min(_pit_order) over (
             partition by {{ view.key_names | join(', ') }}
             order by _pit_at, _pit_side
             rows between unbounded preceding and current row
@@ -100,16 +115,9 @@ filled as (
     from stacked
 ),
 
-joined as (
+matched as (
     select
-        spine._pit_row,
-        spine._pit_time,
-        {%- for column in view.spine_keys %}
-        spine.{{ column }} as _pit_key_{{ loop.index }},
-        {%- endfor %}
-        {%- for column in carried %}
-        ordered.{{ column }}{{ ',' if not loop.last }}
-        {%- endfor %}
+        {{ pit_join._side_by_side(view, carried, 'ordered') | indent(8) }}
     from {{ pit_join._named(spine, 'spine') }}
     left join filled on spine._pit_row = filled._pit_row
     left join ordered on filled._pit_order = ordered._pit_order

@@ -1,13 +1,31 @@
 {#- The steps from joined rows to features: ties, statuses, values. -#}
 
-{#- CTE `numbered`: the rows of a relation without row numbers, with `_pit_row_id`. -#}
-{% macro _numbered(view) -%}
-numbered as {{ pit_join._materialized() }} (
+{#-
+    CTE `numbered`: the rows of a relation without row numbers, with `_pit_row_id`. An engine that may compute a CTE each
+    time it is read must number the rows in the same way each time, so `portable` SQL orders them by all columns read.
+-#}
+{% macro _numbered(view, portable=false) -%}
+{%- set quote = pit_join._identifier -%}
+{%- set once = pit_join._materialized() -%}
+numbered as {{ once ~ ' ' if once }}(
+    {%- if once and not portable %}
     -- Any numbers will do: the rows are numbered once.
     select
         *,
         row_number() over () as _pit_row_id
     from {{ view.relation }}
+    {%- else %}
+    select
+        source.*,
+        row_number() over (
+            order by
+                {%- for column in view['keys'] + ([view.created_timestamp] if view.created_timestamp else []) %}
+                source.{{ quote(column) }},
+                {%- endfor %}
+                {{ pit_join._tie_order(view, 'source') | indent(16) }}
+        ) as _pit_row_id
+    from {{ view.relation }} as source
+    {%- endif %}
 )
 {%- endmacro %}
 
@@ -125,6 +143,8 @@ chosen as (
 {#- The final select: the features of each chosen row, by its number. -#}
 {% macro _gathered(view, features, provenance) -%}
 {%- set quote = pit_join._identifier -%}
+{%- set values = [] -%}
+{%- for feature in features %}{% do values.append('source.' ~ quote(feature.column)) %}{% endfor -%}
 select
     chosen._pit_row,
     chosen._pit_age,
@@ -132,10 +152,10 @@ select
     chosen._pit_event_timestamp as {{ quote(provenance ~ '__event_timestamp') }},
     {%- endif %}
     {%- for feature in features %}
-    {{ pit_join._defaulted('source.' ~ quote(feature.column), feature.get('default')) }} as {{ quote(feature.name) }},
+    {{ pit_join._defaulted(values[loop.index0], feature.get('default')) }} as {{ quote(feature.name) }},
     {%- endfor %}
     case
-        when chosen._pit_status = 'PRESENT'{% for feature in features %} and source.{{ quote(feature.column) }} is null{% endfor %} then 'NULL_VALUE'
+        when chosen._pit_status = 'PRESENT'{% for value in values %} and {{ value }} is null{% endfor %} then 'NULL_VALUE'
         else chosen._pit_status
     end as {{ quote(provenance ~ '__status') if provenance else '_pit_status' }}
 from chosen

@@ -1,6 +1,6 @@
 {#- SQL keywords that differ between engines, and small fragments of SQL. -#}
 
-{#- The keyword of a CTE that is read more than once and computed once. -#}
+{#- The keyword of a CTE that is read more than once and computed once; empty where an engine has none. -#}
 {% macro _materialized() -%}
     {{ return(adapter.dispatch('_materialized', 'pit_join')()) }}
 {%- endmacro %}

@@ -225,5 +225,5 @@ end
 {%- endmacro %}
 
 {% macro _unpacked_sum(packed) -%}
-({{ packed }} >> {{ pit_join._count_bits() }})
+{{ packed }} >> {{ pit_join._count_bits() }}
 {%- endmacro %}

@@ -167,13 +167,14 @@ def _services(workspace: Workspace) -> dict[str, StoredService]:
         requests = registry.check(service.requests)
         on_demand = None
         if any(isinstance(request, OnDemandRequest) for request in requests):
-            asked = {
-                "features": [request.as_macro_argument() for request in requests],
-                "full_feature_names": service.full_feature_names,
-                "relation": ARGUMENTS,
-            }
+            features = [request.as_macro_argument() for request in requests]
             on_demand = tuple(
-                macros.text("_on_demand_statement", defaults=defaults, tried=tried, **asked)
+                macros.text(
+                    "_on_demand_statement",
+                    features=features,
+                    relation=ARGUMENTS,
+                    options={"full_feature_names": service.full_feature_names, "defaults": defaults, "tried": tried},
+                )
                 for defaults, tried in ((True, False), (False, False), (True, True))
             )
         found[name] = StoredService(requests, service.full_feature_names, on_demand)

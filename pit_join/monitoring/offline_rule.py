@@ -182,10 +182,8 @@ class OfflineRule:
         statement = self._workspace.macros.text(
             "_on_demand_statement",
             features=[*(role.as_macro_argument() for role in roles), request.as_macro_argument()],
-            full_feature_names=True,
-            defaults=defaults,
             relation=ARGUMENTS,
-            tried=True,
+            options={"full_feature_names": True, "defaults": defaults, "tried": True},
         )
         return Expressions(statement, {})
 

@@ -146,6 +146,7 @@ class Renderer:
             (macro["package_name"], macro["name"]): macro["macro_sql"] for macro in manifest["macros"].values()
         }
         self._compiled: dict[tuple[str, str], Any] = {}
+        self._dispatched: dict[tuple[str, str | None, tuple[str, ...]], Any] = {}
         self._refs: dict[str, list[Mapping[str, Any]]] = {}
         for node in manifest["nodes"].values():
             if node["resource_type"] in ("model", "seed", "snapshot"):
@@ -169,11 +170,15 @@ class Renderer:
 
     def dispatch(self, name: str, namespace: str | None, prefixes: tuple[str, ...]) -> Any:
         """Return the implementation that dbt would choose: by search order, the adapter's before the default."""
+        asked = name, namespace, prefixes
+        if asked in self._dispatched:
+            return self._dispatched[asked]
         package = namespace or self._project
         for candidate in self._dispatch_order.get(package, (self._project, package)):
             for prefix in prefixes:
                 if (candidate, f"{prefix}__{name}") in self._sources:
-                    return self._function(candidate, f"{prefix}__{name}")
+                    self._dispatched[asked] = self._function(candidate, f"{prefix}__{name}")
+                    return self._dispatched[asked]
         raise CannotRender(f"no implementation of '{name}' in {package}")
 
     def _make_context(self, adapter_type: str) -> dict[str, Any]:

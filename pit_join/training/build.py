@@ -50,7 +50,7 @@ class TrainingBuild:
         """
         with self._workspace.warehouse() as warehouse:
             joins = self._joins(Histories(warehouse, self._macros))
-            return self._query(joins.check_spine(self._source, self._resolved["names"]))
+            return self._query(joins.check_spine(self._source, self._resolved["names"]), joins.time_type)
 
     def plan(self) -> dict[str, tuple[str, str]]:
         """Return for each role how it would be joined, and why; nothing is joined.
@@ -82,15 +82,15 @@ class TrainingBuild:
     def _joins(self, histories: Histories) -> ViewJoins:
         return ViewJoins(self._workspace, histories, self._request, self._resolved)
 
-    def _query(self, spine: str) -> str:
+    def _query(self, spine: str, time_type: str) -> str:
         request = self._request
-        return self._macros.text(
-            "training_set",
-            spine=spine,
-            event_timestamp=request.event_timestamp,
-            gap=request.gap,
-            **request.macro_arguments(),
-        )
+        asked = {"event_timestamp": request.event_timestamp, "gap": request.gap, **request.macro_arguments()}
+        macros = self._workspace.manifest["macros"].values()
+        if any(m["name"].endswith("__training_set") and m["package_name"] != "pit_join" for m in macros):
+            return self._macros.text("training_set", spine=spine, **asked)  # the project's own, which takes no type
+        features = asked.pop("features")
+        asked["time_type"] = time_type
+        return self._macros.text("_training_set", spine=spine, features=features, asked=asked)
 
     def _join(
         self, histories: Histories, progress: Callable[[int, int, str], None], *, last: bool
@@ -105,7 +105,7 @@ class TrainingBuild:
         from pit_join.training import gather
         from pit_join.training.result import TrainingSet
 
-        sql = self._query(spine)
+        sql = self._query(spine, joins.time_type)
         table, parts, coverage = joins.collect(joining, self._source, progress, last=last)
         metadata = {
             "features": names,
@@ -133,7 +133,6 @@ class TrainingBuild:
         return self._macros.text(
             "_on_demand_statement",
             features=self._request.references,
-            full_feature_names=self._request.full_feature_names,
-            defaults=self._request.defaults,
             relation=ARGUMENTS,
+            options={"full_feature_names": self._request.full_feature_names, "defaults": self._request.defaults},
         )

@@ -35,6 +35,7 @@ class ViewJoins:
         self._request, self._roles, self._computed = request, resolved["requests"], resolved["computed"]
         self._views = {role["view"]: workspace.registry.view(role["view"]) for role in self._roles}
         self._key_types: dict[str, FieldType] = {}
+        self._columns: Mapping[str, FieldType] = {}
         self._rows = 0
         histories.check(self._views.values())
 
@@ -55,7 +56,7 @@ class ViewJoins:
                         f"for '{view.name}'; give the views one type, or use two columns"
                     )
         sql = source.sql(self._warehouse, key_types, event_timestamp)
-        columns = self._warehouse.columns(f"from {sql}", source.unreadable)
+        columns = self._columns = self._warehouse.columns(f"from {sql}", source.unreadable)
         check_columns(columns, (*key_types, event_timestamp), source.label)
         check_types(columns, event_timestamp, key_types, source.label)
         check_arguments(columns, self._computed, source.label)
@@ -70,16 +71,18 @@ class ViewJoins:
                 )
         return sql
 
+    @property
+    def time_type(self) -> str:
+        """The type of the time of a spine that was checked."""
+        wanted = self._request.event_timestamp.lower()
+        return next(kind.name for name, kind in self._columns.items() if name.lower() == wanted)
+
     def load_spine(self, source: Spine, sql: str) -> int:
-        """Copy the spine to a temporary table, to which every view is joined, and return its number of rows."""
-        what = source.unreadable
-        columns = self._warehouse.columns(f"from {sql}", what)
-        column, gap = self._request.event_timestamp, self._request.gap
-        data_type = next(kind.name for name, kind in columns.items() if name.lower() == column.lower())
-        short = {"TIMESTAMP WITH TIME ZONE": "timestamptz"}.get(data_type, data_type)
-        rows = self._macros.text("spine_rows", spine=sql, event_timestamp=column, gap=gap, data_type=short)
+        """Copy the checked spine to a temporary table, to which every view is joined, and return its number of rows."""
+        what, column, gap = source.unreadable, self._request.event_timestamp, self._request.gap
+        rows = self._macros.text("spine_rows", spine=sql, event_timestamp=column, gap=gap, data_type=self.time_type)
         self._warehouse.execute(f"create or replace temp table _pit_spine as {rows}", what)
-        check_float_keys(self._warehouse, "_pit_spine", columns, self._key_types, source.label)
+        check_float_keys(self._warehouse, "_pit_spine", self._columns, self._key_types, source.label)
         self._rows = int(self._warehouse.row("select count(*) as rows from _pit_spine", what)["rows"])
         return self._rows
 
@@ -110,15 +113,16 @@ class ViewJoins:
     def _join(self, role: Mapping[str, Any]) -> Future[pa.Table]:
         """Start to join one view by the plan that its table allows; rows come in any order."""
         view, facts = self._view_and_facts(role)
-        statements = self._macros.data(
-            "_view_statements",
-            plan=self._join_plan(role)[0] if view.aggregations else None,
-            alias=role["alias"],
-            spine="_pit_spine",
-            ties=bool(facts["unordered"] or facts["tied"]),
-            late=bool(facts["unordered"] or facts["late"]),
-            history=self._histories.staged(view),
+        options = {
+            "plan": self._join_plan(role)[0] if view.aggregations else None,
+            "ties": bool(facts["unordered"] or facts["tied"]),
+            "late": bool(facts["unordered"] or facts["late"]),
+            "history": self._histories.staged(view),
             **self._request.macro_arguments(role["alias"]),
+        }
+        features = options.pop("features")
+        statements = self._macros.data(
+            "_view_statements", alias=role["alias"], spine="_pit_spine", features=features, options=options
         )
         return self._warehouse.table_later(statements, f"the feature view '{view.name}' cannot be joined")
 

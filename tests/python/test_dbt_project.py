@@ -378,7 +378,7 @@ def test_only_macros_come_with_the_package(shop: Built) -> None:
     manifest = shop.manifest
     assert {node.package_name for node in (*manifest.nodes.values(), *manifest.unit_tests.values())} == {"shop"}
     names = {macro.name for macro in manifest.macros.values() if macro.package_name == "pit_join"}
-    assert {"training_set", "duckdb__point_in_time_join", "test_point_in_time_correct"} <= names
+    assert {"training_set", "default__point_in_time_join", "duckdb___joined", "test_point_in_time_correct"} <= names
 
 
 def test_the_macros_work_in_another_project(shop: Built) -> None:
@@ -470,6 +470,26 @@ def test_an_override_is_honoured_as_by_dbt(
     spine = '"warehouse"."main"."labels"'
     assert renderer.call("training_set", spine=spine, features=["user_activity:*"]) == node.compiled_code
     assert ("-- overridden" in node.compiled_code) == (order != ["pit_join", "shop"])
+
+
+OWN = """
+{% macro default__training_set(spine, features, event_timestamp, gap, full_feature_names, provenance, defaults) -%}
+-- our own
+{{ pit_join.default__training_set(spine, features, event_timestamp, gap, full_feature_names, provenance, defaults) }}
+{%- endmacro %}
+"""
+
+
+def test_the_printed_query_is_that_of_an_own_training_set(shop: Built, copy_of: Callable[[Built], Built]) -> None:
+    changed = copy_of(shop)
+    sql = FeatureStore(changed.directory).get_historical_features("labels", "churn_v1").sql
+    assert "our own" not in sql
+    assert "typeof" not in sql  # the type of the spine's time is known
+    (changed.directory / "macros").mkdir()
+    (changed.directory / "macros/own.sql").write_text(OWN)
+    found = FeatureStore(changed.directory).get_historical_features("labels", "churn_v1")
+    assert found.sql.startswith("-- our own")
+    assert found.to_arrow()["login_count_30d"].to_pylist() == [3, 5, 18]
 
 
 def test_where_an_override_needs_dbt_dbt_is_asked(

@@ -327,16 +327,18 @@ def _calls() -> Iterator[Call]:
     for defaults, full in product((True, False), (True, False)):
         asked = {"features": ON_DEMAND, "full_feature_names": full, "defaults": defaults}
         yield Call("training_set", {"spine": Ref("flight_spine"), **asked})
-        yield Call("_on_demand_statement", {**asked, "relation": "_pit_arguments"})
+        options = {"full_feature_names": full, "defaults": defaults}
+        on_demand = {"features": ON_DEMAND, "relation": "_pit_arguments"}
+        for tried in (False, True):
+            yield Call("_on_demand_statement", {**on_demand, "options": {**options, "tried": tried}})
     yield Call("_plan", {"features": ON_DEMAND})
     yield Call("_on_demand_expression", {"path": "pit_join.hour_of_day", "arguments": {"moment": "at"}})
     # What the command line asks for, one statement at a time.
     for features in (ACTIVITY, ROLES, ODD):
         yield Call("_plan", {"features": features, "full_feature_names": True, "defaults": features is not ODD})
     for alias, history in product(("origin_weather", "dest_weather", "route_history"), (None, "_pit_history_0")):
-        options = {"full_feature_names": False, "provenance": False, "defaults": True, "ties": False, "late": True}
-        asked = {"alias": alias, "spine": "_pit_spine", "features": ROLES, "history": history}
-        yield Call("_view_statements", {**asked, **options})
+        asked = {"alias": alias, "spine": "_pit_spine", "features": ROLES}
+        yield Call("_view_statements", {**asked, "options": {"ties": False, "history": history}})
     for view in ("user_activity", "route_history", "odd_names", "has_rowid"):
         yield Call("_facts_statement", {"view": view, "history": None})
         yield Call("_keys_statement", {"view": view, "sample": None if view == "odd_names" else 1000})
@@ -368,9 +370,8 @@ def _window_calls() -> Iterator[Call]:
         "_defaults_statement", {"view": "aircraft_landings", "which": "missing", "types": dict.fromkeys(LANDED, "INT")}
     )
     for plan in (None, "range", "stacked"):
-        asked = {"alias": "odd_windows", "spine": "_pit_spine", "features": [windows], "history": None, "plan": plan}
-        options = {"full_feature_names": False, "provenance": True, "defaults": True, "ties": False, "late": True}
-        yield Call("_view_statements", {**asked, **options})
+        asked = {"alias": "odd_windows", "spine": "_pit_spine", "features": [windows]}
+        yield Call("_view_statements", {**asked, "options": {"provenance": True, "plan": plan}})
     for view, history in product(("odd_windows", "carrier_landings"), (None, "_pit_history_0")):
         yield Call("_facts_statement", {"view": view, "history": history})
         asked = {"view": view, "as_of": "2026-03-18T14:30:00+00:00", "in_order": False, "history": history}
@@ -834,6 +835,12 @@ def test_the_sql_is_the_one_on_record(compiled: Compiled, request: pytest.Fixtur
 def test_no_other_engine_is_given_what_only_duckdb_runs(compiled: Compiled, name: str) -> None:
     with pytest.raises(CannotRender, match=r"no implementation of '(_all_columns_but|window_features|window_history)'"):
         recorded(compiled.manifest, compiled.relations, name, "default")
+
+
+@pytest.mark.parametrize("name", ["point_in_time_join", "latest_snapshot"])
+def test_portable_joins_number_rows_in_a_total_order(compiled: Compiled, name: str) -> None:
+    """An engine may compute a CTE each time it is read, and must then number its rows alike; Spark demands an order."""
+    assert "over ()" not in recorded(compiled.manifest, compiled.relations, name, "default")
 
 
 def test_every_public_macro_is_on_record_and_nothing_else() -> None:

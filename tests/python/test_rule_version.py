@@ -1,5 +1,10 @@
 """Results on record beside the version of the rule: they change together, since stored history is made anew by it.
 
+The record holds what the corpus wants, which are results of the oracle; test_corpus.py holds the SQL to these in every
+plan. So a change of the rule is seen that the corpus has a case for, once the corpus is written anew. Not seen are the
+SQL itself, a change that no case of the corpus touches, last digits of floats that the corpus compares with a
+tolerance, and what the corpus does not ask for: on-demand features, the order of columns and their SQL types.
+
 After a change of results that is meant, raise `RULE_VERSION` in pit_join/history/fingerprints.py; then, as after new
 cases in the corpus:
 

@@ -1,9 +1,16 @@
-with numbered as  (
-    -- Any numbers will do: the rows are numbered once.
+with numbered as (
     select
-        *,
-        row_number() over () as _pit_row_id
-    from "warehouse"."main"."user_activity"
+        source.*,
+        row_number() over (
+            order by
+                source."user_id",
+                source."loaded_at",
+                source."is_deleted" desc nulls last,
+                source."login_count_30d" desc nulls last,
+                source."session_duration_avg" desc nulls last,
+                source."event_timestamp" desc
+        ) as _pit_row_id
+    from "warehouse"."main"."user_activity" as source
 ),
 
 history as (

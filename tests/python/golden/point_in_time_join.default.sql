@@ -1,12 +1,19 @@
-with numbered as  (
-    -- Any numbers will do: the rows are numbered once.
+with numbered as (
     select
-        *,
-        row_number() over () as _pit_row_id
-    from "warehouse"."main"."user_activity"
+        source.*,
+        row_number() over (
+            order by
+                source."user_id",
+                source."loaded_at",
+                source."is_deleted" desc nulls last,
+                source."login_count_30d" desc nulls last,
+                source."session_duration_avg" desc nulls last,
+                source."event_timestamp" desc
+        ) as _pit_row_id
+    from "warehouse"."main"."user_activity" as source
 ),
 
-history as  (
+history as (
     select
         *,
         greatest(_pit_event + 21600000000 /* lag: 6 hours */, _pit_created) as _pit_available_at
@@ -25,8 +32,17 @@ history as  (
 ordered as (
     select
         history.*,
-        row_number() over (order by _pit_event, _pit_created, _pit_row_id) as _pit_order
+        row_number() over (
+            order by
+                history._pit_event desc, history._pit_created desc,
+                content."is_deleted" desc nulls last,
+                content."login_count_30d" desc nulls last,
+                content."session_duration_avg" desc nulls last,
+                content."event_timestamp" desc,
+                history._pit_row_id
+        ) as _pit_order
     from history
+    inner join numbered as content on history._pit_row_id = content._pit_row_id
 ),
 
 stacked as (
@@ -51,7 +67,7 @@ stacked as (
 filled as (
     select
         _pit_row,
-        max(_pit_order) over (
+        min(_pit_order) over (
             partition by _pit_key_1
             order by _pit_at, _pit_side
             rows between unbounded preceding and current row
@@ -59,7 +75,7 @@ filled as (
     from stacked
 ),
 
-joined as (
+matched as (
     select
         spine._pit_row,
         spine._pit_time,
@@ -71,56 +87,6 @@ joined as (
     from spine
     left join filled on spine._pit_row = filled._pit_row
     left join ordered on filled._pit_order = ordered._pit_order
-),
-
--- Rows equal in (keys, event time, created) to one that was joined: the greatest by content wins.
-tied as (
-    select *
-    from (
-        select
-            history.*,
-            count(*) over (partition by _pit_key_1, _pit_event, _pit_created) as _pit_ties
-        from history
-        where exists (
-            select 1
-            from joined
-            where joined._pit_key_1 = history._pit_key_1 and joined._pit_event = history._pit_event and joined._pit_created = history._pit_created
-        )
-    ) as counted
-    where _pit_ties > 1
-),
-
-winners as (
-    select *
-    from (
-        select
-            tied.*,
-            row_number() over (
-                partition by tied._pit_key_1, tied._pit_event, tied._pit_created
-                order by
-                    content."is_deleted" desc nulls last,
-                    content."login_count_30d" desc nulls last,
-                    content."session_duration_avg" desc nulls last,
-                    content."event_timestamp" desc
-            ) as _pit_rank
-        from tied
-        inner join numbered as content on tied._pit_row_id = content._pit_row_id
-    ) as ranked
-    where _pit_rank = 1
-),
-
-matched as (
-    select
-        joined._pit_row,
-        joined._pit_time,
-        joined._pit_key_1,
-        joined._pit_event,
-        joined._pit_created,
-        case when winners._pit_row_id is null then joined._pit_row_id else winners._pit_row_id end as _pit_row_id,
-        case when winners._pit_row_id is null then joined._pit_deleted else winners._pit_deleted end as _pit_deleted
-    from joined
-    left join winners
-        on joined._pit_key_1 = winners._pit_key_1 and joined._pit_event = winners._pit_event and joined._pit_created = winners._pit_created
 ),
 
 unmatched as (

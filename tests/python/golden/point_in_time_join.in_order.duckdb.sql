@@ -14,7 +14,7 @@ with history as not materialized (
     where _pit_event is not null and _pit_created is not null
 ),
 
-joined as (
+matched as (
     select
         spine._pit_row,
         spine._pit_time,
@@ -33,7 +33,7 @@ joined as (
 
 unmatched as (
     select distinct _pit_key_1
-    from joined
+    from matched
     where _pit_row_id is null and _pit_key_1 is not null
 ),
 
@@ -58,7 +58,7 @@ judged as (
             when later._pit_key_1 is not null then 'NOT_YET_KNOWN'
             else 'NOT_FOUND'
         end as _pit_status
-    from joined as matched
+    from matched
     left join later
         on matched._pit_key_1 = later._pit_key_1
 ),

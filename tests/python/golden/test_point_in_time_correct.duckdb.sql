@@ -28,8 +28,17 @@ with recomputed as (
         ordered as (
             select
                 history.*,
-                row_number() over (order by _pit_event, _pit_created, _pit_row_id) as _pit_order
+                row_number() over (
+                    order by
+                        history._pit_event desc, history._pit_created desc,
+                        content."is_deleted" desc nulls last,
+                        content."login_count_30d" desc nulls last,
+                        content."session_duration_avg" desc nulls last,
+                        content."event_timestamp" desc,
+                        history._pit_row_id
+                ) as _pit_order
             from history
+            inner join "warehouse"."main"."user_activity" as content on history._pit_row_id = content.rowid
         ),
 
         stacked as (
@@ -54,7 +63,7 @@ with recomputed as (
         filled as (
             select
                 _pit_row,
-                max(_pit_order) over (
+                min(_pit_order) over (
                     partition by _pit_key_1
                     order by _pit_at, _pit_side
                     rows between unbounded preceding and current row
@@ -62,7 +71,7 @@ with recomputed as (
             from stacked
         ),
 
-        joined as (
+        matched as (
             select
                 spine._pit_row,
                 spine._pit_time,
@@ -74,56 +83,6 @@ with recomputed as (
             from _pit_spine as spine
             left join filled on spine._pit_row = filled._pit_row
             left join ordered on filled._pit_order = ordered._pit_order
-        ),
-
-        -- Rows equal in (keys, event time, created) to one that was joined: the greatest by content wins.
-        tied as (
-            select *
-            from (
-                select
-                    history.*,
-                    count(*) over (partition by _pit_key_1, _pit_event, _pit_created) as _pit_ties
-                from history
-                where exists (
-                    select 1
-                    from joined
-                    where joined._pit_key_1 = history._pit_key_1 and joined._pit_event = history._pit_event and joined._pit_created = history._pit_created
-                )
-            ) as counted
-            where _pit_ties > 1
-        ),
-
-        winners as (
-            select *
-            from (
-                select
-                    tied.*,
-                    row_number() over (
-                        partition by tied._pit_key_1, tied._pit_event, tied._pit_created
-                        order by
-                            content."is_deleted" desc nulls last,
-                            content."login_count_30d" desc nulls last,
-                            content."session_duration_avg" desc nulls last,
-                            content."event_timestamp" desc
-                    ) as _pit_rank
-                from tied
-                inner join "warehouse"."main"."user_activity" as content on tied._pit_row_id = content.rowid
-            ) as ranked
-            where _pit_rank = 1
-        ),
-
-        matched as (
-            select
-                joined._pit_row,
-                joined._pit_time,
-                joined._pit_key_1,
-                joined._pit_event,
-                joined._pit_created,
-                case when winners._pit_row_id is null then joined._pit_row_id else winners._pit_row_id end as _pit_row_id,
-                case when winners._pit_row_id is null then joined._pit_deleted else winners._pit_deleted end as _pit_deleted
-            from joined
-            left join winners
-                on joined._pit_key_1 = winners._pit_key_1 and joined._pit_event = winners._pit_event and joined._pit_created = winners._pit_created
         ),
 
         unmatched as (

@@ -439,8 +439,8 @@ valued as (
         spine._pit_row,
         spine._pit_time,
         windowed._pit_newest,
-        windowed._pit_value_1 as _pit_value_1,
-        windowed._pit_value_2 as _pit_value_2,
+        windowed._pit_value_1,
+        windowed._pit_value_2,
         case
             when spine._pit_time is null or spine."user_id" is null then 'NULL_KEY'
             when windowed._pit_newest is not null then 'PRESENT'

@@ -140,16 +140,19 @@ def staged(case: Case, renderer: Renderer, connection: Any, provenance: bool, de
         found = connection.execute(renderer.call("_facts_statement", view=request.view.name, history=None))
         facts = dict(zip([d[0] for d in found.description], found.fetchone(), strict=True))
         WAYS.add((bool(facts["unordered"]), bool(facts["tied"]), bool(facts["late"])))
+        asked = arguments_of(case)
         *first, values = renderer.call(
             "_view_statements",
             alias=request.name,
             spine="_pit_spine",
-            provenance=provenance,
-            defaults=defaults,
-            ties=bool(facts["unordered"] or facts["tied"]),
-            late=bool(facts["unordered"] or facts["late"]),
-            history=None,
-            **arguments_of(case),
+            features=asked.pop("features"),
+            options={
+                "provenance": provenance,
+                "defaults": defaults,
+                "ties": bool(facts["unordered"] or facts["tied"]),
+                "late": bool(facts["unordered"] or facts["late"]),
+                **asked,
+            },
         )
         for statement in first:
             connection.execute(statement)

@@ -59,7 +59,16 @@ RULE: dict[str, Replacements] = {
     },
     "gap ignored": {"default__spine_rows": [("if gap_microseconds }}", "if false }}")]},
     "asof: ties fanned out": {TIES: [("where _pit_rank = 1", "where _pit_rank >= 1")]},
-    "portable: ties fanned out": {PORTABLE: [("row_number() over (", "rank() over ("), (", _pit_row_id) as", ") as")]},
+    "portable: ties fanned out": {
+        PORTABLE: [
+            ("row_number() over (", "rank() over ("),
+            (
+                " desc,\n                {{ pit_join._tie_order(view, 'content') | indent(16) }},\n"
+                "                history._pit_row_id",
+                " desc",
+            ),
+        ]
+    },
     "asof: ties left to chance": {
         JOIN: [("{%- set quote =", "{%- do asked.update({'ties': false}) -%}\n{%- set quote =")]
     },
@@ -101,15 +110,15 @@ RULE: dict[str, Replacements] = {
     "asof: row before the deleted one seen": {
         "_history": [(") as timed\nwhere", ") as timed\nwhere {{ 'not _pit_deleted and ' if view.deleted }}")]
     },
-    "asof: late row not held back": {ASOF: [("if late and", "if false and")]},
+    "asof: late row not held back": {ASOF: [("if options.late and", "if false and")]},
     "asof: history finer than a microsecond rounded down": ROUNDED_DOWN,
     "spine finer than a microsecond rounded up": {"duckdb___instant": [("if round_up else", "if true else")]},
     "default only where a row was found": {
         "_gathered": [
             (
-                "pit_join._defaulted('source.' ~ quote(feature.column), feature.get('default'))",
+                "pit_join._defaulted(values[loop.index0], feature.get('default'))",
                 "'case when chosen._pit_row_id is not null then ' ~ "
-                "pit_join._defaulted('source.' ~ quote(feature.column), feature.get('default')) ~ ' end'",
+                "pit_join._defaulted(values[loop.index0], feature.get('default')) ~ ' end'",
             )
         ]
     },
