@@ -265,15 +265,18 @@ def test_kill_leaves_no_partial_file(lab: Path, built: pa.Table, tmp_path: Path)
 def interrupted(lab: Path, output: Path, arguments: list[str], delay: float) -> int:
     """The status after Ctrl-C, `delay` seconds after the warehouse was opened: a word, no traceback, no file."""
     output.write_text("the older file")
-    process = subprocess.Popen(
+    with subprocess.Popen(
         arguments, env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )  # fmt: skip
-    # Before that it is Python that starts, which has its own way to end.
-    while process.poll() is None and not has_open(process, str(lab / "warehouse.duckdb")):
-        time.sleep(0.001)
-    time.sleep(delay)
-    process.send_signal(signal.SIGINT)
-    out, errors = process.communicate(timeout=20)
+    ) as process:
+        try:
+            # Before that it is Python that starts, which has its own way to end.
+            while process.poll() is None and not has_open(process, str(lab / "warehouse.duckdb")):
+                time.sleep(0.001)
+            time.sleep(delay)
+            process.send_signal(signal.SIGINT)
+            out, errors = process.communicate(timeout=20)
+        finally:
+            process.kill()  # if it goes on, it must not hold the warehouse from the tests after this
     assert "Traceback" not in errors, errors[-300:]
     assert "Exception" not in errors
     assert [path.name for path in output.parent.iterdir()] == [output.name]

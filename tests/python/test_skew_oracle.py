@@ -141,7 +141,7 @@ def test_plain_views(exporter: Exporter) -> None:
     SEEN.clear()
     for_each(
         each,
-        number_of(30, 80),
+        number_of(16, 80),
         until=lambda: set(SEEN) == {(kind, False) for kind in KINDS},
         case=cases(),
         export_pick=PICK,
@@ -158,7 +158,7 @@ def test_window_views(exporter: Exporter) -> None:
     SEEN.clear()
     for_each(
         each,
-        number_of(20, 30),
+        number_of(10, 30),
         until=lambda: {kind for kind, windowed in SEEN if windowed} == set(KINDS),
         case=window_cases(),
         export_pick=PICK,
