@@ -180,7 +180,8 @@ def _fill(out: np.ndarray[Any, Any], read: RoleRecords) -> None:
     values = out if isinstance(rows, slice) else np.empty((count, out.shape[1]), dtype=out.dtype)
     for first, end, start, dtype, scale in runs:
         found = cells[:, start : start + (end - first) * dtype.itemsize].view(dtype)
-        values[:, first:end] = _scaled(found, scale)
+        with np.errstate(over="ignore"):  # a double beyond the floats of `out` is infinite there
+            values[:, first:end] = _scaled(found, scale)
     if cells[:, HEADER.size - 4].any():
         bitmap = cells[:, layout.bitmap : layout.bitmap + -(-len(layout.fields) // 8)]
         bits = np.unpackbits(bitmap, axis=1, bitorder="little")

@@ -20,6 +20,7 @@ from pit_join.definitions.views import Feature, FeatureView
 from pit_join.project.rendering import Macros
 from pit_join.times import short_duration
 from pit_join.warehouse.duckdb_session import DuckDBWarehouse
+from pit_join.workspace import Histories
 
 TYPES = {
     "carrier": "varchar",
@@ -196,7 +197,7 @@ def test_description() -> None:
             return False
 
     def describe(view: FeatureView) -> dict[str, Any]:
-        return catalog._describe(view, cast(Macros, None), cast(DuckDBWarehouse, Nothing()))
+        return catalog._describe(view, Histories(cast(DuckDBWarehouse, Nothing()), cast(Macros, None)))
 
     described = describe(read("aggregations: [{name: n, function: count, windows: [24 hours, lifetime]}]"))
     assert described["features"] == ["n_24h", "n_lifetime"]

@@ -29,7 +29,7 @@ from support.projects import BASE, KEYS, VALUE, make_project, run, view
 from support.runs import number_of
 
 from pit_join import FeatureStore, TrainingSet, WarehouseError
-from pit_join.training import result as results
+from pit_join.training import gather
 
 pytestmark = [pytest.mark.dbt, pytest.mark.kill]
 
@@ -698,14 +698,14 @@ def test_rows_are_put_in_order_with_their_nulls(kind: pa.DataType, nulls: bool) 
     numbers = list(range(1, 1001))
     drawn.shuffle(numbers)
     table = pa.table({"_pit_row": pa.array(numbers), "value": column})
-    found = results.in_order(table, 1000)["value"]
+    found = gather.in_order(table, 1000)["value"]
     found.validate(full=True)
     by_number = dict(zip(numbers, column.to_pylist(), strict=True))
     assert found.to_pylist() == [by_number[number] for number in range(1, 1001)]
     # pyarrow may or may not move the values to the beginning of a buffer before they come here.
     sliced = column.chunk(0)
     assert sliced.offset == 13
-    assert results._take(sliced, pa.array(range(999, -1, -1))).to_pylist() == sliced.to_pylist()[::-1]
+    assert gather._take(sliced, pa.array(range(999, -1, -1))).to_pylist() == sliced.to_pylist()[::-1]
 
 
 # ------------------------------------------------------------------------------------------------------- the output
