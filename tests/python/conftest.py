@@ -16,10 +16,11 @@ from generate import Case
 from hypothesis import core
 from support import runs
 from support.corpus import keep
-from support.dbt import ROOT, Built, build, parses_in_process, shared
+from support.dbt import ROOT, Built, build, copied, parses_in_process, shared
 
 from pit_join import waiting
 from pit_join.project import dbt_project
+from pit_join.project.dbt_project import Project
 
 LONGEST = ("test_against_oracle", "test_windows_against_oracle", "test_window_history")
 DEMO = ("dbt_project.yml", "profiles", "seeds", "models", "macros", "examples/on_demand", "tests/dbt")
@@ -86,14 +87,14 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Built:
                 shutil.copytree(source, copy)
             else:
                 shutil.copy(source, copy)
-        return build(directory)
+        built = build(directory)
+        Project(directory).manifest()  # kept for all copies
+        return built
 
     base = tmp_path_factory.getbasetemp()
     folder = base.parent if os.environ.get("PYTEST_XDIST_WORKER") else base
     built = shared(folder, "demo", make)
-    directory = tmp_path_factory.mktemp("copy") / "demo"
-    shutil.copytree(built.directory, directory)
-    return Built(directory, built.manifest)
+    return copied(built, tmp_path_factory.mktemp("copy") / "demo")
 
 
 @pytest.fixture
@@ -115,8 +116,6 @@ def copy_of(tmp_path: Path) -> Callable[[Built], Built]:
     """A built project to change."""
 
     def copy(built: Built) -> Built:
-        directory = tmp_path / built.directory.name
-        shutil.copytree(built.directory, directory)
-        return Built(directory, built.manifest)
+        return copied(built, tmp_path / built.directory.name)
 
     return copy

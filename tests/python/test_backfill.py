@@ -18,7 +18,7 @@ import duckdb
 import pytest
 import yaml
 from click.testing import CliRunner
-from support.dbt import ROOT, Built, failures, run_dbt
+from support.dbt import ROOT, Built, copied, failures, run_dbt
 from support.pages import BLOCK, follow, steps
 
 from pit_join import FeatureStore, PitJoinError, ProjectError, RequestError, WarehouseError
@@ -91,14 +91,14 @@ def example(tmp_path_factory: pytest.TempPathFactory) -> Built:
     result = built.dbt("build")
     assert result.success, failures(result)
     assert {one.node.name for one in result.result.results} == {"raw_payments", "payments"}
+    Project(directory).manifest()  # kept for all copies
     return built
 
 
 @pytest.fixture(scope="module")
 def filled(example: Built, tmp_path_factory: pytest.TempPathFactory) -> Built:
     """The example with its whole history; a test that deletes of it lets a backfill repair it."""
-    directory = tmp_path_factory.mktemp("filled") / "filled"
-    shutil.copytree(example.directory, directory)
+    directory = copied(example, tmp_path_factory.mktemp("filled") / "filled").directory
     assert planned(backfill(directory)) == {"missing": DAYS}
     found = backfill(directory, apply=True)
     assert found.complete

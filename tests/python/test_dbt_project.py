@@ -15,7 +15,7 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 import pytest
-from support.dbt import ROOT, Built, build, failures, run_dbt
+from support.dbt import ROOT, Built, build, copied, failures, run_dbt
 
 from pit_join import FeatureStore
 from pit_join.project.rendering import Renderer
@@ -215,7 +215,7 @@ PLANTED = {
 @pytest.fixture(scope="module")
 def workbench(demo: Built, tmp_path_factory: pytest.TempPathFactory) -> Built:
     directory = tmp_path_factory.mktemp("planted") / "demo"
-    shutil.copytree(demo.directory, directory)
+    copied(demo, directory)
     return Built(directory, demo.manifest)
 
 

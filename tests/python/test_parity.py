@@ -20,7 +20,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 from click.testing import CliRunner, Result
-from support.dbt import Built
+from support.dbt import Built, copied
 from support.projects import BASE, KEYS, make_project, view
 from writing import replace_all
 
@@ -53,7 +53,7 @@ Records = dict[bytes, bytes]
 def project(demo: Built, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of the demo, exported as of `AT`; a test takes a copy of the store, and mends the warehouse after it."""
     directory = tmp_path_factory.mktemp("parity") / "demo"
-    shutil.copytree(demo.directory, directory)
+    copied(demo, directory)
     FeatureStore(directory).export(as_of=AT)
     return directory
 

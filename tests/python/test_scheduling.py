@@ -20,7 +20,7 @@ import pytest
 import yaml
 from click.testing import CliRunner, Result
 from servers import running, valkey_binary
-from support.dbt import ROOT, Built
+from support.dbt import ROOT, Built, copied
 from support.pages import BLOCK, DOCS, follow, run, steps, table
 
 from pit_join import FeatureStore
@@ -41,7 +41,7 @@ VENV = Path(sys.executable).parents[1]
 def project(demo: Built, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The demo as it would lie in `PLACE`, on a host that serves; dbt builds one view where nobody names any."""
     directory = tmp_path_factory.mktemp("srv") / "features"
-    shutil.copytree(demo.directory, directory)
+    copied(demo, directory)
     (directory / ".venv").symlink_to(VENV)
     one = {"name": "one", "default": True, "definition": "airport_weather"}
     (directory / "selectors.yml").write_text(yaml.safe_dump({"selectors": [one]}))

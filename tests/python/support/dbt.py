@@ -7,6 +7,7 @@ import fcntl
 import io
 import os
 import pickle
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -21,6 +22,7 @@ from dbt.cli.main import cli, dbtRunner, dbtRunnerResult
 from dbt_common.tests import enable_test_caching
 
 from pit_join.project import dbt_project
+from pit_join.project.dbt_project import Project
 
 ROOT = Path(__file__).parents[3]
 ALONE = [sys.executable, "-c", "from dbt.cli.main import cli; cli()"]
@@ -66,6 +68,24 @@ class Built:
     def dbt(self, *arguments: str) -> dbtRunnerResult:
         """Run dbt in it as its files were when it was built."""
         return run_dbt(self.directory, *arguments, manifest=self.manifest)
+
+
+def copied(built: Built, directory: Path) -> Built:
+    """Copy a built project, with the manifest that pit_join keeps, so that nothing is parsed until a file changes.
+
+    Pit_join takes the path of a project as a part of what its parse depends on, which of the files here none does.
+    """
+    shutil.copytree(built.directory, directory)
+    old, new = (manifest_of(Project(each)) for each in (built.directory, directory))
+    if old.is_file():
+        new.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(old, new)
+    return Built(directory, built.manifest)
+
+
+def manifest_of(project: Project) -> Path:
+    """Where pit_join keeps the manifest of the files as they are now."""
+    return project.cache / f"manifest-{project._key()}.json"
 
 
 def build(directory: Path) -> Built:
