@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import io
+import json
 import os
 import pickle
 import shutil
@@ -73,13 +74,12 @@ class Built:
 def copied(built: Built, directory: Path) -> Built:
     """Copy a built project, with the manifest that pit_join keeps, so that nothing is parsed until a file changes.
 
-    Pit_join takes the path of a project as a part of what its parse depends on, which of the files here none does.
+    The place of a project is a part of the manifest's key, and stands in it: dbt notes where each seed lies.
     """
     shutil.copytree(built.directory, directory)
     old, new = (manifest_of(Project(each)) for each in (built.directory, directory))
     if old.is_file():
-        new.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy(old, new)
+        new.write_text(old.read_text().replace(json.dumps(str(built.directory)), json.dumps(str(directory))))
     return Built(directory, built.manifest)
 
 
