@@ -122,7 +122,9 @@ class OnlineFeatures:
         return pandas.DataFrame(self.to_dict(include_event_timestamps))
 
     def to_numpy(self, dtype: Any = "float32", out: np.ndarray[Any, Any] | None = None) -> np.ndarray[Any, Any]:
-        """Return the features as one matrix of floats, rows by features in the order asked for; a null is NaN.
+        """Return the features as one matrix of floats, rows by features in the order asked for.
+
+        A null is NaN, and a number beyond the floats of the matrix infinite.
 
         Args:
             dtype: a float type; not used with `out`.
