@@ -7,7 +7,6 @@ Outside world: Jinja. Only what our macros use of dbt's context is here; a macro
 from __future__ import annotations
 
 import contextlib
-import functools
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -47,23 +46,30 @@ class _Undefined(jinja2.ChainableUndefined):
 _ENVIRONMENT = jinja2.Environment(extensions=["jinja2.ext.do"], undefined=_Undefined, autoescape=False)
 
 
-@functools.cache
+_codes: dict[str, CodeType] = {}
+"""Compiled macros by their text."""
+
+
 def _code(macro_sql: str, cache: Path | None) -> CodeType:
+    """Compile a macro, unless this process has, or the folder `cache` holds it from another."""
+    if macro_sql in _codes:
+        return _codes[macro_sql]
     # Jinja does not export names that start with an underscore, so every macro gets a prefix, as in dbt.
     source = re.sub(r"(\{%-?\s*macro\s+)", r"\1dbt_macro__", macro_sql, count=1)
     kept = jinja2.FileSystemBytecodeCache(str(cache), "macro-%s") if cache and cache.is_dir() else None
     # The key is the text itself, so that no macro can get the code of another.
     bucket = kept.get_bucket(_ENVIRONMENT, source, None, source) if kept else None
-    if bucket and bucket.code:
-        return bucket.code
-    try:
-        code = _ENVIRONMENT.compile(source)
-    except jinja2.TemplateError as error:  # a filter or a tag of dbt's
-        raise CannotRender(str(error)) from error
-    if kept and bucket:
-        bucket.code = code
-        with contextlib.suppress(OSError):  # the cache is only for speed
-            kept.set_bucket(bucket)
+    code = bucket.code if bucket else None
+    if code is None:
+        try:
+            code = _ENVIRONMENT.compile(source)
+        except jinja2.TemplateError as error:  # a filter or a tag of dbt's
+            raise CannotRender(str(error)) from error
+        if kept and bucket:
+            bucket.code = code
+            with contextlib.suppress(OSError):  # the cache is only for speed
+                kept.set_bucket(bucket)
+    _codes[macro_sql] = code
     return code
 
 

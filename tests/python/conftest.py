@@ -1,11 +1,12 @@
-"""The dbt projects that tests share, and dbt itself in process.
+"""The dbt projects that tests share, and dbt in this process or in a fork.
 
 The demo is copied, parsed and built once a session; a test that changes something takes a copy of that.
 """
 
 import os
 import shutil
-import subprocess
+import sys
+import tempfile
 import time
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
@@ -16,7 +17,8 @@ from generate import Case
 from hypothesis import core
 from support import runs
 from support.corpus import keep
-from support.dbt import ROOT, Built, build, copied, parses_in_process, shared
+from support.dbt import ROOT, Built, Forked, build, copied, shared
+from support.forks import prepare
 
 from pit_join import waiting
 from pit_join.project import dbt_project
@@ -32,10 +34,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
-def pytest_configure() -> None:
-    """Choose the seed of generated cases before workers are started, which take it from the environment."""
+def pytest_configure(config: pytest.Config) -> None:
+    """Choose the seed of generated cases, and write the programs of forks, before workers are started."""
     os.environ.setdefault("FIRST_SEED", str(runs.new_seed()))
     core.global_force_seed = runs.first_seed()  # for what Hypothesis runs itself
+    if not hasattr(config, "workerinput"):
+        folder = tempfile.TemporaryDirectory(prefix="forks-", ignore_cleanup_errors=True)
+        config.add_cleanup(folder.cleanup)
+        prepare(Path(folder.name))
 
 
 def pytest_report_header() -> str:
@@ -61,17 +67,17 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _parses_in_process() -> Iterator[None]:
-    """A parse by pit_join in this process; `real_dbt` is for tests that are about the process."""
+def _forked_dbt() -> Iterator[None]:
+    """Forks for the dbt that pit_join starts; `real_dbt` is for tests that are about the process."""
     with pytest.MonkeyPatch.context() as patch:
-        parses_in_process(patch)
+        patch.setattr(dbt_project, "sys", Forked())
         yield
 
 
 @pytest.fixture
 def real_dbt(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Processes of its own for dbt, as users have them."""
-    monkeypatch.setattr(dbt_project, "subprocess", subprocess)
+    """Processes that start from nothing for dbt, as users have them."""
+    monkeypatch.setattr(dbt_project, "sys", sys)
 
 
 @pytest.fixture(scope="session")

@@ -5,15 +5,12 @@
 
 from __future__ import annotations
 
-import atexit
-import gc
 import json
 import os
 import random
 import signal
 import sys
 import time
-import traceback
 from collections.abc import Callable, Iterable
 from datetime import datetime, timezone
 from pathlib import Path
@@ -225,50 +222,6 @@ def serve_commands(output: str, transactions: str) -> None:
         say(os.waitstatus_to_exitcode(status))
 
 
-def run_pieces() -> None:
-    """Run pieces of code, each in a new process that has already loaded its modules.
-
-    A line of standard input is a JSON list: the code, its arguments, the folder it runs in, and the files that get what
-    it prints. The answer is its status.
-    """
-    import nearest_worker  # noqa: F401
-    import usearch.index  # noqa: F401
-
-    import pit_join.cli.main  # noqa: F401
-
-    for line in sys.stdin:
-        code, arguments, folder, *printed = json.loads(line)
-        child = os.fork()
-        if child == 0:
-            for number, path in enumerate(["/dev/null", *printed]):
-                os.dup2(os.open(path, os.O_RDWR | os.O_APPEND), number)
-            sys.stdin = open(0)  # noqa: SIM115
-            sys.argv[1:] = arguments
-            os.chdir(folder)
-            signal.alarm(120)  # a process that hangs is killed
-            os._exit(status_of(code))
-        say(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
-
-
-def status_of(code: str) -> int:
-    """Run code as Python runs a script; gives the status."""
-    names = {"__name__": "__main__", "sys": sys}
-    status = 0
-    try:
-        exec(compile(code, "<piece>", "exec"), names)
-    except SystemExit as end:
-        status = end.code if isinstance(end.code, int) else int(end.code is not None)
-    except BaseException:
-        traceback.print_exc()
-        status = 1
-    names.clear()  # closes stores
-    gc.collect()
-    atexit._run_exitfuncs()
-    sys.stdout.flush()
-    sys.stderr.flush()
-    return status
-
-
 def main(what: str, *arguments: str) -> None:
     if what == "read":
         url, keys, stop, seed, pause = arguments
@@ -281,8 +234,6 @@ def main(what: str, *arguments: str) -> None:
             say(generation)
     elif what == "commands":
         serve_commands(*arguments)
-    elif what == "pieces":
-        run_pieces()
 
 
 if __name__ == "__main__":

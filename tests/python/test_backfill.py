@@ -19,6 +19,7 @@ import pytest
 import yaml
 from click.testing import CliRunner
 from support.dbt import ROOT, Built, copied, failures, run_dbt
+from support.forks import programs
 from support.pages import BLOCK, follow, steps
 
 from pit_join import FeatureStore, PitJoinError, ProjectError, RequestError, WarehouseError
@@ -35,7 +36,6 @@ from pit_join.workspace import Console, Workspace
 pytestmark = pytest.mark.dbt
 
 EXAMPLE = ROOT / "examples" / "backfill"
-PIT_JOIN = Path(sys.executable).parent / "pit-join"
 ENVIRONMENT = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
 DAYS = [f"2026-03-{day:02}" for day in range(1, 11)]
 END = "2026-03-11"
@@ -227,7 +227,9 @@ def test_a_changed_definition_or_macro_and_a_kill(filled: Built, copy_of: Callab
     assert planned(backfill(directory)) == {"older definition": DAYS}
     lines = ledger(directory).read_text().count("\n")
     process = subprocess.Popen(
-        [PIT_JOIN, "--project-dir", directory, "backfill", "--apply"], env=ENVIRONMENT, stderr=subprocess.DEVNULL
+        [programs() / "pit-join", "--project-dir", directory, "backfill", "--apply"],
+        env=ENVIRONMENT,
+        stderr=subprocess.DEVNULL,
     )
     while ledger(directory).read_text().count("\n") < lines + 4:
         assert process.poll() is None

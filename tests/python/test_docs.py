@@ -144,7 +144,7 @@ def test_a_wrong_page_is_noticed(tmp_path: Path) -> None:
 
 def test_doctests_of_the_package() -> None:
     tried = 0
-    for module in pkgutil.iter_modules(pit_join.__path__, "pit_join."):
+    for module in pkgutil.walk_packages(pit_join.__path__, "pit_join."):
         result = doctest.testmod(importlib.import_module(module.name))
         assert not result.failed, f"{module.name}: see above"
         tried += result.attempted

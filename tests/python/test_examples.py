@@ -7,7 +7,6 @@ import shutil
 import signal
 import struct
 import subprocess
-import sys
 import threading
 from collections import Counter
 from collections.abc import Callable
@@ -25,6 +24,7 @@ import yaml
 from http_servers import serving
 from servers import running, valkey_binary
 from support.dbt import ROOT, Built, build
+from support.forks import programs
 
 from pit_join import FeatureStore
 
@@ -125,7 +125,7 @@ def example(name: str, tmp_path: Path) -> Path:
 
 def script(directory: Path, name: str, *arguments: str) -> str:
     """What one of an example's programs prints."""
-    command = [sys.executable, name, *arguments]
+    command = [programs() / "python", name, *arguments]
     return subprocess.run(command, cwd=directory, check=True, capture_output=True, text=True, timeout=120).stdout
 
 
@@ -197,8 +197,8 @@ class Loop:
 
     def __init__(self, directory: Path, windows: str) -> None:
         self.process = subprocess.Popen(
-            [sys.executable, "score.py"], cwd=directory, env=os.environ | {"PIT_JOIN_ONLINE_STORE_WINDOWS": windows},
-            stdout=subprocess.PIPE, text=True,
+            [programs() / "python", "score.py"], cwd=directory, stdout=subprocess.PIPE, text=True,
+            env=os.environ | {"PIT_JOIN_ONLINE_STORE_WINDOWS": windows},
         )  # fmt: skip
         self._watch = threading.Timer(120, self.process.kill)
         self._watch.start()

@@ -367,7 +367,7 @@ def test_what_is_loaded_is_what_was_drawn(connection: duckdb.DuckDBPyConnection)
         names = [column.name.casefold() for column in result_columns(case, provenance=True)]
         assert len(set(names)) == len(names)
 
-    for_each(check, 60, case=window_cases())
+    for_each(check, number_of(10, 60), case=window_cases())
 
 
 def test_a_condition_says_the_same_in_sql(connection: duckdb.DuckDBPyConnection) -> None:
@@ -379,7 +379,7 @@ def test_a_condition_says_the_same_in_sql(connection: duckdb.DuckDBPyConnection)
                 found = connection.execute(f"select (\n{where.sql}\n) from {quote(view.name)}").fetchall()
                 assert found == [(where.holds(row),) for row in rows]
 
-    for_each(check, 60, case=window_cases())
+    for_each(check, number_of(10, 60), case=window_cases())
 
 
 def test_left_is_right_a_microsecond_earlier() -> None:
@@ -393,7 +393,7 @@ def test_left_is_right_a_microsecond_earlier() -> None:
                         earlier = window_oracle.value_at(right, each, versions, t - 1)
                         assert comparable(window_oracle.value_at(left, each, versions, t)) == comparable(earlier)
 
-    for_each(check, 100, case=window_cases(plain_views=False))
+    for_each(check, number_of(20, 100), case=window_cases(plain_views=False))
 
 
 def test_events_not_yet_known_change_nothing() -> None:
@@ -407,7 +407,7 @@ def test_events_not_yet_known_change_nothing() -> None:
                     each: comparable(value) for each, value in answer.values.items()
                 }
 
-    for_each(check, 100, case=window_cases(plain_views=False))
+    for_each(check, number_of(20, 100), case=window_cases(plain_views=False))
 
 
 def test_the_history_as_of_t_is_the_window_at_t() -> None:
@@ -429,7 +429,7 @@ def test_the_history_as_of_t_is_the_window_at_t() -> None:
                         exact = window_oracle.value_at(view, each, versions, t)
                         assert comparable(exact) == comparable(last[each.name])
 
-    for_each(check, 100, case=window_cases(plain_views=False), closed=st.sampled_from(("left", "right")))
+    for_each(check, number_of(20, 100), case=window_cases(plain_views=False), closed=st.sampled_from(("left", "right")))
 
 
 def test_the_snapshot_is_the_training_set_at_that_instant() -> None:
@@ -446,7 +446,7 @@ def test_the_snapshot_is_the_training_set_at_that_instant() -> None:
                     for name, value in answer.values.items():
                         assert comparable(record[name]) == comparable(value)
 
-    for_each(check, 100, case=window_cases(plain_views=False))
+    for_each(check, number_of(20, 100), case=window_cases(plain_views=False))
 
 
 def test_an_enlarged_case_has_more_of_the_same(connection: duckdb.DuckDBPyConnection) -> None:

@@ -52,7 +52,7 @@ from pit_join.serving.reader import OnlineReader
 
 pytestmark = pytest.mark.slow
 
-PLAIN_EXAMPLES = number_of(40, 300, "ONLINE_EXAMPLES")
+PLAIN_EXAMPLES = number_of(20, 300, "ONLINE_EXAMPLES")
 WINDOW_EXAMPLES = number_of(10, 60, "ONLINE_WINDOW_EXAMPLES")
 SEQUENCES = number_of(10, 20, "ONLINE_SEQUENCES")
 NUMBERS = ("int", "uint", "float", "double", "bool", "decimal")

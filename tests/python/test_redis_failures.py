@@ -16,6 +16,7 @@ import duckdb
 import pytest
 import redis
 from servers import Server, cluster, counting, free_ports, redis_binary, running, valkey_binary
+from support.forks import programs
 from support.projects import BASE, KEYS, make_project, view
 from support.stores import AT, put
 from writing import replace_all
@@ -61,7 +62,7 @@ def test_an_export_of_many_batches_with_defaults(server: Server, tmp_path: Path)
     with duckdb.connect(str(folder / "warehouse.duckdb")) as connection:
         columns = "'u' || i as user_id, timestamptz '2026-01-01' as event_timestamp, nullif(i, 3)::double as value"
         connection.execute(f"create table activity as select {columns} from range(150000) as r(i)")
-    command = [str(Path(sys.executable).with_name("pit-join")), "--project-dir", str(folder), "--store", server.url]
+    command = [programs() / "pit-join", "--project-dir", str(folder), "--store", server.url]
     done = subprocess.run([*command, "export"], capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stderr
     assert "150,000" in done.stdout

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from support.forks import programs
 
 pytestmark = pytest.mark.slow
 
@@ -104,7 +105,7 @@ def strict_parse(directory: Path, model: str, models_yaml: str) -> subprocess.Co
     (directory / "profiles/profiles.yml").write_text(PROFILE)
     (directory / "models/user_activity.sql").write_text(model)
     (directory / "models/models.yml").write_text(models_yaml)
-    return run([sys.executable, str(ROOT / "scripts/strict_parse.py"), str(directory)], directory)
+    return run([str(programs() / "python"), str(ROOT / "scripts/strict_parse.py"), str(directory)], directory)
 
 
 def test_strict_parse_passes_what_the_design_allows(tmp_path: Path) -> None:

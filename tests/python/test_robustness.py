@@ -25,6 +25,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
+from support.forks import programs
 from support.projects import BASE, KEYS, VALUE, make_project, run, view
 from support.runs import number_of
 
@@ -124,13 +125,15 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def command(project: Path, *arguments: object, target: str = "dev") -> list[str]:
-    return [str(PIT_JOIN), "--project-dir", str(project), "--target", target, *map(str, arguments)]
+def command(project: Path, *arguments: object, target: str = "dev", program: Path | None = None) -> list[str]:
+    """A command, as a fork or as that program."""
+    place = ("--project-dir", str(project), "--target", target)
+    return [str(program or programs() / "pit-join"), *place, *map(str, arguments)]
 
 
-def building(project: Path, output: Path, target: str = "dev") -> list[str]:
+def building(project: Path, output: Path, **options: Any) -> list[str]:
     arguments = ("--spine", project / "spine.parquet", "--features", EVENTS, "--full-feature-names", "--provenance")
-    return command(project, "build-training-set", *arguments, "--output", output, target=target)
+    return command(project, "build-training-set", *arguments, "--output", output, **options)
 
 
 def finished(command: list[str], **environment: str) -> subprocess.CompletedProcess[str]:
@@ -233,7 +236,7 @@ def test_kill_leaves_no_partial_file(lab: Path, built: pa.Table, tmp_path: Path)
     """Kills: half at any moment, half while the file is written; half have an older file in the output's place."""
     moments = random.Random(7)
     started = time.monotonic()
-    assert finished(building(lab, tmp_path / "whole.parquet")).returncode == 0
+    assert finished(building(lab, tmp_path / "whole.parquet", program=PIT_JOIN)).returncode == 0
     duration = time.monotonic() - started
     plans = [(number, moments.uniform(0, 0.1 if number % 2 else 1.3 * duration)) for number in range(KILLS)]
 
@@ -245,7 +248,8 @@ def test_kill_leaves_no_partial_file(lab: Path, built: pa.Table, tmp_path: Path)
         overwrites = number % 4 < 2
         if overwrites:
             output.write_text("the older file")
-        with subprocess.Popen(building(lab, output), env=ENVIRONMENT, stdout=-3, stderr=-3) as process:
+        killed = building(lab, output, program=PIT_JOIN)
+        with subprocess.Popen(killed, env=ENVIRONMENT, stdout=-3, stderr=-3) as process:
             while number % 2 and process.poll() is None and not has_open(process, f"{folder}/"):
                 time.sleep(0.001)
             time.sleep(delay)
@@ -292,7 +296,7 @@ def test_interrupt_at_any_moment(lab: Path, built: pa.Table, tmp_path: Path) -> 
     def interrupt(plan: tuple[int, float]) -> int:
         (tmp_path / str(plan[0])).mkdir()
         output = tmp_path / str(plan[0]) / "set.arrow"
-        return interrupted(lab, output, building(lab, output), plan[1])
+        return interrupted(lab, output, building(lab, output, program=PIT_JOIN), plan[1])
 
     with ThreadPoolExecutor(2) as pool:
         statuses = list(pool.map(interrupt, [(number, moments.uniform(0, 0.5)) for number in range(6)]))
@@ -310,7 +314,7 @@ def test_interrupt_of_a_long_query(lab: Path, built: pa.Table, tmp_path: Path) -
             "count(*) filter (where hash(i) % 7 = 0) as value from range(100000000000) as r(i)"
         )
     try:
-        status = interrupted(lab, output, command(lab, "build-training-set", *arguments), 0.5)
+        status = interrupted(lab, output, command(lab, "build-training-set", *arguments, program=PIT_JOIN), 0.5)
     finally:
         with duckdb.connect(str(lab / "warehouse.duckdb")) as connection:
             connection.execute("drop view slow")
@@ -349,9 +353,7 @@ def test_reader_of_the_output_goes_away(lab: Path, built: pa.Table, tmp_path: Pa
 def test_beside_a_running_dbt_build(lab: Path, built: pa.Table, tmp_path: Path) -> None:
     """Readers and dbt wait for each other; a reader sees the tables before the build or after it."""
     dbt = [
-        sys.executable,
-        "-c",
-        "from dbt.cli.main import cli; cli()",
+        programs() / "dbt",
         "build",
         "--select",
         "one",

@@ -21,6 +21,7 @@ import yaml
 from click.testing import CliRunner, Result
 from servers import running, valkey_binary
 from support.dbt import ROOT, Built, copied
+from support.forks import programs
 from support.pages import BLOCK, DOCS, follow, run, steps, table
 
 from pit_join import FeatureStore
@@ -34,7 +35,6 @@ pytestmark = pytest.mark.dbt
 PAGE = DOCS / "scheduling.md"
 EXAMPLES = ROOT / "examples" / "scheduling"
 PLACE = "/srv/features"
-VENV = Path(sys.executable).parents[1]
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +42,8 @@ def project(demo: Built, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The demo as it would lie in `PLACE`, on a host that serves; dbt builds one view where nobody names any."""
     directory = tmp_path_factory.mktemp("srv") / "features"
     copied(demo, directory)
-    (directory / ".venv").symlink_to(VENV)
+    (directory / ".venv").mkdir()
+    (directory / ".venv/bin").symlink_to(programs())
     one = {"name": "one", "default": True, "definition": "airport_weather"}
     (directory / "selectors.yml").write_text(yaml.safe_dump({"selectors": [one]}))
     return directory
@@ -246,7 +247,7 @@ def test_workflow(project: Path, tmp_path: Path) -> None:
         assert set(job["env"]) == set(given)
         variables = given | {
             "HOME": str(tmp_path),
-            "PATH": f"{VENV}/bin:{os.environ['PATH']}",
+            "PATH": os.pathsep.join([str(programs()), str(Path(sys.executable).parent), os.environ["PATH"]]),
             "PIP_NO_INDEX": "1",  # what is asked for is installed
             "PIP_DISABLE_PIP_VERSION_CHECK": "1",
         }

@@ -41,8 +41,6 @@ from window_oracle import Version, WindowView, by_key, change_points, current_ve
 
 pytestmark = pytest.mark.slow
 
-EXAMPLES = number_of(150, 1000, "WINDOW_EXAMPLES")
-
 
 @pytest.fixture(scope="module")
 def connection() -> Iterator[duckdb.DuckDBPyConnection]:
@@ -78,7 +76,7 @@ def test_history_equals_the_oracle(connection: duckdb.DuckDBPyConnection) -> Non
             found = fetch(connection, query, columns)
             assert not history_differences(case, view, found, grid, dense)[:5]
 
-    number = EXAMPLES // 5
+    number = number_of(10, 200)
     for_each(
         check, number, on=connection, case=window_cases(plain_views=False), exact=EXACT, size=GRIDS, dense=st.booleans()
     )
@@ -117,7 +115,7 @@ def test_a_part_of_the_history_has_the_same_rows(connection: duckdb.DuckDBPyConn
     number = st.integers(0, 20)
     for_each(
         check,
-        EXAMPLES // 5,
+        number_of(10, 200),
         on=connection,
         case=window_cases(plain_views=False),
         exact=EXACT,
@@ -231,7 +229,7 @@ def test_history_joined_as_of_equals_the_exact_window(connection: duckdb.DuckDBP
             assert not unlike(found, wanted)[:5]
 
     edges = st.sampled_from(("left", "right"))
-    for_each(check, EXAMPLES // 7, on=connection, case=window_cases(plain_views=False), exact=EXACT, closed=edges)
+    for_each(check, number_of(10, 140), on=connection, case=window_cases(plain_views=False), exact=EXACT, closed=edges)
 
 
 # Many instants ------------------------------------------------------------------------------------------------

@@ -1,34 +1,61 @@
-"""Dbt made cheap: in this process, each template read once, and projects that are built once for all workers."""
+"""Dbt made cheap: in this process or a fork, each template read once, projects built once for all workers."""
 
 from __future__ import annotations
 
 import contextlib
 import fcntl
-import io
+import functools
+import hashlib
 import json
+import marshal
 import os
 import pickle
 import shutil
-import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from types import SimpleNamespace
+from types import CodeType
 from typing import Any
 
-import pytest
 from dbt.adapters.duckdb.connections import DuckDBConnectionManager
-from dbt.cli.main import cli, dbtRunner, dbtRunnerResult
+from dbt.cli.main import dbtRunner, dbtRunnerResult
+from dbt_common.clients.jinja import MacroFuzzEnvironment
 from dbt_common.tests import enable_test_caching
 
-from pit_join.project import dbt_project
 from pit_join.project.dbt_project import Project
+from support.forks import programs
 
 ROOT = Path(__file__).parents[3]
-ALONE = [sys.executable, "-c", "from dbt.cli.main import cli; cli()"]
 
-enable_test_caching()  # of templates by their text: most of a parse is the same macros of dbt each time
+
+def keep_templates() -> None:
+    """Keep what dbt makes of a template's text: most of a parse and of a run are the same macros each time.
+
+    What is parsed stays in the process; what is compiled in the folder of the forks, for all processes.
+    """
+    compile_anew = MacroFuzzEnvironment.compile
+    folder = functools.cache(lambda: os.environ["FORKS"])
+
+    def compiled(environment: Any, source: Any, *arguments: Any, **options: Any) -> CodeType:
+        if not isinstance(source, str) or "{%" not in source:
+            return compile_anew(environment, source, *arguments, **options)
+        text = f"{environment.code_generator_class} {arguments} {options} {source}"
+        path = Path(folder(), f"template-{hashlib.sha256(text.encode()).hexdigest()}")
+        if not path.exists():
+            code = compile_anew(environment, source, *arguments, **options)
+            with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as file:
+                file.write(marshal.dumps(code))
+            os.rename(file.name, path)
+        found: CodeType = marshal.loads(path.read_bytes())
+        return found
+
+    enable_test_caching()
+    MacroFuzzEnvironment.compile = compiled
+
+
+keep_templates()
 
 
 @contextlib.contextmanager
@@ -98,26 +125,14 @@ def build(directory: Path) -> Built:
     return built
 
 
-# The parses of pit_join ---------------------------------------------------------------------------------------
+class Forked:
+    """`sys` as pit_join sees it when it starts dbt: Python is a fork that has loaded dbt, which takes seconds."""
 
+    platform = sys.platform
 
-def parses_in_process(patch: pytest.MonkeyPatch) -> None:
-    """Let pit_join's parses run in this process instead of one of their own, which imports dbt for two seconds."""
-    names = {name: getattr(subprocess, name) for name in ("Popen", "PIPE", "STDOUT")}
-    patch.setattr(dbt_project, "subprocess", SimpleNamespace(run=run_or_parse, **names))
-
-
-def run_or_parse(command: list[str], **options: Any) -> subprocess.CompletedProcess[str]:
-    """Run a command; a parse by dbt in this process."""
-    if command[: len(ALONE)] != ALONE or "parse" not in command:
-        return subprocess.run(command, **options)
-    printed, status = io.StringIO(), 0
-    with inside(options["cwd"]), contextlib.redirect_stdout(printed):
-        try:
-            cli.main(args=["--log-level-file", "none", *command[len(ALONE) :]])  # a log would stay open
-        except SystemExit as end:
-            status = end.code if isinstance(end.code, int) else 1
-    return subprocess.CompletedProcess(command, status, printed.getvalue(), "")
+    @property
+    def executable(self) -> str:
+        return str(programs() / "python")
 
 
 # Shared by workers --------------------------------------------------------------------------------------------

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import os
 import re
-import shlex
 import subprocess
 import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from support import processes
+from support.forks import programs
 
 ROOT = Path(__file__).parents[3]
 DOCS = ROOT / "docs"
@@ -42,9 +41,9 @@ def steps(page: Path, heading: str = "") -> Iterator[Step]:
 
 
 def environment() -> dict[str, str]:
-    """What a reader's shell has: the commands of this virtual environment, and bytecode, without which dbt is slow."""
+    """What a reader's shell has: the commands of this virtual environment, which are forks."""
     ours = {
-        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+        "PATH": os.pathsep.join([str(programs()), str(Path(sys.executable).parent), os.environ["PATH"]]),
         "DBT_SEND_ANONYMOUS_USAGE_STATS": "false",
         "NO_COLOR": "1",
         "MAKEFLAGS": "",
@@ -55,8 +54,6 @@ def environment() -> dict[str, str]:
 def run(command: str, directory: Path) -> str:
     """What a command prints, on both channels; `.venv` is this virtual environment."""
     command = command.replace("\\\n", " ").removeprefix(".venv/bin/")
-    if command.startswith("pit-join ") and not re.search(r"[|<>;&$`*?~#]", command):
-        return processes.pit_join(shlex.split(command)[1:], directory, environment())
     done = subprocess.run(
         command, shell=True, cwd=directory, env=environment(), timeout=120, check=False,
         text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import atexit
-import functools
 import json
 import os
 import subprocess
 import sys
-import tempfile
 import time
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+
+from support.forks import programs
 
 PIT_JOIN = Path(sys.executable).parent / "pit-join"
 WORKER = Path(__file__).parents[1].joinpath("online_worker.py")
@@ -27,7 +25,7 @@ def worker(*arguments: object, **options: Any) -> subprocess.Popen[str]:
     )  # fmt: skip
 
 
-KNOWN = "from online_worker import *; from pit_join.errors import StoreError\n"
+KNOWN = "import sys; from online_worker import *; from pit_join.errors import StoreError\n"
 
 
 def python(code: str, *arguments: object, **options: Any) -> subprocess.CompletedProcess[str]:
@@ -36,65 +34,12 @@ def python(code: str, *arguments: object, **options: Any) -> subprocess.Complete
     The process is a fork of one that has loaded the modules and opened no store; with options of `subprocess.run` it
     starts from nothing.
     """
-    words = list(map(str, arguments))
-    if not options:
-        return _nursery().run(KNOWN + code, words)
+    program = programs() / "python" if not options else sys.executable
     return subprocess.run(
-        [sys.executable, "-c", "import sys; " + KNOWN + code, *words],
-        capture_output=True, text=True, env=ENVIRONMENT | {"PYTHONPATH": str(WORKER.parent)}, check=False, **options,
+        [program, "-c", KNOWN + code, *map(str, arguments)],
+        capture_output=True, text=True, env=ENVIRONMENT | {"PYTHONPATH": str(WORKER.parent)}, check=False,
+        **{"timeout": 120, **options},
     )  # fmt: skip
-
-
-COMMAND = """
-import os
-from pit_join.cli.main import run
-os.environ.update(json.loads(sys.argv.pop(1)))
-sys.argv[0] = "pit-join"
-run()
-"""
-
-
-def pit_join(arguments: list[str], folder: Path, environment: Mapping[str, str]) -> str:
-    """Run the command in a fork, and return what it prints on both channels."""
-    return _nursery().run(KNOWN + COMMAND, [json.dumps(environment), *arguments], folder, together=True).stdout
-
-
-@functools.cache
-def _nursery() -> Nursery:
-    made = Nursery()
-    atexit.register(made.end)
-    return made
-
-
-class Nursery:
-    """A process that forks for each piece of code that is to run in a process of its own."""
-
-    def __init__(self) -> None:
-        self._process = worker("pieces")
-
-    def run(
-        self, code: str, arguments: list[str], folder: Path | None = None, together: bool = False
-    ) -> subprocess.CompletedProcess[str]:
-        """Run code with these arguments, by default in the folder of this process.
-
-        With `together`, all that is printed is in the standard output, in its order.
-        """
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        with tempfile.TemporaryDirectory() as made:
-            paths = [Path(made, "out"), Path(made, "err")]
-            for path in paths:
-                path.touch()
-            printed = [str(paths[0]), str(paths[0 if together else 1])]
-            self._process.stdin.write(json.dumps([code, arguments, str(folder or Path.cwd()), *printed]) + "\n")
-            self._process.stdin.flush()
-            status = int(self._process.stdout.readline())
-            texts = [path.read_text() for path in paths]
-        return subprocess.CompletedProcess(arguments, status, *texts)
-
-    def end(self) -> None:
-        """End it; it waits for input."""
-        self._process.communicate()
 
 
 class Commands:
