@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 
 from pit_join.statuses import STORE_FAILED
 
@@ -16,6 +17,8 @@ __all__ = [
     "SpineError",
     "StoreError",
     "WarehouseError",
+    "command_line",
+    "option",
     "suggest",
 ]
 
@@ -64,6 +67,32 @@ class WarehouseError(PitJoinError):
     """A warehouse, or a table of it, that cannot be used."""
 
     exit_status = 3
+
+
+_at_command_line = False
+
+
+@contextmanager
+def command_line() -> Iterator[None]:
+    """Let messages name options as the command line does, and not as Python's arguments."""
+    global _at_command_line
+    before, _at_command_line = _at_command_line, True
+    try:
+        yield
+    finally:
+        _at_command_line = before
+
+
+def option(in_python: str, at_command_line: str) -> str:
+    """Return how a message names an option.
+
+    >>> option("wait=", "--wait")
+    'wait='
+    >>> with command_line():
+    ...     option("wait=", "--wait")
+    '--wait'
+    """
+    return at_command_line if _at_command_line else in_python
 
 
 def suggest(name: str, known: Iterable[str], what: str) -> str:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import date, datetime
+from datetime import date, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from pit_join.errors import RequestError
+from pit_join.errors import RequestError, suggest
 from pit_join.monitoring.feature_log import FeatureLog
 from pit_join.online.opening import open_store
 from pit_join.online.protocol import ReadableStore
@@ -120,6 +120,22 @@ class FeatureStore(OnlineClient):
 
         return SeveralStores(urls)
 
+    def check_named_stores(self) -> None:
+        """Check that each store in `online_stores` has a feature view.
+
+        Raises:
+            RequestError: naming the store that has none, and those that have.
+            StoreError: if the default store cannot be used, or nothing was exported.
+        """
+        if not self._named:
+            return
+        used = {view.store for view in self.online_contents().views.values()} - {""}
+        for name in self._named:
+            if name not in used:
+                raise RequestError(
+                    f"no feature view is in an online store named '{name}'; {suggest(name, used, 'named stores')}"
+                )
+
     def registry(self) -> Registry:
         """Return all declarations of the project, as its files are now.
 
@@ -145,7 +161,7 @@ class FeatureStore(OnlineClient):
         *,
         roles: Iterable[str] = (),
         event_timestamp: str = "event_timestamp",
-        gap: str | None = None,
+        gap: str | timedelta | None = None,
         full_feature_names: bool = False,
         provenance: bool = False,
         defaults: bool = True,
@@ -255,7 +271,7 @@ class FeatureStore(OnlineClient):
         self,
         select: Iterable[str] = (),
         *,
-        as_of: str | datetime | None = None,
+        as_of: str | date | None = None,
         dry_run: bool = False,
     ) -> Export:
         """Make the online store the snapshot of one instant: the values that were known then.
@@ -288,7 +304,7 @@ class FeatureStore(OnlineClient):
         feature_views: object = None,
         *,
         start_date: object = None,
-        as_of: str | datetime | None = None,
+        as_of: str | date | None = None,
         dry_run: bool = False,
     ) -> Export:
         """Export, by Feast's name for it; `select`, `as_of` and `dry_run` are those of `export`.
@@ -337,8 +353,8 @@ class FeatureStore(OnlineClient):
         self,
         log: str | Path,
         *,
-        start: str | datetime | None = None,
-        end: str | datetime | None = None,
+        start: str | date | None = None,
+        end: str | date | None = None,
         service: str | None = None,
         tolerance: float = 1e-9,
     ) -> Monitoring:

@@ -10,7 +10,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from pit_join.errors import PitJoinError
+from pit_join.errors import PitJoinError, option
 from pit_join.waiting import wait_until
 
 __all__ = ["lock", "whole"]
@@ -77,5 +77,6 @@ def lock(
 
     if wait_until(held, on_wait, f"{busy}; waiting up to {wait:g} s", wait):
         raise error(
-            f"{busy} {where} and did not end within {wait:g} s; try again when it is done, or wait longer with --wait"
+            f"{busy} {where} and did not end within {wait:g} s; try again when it is done, or wait longer with "
+            + option("wait=", "--wait")
         )

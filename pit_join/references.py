@@ -9,12 +9,16 @@ from typing import Any
 
 from pit_join.errors import RequestError
 
-__all__ = ["OnDemandRequest", "Request", "RequestItem", "parse_features", "parse_reference", "parse_role", "split_list"]
+__all__ = [
+    "OnDemandRequest", "Request", "RequestItem", "listed", "parse_features", "parse_reference", "parse_role",
+    "split_list",
+]  # fmt: skip
 
 _PART = r'("(?:[^"]|"")+"|[^":,=()]+)'
 _REFERENCE = re.compile(f"{_PART}:{_PART}")
 _ROLE = re.compile(rf"(?:{_PART}=)?{_PART}(?:\((.*)\))?", re.DOTALL)
 _ITEM = r'(?:"(?:[^"]|"")*"|\((?:"(?:[^"]|"")*"|[^()"])*\)|[^,"()])*'
+_SIGN = re.compile(r'[",:=()]|^\s|\s$')
 _MAPPING = re.compile(f"{_PART}={_PART}")
 
 
@@ -78,6 +82,15 @@ RequestItem = Request | OnDemandRequest
 
 def _plain(part: str) -> str:
     return part[1:-1].replace('""', '"') if part.startswith('"') else part.strip()
+
+
+def listed(parts: Iterable[str]) -> str:
+    """Write parts of references with commas; a part that holds one of their signs stands in double quotes.
+
+    >>> print(listed(["x", "a, b"]))
+    x, "a, b"
+    """
+    return ", ".join('"' + part.replace('"', '""') + '"' if _SIGN.search(part) else part for part in parts)
 
 
 def split_list(text: str) -> list[str]:

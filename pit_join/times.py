@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import re
 from datetime import date, datetime, timedelta, timezone
+from datetime import time as clock
+from typing import Any
 
-from pit_join.errors import PitJoinError
+from pit_join.errors import RequestError
 
-__all__ = ["format_duration", "parse_duration", "parse_instant", "read_instant", "short_duration"]
+__all__ = ["format_duration", "gap_text", "parse_duration", "parse_instant", "read_instant", "short_duration"]
 
 
 _PATTERN = re.compile(r"([0-9]+) *(?:(d|days?)|(h|hours?)|(m|minutes?)|(s|seconds?)|(ms|milliseconds?))", re.ASCII)
@@ -79,48 +81,81 @@ def short_duration(text: str) -> str:
     return number + next(short for short, name in zip(_SHORT_NAMES, units, strict=True) if name)
 
 
-def read_instant(text: str | datetime | None, *, past: bool = True) -> datetime | None:
-    """Read an instant in ISO 8601; a naive one is UTC. With `past` it must not lie in the future.
+def gap_text(gap: Any) -> str | None:
+    """Return a gap as text: one that is text already is not read here; a `timedelta` may also be pandas' or NumPy's.
 
     Raises:
-        PitJoinError: if `text` is not an instant, or lies in the future.
+        RequestError: if it is anything else, negative, or not of whole milliseconds.
+
+    >>> gap_text(timedelta(hours=36)), gap_text("1 day")
+    ('36 hours', '1 day')
+    """
+    if gap is None or isinstance(gap, str):
+        return gap
+    found = gap
+    if _numpy_kind(gap) == "m":
+        # Of nanoseconds NumPy makes a number; months and years are numbers, too, and have no fixed length.
+        whole = gap.astype("timedelta64[us]")
+        found = whole.item() if gap.dtype.name == "timedelta64[ns]" and whole == gap else gap.item()
+    if not isinstance(found, timedelta) or found < timedelta(0) or found % _UNITS[-1]:
+        raise RequestError(
+            f"a gap is a duration of whole milliseconds, such as '1 day' or timedelta(days=1), got {gap!r}"
+        )
+    return format_duration(found)
+
+
+def read_instant(value: Any, *, past: bool = True) -> datetime | None:
+    """Return an instant as `parse_instant` does, and None for None; with `past` it must not lie in the future.
+
+    Raises:
+        RequestError: if `value` is not an instant, or lies in the future.
 
     >>> read_instant("2026-03-18 14:30")
     datetime.datetime(2026, 3, 18, 14, 30, tzinfo=datetime.timezone.utc)
     """
-    if text is None:
+    if value is None:
         return None
-    try:
-        found = text if isinstance(text, datetime) else datetime.fromisoformat(text.strip().replace("Z", "+00:00"))
-    except ValueError:
-        raise PitJoinError(
-            f"cannot read the instant '{text}'; write for example '2026-03-18 14:30' (UTC) or "
-            "'2026-03-18T14:30:00+02:00'"
-        ) from None
-    found = found if found.tzinfo else found.replace(tzinfo=timezone.utc)
+    found = parse_instant(value)
     if past and found > datetime.now(timezone.utc):
-        raise PitJoinError(
+        raise RequestError(
             f"the instant {found.isoformat()} lies in the future: what will be known then is not known yet"
         )
     return found
 
 
-def parse_instant(value: str | date) -> datetime:
-    """Return an instant in UTC; a time without a time zone is UTC, and a date is its first instant.
+def parse_instant(value: Any) -> datetime:
+    """Return an instant in UTC: of a text in ISO 8601, a date or a datetime, also pandas' and NumPy's.
+
+    A time without a time zone is UTC, a date is its first instant, and nanoseconds are rounded down.
 
     >>> parse_instant("2026-03-01").isoformat(), parse_instant("2026-03-01T01:30:00+02:00").isoformat()
     ('2026-03-01T00:00:00+00:00', '2026-02-28T23:30:00+00:00')
 
     Raises:
-        PitJoinError: if a text is neither a date nor a time.
+        RequestError: if it is anything else.
     """
-    if isinstance(value, str):
-        try:
-            value = datetime.fromisoformat(re.sub(r"[zZ]$", "+00:00", value.strip()))
-        except ValueError:
-            raise PitJoinError(
-                f"'{value}' is not a date; write 2026-03-01, 2026-03-01T06:00:00 (UTC) or 2026-03-01T06:00:00+02:00"
-            ) from None
-    if not isinstance(value, datetime):
-        value = datetime(value.year, value.month, value.day, tzinfo=timezone.utc)
-    return value.replace(tzinfo=timezone.utc) if value.tzinfo is None else value.astimezone(timezone.utc)
+    found = value
+    try:
+        if _numpy_kind(value) == "M":
+            exact = value.item()  # a number if it is of nanoseconds, or beyond Python's years
+            found = exact if isinstance(exact, date) or "T" not in str(value) else str(value)
+        if isinstance(found, str):
+            text = re.sub(r"[zZ]$", "+00:00", re.sub(r"(\.[0-9]{6})[0-9]+", r"\1", found.strip()))
+            found = datetime.fromisoformat(text)
+        if not isinstance(found, date):
+            raise TypeError
+        time = clock(0)
+        if isinstance(found, datetime):  # not as it is, since a pandas.Timestamp has nanoseconds besides
+            time = clock(found.hour, found.minute, found.second, found.microsecond, found.tzinfo, fold=found.fold)
+        moment = datetime.combine(date(found.year, found.month, found.day), time)
+        return moment.astimezone(timezone.utc) if moment.tzinfo else moment.replace(tzinfo=timezone.utc)
+    except (ValueError, TypeError, OverflowError):  # also for NaT, whose parts are not numbers
+        raise RequestError(
+            f"cannot read the instant {' '.join(repr(value).split())}; write for example '2026-03-18 14:30' (UTC) or "
+            "'2026-03-18T14:30:00+02:00'"
+        ) from None
+
+
+def _numpy_kind(value: Any) -> str:
+    """Return `M` for a numpy.datetime64 and `m` for a numpy.timedelta64; NumPy is not loaded for that."""
+    return str(value.dtype.kind) if getattr(value, "ndim", None) == 0 and hasattr(value, "dtype") else ""

@@ -20,8 +20,20 @@ from pit_join.errors import PitJoinError
 __all__ = ["main", "run"]
 
 
+# Feast's names of commands.
+_FEAST = {"materialize": "export", "materialize-incremental": "export", "feature-views": "views"}
+
+
 class _Group(click.Group, WithGlobalOptions):
     """The group of all commands, which turns every `PitJoinError` into a message and an exit status."""
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the command; where Feast has another name for it, say so."""
+        if args and (ours := _FEAST.get(args[0])):
+            raise click.UsageError(f"No such command '{args[0]}', which is Feast's; it is pit-join {ours}.", ctx)
+        return super().resolve_command(ctx, args)
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
@@ -30,6 +42,9 @@ class _Group(click.Group, WithGlobalOptions):
             first, *rest = str(error).split("\n")
             click.echo("\n".join([f"Error: {first}", *(f"       {line}" for line in rest)]), err=True)
             ctx.exit(error.exit_status)
+        except KeyboardInterrupt:
+            click.echo("\ninterrupted", err=True)
+            ctx.exit(130)
         except BrokenPipeError:
             sys.stderr.close()
             ctx.exit(0)
@@ -84,6 +99,7 @@ def main(ctx: click.Context, /, **given: Any) -> None:
       1  a check found something
       2  bad usage or bad input
       3  the online store, the warehouse, or a table of it, could not be used
+      130  interrupted by Ctrl-C
     """
     assert ctx.invoked_subcommand is not None
     # The command's own defaults; what becomes of stores is in their option's callback.

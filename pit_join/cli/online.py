@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from pit_join.cli.options import Command, feature_options, json_option, select_option
+from pit_join.cli.options import Command, check_options, feature_options, json_option, select_option
 from pit_join.cli.output import age, print_table, shown
 from pit_join.times import read_instant
 
@@ -79,7 +79,9 @@ def get(
 
     moment = read_instant(now)
     # Strict, since a default that stands for a failed store would hide from the user what is wrong.
-    reader = ctx.obj().online_reader(**request, strict=True, deadline=None)
+    store = ctx.obj()
+    reader = store.online_reader(**request, strict=True, deadline=None)
+    store.check_named_stores()
     found = describe_entity(reader, given, now=moment)
     if as_json:
         click.echo(json.dumps(found, default=str))
@@ -116,6 +118,7 @@ def verify(ctx: click.Context, select: list[str], sample: int, every: bool, as_j
     """
     from pit_join.cli.console import bar
 
+    check_options(exclusive=("sample", "every"))
     with bar():
         found = ctx.obj().verify(select, sample=None if every else sample)
     if as_json:

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial, wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
+from pit_join.errors import command_line
 from pit_join.references import split_list
 
 if TYPE_CHECKING:
     from pit_join.feature_store import FeatureStore
 
-__all__ = ["Command", "WithGlobalOptions", "feature_options", "json_option", "select_option"]
+__all__ = ["Command", "WithGlobalOptions", "check_options", "feature_options", "json_option", "select_option"]
 
 
 class _GlobalOption(click.Option):
@@ -98,7 +100,7 @@ class Command(WithGlobalOptions):
         ctx.obj = partial(_open_store, **{str(option.name): ctx.params.pop(str(option.name)) for option in _GLOBAL})
         from pit_join.cli.console import messages
 
-        with messages():
+        with messages(), command_line():
             return super().invoke(ctx)
 
 
@@ -110,6 +112,25 @@ def _open_store(stores: dict[str, str], **options: Any) -> FeatureStore:
         online_stores={name: url for name, url in stores.items() if name},
         **options,
     )
+
+
+def check_options(*, exclusive: Sequence[str] = (), needed: tuple[str, str] | None = None) -> None:
+    """Refuse options of which one would be ignored; they are named as in the signature of the command's function.
+
+    Of the `exclusive` ones at most one may be given. Of the two that are `needed` the first makes sense only with the
+    second.
+    """
+    ctx = click.get_current_context()
+    flags = {str(param.name): param.opts[0] for param in ctx.command.params}
+    given = [flags[name] for name in exclusive if _is_given(ctx, name)]
+    if len(given) > 1:
+        raise click.UsageError(f"{given[0]} and {given[1]} exclude each other; give one of them")
+    if needed and _is_given(ctx, needed[0]) and not _is_given(ctx, needed[1]):
+        raise click.UsageError(f"{flags[needed[0]]} has no effect without {flags[needed[1]]}")
+
+
+def _is_given(ctx: click.Context, name: str) -> bool:
+    return ctx.get_parameter_source(name) is not ParameterSource.DEFAULT
 
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")

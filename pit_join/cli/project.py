@@ -8,8 +8,9 @@ from pathlib import Path
 
 import click
 
-from pit_join.cli.options import Command, json_option, select_option
+from pit_join.cli.options import Command, check_options, json_option, select_option
 from pit_join.cli.output import print_table
+from pit_join.references import listed
 
 __all__ = ["backfill", "dbt_package_path", "views"]
 
@@ -34,7 +35,7 @@ def views(ctx: click.Context, as_json: bool) -> None:
     rows = [
         [
             view["name"],
-            f"{view['entity']} ({', '.join(view['join_keys'])})",
+            f"{view['entity']} ({listed(view['join_keys'])})",
             view["event_timestamp"] + (f" / {view['created_timestamp']}" if view["created_timestamp"] else ""),
             view["ttl"] or "-",
             view["lag"] or "-",
@@ -52,7 +53,7 @@ def views(ctx: click.Context, as_json: bool) -> None:
     for view in described:
         windows = ", ".join(dict.fromkeys((view["windows"] or {}).values()))
         note = f" (windows of {windows}, closed {view['closed']})" if windows else ""
-        click.echo(f"{view['name']}{note}: {', '.join(view['features'])}")
+        click.echo(f"{listed([view['name']])}{note}: {listed(view['features'])}")
 
 
 @click.command(
@@ -64,11 +65,12 @@ def views(ctx: click.Context, as_json: bool) -> None:
     "--end", metavar="TIME",
     help="End before this time. Default: after the last batch with a row of the model or of its inputs.",
 )  # fmt: skip
-@click.option("--dry-run/--apply", default=None, help="Print the batches to run, or run them.")
+@click.option("--dry-run", is_flag=True, help="Print the batches to run, and run none.")
+@click.option("--apply", is_flag=True, help="Run the batches.")
 @json_option
 @click.pass_context
 def backfill(
-    ctx: click.Context, select: list[str], start: str | None, end: str | None, dry_run: bool | None, as_json: bool
+    ctx: click.Context, select: list[str], start: str | None, end: str | None, dry_run: bool, apply: bool, as_json: bool
 ) -> None:
     """Find and run the batches that the stored history of microbatch models lacks.
 
@@ -84,10 +86,11 @@ def backfill(
     from pit_join.cli.backfill_report import report
     from pit_join.cli.console import bar
 
-    if dry_run is None:
+    check_options(exclusive=("dry_run", "apply"))
+    if not dry_run and not apply:
         raise click.UsageError("give --dry-run to see what is to be done, or --apply to do it")
     with nullcontext() if dry_run else bar():
-        found = ctx.obj().backfill(select, start=start, end=end, apply=not dry_run)
+        found = ctx.obj().backfill(select, start=start, end=end, apply=apply)
     if as_json:
         click.echo(json.dumps(found.as_json()))
     else:

@@ -6,7 +6,7 @@ import os
 
 import click
 
-from pit_join.cli.options import Command
+from pit_join.cli.options import Command, check_options
 from pit_join.errors import PitJoinError
 from pit_join.times import parse_duration, read_instant
 
@@ -72,6 +72,7 @@ def serve(
       pit-join serve
       pit-join serve --store online/dev --port 8080 --workers 4
     """
+    check_options(needed=("log_sample", "feature_log"))
     try:
         from pit_join.http.server import Settings
         from pit_join.http.server import serve as run

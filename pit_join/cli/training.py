@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from pit_join.cli.options import Command, feature_options
+from pit_join.cli.options import Command, check_options, feature_options
 from pit_join.cli.output import age, print_table
 from pit_join.statuses import OFFLINE, PRESENT, STATUSES
 
@@ -41,7 +41,7 @@ __all__ = ["build_training_set"]
     "--window-plan", type=click.Choice(["range", "stacked"]),
     help="Join window views by this plan instead of the cheaper one by estimate.",
 )  # fmt: skip
-@click.option("--json", "as_json", is_flag=True, help="Print the coverage as JSON.")
+@click.option("--json", "as_json", is_flag=True, help="Print the coverage, or the plans, as JSON.")
 @click.pass_context
 def build_training_set(
     ctx: click.Context,
@@ -68,6 +68,8 @@ def build_training_set(
     from pit_join.cli.console import bar
     from pit_join.warehouse.table_files import check_output
 
+    check_options(exclusive=("output", "sql_only", "explain_plan"))
+    check_options(exclusive=("sql_only", "as_json"))
     if not sql_only and not explain_plan:
         if output is None:
             raise click.UsageError(

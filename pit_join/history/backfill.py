@@ -11,7 +11,7 @@ from datetime import date, datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from pit_join.errors import WarehouseError
+from pit_join.errors import WarehouseError, option
 from pit_join.history.batches import Batch, BatchModel, WholeTable, batch_label, batch_models, runs
 from pit_join.history.ledger import Ledger, Record, read_records
 from pit_join.history.plan import BackfillPlan, StoredBatches, latest, look, make_plans, recognised
@@ -256,5 +256,5 @@ class _Work:
 def _held(path: Path, wait: float) -> str:
     return (
         f"another process holds {path}, so that dbt could not write it within {wait:g} s; try again when it is done, "
-        "or wait longer with --wait"
+        f"or wait longer with {option('wait=', '--wait')}"
     )

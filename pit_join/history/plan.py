@@ -8,7 +8,7 @@ from datetime import datetime, timedelta, timezone
 from statistics import fmean
 from typing import Any
 
-from pit_join.errors import PitJoinError
+from pit_join.errors import PitJoinError, option
 from pit_join.history.batches import (
     Batch,
     BatchInput,
@@ -205,10 +205,12 @@ def make_plans(
         PitJoinError: if `start` or `end` lies in the future, or `start` is not before `end`.
     """
     now = datetime.now(timezone.utc)
+    named = option("start", "--start")
     if start and start > now:
-        raise PitJoinError(f"--start {start.isoformat()} lies in the future; there is nothing to run yet")
+        raise PitJoinError(f"{named} {start.isoformat()} lies in the future; there is nothing to run yet")
     if start and end and start >= end:
-        raise PitJoinError(f"--start {start.isoformat()} is not before --end {end.isoformat()}, which is exclusive")
+        until = option("end", "--end")
+        raise PitJoinError(f"{named} {start.isoformat()} is not before {until} {end.isoformat()}, which is exclusive")
     known = latest(records)
     return tuple(_plan(model, stored[model.unique_id], known, start, end, now) for model in models)
 
@@ -223,8 +225,8 @@ def _plan(
 ) -> BackfillPlan:
     if end and end > ceiling(now, model.size):
         raise PitJoinError(
-            f"--end {end.isoformat()} lies in the future; the last {model.size} of '{model.name}' that has begun ends "
-            f"at {ceiling(now, model.size).isoformat()}"
+            f"{option('end', '--end')} {end.isoformat()} lies in the future; the last {model.size} of '{model.name}' "
+            f"that has begun ends at {ceiling(now, model.size).isoformat()}"
         )
     first = floor(start, model.size) if start else model.begin
     last = ceiling(end, model.size) if end else None
@@ -293,7 +295,7 @@ def _notes(
 ) -> Iterator[str]:
     if not any_batches:
         inputs = ", ".join(one.name for one in model.inputs) or "its inputs"
-        yield f"no data yet in {inputs}; run dbt build, or give --end"
+        yield f"no data yet in {inputs}; run dbt build, or give {option('end=', '--end')}"
     if "older definition" in reasons and stored.rows is not None and not model.keeps_new_columns:
         yield (
             "a new feature gets no column in the stored table: set on_schema_change: append_new_columns, "

@@ -173,12 +173,14 @@ class _Server:
         return reply(wanted, reader, form, self._settings.now)
 
     def _new_reader(self, features: str | tuple[str, ...], full_feature_names: bool) -> OnlineReader:
-        return self._store.online_reader(
+        reader = self._store.online_reader(
             features if isinstance(features, str) else list(features),
             full_feature_names=full_feature_names,
             strict=self._settings.strict,
             deadline=self._settings.deadline,
         )
+        reader.warn_of_later_exports(self._settings.now)
+        return reader
 
     async def feature_services(self, request: Request) -> Response:
         return _json_response(_services(await run_in_threadpool(self._store.online_contents)))

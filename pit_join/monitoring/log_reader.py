@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from pit_join.errors import PitJoinError, suggest
+from pit_join.errors import PitJoinError, option, suggest
 from pit_join.serving.log_entry import LOG_FORMAT, LOG_METADATA
 
 __all__ = ["LogReader"]
@@ -46,7 +46,8 @@ class LogReader:
 
     def __init__(self, folder: Path, span: tuple[datetime | None, datetime | None], service: str | None) -> None:
         if not folder.is_dir():
-            raise PitJoinError(f"there is no feature log in {folder}; name the folder that --feature-log was given")
+            given = option("feature_log=", "--feature-log")
+            raise PitJoinError(f"there is no feature log in {folder}; name the folder that {given} was given")
         self._span = span
         self.unread: list[str] = []
         files = [file for path in sorted(folder.glob("*.parquet")) if (file := self._opened(path))]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
-from pit_join.errors import StoreError
+from pit_join.errors import StoreError, option
 
 __all__ = [
     "CacheLimits", "cache_limits", "check_urls", "folder_of", "how_to_name", "is_remote", "store_url",
@@ -48,7 +48,8 @@ def check_urls(urls: Mapping[str, str]) -> None:
 
 def how_to_name(store: str) -> str:
     """Return the advice how to set the URL of a named store."""
-    return f"give --store {store}=URL, or set PIT_JOIN_ONLINE_STORE_{store.upper()}"
+    given = option(f"online_stores={{'{store}': URL}}", f"--store {store}=URL")
+    return f"give {given}, or set PIT_JOIN_ONLINE_STORE_{store.upper()}"
 
 
 def folder_of(url: str) -> Path | None:

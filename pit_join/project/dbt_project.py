@@ -16,7 +16,7 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from pit_join.errors import ProjectError
+from pit_join.errors import ProjectError, option
 from pit_join.project.profile import read_profile, read_yaml
 
 __all__ = ["Project"]
@@ -47,7 +47,8 @@ class Project:
         path = self.directory / "dbt_project.yml"
         if not path.is_file():
             raise ProjectError(
-                f"{self.directory} is not a dbt project (it has no dbt_project.yml); go into one or give --project-dir"
+                f"{self.directory} is not a dbt project (it has no dbt_project.yml); go into one or give "
+                + option("project_dir=", "--project-dir")
             )
         self._settings = read_yaml(path)
         self._on_parse = on_parse
@@ -167,7 +168,8 @@ class Project:
             if (place / "profiles.yml").is_file():
                 return place.resolve()
         raise ProjectError(
-            f"no profiles.yml in {', '.join(str(place) for place in places)}; write one or give --profiles-dir"
+            f"no profiles.yml in {', '.join(str(place) for place in places)}; write one or give "
+            + option("profiles_dir=", "--profiles-dir")
         )
 
     def _files(self) -> Iterator[Path]:

@@ -24,6 +24,7 @@ import numpy as np
 from xxhash import xxh3_64_digest
 
 from pit_join.errors import StoreError
+from pit_join.times import parse_instant
 
 __all__ = [
     "CHECK",
@@ -293,10 +294,16 @@ def instant(microseconds: int) -> Any:
     return _time("us", ", UTC", microseconds)
 
 
-def moment_of(now: datetime | None) -> int:
-    """The instant at which ages are judged, in microseconds since 1970: the clock's for None; naive is UTC."""
+def moment_of(now: str | date | None) -> int:
+    """Return the instant at which ages are judged, in microseconds since 1970: the clock's for None.
+
+    Raises:
+        RequestError: see `parse_instant`, which reads everything but a plain datetime.
+    """
     if now is None:
         return time.time_ns() // 1000
+    if type(now) is not datetime:  # which is fastest here
+        now = parse_instant(now)
     moment = now if now.tzinfo else now.replace(tzinfo=timezone.utc)
     return (moment - _EPOCH[", UTC"]) // timedelta(microseconds=1)
 

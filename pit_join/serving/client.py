@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from datetime import datetime, timezone
+from datetime import date, datetime, timezone
 from functools import cached_property
 from typing import Any
 
@@ -15,6 +15,7 @@ from pit_join.serving.features import OnlineFeatures
 from pit_join.serving.log_entry import ServedLog
 from pit_join.serving.neighbours import Neighbour, NeighbourReader, Vector
 from pit_join.serving.reader import DEADLINE, OnlineReader
+from pit_join.times import parse_instant
 
 __all__ = ["OnlineClient", "describe_entity"]
 
@@ -90,7 +91,7 @@ class OnlineClient:
         roles: Iterable[str] = (),
         full_feature_names: bool = False,
         defaults: bool = True,
-        now: datetime | None = None,
+        now: str | date | None = None,
         strict: bool = False,
         deadline: float | None = DEADLINE,
     ) -> OnlineFeatures:
@@ -103,7 +104,8 @@ class OnlineClient:
             roles: mappings such as `"dest_weather=weather(airport=dest)"`, for references to `dest_weather:temp`.
             full_feature_names: name every feature `view__feature`.
             defaults: replace nulls, and what is missing or too old, by the declared defaults.
-            now: the instant at which ages are judged; the clock's by default. Naive is UTC.
+            now: the instant at which ages are judged; the clock's by default. Naive is UTC. A warning says where the
+                store holds a later export.
             strict: raise an error where a store fails, is late, or lacks a view; by default the values are then the
                 declared defaults, and their statuses say why.
             deadline: seconds within which the stores must answer; None for no bound.
@@ -113,17 +115,18 @@ class OnlineClient:
         """
         names = {"full_feature_names": full_feature_names, "defaults": defaults}
         reader = self.online_reader(features, roles=roles, **names, strict=strict, deadline=deadline)
+        reader.warn_of_later_exports(now)
         return reader.get_online_features(entity_rows, now=now)
 
     def nearest(
-        self, view: str, feature: str, vector: Vector, k: int = 10, *, now: datetime | None = None
+        self, view: str, feature: str, vector: Vector, k: int = 10, *, now: str | date | None = None
     ) -> list[Neighbour]:
         """Return the entities whose embedding is nearest to a vector, nearest first; see `NeighbourReader.nearest`."""
         return self._neighbours.nearest(view, feature, vector, k, now=now)
 
 
 def describe_entity(
-    reader: OnlineReader, entity: Mapping[str, str], *, now: datetime | None = None
+    reader: OnlineReader, entity: Mapping[str, str], *, now: str | date | None = None
 ) -> dict[str, dict[str, Any]]:
     """Return the features of one entity for a person to read: each with value, status, event time and age.
 
@@ -135,7 +138,8 @@ def describe_entity(
     Raises:
         PitJoinError: one of its subclasses, saying what is wrong and what to do.
     """
-    moment = now or datetime.now(timezone.utc)
+    moment = datetime.now(timezone.utc) if now is None else parse_instant(now)
+    reader.warn_of_later_exports(now)
     found = reader.get_online_features([reader.read_keys(entity)], now=moment)
     values, statuses, times = found.to_dict(), found.statuses, found.event_timestamps
     return {

@@ -31,6 +31,11 @@ class EntityRows:
     def __len__(self) -> int:
         return self._length
 
+    @property
+    def mappings(self) -> Sequence[Mapping[str, Any]]:
+        """The rows as mappings, or the one mapping of lists."""
+        return [self._given] if isinstance(self._given, Mapping) else self._given
+
     def keys(self, codec: KeyCodec) -> list[bytes | None]:
         """Return the key of each row for one view."""
         if not isinstance(self._given, Mapping):

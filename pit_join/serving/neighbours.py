@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
 from heapq import nsmallest
 from operator import index as whole_number
 from typing import Any
@@ -77,7 +77,7 @@ class NeighbourReader:
         self._indexes: dict[tuple[str, str], tuple[Mapping[str, tuple[int, str]], OpenIndex]] = {}
 
     def nearest(
-        self, view: str, feature: str, vector: Vector, k: int = 10, *, now: datetime | None = None
+        self, view: str, feature: str, vector: Vector, k: int = 10, *, now: str | date | None = None
     ) -> list[Neighbour]:
         """The `k` entities whose embedding is nearest to a vector, nearest first; those of one distance by key.
 

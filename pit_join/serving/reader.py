@@ -5,11 +5,12 @@ They load neither dbt nor DuckDB, since the store describes itself.
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import date
 from functools import partial
 from typing import Any
 
@@ -24,6 +25,7 @@ from pit_join.serving.read_plan import ReadPlan, make_plan
 from pit_join.serving.role_records import FeatureColumn, RoleRecords, RowKeys
 from pit_join.serving.vector import FeatureVector, ReadRow, RowRecords, read_row
 from pit_join.statuses import COMPUTE_FAILED, NOT_EXPORTED, STORE_FAILED
+from pit_join.times import parse_instant
 
 __all__ = ["DEADLINE", "OnlineReader", "read_stored"]
 
@@ -31,6 +33,8 @@ DEADLINE = 0.05
 """Seconds within which an application's request is answered, unless it says otherwise."""
 
 _MOST_EXPORTS = 100  # while one request is read
+
+_log = logging.getLogger("pit_join")
 
 
 class _OnDemandAsked(Exception):
@@ -110,19 +114,32 @@ class OnlineReader:
             EntityError: if one is unknown or missing, or its text does not fit the type.
         """
         needed = (*self.keys, *self.request_fields)
-        if missing := [key for key in needed if key not in entity]:
-            raise EntityError(f"what is asked for also needs {', '.join(missing)}; give a value for each")
         if unknown := sorted(set(entity) - set(needed)):
             raise EntityError(
                 f"no view that is asked for has the key '{unknown[0]}'; {suggest(unknown[0], needed, 'keys')}"
             )
+        if missing := [key for key in needed if key not in entity]:
+            raise EntityError(f"what is asked for also needs {', '.join(missing)}; give a value for each")
         on_demand = self._plan.on_demand
         found = {name: on_demand.read_field(name, entity[name]) for name in on_demand.fields} if on_demand else {}
         for codec in self._plan.codecs:
             found |= codec.read(entity)
         return found
 
-    def get(self, entity_row: Mapping[str, Any], *, now: datetime | None = None) -> FeatureVector:
+    def warn_of_later_exports(self, now: str | date | None) -> None:
+        """Log a warning if an export that is read is later than `now`; None is the present."""
+        if now is None:
+            return
+        moment = parse_instant(now)
+        later = {view.name: view.instant for view, _ in self._plan.wanted if view.instant and view.instant > moment}
+        if later:
+            _log.warning(
+                "the online store holds the export of %s, which is later than %s: values of %s may not have been known "
+                "then; export as of that time",
+                max(later.values()), moment, ", ".join(later),
+            )  # fmt: skip
+
+    def get(self, entity_row: Mapping[str, Any], *, now: str | date | None = None) -> FeatureVector:
         """Read the features of one entity row: a dict of values by name, with `statuses` and `event_timestamps`.
 
         Args:
@@ -144,7 +161,7 @@ class OnlineReader:
         self,
         entity_rows: Sequence[Mapping[str, Any]] | Mapping[str, Any],
         *,
-        now: datetime | None = None,
+        now: str | date | None = None,
     ) -> OnlineFeatures:
         """Read the features of many entity rows from one state of the store.
 
@@ -157,8 +174,13 @@ class OnlineReader:
             EntityError: if a row does not fit the keys.
             StoreError: if the store cannot be used, or a record is damaged, and reading is strict.
         """
-        moment = moment_of(now)
         rows = EntityRows(entity_rows)
+        try:
+            return self._many_rows(rows, moment_of(now))
+        except EntityError as error:
+            raise self._with_unknown_key(error, rows.mappings) from None
+
+    def _many_rows(self, rows: EntityRows, moment: int) -> OnlineFeatures:
         row_keys: list[RowKeys] = []
 
         def distinct(plan: ReadPlan) -> list[list[bytes]]:
@@ -179,16 +201,19 @@ class OnlineReader:
         return OnlineFeatures(plan.names, stored, rows.columns(self.keys), len(rows), computed)
 
     def _row(
-        self, keys_of: Callable[[ReadPlan], list[list[bytes]]], entity_row: Mapping[str, Any], now: datetime | None
+        self, keys_of: Callable[[ReadPlan], list[list[bytes]]], entity_row: Mapping[str, Any], now: str | date | None
     ) -> ReadRow:
         """Read one entity row; see `get`, and `_read` for `keys_of`."""
         moment = moment_of(now)
-        plan, keys, records = self._read(keys_of)
         try:
-            row = read_row(plan, keys, records, entity_row, moment)
-        except StoreError:  # a record is damaged
-            records = self._sound(plan, keys, records)
-            row = read_row(plan, keys, records, entity_row, moment)
+            plan, keys, records = self._read(keys_of)
+            try:
+                row = read_row(plan, keys, records, entity_row, moment)
+            except StoreError:  # a record is damaged
+                records = self._sound(plan, keys, records)
+                row = read_row(plan, keys, records, entity_row, moment)
+        except EntityError as error:
+            raise self._with_unknown_key(error, [entity_row]) from None
         if plan.on_demand:
             self._count_uncomputed([row[-1]])
         if self._log is not None and self._log.sampled():
@@ -232,6 +257,16 @@ class OnlineReader:
                 self._count(view.name, failed.status)
         return found
 
+    def _with_unknown_key(self, error: EntityError, rows: Iterable[Mapping[str, Any]]) -> EntityError:
+        """Return the error of entity rows; where one lacks a key, with the unknown keys that may be meant for it."""
+        needed = {*self.keys, *self.request_fields}
+        for row in rows:
+            if not needed <= row.keys():
+                unknown = [f"'{name}'" for name in row if name not in needed]
+                listed = ", ".join(unknown[:5])
+                return EntityError(f"{error}; what is asked for has no key {listed}") if unknown else error
+        return error
+
     def _count_uncomputed(self, statuses: Sequence[Sequence[str]]) -> None:
         if any(COMPUTE_FAILED in each for each in statuses):
             self._count("on_demand", COMPUTE_FAILED)
@@ -255,7 +290,7 @@ class OnlineReader:
 
 
 def read_stored(
-    reader: OnlineReader, entity_row: Mapping[str, Any], *, now: datetime | None = None
+    reader: OnlineReader, entity_row: Mapping[str, Any], *, now: str | date | None = None
 ) -> RowRecords | None:
     """Read one entity row as `OnlineReader.get` does, without a dict; None where on-demand features are asked for.
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from pit_join.definitions.field_type import FieldType
 from pit_join.definitions.views import FeatureView
-from pit_join.errors import SpineError
+from pit_join.errors import SpineError, option
 from pit_join.training.request import TrainingRequest
 from pit_join.training.spine import Spine, check_arguments, check_columns, check_float_keys, check_types
 from pit_join.workspace import Histories, Workspace
@@ -57,14 +57,15 @@ class ViewJoins:
                     )
         sql = source.sql(self._warehouse, key_types, event_timestamp)
         columns = self._columns = self._warehouse.columns(f"from {sql}", source.unreadable)
-        check_columns(columns, (*key_types, event_timestamp), source.label)
+        check_columns(columns, (*key_types, event_timestamp), source)
         check_types(columns, event_timestamp, key_types, source.label)
-        check_arguments(columns, self._computed, source.label)
+        check_arguments(columns, self._computed, source)
         provenance = [f"{r['alias']}__{what}" for r in self._roles for what in ("event_timestamp", "status")]
         taken = {name.lower(): name for name in columns}
         for name in [*names, *(provenance if self._request.provenance else [])]:
             if name.lower() in taken:
-                mend = "rename the column" if "__" in name else "use --full-feature-names, or rename the column"
+                full = option("full_feature_names=True", "--full-feature-names")
+                mend = "rename the column" if "__" in name else f"use {full}, or rename the column"
                 raise SpineError(
                     f"the feature '{name}' and the column '{taken[name.lower()]}' of the spine {source.label} have one "
                     f"name; {mend}"

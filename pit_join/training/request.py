@@ -9,6 +9,7 @@ from typing import Any
 from pit_join.definitions.registry import Registry
 from pit_join.errors import PitJoinError
 from pit_join.references import RequestItem
+from pit_join.times import gap_text
 
 __all__ = ["TrainingRequest"]
 
@@ -30,7 +31,7 @@ class TrainingRequest:
         window_plan: join all window views by this plan, `range` or `stacked`, instead of the one that looks cheaper.
 
     Raises:
-        PitJoinError: if there is no such window plan.
+        PitJoinError: if there is no such window plan, or the gap is not a duration.
     """
 
     spine: Any
@@ -43,6 +44,7 @@ class TrainingRequest:
     window_plan: str | None = None
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "gap", gap_text(self.gap))
         if self.window_plan not in _WINDOW_PLANS:
             raise PitJoinError(f"unknown window plan '{self.window_plan}'; there are range and stacked")
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import csv
 import re
+import sys
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pit_join.definitions.field_type import FieldType, read_type
-from pit_join.errors import PitJoinError, SpineError, suggest
+from pit_join.errors import PitJoinError, SpineError, option, suggest
 from pit_join.warehouse.duckdb_session import DuckDBWarehouse
 from pit_join.warehouse.sql import identifier, literal
 
@@ -30,7 +31,7 @@ class Spine:
     """The source of a spine's rows.
 
     `source` is the path of a file, relative to `directory`, a relation in SQL, or None for `table`; `types` are
-    declared column types.
+    declared column types; `index` has the names of a pandas index, which is not kept.
     """
 
     label: str
@@ -41,6 +42,7 @@ class Spine:
     table: pa.Table | None = None
     delimiter: str | None = None
     is_seed: bool = False
+    index: tuple[str, ...] = ()
 
     @property
     def unreadable(self) -> str:
@@ -97,7 +99,7 @@ class _CsvReader:
             if ragged := self._ragged():
                 raise SpineError(f"{self._what}: {ragged}") from error
             raise
-        check_columns(guessed, (*key_types, event_timestamp), self._spine.label)
+        check_columns(guessed, (*key_types, event_timestamp), self._spine)
         by_lower = {name.lower(): name for name in guessed}
         types = {
             by_lower[name.lower()]: kind
@@ -197,11 +199,19 @@ def find_spine(spine: Any, manifest: Mapping[str, Any], directory: Path) -> Spin
     if hasattr(spine, "__arrow_c_stream__") or hasattr(spine, "__dataframe__"):
         import pyarrow as pa
 
+        pandas = sys.modules.get("pandas")  # not imported here: only who has imported it has a frame of it
+        index: tuple[str, ...] = ()
         try:
-            table = spine if isinstance(spine, pa.Table) else pa.table(spine)
+            if isinstance(spine, pa.Table):
+                table = spine
+            elif pandas and isinstance(spine, pandas.DataFrame):
+                table = pa.Table.from_pandas(spine, preserve_index=False)
+                index = tuple(str(name) for name in spine.index.names if name is not None)
+            else:
+                table = pa.table(spine)
         except (pa.ArrowException, TypeError, ValueError) as error:
             raise SpineError(f"the spine cannot be read as a table: {error}") from error
-        return Spine(label="given in memory", kind="table", source=None, types={}, directory=directory, table=table)
+        return Spine("given in memory", "table", None, {}, directory, table, index=index)
     if not isinstance(spine, (str, Path)):
         raise SpineError(
             f"a spine is the name of a seed or model, a CSV or Parquet file, or a table, got {type(spine).__name__}"
@@ -259,7 +269,7 @@ def _seen_from(directory: Path, path: Path) -> str:
     return str(path.relative_to(directory)) if path.is_relative_to(directory) else str(path)
 
 
-def check_columns(found: Collection[str], needed: tuple[str, ...], label: str) -> None:
+def check_columns(found: Collection[str], needed: tuple[str, ...], spine: Spine) -> None:
     """Check that a spine has the columns that a build needs, and no reserved ones.
 
     Raises:
@@ -269,14 +279,23 @@ def check_columns(found: Collection[str], needed: tuple[str, ...], label: str) -
     for name in needed:
         if name.lower() not in by_lower:
             raise SpineError(
-                f"the spine {label} has no column '{name}'; {suggest(name, found, 'columns')}. "
-                "Name the time with --event-timestamp, a key under another name with --role 'view(key=column)'"
+                f"the spine {spine.label} has no column '{name}'; {_index_hint(name, spine)}"
+                f"{suggest(name, found, 'columns')}. Name the time with "
+                + option("event_timestamp='column'", "--event-timestamp")
+                + ", a key under another name with "
+                + option("roles=['view(key=column)']", "--role 'view(key=column)'")
             )
     for name in found:
         if name.lower().startswith("_pit_"):
             raise SpineError(
-                f"the spine {label} has the column '{name}'; names that start with _pit_ are kept for the joins"
+                f"the spine {spine.label} has the column '{name}'; names that start with _pit_ are kept for the joins"
             )
+
+
+def _index_hint(name: str, spine: Spine) -> str:
+    if name.lower() not in (level.lower() for level in spine.index):
+        return ""
+    return f"'{name}' is in the index of the frame, which is not kept: give it as a column, by reset_index(); "
 
 
 def check_types(
@@ -303,7 +322,7 @@ def check_types(
             )
 
 
-def check_arguments(columns: Mapping[str, FieldType], computed: Sequence[Mapping[str, Any]], label: str) -> None:
+def check_arguments(columns: Mapping[str, FieldType], computed: Sequence[Mapping[str, Any]], spine: Spine) -> None:
     """Check that a spine has the columns of on-demand features; `computed` comes from the macro `_plan`.
 
     Raises:
@@ -317,14 +336,14 @@ def check_arguments(columns: Mapping[str, FieldType], computed: Sequence[Mapping
                 continue
             if column.lower() not in types:
                 raise SpineError(
-                    f"the spine {label} has no column '{column}', which the on-demand feature '{feature['name']}' "
-                    f"needs; {suggest(column, columns, 'columns')}"
+                    f"the spine {spine.label} has no column '{column}', which the on-demand feature "
+                    f"'{feature['name']}' needs; {_index_hint(column, spine)}{suggest(column, columns, 'columns')}"
                 )
             got = types[column.lower()]
             if not read_type(wanted).takes(got.family):
                 raise SpineError(
-                    f"the column '{column}' of the spine {label} is {got}, and the argument '{argument['name']}' of "
-                    f"the on-demand feature '{feature['name']}' is {wanted.upper()}; cast one of them"
+                    f"the column '{column}' of the spine {spine.label} is {got}, and the argument '{argument['name']}' "
+                    f"of the on-demand feature '{feature['name']}' is {wanted.upper()}; cast one of them"
                 )
 
 

@@ -18,8 +18,9 @@ import duckdb
 
 from pit_join.definitions.connection import Connection, Database
 from pit_join.definitions.field_type import FieldType, type_of
-from pit_join.errors import PitJoinError, WarehouseError
+from pit_join.errors import PitJoinError, WarehouseError, option
 from pit_join.waiting import wait_until
+from pit_join.warehouse.interrupts import interruptible
 from pit_join.warehouse.spool import Spool
 from pit_join.warehouse.sql import attach_options, create_secret, filesystem, identifier, literal
 
@@ -191,6 +192,10 @@ class DuckDBWarehouse(_Session):
         wait: float = 60.0,
         on_wait: Callable[[str], None] = lambda message: None,
     ) -> None:
+        with interruptible():
+            self._open(connection, wait, on_wait)
+
+    def _open(self, connection: Connection, wait: float, on_wait: Callable[[str], None]) -> None:
         for database in connection.databases.values():
             if database.is_file and not Path(database.path).is_file():
                 raise WarehouseError(f"the warehouse {database.path} does not exist; build it with `dbt build`")
@@ -242,7 +247,7 @@ class DuckDBWarehouse(_Session):
         if error := wait_until(held, on_wait, _held(what, wait), wait, every=_POLL_SECONDS):
             raise WarehouseError(
                 f"another process holds {what} and did not let go within {wait:g} s (a running dbt build, or an open "
-                "notebook or shell); try again when it is done, or wait longer with --wait"
+                f"notebook or shell); try again when it is done, or wait longer with {option('wait=', '--wait')}"
             ) from error
         self._attached.append(name)
 
@@ -276,6 +281,7 @@ class DuckDBWarehouse(_Session):
 
         return self._submit(let_go, "the warehouse cannot be closed")
 
+    @interruptible()
     def spill_to(self, folder: Path, memory: int) -> None:
         """Spill to a folder, and limit the memory to a number of bytes unless the profile limits it."""
         self._connection.execute(f"set temp_directory = {literal(str(folder / 'spilled'))}")
@@ -303,6 +309,7 @@ class DuckDBWarehouse(_Session):
         return bool(self.row(query, "the warehouse cannot be read")["tables"])
 
 
+@interruptible()
 def wait_until_free(path: Path, wait: float, on_wait: Callable[[str], None]) -> None:
     """Wait until no process holds a DuckDB file, not even to read it, since dbt would fail at once.
 
@@ -322,7 +329,7 @@ def wait_until_free(path: Path, wait: float, on_wait: Callable[[str], None]) -> 
         raise WarehouseError(
             f"another process holds {path}, which dbt has to write, and did not let go within {wait:g} s "
             "(an open notebook or shell, or a service that reads it); try again when it is done, "
-            "or wait longer with --wait"
+            f"or wait longer with {option('wait=', '--wait')}"
         ) from error
 
 

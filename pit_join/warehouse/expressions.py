@@ -20,6 +20,7 @@ import duckdb
 
 from pit_join.definitions.field_type import memory, read_type
 from pit_join.errors import ComputeError
+from pit_join.warehouse.interrupts import interruptible
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -111,6 +112,7 @@ def _is_plain(data_type: str) -> bool:
     return kind.name in _SAME_VALUES or (kind.number is not None and kind.name not in ("HUGEINT", "UHUGEINT"))
 
 
+@interruptible()
 def problem_of(expression: str, statements: Sequence[str], types: Mapping[str, str]) -> str | None:
     """Return why an expression is not an on-demand feature; None if it is one.
 
@@ -173,6 +175,7 @@ def _nodes(parsed: Any) -> Iterator[Mapping[str, Any]]:
         yield from _nodes(part)
 
 
+@interruptible()
 def _cursor() -> duckdb.DuckDBPyConnection:
     # The SQL comes from a project or an online store, and must not read any file.
     connection = memory(os.getpid()).cursor()
@@ -199,7 +202,8 @@ def _of_many_rows() -> frozenset[str]:
 @contextmanager
 def _readable_errors() -> Iterator[None]:
     try:
-        yield
+        with interruptible():
+            yield
     # OverflowError and UnicodeError: a number or a text that DuckDB cannot hold.
     except (duckdb.Error, OverflowError, UnicodeError) as error:
         raise ComputeError(f"the on-demand features cannot be computed: {_one_line(str(error))}") from error

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from pit_join.errors import PitJoinError
 from pit_join.files import whole
+from pit_join.warehouse.interrupts import interruptible
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -65,7 +66,7 @@ def write_table(table: pa.Table, path: Path, metadata: Mapping[str, Any]) -> Non
                 with pa.OSFile(name, "wb") as sink, pa.ipc.new_file(sink, described.schema) as writer:
                     writer.write_table(described, max_chunksize=_ROW_GROUP)
             else:
-                with duckdb.connect() as connection:
+                with interruptible(), duckdb.connect() as connection:
                     connection.execute("set TimeZone = 'UTC'")
                     connection.register("result", table)
                     connection.execute(

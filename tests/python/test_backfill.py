@@ -452,8 +452,11 @@ def test_a_torn_line_is_as_if_it_had_not_been_written(filled: Built, tmp_path: P
     [
         (["--select", "unknown", "--dry-run"], "'unknown' is unknown; microbatch models: payment_history"),
         (["--select", "payments", "--dry-run"], "'payments' is not a microbatch model"),
-        (["--dry-run", "--start", "yesterday"], "'yesterday' is not a date; write 2026-03-01"),
-        (["--apply", "--end", "2026-02-30"], "'2026-02-30' is not a date"),
+        (
+            ["--dry-run", "--start", "yesterday"],
+            "cannot read the instant 'yesterday'; write for example '2026-03-18 14:30'",
+        ),
+        (["--apply", "--end", "2026-02-30"], "cannot read the instant '2026-02-30'"),
         (["--dry-run", "--start", "2026-03-05", "--end", "2026-03-05"], "is not before --end"),
         (["--apply", "--start", "2999-01-01"], "lies in the future"),
         (["--dry-run", "--end", "2999-01-01"], "lies in the future"),

@@ -1060,8 +1060,8 @@ def test_waits_for_the_warehouse(
 
 
 def test_sql_needs_no_output_and_writes_none(shop: Path, tmp_path: Path) -> None:
-    result = run("--project-dir", str(shop), "build-training-set", "--spine", "labels", *FEATURES, "--sql",
-                 "--output", str(tmp_path / "set.parquet"))  # fmt: skip
+    arguments = ("build-training-set", "--spine", "labels", *FEATURES, "--sql")
+    result = run("--project-dir", str(shop), *arguments, cwd=tmp_path)
     assert (result.status, result.err) == (0, "")
     assert "asof left join" in result.out
     assert list(tmp_path.iterdir()) == []

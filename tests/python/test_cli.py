@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ast
 import io
 import logging
+import re
 import sys
 import time
 from collections.abc import Callable
@@ -12,14 +14,20 @@ from pathlib import Path
 from typing import Any
 
 import click
+import duckdb
+import pyarrow as pa
 import pytest
 from click.testing import CliRunner, Result
 
+import pit_join
 from pit_join.cli.console import bar, messages
 from pit_join.cli.main import main
+from pit_join.definitions.connection import Connection, Database
 from pit_join.errors import PitJoinError, RequestError, SpineError
 from pit_join.feature_store import FeatureStore
-from pit_join.training.spine import find_spine
+from pit_join.training.spine import check_columns, find_spine
+from pit_join.warehouse.duckdb_session import DuckDBWarehouse
+from pit_join.warehouse.interrupts import interruptible
 from pit_join.workspace import Console
 
 # What each command needs to come as far as its store.
@@ -376,3 +384,140 @@ def test_progress_is_a_bar_on_a_terminal(stream: type[io.StringIO], monkeypatch:
         assert shown.endswith("\x1b[2K") or shown.rstrip().endswith("\x1b[?25h\x1b[2K"), "the bar is left standing"
     else:
         assert shown == "a message between\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("build-training-set --sql --output a.csv", "--output and --sql exclude each other; give one of them"),
+        (
+            "build-training-set --explain-plan --output a.csv",
+            "--output and --explain-plan exclude each other; give one of them",
+        ),
+        ("build-training-set --explain-plan --sql", "--sql and --explain-plan exclude each other; give one of them"),
+        ("build-training-set --sql --json", "--sql and --json exclude each other; give one of them"),
+        ("verify --sample 10000 --all", "--sample and --all exclude each other; give one of them"),
+        ("backfill --dry-run --apply", "--dry-run and --apply exclude each other; give one of them"),
+        ("backfill --apply --dry-run", "--dry-run and --apply exclude each other; give one of them"),
+        ("serve --log-sample 0.01", "--log-sample has no effect without --feature-log"),
+    ],
+)
+def test_options_of_which_one_would_be_ignored(arguments: str, message: str, opened: Opened) -> None:
+    command, *own = arguments.split()
+    needed = ("--spine", "labels", "--features", "v:f") if command == "build-training-set" else ()
+    result = run(command, *needed, *own)
+    assert (result.exit_code, result.output.splitlines()[-1]) == (2, f"Error: {message}")
+
+
+def test_options_that_go_together(opened: Opened) -> None:
+    spine = ("build-training-set", "--spine", "labels", "--features", "v:f")
+    for arguments in [
+        (*spine, "--explain-plan", "--json"), (*spine, "--output", "a.csv", "--json"), (*spine, "--sql"),
+        ("verify", "--sample", "5"), ("verify", "--all", "--json"), ("backfill", "--apply"),
+        ("serve", "--log-sample", "1", "--feature-log", "log"),
+    ]:  # fmt: skip
+        opened(*arguments)
+
+
+@pytest.mark.parametrize("name", ["materialize", "materialize-incremental"])
+def test_names_of_feast(name: str) -> None:
+    result = run("--target", "dev", name, "2026-03-01")
+    assert result.exit_code == 2
+    assert (
+        result.output.splitlines()[-1] == f"Error: No such command '{name}', which is Feast's; it is pit-join export."
+    )
+    assert run("nonsense").output.splitlines()[-1] == "Error: No such command 'nonsense'."
+
+
+class Declared:
+    """A feature store whose view has names that hold signs."""
+
+    def describe_views(self) -> list[Any]:
+        names = {"name": "odd: view", "join_keys": ["a,b", "c"], "features": ["x, y", 'half "z"', "plain", "two words"]}
+        others = ("entity", "event_timestamp", "created_timestamp", "ttl", "lag", "newest", "windows")
+        return [names | {"rows": 0} | dict.fromkeys(others, "")]
+
+
+def test_names_with_commas_are_quoted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pit_join.feature_store.FeatureStore", lambda **given: Declared())
+    out = run("views").output
+    assert '"odd: view": "x, y", "half ""z""", plain, two words' in out
+    assert '("a,b", c)' in out
+
+
+# Errors and interrupts -------------------------------------------------------------------------------------------
+
+
+def test_errors_name_arguments_in_python_and_options_in_commands(monkeypatch: pytest.MonkeyPatch) -> None:
+    spine = find_spine(pa.table({"at": [1]}), {"nodes": {}}, Path())
+
+    def fail(**given: Any) -> None:
+        check_columns(["at"], ("id",), spine)
+
+    with pytest.raises(SpineError) as raised:
+        fail()
+    assert "Name the time with event_timestamp='column', a key under another name with roles=['view(" in str(
+        raised.value
+    )
+    monkeypatch.setattr("pit_join.feature_store.FeatureStore", fail)
+    out = run("views").output
+    assert "Name the time with --event-timestamp, a key under another name with --role 'view(key=column)'" in out
+    with pytest.raises(SpineError, match="event_timestamp="):
+        fail()
+
+
+def test_no_message_names_an_option_alone() -> None:
+    """Outside of `cli/`, a text with an option stands in a call of `option`; the server has only the command."""
+    package, found = Path(pit_join.__file__).parent, []
+    for path in {*package.rglob("*.py")} - {*package.glob("cli/*"), package / "http" / "server.py"}:
+        tree = ast.parse(path.read_text())
+        calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call)]
+        named = [call.args[1] for call in calls if getattr(call.func, "id", "") == "option"]
+        allowed = {id(part) for each in named for part in ast.walk(each)}
+        texts = [node for node in ast.walk(tree) if isinstance(node, ast.Constant) and isinstance(node.value, str)]
+        found += [
+            (path.name, text.value)
+            for text in texts
+            if re.search(r"\s--[a-z]", text.value)
+            and id(text) not in allowed
+            and "dbt build --full-refresh" not in text.value
+        ]
+    assert found == []
+
+
+@pytest.mark.parametrize("where", ["attach", "set TimeZone", "begin"])
+def test_ctrl_c_within_a_call_of_duckdb(where: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In the main thread DuckDB makes a RuntimeError of it."""
+    path = tmp_path / "w.duckdb"
+    duckdb.connect(str(path)).close()
+    connect = duckdb.connect
+
+    class Interrupted:
+        def __init__(self, **options: Any) -> None:
+            self._connection = connect(**options)
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self._connection, name)
+
+        def execute(self, sql: str) -> Any:
+            if sql.startswith(where):
+                raise RuntimeError("Query interrupted")
+            return self._connection.execute(sql)
+
+    def open_warehouse(**given: Any) -> None:
+        with DuckDBWarehouse(Connection("dev", tmp_path, {"w": Database(str(path))})):
+            pass
+
+    monkeypatch.setattr("pit_join.warehouse.duckdb_session.duckdb.connect", lambda **options: Interrupted(**options))
+    with pytest.raises(KeyboardInterrupt):
+        open_warehouse()
+    monkeypatch.setattr("pit_join.feature_store.FeatureStore", open_warehouse)
+    result = run("views")
+    assert (result.exit_code, result.stdout, result.stderr) == (130, "", "\ninterrupted\n")
+
+
+def test_other_errors_stay_what_they_are() -> None:
+    with pytest.raises(RuntimeError, match="another"), interruptible():
+        raise RuntimeError("another")
+    with pytest.raises(KeyboardInterrupt), interruptible():
+        raise KeyboardInterrupt

@@ -32,16 +32,19 @@ PAGES = sorted(path for path in [*ROOT.glob("*.md"), *ROOT.glob("benchmarks/*.md
 BODY = re.compile(r"\{% macro .*?endmacro %\}", re.DOTALL)
 
 
-# The project of the tutorial before its last section, which changes it: the page on Python is run in between.
-LAST_SECTION = "8. As a dbt model"
+# The project of the tutorial before its last sections, which change it: the page on Python is run in between.
+LAST_SECTIONS = ("8. As a dbt model", "9. A window", "10. The online store")
 
 
 @pytest.fixture(scope="module")
 def tutorial(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str]]:
-    """The project as the tutorial leaves it before its last section, and what was not as the page says."""
+    """The project as the tutorial leaves it before its last sections, and what was not as the page says."""
     directory = tmp_path_factory.mktemp("tutorial")
-    last = len(list(steps(DOCS / "tutorial.md", LAST_SECTION)))
-    return directory, follow(list(steps(DOCS / "tutorial.md"))[:-last], directory)
+    return directory, follow(list(steps(DOCS / "tutorial.md"))[: -len(last_steps())], directory)
+
+
+def last_steps() -> list[Step]:
+    return [step for section in LAST_SECTIONS for step in steps(DOCS / "tutorial.md", section)]
 
 
 @pytest.fixture
@@ -72,10 +75,12 @@ def test_nearest_page(project: Path, tmp_path: Path) -> None:
     assert follow(page, copy) == []
 
 
-def test_last_section_of_the_tutorial(project: Path) -> None:
-    last = list(steps(DOCS / "tutorial.md", LAST_SECTION))
-    assert [step.command for step in last][2:] == ["dbt build"]
-    assert follow(last, project) == []
+def test_last_sections_of_the_tutorial(project: Path, tmp_path: Path) -> None:
+    copy, last = tmp_path / "churn", last_steps()
+    shutil.copytree(project, copy, symlinks=True, ignore=shutil.ignore_patterns("online"))
+    assert last == list(steps(DOCS / "tutorial.md"))[-len(last) :]
+    assert [step.command for step in last if step.command][-3].startswith("pit-join export")
+    assert follow(last, copy) == []
 
 
 def test_readme(demo: Built, copy_of: Callable[[Built], Built]) -> None:

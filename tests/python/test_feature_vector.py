@@ -7,18 +7,23 @@ import json
 import pickle
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import orjson
 import pytest
 from support.stores import AT, put
 
+from pit_join import FeatureStore
+from pit_join.errors import EntityError, RequestError
 from pit_join.http.answers import JSON, reply
 from pit_join.http.requests import read_request
 from pit_join.online.opening import open_store
 from pit_join.online.protocol import OnlineStore
 from pit_join.records.store_manifest import Contents, StoredService, StoredView
 from pit_join.references import OnDemandRequest, Request
+from pit_join.serving.client import describe_entity
 from pit_join.serving.log_entry import Served
 from pit_join.serving.reader import OnlineReader
 from pit_join.statuses import NOT_EXPORTED, NOT_FOUND, NULL_KEY, NULL_VALUE, PRESENT
@@ -119,3 +124,77 @@ def test_one_row_is_read_once_where_an_export_adds_on_demand_features(tmp_path: 
         assert reader.failures == {("b", NOT_EXPORTED): failures}
         assert len(log) == failures
         assert log[-1].features.statuses["n"] == [NOT_EXPORTED]
+
+
+@pytest.mark.parametrize(
+    "read",
+    [
+        lambda reader, row: reader.get(row),
+        lambda reader, row: reader.get_online_features([{"user_id": 1, "item": 7}, row]),
+        lambda reader, row: reader.get_online_features({name: [value] for name, value in row.items()}),
+        lambda reader, row: reader.get_online_features(row),
+        lambda reader, row: reply(
+            read_request(
+                json.dumps({"features": ["a:x"], "entities": {name: [value] for name, value in row.items()}}).encode(),
+                9,
+            ),
+            reader,
+            JSON,
+        ),
+    ],
+    ids=["row", "rows", "lists", "values", "http"],
+)
+def test_an_unknown_key_is_named_where_a_key_is_missing(
+    store: OnlineStore, read: Callable[[OnlineReader, Any], Any]
+) -> None:
+    reader = OnlineReader(store, REQUESTS)
+    with pytest.raises(EntityError, match=r"ha(s|ve) no 'item'; .*; what is asked for has no key 'itme'$"):
+        read(reader, {"user_id": 1, "itme": 7})
+    with pytest.raises(EntityError, match=r"no 'item'; .* needs? item$"):
+        read(reader, {"user_id": 1})
+    read(reader, {"user_id": 1, "item": 7, "more": 0})  # as in Feast
+    with pytest.raises(EntityError, match=r"'item' is of type integer, and 'x' is str$"):
+        read(reader, {"user_id": 1, "item": "x", "more": 0})
+
+
+def test_text_with_an_unknown_key(store: OnlineStore) -> None:
+    reader = OnlineReader(store, REQUESTS)
+    with pytest.raises(EntityError, match="has the key 'itme'; did you mean 'item'"):
+        reader.read_keys({"user_id": "1", "itme": "7"})
+    with pytest.raises(EntityError, match="also needs item"):
+        reader.read_keys({"user_id": "1"})
+
+
+def test_a_warning_of_values_from_the_future(
+    store: OnlineStore, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    client, row = FeatureStore(online_store=tmp_path / "online"), {"user_id": 1}
+    for now in (None, AT, AT + timedelta(days=1)):
+        client.get_online_features(["a:x"], row, now=now)
+    assert caplog.messages == []
+    before = AT - timedelta(microseconds=1)
+    client.get_online_features(["a:x"], row, now=before)
+    describe_entity(client.online_reader(["a:x", "a:y"]), {"user_id": "1"}, now="2026-02-28")
+    assert [message.split("; ")[0] for message in caplog.messages] == [
+        f"the online store holds the export of {AT}, which is later than {now}: "
+        "values of a may not have been known then"
+        for now in (before, "2026-02-28 00:00:00+00:00")
+    ]
+
+
+def test_stores_that_no_view_uses(store: OnlineStore, tmp_path: Path) -> None:
+    url = str(tmp_path / "online")
+    FeatureStore(online_store=url).check_named_stores()
+    named = FeatureStore(online_store=url, online_stores={"fsat": tmp_path / "other"})
+    with pytest.raises(
+        RequestError, match="no feature view is in an online store named 'fsat'; there are no named stores"
+    ):
+        named.check_named_stores()
+    _, data = store.contents()
+    contents = Contents.from_json(data or b"", "")
+    views = {name: replace(view, store="fast" if name == "b" else "") for name, view in contents.views.items()}
+    with store.writing(1, lambda message: None) as writer:
+        writer.replace(replace(contents, views=views).to_json(), {}, {"a": views["a"]}, 1, False, lambda *_: None)
+    with pytest.raises(RequestError, match="named 'fsat'; did you mean 'fast'"):
+        named.check_named_stores()
+    FeatureStore(online_store=url, online_stores={"fast": tmp_path / "other"}).check_named_stores()

@@ -809,7 +809,7 @@ def test_interrupt(moment: str, project: Path, tmp_path: Path) -> None:
                 exported(project, online, 0)
                 continue
             interrupted += 1
-            assert (status, lines(said)) == (1, ["Aborted!"])
+            assert (status, lines(said)) == (130, ["interrupted"])
             # All is done when the transaction has ended, and what is left to do is to say so.
             assert served(online) == commands.has_written()
             exported(project, online, 0)

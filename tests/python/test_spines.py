@@ -7,6 +7,7 @@ from datetime import datetime
 from pathlib import Path
 
 import duckdb
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -14,7 +15,7 @@ import pytest
 from pit_join.definitions.connection import Connection
 from pit_join.definitions.field_type import read_type
 from pit_join.errors import PitJoinError, SpineError
-from pit_join.training.spine import find_spine
+from pit_join.training.spine import check_columns, find_spine
 from pit_join.warehouse.duckdb_session import DuckDBWarehouse
 
 AT = datetime(2026, 3, 1)
@@ -86,3 +87,41 @@ def test_a_parquet_file_without_columns(tmp_path: Path) -> None:
     pq.write_table(pa.table({}), tmp_path / "spine.parquet")
     with pytest.raises(PitJoinError, match=r"spine\.parquet cannot be read: .*at least one non-root column"):
         columns(tmp_path / "spine.parquet", tmp_path)
+
+
+FRAME = pd.DataFrame({"id": [1, 2, 3], "at": [AT] * 3})
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [
+        FRAME,
+        FRAME[FRAME["id"] > 1],
+        FRAME.sample(frac=1, random_state=1),
+        FRAME.set_index(pd.Index([7, 8, 9], name="row")),
+        FRAME.set_index(pd.RangeIndex(3, name="row")),
+        FRAME.set_index([pd.Index(["a", "b", "c"]), pd.Index([1, 2, 3], name="id")]),
+        FRAME.set_index(pd.DatetimeIndex([AT] * 3)),
+    ],
+    ids=["range", "filtered", "shuffled", "named", "named range", "levels", "times"],
+)
+def test_the_index_of_a_frame_is_not_kept(frame: pd.DataFrame) -> None:
+    spine = find_spine(frame, {"nodes": {}}, Path())
+    assert spine.table is not None
+    assert spine.table.to_pydict() == {"id": frame["id"].tolist(), "at": [AT] * len(frame)}
+
+
+@pytest.mark.parametrize("names", [["id"], ["at"], ["ID", None], ["other", "id"]])
+def test_an_index_that_is_a_key_or_the_time(names: list[str | None]) -> None:
+    named = [name for name in names if name]
+    frame = FRAME.drop(columns=[name.lower() for name in named if name.lower() in FRAME])
+    frame.index = pd.MultiIndex.from_arrays([[1, 2, 3]] * len(names), names=names)
+    spine = find_spine(frame, {"nodes": {}}, Path())
+    assert spine.table is not None
+    lost = next(name for name in ("id", "at") if name not in frame)
+    with pytest.raises(
+        SpineError, match=rf"no column '{lost}'; '{lost}' is in the index .* by reset_index\(\); columns: "
+    ):
+        check_columns(spine.table.column_names, ("id", "at"), spine)
+    with pytest.raises(SpineError, match="has no column 'key'; columns: "):
+        check_columns(spine.table.column_names, ("key",), spine)

@@ -261,7 +261,8 @@ def test_an_embedding_that_is_wrong_changes_no_store(shop: Shop) -> None:
 
 
 def test_a_store_without_url(shop: Shop) -> None:
-    with pytest.raises(StoreError, match=r"'activity' has online_store: slow, .* --store slow=URL.*_ONLINE_STORE_SLOW"):
+    wanted = r"'activity' has online_store: slow, .* online_stores=\{'slow': URL\}, .*_ONLINE_STORE_SLOW"
+    with pytest.raises(StoreError, match=wanted):
         shop.export(of=manifest("slow"))
     shop.export()
     with pytest.raises(StoreError, match=r"'activity' is in the online store 'fast', .*PIT_JOIN_ONLINE_STORE_FAST"):

@@ -20,7 +20,7 @@ from urllib.parse import parse_qsl, urlencode, urlsplit
 
 from xxhash import xxh3_64_digest
 
-from pit_join.errors import PitJoinError, StoreError
+from pit_join.errors import PitJoinError, StoreError, option
 from pit_join.online.protocol import Changes, OnProgress, Records, Rows, Wanted
 from pit_join.online.urls import store_url
 from pit_join.records.layout import checksum, view_number
@@ -127,7 +127,7 @@ class RedisStore:
             if wait_until(lambda: not lock.acquire(blocking=False), on_wait, message, wait):
                 raise StoreError(
                     f"another export is at work on {self._where} and did not end within {wait:g} s; try again when "
-                    "it is done, or wait longer with --wait"
+                    f"it is done, or wait longer with {option('wait=', '--wait')}"
                 )
             ended = threading.Event()
             holding = threading.Thread(target=_hold, args=(lock, ended), daemon=True)
