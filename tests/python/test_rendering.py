@@ -21,7 +21,8 @@ import pytest
 from support.dbt import ROOT, Built, run_dbt
 
 from pit_join.errors import ProjectError, RequestError
-from pit_join.project.rendering import CannotRender, Macros, Renderer, _code
+from pit_join.project import rendering
+from pit_join.project.rendering import CannotRender, Macros, Renderer
 from pit_join.references import parse_features
 from pit_join.times import parse_duration
 
@@ -852,7 +853,7 @@ def test_compiled_macros_are_kept_and_may_be_lost(compiled: Compiled, tmp_path: 
     """A kept file that is broken is made anew; what is rendered is the same with and without them."""
 
     def rendered(cache: Path | None) -> str:
-        _code.cache_clear()  # as in another process
+        rendering._codes.clear()  # as in another process
         return Renderer(compiled.manifest, cache=cache).call("training_set", spine="s", features=ACTIVITY)
 
     wanted = rendered(None)

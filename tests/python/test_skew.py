@@ -254,6 +254,30 @@ def test_stale_arguments_make_a_stale_on_demand_feature(lab: Lab) -> None:
     assert [(each.view, each.rows) for each in found.skew.stale_views] == [("account", 14)]
 
 
+def test_whole_seconds(tmp_path: Path) -> None:
+    """Parquet has no timestamps of seconds: the log holds milliseconds, which are not another type."""
+    features = columns("seen timestamp_s", "all_seen 'timestamp_s[]'")
+    folder = make_project(tmp_path / "lab", {"activity": view(KEYS, features)})
+    with duckdb.connect(str(folder / "warehouse.duckdb")) as connection:
+        connection.execute(
+            "create table activity as select 'a' as user_id, timestamptz '2025-03-01 00:00:00+00' as event_timestamp, "
+            "timestamp_s '2025-02-28 23:59:59' as seen, [seen, null] as all_seen"
+        )
+    lab = Lab(folder, tmp_path / "log")
+    lab.store.export(as_of=NOON)
+    served = lab.serve(features=["activity:*"])
+    found = lab.monitor().skew
+    assert found is not None
+    assert {each.feature: (each.match, each.not_compared) for each in found.features} == {
+        "seen": (served, 0),
+        "all_seen": (served, 0),
+    }
+    lab.sql("update activity set seen = seen - interval 1 second")
+    again = lab.monitor().skew
+    assert again is not None
+    assert {each.feature: each.different for each in again.features} == {"seen": 2, "all_seen": 0}
+
+
 def test_a_macro_that_was_changed(own: Lab) -> None:
     own.serve()
     (own.folder / "macros" / "share.sql").write_text(MACRO.replace("/", "+"))

@@ -190,13 +190,13 @@ def run(program: str, arguments: list[str], folder: str, environment: dict[str, 
     threading._shutdown()
     atexit._run_exitfuncs()
     for stream in (sys.stdout, sys.stderr):
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError, ValueError):  # nobody reads, or the program has closed it
             stream.flush()
     return status if isinstance(status, int) else int(status is not None)
 
 
 def start(program: str, arguments: list[str]) -> None:
-    """Run dbt, the command, a piece of code (`-c`) or a script."""
+    """Run dbt, the command, a piece of code (`-c`), a module (`-m`) or a script."""
     sys.argv = [program, *arguments]
     sys.modules["__main__"].__package__ = ""  # click calls a part of a package `python -m ...`
     if program == "dbt":
@@ -214,6 +214,9 @@ def start(program: str, arguments: list[str]) -> None:
             exec(compile(arguments[1], "<string>", "exec"), names)
         finally:
             names.clear()  # closes what the code has opened
+    elif arguments[0] == "-m":
+        sys.argv = arguments[1:]
+        runpy.run_module(arguments[1], run_name="__main__", alter_sys=True)
     else:
         sys.argv = arguments
         sys.path.insert(0, str(Path(arguments[0]).resolve().parent))
