@@ -20,6 +20,7 @@ from online_cases import contents_of
 from online_worker import VIEWS, written
 from support.processes import ENVIRONMENT, PIT_JOIN, python
 from support.projects import BASE, KEYS, Result, make_project, run, view
+from support.runs import sampled
 
 from pit_join import FeatureStore
 from pit_join.online.opening import open_store
@@ -202,7 +203,9 @@ cli.run()
 @pytest.mark.kill
 @pytest.mark.parametrize(
     ("stores", "moved"),
-    [(1, {}), (2, {}), (1, {"clicks": "b"}), (1, {"visits": ""}), (1, {"balance": "a"}), (2, {"balance": "a"})],
+    sampled(
+        [(1, {}), (2, {}), (1, {"clicks": "b"}), (1, {"visits": ""}), (1, {"balance": "a"}), (2, {"balance": "a"})], 3
+    ),
     ids=str,
 )
 def test_a_kill_between_two_stores(lab: Lab, stores: int, moved: dict[str, str]) -> None:

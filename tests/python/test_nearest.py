@@ -29,6 +29,7 @@ from online_cases import Exporter, contents_of
 from servers import running, valkey_binary
 from support.processes import python
 from support.rule_sql import macro_nodes
+from support.runs import sampled
 from support.stores import put as put_records
 from usearch.index import Index
 from xxhash import xxh3_64_hexdigest
@@ -125,7 +126,7 @@ def at(second: int) -> datetime:
     return EPOCH + timedelta(seconds=second)
 
 
-@pytest.mark.parametrize("seed", range(12))
+@pytest.mark.parametrize("seed", sampled(range(12), 4))
 def test_generated_cases(
     seed: int, kind: str, connection: duckdb.DuckDBPyConnection, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

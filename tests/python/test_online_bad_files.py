@@ -24,6 +24,7 @@ import pytest
 from online_worker import AT, HIDDEN, REQUESTS, VIEWS, expected, export, replace
 from support.processes import Commands, worker
 from support.projects import BASE, KEYS, Result, make_project, run, view
+from support.runs import sampled
 
 from pit_join import FeatureStore
 from pit_join.errors import PitJoinError, StoreError
@@ -129,7 +130,7 @@ def test_the_good_store(machine: Machine, project: Path, online: Path) -> None:
 HALF, ALL_BUT_ONE = -1, -2
 
 
-@pytest.mark.parametrize("length", [1, 100, 4095, 4096, 5000, 8191, 8192, 3 * PAGE, HALF, ALL_BUT_ONE])
+@pytest.mark.parametrize("length", sampled([1, 100, 4095, 4096, 5000, 8191, 8192, 3 * PAGE, HALF, ALL_BUT_ONE], 4))
 def test_truncated(length: int, machine: Machine, project: Path, online: Path) -> None:
     size = (online / "data.mdb").stat().st_size
     os.truncate(online / "data.mdb", {HALF: size // 2, ALL_BUT_ONE: size - PAGE}.get(length, length))
@@ -254,7 +255,7 @@ def test_a_file_in_the_place_of_the_folder(machine: Machine, project: Path, tmp_
     is_error(machine.runs(tmp_path / "online", "export"), "cannot be used: .*([Ff]ile exists|[Nn]ot a directory)")
 
 
-@pytest.mark.parametrize("size", [0, 1, 100, 5000, 70_000])
+@pytest.mark.parametrize("size", sampled([0, 1, 100, 5000, 70_000], 3))
 @pytest.mark.parametrize("content", [b"\0", b"x"])
 def test_a_damaged_lock_file(size: int, content: bytes, machine: Machine, project: Path, online: Path) -> None:
     """It holds nothing that outlives the processes; LMDB makes it anew."""
@@ -327,7 +328,7 @@ CONTENTS: dict[str, tuple[Callable[[Any], Any], str]] = {
 }
 
 
-@pytest.mark.parametrize("name", CONTENTS)
+@pytest.mark.parametrize("name", sampled(CONTENTS, 12))
 def test_damaged_contents(name: str, machine: Machine, project: Path, online: Path) -> None:
     change, says = CONTENTS[name]
     contents_edited(online, change)
@@ -402,7 +403,7 @@ RECORDS: dict[str, tuple[Callable[[bytes], bytes], str]] = {
 }
 
 
-@pytest.mark.parametrize("name", RECORDS)
+@pytest.mark.parametrize("name", sampled(RECORDS, 5))
 def test_a_damaged_record(name: str, machine: Machine, project: Path, online: Path) -> None:
     change, says = RECORDS[name]
 

@@ -25,7 +25,7 @@ from generate_windows import (
 from hypothesis import strategies as st
 from oracle import EPOCH, Record, Request, microseconds
 from support.rule_sql import in_words
-from support.runs import for_each, number_of
+from support.runs import for_each, number_of, sampled
 from support.window_sql import (
     INSTANT,
     columns_of,
@@ -76,7 +76,7 @@ def test_history_equals_the_oracle(connection: duckdb.DuckDBPyConnection) -> Non
             found = fetch(connection, query, columns)
             assert not history_differences(case, view, found, grid, dense)[:5]
 
-    number = number_of(10, 200)
+    number = number_of(6, 200)
     for_each(
         check, number, on=connection, case=window_cases(plain_views=False), exact=EXACT, size=GRIDS, dense=st.booleans()
     )
@@ -115,7 +115,7 @@ def test_a_part_of_the_history_has_the_same_rows(connection: duckdb.DuckDBPyConn
     number = st.integers(0, 20)
     for_each(
         check,
-        number_of(10, 200),
+        number_of(6, 200),
         on=connection,
         case=window_cases(plain_views=False),
         exact=EXACT,
@@ -229,7 +229,7 @@ def test_history_joined_as_of_equals_the_exact_window(connection: duckdb.DuckDBP
             assert not unlike(found, wanted)[:5]
 
     edges = st.sampled_from(("left", "right"))
-    for_each(check, number_of(10, 140), on=connection, case=window_cases(plain_views=False), exact=EXACT, closed=edges)
+    for_each(check, number_of(6, 140), on=connection, case=window_cases(plain_views=False), exact=EXACT, closed=edges)
 
 
 # Many instants ------------------------------------------------------------------------------------------------
@@ -281,7 +281,7 @@ def fill(connection: duckdb.DuckDBPyConnection) -> None:
     """)
 
 
-@pytest.mark.parametrize("functions", [ALL, ADDED], ids=["all", "added"])
+@pytest.mark.parametrize("functions", sampled([ALL, ADDED], 1), ids=len)
 @pytest.mark.parametrize("closed", ["left", "right"])
 def test_many_random_instants(closed: str, functions: tuple[str, ...]) -> None:
     """The exact window is that of the plan `range`."""

@@ -83,7 +83,7 @@ def test_without_a_plan_defaults_and_provenance(connection: duckdb.DuckDBPyConne
         load(connection, case)
         assert not differences(case, connection, None, provenance=False, defaults=False)
 
-    for_each(check, number_of(10, 100), on=connection, case=window_cases())
+    for_each(check, number_of(5, 100), on=connection, case=window_cases())
 
 
 def test_many_events_of_few_keys(connection: duckdb.DuckDBPyConnection) -> None:
@@ -97,7 +97,7 @@ def test_many_events_of_few_keys(connection: duckdb.DuckDBPyConnection) -> None:
 
     for_each(
         check,
-        number_of(10, 40),
+        number_of(4, 40),
         on=connection,
         case=window_cases(plain_views=False),
         number=st.integers(0, 2**32),
@@ -113,7 +113,7 @@ def test_types_of_the_result(connection: duckdb.DuckDBPyConnection) -> None:
             query = training_set_of(case, renderer_of(case), plan)
             assert types_of(connection, query) == {name: type_name(connection, each) for name, each in wanted.items()}
 
-    for_each(check, number_of(10, 100), on=connection, case=window_cases())
+    for_each(check, number_of(5, 100), on=connection, case=window_cases())
 
 
 def test_the_registry_has_the_same_features() -> None:
@@ -125,7 +125,7 @@ def test_the_registry_has_the_same_features() -> None:
             }
             assert found == {name: result_type(case, view, name) for name in view.features}
 
-    for_each(check, number_of(10, 100), case=window_cases())
+    for_each(check, number_of(5, 100), case=window_cases())
 
 
 def test_events_not_yet_known_change_nothing(connection: duckdb.DuckDBPyConnection) -> None:
@@ -148,7 +148,7 @@ def test_events_not_yet_known_change_nothing(connection: duckdb.DuckDBPyConnecti
                 for name in earlier.keys() - statuses:
                     assert alike(earlier[name], full[number][name], wanted[number][name]), (plan, number, name)
 
-    for_each(check, number_of(10, 70), on=connection, case=window_cases(plain_views=False))
+    for_each(check, number_of(5, 70), on=connection, case=window_cases(plain_views=False))
 
 
 def alike(one: Any, other: Any, wanted: Any) -> bool:
@@ -211,7 +211,7 @@ def test_snapshot_equals_the_oracle_and_the_training_set(connection: duckdb.Duck
                     for name in view.features:
                         assert alike(record[name], row[f"{view.name}__{name}"], wanted.get(keys, record)[name])
 
-    for_each(check, number_of(10, 100), on=connection, case=window_cases(plain_views=False))
+    for_each(check, number_of(5, 100), on=connection, case=window_cases(plain_views=False))
 
 
 # Hand-made cases ----------------------------------------------------------------------------------------------

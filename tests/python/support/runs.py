@@ -1,7 +1,8 @@
 """Generated cases in a run: how many, from which seed, and those for which a check failed.
 
-`make test` takes few, `make test-long` all. The seed is printed, and `FIRST_SEED` repeats it. Where `CI` is set the
-commit gives the seed: another commit is tested with other cases, and the same commit with the same.
+`make test` takes few, `make test-long` all; the same of long lists of parameters. The seed is printed, and `FIRST_SEED`
+repeats it. Where `CI` is set the commit gives the seed: another commit is tested with other cases, and the same commit
+with the same.
 """
 
 from __future__ import annotations
@@ -11,9 +12,9 @@ import itertools
 import os
 import random
 import subprocess
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import duckdb
 from hypothesis import HealthCheck, Phase, given, note, seed, settings
@@ -32,6 +33,8 @@ SETTINGS = settings(
 ENGINES = list(itertools.product((True, False), (1, 2, 8)))
 """Whether DuckDB keeps the order of insertion, and its threads; a run of ten has one of them, by its seed."""
 
+Value = TypeVar("Value")
+
 failed: list[Mapping[str, Any]] = []
 """What a check was given when it failed; `conftest` writes the cases among it to files."""
 
@@ -40,6 +43,15 @@ def number_of(few: int, many: int, variable: str | None = None) -> int:
     """The number of cases: few, many in a long run, or what an environment variable says."""
     number = many if LONG else few
     return int(os.environ.get(variable, number)) if variable else number
+
+
+def sampled(values: Iterable[Value], few: int) -> list[Value]:
+    """Parameters of a test: a few of them, which the run's seed chooses; all in a long run."""
+    every = list(values)
+    if LONG or few >= len(every):
+        return every
+    chosen = random.Random(first_seed()).sample(range(len(every)), few)
+    return [every[number] for number in sorted(chosen)]
 
 
 def first_seed() -> int:
@@ -67,12 +79,14 @@ def for_each(
 ) -> None:
     """Call a check with that many examples, those of the run's seed or of another first seed.
 
-    More are drawn, up to ten times as many, `until` all that the test wants to have seen has come up. The connection
-    `on` keeps the order of insertion or not, and has one thread or several, by the seed of each ten.
+    In a long run, or with a first seed of its own, more are drawn `until` all has come up that the test wants to have
+    seen, which must be within ten times as many. The connection `on` keeps the order of insertion or not, and has one
+    thread or several, by the seed of each ten.
 
     In runs of ten: of more examples in one run Hypothesis makes six of seven by copying a part of an earlier example,
     so that whole kinds of cases never come up.
     """
+    wanted = until if LONG or first is not None else lambda: True
     first = first_seed() if first is None else first
     last: dict[str, Any] = {}
 
@@ -86,13 +100,15 @@ def for_each(
 
     for number in itertools.count(first):
         drawn = (number - first) * RUN
-        if drawn >= examples and (until() or drawn >= 10 * examples):
-            return
+        if drawn >= examples and (wanted() or drawn >= 10 * examples):
+            break
         engine = ENGINES[number % len(ENGINES)]
         if on is not None:
             on.execute(f"set preserve_insertion_order = {engine[0]}; set threads = {engine[1]}")
         try:
-            seed(number)(SETTINGS(given(**strategies)(remembered)))()
+            few = settings(SETTINGS, max_examples=min(RUN, examples - drawn)) if drawn < examples else SETTINGS
+            seed(number)(few(given(**strategies)(remembered)))()
         except Exception:
             failed.append(dict(last))  # Hypothesis ends with the smallest example that fails
             raise
+    assert wanted(), "not all has come up that the test wants to have seen"
