@@ -20,6 +20,8 @@ __all__ = [
     "command_line",
     "option",
     "suggest",
+    "suggest_service",
+    "with_extra",
 ]
 
 
@@ -95,6 +97,17 @@ def option(in_python: str, at_command_line: str) -> str:
     return at_command_line if _at_command_line else in_python
 
 
+@contextmanager
+def with_extra(extra: str, what: str) -> Iterator[None]:
+    """Name the extra of pit-join to install, if an import in this block fails for want of a package."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        raise PitJoinError(
+            f"{what} needs the package {error.name}; install pit-join with the extra '{extra}'"
+        ) from error
+
+
 def suggest(name: str, known: Iterable[str], what: str) -> str:
     """Return the end of a sentence about an unknown name: the nearest known name, and all that exist."""
     names = sorted(known)
@@ -104,3 +117,14 @@ def suggest(name: str, known: Iterable[str], what: str) -> str:
     hint = next((f"did you mean '{n}'? " for n in names if near and n.lower() == near[0]), "")
     listed = ", ".join(names[:30]) + (f", and {len(names) - 30} more" if len(names) > 30 else "")
     return f"{hint}{what}: {listed}"
+
+
+def suggest_service(name: str, services: Iterable[str], views: Iterable[str]) -> str:
+    """Return the end of a sentence about an unknown feature service, which may be the name of a view.
+
+    >>> suggest_service("weather", ["delays"], ["weather"])
+    "'weather' is a feature view; ask for 'weather:*'"
+    """
+    if name in views:
+        return f"'{name}' is a feature view; ask for '{name}:*'"
+    return suggest(name, services, "feature services")

@@ -14,7 +14,7 @@ from typing import Any
 
 from pit_join.definitions.field_type import FieldType, read_type
 from pit_join.definitions.settings import Wrong, check_keys, default_problem, within
-from pit_join.definitions.views import Aggregation
+from pit_join.definitions.views import ARITHMETIC, Aggregation
 from pit_join.errors import suggest
 from pit_join.times import parse_duration, short_duration
 
@@ -22,7 +22,6 @@ __all__ = ["FUNCTIONS", "WindowSettings", "check_column", "read_window_settings"
 
 FUNCTIONS = ("count", "count_distinct", "sum", "avg", "min", "max", "stddev", "first", "last", "last_n")
 _COUNTS = ("count", "count_distinct")
-_ARITHMETIC = ("sum", "avg", "stddev")
 _KEYS = ("name", "function", "column", "window", "windows", "where", "n", "default")
 _LIFETIME = "lifetime"
 _LONGEST_LIST = 1000
@@ -78,7 +77,7 @@ def result_type(function: str, data_type: FieldType) -> FieldType:
         return read_type("bigint")
     if function == "sum" and data_type.number == "decimal":
         return read_type(f"decimal(38, {data_type.scale})")
-    if function in _ARITHMETIC:
+    if function in ARITHMETIC:
         return read_type("double")
     return read_type(f"{data_type}[]") if function == "last_n" else data_type
 
@@ -196,7 +195,8 @@ def _function(item: Mapping[str, Any], own: Wrong) -> str:
     if _missing(item, "function"):
         own("function", f"is missing; allowed: {', '.join(FUNCTIONS)}")
     elif function is not None and function not in FUNCTIONS:
-        own("function", f"unknown function {function!r}; {suggest(str(function), FUNCTIONS, 'allowed')}")
+        near = "avg" if function == "mean" else str(function)  # the two names have few letters in common
+        own("function", f"unknown function {function!r}; {suggest(near, FUNCTIONS, 'allowed')}")
     return str(function)
 
 
@@ -209,7 +209,7 @@ def _column(item: Mapping[str, Any], function: str, types: Mapping[str, FieldTyp
     if not isinstance(column, str) or column not in types:
         own("column", f"no column '{column}' is listed; {suggest(str(column), types, 'columns')}")
         return None
-    if function in _ARITHMETIC and types[column].text and not types[column].number:
+    if function in ARITHMETIC and types[column].text and not types[column].number:
         own("column", f"{function} needs an integer, decimal or float column, and '{column}' is {types[column]}")
     return column
 

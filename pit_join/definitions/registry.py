@@ -13,7 +13,7 @@ from typing import Any
 from pit_join.definitions.reading import Reader
 from pit_join.definitions.requests import on_demand_problems, request_problems
 from pit_join.definitions.views import Entity, FeatureService, FeatureView, OnDemandFeature
-from pit_join.errors import ProjectError, RequestError, suggest
+from pit_join.errors import ProjectError, RequestError, suggest, suggest_service
 from pit_join.references import Request, RequestItem
 
 __all__ = ["Registry"]
@@ -68,7 +68,7 @@ class Registry:
             RequestError: naming the nearest known one.
         """
         if name not in self.services:
-            raise RequestError(f"unknown feature service '{name}'; {suggest(name, self.services, 'feature services')}")
+            raise RequestError(f"unknown feature service '{name}'; {suggest_service(name, self.services, self.views)}")
         return self.services[name]
 
     def check(self, requests: tuple[RequestItem, ...]) -> tuple[RequestItem, ...]:

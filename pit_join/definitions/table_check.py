@@ -22,7 +22,7 @@ def check_table(view: FeatureView, columns: Mapping[str, FieldType]) -> None:
         PitJoinError: if a time, a key or a summed column has another type.
     """
     lower = {name.lower(): kind for name, kind in columns.items()}
-    summed = {one.column for one in view.aggregations if one.function in ("sum", "avg", "stddev")}
+    summed = {one.column for one in view.aggregations if one.adds_up}
     for name, declared in view.types.items():
         actual = lower.get(name.lower())
         if actual is None:

@@ -35,6 +35,10 @@ class Feature:
     nearest: str | None = None
 
 
+ARITHMETIC = ("sum", "avg", "stddev")
+"""The functions of windows that add up values."""
+
+
 @dataclass(frozen=True, slots=True)
 class Aggregation:
     """One feature of a window view: a function of the events in a sliding window.
@@ -56,7 +60,7 @@ class Aggregation:
     @property
     def adds_up(self) -> bool:
         """Whether values are added up: the last digits of floats then depend on what else is computed."""
-        return self.function in ("sum", "avg", "stddev")
+        return self.function in ARITHMETIC
 
 
 @dataclass(frozen=True, slots=True)

@@ -47,7 +47,11 @@ class LogReader:
     def __init__(self, folder: Path, span: tuple[datetime | None, datetime | None], service: str | None) -> None:
         if not folder.is_dir():
             given = option("feature_log=", "--feature-log")
-            raise PitJoinError(f"there is no feature log in {folder}; name the folder that {given} was given")
+            sample = option("sample=", "--log-sample")
+            raise PitJoinError(
+                f"there is no feature log in {folder}; name the folder that {given} was given, or nothing was "
+                f"sampled yet ({sample})"
+            )
         self._span = span
         self.unread: list[str] = []
         files = [file for path in sorted(folder.glob("*.parquet")) if (file := self._opened(path))]

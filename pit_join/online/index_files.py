@@ -40,7 +40,9 @@ def _usearch() -> Any:
     try:
         import usearch.index
     except ImportError as error:
-        raise StoreError("nearest neighbours need the package usearch: pip install 'pit-join[nearest]'") from error
+        raise StoreError(
+            "nearest neighbours need the package usearch; install pit-join with the extra 'nearest'"
+        ) from error
     return usearch
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from pit_join.errors import RequestError, StoreError, suggest
+from pit_join.errors import RequestError, StoreError, suggest, suggest_service
 from pit_join.records.embeddings import StoredIndex
 from pit_join.records.keys import KeyCodec
 from pit_join.records.layout import Decoder, Layout, view_number
@@ -173,7 +173,7 @@ class Contents:
         """
         if name not in self.services:
             raise RequestError(
-                f"the online store has no feature service '{name}'; {suggest(name, self.services, 'feature services')}"
+                f"the online store has no feature service '{name}'; {suggest_service(name, self.services, self.views)}"
             )
         return self.services[name]
 

@@ -17,6 +17,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet  # not needed before the file is written, but this module is loaded while DuckDB works
 
 from pit_join.definitions.views import FeatureView
+from pit_join.errors import with_extra
 from pit_join.statuses import NOT_FOUND, NOT_YET_KNOWN, NULL_KEY, NULL_VALUE, OFFLINE, OUTSIDE_MAX_AGE, PRESENT
 from pit_join.times import format_duration
 from pit_join.training.gather import row_numbers
@@ -75,11 +76,14 @@ class TrainingSet:
 
     def to_df(self) -> Any:
         """Return the rows as a pandas DataFrame (needs pandas)."""
+        with with_extra("pandas", "to_df()"):
+            import pandas  # noqa: F401  # pyarrow's own message does not name the extra
         return self.to_arrow().to_pandas()
 
     def to_polars(self) -> Any:
         """Return the rows as a polars DataFrame (needs polars)."""
-        import polars
+        with with_extra("polars", "to_polars()"):
+            import polars
 
         return polars.from_arrow(self.to_arrow())
 

@@ -96,8 +96,8 @@ class _CsvReader:
         try:
             guessed = self._warehouse.columns(f"from {self._read('header = true')}", self._what)
         except PitJoinError as error:
-            if ragged := self._ragged():
-                raise SpineError(f"{self._what}: {ragged}") from error
+            if problem := self._not_utf8() or self._ragged():
+                raise SpineError(f"{self._what}: {problem}") from error
             raise
         check_columns(guessed, (*key_types, event_timestamp), self._spine)
         by_lower = {name.lower(): name for name in guessed}
@@ -146,6 +146,16 @@ class _CsvReader:
             if guessed[time].family != "time":
                 texts[time] = read_type("TIMESTAMPTZ")
         return texts
+
+    def _not_utf8(self) -> str | None:
+        """Return a message about the first line in another encoding, such as the Latin-1 of older spreadsheets."""
+        with self._path.open("rb") as file:
+            for number, line in enumerate(file, start=1):
+                try:
+                    line.decode()
+                except UnicodeDecodeError:
+                    return f"line {number} is not UTF-8; save the file as UTF-8"
+        return None
 
     def _ragged(self) -> str | None:
         """Return a message about the first line with a wrong number of values; DuckDB's own does not name it."""

@@ -263,6 +263,8 @@ WRONG_AGGREGATIONS: dict[str, tuple[str, str, str]] = {
     "no function": ("{name: x, window: 1 day}", "x.function", "is missing; allowed: count, count_distinct, sum"),
     "unknown function": ("{name: x, function: coutn, window: 1 day}", "x.function",
         "unknown function 'coutn'; did you mean 'count'.* allowed: avg, count"),
+    "another word for a function": ("{name: x, function: mean, column: delay, window: 1 day}", "x.function",
+        "unknown function 'mean'; did you mean 'avg'"),
     "function as a list": ("{name: x, function: [count], window: 1 day}", "x.function",
         r"unknown function \['count'\]"),
     "unknown key": ("{name: x, function: count, window: 1 day, were: a}", "x.were",

@@ -29,7 +29,7 @@ from support.forks import programs
 from support.projects import BASE, KEYS, VALUE, make_project, run, view
 from support.runs import number_of
 
-from pit_join import FeatureStore, TrainingSet, WarehouseError
+from pit_join import FeatureStore, PitJoinError, TrainingSet, WarehouseError
 from pit_join.training import gather
 
 pytestmark = [pytest.mark.dbt, pytest.mark.kill]
@@ -788,6 +788,15 @@ def test_warehouse_is_free_while_the_output_is_written(lab: Path, store: Feature
     assert training.to_df()["value"].tolist() == [1]
     assert isinstance(training.to_df(), pd.DataFrame)
     assert training.to_polars()["value"].to_list() == [1]
+
+
+def test_frames_of_packages_that_are_not_installed(store: FeatureStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    training = get(store, pa.table({"user_id": ["u1"], "event_timestamp": [START]}))
+    for package, convert in (("pandas", training.to_df), ("polars", training.to_polars)):
+        monkeypatch.setitem(sys.modules, package, None)
+        message = rf"^{convert.__name__}\(\) needs the package {package}; install pit-join with the extra '{package}'$"
+        with pytest.raises(PitJoinError, match=message):
+            convert()
 
 
 def test_errors_let_the_warehouse_go(lab: Path, store: FeatureStore) -> None:

@@ -398,7 +398,9 @@ def test_spans_and_services(lab: Lab) -> None:
     assert lab.monitor(start="2025-03-02").skew.rows == 0
     with pytest.raises(PitJoinError, match=r"has nothing of the service 'chrn'; did you mean 'churn'\?"):
         lab.monitor(service="chrn")
-    with pytest.raises(PitJoinError, match=r"there is no feature log in .*; name the folder"):
+    with pytest.raises(
+        PitJoinError, match=r"there is no feature log in .*; name the folder that .* or .*nothing was sampled yet"
+    ):
         lab.store.monitor(lab.folder / "nowhere")
     with pytest.raises(PitJoinError, match="cannot read the instant 'noon'"):
         lab.monitor(start="noon")
