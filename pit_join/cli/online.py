@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import datetime, timezone
 from typing import Any
 
 import click
@@ -52,7 +53,7 @@ def export(ctx: click.Context, select: list[str], as_of: str | None, dry_run: bo
 @click.command("get", cls=Command, short_help="Print one feature vector from the online store.")
 @click.option(
     "--entity", "entities", multiple=True, required=True, metavar="KEY=VALUE",
-    help="A key of the entity; may be given more than once.",
+    help="A key of the entity, or a request field of on-demand features; may be given more than once.",
 )  # fmt: skip
 @feature_options
 @click.option("--now", metavar="TIME", help="Judge ages as of this time (naive is UTC). Default: now.")
@@ -67,10 +68,13 @@ def get(
 ) -> None:
     """Print the features of one entity as they are served, with status, event time and age.
 
+    The last line says as of which instant the features were exported.
+
     \b
     Examples:
       pit-join get --entity user_id=42 --service churn_v1
       pit-join get --entity airport=JFK --features 'weather:*' --now '2026-03-18 14:30'
+      pit-join get --entity user_id=42 --entity amount=9.50 --service fraud_v1
     """
     given = dict(entity.split("=", 1) for entity in entities if "=" in entity)
     if len(given) < len(entities):
@@ -91,6 +95,14 @@ def get(
         for name, one in found.items()
     ]
     print_table(["feature", "value", "status", "event time (UTC)", "age"], rows, right=(4,))
+    exports: dict[datetime, list[str]] = {}
+    for name, one in found.items():
+        if one["exported_at"]:
+            exports.setdefault(datetime.fromisoformat(one["exported_at"]), []).append(name)
+    for instant, names in sorted(exports.items()):
+        of = f" of {shown(', '.join(names))}" if len(exports) > 1 else ""
+        old = age(((moment or datetime.now(timezone.utc)) - instant).total_seconds())
+        click.echo(f"the export{of} is as of {instant:%Y-%m-%d %H:%M:%S} UTC, {old} old")
 
 
 @click.command("verify", cls=Command, short_help="Compare the online store with the offline rule.")

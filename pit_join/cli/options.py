@@ -65,7 +65,7 @@ _GLOBAL: tuple[click.Parameter, ...] = (
         ["--store", "stores"], multiple=True, callback=_stores, metavar="[NAME=]DIR|URL",
         help="The online store. A folder, or a URL such as redis://host:6379/0; with a name, the store of the "
         "views that declare online_store: NAME. May be given once for each name, before and after the command. "
-        "Default: PIT_JOIN_ONLINE_STORE, or PIT_JOIN_ONLINE_STORE_NAME, from the environment; then online/<target> "
+        "Default: PIT_JOIN_ONLINE_STORE, or PIT_JOIN_ONLINE_STORE_<NAME>, from the environment; then online/<target> "
         "in the project.",
     ),
 )  # fmt: skip

@@ -22,6 +22,11 @@ def views(ctx: click.Context, as_json: bool) -> None:
     """List the feature views: entity, keys, times, features, rows and newest value.
 
     A view that dbt has not built yet is listed without rows.
+
+    \b
+    Examples:
+      pit-join views
+      pit-join views --target prod --json
     """
     described = ctx.obj().describe_views()
     if as_json:
@@ -57,8 +62,9 @@ def views(ctx: click.Context, as_json: bool) -> None:
 
 
 @click.command(
-    "backfill", cls=Command, short_help="Run the batches that the stored history of microbatch models lacks."
-)
+    "backfill", cls=Command, options_metavar="{--dry-run | --apply} [OPTIONS]",
+    short_help="Run the batches that the stored history of microbatch models lacks.",
+)  # fmt: skip
 @select_option("Only these models. Default: all microbatch models.")
 @click.option("--start", metavar="TIME", help="Begin with the batch of this time. Default: the model's `begin`.")
 @click.option(
@@ -66,7 +72,7 @@ def views(ctx: click.Context, as_json: bool) -> None:
     help="End before this time. Default: after the last batch with a row of the model or of its inputs.",
 )  # fmt: skip
 @click.option("--dry-run", is_flag=True, help="Print the batches to run, and run none.")
-@click.option("--apply", is_flag=True, help="Run the batches.")
+@click.option("--apply", is_flag=True, help="Run the batches. Give this or --dry-run.")
 @json_option
 @click.pass_context
 def backfill(

@@ -7,7 +7,7 @@ import os
 import click
 
 from pit_join.cli.options import Command, check_options
-from pit_join.errors import PitJoinError
+from pit_join.errors import PitJoinError, with_extra
 from pit_join.times import parse_duration, read_instant
 
 __all__ = ["serve"]
@@ -65,19 +65,18 @@ def serve(
 
     A new export is served with the next request. While a store fails or is late, the declared defaults are served, with
     statuses that say so. If the environment variable PIT_JOIN_API_KEY is set, requests must carry that key. Where
-    --store or PIT_JOIN_ONLINE_STORE names the store, no dbt project is needed. Needs `pip install 'pit-join[serve]'`.
+    --store or PIT_JOIN_ONLINE_STORE names the store, no dbt project is needed. The server needs the extra 'serve'.
 
     \b
     Examples:
       pit-join serve
       pit-join serve --store online/dev --port 8080 --workers 4
+      pit-join serve --feature-log feature_log --log-sample 0.05
     """
     check_options(needed=("log_sample", "feature_log"))
-    try:
+    with with_extra("serve", "the server"):
         from pit_join.http.server import Settings
         from pit_join.http.server import serve as run
-    except ModuleNotFoundError as error:
-        raise PitJoinError(f"the server needs more packages ({error}); run pip install 'pit-join[serve]'") from error
     key = os.environ.get(_KEY)
     if key is not None and not key.strip():
         raise PitJoinError(f"{_KEY} is set and empty; give it a key, or unset it to serve without")

@@ -25,7 +25,10 @@ __all__ = ["build_training_set"]
     "--spine", required=True, metavar="NAME|FILE", help="Seed, model, or CSV or Parquet file: keys, time, labels."
 )
 @feature_options
-@click.option("--output", type=click.Path(path_type=Path), help="The file to write: .parquet, .csv or .arrow.")
+@click.option(
+    "--output", type=click.Path(path_type=Path),
+    help="The file to write: .parquet, .csv or .arrow. Required without --sql and --explain-plan.",
+)  # fmt: skip
 @click.option(
     "--event-timestamp", default="event_timestamp", show_default=True, metavar="COLUMN",
     help="The spine's time column; a naive time is UTC.",
@@ -39,7 +42,8 @@ __all__ = ["build_training_set"]
 @click.option("--explain-plan", is_flag=True, help="Print how each view would be joined and why, and build nothing.")
 @click.option(
     "--window-plan", type=click.Choice(["range", "stacked"]),
-    help="Join window views by this plan instead of the cheaper one by estimate.",
+    help="Join window views by this plan instead of the cheaper one by estimate: range compares each row with the "
+    "events near it, stacked computes running sums once for all windows.",
 )  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="Print the coverage, or the plans, as JSON.")
 @click.pass_context

@@ -128,7 +128,7 @@ class OnlineClient:
 def describe_entity(
     reader: OnlineReader, entity: Mapping[str, str], *, now: str | date | None = None
 ) -> dict[str, dict[str, Any]]:
-    """Return the features of one entity for a person to read: each with value, status, event time and age.
+    """Return the features of one entity for a person to read: each with value, status, event time, age and export.
 
     Args:
         reader: a reader of the features.
@@ -141,13 +141,14 @@ def describe_entity(
     moment = datetime.now(timezone.utc) if now is None else parse_instant(now)
     reader.warn_of_later_exports(now)
     found = reader.get_online_features([reader.read_keys(entity)], now=moment)
-    values, statuses, times = found.to_dict(), found.statuses, found.event_timestamps
+    values, statuses, times, exports = found.to_dict(), found.statuses, found.event_timestamps, found.exported_at
     return {
         name: {
             "value": values[name][0],
             "status": statuses[name][0],
             "event_timestamp": time.isoformat() if (time := times[name][0]) else None,
             "age_seconds": (moment - time).total_seconds() if time else None,
+            "exported_at": instant.isoformat() if (instant := exports[name]) else None,
         }
         for name in found.names
     }

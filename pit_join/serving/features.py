@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
@@ -10,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from pit_join.errors import EntityError
+from pit_join.errors import EntityError, with_extra
 from pit_join.records.layout import CHECK, HEADER, SCALARS, converter, instant
 from pit_join.serving.role_records import FeatureColumn, RoleColumns, RolePlan, RoleRecords, failures_of
 from pit_join.statuses import NULL_VALUE, PRESENT
@@ -37,6 +38,9 @@ class OnlineFeatures:
 
     def __len__(self) -> int:
         return self._rows
+
+    def __repr__(self) -> str:
+        return f"<OnlineFeatures: {self._rows} rows of {reprlib.repr(self._names)}>"
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -100,6 +104,14 @@ class OnlineFeatures:
             found |= dict.fromkeys(read.role.names, read.by_row(times))
         return {name: found[name] for name in self._names}
 
+    @property
+    def exported_at(self) -> dict[str, datetime | None]:
+        """For every feature the instant of its view's export (UTC); None for on-demand features, and without one."""
+        found: dict[str, datetime | None] = dict.fromkeys(self._computed)
+        for read in self._roles:
+            found |= dict.fromkeys(read.role.names, read.role.view.instant)
+        return {name: found[name] for name in self._names}
+
     def to_dict(self, include_event_timestamps: bool = False) -> dict[str, list[Any]]:
         """Return keys and features as lists, one item a row.
 
@@ -117,7 +129,8 @@ class OnlineFeatures:
 
     def to_df(self, include_event_timestamps: bool = False) -> Any:
         """Return keys and features as a pandas DataFrame (needs pandas)."""
-        import pandas
+        with with_extra("pandas", "to_df()"):
+            import pandas
 
         return pandas.DataFrame(self.to_dict(include_event_timestamps))
 

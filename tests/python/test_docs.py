@@ -107,11 +107,12 @@ def test_online_page(demo: Built, copy_of: Callable[[Built], Built]) -> None:
 
 def test_serving_page(demo: Built, copy_of: Callable[[Built], Built]) -> None:
     directory = copy_of(demo).directory
-    run("pit-join export --as-of '2013-03-10 18:00'", directory)
+    (exported, *asked) = steps(DOCS / "serving.md")
+    assert follow([exported], directory) == []
     with serving(directory / "online" / "dev", "--now", "2013-03-10 18:00") as server:
         here = [
             Step(step.file, str(step.command).replace("localhost:6566", f"127.0.0.1:{server.port}"), step.text)
-            for step in steps(DOCS / "serving.md")
+            for step in asked
         ]
         assert len(here) == 10
         assert follow(here, directory) == []

@@ -13,6 +13,7 @@ from typing import Any
 
 import orjson
 import pytest
+from support.projects import run
 from support.stores import AT, put
 
 from pit_join import FeatureStore
@@ -180,6 +181,43 @@ def test_a_warning_of_values_from_the_future(
         "values of a may not have been known then"
         for now in (before, "2026-02-28 00:00:00+00:00")
     ]
+
+
+def test_get_prints_as_of_which_instant_the_values_were_exported(tmp_path: Path) -> None:
+    store = open_store(str(tmp_path / "online"), create=True)
+    tables = {"a": {"user_id": [1], "x": [1.5], "y": [3]}, "b": {"user_id": [1], "n": [5]}}
+    _, views = put(store, tables)
+    get = ("get", "--store", str(tmp_path / "online"), "--entity", "user_id=1", "--now", "2026-03-02 12:00")
+    all_of_one = run(*get, "--features", "a:*,b:*").out.splitlines()
+    assert all_of_one[2:] == [
+        "x        1.5    PRESENT  1970-01-01 00:00:00  20514.5 d",
+        "y        3      PRESENT  1970-01-01 00:00:00  20514.5 d",
+        "n        5      PRESENT  1970-01-01 00:00:00  20514.5 d",
+        "the export is as of 2026-03-01 00:00:00 UTC, 1.5 d old",
+    ]
+    later = replace(views["b"], instant=AT + timedelta(days=1))
+    contents = Contents("demo", "dev", AT, {**views, "b": later}).to_json()
+    with store.writing(1, lambda message: None) as writer:
+        writer.replace(contents, {}, views, 2, False, lambda done, total, view: None)
+    assert run(*get, "--features", "a:*,b:*").out.splitlines()[5:] == [
+        "the export of x, y is as of 2026-03-01 00:00:00 UTC, 1.5 d old",
+        "the export of n is as of 2026-03-02 00:00:00 UTC, 12.0 h old",
+    ]
+    exported = json.loads(run(*get, "--features", "b:n,a:x", "--json").out)
+    assert [one["exported_at"] for one in exported.values()] == [
+        "2026-03-02T00:00:00+00:00", "2026-03-01T00:00:00+00:00",
+    ]  # fmt: skip
+
+
+def test_the_text_of_many_features_is_short(store: OnlineStore) -> None:
+    found = OnlineReader(store, REQUESTS).get_online_features([{"user_id": 1, "item": 7}] * 2)
+    assert repr(found) == "<OnlineFeatures: 2 rows of ('x', 'y', 'n')>"
+    assert found.exported_at == {"x": AT, "y": AT, "n": AT}
+
+
+def test_a_view_in_the_place_of_a_service(store: OnlineStore) -> None:
+    with pytest.raises(RequestError, match=r"service 'a'; 'a' is a feature view; ask for 'a:\*'$"):
+        OnlineReader(store, "a")
 
 
 def test_stores_that_no_view_uses(store: OnlineStore, tmp_path: Path) -> None:

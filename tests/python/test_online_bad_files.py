@@ -549,8 +549,9 @@ def test_a_long_key_at_the_command_line(machine: Machine, project: Path, tmp_pat
     got = machine.runs(
         tmp_path / "online", "get", "--entity", "user_id=", "--features", "clicks:*", "--json", project=folder
     )
-    assert json.loads(got.out)["clicks_number"] | {"age_seconds": 0} == {
+    assert json.loads(got.out)["clicks_number"] | {"age_seconds": 0, "exported_at": ""} == {
         "value": 1, "status": "PRESENT", "event_timestamp": "1970-01-01T00:00:00+00:00", "age_seconds": 0,
+        "exported_at": "",
     }  # fmt: skip
     got = machine.runs(
         tmp_path / "online",
