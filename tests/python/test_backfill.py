@@ -495,9 +495,13 @@ def test_the_plan_on_the_command_line(example: Built, filled: Built) -> None:
 
 def test_the_page(filled: Built, example: Built) -> None:
     page = ROOT / "docs/backfill.md"
-    blocks = {block["language"]: block["text"] for block in BLOCK.finditer(page.read_text())}
-    assert blocks["jinja"] == (EXAMPLE / "models/payment_history.sql").read_text()
-    assert yaml.safe_load(blocks["yaml"]) == yaml.safe_load((EXAMPLE / "selectors.yml").read_text())
+    blocks = [(block["language"], block["text"]) for block in BLOCK.finditer(page.read_text())]
+    (model, selectors) = (yaml.safe_load(text) for language, text in blocks if language == "yaml")
+    _, declared = yaml.safe_load((EXAMPLE / "models/_models.yml").read_text())["models"]
+    del declared["description"]
+    assert dict(blocks)["jinja"] == (EXAMPLE / "models/payment_history.sql").read_text()
+    assert model["models"] == [declared]
+    assert selectors == yaml.safe_load((EXAMPLE / "selectors.yml").read_text())
     # the macros are there already; nobody needs the example unfilled after this
     first, *todo = steps(page)
     assert first.command == "dbt deps"
