@@ -58,6 +58,9 @@ def run() -> None:
     """
     # No linear algebra is used here, and the threads that NumPy starts for it would wait busily.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    # Python has no object for a stream that was closed before it started, and the next file would get its number.
+    sys.stdout = sys.stdout or open(os.devnull, "w")  # noqa: SIM115
+    sys.stderr = sys.stderr or open(os.devnull, "w")  # noqa: SIM115
     status = 0
     try:
         main()

@@ -24,7 +24,14 @@ def open_store(url: str, *, create: bool = False) -> OnlineStore:
         StoreError: if there is no such store, or it cannot be used.
     """
     scheme = url.split("://", 1)[0].lower() if is_remote(url) else ""
-    if is_remote(url):
+    try:
+        return _open(scheme, url, create)
+    except (TypeError, ValueError) as error:  # what a library says of a port or an option that it does not know
+        raise StoreError(f"{store_url(url)} cannot be read as the URL of an online store: {error}") from error
+
+
+def _open(scheme: str, url: str, create: bool) -> OnlineStore:
+    if scheme:
         cache_limits(url)  # refuses limits that it cannot read
         url = without_cache_options(url)
     schemes = []

@@ -14,7 +14,7 @@ import yaml
 from jinja2.nativetypes import NativeEnvironment
 
 from pit_join.definitions.connection import Connection, Database
-from pit_join.errors import ProjectError, WarehouseError, suggest
+from pit_join.errors import PitJoinError, ProjectError, WarehouseError, suggest
 
 __all__ = ["ATTACH_KEYS", "EXTENSION_KEYS", "TARGET_KEYS", "read_profile", "read_yaml"]
 
@@ -60,6 +60,8 @@ def read_profile(path: Path, name: Any, target: str | None, directory: Path) -> 
             f"{path} has no profile '{name}', which dbt_project.yml asks for; it has {', '.join(profiles)}"
         )
     profile = profiles[name] or {}
+    if not isinstance(profile, dict):
+        raise ProjectError(f"{path}: the profile '{name}' must be a mapping, got {type(profile).__name__}")
     chosen = target or _render(profile.get("target", "default"), path)
     outputs = profile.get("outputs")
     if not isinstance(outputs, dict):
@@ -234,7 +236,9 @@ def _render(value: Any, path: Path) -> Any:
     try:
         template = _ENVIRONMENT.from_string(value)
         parts = list(template.root_render_func(template.new_context({"env_var": env_var})))
-    except jinja2.TemplateError as error:
+    except PitJoinError:
+        raise
+    except Exception as error:  # Jinja's, or any that an expression may raise
         raise ProjectError(f"{path}: cannot render {value!r}: {error}") from error
     # Text stays text, so that the password 0123 does not become a number.
     return parts[0] if len(parts) == 1 else "".join(map(str, parts))

@@ -48,7 +48,7 @@ pytestmark = [pytest.mark.dbt, pytest.mark.kill]
 
 START = datetime(2026, 1, 1, tzinfo=timezone.utc)
 GENERATIONS, PROJECT_KEYS = 4, 6_000
-KILLS = number_of(12, 50)
+KILLS = number_of(20, 50)
 CHECKED = list(range(0, PROJECT_KEYS - 1, 19)) + list(range(1, PROJECT_KEYS, 19))
 NOBODY = 65534
 

@@ -297,3 +297,18 @@ def test_what_duckdb_refuses(text: str, message: str, tmp_path: Path) -> None:
     with pytest.raises(PitJoinError, match=message) as found, DuckDBWarehouse(read(tmp_path, text, **config), wait=0):
         pass
     assert "hunter2" not in str(found.value)
+
+
+def test_a_profile_that_is_no_mapping(tmp_path: Path) -> None:
+    path = tmp_path / "profiles.yml"
+    path.write_text("shop: [hunter2]")
+    with pytest.raises(ProjectError, match=r"the profile 'shop' must be a mapping, got list$"):
+        read_profile(path, "shop", None, tmp_path)
+
+
+@pytest.mark.parametrize("expression", ["{{ 1 / 0 }}", "{{ none + 1 }}", "{{ {}.a.b }}", "{{ x"])
+def test_an_expression_that_fails(tmp_path: Path, expression: str) -> None:
+    path = tmp_path / "profiles.yml"
+    path.write_text(f"shop: {{target: dev, outputs: {{dev: {{type: duckdb, path: '{expression}'}}}}}}")
+    with pytest.raises(ProjectError, match=r"profiles.yml: cannot render .*: .+"):
+        read_profile(path, "shop", None, tmp_path)

@@ -173,6 +173,25 @@ def test_no_server_and_no_host() -> None:
         open_store(f"redis://127.0.0.1:{port}/0?prefix={{x}}")
 
 
+@pytest.mark.parametrize(
+    ("url", "says"),
+    [
+        ("redis://", "must specify one of"),
+        ("redis://localhost:99999/0", "Port out of range"),
+        ("redis://localhost:abc/0", "Port could not be cast"),
+        ("redis://[::1/0", "Invalid IPv6 URL"),
+        ("redis://:secret@localhost:1/0?timout=1", "redis://localhost:1/0.* cannot be read .*'timout'"),
+        ("redis://localhost:1/0?socket_timeout=x", "socket_timeout"),
+        ("redis://localhost:1/0?timeout=nan", "the timeout is a number of seconds above 0"),
+        ("redis://localhost:1/0?timeout=inf", "the timeout is a number of seconds above 0"),
+    ],
+)
+def test_a_url_that_cannot_be_read(url: str, says: str) -> None:
+    with pytest.raises(StoreError, match=says) as caught:
+        open_store(url)
+    assert "secret" not in str(caught.value)
+
+
 def test_out_of_memory(tmp_path: Path) -> None:
     with running(valkey_binary(), tmp_path, "--maxmemory", "3mb") as server:
         reader = prepared(server.url)

@@ -332,6 +332,18 @@ def test_output_that_cannot_be_printed(lab: Path, built: pa.Table, words: str) -
     assert (done.returncode, done.stderr) == (2, "Error: the result cannot be printed: No space left on device\n")
 
 
+@pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&-"])
+def test_a_stream_that_is_closed(lab: Path, built: pa.Table, tmp_path: Path, closed: str) -> None:
+    """Python has no object for it; the command does its work, and the file gets no number of a stream."""
+    words = building(lab, tmp_path / "set.arrow", program=PIT_JOIN)
+    done = subprocess.run(
+        ["sh", "-c", f'"$@" {closed}', "sh", *words], env=ENVIRONMENT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert "Traceback" not in done.stderr
+    assert rows_of(tmp_path / "set.arrow") == SPINE_ROWS
+
+
 @pytest.mark.parametrize("what", ["views", "views --json", "build-training-set --sql", "build-training-set", "--help"])
 def test_reader_of_the_output_goes_away(lab: Path, built: pa.Table, tmp_path: Path, what: str) -> None:
     words = what.split()

@@ -53,7 +53,7 @@ def open_store(url: str, *, create: bool = False) -> RedisStore:
         timeout = float(options.pop("timeout", _TIMEOUT))
     except ValueError:
         timeout = 0.0
-    if timeout <= 0:
+    if not 0 < timeout < float("inf"):
         raise StoreError(f"{store_url(url)}: the timeout is a number of seconds above 0")
     return RedisStore(parts._replace(query=urlencode(options)).geturl(), prefix, timeout)
 
