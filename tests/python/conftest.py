@@ -3,6 +3,7 @@
 The demo is copied, parsed and built once a session; a test that changes something takes a copy of that.
 """
 
+import gc
 import os
 import shutil
 import sys
@@ -59,6 +60,13 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
             report.sections.append(("generated case", f"scripts/corpus.py add {path.relative_to(ROOT)}"))
     runs.failed.clear()
     return report
+
+
+def pytest_collection_finish() -> None:
+    """Collect garbage seldom, and never look at what was imported: dbt alone is a million objects."""
+    gc.set_threshold(100_000, 50, 100)
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -340,7 +340,7 @@ def caught(pool: list[WindowCase], truth: list[list[dict[str, Any]]]) -> Iterato
             yield case
 
 
-@pytest.mark.parametrize("name", sampled(NEAR_MISSES, 12))
+@pytest.mark.parametrize("name", sampled(NEAR_MISSES, 8))
 def test_cases_tell_the_rule_from_a_near_miss(
     name: str, pool: list[WindowCase], truth: list[list[dict[str, Any]]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -393,7 +393,7 @@ def test_left_is_right_a_microsecond_earlier() -> None:
                         earlier = window_oracle.value_at(right, each, versions, t - 1)
                         assert comparable(window_oracle.value_at(left, each, versions, t)) == comparable(earlier)
 
-    for_each(check, number_of(20, 100), case=window_cases(plain_views=False))
+    for_each(check, number_of(10, 100), case=window_cases(plain_views=False))
 
 
 def test_events_not_yet_known_change_nothing() -> None:
@@ -407,7 +407,7 @@ def test_events_not_yet_known_change_nothing() -> None:
                     each: comparable(value) for each, value in answer.values.items()
                 }
 
-    for_each(check, number_of(20, 100), case=window_cases(plain_views=False))
+    for_each(check, number_of(10, 100), case=window_cases(plain_views=False))
 
 
 def test_the_history_as_of_t_is_the_window_at_t() -> None:
@@ -429,7 +429,7 @@ def test_the_history_as_of_t_is_the_window_at_t() -> None:
                         exact = window_oracle.value_at(view, each, versions, t)
                         assert comparable(exact) == comparable(last[each.name])
 
-    for_each(check, number_of(20, 100), case=window_cases(plain_views=False), closed=st.sampled_from(("left", "right")))
+    for_each(check, number_of(10, 100), case=window_cases(plain_views=False), closed=st.sampled_from(("left", "right")))
 
 
 def test_the_snapshot_is_the_training_set_at_that_instant() -> None:
@@ -446,7 +446,7 @@ def test_the_snapshot_is_the_training_set_at_that_instant() -> None:
                     for name, value in answer.values.items():
                         assert comparable(record[name]) == comparable(value)
 
-    for_each(check, number_of(20, 100), case=window_cases(plain_views=False))
+    for_each(check, number_of(10, 100), case=window_cases(plain_views=False))
 
 
 def test_an_enlarged_case_has_more_of_the_same(connection: duckdb.DuckDBPyConnection) -> None:

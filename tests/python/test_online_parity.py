@@ -52,9 +52,9 @@ from pit_join.serving.reader import OnlineReader
 
 pytestmark = pytest.mark.slow
 
-PLAIN_EXAMPLES = number_of(20, 300, "ONLINE_EXAMPLES")
-WINDOW_EXAMPLES = number_of(10, 60, "ONLINE_WINDOW_EXAMPLES")
-SEQUENCES = number_of(10, 20, "ONLINE_SEQUENCES")
+PLAIN_EXAMPLES = number_of(12, 300, "ONLINE_EXAMPLES")
+WINDOW_EXAMPLES = number_of(5, 60, "ONLINE_WINDOW_EXAMPLES")
+SEQUENCES = number_of(6, 20, "ONLINE_SEQUENCES")
 NUMBERS = ("int", "uint", "float", "double", "bool", "decimal")
 
 PICK = st.integers(0, 999)

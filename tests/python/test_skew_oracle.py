@@ -157,7 +157,7 @@ def test_window_views(exporter: Exporter) -> None:
     SEEN.clear()
     for_each(
         each,
-        number_of(10, 30),
+        number_of(6, 30),
         until=lambda: {kind for kind, windowed in SEEN if windowed} == set(KINDS),
         case=window_cases(),
         export_pick=PICK,

@@ -234,7 +234,7 @@ def test_history_joined_as_of_equals_the_exact_window(connection: duckdb.DuckDBP
 
 # Many instants ------------------------------------------------------------------------------------------------
 
-INSTANTS = number_of(10_000, 100_000)
+INSTANTS = number_of(5_000, 100_000)
 SPANS = (Span("1 hour", "1h", timedelta(hours=1)), Span("1 day", "1d", timedelta(days=1)), LIFETIME)
 ALL = ("count", "count_distinct", "sum", "avg", "min", "max", "stddev", "first", "last", "last_n")
 ADDED = ("count", "sum", "avg")

@@ -97,7 +97,7 @@ def test_many_events_of_few_keys(connection: duckdb.DuckDBPyConnection) -> None:
 
     for_each(
         check,
-        number_of(4, 40),
+        number_of(3, 40),
         on=connection,
         case=window_cases(plain_views=False),
         number=st.integers(0, 2**32),
@@ -148,7 +148,7 @@ def test_events_not_yet_known_change_nothing(connection: duckdb.DuckDBPyConnecti
                 for name in earlier.keys() - statuses:
                     assert alike(earlier[name], full[number][name], wanted[number][name]), (plan, number, name)
 
-    for_each(check, number_of(5, 70), on=connection, case=window_cases(plain_views=False))
+    for_each(check, number_of(4, 70), on=connection, case=window_cases(plain_views=False))
 
 
 def alike(one: Any, other: Any, wanted: Any) -> bool:
