@@ -101,8 +101,9 @@ def get(
             exports.setdefault(datetime.fromisoformat(one["exported_at"]), []).append(name)
     for instant, names in sorted(exports.items()):
         of = f" of {shown(', '.join(names))}" if len(exports) > 1 else ""
-        old = age(((moment or datetime.now(timezone.utc)) - instant).total_seconds())
-        click.echo(f"the export{of} is as of {instant:%Y-%m-%d %H:%M:%S} UTC, {old} old")
+        old = ((moment or datetime.now(timezone.utc)) - instant).total_seconds()
+        than_now = "old" if old >= 0 else "later than --now"
+        click.echo(f"the export{of} is as of {instant:%Y-%m-%d %H:%M:%S} UTC, {age(abs(old))} {than_now}")
 
 
 @click.command("verify", cls=Command, short_help="Compare the online store with the offline rule.")

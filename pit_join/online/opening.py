@@ -27,7 +27,11 @@ def open_store(url: str, *, create: bool = False) -> OnlineStore:
     try:
         return _open(scheme, url, create)
     except (TypeError, ValueError) as error:  # what a library says of a port or an option that it does not know
-        raise StoreError(f"{store_url(url)} cannot be read as the URL of an online store: {error}") from error
+        what = f"{store_url(url)} cannot be read as the URL of an online store"
+        if isinstance(error, ValueError) and store_url(url) != url:
+            # The library may repeat a part of a password, which must be in no message or traceback.
+            raise StoreError(f"{what}; in a user name or password write %2F for /, %5B for [, %3F for ?") from None
+        raise StoreError(f"{what}: {error}") from error
 
 
 def _open(scheme: str, url: str, create: bool) -> OnlineStore:

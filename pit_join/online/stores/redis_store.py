@@ -46,6 +46,9 @@ def open_store(url: str, *, create: bool = False) -> RedisStore:
     """
     parts = urlsplit(url)
     options = dict(parse_qsl(parts.query))
+    database = parts.path.strip("/")
+    if database and not database.isdecimal():  # redis-py would take database 0
+        raise ValueError("a database is a number, as in redis://host:6379/0")
     prefix = options.pop("prefix", "pit_join")
     if not prefix or set("{}") & set(prefix):
         raise StoreError(f"{store_url(url)}: a prefix has no braces and is not empty, got '{prefix}'")
