@@ -15,6 +15,7 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 import pytest
+from generate import quote
 from support.dbt import ROOT, Built, build, copied, failures, run_dbt
 from support.runs import sampled
 
@@ -77,6 +78,15 @@ def test_every_feature_view_is_tested_for_ties_and_future_rows(demo: Built) -> N
             if getattr(test, "test_metadata", None) and test.test_metadata.name == name
         ]
         assert {test.attached_node.split(".")[-1] for test in tests} == views
+
+
+def test_every_feature_view_is_shown_with_its_rows_and_its_newest_event(demo: Built) -> None:
+    described = FeatureStore(demo.directory).describe_views()
+    assert len(described) == 10
+    for view in described:
+        name, time = (quote(view[each]) for each in ("name", "event_timestamp"))
+        ((rows, newest),) = query(demo, f"select count(*), max({time})::timestamptz from {name}")
+        assert (view["rows"], datetime.fromisoformat(view["newest"])) == (rows, newest), view["name"]
 
 
 def test_the_training_set_of_the_login_example(demo: Built) -> None:
