@@ -95,7 +95,7 @@ class FeatureStore(OnlineClient):
         return self._default_url()
 
     def _default_url(self, project: Project | None = None) -> str:
-        """The same; `project` is the project if it is open already."""
+        """Return the URL of the default store; a given `project` is not opened again."""
         if given := self._online_store or os.environ.get(_STORE_VARIABLE):
             return str(given)
         if project is None:

@@ -50,7 +50,7 @@ class OnDemandRequest:
 
     `arguments` maps the macro's arguments to features (`view:feature`) or to columns of the spine and fields of a
     request; an argument that is not in it takes the column or field of the argument's own name. `types`, `returns` and
-    `default` are the project's declarations of the macro, see `Registry.complete`.
+    `default` are the project's declarations of the macro, see `Registry.check`.
     """
 
     macro: str

@@ -48,6 +48,8 @@ _LOGGED = Console()
 class Workspace:
     """One state of a project, for one command: every file is read when it is first needed, and only once.
 
+    Where dbt itself has to render a macro it reads the files again, and they must be the same.
+
     Args:
         project: the dbt project.
         console: the lock timeout and the receivers of messages.

@@ -4,7 +4,7 @@
 -#}
 
 {#- The requests, [{alias, view, keys, features}], and the names of the features in order. -#}
-{% macro _plan(features, full_feature_names=false, defaults=true, provenance=false) -%}
+{% macro _resolved_requests(features, full_feature_names=false, defaults=true, provenance=false) -%}
     {%- set requests, names, computed = pit_join._requests(features, full_feature_names, defaults, provenance) -%}
     {%- if not execute -%}
         {{ return({}) }}

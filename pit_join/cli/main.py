@@ -81,7 +81,7 @@ def run() -> None:
 @click.version_option(package_name="pit-join")
 @click.pass_context
 def main(ctx: click.Context, /, **given: Any) -> None:
-    """A SQL-first feature store: feature views are dbt models, training sets know nothing too early.
+    """A SQL-first feature store: feature views are dbt models, training sets are free of leakage.
 
     Build the feature views with `dbt build`, then write a spine (one row per example: keys, a time, a label) and
     build a training set from it. `export` brings the latest values to an online store, and `get` reads them there.
@@ -93,7 +93,7 @@ def main(ctx: click.Context, /, **given: Any) -> None:
       pit-join export
       pit-join get --entity user_id=42 --service churn_v1
 
-    Global options stand before or after the command. Where one is given at both places, the one after the command
+    Global options stand before or after the command. Where one is given in both places, the one after the command
     counts.
 
     \b

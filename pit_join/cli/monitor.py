@@ -47,7 +47,7 @@ def monitor(
     otherwise 3 if a file of the log could not be read.
 
     The warehouse is opened once and held, read only, until everything is compared: a `dbt build` that starts meanwhile
-    waits by the profile's `retries`, or fails. Files and SQL views are read once.
+    waits by the profile's `retries`, or fails. External tables are read once.
 
     \b
     Examples:
@@ -72,7 +72,7 @@ def monitor(
 
 def _print_skew(skew: Skew) -> None:
     if not skew.rows:
-        click.echo("no rows were logged of what is asked for")
+        click.echo("no logged rows match")
         return
     columns = [kind for kind in _KINDS if kind in _KINDS[:4] or any(getattr(each, kind) for each in skew.features)]
     rows = [[*_name(each), *(f"{getattr(each, kind):,}" for kind in columns)] for each in skew.features]

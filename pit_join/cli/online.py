@@ -122,7 +122,7 @@ def verify(ctx: click.Context, select: list[str], sample: int, every: bool, as_j
     added since may have been known at that instant.
 
     The warehouse is opened once and held, read only, until everything is compared: a `dbt build` that starts meanwhile
-    waits by the profile's `retries`, or fails. Files and SQL views are read once.
+    waits by the profile's `retries`, or fails. External tables are read once.
 
     \b
     Examples:

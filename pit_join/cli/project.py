@@ -63,7 +63,7 @@ def views(ctx: click.Context, as_json: bool) -> None:
 
 @click.command(
     "backfill", cls=Command, options_metavar="{--dry-run | --apply} [OPTIONS]",
-    short_help="Run the batches that the stored history of microbatch models lacks.",
+    short_help="Run the missing batches of microbatch models.",
 )  # fmt: skip
 @select_option("Only these models. Default: all microbatch models.")
 @click.option("--start", metavar="TIME", help="Begin with the batch of this time. Default: the model's `begin`.")
@@ -78,7 +78,7 @@ def views(ctx: click.Context, as_json: bool) -> None:
 def backfill(
     ctx: click.Context, select: list[str], start: str | None, end: str | None, dry_run: bool, apply: bool, as_json: bool
 ) -> None:
-    """Find and run the batches that the stored history of microbatch models lacks.
+    """Find and run the missing batches of microbatch models.
 
     A batch is run if it never ran or failed, if its number of rows has changed, if its time was not over when it ran,
     or if its definition has changed since: its code, settings, a macro, or any of these of its inputs. A file beside

@@ -21,7 +21,7 @@ _EVENT = "_pit_event"
 
 
 class Snapshot:
-    """The rows of one view as known at one instant; see `Rows` of `pit_join.online`.
+    """The rows of one view as known at one instant; see `Rows` of `pit_join.online.protocol`.
 
     `table` has the columns of the key, `_pit_event` (microseconds UTC) and the features, ascending by key; a spool may
     still be receiving rows.

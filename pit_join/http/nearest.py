@@ -33,7 +33,7 @@ def nearest(body: bytes, store: FeatureStore, most: int, now: datetime | None = 
     found = store.nearest(view, feature, vector, k, now=now)
     kinds: dict[str, str] = {}
     if any(isinstance(value, np.datetime64) for one in found for value in one.keys.values()):
-        kinds |= store.online_contents().views[view].keys  # whether it is an instant, it does not say itself
+        kinds |= store.online_contents().views[view].keys  # a datetime64 does not say whether it is UTC
     neighbours = [
         {
             "keys": {name: key_as_json(kinds.get(name, ""), value) for name, value in one.keys.items()},

@@ -22,7 +22,7 @@ _REQUEST = {
             "additionalProperties": {"type": "array", "items": {}},
             "description": "For each key as many values as there are rows; null is a null key.",
         },
-        "feature_service": {"type": ["string", "null"], "description": "A name; it goes before `features`."},
+        "feature_service": {"type": ["string", "null"], "description": "A name; it takes precedence over `features`."},
         "features": {"type": "array", "items": {"type": "string"}, "description": "References view:feature or view:*."},
         "full_feature_names": {"type": "boolean", "default": False, "description": "Name all view__feature."},
     },

@@ -91,7 +91,7 @@ class CachedStore:
 
     def _keep(self, mark: object, fetched: Mapping[_Entry, Mapping[str, bytes]], asked_at: float) -> None:
         with self._lock:
-            if mark != self._mark:  # meanwhile somebody has seen another export
+            if mark != self._mark:  # another thread has seen a newer export
                 return
             self._asked_at = max(self._asked_at, asked_at)
             for entry, views in fetched.items():

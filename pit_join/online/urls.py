@@ -47,7 +47,7 @@ def check_urls(urls: Mapping[str, str]) -> None:
 
 
 def how_to_name(store: str) -> str:
-    """Return the advice how to set the URL of a named store."""
+    """Return advice on setting the URL of a named store."""
     given = option(f"online_stores={{'{store}': URL}}", f"--store {store}=URL")
     return f"give {given}, or set PIT_JOIN_ONLINE_STORE_{store.upper()}"
 

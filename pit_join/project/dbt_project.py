@@ -52,6 +52,7 @@ class Project:
             )
         self._settings = read_yaml(path)
         self._on_parse = on_parse
+        self._parsed = ""
         self.profiles_dir = self._find_profiles(Path(profiles_dir) if profiles_dir else None)
         self.connection = read_profile(
             self.profiles_dir / "profiles.yml", self._settings.get("profile"), target, self.directory
@@ -138,13 +139,20 @@ class Project:
         Raises:
             ProjectError: with what dbt says, if it cannot read the project.
         """
-        path = self.cache / f"manifest-{self._key()}.json"
+        self._parsed = self._key()
+        path = self.cache / f"manifest-{self._parsed}.json"
         if not path.is_file():
             self._parse(self.cache, path)
         return dict(json.loads(path.read_bytes()))
 
     def compile(self, inline: str) -> str:
-        """Return a template as dbt itself renders it."""
+        """Return a template as dbt itself renders it.
+
+        Raises:
+            ProjectError: with what dbt says, or if the files are no longer those of the last `manifest`.
+        """
+        if self._key() != self._parsed:
+            raise ProjectError("the project has changed while the command ran; run the command again")
         self._on_parse("asking dbt to compile, since the project overrides a macro")
         output = self._dbt("compile", "--inline", inline, "--no-populate-cache", "--output", "json", "--quiet")
         start = output.find("{")

@@ -141,7 +141,9 @@ class Contents:
             read = json.loads(data)
             found = read["pit_join_online_store"]
         except (ValueError, KeyError, TypeError) as error:
-            raise StoreError(f"{where} is damaged or no store of pit-join: its contents cannot be read") from error
+            raise StoreError(
+                f"{where} is damaged or is not a store of pit-join: its contents cannot be read"
+            ) from error
         if not isinstance(found, int) or not 1 <= found <= FORMAT:
             raise StoreError(
                 f"{where} was written by a newer pit-join (format {found}; this one reads up to {FORMAT}); upgrade "

@@ -104,7 +104,7 @@ class Served:
     """One request as it was served.
 
     `moment` is the instant at which ages were judged (microseconds UTC), `rows` are the keys and request fields by
-    name, a list each. `values` are the features of a single row as they were given out, where not by `features`.
+    name, a list each. `values` are the features of a single row as they were returned; None where `features` has them.
     """
 
     source: LogSource

@@ -115,11 +115,9 @@ class OnlineReader:
         """
         needed = (*self.keys, *self.request_fields)
         if unknown := sorted(set(entity) - set(needed)):
-            raise EntityError(
-                f"no view that is asked for has the key '{unknown[0]}'; {suggest(unknown[0], needed, 'keys')}"
-            )
+            raise EntityError(f"no requested view has the key '{unknown[0]}'; {suggest(unknown[0], needed, 'keys')}")
         if missing := [key for key in needed if key not in entity]:
-            raise EntityError(f"what is asked for also needs {', '.join(missing)}; give a value for each")
+            raise EntityError(f"the requested features also need {', '.join(missing)}; give a value for each")
         on_demand = self._plan.on_demand
         found = {name: on_demand.read_field(name, entity[name]) for name in on_demand.fields} if on_demand else {}
         for codec in self._plan.codecs:
@@ -264,7 +262,7 @@ class OnlineReader:
             if not needed <= row.keys():
                 unknown = [f"'{name}'" for name in row if name not in needed]
                 listed = ", ".join(unknown[:5])
-                return EntityError(f"{error}; what is asked for has no key {listed}") if unknown else error
+                return EntityError(f"{error}; the requested features have no key {listed}") if unknown else error
         return error
 
     def _count_uncomputed(self, statuses: Sequence[Sequence[str]]) -> None:

@@ -39,7 +39,7 @@ class TrainingBuild:
         self._request = request.checked(workspace.registry)
         on_demand = [each for each in self._request.requests if isinstance(each, OnDemandRequest)]
         workspace.check_on_demand({each.macro for each in on_demand})
-        self._resolved = self._macros.data("_plan", **self._request.macro_arguments())
+        self._resolved = self._macros.data("_resolved_requests", **self._request.macro_arguments())
         self._source = find_spine(request.spine, workspace.manifest, workspace.project.directory)
 
     def sql(self) -> str:

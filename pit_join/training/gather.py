@@ -9,7 +9,6 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
-import numpy.ma  # np.quantile imports it in its first call; two such calls at once recurse without end
 import pyarrow as pa
 import pyarrow.parquet  # needed only when the file is written, but imported here while DuckDB works
 
@@ -29,7 +28,7 @@ def in_order(table: pa.Table, rows: int) -> pa.Table:
     # Through DLPack, since pyarrow's own conversion to NumPy and back loads pandas where it is installed.
     numbers = np.from_dlpack(table["_pit_row"].combine_chunks())
     if len(numbers) != rows:
-        raise WarehouseError(f"the join gave {len(numbers)} rows for a spine of {rows}; please report this")
+        raise WarehouseError(f"the join returned {len(numbers)} rows for a spine of {rows}; please report this")
     columns = table.select([name for name in table.column_names if name not in _OF_THE_JOIN])
     if (numbers[1:] > numbers[:-1]).all():
         return columns
@@ -77,7 +76,7 @@ def beside(spine: pa.Table, parts: Sequence[pa.Table], names: Sequence[str], ali
 
 
 def arguments(spine: pa.Table, parts: Sequence[pa.Table], computed: Sequence[Mapping[str, Any]]) -> pa.Table:
-    """Return the arguments of on-demand features as a table; `computed` is that of the macro `_plan`."""
+    """Return the arguments of on-demand features as a table; `computed` is that of the macro `_resolved_requests`."""
     features = {name: part[name] for part in parts for name in part.column_names}
     lower = {name.lower(): name for name in spine.column_names}
     found = {}

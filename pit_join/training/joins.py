@@ -26,7 +26,7 @@ _PAIRS_A_ROW = 4
 
 
 class ViewJoins:
-    """The joins of one request; `resolved` is the result of the macro `_plan`."""
+    """The joins of one request; `resolved` is the result of the macro `_resolved_requests`."""
 
     def __init__(
         self, workspace: Workspace, histories: Histories, request: TrainingRequest, resolved: Mapping[str, Any]

@@ -209,7 +209,7 @@ def find_spine(spine: Any, manifest: Mapping[str, Any], directory: Path) -> Spin
     if hasattr(spine, "__arrow_c_stream__") or hasattr(spine, "__dataframe__"):
         import pyarrow as pa
 
-        pandas = sys.modules.get("pandas")  # not imported here: only who has imported it has a frame of it
+        pandas = sys.modules.get("pandas")  # not imported: a caller with a frame has imported it
         index: tuple[str, ...] = ()
         try:
             if isinstance(spine, pa.Table):
@@ -333,7 +333,7 @@ def check_types(
 
 
 def check_arguments(columns: Mapping[str, FieldType], computed: Sequence[Mapping[str, Any]], spine: Spine) -> None:
-    """Check that a spine has the columns of on-demand features; `computed` comes from the macro `_plan`.
+    """Check that a spine has the columns of on-demand features; `computed` comes from the macro `_resolved_requests`.
 
     Raises:
         SpineError: naming the column, its type, and what is needed.

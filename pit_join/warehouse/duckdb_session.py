@@ -246,8 +246,8 @@ class DuckDBWarehouse(_Session):
 
         if error := wait_until(held, on_wait, _held(what, wait), wait, every=_POLL_SECONDS):
             raise WarehouseError(
-                f"another process holds {what} and did not let go within {wait:g} s (a running dbt build, or an open "
-                f"notebook or shell); try again when it is done, or wait longer with {option('wait=', '--wait')}"
+                f"another process holds {what} and did not release it within {wait:g} s (a running dbt build, or an "
+                f"open notebook or shell); try again when it is done, or wait longer with {option('wait=', '--wait')}"
             ) from error
         self._attached.append(name)
 
@@ -327,7 +327,7 @@ def wait_until_free(path: Path, wait: float, on_wait: Callable[[str], None]) -> 
 
     if error := wait_until(held, on_wait, _held(str(path), wait), wait, every=_POLL_SECONDS):
         raise WarehouseError(
-            f"another process holds {path}, which dbt has to write, and did not let go within {wait:g} s "
+            f"another process holds {path}, which dbt has to write, and did not release it within {wait:g} s "
             "(an open notebook or shell, or a service that reads it); try again when it is done, "
             f"or wait longer with {option('wait=', '--wait')}"
         ) from error

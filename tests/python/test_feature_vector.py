@@ -149,7 +149,7 @@ def test_an_unknown_key_is_named_where_a_key_is_missing(
     store: OnlineStore, read: Callable[[OnlineReader, Any], Any]
 ) -> None:
     reader = OnlineReader(store, REQUESTS)
-    with pytest.raises(EntityError, match=r"ha(s|ve) no 'item'; .*; what is asked for has no key 'itme'$"):
+    with pytest.raises(EntityError, match=r"ha(s|ve) no 'item'; .*; the requested features have no key 'itme'$"):
         read(reader, {"user_id": 1, "itme": 7})
     with pytest.raises(EntityError, match=r"no 'item'; .* needs? item$"):
         read(reader, {"user_id": 1})
@@ -162,7 +162,7 @@ def test_text_with_an_unknown_key(store: OnlineStore) -> None:
     reader = OnlineReader(store, REQUESTS)
     with pytest.raises(EntityError, match="has the key 'itme'; did you mean 'item'"):
         reader.read_keys({"user_id": "1", "itme": "7"})
-    with pytest.raises(EntityError, match="also needs item"):
+    with pytest.raises(EntityError, match="also need item"):
         reader.read_keys({"user_id": "1"})
 
 

@@ -497,7 +497,7 @@ def test_names_are_those_of_the_training_set() -> None:
     def check(requests: list[Request], full: bool) -> None:
         arguments = {"features": [each.as_macro_argument() for each in requests], "full_feature_names": full}
         try:
-            plan = NAMED.call("_plan", **arguments)
+            plan = NAMED.call("_resolved_requests", **arguments)
         except PitJoinError as error:
             with pytest.raises(RequestError) as refused:
                 STORED.resolve(requests, full)

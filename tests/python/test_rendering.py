@@ -73,7 +73,7 @@ def _python(value: Any, relations: dict[str, str]) -> Any:
 
 
 # Macros that return data instead of SQL, and those whose SQL is asked for in another way.
-DATA = ("_plan", "_view_statements")
+DATA = ("_resolved_requests", "_view_statements")
 INDIRECT = {"feature_views": "gives nodes of the graph; every call reads the views through it"}
 
 # Views that the demo has no need of: every type of time, odd names, every kind of default. They are never built.
@@ -332,11 +332,13 @@ def _calls() -> Iterator[Call]:
         on_demand = {"features": ON_DEMAND, "relation": "_pit_arguments"}
         for tried in (False, True):
             yield Call("_on_demand_statement", {**on_demand, "options": {**options, "tried": tried}})
-    yield Call("_plan", {"features": ON_DEMAND})
+    yield Call("_resolved_requests", {"features": ON_DEMAND})
     yield Call("_on_demand_expression", {"path": "pit_join.hour_of_day", "arguments": {"moment": "at"}})
     # What the command line asks for, one statement at a time.
     for features in (ACTIVITY, ROLES, ODD):
-        yield Call("_plan", {"features": features, "full_feature_names": True, "defaults": features is not ODD})
+        yield Call(
+            "_resolved_requests", {"features": features, "full_feature_names": True, "defaults": features is not ODD}
+        )
     for alias, history in product(("origin_weather", "dest_weather", "route_history"), (None, "_pit_history_0")):
         asked = {"alias": alias, "spine": "_pit_spine", "features": ROLES}
         yield Call("_view_statements", {**asked, "options": {"ties": False, "history": history}})

@@ -128,7 +128,7 @@ def test_the_requests_of_feasts_documentation(server: Serving) -> None:
 
 
 def test_what_feast_lets_pass(server: Serving) -> None:
-    """Unknown fields and keys are ignored, and the service goes before the features."""
+    """Unknown fields and keys are ignored, and the service takes precedence over the features."""
     body = {**ONE, "feature_service": "one", "top_k": 3, "entities": {"id": [1], "colour": ["red"]}}
     assert list(served(server.ask(body))) == ["id", "plan", "visits", "count_7d", "mean_7d", "total_7d"]
     assert served(server.ask({**ONE, "feature_service": None}))["count_7d"]["values"] == [2]

@@ -368,7 +368,7 @@ def test_contents_that_cannot_be_read_are_damage(change: dict[str, Any]) -> None
 
 @pytest.mark.parametrize("data", [b"", b"{", b"[]", b"null", b"\xff", b"{}", b"5"])
 def test_other_contents_are_damage(data: bytes) -> None:
-    with pytest.raises(StoreError, match=r"^the store is damaged or no store of pit-join"):
+    with pytest.raises(StoreError, match=r"^the store is damaged or is not a store of pit-join"):
         Contents.from_json(data, "the store")
 
 

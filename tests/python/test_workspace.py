@@ -18,6 +18,7 @@ from support.projects import make_project
 
 from pit_join import FeatureLog, FeatureStore, PitJoinError, WarehouseError
 from pit_join.definitions.reading import Reader
+from pit_join.errors import ProjectError
 from pit_join.project.dbt_project import Project
 from pit_join.project.rendering import Renderer
 from pit_join.warehouse.duckdb_session import DuckDBWarehouse
@@ -35,6 +36,16 @@ def test_by_default_a_notebook_sees_warnings(caplog: pytest.LogCaptureFixture) -
         ("pit_join", "WARNING", "another process holds the file"),
         ("pit_join", "INFO", "a view: 1 of unknown"),
     ]
+
+
+def test_dbt_compiles_the_files_that_were_read_or_none(tmp_path: Path) -> None:
+    project = Project(make_project(tmp_path / "lab", {"one": ""}))
+    project.manifest()
+    (project.directory / "models" / "one.sql").write_text("select 2 as one")
+    with pytest.raises(ProjectError, match="the project has changed while the command ran; run the command again"):
+        project.compile("{{ ref('one') }}")
+    project.manifest()
+    assert project.compile("{{ ref('one') }}").endswith('"one"')
 
 
 def test_a_locked_warehouse_is_a_warning(
@@ -58,7 +69,7 @@ def test_a_locked_warehouse_is_a_warning(
         return Locked()
 
     monkeypatch.setattr("pit_join.warehouse.duckdb_session.duckdb.connect", locked)
-    with pytest.raises(WarehouseError, match=r"did not let go within 0\.1 s"):
+    with pytest.raises(WarehouseError, match=r"did not release it within 0\.1 s"):
         FeatureStore(Path(demo.directory), wait=0.1).describe_views()
     (record,) = [each for each in caplog.records if "waiting" in each.getMessage()]
     assert (record.levelname, record.getMessage().endswith("waiting up to 0.1 s")) == ("WARNING", True)

@@ -183,7 +183,7 @@ class LmdbStore:
             )  # fmt: skip
             with _readable_errors(self._folder):
                 self._environment.reader_check()  # a reader that was killed would keep old pages for ever
-                # One killed in its last step becomes what is there as soon as somebody writes: so before we look.
+                # The next writer publishes an export that was killed at its last step, so write before looking.
                 with self._environment.begin(write=True):
                     pass
                 before = self._environment.begin()

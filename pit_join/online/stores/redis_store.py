@@ -46,16 +46,14 @@ def open_store(url: str, *, create: bool = False) -> RedisStore:
     """
     parts = urlsplit(url)
     options = dict(parse_qsl(parts.query))
-    database = parts.path.strip("/")
-    if database and not database.isdecimal():  # redis-py would take database 0
+    if not (parts.path.strip("/") or "0").isdecimal():  # redis-py would take database 0
         raise ValueError("a database is a number, as in redis://host:6379/0")
     prefix = options.pop("prefix", "pit_join")
     if not prefix or set("{}") & set(prefix):
         raise StoreError(f"{store_url(url)}: a prefix has no braces and is not empty, got '{prefix}'")
-    try:
+    timeout = 0.0
+    with suppress(ValueError):
         timeout = float(options.pop("timeout", _TIMEOUT))
-    except ValueError:
-        timeout = 0.0
     if not 0 < timeout < float("inf"):
         raise StoreError(f"{store_url(url)}: the timeout is a number of seconds above 0")
     return RedisStore(parts._replace(query=urlencode(options)).geturl(), prefix, timeout)
