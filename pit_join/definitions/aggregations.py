@@ -14,14 +14,13 @@ from typing import Any
 
 from pit_join.definitions.field_type import FieldType, read_type
 from pit_join.definitions.settings import Wrong, check_keys, default_problem, within
-from pit_join.definitions.views import ARITHMETIC, Aggregation
+from pit_join.definitions.views import ARITHMETIC, COUNTS, Aggregation
 from pit_join.errors import suggest
 from pit_join.times import parse_duration, short_duration
 
 __all__ = ["FUNCTIONS", "WindowSettings", "check_column", "read_window_settings", "result_type"]
 
 FUNCTIONS = ("count", "count_distinct", "sum", "avg", "min", "max", "stddev", "first", "last", "last_n")
-_COUNTS = ("count", "count_distinct")
 _KEYS = ("name", "function", "column", "window", "windows", "where", "n", "default")
 _LIFETIME = "lifetime"
 _LONGEST_LIST = 1000
@@ -73,7 +72,7 @@ def result_type(function: str, data_type: FieldType) -> FieldType:
     >>> str(result_type("sum", read_type("decimal(10, 2)"))), str(result_type("last_n", read_type("text")))
     ('decimal(38, 2)', 'text[]')
     """
-    if function in _COUNTS or (function == "sum" and data_type.number == "integer"):
+    if function in COUNTS or (function == "sum" and data_type.number == "integer"):
         return read_type("bigint")
     if function == "sum" and data_type.number == "decimal":
         return read_type(f"decimal(38, {data_type.scale})")
@@ -277,7 +276,7 @@ def _check_n(item: Mapping[str, Any], function: str, own: Wrong) -> None:
 
 def _check_default(item: Mapping[str, Any], function: str, column_type: FieldType, own: Wrong) -> None:
     default = item.get("default")
-    if default is not None and function in _COUNTS:
+    if default is not None and function in COUNTS:
         own("default", f"{function} is never null, so it has no default; leave it out")
         return
     # Most results have the type of the column; without a column the default cannot be checked.

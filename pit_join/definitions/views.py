@@ -38,6 +38,9 @@ class Feature:
 ARITHMETIC = ("sum", "avg", "stddev")
 """The functions of windows that add up values."""
 
+COUNTS = ("count", "count_distinct")
+"""The functions of windows that are 0, and not null, where there is no event."""
+
 
 @dataclass(frozen=True, slots=True)
 class Aggregation:
@@ -56,6 +59,11 @@ class Aggregation:
     n: int | None
     default: Any
     data_type: FieldType
+
+    @property
+    def counts(self) -> bool:
+        """Whether the feature is 0, and not null, where there is no event."""
+        return self.function in COUNTS
 
     @property
     def adds_up(self) -> bool:

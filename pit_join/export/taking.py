@@ -74,7 +74,7 @@ class SnapshotTaker:
             which: self._substitutes(view, which, types, snapshot)
             for which, declared in {
                 "default": any(feature.default is not None for feature in view.features),
-                "missing": any(one.function in ("count", "count_distinct") for one in view.aggregations),
+                "missing": any(one.counts for one in view.aggregations),
             }.items()
             if declared
         }

@@ -131,12 +131,14 @@ class Contents:
         ).encode()
 
     @classmethod
-    def from_json(cls, data: bytes, where: str) -> Contents:
+    def from_json(cls, data: bytes | None, where: str) -> Contents:
         """Read the bytes of `to_json`; `where` names the store.
 
         Raises:
-            StoreError: if it is something else, or of a newer format.
+            StoreError: if there are none yet, or they are something else, or of a newer format.
         """
+        if data is None:
+            raise StoreError(f"nothing was exported to {where} yet; run pit-join export")
         try:
             read = json.loads(data)
             found = read["pit_join_online_store"]

@@ -7,7 +7,6 @@ from datetime import date, datetime, timezone
 from functools import cached_property
 from typing import Any
 
-from pit_join.errors import StoreError
 from pit_join.online.protocol import ReadableStore
 from pit_join.records.store_manifest import Contents
 from pit_join.references import parse_features, parse_role
@@ -41,8 +40,6 @@ class OnlineClient:
             StoreError: if the store cannot be used, or nothing was exported.
         """
         _, data = self._online.contents()
-        if data is None:
-            raise StoreError("nothing was exported to the online store yet; run pit-join export")
         return Contents.from_json(data, "the online store")
 
     def online_reader(

@@ -114,8 +114,6 @@ class NeighbourReader:
 
     def _look(self) -> _State:
         mark, data = self._store.contents()
-        if data is None:
-            raise StoreError("nothing was exported to the online store yet; run pit-join export")
         self._state = state = _State(mark, Contents.from_json(data, "the online store").views)
         with self._opening:
             for name, feature in list(self._indexes):

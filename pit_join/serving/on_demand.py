@@ -18,6 +18,7 @@ from pit_join.online.protocol import Failed
 from pit_join.records.store_manifest import OnDemandArguments
 from pit_join.serving.role_records import FeatureColumn, RoleRecords
 from pit_join.statuses import COMPUTE_FAILED, NULL_VALUE, PRESENT
+from pit_join.warehouse.sql import identifier
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -143,11 +144,7 @@ class OnDemand:
             if self._tried is None:
                 raise
         # A field that does not fit its type is a bad request, whatever is computed from it.
-        casts = [
-            f'cast("{name.replace(chr(34), chr(34) * 2)}" as {kind})'
-            for name, kinds in self.fields.items()
-            for kind in kinds
-        ]
+        casts = [f"cast({identifier(name)} as {kind})" for name, kinds in self.fields.items() for kind in kinds]
         if casts:
             Expressions(f"select {', '.join(casts)} from {ARGUMENTS}", {}).many(table)
         found = self._tried.many(table)

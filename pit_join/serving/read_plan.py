@@ -79,8 +79,6 @@ def make_plan(
         RequestError: if the store does not have what is asked for.
     """
     mark, data = store.contents(until)
-    if data is None:
-        raise StoreError("nothing was exported to the online store yet; run pit-join export")
     source, statements = _source(Contents.from_json(data, "the online store"), requests, full_feature_names, defaults)
     resolved, names, needed = source.resolved
     codecs: _Codecs = {}

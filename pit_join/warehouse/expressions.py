@@ -21,6 +21,7 @@ import duckdb
 from pit_join.definitions.field_type import memory, read_type
 from pit_join.errors import ComputeError
 from pit_join.warehouse.interrupts import interruptible
+from pit_join.warehouse.sql import identifier
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -51,7 +52,7 @@ class Expressions:
         self._statement = statement
         self._plain = all(map(_is_plain, returns))
         columns = ", ".join(
-            (f"cast(${i} as {kind})" if kind else f"${i}") + f' as "{name.replace(chr(34), chr(34) * 2)}"'
+            (f"cast(${i} as {kind})" if kind else f"${i}") + f" as {identifier(name)}"
             for i, (name, kind) in enumerate(types.items(), 1)
         )
         self._one = f"with {ARGUMENTS} as (select {columns}) {statement}"
