@@ -9,6 +9,7 @@ A mutant that no stored case catches is tried on CASES generated ones (1200) of 
 
 import argparse
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -25,6 +26,7 @@ from support.mutants import Mutant, mutants
 from pit_join.errors import PitJoinError
 
 FAILS = (duckdb.Error, PitJoinError)
+LONGEST = 60  # seconds for the results of a case; a recursion without end is an error
 
 
 class Bench:
@@ -74,8 +76,13 @@ class Bench:
                 if not loaded:
                     load(self.connection, entry.case)
                     loaded = True
-                if differences(entry, plan, self.connection, macros):
-                    return plan
+                timer = threading.Timer(LONGEST, self.connection.interrupt)
+                timer.start()
+                try:
+                    if differences(entry, plan, self.connection, macros):
+                        return plan
+                finally:
+                    timer.cancel()
             except FAILS:
                 self.touched.add(entry.kind)
                 return f"{plan}, an error"
