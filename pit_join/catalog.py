@@ -23,7 +23,7 @@ def describe_views(workspace: Workspace) -> list[dict[str, Any]]:
         PitJoinError: if the project or its warehouse cannot be read; with the problems of all views.
     """
     views = workspace.registry.views
-    workspace.check_on_demand()
+    workspace.check_on_demand((), others=True)
     if not views:
         return []
     measured = [name for name, view in sorted(views.items()) if view.has_freshness_slo]

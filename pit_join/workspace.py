@@ -94,14 +94,23 @@ class Workspace:
         """
         return DuckDBWarehouse(self.project.connection, wait=self.console.wait, on_wait=self.console.warn)
 
-    def check_on_demand(self, names: Iterable[str] | None = None) -> None:
-        """Check, without any rows, that on-demand features (by default all) have one value offline and online.
+    def check_on_demand(self, used: Collection[str], *, others: bool = False) -> None:
+        """Check, without any rows, that the on-demand features used have one value offline and online.
+
+        With `others` the user is warned of those that the command does not use, and it goes on.
 
         Raises:
             ProjectError: with every problem, each naming the file and the macro.
         """
+        if problems := self._on_demand_problems(used):
+            raise ProjectError(problems)
+        if others:
+            for problem in self._on_demand_problems(self.registry.on_demand.keys() - used):
+                self.console.warn(f"an on-demand feature that cannot be used: {problem}")
+
+    def _on_demand_problems(self, names: Collection[str]) -> list[str]:
         problems = []
-        for name in self.registry.on_demand if names is None else names:
+        for name in sorted(names):
             feature = self.registry.on_demand[name]
             # No macro can guess these names, so one that reads columns by name instead of its arguments is found.
             columns = {argument: f"_pit_{i}" for i, argument in enumerate(feature.types, 1)}
@@ -123,8 +132,7 @@ class Workspace:
             types = {columns[argument]: kind for argument, kind in feature.types.items()}
             if problem := problem_of(expression, statements, types):
                 problems.append(f"{feature.path}: {name}: {problem}")
-        if problems:
-            raise ProjectError(problems)
+        return problems
 
 
 class Histories:

@@ -80,7 +80,10 @@ def export(
     """
     started = time.monotonic()
     registry, console = workspace.registry, workspace.console
-    workspace.check_on_demand()
+    served = {
+        each.macro for one in registry.services.values() for each in one.requests if isinstance(each, OnDemandRequest)
+    }
+    workspace.check_on_demand(served, others=True)
     chosen = chosen_views(registry, views)
     check_can_index(chosen)
     known = {**(named or {}), "": url}

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -26,7 +27,7 @@ from pit_join.warehouse.sql import identifier
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["ARGUMENTS", "Expressions", "problem_of", "untried"]
+__all__ = ["ARGUMENTS", "CLOCK", "SESSION", "Expressions", "problem_of", "untried"]
 
 ARGUMENTS = "_pit_arguments"
 """The table that statements read, see the macro `_on_demand_statement`."""
@@ -35,8 +36,21 @@ ARGUMENTS = "_pit_arguments"
 _PLAIN = (bool, int, float, str, bytes, Decimal, datetime, date, type(None))
 _SAME_VALUES = ("VARCHAR", "BOOLEAN", "BLOB")
 _SETTINGS = "set TimeZone = 'UTC'; set preserve_insertion_order = true; set arrow_large_buffer_size = true"
-# They read the clock, though DuckDB calls them consistent.
-_CLOCK = {"ago", "current_localtime", "current_localtimestamp", "localtime", "localtimestamp"}
+
+CLOCK = frozenset((
+    "ago", "current_date", "current_localtime", "current_localtimestamp", "current_time", "current_timestamp",
+    "get_current_time", "get_current_timestamp", "localtime", "localtimestamp", "now", "today", "transaction_timestamp",
+))  # fmt: skip
+"""The functions that read the clock, of which DuckDB calls some consistent; and `age` with one argument."""
+
+SESSION = frozenset((
+    "current_catalog", "current_connection_id", "current_database", "current_query", "current_query_id", "current_role",
+    "current_schema", "current_schemas", "current_setting", "current_transaction_id", "current_user", "getenv",
+    "getvariable", "in_search_path", "session_user", "txid_current", "user", "version",
+))  # fmt: skip
+"""The functions that read the session, its transaction or the program."""
+
+_ERRORS = ("error", "assert_true")
 
 
 class Expressions:
@@ -154,10 +168,12 @@ def _refused(node: Mapping[str, Any]) -> str | None:
         return "it holds a subquery; an on-demand feature is computed from its arguments alone"
     if kind == "WINDOW" or (kind == "FUNCTION" and name in _of_many_rows()):
         return f"{name} looks at more than one row; an on-demand feature is computed from its arguments alone"
-    if kind == "FUNCTION" and name == "error":
-        return "error would end whole requests; give null, and declare a default to stand for it"
+    if kind == "FUNCTION" and name in _ERRORS:
+        return f"{name} would end whole requests; give null, and declare a default to stand for it"
+    if kind in ("FUNCTION", "COLUMN_REF") and name in SESSION:
+        return f"{name} reads the session, which is another one in training and in serving"
     if kind in ("FUNCTION", "COLUMN_REF") and (
-        name in _unstable() or (name == "age" and len(node.get("arguments") or []) == 1)
+        name in _unstable() or (name == "age" and len(node.get("arguments") or node.get("children") or []) == 1)
     ):
         return (
             f"{name} does not give the same value at any time, so training and serving would differ; take the time "
@@ -186,9 +202,30 @@ def _cursor() -> duckdb.DuckDBPyConnection:
 
 @cache
 def _unstable() -> frozenset[str]:
-    """Return the functions whose value does not depend on their arguments alone."""
-    query = "select distinct lower(function_name) from duckdb_functions() where stability <> 'CONSISTENT'"
-    return frozenset(name for (name,) in _cursor().execute(query).fetchall()) | _CLOCK
+    """Return the functions whose value does not depend on their arguments alone.
+
+    DuckDB 2.0.1 calls those consistent within a query alone that read the session's time zone, such as `hour` of a
+    timestamptz. The zone is UTC in training and serving, so a function of which only some overloads are called so is
+    one of its arguments. A macro of DuckDB's is what it calls: `pg_conf_load_time` is the present.
+    """
+    functions = (
+        _cursor()
+        .execute("""
+        select
+            lower(function_name),
+            bool_or(stability = 'VOLATILE') or bool_and(stability = 'CONSISTENT_WITHIN_QUERY'),
+            string_agg(lower(macro_definition), ' ')
+        from duckdb_functions()
+        where function_type in ('scalar', 'macro')
+        group by all
+    """)
+        .fetchall()
+    )
+    found = CLOCK | SESSION | {name for name, unstable, _ in functions if unstable} - {"error"}
+    calls = {name: set(re.findall(r"\w+", text)) for name, _, text in functions if text}
+    while more := {name for name, called in calls.items() if name not in found and called & found}:
+        found |= more
+    return found
 
 
 @cache

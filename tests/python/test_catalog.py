@@ -42,7 +42,7 @@ def test_of_a_setting_without_effect_the_user_is_warned(
     workspace: Any = SimpleNamespace(
         registry=Registry.from_manifest(manifest),
         macros=None,
-        check_on_demand=lambda: None,
+        check_on_demand=lambda used, others: None,
         console=Console(warn=heard.append),
         warehouse=lambda: nullcontext(SimpleNamespace(has=lambda location: False)),
     )

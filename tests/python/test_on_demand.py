@@ -44,7 +44,7 @@ from pit_join.http.answers import ARROW, FLOATS, JSON
 from pit_join.records.arrow import values_of
 from pit_join.references import parse_features
 from pit_join.serving.reader import OnlineReader
-from pit_join.warehouse.expressions import Expressions, problem_of
+from pit_join.warehouse.expressions import CLOCK, SESSION, Expressions, problem_of
 
 pytestmark = pytest.mark.slow
 
@@ -355,11 +355,17 @@ BAD = {
     "now() > <x>": "now does not give the same",
     "localtimestamp": "localtimestamp does not",
     "age(<x>)": "age does not give",
+    "current_setting('TimeZone')": "current_setting reads the session",
+    "getvariable('x')": "getvariable reads the session",
+    "current_user": "current_user reads the session",
+    "ago(interval 1 day)": "ago does not give",
+    "pg_conf_load_time()": "pg_conf_load_time does not give",
     "sum(<x>)": "sum looks at more than one row",
     "row_number() over ()": "row_number looks at more than one row",
     "(select max(f_int) from facts)": "it holds a subquery",
     "<x> in (select 1)": "it holds a subquery",
     "case when <x> > 1 then error('no') end": "error would end whole requests",
+    "assert_true(<x> > 1)": "assert_true would end whole requests",
     "unnest([1, 2])": "unnest looks at more than one row",
     "<x> + other": 'Referenced column "other" not found',
     "<x> + f_int": 'Referenced column "f_int" not found',
@@ -392,6 +398,67 @@ def test_an_expression_that_cannot_be_the_same_is_refused(expression: str, both:
 def test_an_expression_of_its_arguments_is_not(expression: str) -> None:
     sql = expression.replace("<x>", "x")
     assert problem_of(sql, [f"select ({sql}\n) as v from _pit_arguments"], {"x": "bigint"}) is None
+
+
+def test_of_a_bad_expression_that_no_service_has_the_user_is_warned(both: Both) -> None:
+    """It stops no command that does not use it."""
+    bad = macro("bad", "random() + {{ x }}", {"x": "bigint"}, returns="double")
+    ratio = {"on_demand": "ratio", "arguments": {"one": "r_double", "other": "r_int"}}
+    manifest = manifest_of({"ratio": RATIO, "bad": bad}, [ratio, "facts:f_int"])
+    both.load([{"id": 1, **PLAIN}])
+    both.empty_store()
+    heard: list[str] = []
+    assert both.run(manifest, int(AT.timestamp() * 1e6), say=heard.append).views["facts"].written == 1
+    (said,) = (said for said in heard if "on-demand" in said)
+    assert said.startswith("an on-demand feature that cannot be used: macros/generated.sql: bad: random does not give")
+
+
+@pytest.mark.parametrize("name", sorted(CLOCK | SESSION))
+def test_a_function_of_the_clock_or_the_session_is_refused(name: str) -> None:
+    for expression in (f"{name}()", name, f"upper(cast({name.upper()}(x) as varchar))"):
+        assert re.search("does not give the same|reads the session", str(problem_of(expression, [], {"x": "bigint"})))
+
+
+@pytest.mark.parametrize(
+    "expression",
+    [
+        "hour(x)",
+        "x - y",
+        "x - interval 1 day",
+        "date_diff('day', x, y)",
+        "age(x, y)",
+        "date_trunc('week', x)",
+        "strftime(x, '%H')",
+    ],
+)
+def test_a_function_of_the_time_zone_is_not(expression: str) -> None:
+    """The zone is UTC on both sides; DuckDB 2.0.1 calls these consistent within a query alone."""
+    types = dict.fromkeys("xy", "timestamptz")
+    assert problem_of(expression, [f"select ({expression}) as v from _pit_arguments"], types) is None
+
+
+# The functions that read the time zone of the session.
+ZONE = frozenset((
+    "+", "-", "age", "century", "date_diff", "date_part", "date_sub", "date_trunc", "datediff", "datepart",
+    "datesub", "datetrunc", "day", "dayname", "dayofmonth", "dayofweek", "dayofyear", "decade", "era",
+    "generate_series", "hour", "isodow", "isoyear", "julian", "last_day", "make_timestamptz", "microsecond",
+    "millennium", "millisecond", "minute", "month", "monthname", "quarter", "range", "second", "strftime",
+    "time_bucket", "timezone", "timezone_hour", "timezone_minute", "week", "weekday", "weekofyear", "year",
+    "yearweek",
+))  # fmt: skip
+
+
+def test_every_function_of_duckdb_is_judged() -> None:
+    """A function that is new in DuckDB fails here, and in no project of a user."""
+    with duckdb.connect() as connection:
+        functions = connection.execute("""
+            select lower(function_name), list(stability) from duckdb_functions()
+            where function_type in ('scalar', 'macro') group by all
+        """).fetchall()
+    for name, stabilities in functions:
+        said = problem_of(f'"{name}"(x)', [], {"x": "bigint"})
+        assert "CONSISTENT_WITHIN_QUERY" not in stabilities or said or name in ZONE, name
+        assert "VOLATILE" not in stabilities or said, name
 
 
 @pytest.mark.parametrize("expression", ["read_text('dbt_project.yml')", "x || (from read_text('dbt_project.yml'))"])
