@@ -1,6 +1,6 @@
 """Score payments, 200 a second, each within 50 ms, until it is stopped by Ctrl-C; then say how long they took.
 
-python score.py [PAYMENTS A SECOND]
+python score.py
 
 A line a second counts the features by status. Times are those of the wall clock from a request to its score; all are
 counted, also those in which something else had the processor.
@@ -8,7 +8,6 @@ counted, also those in which something else had the processor.
 
 import random
 import signal
-import sys
 import time
 from collections import Counter
 from datetime import datetime, timezone
@@ -23,7 +22,7 @@ from pit_join.serving.reader import OnlineReader
 PROJECT = Path(__file__).resolve().parent
 # The data end here; a real service leaves `now` out, and asks about payments of the present.
 NOW = datetime(2026, 3, 31, 12, tzinfo=timezone.utc)
-RATE = int(sys.argv[1]) if len(sys.argv) > 1 else 200
+RATE = 200
 DEADLINE = 0.05  # seconds
 
 

@@ -381,7 +381,7 @@ def window_views(
     met = draw(st.lists(st.integers(0, count - 1), min_size=1, max_size=min(count, 2), unique=True))
     value_types = draw(st.lists(st.sampled_from(VALUE_TYPES), min_size=1, max_size=3))
     versioned = draw(st.sampled_from((True, True, False)))
-    with_created = versioned or draw(st.booleans())
+    with_created = versioned or draw(st.sampled_from((True, True, False)))
     with_deleted = versioned and draw(st.booleans())
     event, made, deleted, part, number, *rest = names(draw, len(met) + len(value_types) + 5, world.plain, name[0])
     if "event_timestamp" in rest:  # a key of this name would meet the instant of the history

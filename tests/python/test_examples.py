@@ -25,7 +25,6 @@ from http_servers import serving
 from servers import running, valkey_binary
 from support.dbt import ROOT, Built, build
 from support.forks import programs
-from support.runs import number_of
 
 from pit_join import FeatureStore
 
@@ -190,7 +189,6 @@ DEFAULTS = {
     "account_cards_1h": 0, "account_cards_1d": 0, "account_merchants_1d": 0,
     "amount_to_mean": 1.0, "seconds_since_payment": 2_592_000, "limit_share": 5_000 / 200_000,
 }  # fmt: skip
-RATE = number_of(50, 200)
 LINE = re.compile(r"^ *\d+ payments: (.*)$")
 
 
@@ -199,7 +197,7 @@ class Loop:
 
     def __init__(self, directory: Path, windows: str) -> None:
         self.process = subprocess.Popen(
-            [programs() / "python", "score.py", str(RATE)], cwd=directory, stdout=subprocess.PIPE, text=True,
+            [programs() / "python", "score.py"], cwd=directory, stdout=subprocess.PIPE, text=True,
             env=os.environ | {"PIT_JOIN_ONLINE_STORE_WINDOWS": windows},
         )  # fmt: skip
         self._watch = threading.Timer(120, self.process.kill)
@@ -215,7 +213,7 @@ class Loop:
             seen.append(line)
             pairs = (one.rsplit(" ", 1) for one in LINE.fullmatch(line.rstrip())[1].split(", "))
             counted = {status: int(number.replace(",", "")) for status, number in pairs}
-            assert sum(counted.values()) == len(DEFAULTS) * RATE, line
+            assert sum(counted.values()) == len(DEFAULTS) * 200, line
             found = found + 1 if expected(counted) else 0
 
     def end(self) -> str:
@@ -262,7 +260,7 @@ def test_fraud(tmp_path: Path) -> None:
         loop.until(lambda counted: counted.keys() <= GOOD)
 
         server.stop()
-        loop.until(lambda counted: counted == {"PRESENT": 2 * RATE, "STORE_FAILED": 16 * RATE})
+        loop.until(lambda counted: counted == {"PRESENT": 2 * 200, "STORE_FAILED": 16 * 200})
         failed, statuses = ask()
         assert failed == DEFAULTS
         assert statuses == {
@@ -271,7 +269,7 @@ def test_fraud(tmp_path: Path) -> None:
 
         with redis.Redis(port=server.port) as client:
             server.start(client)
-        loop.until(lambda counted: counted == {"PRESENT": 2 * RATE, "NOT_EXPORTED": 16 * RATE})
+        loop.until(lambda counted: counted == {"PRESENT": 2 * 200, "NOT_EXPORTED": 16 * 200})
         with duckdb.connect(str(directory / "warehouse.duckdb")) as connection:
             connection.execute("insert into card_payments values (1, ?, ?, 777)", [MIDDAY - MINUTE, MIDDAY - MINUTE])
         store.export(as_of=MIDDAY)
@@ -286,6 +284,6 @@ def test_fraud(tmp_path: Path) -> None:
     payments, late, p50, p99 = map(
         float, re.match(r"(\d+) payments, (\d+) over 50 ms\np50 ([\d.]+) ms, p99 ([\d.]+) ms", printed).groups()
     )
-    assert payments >= 12 * RATE
+    assert payments >= 12 * 200
     assert p50 < p99 <= 50, printed
     assert late <= payments / 100
