@@ -208,9 +208,7 @@ def _unstable() -> frozenset[str]:
     timestamptz. The zone is UTC in training and serving, so a function of which only some overloads are called so is
     one of its arguments. A macro of DuckDB's is what it calls: `pg_conf_load_time` is the present.
     """
-    functions = (
-        _cursor()
-        .execute("""
+    query = """
         select
             lower(function_name),
             bool_or(stability = 'VOLATILE') or bool_and(stability = 'CONSISTENT_WITHIN_QUERY'),
@@ -218,9 +216,8 @@ def _unstable() -> frozenset[str]:
         from duckdb_functions()
         where function_type in ('scalar', 'macro')
         group by all
-    """)
-        .fetchall()
-    )
+    """
+    functions = _cursor().execute(query).fetchall()
     found = CLOCK | SESSION | {name for name, unstable, _ in functions if unstable} - {"error"}
     calls = {name: set(re.findall(r"\w+", text)) for name, _, text in functions if text}
     while more := {name for name, called in calls.items() if name not in found and called & found}:

@@ -203,6 +203,8 @@ def test_get_prints_as_of_which_instant_the_values_were_exported(tmp_path: Path)
         "the export of x, y is as of 2026-03-01 00:00:00 UTC, 1.5 d old",
         "the export of n is as of 2026-03-02 00:00:00 UTC, 12.0 h old",
     ]
+    before = run(*get[:-1], "2026-02-28 21:00", "--features", "a:x").out.splitlines()
+    assert before[-1] == "the export is as of 2026-03-01 00:00:00 UTC, 3.0 h later than --now"
     exported = json.loads(run(*get, "--features", "b:n,a:x", "--json").out)
     assert [one["exported_at"] for one in exported.values()] == [
         "2026-03-02T00:00:00+00:00", "2026-03-01T00:00:00+00:00",
