@@ -50,7 +50,9 @@ class TrainingBuild:
         """
         with self._workspace.warehouse() as warehouse:
             joins = self._joins(Histories(warehouse, self._macros))
-            return self._query(joins.check_spine(self._source, self._resolved["names"]), joins.time_type)
+            rows = joins.check_spine(self._source, self._resolved["names"])
+            self._source.check_sql(rows, warehouse)
+            return self._query(rows.sql, joins.time_type)
 
     def plan(self) -> dict[str, tuple[str, str]]:
         """Return for each role how it would be joined, and why; nothing is joined.
@@ -61,7 +63,7 @@ class TrainingBuild:
         with self._workspace.warehouse() as warehouse:
             joins = self._joins(Histories(warehouse, self._macros))
             joins.prepare()
-            joins.load_spine(self._source, joins.check_spine(self._source, self._resolved["names"]))
+            joins.load_spine(self._source, joins.check_spine(self._source, self._resolved["names"]).relation)
             return joins.plan()
 
     def run(self) -> TrainingSet:
@@ -99,13 +101,15 @@ class TrainingBuild:
         joins, names = self._joins(histories), self._resolved["names"]
         joins.prepare()
         spine = joins.check_spine(self._source, names)
-        rows = joins.load_spine(self._source, spine)
+        if spine.csv and spine.csv.delimiter != (self._source.delimiter or ","):
+            self._workspace.console.say(f"the delimiter of the spine {self._source.label} is {spine.csv.delimiter!r}")
+        rows = joins.load_spine(self._source, spine.relation)
         joining = joins.begin()
         # Python's slow steps overlap with DuckDB's join: loading Arrow and NumPy, and rendering the whole query.
         from pit_join.training import gather
         from pit_join.training.result import TrainingSet
 
-        sql = self._query(spine, joins.time_type)
+        sql = self._query(spine.sql, joins.time_type)
         table, parts, coverage = joins.collect(joining, self._source, progress, last=last)
         metadata = {
             "features": names,
@@ -124,7 +128,8 @@ class TrainingBuild:
                 computed = Expressions(self._on_demand_statement(), dict.fromkeys(arguments.column_names))
                 parts.append(computed.many(arguments))
             roles = [role["alias"] for role in self._resolved["requests"]] if self._request.provenance else []
-            return TrainingSet(gather.beside(table, parts, names, roles), sql, tuple(coverage), metadata)
+            texts = spine.csv.texts if spine.csv else None
+            return TrainingSet(gather.beside(table, parts, names, roles), sql, tuple(coverage), metadata, texts)
 
         return assemble
 

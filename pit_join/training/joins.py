@@ -11,7 +11,7 @@ from pit_join.definitions.field_type import FieldType
 from pit_join.definitions.views import FeatureView
 from pit_join.errors import SpineError, option
 from pit_join.training.request import TrainingRequest
-from pit_join.training.spine import Spine, check_arguments, check_columns, check_float_keys, check_types
+from pit_join.training.spine import Spine, SpineRows, check_arguments, check_columns, check_float_keys, check_types
 from pit_join.workspace import Histories, Workspace
 
 if TYPE_CHECKING:
@@ -43,8 +43,8 @@ class ViewJoins:
         """Start to collect the facts that decide how each view is joined: see `Histories`."""
         self._histories.prepare(self._views.values())
 
-    def check_spine(self, source: Spine, names: Sequence[str]) -> str:
-        """Check the spine against the views, and return the SQL that reads it."""
+    def check_spine(self, source: Spine, names: Sequence[str]) -> SpineRows:
+        """Check the spine against the views, and return its rows."""
         key_types, event_timestamp = self._key_types, self._request.event_timestamp
         for role in self._roles:
             view = self._views[role["view"]]
@@ -55,8 +55,8 @@ class ViewJoins:
                         f"the spine's column '{column}' is a key of type {known} for one view and {view.types[key]} "
                         f"for '{view.name}'; give the views one type, or use two columns"
                     )
-        sql = source.sql(self._warehouse, key_types, event_timestamp)
-        columns = self._columns = self._warehouse.columns(f"from {sql}", source.unreadable)
+        rows = source.rows(self._warehouse, key_types, event_timestamp)
+        columns = self._columns = self._warehouse.columns(f"from {rows.relation}", source.unreadable)
         check_columns(columns, (*key_types, event_timestamp), source)
         check_types(columns, event_timestamp, key_types, source.label)
         check_arguments(columns, self._computed, source)
@@ -70,7 +70,7 @@ class ViewJoins:
                     f"the feature '{name}' and the column '{taken[name.lower()]}' of the spine {source.label} have one "
                     f"name; {mend}"
                 )
-        return sql
+        return rows
 
     @property
     def time_type(self) -> str:
@@ -78,10 +78,12 @@ class ViewJoins:
         wanted = self._request.event_timestamp.lower()
         return next(kind.name for name, kind in self._columns.items() if name.lower() == wanted)
 
-    def load_spine(self, source: Spine, sql: str) -> int:
+    def load_spine(self, source: Spine, relation: str) -> int:
         """Copy the checked spine to a temporary table, to which every view is joined, and return its number of rows."""
         what, column, gap = source.unreadable, self._request.event_timestamp, self._request.gap
-        rows = self._macros.text("spine_rows", spine=sql, event_timestamp=column, gap=gap, data_type=self.time_type)
+        rows = self._macros.text(
+            "spine_rows", spine=relation, event_timestamp=column, gap=gap, data_type=self.time_type
+        )
         self._warehouse.execute(f"create or replace temp table _pit_spine as {rows}", what)
         check_float_keys(self._warehouse, "_pit_spine", self._columns, self._key_types, source.label)
         self._rows = int(self._warehouse.row("select count(*) as rows from _pit_spine", what)["rows"])

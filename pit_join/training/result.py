@@ -57,13 +57,15 @@ class Coverage:
 class TrainingSet:
     """The spine's rows, as given, with their features.
 
-    `sql` is the whole query as dbt would compile it; `coverage` has an entry for each view.
+    `sql` is the whole query as dbt would compile it; `coverage` has an entry for each view; `texts` has the columns of
+    a CSV spine as they were written.
     """
 
     table: pa.Table = field(repr=False)
     sql: str = field(repr=False)
     coverage: tuple[Coverage, ...]
     metadata: Mapping[str, Any] = field(repr=False)
+    texts: pa.Table | None = field(default=None, repr=False)
 
     def to_arrow(self) -> pa.Table:
         """Return the rows as an Arrow table; times are UTC."""
@@ -88,7 +90,7 @@ class TrainingSet:
         return polars.from_arrow(self.to_arrow())
 
     def write(self, path: str | Path) -> None:
-        """Write a .parquet, .csv or .arrow file atomically.
+        """Write a .parquet, .csv or .arrow file atomically; a CSV repeats the texts of a CSV spine.
 
         The metadata of a Parquet file are enough to build the set again and to compare it: references, the spine's
         hash, the SQL, versions, and each feature's nulls, mean and quantiles.
@@ -104,6 +106,9 @@ class TrainingSet:
                 found = threads.map(lambda name: _statistics(table[name]), features)
                 metadata["statistics"] = dict(zip(features, found, strict=True))
             metadata["spine_sha256"] = hashing.result()
+        if path.suffix.lower() == ".csv" and self.texts:
+            rest = table.select(table.column_names[self.texts.num_columns :])
+            table = pa.table([*self.texts.columns, *rest.columns], names=table.column_names)
         write_table(table, path, {"pit_join": metadata})
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import re
 import sys
 from collections.abc import Collection, Mapping, Sequence
@@ -11,19 +10,30 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pit_join.definitions.field_type import FieldType, read_type
-from pit_join.errors import PitJoinError, SpineError, option, suggest
+from pit_join.errors import SpineError, option, suggest
+from pit_join.training.csv_spine import CsvFile, typed
 from pit_join.warehouse.duckdb_session import DuckDBWarehouse
 from pit_join.warehouse.sql import identifier, literal
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["Spine", "check_arguments", "check_columns", "check_float_keys", "check_types", "find_spine"]
+__all__ = ["Spine", "SpineRows", "check_arguments", "check_columns", "check_float_keys", "check_types", "find_spine"]
 
 _IN_MEMORY = "entity_df"
-# Leading zeros, or whole numbers with more digits than a float keeps.
-_CODE = "^ *[+-]?(0[0-9]|[0-9]{16,} *$)"
-_ISO = "^ *[0-9]{4}-[0-9]{2}-[0-9]{2}([T ]|$)"
+_KINDS = {".csv": "csv", ".tsv": "csv", ".txt": "csv", ".parquet": "parquet", ".pq": "parquet"}
+
+
+@dataclass(frozen=True, slots=True)
+class SpineRows:
+    """The rows of a spine as SQL that can stand behind `from`.
+
+    `sql` reads the spine itself, `relation` what this process has read of it; `csv` is the file of a CSV spine.
+    """
+
+    sql: str
+    relation: str
+    csv: CsvFile | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +41,8 @@ class Spine:
     """The source of a spine's rows.
 
     `source` is the path of a file, relative to `directory`, a relation in SQL, or None for `table`; `types` are
-    declared column types; `index` has the names of a pandas index, which is not kept.
+    declared column types; `delimiter` is declared, None if it is not; `index` has the names of a pandas index, which
+    is not kept.
     """
 
     label: str
@@ -41,7 +52,6 @@ class Spine:
     directory: Path
     table: pa.Table | None = None
     delimiter: str | None = None
-    is_seed: bool = False
     index: tuple[str, ...] = ()
 
     @property
@@ -49,8 +59,8 @@ class Spine:
         """The opening of an error message."""
         return f"the spine {self.label} cannot be read" + ("; run dbt build" if self.kind == "relation" else "")
 
-    def sql(self, warehouse: DuckDBWarehouse, key_types: Mapping[str, FieldType], event_timestamp: str) -> str:
-        """Return SQL that can stand behind `from`; keys of a CSV are read as the view's type.
+    def rows(self, warehouse: DuckDBWarehouse, key_types: Mapping[str, FieldType], event_timestamp: str) -> SpineRows:
+        """Return the rows; keys of a CSV are read as the view's type.
 
         `key_types` maps a column of the spine to the type of the join key.
 
@@ -58,117 +68,46 @@ class Spine:
             SpineError: if the file cannot be read, or a column is missing or doubled.
         """
         if self.kind == "csv":
-            return _CsvReader(self, warehouse).sql(key_types, event_timestamp)
+            return self._csv_rows(warehouse, key_types, event_timestamp)
+        source = str(self.source)
         if self.kind == "parquet":
-            _check_doubled(_parquet_columns(self.directory / str(self.source), self.unreadable), self.label)
-            return f"read_parquet({_file(str(self.source))}, hive_partitioning = false)"
+            _check_doubled(_parquet_columns(self.directory / source, self.unreadable), self.label)
+            source = f"read_parquet({self._path}, hive_partitioning = false)"
         if self.table is not None:
             _check_doubled(self.table.column_names, self.label)
             warehouse.register(_IN_MEMORY, self.table)
-            return _IN_MEMORY
-        return str(self.source)
+            source = _IN_MEMORY
+        return SpineRows(source, source)
 
-
-class _CsvReader:
-    """A reader of CSV files: casts keys and declared columns, guesses the rest, and changes no value by a guess."""
-
-    def __init__(self, spine: Spine, warehouse: DuckDBWarehouse) -> None:
-        self._spine, self._warehouse = spine, warehouse
-        self._what = spine.unreadable
-        self._path = spine.directory / str(spine.source)
-        with self._path.open(encoding="utf-8-sig", errors="replace", newline="") as file:
-            first = file.readline()
-        if not first.strip():
-            raise SpineError(f"{self._what}: the file is empty; its first line must name the columns")
-        # The sign that splits the first line into the most columns; for a seed, that of its config, else a comma.
-        signs = "," if spine.is_seed else ",;\t|"
-        self._sign = spine.delimiter or max(signs, key=re.sub('"[^"]*"', "", first).count)
-        self._header = next(csv.reader([first], delimiter=self._sign))
-        self._options = [
-            _file(str(spine.source)), "sample_size = -1", "hive_partitioning = false", "quote = '\"'", "escape = '\"'",
-            f"delim = {literal(self._sign)}",
-            # Without TIME: a label such as 9:30 is left as it is.
-            "auto_type_candidates = ['BOOLEAN', 'BIGINT', 'DOUBLE', 'DATE', 'TIMESTAMP', 'TIMESTAMPTZ', 'VARCHAR']",
-        ]  # fmt: skip
-
-    def sql(self, key_types: Mapping[str, FieldType], event_timestamp: str) -> str:
-        _check_doubled(self._header, self._spine.label)
-        try:
-            guessed = self._warehouse.columns(f"from {self._read('header = true')}", self._what)
-        except PitJoinError as error:
-            if problem := self._not_utf8() or self._ragged():
-                raise SpineError(f"{self._what}: {problem}") from error
-            raise
-        check_columns(guessed, (*key_types, event_timestamp), self._spine)
-        by_lower = {name.lower(): name for name in guessed}
-        types = {
+    def _csv_rows(
+        self, warehouse: DuckDBWarehouse, key_types: Mapping[str, FieldType], event_timestamp: str
+    ) -> SpineRows:
+        file = CsvFile(self.directory / str(self.source), self.unreadable, self.delimiter)
+        _check_doubled(file.header, self.label)
+        check_columns(file.header, (*key_types, event_timestamp), self)
+        by_lower = {name.lower(): name for name in file.header}
+        declared = {
             by_lower[name.lower()]: kind
-            for name, kind in {**self._spine.types, **key_types}.items()
+            for name, kind in {**key_types, **self.types}.items()
             if name.lower() in by_lower
         }
-        time = by_lower[event_timestamp.lower()]
-        types |= self._corrected({name: kind for name, kind in guessed.items() if name not in types}, time)
-        # Read as text and cast here, since some versions of DuckDB turn a time that they cannot read into a null.
-        texts = ", ".join(f"{literal(name)}: 'VARCHAR'" for name in types)
-        casts = ", ".join(
-            f"cast({identifier(name)} as {kind}) as {identifier(name)}"
-            for name, kind in types.items()
-            if kind.name != "VARCHAR"
-        )
-        source = self._read("header = true", *([f"types = {{{texts}}}"] if types else []))
-        return f"(select * replace ({casts}) from {source})" if casts else source
+        warehouse.register(_IN_MEMORY, file.texts)
+        types = file.types(declared, by_lower[event_timestamp.lower()], warehouse, _IN_MEMORY)
+        return SpineRows(typed(types, file.sql(self._path)), typed(types, _IN_MEMORY), file)
 
-    def _corrected(self, guessed: Mapping[str, FieldType], time: str) -> dict[str, FieldType]:
-        """Return better types for columns whose guess would change values: leading zeros, dates not in ISO form."""
-        patterns = {name: (_CODE, True) for name, kind in guessed.items() if kind.number}
-        patterns |= {name: (_ISO, False) for name, kind in guessed.items() if kind.family == "time" or name == time}
-        if not patterns:
-            return {}
-        import pyarrow.compute as pc
+    def check_sql(self, rows: SpineRows, warehouse: DuckDBWarehouse) -> None:
+        """Check that the SQL alone reads these rows.
 
-        # In Arrow, since DuckDB takes seconds to plan a statement with tests for thousands of columns.
-        listed = ", ".join(map(identifier, patterns))
-        raw = self._warehouse.table(
-            f"select {listed} from {self._read('header = true', 'all_varchar = true')}", self._what
-        )
-        found = {}
-        for name, (pattern, matches) in patterns.items():
-            hits = pc.match_substring_regex(raw[name], pattern=pattern)
-            wrong = raw[name].filter(hits if matches else pc.invert(hits))
-            found[name] = wrong[0].as_py() if len(wrong) else None
-        texts = {name: read_type("VARCHAR") for name, value in found.items() if value is not None}
-        if time in guessed:
-            if found[time] is not None:
-                raise SpineError(
-                    f"the column '{time}' of the spine {self._spine.label} must be a timestamp or date, got "
-                    f"'{found[time]}'; write times as 2026-03-18 14:30:00 (UTC) or 2026-03-18T14:30:00+02:00"
-                )
-            if guessed[time].family != "time":
-                texts[time] = read_type("TIMESTAMPTZ")
-        return texts
+        Raises:
+            SpineError: if DuckDB's own reader makes other rows of a CSV file.
+        """
+        if rows.csv:
+            rows.csv.check_sql(warehouse, self._path)
 
-    def _not_utf8(self) -> str | None:
-        """Return a message about the first line in another encoding, such as the Latin-1 of older spreadsheets."""
-        with self._path.open("rb") as file:
-            for number, line in enumerate(file, start=1):
-                try:
-                    line.decode()
-                except UnicodeDecodeError:
-                    return f"line {number} is not UTF-8; save the file as UTF-8"
-        return None
-
-    def _ragged(self) -> str | None:
-        """Return a message about the first line with a wrong number of values; DuckDB's own does not name it."""
-        with self._path.open(encoding="utf-8-sig", errors="replace", newline="") as file:
-            lines = csv.reader(file, delimiter=self._sign)
-            header = next(lines)
-            for values in lines:
-                if values and len(values) != len(header):
-                    return f"line {lines.line_num} has {len(values)} values, and the first line names {len(header)}"
-        return None
-
-    def _read(self, *options: str) -> str:
-        return f"read_csv({', '.join([*self._options, *options])})"
+    @property
+    def _path(self) -> str:
+        """The path as a literal of SQL, with wildcards such as * escaped."""
+        return literal(re.sub(r"([*?\[])", r"[\1]", str(self.source)))
 
 
 def _parquet_columns(path: Path, what: str) -> list[str]:
@@ -180,11 +119,6 @@ def _parquet_columns(path: Path, what: str) -> list[str]:
         return list(pq.read_schema(path).names)
     except (pa.ArrowException, OSError) as error:
         raise SpineError(f"{what}: {' '.join(str(error).split())}; is it a Parquet file?") from error
-
-
-def _file(path: str) -> str:
-    """Return a path as an SQL literal, with wildcards such as * escaped."""
-    return literal(re.sub(r"([*?\[])", r"[\1]", path))
 
 
 def _check_doubled(names: Sequence[str], label: str) -> None:
@@ -235,18 +169,23 @@ def find_spine(spine: Any, manifest: Mapping[str, Any], directory: Path) -> Spin
     if name in nodes:
         return _from_node(nodes[name], directory)
     path = Path(name)
-    kinds = {".csv": "csv", ".tsv": "csv", ".txt": "csv", ".parquet": "parquet", ".pq": "parquet"}
-    if path.suffix.lower() not in kinds and re.match(r"[\s(]*(select|with|from)\s", name, re.IGNORECASE):
+    ending = Path(name.removesuffix(".gz")).suffix.lower()
+    if ending not in _KINDS and re.match(r"[\s(]*(select|with|from)\s", name, re.IGNORECASE):
         raise SpineError(
             "a spine is not SQL text; write the query as a dbt model and give its name, or give a table or a file"
         )
     if path.is_file():
-        if path.suffix.lower() not in kinds:
+        if ending not in _KINDS:
             raise SpineError(f"cannot tell what the spine {name} holds; a file's name ends in .csv or .parquet")
-        return Spine(name, kinds[path.suffix.lower()], _seen_from(directory, path.resolve()), {}, directory)
-    if path.is_dir():
-        raise SpineError(f"the spine {name} is a folder; give the path of one CSV or Parquet file")
-    if path.suffix.lower() in kinds or "/" in name:
+        return Spine(name, _KINDS[ending], _seen_from(directory, path.resolve()), {}, directory)
+    if path.is_dir() or re.search(r"[*?\[]", name):
+        several = "is a folder" if path.is_dir() else "is not one file"
+        pattern = f"{name.rstrip('/')}/**/*.parquet" if path.is_dir() else name
+        raise SpineError(
+            f"the spine {name} {several}; a spine is one CSV or Parquet file. Write one, for example with DuckDB: "
+            f"copy (from read_parquet({literal(pattern)}, hive_partitioning = true)) to 'spine.parquet'"
+        )
+    if ending in _KINDS or "/" in name:
         raise SpineError(
             f"the spine {name} does not exist; give the path of a CSV or Parquet file, or the name of a seed or model"
         )
@@ -266,8 +205,7 @@ def _from_node(node: Mapping[str, Any], directory: Path) -> Spine:
             source=_seen_from(directory, path),
             types=types,
             directory=directory,
-            delimiter=config.get("delimiter"),
-            is_seed=True,
+            delimiter=config.get("delimiter") or ",",
         )
     if config.get("materialized") == "ephemeral":
         raise SpineError(f"the model {node['name']} is ephemeral and has no rows of its own; make it a table or a view")

@@ -509,7 +509,10 @@ CASES = [
          "--spine", "{f}/nothing.csv", *FEATURES, *OUT),
     case("a spine name that is unknown", 2, "there is no spine 'label'; did you mean 'labels'\\?",
          "--spine", "label", *FEATURES, *OUT),
-    spine("a spine that is a folder", "(is a folder|is a directory)", "folder.csv"),
+    spine("a spine that is a folder", ("folder.csv is a folder; a spine is one", "read_parquet\\('.*folder"),
+          "folder.csv"),
+    spine("a spine of several files", ("\\*.parquet is not one file; a spine is", "copy .*hive_partitioning = true"),
+          "*.parquet"),
     spine("a spine of another format", r"book\.xlsx .*a file's name ends in \.csv or \.parquet", "book.xlsx"),
     spine("an empty CSV", "empty.csv cannot be read: the file is empty; its first line must name the columns",
           "empty.csv"),
@@ -526,7 +529,7 @@ CASES = [
         "latin.csv"),
     spine("a CSV with too many values in row 3", ("ragged.csv cannot be read", "(?i)line:? 4"), "ragged.csv"),
     spine("a time that cannot be read in row 1,000", ("event_timestamp", "2026-13-45"), "bad_time.csv"),
-    spine("times as whole numbers", "'event_timestamp' .* must be a timestamp or date, got '1773844200'; write",
+    spine("times as whole numbers", "line 2: .* 'event_timestamp' must be a timestamp or date, got '1773844200'; write",
           "integer_time.csv"),
     spine("times with the month first, or last", ("event_timestamp", "2026-03-18"), "month_first.csv"),
     spine("times with the month first, or last, and hours", "event_timestamp", "month_first_hours.csv"),
@@ -534,7 +537,7 @@ CASES = [
     spine("no time column", "has no column 'event_timestamp'; columns: at, user_id.* --event-timestamp", "no_time.csv"),
     case("a time column that is unknown", 2, "has no column 'when'; columns: ",
          "--spine", "labels", *FEATURES, "--event-timestamp", "when", *OUT),
-    case("a label as the time column", 2, "'label' of the spine labels must be a timestamp or date, got '1'",
+    case("a label as the time column", 2, "line 2: the column 'label' must be a timestamp or date, got '1'",
          "--spine", "labels", *FEATURES, "--event-timestamp", "label", *OUT),
     spine("a text where the view's key is a number (CSV)", ("text_key.csv", "A-7", "(?i)bigint"), "text_key.csv",
         "--features", "account:*"),
@@ -832,14 +835,19 @@ def test_as_a_real_process(world: World, tmp_path: Path) -> None:
 
 
 def build(
-    shop: Path, spine: Path | str, output: Path, *arguments: str, reference: str = "user_activity:logins"
+    shop: Path,
+    spine: Path | str,
+    output: Path,
+    *arguments: str,
+    reference: str = "user_activity:logins",
+    said: str = "",
 ) -> pa.Table:
     result = run(
         "--project-dir", str(shop), "build-training-set", "--spine", str(spine), "--features", reference,
         "--output", str(output), *arguments,
     )  # fmt: skip
     assert result.status == 0, result.err
-    assert result.err == ""
+    assert result.err == said
     if output.suffix == ".parquet":
         return pq.read_table(output)
     return pa.ipc.open_file(output).read_all() if output.suffix == ".arrow" else None
@@ -992,7 +1000,9 @@ def test_a_view_that_is_an_sql_view_after_all(shop: Path, tmp_path: Path) -> Non
 )
 def test_csv_of_other_dialects(shop: Path, tmp_path: Path, content: bytes, label: object) -> None:
     (tmp_path / "spine.csv").write_bytes(content)
-    table = build(shop, tmp_path / "spine.csv", tmp_path / "set.parquet")
+    sign = next(chr(byte) for byte in content.removeprefix(b"\xef\xbb\xbf") if chr(byte) in ",;\t")
+    said = "" if sign == "," else f"the delimiter of the spine {tmp_path / 'spine.csv'} is {sign!r}\n"
+    table = build(shop, tmp_path / "spine.csv", tmp_path / "set.parquet", said=said)
     assert table["logins"].to_pylist() == [12]
     assert table["label"].to_pylist() == [label]
 

@@ -33,7 +33,7 @@ def columns(path: Path, folder: Path) -> list[str]:
     """The columns of a spine as the build reads them."""
     with DuckDBWarehouse(Connection("dev", folder, {})) as warehouse:
         spine = find_spine(path, {"nodes": {}}, folder)
-        sql = spine.sql(warehouse, {"id": read_type("int")}, "at")
+        sql = spine.rows(warehouse, {"id": read_type("int")}, "at").sql
         return list(warehouse.columns(f"from {sql}", spine.unreadable))
 
 
