@@ -15,8 +15,13 @@
 
 {% macro duckdb___instant(column, data_type=none, round_up=false) -%}
     {%- set kind = (data_type or '') | lower | replace(' ', '') -%}
-    {%- if kind in ('timestamp', 'timestamptz', 'timestampwithtimezone', 'datetime', 'timestamp_s', 'timestamp_ms', 'timestamp_us', 'date') -%}
+    {%- if kind in ('timestamp', 'timestamptz', 'timestampwithtimezone', 'datetime', 'timestamp_us', 'date') -%}
         {{ return('epoch_us(' ~ column ~ ')') }}
+    {%- endif -%}
+    {#- Without the cast, DuckDB 2.0.1 takes the nanoseconds of a coarse time, which overflow before 1677 and after 2262. -#}
+    {%- set coarse = 'epoch_us(cast(' ~ column ~ ' as timestamp))' -%}
+    {%- if kind in ('timestamp_s', 'timestamp_ms') -%}
+        {{ return(coarse) }}
     {%- endif -%}
     {#- epoch_us() rounds nanoseconds to the nearest microsecond, which may be too early. -#}
     {%- if kind == 'timestamptz_ns' -%}
@@ -30,7 +35,8 @@
     {%- if kind in ('timestamp_ns', 'timestamptz_ns') -%}
         {{ return(microseconds) }}
     {%- endif -%}
-    {{ return("case when typeof(" ~ column ~ ") = 'TIMESTAMP_NS' then " ~ microseconds ~ ' else epoch_us(' ~ column ~ ') end') }}
+    {%- set kind = 'typeof(' ~ column ~ ')' -%}
+    {{ return('case when ' ~ kind ~ " = 'TIMESTAMP_NS' then " ~ microseconds ~ ' when ' ~ kind ~ " in ('TIMESTAMP_S', 'TIMESTAMP_MS') then " ~ coarse ~ ' else epoch_us(' ~ column ~ ') end') }}
 {%- endmacro %}
 
 

@@ -47,6 +47,13 @@ known as (
 ),
 
 {% endif -%}
+{%- set asked -%}
+{%- if view.spine_keys | length > 1 -%}
+case when {% for column in view.spine_keys %}spine.{{ column }} is not null{{ ' and ' if not loop.last }}{% endfor %} then spine._pit_time end
+{%- else -%}
+spine._pit_time
+{%- endif -%}
+{%- endset -%}
 {{ 'joined' if options.ties else 'matched' }} as (
     select
         {{ pit_join._side_by_side(view, carried, 'known') | indent(8) }}
@@ -56,8 +63,8 @@ known as (
             {%- for column in view.spine_keys %}
             spine.{{ column }} = known._pit_key_{{ loop.index }} and
             {%- endfor %}
-            -- Not null, since DuckDB 1.5 takes a null for the latest of all times.
-            {{ pit_join._is_known('coalesce(spine._pit_time, ' ~ pit_join._before_all() ~ ')', not view.inclusive) }}
+            -- Never null, since DuckDB 1.5 takes a null time for the latest of all, and equal the nulls of composite keys.
+            {{ pit_join._is_known('coalesce(' ~ asked ~ ', ' ~ pit_join._before_all() ~ ')', not view.inclusive) }}
 )
 {%- if options.ties %},
 

@@ -106,7 +106,7 @@ class TrainingSet:
                 found = threads.map(lambda name: _statistics(table[name]), features)
                 metadata["statistics"] = dict(zip(features, found, strict=True))
             metadata["spine_sha256"] = hashing.result()
-        if path.suffix.lower() == ".csv" and self.texts:
+        if path.suffix.lower() == ".csv" and self.texts is not None:
             rest = table.select(table.column_names[self.texts.num_columns :])
             table = pa.table([*self.texts.columns, *rest.columns], names=table.column_names)
         write_table(table, path, {"pit_join": metadata})

@@ -27,7 +27,7 @@ matched as (
     asof left join history as known
         on
             spine."user_id" = known._pit_key_1 and
-            -- Not null, since DuckDB 1.5 takes a null for the latest of all times.
+            -- Never null, since DuckDB 1.5 takes a null time for the latest of all, and equal the nulls of composite keys.
             _pit_available_at <= coalesce(spine._pit_time, -9223372036854775807 /* before all */)
 ),
 

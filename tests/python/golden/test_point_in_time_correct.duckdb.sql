@@ -4,7 +4,7 @@ with recomputed as (
         select
             *,
             row_number() over () as _pit_row,
-            case when typeof("event_timestamp") = 'TIMESTAMP_NS' then epoch_ns("event_timestamp") // 1000 - (epoch_ns("event_timestamp") % 1000 < 0)::int else epoch_us("event_timestamp") end as _pit_time
+            case when typeof("event_timestamp") = 'TIMESTAMP_NS' then epoch_ns("event_timestamp") // 1000 - (epoch_ns("event_timestamp") % 1000 < 0)::int when typeof("event_timestamp") in ('TIMESTAMP_S', 'TIMESTAMP_MS') then epoch_us(cast("event_timestamp" as timestamp)) else epoch_us("event_timestamp") end as _pit_time
         from "warehouse"."main"."login_labels"
     ),
 

@@ -3,7 +3,7 @@ with _pit_spine as materialized (
     select
         *,
         row_number() over () as _pit_row,
-        case when typeof("event_timestamp") = 'TIMESTAMP_NS' then epoch_ns("event_timestamp") // 1000 - (epoch_ns("event_timestamp") % 1000 < 0)::int else epoch_us("event_timestamp") end - 86400000000 /* gap: 1 day */ as _pit_time
+        case when typeof("event_timestamp") = 'TIMESTAMP_NS' then epoch_ns("event_timestamp") // 1000 - (epoch_ns("event_timestamp") % 1000 < 0)::int when typeof("event_timestamp") in ('TIMESTAMP_S', 'TIMESTAMP_MS') then epoch_us(cast("event_timestamp" as timestamp)) else epoch_us("event_timestamp") end - 86400000000 /* gap: 1 day */ as _pit_time
     from "warehouse"."main"."login_labels"
 ),
 
@@ -54,7 +54,7 @@ with _pit_spine as materialized (
         asof left join known
             on
                 spine."user_id" = known._pit_key_1 and
-                -- Not null, since DuckDB 1.5 takes a null for the latest of all times.
+                -- Never null, since DuckDB 1.5 takes a null time for the latest of all, and equal the nulls of composite keys.
                 _pit_available_at <= coalesce(spine._pit_time, -9223372036854775807 /* before all */)
     ),
 
@@ -213,7 +213,7 @@ with _pit_spine as materialized (
         asof left join known
             on
                 spine."referred_by" = known._pit_key_1 and
-                -- Not null, since DuckDB 1.5 takes a null for the latest of all times.
+                -- Never null, since DuckDB 1.5 takes a null time for the latest of all, and equal the nulls of composite keys.
                 _pit_available_at <= coalesce(spine._pit_time, -9223372036854775807 /* before all */)
     ),
 
