@@ -272,8 +272,8 @@ class CsvFile:
             same = False
         if not same:
             raise SpineError(
-                f"{self._what} by SQL alone: DuckDB's own reader makes other rows of it; build the training set with "
-                "--output, or write the spine as Parquet"
+                f"{self._what} by SQL alone: DuckDB's own reader makes other rows of it; let pit-join build the "
+                "training set, or write the spine as Parquet"
             )
 
 

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from concurrent import futures
+from concurrent.futures import Future
 from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from types import TracebackType
@@ -23,6 +24,7 @@ from pit_join.waiting import wait_until
 from pit_join.warehouse.interrupts import interruptible
 from pit_join.warehouse.spool import Spool
 from pit_join.warehouse.sql import attach_options, create_secret, filesystem, identifier, literal
+from pit_join.warehouse.worker import Worker
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -30,33 +32,25 @@ if TYPE_CHECKING:
 __all__ = ["DuckDBWarehouse", "wait_until_free"]
 
 _POLL_SECONDS = 0.2
-_STOP_SECONDS = 0.02
 _SPOOLED_ROWS, _LEAST_ROWS, _SPOOLED_CELLS = 65_536, 2_048, 2**22
 _T = TypeVar("_T")
 
 
 class _Session:
-    """A session that runs one statement at a time in its own thread; `what` opens the message of an error.
+    """A session that runs one statement at a time in its own thread; `what` opens the message of an error."""
 
-    A thread of its own, so that Ctrl-C is heard: DuckDB itself may not listen for minutes.
-    """
-
-    def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
-        self._connection = connection
+    def __init__(self, worker: Worker) -> None:
+        self._worker = worker
         self._spool: Spool | None = None
         self._most_memory = ""
-        self._thread = ThreadPoolExecutor(max_workers=1)
-        # The executor may lose a thread in whose start it is interrupted: that must not be one with a statement.
-        self._thread.submit(int).result()
 
     def register(self, name: str, table: pa.Table) -> None:
         """Give an Arrow table a name in SQL."""
-        # In the thread of the statements: a connection refuses a second call while it works.
-        self._submit(lambda: self._connection.register(name, table), f"'{name}' cannot be registered").result()
+        self._submit(lambda connection: connection.register(name, table), f"'{name}' cannot be registered").result()
 
     def execute(self, sql: str, what: str) -> None:
         """Run a statement."""
-        self._submit(lambda: self._connection.execute(sql), what).result()
+        self._submit(lambda connection: connection.execute(sql), what).result()
 
     def table(self, sql: str, what: str) -> pa.Table:
         """Return the result of a query as an Arrow table."""
@@ -65,10 +59,10 @@ class _Session:
     def table_later(self, statements: Sequence[str], what: str) -> Future[pa.Table]:
         """Start statements and return the future result of the last one."""
 
-        def read() -> pa.Table:
+        def read(connection: duckdb.DuckDBPyConnection) -> pa.Table:
             for statement in statements[:-1]:
-                self._connection.execute(statement)
-            return self._connection.sql(statements[-1]).to_arrow_table()
+                connection.execute(statement)
+            return connection.sql(statements[-1]).to_arrow_table()
 
         return self._submit(read, what)
 
@@ -79,29 +73,29 @@ class _Session:
         """
         spool = Spool(file)
 
-        def read() -> None:
-            relation = self._connection.sql(sql)
+        def read(connection: duckdb.DuckDBPyConnection) -> None:
+            relation = connection.sql(sql)
             # A batch of wide rows must not exhaust the memory.
             rows = min(_SPOOLED_ROWS, max(_LEAST_ROWS, _SPOOLED_CELLS // len(relation.columns)))
             spool.fill(relation.to_arrow_reader(rows))
 
-        def read_with_room() -> None:
+        def read_with_room(connection: duckdb.DuckDBPyConnection) -> None:
             # An error ends a transaction and undoes what was made in it. A new one sees the same rows, since nobody can
             # write a file that is attached here.
-            self._connection.execute("commit; begin")
+            connection.execute("commit; begin")
             try:
-                read()
+                read(connection)
             except duckdb.OutOfMemoryException:
                 if not self._most_memory:
                     raise
                 # Not every operator can spill.
-                self._connection.execute(f"rollback; begin; set memory_limit = {literal(self._most_memory)}")
-                read()
+                connection.execute(f"rollback; begin; set memory_limit = {literal(self._most_memory)}")
+                read(connection)
 
-        def work() -> None:
+        def work(connection: duckdb.DuckDBPyConnection) -> None:
             try:
-                with self._one_thread() if one_pass else nullcontext():
-                    read_with_room()
+                with _one_thread(connection) if one_pass else nullcontext():
+                    read_with_room(connection)
             except OSError as error:
                 if file:
                     with suppress(OSError):
@@ -113,18 +107,6 @@ class _Session:
         spool.filling = self._submit(work, what, spool)
         return spool
 
-    @contextmanager
-    def _one_thread(self) -> Iterator[None]:
-        """Use one thread: an idle second thread spins, and takes CPU time from the reader of the result."""
-        settings = self._connection.cursor()  # its settings survive the rollback of a query
-        ((threads,),) = settings.execute("select current_setting('threads')").fetchall()
-        settings.execute("set threads = 1")
-        try:
-            yield
-        finally:
-            settings.execute(f"set threads = {threads}")
-            settings.close()
-
     def row(self, sql: str, what: str) -> dict[str, Any]:
         """Return the only row of a query."""
         return self.rows_later(sql, what).result()[0]
@@ -132,8 +114,8 @@ class _Session:
     def rows_later(self, sql: str, what: str) -> Future[list[dict[str, Any]]]:
         """Start a query and return its future rows."""
 
-        def read() -> list[dict[str, Any]]:
-            found = self._connection.execute(sql)
+        def read(connection: duckdb.DuckDBPyConnection) -> list[dict[str, Any]]:
+            found = connection.execute(sql)
             names = [column[0] for column in found.description]
             return [dict(zip(names, row, strict=True)) for row in found.fetchall()]
 
@@ -142,8 +124,8 @@ class _Session:
     def columns(self, sql: str, what: str) -> dict[str, FieldType]:
         """Return the names and types of a query's columns; nothing is computed."""
 
-        def read() -> dict[str, FieldType]:
-            relation = self._connection.sql(sql)
+        def read(connection: duckdb.DuckDBPyConnection) -> dict[str, FieldType]:
+            relation = connection.sql(sql)
             return {name: type_of(kind) for name, kind in zip(relation.columns, relation.types, strict=True)}
 
         return self._submit(read, what).result()
@@ -152,27 +134,37 @@ class _Session:
         """Interrupt the running statement and all that wait."""
         if self._spool:
             self._spool.leave()
-        last = self._thread.submit(int)
-        while not last.done():
-            self._connection.interrupt()
-            wait([last], timeout=_STOP_SECONDS)
+        self._worker.stop()
 
     def close(self) -> Future[None]:
         """Close the connection when the running statement has ended."""
-        closed = self._thread.submit(self._connection.close)
-        self._thread.shutdown(wait=False)
-        return closed
+        return self._worker.close()
 
-    def _submit(self, work: Callable[[], _T], what: str, spool: Spool | None = None) -> Future[_T]:
+    def _submit(
+        self, work: Callable[[duckdb.DuckDBPyConnection], _T], what: str, spool: Spool | None = None
+    ) -> Future[_T]:
         if self._spool:
             self._spool.leave()  # otherwise the query and the reader of its result would deadlock
         self._spool = spool
 
-        def run() -> _T:
+        def run(connection: duckdb.DuckDBPyConnection) -> _T:
             with _readable_errors(what):
-                return work()
+                return work(connection)
 
-        return self._thread.submit(run)
+        return self._worker.run(run)
+
+
+@contextmanager
+def _one_thread(connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
+    """Use one thread: an idle second thread spins, and takes CPU time from the reader of the result."""
+    settings = connection.cursor()  # its settings survive the rollback of a query
+    ((threads,),) = settings.execute("select current_setting('threads')").fetchall()
+    settings.execute("set threads = 1")
+    try:
+        yield
+    finally:
+        settings.execute(f"set threads = {threads}")
+        settings.close()
 
 
 class DuckDBWarehouse(_Session):
@@ -192,38 +184,20 @@ class DuckDBWarehouse(_Session):
         wait: float = 60.0,
         on_wait: Callable[[str], None] = lambda message: None,
     ) -> None:
-        with interruptible():
-            self._open(connection, wait, on_wait)
-
-    def _open(self, connection: Connection, wait: float, on_wait: Callable[[str], None]) -> None:
         for database in connection.databases.values():
             if database.is_file and not Path(database.path).is_file():
                 raise WarehouseError(f"the warehouse {database.path} does not exist; build it with `dbt build`")
         with _readable_errors("the DuckDB settings of the dbt profile cannot be used"):
-            super().__init__(duckdb.connect(config=dict(connection.configuration)))
-            for extension in connection.extensions:
-                self._connection.load_extension(extension)
-            for name, value in connection.settings.items():
-                text = literal(value) if isinstance(value, str) else str(value)
-                self._connection.execute(f"set {identifier(str(name))} = {text}")
-            for number, secret in enumerate(connection.secrets, 1):
-                self._connection.execute(create_secret(secret, number))
-            for options in connection.filesystems:
-                self._connection.register_filesystem(filesystem(options))
-            # The last word: a result must depend neither on the profile nor on the machine.
-            self._connection.execute("set TimeZone = 'UTC'; set preserve_insertion_order = true")
-            self._connection.execute("set default_order = 'asc'; set default_collation = ''")
-            self._connection.execute("set arrow_large_buffer_size = true")
-            self._connection.execute(f"set file_search_path = {literal(str(connection.directory))}")
+            super().__init__(Worker(lambda: _connected(connection)))
         self._configured = {*connection.configuration, *connection.settings}
         self._attached: list[str] = []
         self._others: list[_Session] = []
         try:
             for name, database in connection.databases.items():
                 self._attach(name, database, wait, on_wait)
-            self._connection.execute("begin")
+            self._worker.run(lambda opened: opened.execute("begin")).result()
         except BaseException:
-            self._connection.close()
+            futures.wait([self.close()], timeout=_POLL_SECONDS)
             raise
 
     def _attach(self, name: str, database: Database, wait: float, on_wait: Callable[[str], None]) -> None:
@@ -231,9 +205,9 @@ class DuckDBWarehouse(_Session):
         what = database.path if database.is_file else f"the database '{name}' of the dbt profile"
         options = attach_options(database.options)
 
-        def held() -> duckdb.Error | None:
+        def attach(connection: duckdb.DuckDBPyConnection) -> duckdb.Error | None:
             try:
-                self._connection.execute(f"attach {literal(database.path)} as {identifier(name)} ({options})")
+                connection.execute(f"attach {literal(database.path)} as {identifier(name)} ({options})")
             except duckdb.Error as error:
                 if not _is_locked(error):
                     named = f"the warehouse {what}" if database.is_file else what
@@ -243,6 +217,9 @@ class DuckDBWarehouse(_Session):
                     raise WarehouseError(f"{named} cannot be opened: {why}") from error
                 return error
             return None
+
+        def held() -> duckdb.Error | None:
+            return self._worker.run(attach).result()
 
         if error := wait_until(held, on_wait, _held(what, wait), wait, every=_POLL_SECONDS):
             raise WarehouseError(
@@ -263,31 +240,32 @@ class DuckDBWarehouse(_Session):
         closing = [session.close() for session in sessions]
         # After the files are detached only memory is left to free, and no caller has to wait for that.
         if self._attached:
-            wait(closing)
+            futures.wait(closing)
 
     def another_session(self) -> _Session:
         """Return a session for another thread; it sees the files, and no temporary table of this one."""
-        self._others.append(_Session(self._connection.cursor()))
+        cursor = self._worker.run(lambda connection: connection.cursor()).result()
+        self._others.append(_Session(Worker(lambda: cursor)))
         return self._others[-1]
 
     def release(self) -> Future[None]:
         """Detach the files when the running statement has ended; temporary tables stay."""
 
-        def let_go() -> None:
-            self._connection.execute("commit")
+        def let_go(connection: duckdb.DuckDBPyConnection) -> None:
+            connection.execute("commit")
             for name in self._attached:
-                self._connection.execute(f"detach {identifier(name)}")
+                connection.execute(f"detach {identifier(name)}")
             self._attached.clear()
 
         return self._submit(let_go, "the warehouse cannot be closed")
 
-    @interruptible()
     def spill_to(self, folder: Path, memory: int) -> None:
         """Spill to a folder, and limit the memory to a number of bytes unless the profile limits it."""
-        self._connection.execute(f"set temp_directory = {literal(str(folder / 'spilled'))}")
-        ((self._most_memory,),) = self._connection.execute("select current_setting('memory_limit')").fetchall()
+        what = f"the folder {folder} cannot be used for spilling"
+        self.execute(f"set temp_directory = {literal(str(folder / 'spilled'))}", what)
+        self._most_memory = self.row("select current_setting('memory_limit') as most", what)["most"]
         if not any(name.lower() in ("memory_limit", "max_memory") for name in self._configured):
-            self._connection.execute(f"set memory_limit = '{memory // 2**20} MiB'")
+            self.execute(f"set memory_limit = '{memory // 2**20} MiB'", what)
 
     def has(self, location: tuple[str, str, str]) -> bool:
         """Return whether a table or SQL view of a database, schema and name exists."""
@@ -307,6 +285,26 @@ class DuckDBWarehouse(_Session):
         )
         query = f"select count(*) as tables from {listing} where {where}"
         return bool(self.row(query, "the warehouse cannot be read")["tables"])
+
+
+def _connected(wanted: Connection) -> duckdb.DuckDBPyConnection:
+    """Return a connection to a database in memory, with the extensions, settings and secrets of a profile."""
+    connection = duckdb.connect(config=dict(wanted.configuration))
+    for extension in wanted.extensions:
+        connection.load_extension(extension)
+    for name, value in wanted.settings.items():
+        text = literal(value) if isinstance(value, str) else str(value)
+        connection.execute(f"set {identifier(str(name))} = {text}")
+    for number, secret in enumerate(wanted.secrets, 1):
+        connection.execute(create_secret(secret, number))
+    for options in wanted.filesystems:
+        connection.register_filesystem(filesystem(options))
+    # The last word: a result must depend neither on the profile nor on the machine.
+    connection.execute("set TimeZone = 'UTC'; set preserve_insertion_order = true")
+    connection.execute("set default_order = 'asc'; set default_collation = ''")
+    connection.execute("set arrow_large_buffer_size = true")
+    connection.execute(f"set file_search_path = {literal(str(wanted.directory))}")
+    return connection
 
 
 @interruptible()

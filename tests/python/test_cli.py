@@ -22,11 +22,10 @@ from click.testing import CliRunner, Result
 import pit_join
 from pit_join.cli.console import bar, messages
 from pit_join.cli.main import main
-from pit_join.definitions.connection import Connection, Database
 from pit_join.errors import PitJoinError, RequestError, SpineError
 from pit_join.feature_store import FeatureStore
 from pit_join.training.spine import check_columns, find_spine
-from pit_join.warehouse.duckdb_session import DuckDBWarehouse
+from pit_join.warehouse.duckdb_session import wait_until_free
 from pit_join.warehouse.interrupts import interruptible
 from pit_join.workspace import Console
 
@@ -485,33 +484,21 @@ def test_no_message_names_an_option_alone() -> None:
     assert found == []
 
 
-@pytest.mark.parametrize("where", ["attach", "set TimeZone", "begin"])
-def test_ctrl_c_within_a_call_of_duckdb(where: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ctrl_c_within_a_call_of_duckdb(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """In the main thread DuckDB makes a RuntimeError of it."""
     path = tmp_path / "w.duckdb"
     duckdb.connect(str(path)).close()
-    connect = duckdb.connect
 
-    class Interrupted:
-        def __init__(self, **options: Any) -> None:
-            self._connection = connect(**options)
+    def interrupted(name: str) -> None:
+        raise RuntimeError("Query interrupted")
 
-        def __getattr__(self, name: str) -> Any:
-            return getattr(self._connection, name)
+    def wait(**given: Any) -> None:
+        wait_until_free(path, 1, print)
 
-        def execute(self, sql: str) -> Any:
-            if sql.startswith(where):
-                raise RuntimeError("Query interrupted")
-            return self._connection.execute(sql)
-
-    def open_warehouse(**given: Any) -> None:
-        with DuckDBWarehouse(Connection("dev", tmp_path, {"w": Database(str(path))})):
-            pass
-
-    monkeypatch.setattr("pit_join.warehouse.duckdb_session.duckdb.connect", lambda **options: Interrupted(**options))
+    monkeypatch.setattr("pit_join.warehouse.duckdb_session.duckdb.connect", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        open_warehouse()
-    monkeypatch.setattr("pit_join.feature_store.FeatureStore", open_warehouse)
+        wait()
+    monkeypatch.setattr("pit_join.feature_store.FeatureStore", wait)
     result = run("views")
     assert (result.exit_code, result.stdout, result.stderr) == (130, "", "\ninterrupted\n")
 

@@ -6,12 +6,14 @@ import itertools
 import logging
 import re
 import shutil
+import threading
 from collections import Counter
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import duckdb
+import pandas as pd
 import pytest
 from support.dbt import Built, run_dbt
 from support.projects import make_project
@@ -21,6 +23,7 @@ from pit_join.definitions.reading import Reader
 from pit_join.errors import ProjectError
 from pit_join.project.dbt_project import Project
 from pit_join.project.rendering import Renderer
+from pit_join.warehouse import duckdb_session
 from pit_join.warehouse.duckdb_session import DuckDBWarehouse
 from pit_join.workspace import Console
 
@@ -211,6 +214,44 @@ def test_a_file_that_changes_in_the_middle_makes_no_difference(
     # What was changed is seen by the next command.
     monkeypatch.undo()
     assert features.verify().found > 0
+
+
+class Watched:
+    """A connection that notes the threads that use it."""
+
+    seen: ClassVar[list[Watched]]
+
+    def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
+        self._connection = connection
+        self.threads: set[threading.Thread] = set()
+        self.seen.append(self)
+
+    def __getattr__(self, name: str) -> Any:
+        self.threads.add(threading.current_thread())
+        return getattr(self._connection, name)
+
+    def cursor(self) -> Watched:
+        return Watched(self.__getattr__("cursor")())
+
+
+def test_only_its_own_thread_uses_a_connection(scores: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """DuckDB refuses any other call, if only to register a table, while a statement runs."""
+    connected = duckdb_session._connected
+    monkeypatch.setattr(duckdb_session, "_connected", lambda wanted: Watched(connected(wanted)))
+    monkeypatch.setattr(Watched, "seen", [], raising=False)
+    log = FeatureLog(tmp_path / "log", sample=1)
+    features = FeatureStore(scores, online_store=tmp_path / "online", feature_log=log)
+    features.export()
+    features.get_online_features(["scores:score"], [{"user_id": 1}])
+    assert log.close(60)
+    spine = pd.DataFrame({"user_id": [1] * 500, "event_timestamp": [datetime(2026, 3, 1)] * 500})
+    features.get_historical_features(spine, ["scores:*"])
+    assert features.verify().found == 0
+    features.monitor(tmp_path / "log")
+    assert len(Watched.seen) >= 4
+    for watched in Watched.seen:
+        assert len(watched.threads) == 1
+        assert threading.main_thread() not in watched.threads
 
 
 def test_a_feature_that_cannot_be_computed_is_left_out_alone(
