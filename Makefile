@@ -13,7 +13,7 @@ DEMO_OUTPUT := target/flight_delay.parquet
 DEMO_TIME := 2013-03-10 18:00
 DEMO_FLIGHT := --entity origin=JFK --entity dest=TPA --entity carrier=B6 --entity tailnum=N283JB
 
-.PHONY: help demo test test-long quick lint ruff mypy sqlfluff files words strict-parse docs docs-check bench clean distclean setup
+.PHONY: help demo test test-long quick newest lowest lint ruff mypy sqlfluff files words strict-parse docs docs-check bench clean distclean setup
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -37,6 +37,12 @@ test-long: setup ## run the tests, with all generated cases
 
 quick: setup ## run the tests that take a moment
 	$(PYTEST) -m 'not (dbt or redis or kill or slow)'
+
+newest: ## run tests of the wheel with the newest versions that pyproject.toml allows
+	sh scripts/leg.sh newest
+
+lowest: ## run tests of the wheel with the lowest versions that pyproject.toml allows
+	sh scripts/leg.sh lowest
 
 lint: ruff mypy sqlfluff files words strict-parse ## ruff, mypy, sqlfluff, files, words, strict dbt parse; with --jobs side by side
 

@@ -95,6 +95,8 @@ class Reader:
             wrong(
                 "config.materialized", f"a feature view must be stored, got '{materialized}'; use table or incremental"
             )
+        if problem := _overwritten(node.get("config") or {}, entity, event_timestamp):
+            wrong("config.unique_key", problem)
         view = FeatureView(
             name=name,
             entity=entity,
@@ -257,6 +259,21 @@ class Reader:
             if problem := default_problem(default, data_type):
                 own("default", problem)
             yield Feature(name, data_type, default, slo, nearest)
+
+
+def _overwritten(config: Mapping[str, Any], entity: Entity, event_timestamp: Any) -> str | None:
+    """Return the problem of an incremental model that keeps one row a key, and so loses its history with each run."""
+    unique = config.get("unique_key")
+    columns = [part.strip() for part in unique.split(",")] if isinstance(unique, str) else unique
+    replaces = config.get("incremental_strategy") in (None, "merge", "delete+insert")
+    if config.get("materialized") != "incremental" or not replaces or not columns:
+        return None
+    if not {str(column).lower() for column in columns} <= {key.lower() for key in entity.join_keys}:
+        return None
+    return (
+        f"each run overwrites the history, since {', '.join(columns)} keeps one row a key; add the event time "
+        f"'{event_timestamp}', and the created time if there is one, or use incremental_strategy: append"
+    )
 
 
 def _views_of(requests: tuple[RequestItem, ...]) -> set[str]:

@@ -28,6 +28,7 @@ _DECIMAL = re.compile(r"decimal\((\d+), (\d+)\)")
 _TIME = re.compile(r"timestamp\[(s|ms|us|ns)(, UTC)?\]")
 _PER_SECOND = {"s": 1, "ms": 1_000, "us": 1_000_000, "ns": 1_000_000_000}
 _END = b"\0\0"
+_BOOLEANS = (bool, np.bool_)  # NumPy's has an index, with a warning, until NumPy 2.4
 _MOST_DIGITS = 38
 _FEW = 8  # values, for which an array takes longer
 _EXACT = Context(prec=100, traps=[Inexact])
@@ -186,7 +187,7 @@ def _write_all(kind: str, values: Sequence[Any]) -> list[bytes]:
     if kind == "integer" and len(values) > _FEW:
         numbers = np.array(values)
         # A flag among numbers would become a number.
-        if numbers.dtype == np.int64 and numbers.ndim == 1 and {bool, np.bool_}.isdisjoint(map(type, values)):
+        if numbers.dtype == np.int64 and numbers.ndim == 1 and set(_BOOLEANS).isdisjoint(map(type, values)):
             content = integer_cells(numbers).tobytes()
             return [content[start : start + 9] for start in range(0, len(content), 9)]
     write = _writer(kind)
@@ -214,9 +215,9 @@ def _write_binary(value: Any) -> bytes:
 
 
 def _write_integer(value: Any) -> bytes:
-    number = index(value)
-    if isinstance(value, bool):
+    if isinstance(value, _BOOLEANS):
         raise TypeError
+    number = index(value)
     return _write_number(number, 9)
 
 
@@ -228,13 +229,13 @@ def _write_number(number: int, width: int) -> bytes:
 
 
 def _write_flag(value: Any) -> bytes:
-    if not isinstance(value, (bool, np.bool_)):
+    if not isinstance(value, _BOOLEANS):
         raise TypeError
     return b"\1" if value else b"\0"
 
 
 def _write_float(value: Any) -> bytes:
-    if isinstance(value, bool) or not isinstance(value, (Real, Decimal)):
+    if isinstance(value, _BOOLEANS) or not isinstance(value, (Real, Decimal)):
         raise TypeError
     try:
         number = float(value) + 0.0  # -0.0 equals 0.0; a NaN sorts last
@@ -245,7 +246,7 @@ def _write_float(value: Any) -> bytes:
 
 
 def _scaled(value: Any, scale: int) -> int:
-    if isinstance(value, bool):
+    if isinstance(value, _BOOLEANS):
         raise TypeError
     if not isinstance(value, Decimal):
         return int(index(value) * 10**scale)

@@ -28,9 +28,10 @@ _BOOLEAN = "(?i:true|false)"
 _INTEGER = "0|-?[1-9][0-9]{0,17}"
 _NUMBER = rf"{_INTEGER}|-0|-?(?:0|[1-9][0-9]*)\.[0-9]+|-?[0-9](?:\.[0-9]+)?e[+-][0-9]{{1,3}}"
 _DAY = "[0-9]{4}-[0-9]{2}-[0-9]{2}"
-_CLOCK = r"(?:[01][0-9]|2[0-3]):[0-5][0-9](?::[0-5][0-9](?:\.[0-9]{1,9})?)?"
-_NAIVE, _ZONE = f"{_DAY}(?:[ T]{_CLOCK})?", "(?:Z|[+-][0-9]{2}(?::?[0-9]{2})?)"
-_ZONED = f"{_DAY}[ T]{_CLOCK}{_ZONE}"
+_MINUTE, _SECONDS = "(?:[01][0-9]|2[0-3]):[0-5][0-9]", r":[0-5][0-9](?:\.[0-9]{1,9})?"
+_NAIVE = f"{_DAY}(?:[ T]{_MINUTE}(?:{_SECONDS})?)?"
+_ZONE = "(?:Z|[+-][0-9]{2}(?::?[0-9]{2})?)"
+_ZONED = f"{_DAY}[ T]{_MINUTE}{_SECONDS}{_ZONE}"  # DuckDB 1.5 reads no zone behind a minute
 _TIME = f"{_NAIVE}|{_ZONED}"
 _NANOSECONDS = r"\.[0-9]{7,9}"
 
@@ -221,7 +222,7 @@ class CsvFile:
                 f"{self._what}: line {self.line(row)}: the column '{name}' must be a timestamp or date, got "
                 f"'{values[row].as_py()}'; write times as 2026-03-18 14:30:00 (UTC) or 2026-03-18T14:30:00+02:00"
             )
-        if values.null_count == len(values) or _any_like(values, _CLOCK + _ZONE):
+        if values.null_count == len(values) or _any_like(values, _SECONDS + _ZONE):
             return read_type("TIMESTAMPTZ")  # in it a time without a zone is UTC
         if _first_unlike(values, _DAY) is None:
             return read_type("DATE")

@@ -32,6 +32,8 @@ from support.projects import BASE, KEYS, VALUE, Result, make_project, run, view
 from support.runs import number_of
 
 from pit_join import FeatureStore, PitJoinError
+from pit_join.definitions.reading import _overwritten
+from pit_join.definitions.views import Entity
 
 pytestmark = pytest.mark.dbt
 
@@ -248,6 +250,18 @@ WRONG_VIEWS: dict[str, tuple[str, str]] = {
     "v_ephemeral": (
         view(KEYS, f"{BASE}, {VALUE}", more="materialized: ephemeral, "),
         "must be stored, got 'ephemeral'",
+    ),
+    "v_overwritten": (
+        view(KEYS, f"{BASE}, {VALUE}", more="materialized: incremental, unique_key: user_id, "),
+        "config.unique_key: each run overwrites the history, since user_id keeps one row a key; add the event time",
+    ),
+    "v_merged": (
+        view(
+            KEYS,
+            f"{BASE}, {VALUE}",
+            more="materialized: incremental, incremental_strategy: merge, unique_key: [USER_ID], ",
+        ),
+        "config.unique_key: each run overwrites the history, since USER_ID keeps",
     ),
     "v_no_features": (view(KEYS, BASE), "columns: no feature is listed"),
     "v_no_type": (view(KEYS, f"{BASE}, {{name: value}}"), "columns.value: has no data_type"),
@@ -832,6 +846,27 @@ def test_as_a_real_process(world: World, tmp_path: Path) -> None:
 
 
 # ---------------------------------------------------------------------------- inputs that look bad and are right
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"unique_key": ["user_id", "event_timestamp"]},
+        {"unique_key": "login_id"},
+        {"unique_key": "user_id, event_timestamp"},
+        {"unique_key": "user_id", "incremental_strategy": "append"},
+        {"unique_key": "user_id", "incremental_strategy": "microbatch"},
+        {"unique_key": "user_id", "materialized": "snapshot"},
+        {"unique_key": "user_id", "materialized": "table"},
+        {"unique_key": None},
+        {},
+    ],
+)
+def test_a_history_that_is_not_overwritten(config: dict[str, object]) -> None:
+    entity = Entity("user", ("user_id",))
+    assert _overwritten({"materialized": "incremental", **config}, entity, "event_timestamp") is None
+    overwritten = {"materialized": "incremental", "unique_key": "user_id"}
+    assert _overwritten(overwritten, entity, "event_timestamp") is not None
 
 
 def build(

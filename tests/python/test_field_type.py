@@ -68,7 +68,7 @@ def test_a_declared_type_is_that_of_the_column(name: str, warehouse: DuckDBWareh
 
 def test_all_names_came_up() -> None:
     assert len(NAMES) > 70
-    assert set(PARTS) <= set(NAMES)
+    assert set(PARTS) - set(NAMES) <= {"tuple"}  # DuckDB 2 has it
 
 
 @pytest.mark.parametrize(("name", "text", "family"), SAME)

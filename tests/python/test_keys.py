@@ -126,7 +126,7 @@ def test_keys_sort_as_duckdb_sorts(connection: duckdb.DuckDBPyConnection, data: 
         ("timestamp_ms", "'-infinity', '1969-12-31 23:59:59.999', '1970-01-01', '2026-03-01', 'infinity'"),
         ("timestamp", "'-infinity', '0044-03-15 (BC) 00:00', '1969-12-31 23:59:59.999999', '1970-01-01', 'infinity'"),
         ("timestamp_ns", "'-infinity', '1969-12-31 23:59:59.999999999', '1970-01-01 00:00:00.000000001', 'infinity'"),
-        ("timestamptz", "'-infinity', '0044-03-15 (BC) 00:00', '2026-03-01 00:00+02', '2026-03-01', 'infinity'"),
+        ("timestamptz", "'-infinity', '0044-03-15 (BC) 00:00', '2026-03-01 00:00:00+02', '2026-03-01', 'infinity'"),
         ("varchar", "'', chr(0), chr(0) || chr(0), chr(0) || 'a', chr(1), 'a', 'a' || chr(0), 'a' || chr(0) || 'b', "
                     "'a' || chr(1), 'aa', 'z', 'é', '日', '😀'"),
         ("blob", "'', '\\x00', '\\x00\\x00', '\\x00\\x01', '\\x00\\xFE', '\\x00\\xFF', '\\x01', '\\xFF', '\\xFF\\x00'"),

@@ -422,9 +422,9 @@ def test_a_csv_repeats_the_texts_of_its_spine(store: FeatureStore, tmp_path: Pat
         "blank": [" a", "b ", " c "],
         "price": ["2.50", "1e-05", "3"],
         "flag": ["TRUE", "False", "true"],
-        "seen": ["2026-03-01T10:30:00+02:00", "2026-03-01 10:30Z", "2026-03-01T10:30:00.500-05"],
+        "seen": ["2026-03-01T10:30:00+02:00", "2026-03-01 10:30:00Z", "2026-03-01T10:30:00.500-05"],
     }
-    rows = [["u1", "2026-03-01T00:00Z", *values] for values in zip(*columns.values(), strict=True)]
+    rows = [["u1", "2026-03-01T00:00:00Z", *values] for values in zip(*columns.values(), strict=True)]
     lines = [",".join(row) for row in [["user_id", "event_timestamp", *columns], *rows]]
     (tmp_path / "spine.csv").write_text("\n".join(lines) + "\n")
     training = get(store, tmp_path / "spine.csv")
