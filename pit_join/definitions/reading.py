@@ -262,7 +262,7 @@ class Reader:
 
 
 def _overwritten(config: Mapping[str, Any], entity: Entity, event_timestamp: Any) -> str | None:
-    """Return the problem of an incremental model that keeps one row a key, and so loses its history with each run."""
+    """Return the problem of an incremental model that loses its history with each run."""
     unique = config.get("unique_key")
     columns = [part.strip() for part in unique.split(",")] if isinstance(unique, str) else unique
     replaces = config.get("incremental_strategy") in (None, "merge", "delete+insert")

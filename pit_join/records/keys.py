@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import date, datetime, timedelta, timezone
 from decimal import Context, Decimal, Inexact, InvalidOperation
 from itertools import repeat
-from numbers import Real
+from numbers import Integral, Real
 from operator import index
 from typing import Any
 
@@ -241,6 +241,8 @@ def _write_float(value: Any) -> bytes:
         number = float(value) + 0.0  # -0.0 equals 0.0; a NaN sorts last
     except OverflowError:
         raise _Nowhere from None
+    if isinstance(value, Integral) and number != int(value):
+        raise _Nowhere  # above 2^53 there are integers that no float equals
     (bits,) = struct.unpack(">Q", struct.pack(">d", number if number == number else float("nan")))
     return int(bits ^ (0xFFFFFFFFFFFFFFFF if bits >> 63 else 1 << 63)).to_bytes(8, "big")
 

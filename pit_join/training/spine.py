@@ -302,19 +302,25 @@ def check_float_keys(
     key_types: Mapping[str, FieldType],
     label: str,
 ) -> None:
-    """Check that no float key is so large that it has lost digits and may equal another key.
+    """Check that no key is so large that a float, on either side, may equal another key.
 
     Raises:
         SpineError: naming the column.
     """
     types = {name.lower(): kind for name, kind in columns.items()}
     for column, wanted in key_types.items():
-        if types[column.lower()].number != "float" or not wanted.number:
+        got = types[column.lower()]
+        floats = [kind.name for kind in (got, wanted) if kind.number == "float"]
+        if not floats or not (got.number and wanted.number):
             continue
-        name = identifier(column)
-        found = warehouse.row(f"select max(abs({name})) as most from {table} where isfinite({name})", label)
-        if (found["most"] or 0) >= 2**53:
-            raise SpineError(
-                f"the key '{column}' of the spine {label} holds numbers above 2^53 as floats, which cannot tell them "
-                "apart; read it as whole numbers (in pandas: astype('Int64') before the values are lost)"
-            )
+        name, bits = identifier(column), 24 if "FLOAT" in floats else 53
+        query = f"select max(abs({name}::double)) as most from {table} where isfinite({name}::double)"
+        if (warehouse.row(query, label)["most"] or 0) < 2**bits:
+            continue
+        why = (
+            "as floats, which cannot tell them apart; read it as whole numbers (in pandas: astype('Int64') before the "
+            "values are lost)"
+            if got.number == "float"
+            else f"and the feature view's is {wanted}, which cannot tell them apart; make the view's key a bigint"
+        )
+        raise SpineError(f"the key '{column}' of the spine {label} holds numbers above 2^{bits} {why}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from datetime import datetime
 from pathlib import Path
 
@@ -15,7 +16,7 @@ import pytest
 from pit_join.definitions.connection import Connection
 from pit_join.definitions.field_type import read_type
 from pit_join.errors import PitJoinError, SpineError
-from pit_join.training.spine import check_columns, find_spine
+from pit_join.training.spine import check_columns, check_float_keys, find_spine
 from pit_join.warehouse.duckdb_session import DuckDBWarehouse
 
 AT = datetime(2026, 3, 1)
@@ -125,3 +126,30 @@ def test_an_index_that_is_a_key_or_the_time(names: list[str | None]) -> None:
         check_columns(spine.table.column_names, ("id", "at"), spine)
     with pytest.raises(SpineError, match="has no column 'key'; columns: "):
         check_columns(spine.table.column_names, ("key",), spine)
+
+
+FLOAT_KEYS = [
+    ("bigint", "double", 2**53 - 1, None),
+    ("bigint", "double", 2**53 + 1, r"above 2\^53 and the feature view's is double, .*; make the view's key a bigint"),
+    ("bigint", "double", -(2**53) - 1, r"above 2\^53 and the feature view's is double"),
+    ("decimal(38, 0)", "double", 10**30, r"above 2\^53 and the feature view's is double"),
+    ("double", "bigint", 2**53, r"above 2\^53 as floats, which cannot tell them apart; read it as whole numbers"),
+    ("double", "double", 2**53, r"above 2\^53 as floats"),
+    ("float", "bigint", 2**24, r"above 2\^24 as floats"),
+    ("integer", "float", 2**24 + 1, r"above 2\^24 and the feature view's is float"),
+    ("integer", "float", 2**24 - 1, None),
+    ("bigint", "bigint", 2**60, None),
+    ("bigint", "decimal(38, 0)", 2**60, None),
+    ("double", "varchar", 2**60, None),
+]
+
+
+@pytest.mark.parametrize(("kind", "wanted", "value", "problem"), FLOAT_KEYS)
+def test_keys_that_a_float_cannot_tell_apart(
+    kind: str, wanted: str, value: int, problem: str | None, tmp_path: Path
+) -> None:
+    with DuckDBWarehouse(Connection("dev", tmp_path, {})) as warehouse:
+        warehouse.execute(f"create temp table t as select {value}::{kind} as id union all select null", "t")
+        given = (warehouse, "t", warehouse.columns("from t", "t"), {"ID": read_type(wanted)}, "labels")
+        with pytest.raises(SpineError, match=problem) if problem else nullcontext():
+            check_float_keys(*given)
