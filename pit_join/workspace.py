@@ -17,7 +17,7 @@ from pit_join.errors import ProjectError
 from pit_join.project.dbt_project import Project
 from pit_join.project.rendering import Macros
 from pit_join.warehouse.duckdb_session import DuckDBWarehouse
-from pit_join.warehouse.expressions import ARGUMENTS, problem_of
+from pit_join.warehouse.expressions import ARGUMENTS, problem_of, problem_of_condition
 
 __all__ = ["Console", "Histories", "Workspace"]
 
@@ -163,6 +163,9 @@ class Histories:
             check_table(view, self.warehouse.columns(f"from {view.relation}", what))
             for one in view.aggregations:
                 if one.where:
+                    if problem := problem_of_condition(one.where, view.types):
+                        where = f"{view.path}: {view.name}: aggregations.{one.name}.where"
+                        raise ProjectError([f"{where}: {one.where!r}: {problem}"])
                     what = f"{view.path}: {view.name}: aggregations.{one.name}.where: {one.where!r} cannot be read"
                     self.warehouse.columns(f"select case when ({one.where}\n) then 1 end from {view.relation}", what)
             self._checked.add(view.name)

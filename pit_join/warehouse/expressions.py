@@ -10,7 +10,7 @@ import json
 import os
 import re
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import date, datetime
 from decimal import Decimal
@@ -27,7 +27,7 @@ from pit_join.warehouse.sql import identifier
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["ARGUMENTS", "CLOCK", "SESSION", "Expressions", "problem_of", "untried"]
+__all__ = ["ARGUMENTS", "CLOCK", "SESSION", "Expressions", "problem_of", "problem_of_condition", "untried"]
 
 ARGUMENTS = "_pit_arguments"
 """The table that statements read, see the macro `_on_demand_statement`."""
@@ -134,21 +134,10 @@ def problem_of(expression: str, statements: Sequence[str], types: Mapping[str, s
     It must be SQL of its arguments alone, with one value for each row, and the same value at any time. `statements`
     compute it over arguments of `types`.
     """
-    if not expression.strip():
-        return "it is empty"
+    if problem := _problem_of_text(expression, "an on-demand feature is computed from its arguments"):
+        return problem
     connection = _cursor()
-    parsed = json.loads(
-        connection.execute("select json_serialize_sql(?)", [f"select (\n{expression}\n)"]).fetchall()[0][0]
-    )
-    if parsed["error"]:
-        return f"it is not an SQL expression: {_one_line(parsed['error_message'])}"
     columns = ", ".join(f'cast(null as {kind}) as "{name}"' for name, kind in types.items())
-    selected = parsed["statements"][0]["node"]["select_list"] if len(parsed["statements"]) == 1 else []
-    if len(selected) != 1:
-        return "it must be one SQL expression"
-    for node in _nodes(selected):
-        if why := _refused(node):
-            return why
     try:
         for statement in statements:
             connection.execute(f"with {ARGUMENTS} as (select {columns}) {statement}")
@@ -157,17 +146,42 @@ def problem_of(expression: str, statements: Sequence[str], types: Mapping[str, s
     return None
 
 
-def _refused(node: Mapping[str, Any]) -> str | None:
-    """Return why a part of an expression is not allowed in an on-demand feature; None if it is."""
+def problem_of_condition(condition: str, columns: Collection[str]) -> str | None:
+    """Return why a text is not a condition on the columns of one event; None if it is one."""
+    return _problem_of_text(condition, "a condition is about the columns of one event", columns)
+
+
+def _problem_of_text(text: str, rule: str, columns: Collection[str] = ()) -> str | None:
+    own = {name.lower() for name in columns}
+    if not text.strip():
+        return "it is empty"
+    # Within parentheses, where the text will stand, and without, so that it cannot close them.
+    for query in (f"select (\n{text}\n)", f"select\n{text}\n"):
+        parsed = json.loads(_cursor().execute("select json_serialize_sql(?)", [query]).fetchall()[0][0])
+        if parsed["error"]:
+            return f"it is not an SQL expression: {_one_line(parsed['error_message'])}"
+        selected = parsed["statements"][0]["node"]["select_list"] if len(parsed["statements"]) == 1 else []
+        if len(selected) != 1:
+            return "it must be one SQL expression"
+        for node in _nodes(selected):
+            # A column comes before a function of its name, such as current_date.
+            of_its_own = node["class"] == "COLUMN_REF" and node["column_names"][-1].lower() in own
+            if not of_its_own and (why := _refused(node, rule)):
+                return why
+    return None
+
+
+def _refused(node: Mapping[str, Any], rule: str) -> str | None:
+    """Return why a part of an expression is not allowed; None if it is."""
     kind, name = node["class"], str(node.get("function_name") or "").lower()
     if kind == "COLUMN_REF":
         (name, *more) = (part.lower() for part in node["column_names"])
         if more or name not in _unstable():
             return None
     if kind == "SUBQUERY":
-        return "it holds a subquery; an on-demand feature is computed from its arguments alone"
+        return f"it holds a subquery; {rule} alone"
     if kind == "WINDOW" or (kind == "FUNCTION" and name in _of_many_rows()):
-        return f"{name} looks at more than one row; an on-demand feature is computed from its arguments alone"
+        return f"{name} looks at more than one row, or makes several; {rule} alone"
     if kind == "FUNCTION" and name in _ERRORS:
         return f"{name} would end whole requests; give null, and declare a default to stand for it"
     if kind in ("FUNCTION", "COLUMN_REF") and name in SESSION:
@@ -177,7 +191,7 @@ def _refused(node: Mapping[str, Any]) -> str | None:
     ):
         return (
             f"{name} does not give the same value at any time, so training and serving would differ; take the time "
-            "from an argument"
+            "from an argument or a column"
         )
     return None
 

@@ -20,6 +20,7 @@ from pit_join.definitions.views import Feature, FeatureView
 from pit_join.project.rendering import Macros
 from pit_join.times import short_duration
 from pit_join.warehouse.duckdb_session import DuckDBWarehouse
+from pit_join.warehouse.expressions import problem_of_condition
 from pit_join.workspace import Histories
 
 TYPES = {
@@ -400,3 +401,42 @@ def test_a_service_of_a_broken_window_view_is_not_reported_as_well() -> None:
     assert problem.startswith("models/events.yml: flights: aggregations.x.function: ")
     (problem,) = problems(of(COUNT), service="flights:delay")
     assert "view 'flights' has no feature 'delay'; features: flights" in problem
+
+
+CONDITIONS = {
+    "random() < 0.5": "random does not give the same value at any time",
+    "landed_at > now()": "now does not give the same value at any time",
+    "day < current_date": "current_date does not give the same value",
+    "getvariable('x') = 1": "getvariable reads the session",
+    "row_number() over () = 1": "row_number looks at more than one row",
+    "sum(delay) > 3": "sum looks at more than one row",
+    "unnest([1, 2]) > 0": "unnest looks at more than one row, or makes several; a condition is about the",
+    "exists (select 1)": "it holds a subquery",
+    "(select 1) = 1": "it holds a subquery",
+    "delay > 1) or (true": "it is not an SQL expression",
+    "true) then 1 end -- ": "it is not an SQL expression",
+    "delay > 1; drop table x": "it is not an SQL expression",
+    "delay > 1, true": "it must be one SQL expression",
+    "delay > 1 from x": "it is not an SQL expression",
+}
+
+
+@pytest.mark.parametrize("condition", CONDITIONS)
+def test_a_condition_that_is_not_about_one_event(condition: str) -> None:
+    problem = problem_of_condition(condition, ["delay", "day"])
+    assert problem is not None
+    assert problem.startswith(CONDITIONS[condition])
+
+
+@pytest.mark.parametrize(
+    "condition",
+    [
+        "delay > 15",
+        "kind in ('a)', 'b') -- a comment",
+        "not cancelled and (a or b)",
+        "list_contains(tags, 'x')",
+        "Current_Date > 1",
+    ],
+)
+def test_a_condition(condition: str) -> None:
+    assert problem_of_condition(condition, ["current_date"]) is None
