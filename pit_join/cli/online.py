@@ -10,6 +10,7 @@ import click
 
 from pit_join.cli.options import Command, check_options, feature_options, json_option, select_option
 from pit_join.cli.output import age, print_table, shown
+from pit_join.json_values import json_text
 from pit_join.times import read_instant
 
 __all__ = ["export", "get", "verify"]
@@ -88,7 +89,7 @@ def get(
     store.check_named_stores()
     found = describe_entity(reader, given, now=moment)
     if as_json:
-        click.echo(json.dumps(found, default=str))
+        click.echo(json_text(found))
         return
     rows = [
         [name, shown(one["value"]), one["status"], _time(one["event_timestamp"]), age(one["age_seconds"])]

@@ -6,12 +6,16 @@ from typing import Any
 
 import click
 
+from pit_join.json_values import json_text
+
 __all__ = ["age", "print_table", "shown"]
 
 
 def shown(value: Any) -> str:
-    """Return a value as the text of a table's cell."""
-    text = "-" if value is None else str(value)
+    """Return a value as the text of a table's cell: as JSON has it, but texts without quotes."""
+    if value is None:
+        return "-"
+    text = value if isinstance(value, str) else json_text(value, ascii_only=False).strip('"')
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 

@@ -5,20 +5,17 @@ The JSON has the form of Feast's feature server (docs/serving.md says how each t
 
 from __future__ import annotations
 
-import base64
 import json
-import math
 from collections.abc import Mapping, Sequence
-from datetime import date, datetime, timedelta, timezone
-from decimal import Decimal
+from datetime import datetime, timedelta, timezone
 from functools import lru_cache
 from typing import Any, NamedTuple
 
-import numpy as np
 import orjson
 
 from pit_join.errors import EntityError
 from pit_join.http.requests import FeatureRequest, request_keys
+from pit_join.json_values import finite, plain, time_text
 from pit_join.records.layout import instant
 from pit_join.serving.features import OnlineFeatures
 from pit_join.serving.reader import OnlineReader, read_stored
@@ -111,7 +108,7 @@ def _one_row(request: FeatureRequest, kinds: Mapping[str, str], row: RowRecords)
         view, size = role.view.name, len(role.names)
         values = row.values[len(found) : len(found) + size]
         for i, utc in _instants(role.types):
-            values[i] = _time(values[i], utc)
+            values[i] = time_text(values[i], utc)
         times, statuses = [_event_time(event)], [[status]] * size
         nulls = stored.count(None) if stored else 0
         if nulls and stored:
@@ -145,7 +142,7 @@ def _json(
     for role in roles:
         times, columns = [_event_time(time) for time in role.times], list(role.columns)
         for i, utc in _instants(role.types):
-            columns[i] = [_time(value, utc) for value in columns[i]]
+            columns[i] = [time_text(value, utc) for value in columns[i]]
         for name, values, statuses in zip(role.names, columns, role.statuses, strict=True):
             found[name] = {"values": values, "statuses": statuses, "event_timestamps": times}
     return _document(request, kinds, names, [found[name] for name in names])
@@ -169,54 +166,22 @@ def _document(
     content = dumps(document)
     # A number that is not finite became null: are there more nulls than there should be?
     if (nulls := content.count(b"null")) and nulls != sum(result["values"].count(None) for result in results):
-        finite = [{**result, "values": _finite(result["values"])} for result in results]
-        content = dumps({**document, "results": finite})
+        with_texts = [{**result, "values": finite(result["values"])} for result in results]
+        content = dumps({**document, "results": with_texts})
     return content
 
 
 def dumps(value: Any) -> bytes:
     """JSON, with a text for decimals and dates, and for bytes in base64; null for a number that is not finite."""
     try:
-        return orjson.dumps(value, default=_plain, option=orjson.OPT_UTC_Z)
+        return orjson.dumps(value, default=plain, option=orjson.OPT_UTC_Z)
     except TypeError:  # a key that is an integer of more than 64 bits, or text with a lone surrogate
-        return json.dumps(_finite(value), separators=(",", ":"), default=_plain, allow_nan=False).encode()
+        return json.dumps(finite(value), separators=(",", ":"), default=plain, allow_nan=False).encode()
 
 
 def key_as_json(kind: str, value: Any) -> Any:
     """One value of a stored key of a kind, as a request has it; `dumps` does the rest."""
-    return _time(value, "UTC" in kind) if "timestamp" in kind else _finite(value)
-
-
-def _finite(value: Any) -> Any:
-    """A number that JSON has no form for as text, also within lists and objects."""
-    if isinstance(value, float) and not math.isfinite(value):
-        return "NaN" if value != value else "Infinity" if value > 0 else "-Infinity"
-    if isinstance(value, dict):
-        return {name: _finite(element) for name, element in value.items()}
-    return [_finite(element) for element in value] if isinstance(value, (list, tuple)) else value
-
-
-def _plain(value: Any) -> str | list[Any]:
-    if isinstance(value, tuple):
-        return list(value)
-    if isinstance(value, bytes):
-        return base64.b64encode(value).decode()
-    if isinstance(value, datetime):
-        return str(_time(value, value.tzinfo is not None))
-    if isinstance(value, date):
-        return value.isoformat()
-    if isinstance(value, (Decimal, np.datetime64)):
-        return str(value)
-    raise TypeError(f"{type(value).__name__} has no form in JSON")
-
-
-def _time(value: Any, utc: bool) -> Any:
-    """An instant as text, in UTC with a Z; lists of them, and nulls."""
-    if isinstance(value, list):
-        return [_time(element, utc) for element in value]
-    if isinstance(value, datetime):
-        return f"{value.isoformat().removesuffix('+00:00')}{'Z' if utc else ''}"
-    return None if value is None else f"{value}{'Z' if utc else ''}"
+    return time_text(value, "UTC" in kind) if "timestamp" in kind else finite(value)
 
 
 def _event_time(microseconds: int | None) -> datetime | str:

@@ -37,7 +37,7 @@ WINGS = {
     ("online",): {"cachetools", "circuitbreaker", "lmdb", "numpy", "redis", "usearch", "xxhash"},
     ("definitions",): {"duckdb"},
     ("records",): {"numpy", "pyarrow", "xxhash"},
-    ("errors", "files", "references", "statuses", "times", "waiting"): set(),
+    ("errors", "files", "json_values", "references", "statuses", "times", "waiting"): set(),
 }
 ROW_OF = {wing: number for number, row in enumerate(WINGS) for wing in row}
 MODULES = sorted(path for path in PACKAGE.rglob("*.py") if path.name != "__init__.py")
