@@ -53,8 +53,8 @@
 
 
 {#- An estimate of the pairs that the plan 'range' would compare; a pair is an instant asked and a nearby event. -#}
-{% macro _pairs_statement(alias, spine, features, history) -%}
-    {%- set requests, names, computed = pit_join._requests(features) -%}
+{% macro _pairs_statement(alias, spine, features, full_feature_names, history) -%}
+    {%- set requests, names, computed = pit_join._requests(features, full_feature_names) -%}
     {%- if not execute -%}
         {{ return('') }}
     {%- endif -%}

@@ -107,6 +107,7 @@ class ViewJoins:
             alias=role["alias"],
             spine="_pit_spine",
             features=self._request.macro_arguments(role["alias"])["features"],
+            full_feature_names=self._request.full_feature_names,
             history=self._histories.staged(view),
         )
         pairs = self._warehouse.row(statement, f"the feature view '{view.name}' cannot be read")["pairs"]

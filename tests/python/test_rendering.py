@@ -380,7 +380,8 @@ def _window_calls() -> Iterator[Call]:
         asked = {"view": view, "as_of": "2026-03-18T14:30:00+00:00", "in_order": False, "history": history}
         yield Call("_snapshot_statement", asked)
         features = [{"view": view, "as": "w", "features": ["*"]}]
-        yield Call("_pairs_statement", {"alias": "w", "spine": "_pit_spine", "features": features, "history": history})
+        asked = {"alias": "w", "spine": "_pit_spine", "features": features}
+        yield Call("_pairs_statement", {**asked, "full_feature_names": True, "history": history})
 
 
 CALLS = tuple(_calls())
