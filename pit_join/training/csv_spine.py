@@ -268,7 +268,7 @@ class CsvFile:
             SpineError: if it does not.
         """
         try:
-            same = warehouse.table(f"from {self.sql(path)}", self._what).to_pylist() == self.texts.to_pylist()
+            same = warehouse.table(f"from {self.sql(path)}", self._what).cast(self.texts.schema).equals(self.texts)
         except PitJoinError:
             same = False
         if not same:
