@@ -30,7 +30,7 @@ _NUMBER = rf"{_INTEGER}|-0|-?(?:0|[1-9][0-9]*)\.[0-9]+|-?[0-9](?:\.[0-9]+)?e[+-]
 _DAY = "[0-9]{4}-[0-9]{2}-[0-9]{2}"
 _MINUTE, _SECONDS = "(?:[01][0-9]|2[0-3]):[0-5][0-9]", r":[0-5][0-9](?:\.[0-9]{1,9})?"
 _NAIVE = f"{_DAY}(?:[ T]{_MINUTE}(?:{_SECONDS})?)?"
-_ZONE = "(?:Z|[+-][0-9]{2}(?::?[0-9]{2})?)"
+_ZONE = "(?:Z|[+-](?:0[0-9]|1[0-4])(?::?[0-5][0-9])?)"
 _ZONED = f"{_DAY}[ T]{_MINUTE}{_SECONDS}{_ZONE}"  # DuckDB 1.5 reads no zone behind a minute
 _TIME = f"{_NAIVE}|{_ZONED}"
 _NANOSECONDS = r"\.[0-9]{7,9}"
@@ -81,6 +81,10 @@ class CsvFile:
 
     def _check_encoding(self) -> None:
         content = self._content
+        if content[:4] == b"PK\3\4":
+            raise SpineError(f"{self._what}: it is a ZIP archive or an Excel workbook; save the table as CSV, in UTF-8")
+        if content.removeprefix(codecs.BOM_UTF8)[:4] == b"sep=":
+            raise SpineError(f"{self._what}: line 1 tells Excel the delimiter; delete the line")
         if content[:2] in (b"\xff\xfe", b"\xfe\xff"):
             raise SpineError(f"{self._what}: it is UTF-16; save the file as UTF-8")
         try:
@@ -97,7 +101,7 @@ class CsvFile:
 
     def _columns_split_by(self, sign: str) -> int:
         try:
-            return len(next(csv.reader(self._lines(), delimiter=sign), []))
+            return len(next(csv.reader(self._lines(), delimiter=sign, strict=True), []))
         except csv.Error:
             return 0
 
@@ -137,7 +141,8 @@ class CsvFile:
         for line, values in self._records():
             if len(values) != len(self.header):
                 raise SpineError(
-                    f"{self._what}: line {line} has {len(values)} values, and the first line names {len(self.header)}"
+                    f"{self._what}: line {line} has {len(values)} values, and the first line names {len(self.header)} "
+                    f"(the delimiter is {self.delimiter!r})"
                 )
 
     def _parsed(self) -> pa.Table:
@@ -280,8 +285,21 @@ class CsvFile:
 
 def typed(types: Mapping[str, FieldType], source: str) -> str:
     """Return SQL that can stand behind `from`: the columns of a source of texts, cast to their types."""
-    casts = ", ".join(f"cast({identifier(name)} as {kind}) as {identifier(name)}" for name, kind in types.items())
+    casts = ", ".join(f"{_cast(identifier(name), kind)} as {identifier(name)}" for name, kind in types.items())
     return f"(select * replace ({casts}) from {source})" if casts else source
+
+
+def _cast(column: str, kind: FieldType) -> str:
+    plain = f"cast({column} as {kind})"
+    if not _is_zoned(kind):
+        return plain
+    # A time without a zone is UTC, whatever the zone of the session that runs the SQL.
+    has_zone = f"regexp_matches({column}, ':[0-9.]+(Z|[+-][0-9:]+)$')"
+    return f"case when {has_zone} then {plain} else timezone('UTC', cast({column} as timestamp)) end"
+
+
+def _is_zoned(kind: FieldType) -> bool:
+    return kind.family == "time" and ("ZONE" in kind.name or "TZ" in kind.name)
 
 
 def _first_unlike(values: pa.ChunkedArray, pattern: str) -> int | None:
@@ -324,5 +342,5 @@ def _spelling(kind: FieldType) -> str | None:
     if kind.name == "DATE":
         return rf"{_DAY}(?:[ T]00:00(?::00(?:\.0+)?)?)?"
     if kind.family == "time":
-        return _TIME if "ZONE" in kind.name or "TZ" in kind.name else _NAIVE
+        return _TIME if _is_zoned(kind) else _NAIVE
     return None

@@ -178,6 +178,10 @@ def find_spine(spine: Any, manifest: Mapping[str, Any], directory: Path) -> Spin
         if ending not in _KINDS:
             raise SpineError(f"cannot tell what the spine {name} holds; a file's name ends in .csv or .parquet")
         return Spine(name, _KINDS[ending], _seen_from(directory, path.resolve()), {}, directory)
+    if path.exists() and not path.is_dir():
+        raise SpineError(
+            f"the spine {name} is not a regular file, so it can be read only once; save it to a file first"
+        )
     if path.is_dir() or re.search(r"[*?\[]", name):
         several = "is a folder" if path.is_dir() else "is not one file"
         pattern = f"{name.rstrip('/')}/**/*.parquet" if path.is_dir() else name

@@ -12,6 +12,7 @@ from datetime import date, datetime, timezone
 from decimal import Decimal
 from pathlib import Path
 
+import duckdb
 import pyarrow as pa
 import pytest
 from support.runs import first_seed, number_of
@@ -199,7 +200,7 @@ BAD_KEYS = {
     "decimal(9, 2)": ["1.005", "1e2", "12345678.00", "."],
     "date": ["2026-03-01 10:00", "03/01/2026", "2026-02-30"],
     "timestamp": ["2026-03-01T10:00:00+02:00", "infinity", "10:00"],
-    "timestamptz": ["2026-03-01 10:00 Europe/Berlin", "yesterday"],
+    "timestamptz": ["2026-03-01 10:00 Europe/Berlin", "yesterday", "2026-03-01 10:00:00+99:99"],
     "boolean": ["2", "nope"],
     "uuid": ["6ba7b810"],
 }
@@ -246,6 +247,12 @@ FAULTS = {
     "a long line behind quotes": ('id,at\n"1\n",2026-03-01\n1,2,3\n', "line 4 has 3 values"),
     "an open quote": ('id,at\n"1,2026-03-01\n2,2026-03-01\n', "line 2: its double quotes do not match"),
     "text behind a quote": ('id,at\n1,2026-03-01\n"1" x,2026-03-01\n', "line 3: its double quotes do not match"),
+    "an Excel workbook": ("PK\3\4", "it is a ZIP archive or an Excel workbook; save the table as CSV"),
+    "the delimiter for Excel": ("sep=;\nid;at\n", "line 1 tells Excel the delimiter; delete the line"),
+    "commas in one name": (
+        "id;at;a,b,c,d\n1;2026-03-01;2\n",
+        r"line 2 has 1 values, .* names 4 \(the delimiter is ','\)",
+    ),
     "a comment": ("id,at\n# a comment\n", "line 2 has 1 values"),
     "no name": (",id,at\n0,1,2026-03-01\n", r"column 1 has no name; .* to_csv\(index=False\)"),
     "a blank first line": ("\nid,at\n", "the first line is blank; its first line must name the columns"),
@@ -274,6 +281,29 @@ def test_a_quote_within_a_value_is_a_sign_of_it(warehouse: DuckDBWarehouse, tmp_
     path.write_text('id,at,note\n1,2026-03-01,5" pipe\n2,2026-03-01,6" pipe\n3,2026-03-01,"a ""b"""\n')
     spine = spine_of(path, warehouse)
     assert warehouse.table(f"from {spine.relation}", "no")["note"].to_pylist() == ['5" pipe', '6" pipe', 'a "b"']
+
+
+def test_a_delimiter_by_which_the_first_line_cannot_be_read_is_none(warehouse: DuckDBWarehouse, tmp_path: Path) -> None:
+    path = tmp_path / "spine.csv"
+    path.write_text('"id";"at";"a,b,c,d,e"\n1;2026-03-01;2\n')
+    table = warehouse.table(f"from {spine_of(path, warehouse).relation}", "no")
+    assert table.select(["id", "a,b,c,d,e"]).to_pylist() == [{"id": "1", "a,b,c,d,e": 2}]
+
+
+@pytest.mark.parametrize("zone", ["UTC", "America/New_York", "Asia/Kolkata"])
+def test_the_sql_means_the_same_in_every_time_zone(zone: str, warehouse: DuckDBWarehouse, tmp_path: Path) -> None:
+    times = ["2026-03-01", "2026-03-01 10:30", "2026-03-01T10:30:00.9999999", "2026-03-01T12:30:00.9999999+02:00"]
+    path = tmp_path / "spine.csv"
+    path.write_text("id,at\n" + "".join(f"1,{time}\n" for time in times))
+    sql = spine_of(path, warehouse).sql.replace(path.name, str(path))
+    with duckdb.connect() as connection:
+        connection.execute(f"set TimeZone = '{zone}'")
+        found = [time for (time,) in connection.execute(f'select epoch_us("at") from {sql}').fetchall()]
+    late = AT.replace(microsecond=999999)
+    assert found == [
+        int(at.replace(tzinfo=UTC).timestamp()) * 1_000_000 + at.microsecond
+        for at in (datetime(2026, 3, 1), AT, late, late)
+    ]
 
 
 def test_values_larger_than_a_piece(warehouse: DuckDBWarehouse, tmp_path: Path) -> None:
