@@ -53,13 +53,14 @@
 
 
 {#- An estimate of the pairs that the plan 'range' would compare; a pair is an instant asked and a nearby event. -#}
-{% macro _pairs_statement(alias, spine, features, full_feature_names, history) -%}
-    {%- set requests, names, computed = pit_join._requests(features, full_feature_names) -%}
+{% macro _pairs_statement(alias, spine, features, options) -%}
+    {%- set asked = pit_join._completed(options, {'full_feature_names': false, 'history': none}, 'the options of _pairs_statement') -%}
+    {%- set requests, names, computed = pit_join._requests(features, asked.full_feature_names) -%}
     {%- if not execute -%}
         {{ return('') }}
     {%- endif -%}
     {%- set request = (requests | selectattr('alias', 'equalto', alias) | list)[0] -%}
-    {%- set view = pit_join._prepared(pit_join._read_from(request.view, history), request['keys']) -%}
+    {%- set view = pit_join._prepared(pit_join._read_from(request.view, asked.history), request['keys']) -%}
     {%- set longest = pit_join._longest_window(view) -%}
     {%- set keys = view.key_names | join(', ') -%}
 with asked as (

@@ -107,8 +107,10 @@ class ViewJoins:
             alias=role["alias"],
             spine="_pit_spine",
             features=self._request.macro_arguments(role["alias"])["features"],
-            full_feature_names=self._request.full_feature_names,
-            history=self._histories.staged(view),
+            options={
+                "full_feature_names": self._request.full_feature_names,
+                "history": self._histories.staged(view),
+            },
         )
         pairs = self._warehouse.row(statement, f"the feature view '{view.name}' cannot be read")["pairs"]
         chosen = "range" if pairs <= _PAIRS_A_ROW * (facts["rows"] + self._rows) else "stacked"

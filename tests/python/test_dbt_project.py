@@ -409,9 +409,9 @@ def test_the_installed_command_builds_a_training_set_there(shop: Built, installe
     said = installed.pit_join(*arguments, cwd=shop.directory)
     assert "3 of 3" in said
     assert output.read_text().splitlines()[1:] == [
-        "007,2026-01-03 00:00:00+00,0,3",
-        "8,2026-03-02 00:00:00+00,1,5",
-        "007,2026-03-18 14:30:00+00,0,18",
+        "007,2026-01-03T00:00:00Z,0,3",
+        "8,2026-03-02T00:00:00Z,1,5",
+        "007,2026-03-18T14:30:00Z,0,18",
     ]
 
 

@@ -13,7 +13,6 @@ from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from datetime import date, datetime, timedelta, timezone
 from decimal import Decimal
-from pathlib import Path
 from typing import Any
 
 import duckdb
@@ -37,10 +36,8 @@ from support.on_demand_cases import (
     project_of,
     used,
 )
-from support.projects import make_project, view
 from support.runs import for_each, number_of
 
-from pit_join import FeatureStore
 from pit_join.definitions.registry import Registry
 from pit_join.errors import EntityError, PitJoinError, ProjectError, RequestError, SpineError
 from pit_join.http.answers import ARROW, FLOATS, JSON
@@ -613,46 +610,3 @@ print([m for m in ("dbt", "duckdb", "jinja2", "pyarrow") if m in sys.modules])
     result = subprocess.run(command, capture_output=True, text=True, check=True)
     loaded = ["duckdb"] if duckdb.__version__ >= "2" else ["duckdb", "pyarrow"]
     assert result.stdout.splitlines() == ["[]", "{'ratio': None, 'f_int': None}", str(loaded)]
-
-
-def test_full_names_of_a_service_of_windows_and_expressions(tmp_path: Path) -> None:
-    """Two views have a feature of one name, a third has windows of it, and an expression takes it."""
-    keys = "entity: user, join_keys: [user_id]"
-    columns = "{name: user_id, data_type: varchar}, {name: event_timestamp, data_type: timestamp}"
-    window = "aggregations: [{name: score, function: sum, column: points, window: 30 days}]"
-    exposure = """
-exposures:
-  - name: all
-    type: ml
-    owner: {name: x, email: x@example.com}
-    depends_on: [ref('a'), ref('b'), ref('w')]
-    config:
-      meta:
-        pit_join:
-          full_feature_names: true
-          features: ["a:score", "b:score", "w:score", {on_demand: twice, arguments: {x: "b:score"}}]
-"""
-    score = f"{columns}, {{name: score, data_type: integer}}"
-    points = f"{columns}, {{name: points, data_type: integer}}"
-    views = {"a": view(keys, score), "b": view(keys, score), "w": view(f"{keys}, {window}", points)}
-    folder = make_project(tmp_path / "lab", views, exposure)
-    (folder / "macros").mkdir()
-    (folder / "macros" / "twice.sql").write_text("{% macro twice(x) %}{{ x }} * 2{% endmacro %}")
-    (folder / "macros" / "twice.yml").write_text(
-        "macros:\n  - name: twice\n    arguments: [{name: x, type: bigint}]\n"
-        "    config: {meta: {pit_join: {returns: bigint}}}\n"
-    )
-    with duckdb.connect(str(folder / "warehouse.duckdb")) as connection:
-        for name, column, value in (("a", "score", 5), ("b", "score", 7), ("w", "points", 9)):
-            connection.execute(
-                f"create table {name} as select 'u1' as user_id, timestamp '2026-03-01' as event_timestamp, "
-                f"{value} as {column}"
-            )
-    spine = pa.table({"user_id": ["u1"], "event_timestamp": [datetime(2026, 3, 5)]})
-    features = FeatureStore(folder, online_store=tmp_path / "online")
-    expected = {"a__score": 5, "b__score": 7, "w__score": 9, "twice": 14}
-    (row,) = features.get_historical_features(spine, "all").to_arrow().select(list(expected)).to_pylist()
-    assert row == expected
-    features.export(as_of="2026-03-05")
-    found = features.get_online_features("all", [{"user_id": "u1"}], now="2026-03-05").to_dict()
-    assert {name: values[0] for name, values in found.items() if name != "user_id"} == expected

@@ -381,7 +381,7 @@ def _window_calls() -> Iterator[Call]:
         yield Call("_snapshot_statement", asked)
         features = [{"view": view, "as": "w", "features": ["*"]}]
         asked = {"alias": "w", "spine": "_pit_spine", "features": features}
-        yield Call("_pairs_statement", {**asked, "full_feature_names": True, "history": history})
+        yield Call("_pairs_statement", {**asked, "options": {"full_feature_names": True, "history": history}})
 
 
 CALLS = tuple(_calls())

@@ -14,9 +14,10 @@ from typing import Any, ClassVar
 
 import duckdb
 import pandas as pd
+import pyarrow as pa
 import pytest
 from support.dbt import Built, run_dbt
-from support.projects import make_project
+from support.projects import make_project, view
 
 from pit_join import FeatureLog, FeatureStore, PitJoinError, WarehouseError
 from pit_join.definitions.reading import Reader
@@ -308,7 +309,7 @@ def test_an_export_reads_a_file_only_for_a_writer(scores: Path, monkeypatch: pyt
     assert features.export(["scores"]).views["scores"].written == 10
     assert len(staged) == 1
     (models / "windows.yml").write_text(windows.replace("score > 0", "score > "))
-    with pytest.raises(PitJoinError, match=r"windows: aggregations\.good\.where: 'score >' cannot be read"):
+    with pytest.raises(PitJoinError, match=r"windows: aggregations\.good\.where: 'score >': it is not an SQL"):
         features.export(["windows"])
 
 
@@ -328,3 +329,46 @@ def test_a_view_that_cannot_be_described_leaves_the_others(scores: Path, caplog:
     assert [message.split("'")[1] for message in warned] == ["bad", "worse"]
     assert all("2026-13-45" in message for message in warned)
     assert features.get_online_features(["zoo:rank"], [{"user_id": 1}]).to_dict()["rank"] == [8]
+
+
+def test_full_names_of_a_service_of_windows_and_expressions(tmp_path: Path) -> None:
+    """Two views have a feature of one name, a third has windows of it, and an expression takes it."""
+    keys = "entity: user, join_keys: [user_id]"
+    columns = "{name: user_id, data_type: varchar}, {name: event_timestamp, data_type: timestamp}"
+    window = "aggregations: [{name: score, function: sum, column: points, window: 30 days}]"
+    exposure = """
+exposures:
+  - name: all
+    type: ml
+    owner: {name: x, email: x@example.com}
+    depends_on: [ref('a'), ref('b'), ref('w')]
+    config:
+      meta:
+        pit_join:
+          full_feature_names: true
+          features: ["a:score", "b:score", "w:score", {on_demand: twice, arguments: {x: "b:score"}}]
+"""
+    score = f"{columns}, {{name: score, data_type: integer}}"
+    points = f"{columns}, {{name: points, data_type: integer}}"
+    views = {"a": view(keys, score), "b": view(keys, score), "w": view(f"{keys}, {window}", points)}
+    folder = make_project(tmp_path / "lab", views, exposure)
+    (folder / "macros").mkdir()
+    (folder / "macros" / "twice.sql").write_text("{% macro twice(x) %}{{ x }} * 2{% endmacro %}")
+    (folder / "macros" / "twice.yml").write_text(
+        "macros:\n  - name: twice\n    arguments: [{name: x, type: bigint}]\n"
+        "    config: {meta: {pit_join: {returns: bigint}}}\n"
+    )
+    with duckdb.connect(str(folder / "warehouse.duckdb")) as connection:
+        for name, column, value in (("a", "score", 5), ("b", "score", 7), ("w", "points", 9)):
+            connection.execute(
+                f"create table {name} as select 'u1' as user_id, timestamp '2026-03-01' as event_timestamp, "
+                f"{value} as {column}"
+            )
+    spine = pa.table({"user_id": ["u1"], "event_timestamp": [datetime(2026, 3, 5)]})
+    features = FeatureStore(folder, online_store=tmp_path / "online")
+    expected = {"a__score": 5, "b__score": 7, "w__score": 9, "twice": 14}
+    (row,) = features.get_historical_features(spine, "all").to_arrow().select(list(expected)).to_pylist()
+    assert row == expected
+    features.export(as_of="2026-03-05")
+    found = features.get_online_features("all", [{"user_id": "u1"}], now="2026-03-05").to_dict()
+    assert {name: values[0] for name, values in found.items() if name != "user_id"} == expected
