@@ -1,4 +1,7 @@
-"""References to features as people write them: `view:feature`, `view:*`, and roles such as `alias=view(key=column)`."""
+"""References to features as people write them: `view:feature`, `view:*`, and roles such as `alias=view(key=column)`.
+
+A view of one of dbt's model versions is `view.v2`; `view` alone is the latest version, as for `ref()`.
+"""
 
 from __future__ import annotations
 
@@ -10,8 +13,8 @@ from typing import Any
 from pit_join.errors import RequestError
 
 __all__ = [
-    "OnDemandRequest", "Request", "RequestItem", "listed", "parse_features", "parse_reference", "parse_role",
-    "split_list",
+    "OnDemandRequest", "Request", "RequestItem", "default_alias", "listed", "model_and_version", "parse_features",
+    "parse_reference", "parse_role", "split_list",
 ]  # fmt: skip
 
 _PART = r'("(?:[^"]|"")+"|[^":,=()]+)'
@@ -20,19 +23,26 @@ _ROLE = re.compile(rf"(?:{_PART}=)?{_PART}(?:\((.*)\))?", re.DOTALL)
 _ITEM = r'(?:"(?:[^"]|"")*"|\((?:"(?:[^"]|"")*"|[^()"])*\)|[^,"()])*'
 _SIGN = re.compile(r'[",:=()]|^\s|\s$')
 _MAPPING = re.compile(f"{_PART}={_PART}")
+_VERSIONED = re.compile(r"(.+?)\.v(.+)", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
     """A request for features of one view in one role.
 
-    `join_keys` maps a key of the view to the spine's column where the names differ; `features` are names or `*`.
+    `view` may have a version, see `model_and_version`. `join_keys` maps a key of the view to the spine's column where
+    the names differ; `features` are names or `*`.
     """
 
     view: str
     features: tuple[str, ...]
     alias: str
     join_keys: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def is_role(self) -> bool:
+        """Whether the alias is a name of its own, with which the names of the features then begin."""
+        return self.alias not in (model_and_version(self.view)[0], default_alias(self.view))
 
     def as_macro_argument(self) -> dict[str, Any]:
         """Return the request as the `training_set` macro takes it."""
@@ -84,6 +94,34 @@ def _plain(part: str) -> str:
     return part[1:-1].replace('""', '"') if part.startswith('"') else part.strip()
 
 
+def _view(part: str) -> str:
+    """Return the name of a view; one that only looks versioned keeps its quotes."""
+    plain = _plain(part)
+    return part if part.startswith('"') and _VERSIONED.fullmatch(plain) else plain
+
+
+def model_and_version(view: str) -> tuple[str, str | None]:
+    """Return the model of a view, and its version: None for the latest one, or a model without versions.
+
+    >>> model_and_version("prefs.v2"), model_and_version("prefs"), model_and_version('"prefs.v2"')
+    (('prefs', '2'), ('prefs', None), ('prefs.v2', None))
+    """
+    if view.startswith('"'):
+        return _plain(view), None
+    found = _VERSIONED.fullmatch(view)
+    return (found[1], found[2]) if found else (view, None)
+
+
+def default_alias(view: str) -> str:
+    """Return the name of a view's role where a request does not name it: that of dbt's table.
+
+    >>> default_alias("prefs.v2"), default_alias("prefs.v1.5")
+    ('prefs_v2', 'prefs_v1_5')
+    """
+    model, version = model_and_version(view)
+    return model if version is None else f"{model}_v{version.replace('.', '_')}"
+
+
 def listed(parts: Iterable[str]) -> str:
     """Write parts of references with commas; a part that holds one of their signs stands in double quotes.
 
@@ -115,7 +153,7 @@ def parse_reference(text: str) -> tuple[str, str] | None:
     (('weather', 'temp'), None)
     """
     found = _REFERENCE.fullmatch(text.strip())
-    return (_plain(found[1]), _plain(found[2])) if found else None
+    return (_view(found[1]), _plain(found[2])) if found else None
 
 
 def parse_role(text: str) -> Request:
@@ -133,13 +171,13 @@ def parse_role(text: str) -> Request:
         raise RequestError(
             f"cannot read the view '{text}'; write view(key=column), alias=view or alias=view(key=column)"
         )
-    view = _plain(found[2])
+    view = _view(found[2])
     pairs = [(_plain(mapping[1]), _plain(mapping[2])) for mapping in mappings if mapping]
     keys = dict(pairs)
     if len(keys) < len(pairs):
         twice = next(key for key, _ in pairs if [k for k, _ in pairs].count(key) > 1)
         raise RequestError(f"the key '{twice}' is given twice in the view '{text}'")
-    return Request(view=view, features=(), alias=_plain(found[1]) if found[1] else view, join_keys=keys)
+    return Request(view=view, features=(), alias=_plain(found[1]) if found[1] else default_alias(view), join_keys=keys)
 
 
 def parse_features(
@@ -173,9 +211,10 @@ def parse_features(
                 f"{where}cannot read the reference '{item}'; write view:feature or view:* "
                 "(a part that holds , : = ( ) stands in double quotes)"
             )
-        alias, feature = found
+        view, feature = found
+        alias = default_alias(view)
         used.add(alias)
-        role = by_alias.get(alias, Request(view=alias, features=(), alias=alias))
+        role = by_alias.get(alias, Request(view=view, features=(), alias=alias))
         requests.append(Request(view=role.view, features=(feature,), alias=alias, join_keys=role.join_keys))
     if unused := [alias for alias in by_alias if alias not in used]:
         raise RequestError(
@@ -211,7 +250,7 @@ def _mapped(item: Mapping[str, Any], where: str) -> Request:
             f"{where}unknown key '{unknown[0]}' in {dict(item)}; allowed are as, features, join_keys, view"
         )
     view, features, keys = item.get("view"), item.get("features"), item.get("join_keys") or {}
-    alias = item.get("as") or view
+    alias = item.get("as") or (default_alias(view) if isinstance(view, str) else view)
     if not isinstance(view, str) or not isinstance(alias, str):
         raise RequestError(f"{where}a role needs 'view' with the name of a feature view, got {dict(item)}")
     if not isinstance(features, list) or not features or not all(isinstance(name, str) for name in features):

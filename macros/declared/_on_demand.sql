@@ -44,9 +44,10 @@
 
 {#- The feature that an argument refers to; it is added to its request unless it is requested anyway. -#}
 {% macro _argument_feature(reference, defaults, requests) -%}
-    {%- set alias, column = pit_join._reference(reference) -%}
+    {%- set view, column = pit_join._reference(reference) -%}
+    {%- set alias = pit_join._default_alias(view) -%}
     {%- if alias not in requests -%}
-        {%- do pit_join._add_request({'view': alias, 'features': [column]}, {'requests': requests, 'names': [], 'taken': {}, 'full_feature_names': false, 'defaults': defaults}) -%}
+        {%- do pit_join._add_request({'view': view, 'features': [column]}, {'requests': requests, 'names': [], 'taken': {}, 'full_feature_names': false, 'defaults': defaults}) -%}
         {%- do requests[alias].update({'features': []}) -%}
     {%- endif -%}
     {%- if not execute -%}

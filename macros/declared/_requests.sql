@@ -3,7 +3,8 @@
     each role: {alias, view (see _view), keys {view key: spine column}, features [{column, name, default}]}; the names of
     all features in the order of the list; and the on-demand features: see `_on_demand`. A feature that only an on-demand
     one needs is part of its request, under a name that starts with _pit_.
-    References: 'view:feature', 'view:*', {view, as, join_keys, features: [names or '*']}, or an on-demand feature.
+    References: 'view:feature', 'view:*', {view, as, join_keys, features: [names or '*']}, or an on-demand feature. A view may
+    have a version, `view.v2`: see `_model_and_version`.
 -#}
 {% macro _requests(features, full_feature_names=false, defaults=true, provenance=false) -%}
     {%- set requests, names, taken, computed = {}, [], {}, [] -%}
@@ -40,7 +41,8 @@
     {%- for key in item if key not in ('view', 'as', 'join_keys', 'features') -%}
         {{ exceptions.raise_compiler_error("unknown key '" ~ key ~ "' in " ~ item ~ '; allowed are as, features, join_keys, view') }}
     {%- endfor -%}
-    {%- set alias = item.get('as') or item.view -%}
+    {%- set alias = item.get('as') or pit_join._default_alias(item.view) -%}
+    {%- set is_role = alias not in (pit_join._model_and_version(item.view)[0], pit_join._default_alias(item.view)) -%}
     {%- set view = requests[alias].view if alias in requests else pit_join._view(item.view) -%}
     {%- set keys = {} -%}
     {%- set two_meanings = "'" ~ alias ~ "' is listed twice with another meaning; give one of them another name with 'as'" -%}
@@ -66,7 +68,7 @@
         {%- for feature_name in item.features -%}
             {%- for column in (columns if feature_name == '*' else [feature_name]) -%}
                 {%- set feature = pit_join._declared_feature(request, column, asked.defaults) -%}
-                {%- set name = alias ~ '__' ~ column if asked.full_feature_names or alias != item.view else column -%}
+                {%- set name = alias ~ '__' ~ column if asked.full_feature_names or is_role else column -%}
                 {%- if pit_join._take_name(name, alias ~ ':' ~ column, 'use full_feature_names', asked) -%}
                     {%- do request.features.append({'column': column, 'name': name, 'default': feature.default}) -%}
                 {%- endif -%}
@@ -104,7 +106,10 @@
 {%- endmacro %}
 
 
-{#- The two parts of 'view:feature'; a part with , : = ( ) is in double quotes, which are doubled inside it. -#}
+{#-
+    The two parts of 'view:feature'; a part with , : = ( ) is in double quotes, which are doubled inside it. A view that only
+    looks versioned keeps its quotes.
+-#}
 {% macro _reference(text) -%}
     {%- set part = '("(?:[^"]|"")+"|[^":,=()]+)' -%}
     {%- set found = modules.re.fullmatch(part ~ ':' ~ part, text | trim) -%}
@@ -113,7 +118,29 @@
     {%- endif -%}
     {%- set parts = [] -%}
     {%- for piece in found.groups() -%}
-        {%- do parts.append(piece[1:-1] | replace('""', '"') if piece[0] == '"' else piece | trim) -%}
+        {%- set quoted = piece[0] == '"' and not (loop.first and '.v' in piece) -%}
+        {%- do parts.append(piece[1:-1] | replace('""', '"') if quoted else piece | trim) -%}
     {%- endfor -%}
     {{ return(parts) }}
+{%- endmacro %}
+
+
+{#-
+    The model of a view, and its version or none. 'prefs.v2' is version 2 of the model prefs, and 'prefs' its latest version,
+    as for ref(). dbt records refs before it knows its models, so the text alone decides: '"prefs.v2"', in double quotes, is
+    a model of that name.
+-#}
+{% macro _model_and_version(view) -%}
+    {%- if view[0] == '"' -%}
+        {{ return((view[1:-1] | replace('""', '"'), none)) }}
+    {%- endif -%}
+    {%- set found = modules.re.fullmatch('(?s)(.+?)\\.v(.+)', view) -%}
+    {{ return(found.groups() if found else (view, none)) }}
+{%- endmacro %}
+
+
+{#- The name of a view's role where a request does not name it: that of dbt's table, prefs_v2. -#}
+{% macro _default_alias(view) -%}
+    {%- set model, version = pit_join._model_and_version(view) -%}
+    {{ return(model if version is none else model ~ '_v' ~ (version | replace('.', '_'))) }}
 {%- endmacro %}

@@ -7,13 +7,14 @@
     The Python package checks a whole project; this macro checks only errors that would lead to wrong values.
 -#}
 {% macro _view(name) -%}
-    {%- set relation = ref(name) -%}
+    {%- set model, version = pit_join._model_and_version(name) -%}
+    {%- set relation = ref(model) if version is none else ref(model, v=version) -%}
     {%- if not execute -%}
         {{ return(none) }}
     {%- endif -%}
-    {%- set named = pit_join.feature_views() | selectattr('name', 'equalto', name) | list -%}
+    {%- set named = pit_join.feature_views() | selectattr('name', 'equalto', model) | list -%}
     {%- if not named and not graph.nodes -%}
-        {{ exceptions.raise_compiler_error("macros of a unit test cannot read the models: add to this test  overrides: {macros: {pit_join.feature_views: [...]}}  with the YAML entry of the model '" ~ name ~ "'") }}
+        {{ exceptions.raise_compiler_error("macros of a unit test cannot read the models: add to this test  overrides: {macros: {pit_join.feature_views: [...]}}  with the YAML entry of the model '" ~ model ~ "'") }}
     {%- elif not named -%}
         {{ exceptions.raise_compiler_error("'" ~ name ~ "' is not a feature view: its YAML has no config.meta.pit_join") }}
     {%- endif -%}
@@ -93,7 +94,8 @@
 {#- The feature view of the relation that a generic test checks. -#}
 {% macro _view_of(model) -%}
     {%- for node in graph.nodes.values() if node.relation_name and node.relation_name in (model | string) -%}
-        {{ return(pit_join._view(node.name)) }}
+        {%- set name = '"' ~ node.name ~ '"' if '.v' in node.name else node.name -%}
+        {{ return(pit_join._view(node.name ~ '.v' ~ node.version if node.version is not none and node.version is defined else name)) }}
     {%- endfor -%}
     {{ exceptions.raise_compiler_error(model ~ ' is not a feature view of this project') }}
 {%- endmacro %}

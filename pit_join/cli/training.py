@@ -12,6 +12,7 @@ import click
 
 from pit_join.cli.options import Command, check_options, feature_options
 from pit_join.cli.output import age, print_table
+from pit_join.references import default_alias
 from pit_join.statuses import OFFLINE, PRESENT, STATUSES
 
 if TYPE_CHECKING:
@@ -116,7 +117,7 @@ def _print_coverage(coverage: tuple[Coverage, ...]) -> None:
     shown = [status for status in headings if any(met.statuses[status] for met in coverage)]
     rows = [
         [
-            met.alias if met.alias == met.view else f"{met.alias} ({met.view})",
+            met.view if met.alias == default_alias(met.view) else f"{met.alias} ({met.view})",
             f"{met.matched:,} of {met.rows:,}",
             *(f"{met.statuses[status]:,}" for status in shown),
             *(age(met.ages.get(point)) for point in ("p50", "p90", "max")),

@@ -9,8 +9,9 @@ from typing import Any
 from pit_join.definitions.aggregations import WindowSettings, check_column, read_window_settings
 from pit_join.definitions.field_type import FieldType, read_type
 from pit_join.definitions.nearest import read_nearest
+from pit_join.definitions.nodes import versioned_name
 from pit_join.definitions.on_demand import read_on_demand
-from pit_join.definitions.requests import on_demand_problems, request_problems
+from pit_join.definitions.requests import on_demand_problems, request_problems, views_read, with_versions
 from pit_join.definitions.settings import (
     Wrong,
     check_keys,
@@ -22,7 +23,7 @@ from pit_join.definitions.settings import (
 )
 from pit_join.definitions.views import Entity, Feature, FeatureService, FeatureView, OnDemandFeature
 from pit_join.errors import RequestError, suggest
-from pit_join.references import OnDemandRequest, Request, RequestItem, parse_features, parse_reference
+from pit_join.references import Request, model_and_version, parse_features
 
 __all__ = ["Reader"]
 
@@ -56,6 +57,7 @@ class Reader:
         self.views: dict[str, FeatureView] = {}
         self.services: dict[str, FeatureService] = {}
         self.on_demand: dict[str, OnDemandFeature] = {}
+        self.latest: dict[str, str] = {}
 
     def macro(self, macro: Mapping[str, Any], project: str) -> None:
         """Read a macro, which is an on-demand feature if its meta says so."""
@@ -68,11 +70,13 @@ class Reader:
         if found := read_on_demand(macro, name, path, wrong):
             self.on_demand[name] = found
 
-    def view(self, node: Mapping[str, Any], meta: Any) -> None:
+    def view(self, unique_id: str, node: Mapping[str, Any], meta: Any) -> None:
         """Read a model as a feature view."""
-        name = node["name"]
+        name = versioned_name(node)
         path = _path(node)
         before = len(self.problems)
+        if node.get("version") is not None and node["version"] == node.get("latest_version"):
+            self.latest[node["name"]] = name
 
         def wrong(key: str, problem: str) -> None:
             self.problems.append(f"{path}: {name}: {key}: {problem}")
@@ -104,7 +108,8 @@ class Reader:
             features=features,
             types=types,
             relation=node.get("relation_name") or "",
-            location=(str(node.get("database")), str(node.get("schema")), str(node.get("alias") or name)),
+            location=(str(node.get("database")), str(node.get("schema")), str(node.get("alias") or node["name"])),
+            unique_id=unique_id,
             path=path,
             description=node.get("description") or "",
             created_timestamp=meta.get("created_timestamp"),
@@ -149,15 +154,19 @@ class Reader:
         except RequestError as error:
             wrong("features", str(error))
             return
-        stored = tuple(request for request in requests if isinstance(request, Request))
+        versioned = with_versions(requests, self.latest)
+        stored = tuple(request for request in versioned if isinstance(request, Request))
         for problem in (
             *request_problems(stored, self.views),
-            *on_demand_problems(requests, self.views, self.on_demand),
+            *on_demand_problems(versioned, self.views, self.latest, self.on_demand),
         ):
             wrong("features", problem)
-        listed = {node.rsplit(".", 1)[-1] for node in (exposure.get("depends_on") or {}).get("nodes", [])}
-        for view in sorted((_views_of(requests) & set(self.views)) - listed):
-            wrong("depends_on", f"does not list ref('{view}'), which its features need")
+        listed = (exposure.get("depends_on") or {}).get("nodes", [])
+        for view in sorted(views_read(versioned, self.latest) & set(self.views)):
+            if self.views[view].unique_id not in listed:
+                model, version = model_and_version(view)
+                reference = f"ref('{model}', v={version})" if version else f"ref('{model}')"
+                wrong("depends_on", f"does not list {reference}, which its features need")
         self.services[name] = FeatureService(
             name=name,
             requests=requests,
@@ -274,17 +283,6 @@ def _overwritten(config: Mapping[str, Any], entity: Entity, event_timestamp: Any
         f"each run overwrites the history, since {', '.join(columns)} keeps one row a key; add the event time "
         f"'{event_timestamp}', and the created time if there is one, or use incremental_strategy: append"
     )
-
-
-def _views_of(requests: tuple[RequestItem, ...]) -> set[str]:
-    """Return the names of the views that requests read, also through arguments."""
-    roles = {request.alias: request.view for request in requests if isinstance(request, Request)}
-    found = set(roles.values())
-    for request in requests:
-        if isinstance(request, OnDemandRequest):
-            references = filter(None, map(parse_reference, request.arguments.values()))
-            found |= {roles.get(alias, alias) for alias, _ in references}
-    return found
 
 
 def _types(columns: Mapping[str, Any]) -> dict[str, FieldType]:

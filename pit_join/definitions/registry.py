@@ -11,22 +11,26 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from pit_join.definitions.reading import Reader
-from pit_join.definitions.requests import on_demand_problems, request_problems
+from pit_join.definitions.requests import on_demand_problems, request_problems, with_versions
 from pit_join.definitions.views import Entity, FeatureService, FeatureView, OnDemandFeature
 from pit_join.errors import ProjectError, RequestError, suggest, suggest_service
-from pit_join.references import Request, RequestItem
+from pit_join.references import OnDemandRequest, Request, RequestItem
 
 __all__ = ["Registry"]
 
 
 @dataclass(frozen=True, slots=True)
 class Registry:
-    """All definitions of a project by name."""
+    """All definitions of a project by name.
+
+    `latest` maps the name of a model with versions to the view of its latest version.
+    """
 
     entities: Mapping[str, Entity]
     views: Mapping[str, FeatureView]
     services: Mapping[str, FeatureService]
     on_demand: Mapping[str, OnDemandFeature]
+    latest: Mapping[str, str]
 
     @classmethod
     def from_manifest(cls, manifest: Mapping[str, Any]) -> Registry:
@@ -38,28 +42,28 @@ class Registry:
         reader = Reader()
         for macro in (manifest.get("macros") or {}).values():
             reader.macro(macro, manifest["metadata"]["project_name"])
-        for node in manifest["nodes"].values():
+        for unique_id, node in manifest["nodes"].items():
             meta = (node.get("config") or {}).get("meta") or {}
             if "pit_join" in meta and node["resource_type"] in ("model", "seed", "snapshot"):
-                reader.view(node, meta["pit_join"])
-        views = reader.views
+                reader.view(unique_id, node, meta["pit_join"])
         for exposure in manifest["exposures"].values():
             meta = (exposure.get("config") or {}).get("meta") or exposure.get("meta") or {}
             if "pit_join" in meta:
                 reader.service(exposure, meta["pit_join"])
         if reader.problems:
             raise ProjectError(sorted(reader.problems))
-        return cls(entities=reader.entities, views=views, services=reader.services, on_demand=reader.on_demand)
+        return cls(reader.entities, reader.views, reader.services, reader.on_demand, reader.latest)
 
     def view(self, name: str) -> FeatureView:
-        """Return the feature view of a name.
+        """Return the feature view of a name; without a version the latest one.
 
         Raises:
             RequestError: naming the nearest known one.
         """
-        if name not in self.views:
+        found = self.views.get(self.latest.get(name, name))
+        if found is None:
             raise RequestError(f"unknown feature view '{name}'; {suggest(name, self.views, 'feature views')}")
-        return self.views[name]
+        return found
 
     def service(self, name: str) -> FeatureService:
         """Return the feature service of a name.
@@ -74,20 +78,23 @@ class Registry:
     def check(self, requests: tuple[RequestItem, ...]) -> tuple[RequestItem, ...]:
         """Check that views, features, keys and macros of the requests exist, and that a role means one thing.
 
-        Returns the requests, completed with what the project declares of the macros.
+        Returns the requests with the version of each view, and with what the project declares of the macros.
 
         Raises:
             RequestError: with every problem.
         """
-        stored = tuple(request for request in requests if isinstance(request, Request))
+        found = with_versions(requests, self.latest)
+        stored = tuple(request for request in found if isinstance(request, Request))
         problems = list(request_problems(stored, self.views))
-        problems += on_demand_problems(requests, self.views, self.on_demand)
+        problems += on_demand_problems(found, self.views, self.latest, self.on_demand)
         if problems:
             raise RequestError("\n".join(problems))
-        return tuple(self._complete(request) for request in requests)
+        return self.completed(found)
 
-    def _complete(self, request: RequestItem) -> RequestItem:
-        if isinstance(request, Request):
-            return request
+    def completed(self, requests: tuple[RequestItem, ...]) -> tuple[RequestItem, ...]:
+        """Return checked requests with what the project declares of the macros."""
+        return tuple(request if isinstance(request, Request) else self._complete(request) for request in requests)
+
+    def _complete(self, request: OnDemandRequest) -> OnDemandRequest:
         declared = self.on_demand[request.macro]
         return replace(request, types=declared.types, returns=declared.returns, default=declared.default)

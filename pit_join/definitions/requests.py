@@ -3,18 +3,49 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 
 from pit_join.definitions.views import FeatureView, OnDemandFeature
 from pit_join.errors import suggest
-from pit_join.references import OnDemandRequest, Request, RequestItem, parse_reference
+from pit_join.references import OnDemandRequest, Request, RequestItem, default_alias, parse_reference
 
-__all__ = ["on_demand_problems", "request_problems"]
+__all__ = ["on_demand_problems", "request_problems", "views_read", "with_versions"]
+
+
+def with_versions(requests: tuple[RequestItem, ...], latest: Mapping[str, str]) -> tuple[RequestItem, ...]:
+    """Return requests that name a version of each view that has versions; `latest` maps models to views."""
+    return tuple(
+        replace(request, view=latest.get(request.view, request.view)) if isinstance(request, Request) else request
+        for request in requests
+    )
+
+
+def views_read(requests: tuple[RequestItem, ...], latest: Mapping[str, str]) -> set[str]:
+    """Return the names of the views that requests with versions read, also through arguments."""
+    roles = {request.alias: request.view for request in requests if isinstance(request, Request)}
+    found = set(roles.values())
+    for request in requests:
+        if isinstance(request, OnDemandRequest):
+            found |= {
+                _view_of(reference[0], roles, latest)
+                for reference in map(parse_reference, request.arguments.values())
+                if reference
+            }
+    return found
+
+
+def _view_of(name: str, roles: Mapping[str, str], latest: Mapping[str, str]) -> str:
+    """Return the view that an argument means: that of a role, or one of the project."""
+    return roles.get(default_alias(name)) or latest.get(name, name)
 
 
 def on_demand_problems(
-    requests: tuple[RequestItem, ...], views: Mapping[str, FeatureView], on_demand: Mapping[str, OnDemandFeature]
+    requests: tuple[RequestItem, ...],
+    views: Mapping[str, FeatureView],
+    latest: Mapping[str, str],
+    on_demand: Mapping[str, OnDemandFeature],
 ) -> Iterator[str]:
-    """Yield what is wrong with the on-demand features of a request."""
+    """Yield what is wrong with the on-demand features of requests with versions."""
     roles = {request.alias: request.view for request in requests if isinstance(request, Request)}
     for request in requests:
         if not isinstance(request, OnDemandRequest):
@@ -30,7 +61,7 @@ def on_demand_problems(
             if argument not in types:
                 yield f"'{request.macro}' has no argument '{argument}'; {suggest(argument, types, 'arguments')}"
             if found := parse_reference(source):
-                view = views.get(roles.get(found[0], found[0]))
+                view = views.get(_view_of(found[0], roles, latest))
                 if view is None:
                     known = suggest(found[0], {*views, *roles}, "feature views")
                     yield f"unknown feature view '{found[0]}' in the arguments of '{request.name}'; {known}"

@@ -77,8 +77,9 @@ class FeatureView:
 
     `created_timestamp` is when a row became known, `lag` how long after the event time it does; values older than
     `ttl` are null. `types` are the declared types of all columns, `relation` is the table as SQL names it,
-    `location` its database, schema and name, `path` the YAML file that declares it. `online_store` is the name of the
-    online store that it is exported to, empty for the default one.
+    `location` its database, schema and name, `path` the YAML file that declares it, `unique_id` is dbt's name of the
+    model, with its version. `online_store` is the name of the online store that it is exported to, empty for the
+    default one.
 
     A view with `aggregations` is a window view: its rows are events, and its features are exactly the aggregations, in
     their order, each over one window. `closed` is the end of the windows that counts: "left" takes the events with
@@ -95,6 +96,7 @@ class FeatureView:
     relation: str
     location: tuple[str, str, str]
     path: str
+    unique_id: str
     description: str = ""
     created_timestamp: str | None = None
     lag: timedelta = timedelta(0)

@@ -13,7 +13,15 @@ from datetime import datetime, timezone
 from typing import Any
 
 from pit_join.export.indexing import Indexes, check_can_index
-from pit_join.export.places import chosen_views, kept_views, needed_stores, online_views, views_elsewhere, views_in
+from pit_join.export.places import (
+    chosen_views,
+    contents_of,
+    kept_views,
+    moved_versions,
+    needed_stores,
+    online_views,
+    views_elsewhere,
+)
 from pit_join.export.taking import SnapshotTaker
 from pit_join.online.opening import open_store
 from pit_join.online.protocol import Changes, Writer
@@ -96,7 +104,10 @@ def export(
         writers = {
             name: open_now.enter_context(stores[name].writing(console.wait, console.warn)) for name in sorted(stores)
         }
-        before = {name: views_in(store) for name, store in stores.items()}
+        contents = {name: contents_of(store) for name, store in stores.items()}
+        for message in moved_versions(contents[""], registry.latest):
+            console.warn(message)
+        before = {name: each.views if each else {} for name, each in contents.items()}
         kept = {name: kept_views(name, before, chosen, registry) for name in stores}
         with workspace.warehouse() as warehouse:
             instant = as_of or datetime.now(timezone.utc)  # after the wait for locks, so that nothing known is missed
@@ -140,6 +151,7 @@ def _about(workspace: Workspace, listed: Mapping[str, StoredView]) -> Contents:
         exported_at=datetime.now(timezone.utc),
         views=listed,
         services=_services(workspace),
+        latest=workspace.registry.latest,
     )
 
 
@@ -167,7 +179,7 @@ def _replace(targets: Mapping[str, _Target], about: Contents, dry_run: bool, con
 def _services(workspace: Workspace) -> dict[str, StoredService]:
     registry, macros, found = workspace.registry, workspace.macros, {}
     for name, service in registry.services.items():
-        requests = registry.check(service.requests)
+        requests = registry.completed(service.requests)
         on_demand = None
         if any(isinstance(request, OnDemandRequest) for request in requests):
             features = [request.as_macro_argument() for request in requests]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from pit_join.definitions.registry import Registry
 from pit_join.definitions.views import FeatureView
@@ -11,7 +11,15 @@ from pit_join.online.protocol import OnlineStore
 from pit_join.online.urls import how_to_name
 from pit_join.records.store_manifest import Contents, StoredView
 
-__all__ = ["chosen_views", "kept_views", "needed_stores", "online_views", "views_elsewhere", "views_in"]
+__all__ = [
+    "chosen_views",
+    "contents_of",
+    "kept_views",
+    "moved_versions",
+    "needed_stores",
+    "online_views",
+    "views_elsewhere",
+]
 
 
 def needed_stores(chosen: Sequence[FeatureView], urls: Mapping[str, str]) -> dict[str, str]:
@@ -26,10 +34,17 @@ def needed_stores(chosen: Sequence[FeatureView], urls: Mapping[str, str]) -> dic
     return {name: url for name, url in urls.items() if name in names}
 
 
-def views_in(store: OnlineStore) -> Mapping[str, StoredView]:
-    """Return the views that a store holds."""
+def contents_of(store: OnlineStore) -> Contents | None:
+    """Return what a store says of itself; None before its first export."""
     _, data = store.contents()
-    return {} if data is None else Contents.from_json(data, "the online store").views
+    return None if data is None else Contents.from_json(data, "the online store")
+
+
+def moved_versions(before: Contents | None, latest: Mapping[str, str]) -> Iterator[str]:
+    """Yield a message for each model whose latest version is another one than at the last export."""
+    for model, old in sorted(before.latest.items()) if before else ():
+        if (new := latest.get(model, old)) != old:
+            yield f"the latest version of '{model}' was {old}, and is {new}: requests for {model}:… get its features"
 
 
 def kept_views(
@@ -71,13 +86,14 @@ def chosen_views(registry: Registry, names: Iterable[str]) -> list[FeatureView]:
     online = online_views(registry)
     if not online:
         raise PitJoinError("there is no feature view with online: true (the default) to export")
+    wanted = {name: registry.latest.get(name, name) for name in names}
     problems = [
         f"the feature view '{name}' has config.meta.pit_join.online: false"
-        if name in registry.views
+        if view in registry.views
         else f"unknown feature view '{name}'; {suggest(name, online, 'feature views')}"
-        for name in names
-        if name not in online
+        for name, view in wanted.items()
+        if view not in online
     ]
     if problems:
         raise PitJoinError("\n".join(problems))
-    return [online[name] for name in dict.fromkeys(names)] or list(online.values())
+    return [online[view] for view in dict.fromkeys(wanted.values())] or list(online.values())

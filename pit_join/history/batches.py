@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
+from pit_join.definitions.nodes import versioned_name
 from pit_join.errors import ProjectError, RequestError, suggest
 from pit_join.history.fingerprints import Fingerprints, without_comments
 from pit_join.times import parse_instant
@@ -96,9 +97,9 @@ def batch_models(
             "the project has no model with the incremental strategy microbatch, so there is nothing to backfill; "
             "other models are built by dbt build"
         )
-    by_name = {node["name"]: unique_id for unique_id, node in found.items()}
+    by_name = {versioned_name(node): unique_id for unique_id, node in found.items()}
     if unknown := [name for name in names if name not in by_name]:
-        known = {node["name"] for node in nodes.values() if node["resource_type"] == "model"}
+        known = {versioned_name(node) for node in nodes.values() if node["resource_type"] == "model"}
         raise RequestError(
             "\n".join(
                 f"'{name}' is {'not a microbatch model' if name in known else 'unknown'}; "
@@ -152,7 +153,7 @@ def _batch_model(unique_id: str, nodes: Mapping[str, Any], fingerprints: Fingerp
     ancestors = _ancestors(unique_id, nodes)
     return BatchModel(
         unique_id=unique_id,
-        name=node["name"],
+        name=versioned_name(node),
         selector=_selector(node),
         relation=node["relation_name"],
         location=_location(node),
@@ -163,7 +164,7 @@ def _batch_model(unique_id: str, nodes: Mapping[str, Any], fingerprints: Fingerp
         inputs=tuple(_inputs(unique_id, nodes)),
         tables=tuple(
             WholeTable(
-                name=nodes[one]["name"],
+                name=versioned_name(nodes[one]),
                 selector=_selector(nodes[one]),
                 relation=nodes[one]["relation_name"],
                 location=_location(nodes[one]),
@@ -205,7 +206,8 @@ def _inputs(unique_id: str, nodes: Mapping[str, Any]) -> Iterator[BatchInput]:
         meta = (config.get("meta") or {}).get("pit_join") or {}
         # A correction may be known long after its event: it belongs to the batch in which it became known.
         times = [config["event_time"], meta.get("created_timestamp")]
-        yield BatchInput(node["name"], node["relation_name"], _location(node), tuple(time for time in times if time))
+        known = tuple(time for time in times if time)
+        yield BatchInput(versioned_name(node), node["relation_name"], _location(node), known)
 
 
 def _cut_references(node: Mapping[str, Any], nodes: Mapping[str, Any], macros: Mapping[str, Any]) -> Iterator[str]:

@@ -135,6 +135,10 @@ class Findings:
         """Note the source of rows, if it is not this project as it is now."""
         if about["service"] and about["service"] not in self._registry.services:
             self.change(f"the feature service '{about['service']}' is no longer in the project", rows)
+        for item in about["references"]:
+            latest = self._registry.latest.get(item.get("view"))
+            if latest and (served := about["roles"][item["as"]]["view"]) != latest:
+                self.change(f"the latest version of '{item['view']}' was {served}, and is {latest}", rows)
         logged = f"{about['project']}, target {about['target']}"
         if logged != self._name:
             self.change(f"logged from a store of {logged}; compared with {self._name}", rows)

@@ -17,6 +17,7 @@ from typing import Any
 import jinja2
 from jinja2.utils import missing
 
+from pit_join.definitions.nodes import Nodes
 from pit_join.errors import ProjectError
 
 __all__ = ["CannotRender", "Macros", "Renderer"]
@@ -153,10 +154,7 @@ class Renderer:
         }
         self._compiled: dict[tuple[str, str], Any] = {}
         self._dispatched: dict[tuple[str, str | None, tuple[str, ...]], Any] = {}
-        self._refs: dict[str, list[Mapping[str, Any]]] = {}
-        for node in manifest["nodes"].values():
-            if node["resource_type"] in ("model", "seed", "snapshot"):
-                self._refs.setdefault(node["name"], []).append(node)
+        self._nodes = Nodes(manifest)
         self._context = self._make_context(manifest["metadata"].get("adapter_type") or "duckdb")
         # A plain mapping: Jinja copies it for every macro, and copies its own chain of two name by name.
         self._globals = {**_ENVIRONMENT.globals, **self._context}
@@ -233,14 +231,14 @@ class Renderer:
         template = jinja2.Template.from_code(_ENVIRONMENT, code, self._globals)
         return getattr(template.module, f"dbt_macro__{name}")
 
-    def _ref(self, *names: str, **_: Any) -> _Relation:
+    def _ref(self, *names: str, v: Any = None, version: Any = None) -> _Relation:
         package, name = (None, names[0]) if len(names) == 1 else (names[0], names[1])
-        nodes = [node for node in self._refs.get(name, []) if package in (None, node["package_name"])]
-        nodes = [node for node in nodes if node.get("version") == node.get("latest_version")]
-        own = [node for node in nodes if node["package_name"] == self._project]
-        if not nodes:
-            raise ProjectError(f"there is no model, seed or snapshot named '{name}'")
-        return _Relation((own or nodes)[0])
+        wanted = version if v is None else v
+        node = self._nodes.find(name, None if wanted is None else str(wanted), package)
+        if node is None:
+            which = "" if wanted is None else f" with the version {wanted}"
+            raise ProjectError(f"there is no model, seed or snapshot named '{name}'{which}")
+        return _Relation(node)
 
 
 class Macros:

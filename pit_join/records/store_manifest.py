@@ -15,7 +15,7 @@ from pit_join.errors import RequestError, StoreError, suggest, suggest_service
 from pit_join.records.embeddings import StoredIndex
 from pit_join.records.keys import KeyCodec
 from pit_join.records.layout import Decoder, Layout, view_number
-from pit_join.references import OnDemandRequest, Request, RequestItem, parse_reference
+from pit_join.references import OnDemandRequest, Request, RequestItem, default_alias, parse_reference
 
 __all__ = ["FORMAT", "Contents", "OnDemandArguments", "ResolvedRole", "StoredService", "StoredView"]
 
@@ -100,13 +100,18 @@ class OnDemandArguments:
 
 @dataclass(frozen=True, slots=True)
 class Contents:
-    """The description that a store keeps of itself; `target` is the dbt target it was exported from."""
+    """The description that a store keeps of itself.
+
+    `target` is the dbt target that it was exported from; `latest` maps the name of a model with versions to the view of
+    the version that was its latest at the export.
+    """
 
     project: str
     target: str
     exported_at: datetime
     views: Mapping[str, StoredView]
     services: Mapping[str, StoredService] = field(default_factory=dict)
+    latest: Mapping[str, str] = field(default_factory=dict)
 
     def to_json(self) -> bytes:
         """The bytes that a store keeps."""
@@ -125,6 +130,7 @@ class Contents:
                     }
                     for name, service in self.services.items()
                 },
+                **({"latest": dict(self.latest)} if self.latest else {}),
             },
             ensure_ascii=False,
             indent=1,
@@ -165,6 +171,7 @@ class Contents:
                     )
                     for name, service in read["services"].items()
                 },
+                latest={str(model): str(view) for model, view in read.get("latest", {}).items()},
             )
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise StoreError(f"{where} is damaged: its contents cannot be read ({error!r})") from error
@@ -209,7 +216,7 @@ class Contents:
                 names.append(request.name)
                 continue
             view, keys = roles.setdefault(request.alias, (self._view(request), self._keys(request)))
-            if view.name != request.view or keys != self._keys(request):
+            if view.name != self._view(request).name or keys != self._keys(request):
                 raise RequestError(
                     f"'{request.alias}' is used in two meanings; give one of them another name (alias=view)"
                 )
@@ -220,7 +227,7 @@ class Contents:
                         f"{suggest(feature, view.features, 'features')}"
                     )
                 for column in view.features if feature == "*" else (feature,):
-                    qualified = full_feature_names or request.alias != request.view
+                    qualified = full_feature_names or request.is_role
                     name = f"{request.alias}__{column}" if qualified else column
                     take(name, f"{request.alias}:{column}")
                     if column not in found.setdefault(request.alias, {}):
@@ -242,31 +249,33 @@ class Contents:
         takes: dict[str, frozenset[str]] = {}
         for request in computed:
             references = filter(None, map(parse_reference, request.sources().values()))
-            takes[request.name] = frozenset(alias for alias, _ in references)
+            takes[request.name] = frozenset(default_alias(view) for view, _ in references)
             for argument, source in request.sources().items():
                 reference = parse_reference(source)
                 if reference is None:
                     fields[source] = (*fields.get(source, ()), request.types[argument])
                     continue
-                alias, column = reference
+                view, column = reference
+                alias = default_alias(view)
                 if alias not in roles:
-                    plain = Request(alias, (column,), alias)
+                    plain = Request(view, (column,), alias)
                     roles[alias] = (self._view(plain), self._keys(plain))
                 if column not in roles[alias][0].features:
                     raise RequestError(
-                        f"view '{alias}' has no feature '{column}' in the online store, which '{request.name}' needs"
+                        f"view '{view}' has no feature '{column}' in the online store, which '{request.name}' needs"
                     )
                 needed.setdefault(alias, {})[column] = f"{alias}:{column}"
         returns = {request.name: request.returns for request in computed}
         return OnDemandArguments(_roles(roles, needed), fields, returns, takes)
 
     def _view(self, request: Request) -> StoredView:
-        if request.view not in self.views:
+        found = self.views.get(self.latest.get(request.view, request.view))
+        if found is None:
             raise RequestError(
                 f"the online store has no feature view '{request.view}'; export it (online: true), or is the name "
                 f"wrong? {suggest(request.view, self.views, 'feature views')}"
             )
-        return self.views[request.view]
+        return found
 
     def _keys(self, request: Request) -> Mapping[str, str]:
         keys = self._view(request).keys

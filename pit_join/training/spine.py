@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pit_join.definitions.field_type import FieldType, read_type
+from pit_join.definitions.nodes import Nodes, versioned_name
 from pit_join.errors import SpineError, option, suggest
 from pit_join.training.csv_spine import CsvFile, typed
 from pit_join.warehouse.duckdb_session import DuckDBWarehouse
@@ -161,13 +162,9 @@ def find_spine(spine: Any, manifest: Mapping[str, Any], directory: Path) -> Spin
             f"a spine is the name of a seed or model, a CSV or Parquet file, or a table, got {type(spine).__name__}"
         )
     name = str(spine)
-    nodes = {
-        node["name"]: node
-        for node in manifest["nodes"].values()
-        if node["resource_type"] in ("seed", "model", "snapshot")
-    }
-    if name in nodes:
-        return _from_node(nodes[name], directory)
+    nodes = Nodes(manifest)
+    if node := nodes.named(name):
+        return _from_node(node, directory)
     path = Path(name)
     ending = Path(name.removesuffix(".gz")).suffix.lower()
     if ending not in _KINDS and re.match(r"[\s(]*(select|with|from)\s", name, re.IGNORECASE):
@@ -193,7 +190,7 @@ def find_spine(spine: Any, manifest: Mapping[str, Any], directory: Path) -> Spin
         raise SpineError(
             f"the spine {name} does not exist; give the path of a CSV or Parquet file, or the name of a seed or model"
         )
-    raise SpineError(f"there is no spine '{name}'; {suggest(name, nodes, 'seeds and models')}")
+    raise SpineError(f"there is no spine '{name}'; {suggest(name, nodes.names, 'seeds and models')}")
 
 
 def _from_node(node: Mapping[str, Any], directory: Path) -> Spine:
@@ -213,7 +210,7 @@ def _from_node(node: Mapping[str, Any], directory: Path) -> Spine:
         )
     if config.get("materialized") == "ephemeral":
         raise SpineError(f"the model {node['name']} is ephemeral and has no rows of its own; make it a table or a view")
-    return Spine(node["name"], "relation", node["relation_name"], {}, directory)
+    return Spine(versioned_name(node), "relation", node["relation_name"], {}, directory)
 
 
 def _seen_from(directory: Path, path: Path) -> str:

@@ -78,7 +78,9 @@ def put(
             microseconds = None if ttl is None else ttl // timedelta(microseconds=1)
             stored = StoredView(name, "item", rows.kinds, rows.layout, microseconds, AT, rows.count)
             features = (Feature("embedding", read_type("float[]"), nearest=metric),)
-            declared = FeatureView(name, Entity("item", keys), "at", features, {}, name, ("", "", name), "items.yml")
+            declared = FeatureView(
+                name, Entity("item", keys), "at", features, {}, name, ("", "", name), "items.yml", "model.p.items"
+            )
             written[name] = indexes.of(declared, stored, rows), rows
         stay = {name: before[name] for name in kept}
         contents = Contents("shop", "dev", AT, stay | {name: view for name, (view, _) in written.items()})

@@ -315,15 +315,18 @@ def test_one_text_selects_as_on_the_command_line(call: str, tmp_path: Path, monk
 )
 def test_a_spine_is_not_sql_text(text: str) -> None:
     with pytest.raises(SpineError, match="a spine is not SQL text; write the query as a dbt model and give its name"):
-        find_spine(text, {"nodes": {}}, Path())
+        find_spine(text, {"metadata": {"project_name": "shop"}, "nodes": {}}, Path())
 
 
 def test_a_file_may_be_called_like_sql(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     Path("with labels.csv").write_text("user_id,event_timestamp\n1,2026-03-01\n")
-    assert find_spine("with labels.csv", {"nodes": {}}, tmp_path).source == "with labels.csv"
+    assert (
+        find_spine("with labels.csv", {"metadata": {"project_name": "shop"}, "nodes": {}}, tmp_path).source
+        == "with labels.csv"
+    )
     with pytest.raises(SpineError, match="there is no spine 'selection'"):
-        find_spine("selection", {"nodes": {}}, tmp_path)
+        find_spine("selection", {"metadata": {"project_name": "shop"}, "nodes": {}}, tmp_path)
 
 
 # Messages and progress -------------------------------------------------------------------------------------------
@@ -448,7 +451,7 @@ def test_names_with_commas_are_quoted(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_errors_name_arguments_in_python_and_options_in_commands(monkeypatch: pytest.MonkeyPatch) -> None:
-    spine = find_spine(pa.table({"at": [1]}), {"nodes": {}}, Path())
+    spine = find_spine(pa.table({"at": [1]}), {"metadata": {"project_name": "shop"}, "nodes": {}}, Path())
 
     def fail(**given: Any) -> None:
         check_columns(["at"], ("id",), spine)

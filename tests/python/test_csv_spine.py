@@ -42,7 +42,9 @@ def warehouse(tmp_path: Path) -> Iterator[DuckDBWarehouse]:
 
 
 def spine_of(path: Path, warehouse: DuckDBWarehouse, keys: Mapping[str, FieldType] = KEYS) -> SpineRows:
-    return find_spine(path, {"nodes": {}}, path.parent).rows(warehouse, keys, "at")
+    return find_spine(path, {"metadata": {"project_name": "shop"}, "nodes": {}}, path.parent).rows(
+        warehouse, keys, "at"
+    )
 
 
 def written(draw: random.Random, delimiter: str) -> str:
