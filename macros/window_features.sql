@@ -58,7 +58,7 @@ asked as (
             {{ column }} as _pit_key_{{ loop.index }},
             {%- endfor %}
             {{ pit_join._last_instant('_pit_time', strict) }} as _pit_at
-        from {{ spine }}
+        from {{ pit_join._named(spine, 'spine') }}
     ) as rows_asked
     where _pit_at is not null and {{ view.key_names | join(' is not null and ') }} is not null
 ),
@@ -93,7 +93,7 @@ valued as (
         {{ 'coalesce(windowed.' ~ item.alias ~ ', 0) as ' ~ item.alias if item.function in ('count', 'count_distinct') else 'windowed.' ~ item.alias }},
         {%- endfor %}
         case
-            when spine._pit_time is null or spine.{{ view.spine_keys | join(' is null or spine.') }} is null then 'NULL_KEY'
+            when spine._pit_time is null or {{ view.spine_keys | join(' is null or ') }} is null then 'NULL_KEY'
             when windowed._pit_newest is not null then 'PRESENT'
             when known._pit_available_at is null then 'NOT_FOUND'
             when {{ pit_join._is_known('spine._pit_time', strict) }} then 'PRESENT'
@@ -103,12 +103,12 @@ valued as (
     left join asked
         on
             {%- for column in view.spine_keys %}
-            spine.{{ column }} = asked._pit_key_{{ loop.index }} and
+            {{ column }} = asked._pit_key_{{ loop.index }} and
             {%- endfor %}
             {{ pit_join._last_instant('spine._pit_time', strict) }} = asked._pit_at
     left join windowed on asked._pit_query = windowed._pit_query
     left join known
-        on {% for column in view.spine_keys %}spine.{{ column }} = known._pit_key_{{ loop.index }}{{ ' and ' if not loop.last }}{% endfor %}
+        on {% for column in view.spine_keys %}{{ column }} = known._pit_key_{{ loop.index }}{{ ' and ' if not loop.last }}{% endfor %}
 )
 
 select

@@ -69,7 +69,7 @@ with asked as (
         {{ column }} as _pit_key_{{ loop.index }},
         {%- endfor %}
         count(*) as _pit_count
-    from {{ spine }}
+    from {{ pit_join._named(spine, 'spine') }}
     group by {{ keys }}
 ),
 

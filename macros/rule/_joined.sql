@@ -14,7 +14,7 @@
 spine._pit_row,
 spine._pit_time,
 {%- for column in view.spine_keys %}
-spine.{{ column }} as _pit_key_{{ loop.index }},
+{{ column }} as _pit_key_{{ loop.index }},
 {%- endfor %}
 {%- for column in carried %}
 {#- Each column of the join takes memory for the whole history. #}
@@ -49,7 +49,7 @@ known as (
 {% endif -%}
 {%- set asked -%}
 {%- if view.spine_keys | length > 1 -%}
-case when {% for column in view.spine_keys %}spine.{{ column }} is not null{{ ' and ' if not loop.last }}{% endfor %} then spine._pit_time end
+case when {% for column in view.spine_keys %}{{ column }} is not null{{ ' and ' if not loop.last }}{% endfor %} then spine._pit_time end
 {%- else -%}
 spine._pit_time
 {%- endif -%}
@@ -61,7 +61,7 @@ spine._pit_time
     asof left join {{ pit_join._named(known, 'known') }}
         on
             {%- for column in view.spine_keys %}
-            spine.{{ column }} = known._pit_key_{{ loop.index }} and
+            {{ pit_join._asof_equal(view, loop.index0, column, 'known._pit_key_' ~ loop.index) }} and
             {%- endfor %}
             -- Never null, since DuckDB 1.5 takes a null time for the latest of all, and equal the nulls of composite keys.
             {{ pit_join._is_known('coalesce(' ~ asked ~ ', ' ~ pit_join._before_all() ~ ')', not view.inclusive) }}
@@ -70,6 +70,20 @@ spine._pit_time
 
 {{ pit_join._without_ties(view, carried) }}
 {%- endif %}
+{%- endmacro %}
+
+
+{#-
+    The equality of a key in an ASOF join. DuckDB 1.5 finds rows of other keys where one of several keys is a blob, so that
+    blobs are then compared as texts.
+-#}
+{% macro _asof_equal(view, number, one, other) -%}
+{%- set data_type = (view.types.get(view['keys'][number]) or '') | lower | trim -%}
+{%- if view['keys'] | length > 1 and data_type in ('blob', 'bytea', 'binary', 'varbinary') -%}
+hex({{ one }}) = hex({{ other }})
+{%- else -%}
+{{ one }} = {{ other }}
+{%- endif -%}
 {%- endmacro %}
 
 
@@ -107,7 +121,7 @@ stacked as (
         1,
         null,
         _pit_row
-    from {{ spine }}
+    from {{ pit_join._named(spine, 'spine') }}
     where _pit_time is not null and {{ view.spine_keys | join(' is not null and ') }} is not null
 ),
 

@@ -91,8 +91,8 @@ _pit_available_at <= {{ pit_join._last_instant(at, strict) }}
 
 {#-
     A view ready for a plan: the result of `_view`, or a caller's mapping, with its defaults filled in. It has two more
-    lists: `key_names`, its keys as the plans name them, and `spine_keys`, the columns of the spine that hold them.
-    `join_keys` maps a key to the column of the spine where the names differ.
+    lists: `key_names`, its keys as the plans name them, and `spine_keys`, the same keys of a row of `spine`, as SQL.
+    `join_keys` maps a key to the column of the spine where the names differ. A UUID may be a text in the spine.
 -#}
 {% macro _prepared(history, join_keys) -%}
     {%- set view = pit_join._completed(history, {
@@ -109,7 +109,9 @@ _pit_available_at <= {{ pit_join._last_instant(at, strict) }}
     {%- do view.update({'key_names': [], 'spine_keys': [], 'physical': view.physical and pit_join._has_row_numbers()}) -%}
     {%- for key in view['keys'] -%}
         {%- do view.key_names.append('_pit_key_' ~ loop.index) -%}
-        {%- do view.spine_keys.append(pit_join._identifier(join_keys.get(key, key))) -%}
+        {%- set column = 'spine.' ~ pit_join._identifier(join_keys.get(key, key)) -%}
+        {%- set is_uuid = (view.types.get(key) or '') | lower | trim in ('uuid', 'guid') -%}
+        {%- do view.spine_keys.append('cast(' ~ column ~ ' as uuid)' if is_uuid else column) -%}
     {%- endfor -%}
     {{ return(view) }}
 {%- endmacro %}

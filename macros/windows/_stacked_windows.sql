@@ -162,7 +162,7 @@ found as (
     asof join running
         on
             {%- for key in view.key_names %}
-            points.{{ key }} = running.{{ key }} and
+            {{ pit_join._asof_equal(view, loop.index0, 'points.' ~ key, 'running.' ~ key) }} and
             {%- endfor %}
             {{ pit_join._is_known('points._pit_at', false) }}
 ),
@@ -197,13 +197,13 @@ sums as (
     asof join asked as first_asked
         on
             {%- for key in view.key_names %}
-            spans.{{ key }} = first_asked.{{ key }} and
+            {{ pit_join._asof_equal(view, loop.index0, 'spans.' ~ key, 'first_asked.' ~ key) }} and
             {%- endfor %}
             {{ pit_join._is_known('first_asked._pit_at', false) }}
     asof join asked as last_asked
         on
             {%- for key in view.key_names %}
-            spans.{{ key }} = last_asked.{{ key }} and
+            {{ pit_join._asof_equal(view, loop.index0, 'spans.' ~ key, 'last_asked.' ~ key) }} and
             {%- endfor %}
             spans._pit_end > last_asked._pit_at
     where first_asked._pit_query <= last_asked._pit_query

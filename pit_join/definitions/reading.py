@@ -16,6 +16,7 @@ from pit_join.definitions.settings import (
     Wrong,
     check_keys,
     default_problem,
+    key_problem,
     read_duration,
     read_flag,
     read_name,
@@ -194,6 +195,8 @@ class Reader:
         for key in keys:
             if key not in types:
                 wrong("join_keys", f"no column '{key}' is listed; {suggest(key, types, 'columns')}")
+            elif problem := key_problem(types[key]):
+                wrong("join_keys", f"the column '{key}' {problem}")
         if event_time in keys:
             wrong("join_keys", f"'{event_time}' is the event time, so it cannot be a key as well")
         if len(set(keys)) < len(keys):

@@ -11,11 +11,13 @@ from pit_join.definitions.field_type import FieldType
 from pit_join.errors import suggest
 from pit_join.times import parse_duration
 
-__all__ = ["Wrong", "check_keys", "default_problem", "read_duration", "read_flag", "read_name", "within"]
+__all__ = ["Wrong", "check_keys", "default_problem", "key_problem", "read_duration", "read_flag", "read_name", "within"]
 
 Wrong = Callable[[str, str], None]
 """Reports a key and its problem, with the file and the node."""
 
+# Types without one form that training sets, stores and requests share. Arrow has no integer as wide as a UHUGEINT.
+_NO_KEYS = re.compile(r"TIME\b.*|TIME_NS|INTERVAL|BIT|BIGNUM|UHUGEINT|STRUCT|MAP|UNION|JSON|VARIANT|GEOMETRY")
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
 
 
@@ -66,6 +68,16 @@ def read_name(meta: Mapping[str, Any], key: str, wrong: Wrong) -> str:
         wrong(key, f"must be a name of small letters, digits and underscores, got {value!r}")
         return ""
     return value
+
+
+def key_problem(data_type: FieldType) -> str | None:
+    """Return why a column cannot be a join key, or None."""
+    if data_type.element is None and not _NO_KEYS.fullmatch(data_type.name.split("(", 1)[0]):
+        return None
+    return (
+        f"is of type {data_type}, and a key is a text, number, boolean, UUID, blob, date or timestamp; cast it in the "
+        "model, for example to varchar"
+    )
 
 
 def default_problem(default: Any, data_type: FieldType) -> str | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 
 import numpy as np
 import pyarrow as pa
@@ -24,13 +24,13 @@ class Snapshot:
     """The rows of one view as known at one instant; see `Rows` of `pit_join.online.protocol`.
 
     `table` has the columns of the key, `_pit_event` (microseconds UTC) and the features, ascending by key; a spool may
-    still be receiving rows.
+    still be receiving rows. `uuids` are the keys whose texts are UUIDs, as DuckDB writes them.
 
     Raises:
         StoreError: with every column whose type the store cannot hold.
     """
 
-    def __init__(self, view: str, keys: tuple[str, ...], table: pa.Table | Spool) -> None:
+    def __init__(self, view: str, keys: tuple[str, ...], table: pa.Table | Spool, uuids: Collection[str] = ()) -> None:
         self.view, self._table = view, table
         problems, fields = [], []
         for column in table.schema:
@@ -39,15 +39,14 @@ class Snapshot:
             except StoreError as error:
                 problems.append(f"{view}: {error}")
                 continue
-            # An enum sorts as it was declared, not as its text.
-            if field and field.name in keys and (key_kind(field.type) is None or pa.types.is_dictionary(column.type)):
+            if field and field.name in keys and key_kind(field.type) is None:
                 problems.append(f"{view}: the key '{field.name}' is of type {column.type}, which online keys cannot be")
             elif field:
                 fields.append(field)
         if problems:
             raise StoreError("\n".join(problems))
         kinds = {field.name: str(key_kind(field.type)) for field in fields if field.name in keys}
-        self.kinds = {key: kinds[key] for key in keys}
+        self.kinds = {key: "uuid" if key in uuids else kinds[key] for key in keys}
         self.layout = Layout([field for field in fields if field.name not in keys])
         self._batch_rows = max(_LEAST_ROWS, min(_BATCH_ROWS, _BATCH_BYTES // self.layout.size))
 

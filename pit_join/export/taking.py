@@ -16,6 +16,7 @@ from pit_join.online.protocol import Writer
 from pit_join.records.store_manifest import StoredView
 from pit_join.warehouse.duckdb_session import DuckDBWarehouse
 from pit_join.warehouse.spool import Restarted
+from pit_join.warehouse.sql import identifier
 from pit_join.workspace import Histories, Workspace
 
 __all__ = ["SnapshotTaker"]
@@ -69,7 +70,13 @@ class SnapshotTaker:
         if not writer:
             statement = f"select * from (\n{statement}\n) limit 0"
         types = warehouse.columns(statement, what)
-        snapshot = self._snapshot(view, statement, what, in_order, writer)
+        if enums := [identifier(key) for key in view.join_keys if types[key].name.startswith("ENUM")]:
+            # An enum sorts as it was declared, and the store's keys sort as texts.
+            texts = ", ".join(f"cast({key} as varchar) as {key}" for key in enums)
+            keys, in_order = ", ".join(map(identifier, view.join_keys)), False
+            statement = f"select * replace ({texts}) from (\n{statement}\n) as snapshot order by {keys}"
+        uuids = [key for key in view.join_keys if types[key].name == "UUID"]
+        snapshot = self._snapshot(view, statement, what, in_order, writer, uuids)
         substitutes = {
             which: self._substitutes(view, which, types, snapshot)
             for which, declared in {
@@ -92,14 +99,20 @@ class SnapshotTaker:
         return stored, snapshot
 
     def _snapshot(
-        self, view: FeatureView, statement: str, what: str, in_order: bool, writer: Writer | None
+        self,
+        view: FeatureView,
+        statement: str,
+        what: str,
+        in_order: bool,
+        writer: Writer | None,
+        uuids: Collection[str],
     ) -> Snapshot:
         """Return the rows of a view; the writer takes them while DuckDB returns them."""
         file = None
         if writer and (not writer.reads_once or any(feature.nearest for feature in view.features)):
             file = self._files.enter_context(tempfile.TemporaryFile(dir=self._folder))  # noqa: SIM115 the stack closes it
         coming = self._histories.warehouse.spooled(statement, what, file, one_pass=in_order)
-        snapshot = Snapshot(view.name, view.join_keys, coming)
+        snapshot = Snapshot(view.name, view.join_keys, coming, uuids)
         while writer:
             with suppress(Restarted):
                 writer.take(view.name, snapshot, self._console.progress)

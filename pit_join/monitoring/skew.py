@@ -382,5 +382,5 @@ def _chunked(column: pa.Array) -> pa.ChunkedArray:
 
 def _family(kind: str) -> str:
     """Return the `FieldType.family` of a kind of key (see `keys.key_kind`)."""
-    named = {"string": "text", "binary": "BLOB", "bool": "BOOLEAN", "integer": "number", "float": "number"}
+    named = {"string": "text", "uuid": "UUID", "binary": "BLOB", "bool": "BOOLEAN"}
     return named.get(kind) or ("time" if kind.startswith(("date", "timestamp")) else "number")

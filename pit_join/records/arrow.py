@@ -90,7 +90,7 @@ def arrow_type(data_type: str) -> pa.DataType:
         return pa.decimal128(int(precision), int(scale))
     if data_type.endswith(", UTC]"):
         return pa.timestamp(data_type[len("timestamp[") : -len(", UTC]")], "UTC")
-    return pa.type_for_alias(data_type)
+    return pa.string() if data_type == "uuid" else pa.type_for_alias(data_type)
 
 
 def arrow_values(data_type: str, values: Sequence[Any]) -> pa.Array:
@@ -164,13 +164,16 @@ def _key_part(kind: str, column: pa.Array) -> _Bytes | pa.Array:
         numbers = _numbers(column, f"<i{width}")
         flipped = numbers.view(f"<u{width}") ^ np.array(1 << 8 * width - 1, dtype=f"<u{width}")
         return flipped.astype(f">u{width}").view(np.uint8).reshape(-1, width)
-    if kind in ("string", "binary"):
+    if kind in ("string", "uuid", "binary"):
         values = _plain(column)
         if not (_content(values) == 0).any():
             return pc.binary_join_element_wise(values.cast(pa.large_binary()), _large(_END), _large(b""))
     # Rare types, or a zero byte within a text. No instants, which Python may not have.
     codec = KeyCodec({"": kind})
-    return pa.array([codec.encode({"": value}) for value in column.to_pylist()], pa.large_binary())
+    keys = [codec.encode({"": value}) for value in column.to_pylist()]
+    if b"" in keys:
+        raise StoreError(f"the key {column[keys.index(b'')]} does not fit the type {kind} of keys in the online store")
+    return pa.array(keys, pa.large_binary())
 
 
 def int64s(numbers: np.ndarray[Any, np.dtype[np.int64]]) -> pa.Array:

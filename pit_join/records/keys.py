@@ -15,6 +15,7 @@ from itertools import repeat
 from numbers import Integral, Real
 from operator import index
 from typing import Any
+from uuid import UUID
 
 import numpy as np
 
@@ -26,6 +27,7 @@ __all__ = ["KeyCodec", "Single", "integer_cells", "key_kind"]
 _INTEGER = re.compile(r"u?int(8|16|32|64)")
 _DECIMAL = re.compile(r"decimal\((\d+), (\d+)\)")
 _TIME = re.compile(r"timestamp\[(s|ms|us|ns)(, UTC)?\]")
+_UUID = re.compile(r"(\{)?[0-9a-fA-F-]+(?(1)\})")  # in any spelling that DuckDB reads
 _PER_SECOND = {"s": 1, "ms": 1_000, "us": 1_000_000, "ns": 1_000_000_000}
 _END = b"\0\0"
 _BOOLEANS = (bool, np.bool_)  # NumPy's has an index, with a warning, until NumPy 2.4
@@ -56,7 +58,7 @@ def key_kind(data_type: str) -> str | None:
     """
     if _INTEGER.fullmatch(data_type):
         return "integer"
-    if data_type in ("float", "double", "string", "binary", "bool", "date32"):
+    if data_type in ("float", "double", "string", "uuid", "binary", "bool", "date32"):
         return data_type
     return data_type if _DECIMAL.fullmatch(data_type) or _TIME.fullmatch(data_type) else None
 
@@ -169,8 +171,8 @@ def _from_text(kind: str, text: str) -> Any:
 
 
 def _writer(kind: str) -> Callable[[Any], bytes]:
-    if kind == "string":
-        return _write_text
+    if kind in ("string", "uuid"):
+        return _write_text if kind == "string" else _write_uuid
     if found := _DECIMAL.fullmatch(kind):
         scale = int(found[2])
         return lambda value: _write_number(_scaled(value, scale), 16)
@@ -206,6 +208,16 @@ def _write_text(value: Any) -> bytes:
     if not isinstance(value, str):
         raise TypeError
     return value.encode().replace(b"\0", b"\0\xff") + _END
+
+
+def _write_uuid(value: Any) -> bytes:
+    if isinstance(value, str):
+        if not _UUID.fullmatch(value):
+            raise ValueError
+        value = UUID(value)
+    elif not isinstance(value, UUID):
+        raise TypeError
+    return str(value).encode() + _END
 
 
 def _write_binary(value: Any) -> bytes:
@@ -300,12 +312,12 @@ def _days(value: Any) -> int:
 
 def _read(kind: str, key: bytes, start: int) -> tuple[Any, int]:
     """The value of one part of a key, and where the next begins."""
-    if kind in ("string", "binary"):
+    if kind in ("string", "uuid", "binary"):
         end = start
         while key[end : end + 2] != _END:
             end = key.index(b"\0", end) if key[end] else end + 2
         data = key[start:end].replace(b"\0\xff", b"\0")
-        return (data.decode() if kind == "string" else data), end + 2
+        return (data if kind == "binary" else data.decode()), end + 2
     if kind == "bool":
         return key[start] == 1, start + 1
     if kind in ("float", "double"):

@@ -11,7 +11,15 @@ from pit_join.definitions.field_type import FieldType
 from pit_join.definitions.views import FeatureView
 from pit_join.errors import SpineError, option
 from pit_join.training.request import TrainingRequest
-from pit_join.training.spine import Spine, SpineRows, check_arguments, check_columns, check_float_keys, check_types
+from pit_join.training.spine import (
+    Spine,
+    SpineRows,
+    check_arguments,
+    check_columns,
+    check_float_keys,
+    check_types,
+    check_uuids,
+)
 from pit_join.workspace import Histories, Workspace
 
 if TYPE_CHECKING:
@@ -85,7 +93,8 @@ class ViewJoins:
             "spine_rows", spine=relation, event_timestamp=column, gap=gap, data_type=self.time_type
         )
         self._warehouse.execute(f"create or replace temp table _pit_spine as {rows}", what)
-        check_float_keys(self._warehouse, "_pit_spine", self._columns, self._key_types, source.label)
+        for check in (check_float_keys, check_uuids):
+            check(self._warehouse, "_pit_spine", self._columns, self._key_types, source.label)
         self._rows = int(self._warehouse.row("select count(*) as rows from _pit_spine", what)["rows"])
         return self._rows
 

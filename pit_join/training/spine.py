@@ -19,7 +19,16 @@ from pit_join.warehouse.sql import identifier, literal
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["Spine", "SpineRows", "check_arguments", "check_columns", "check_float_keys", "check_types", "find_spine"]
+__all__ = [
+    "Spine",
+    "SpineRows",
+    "check_arguments",
+    "check_columns",
+    "check_float_keys",
+    "check_types",
+    "check_uuids",
+    "find_spine",
+]
 
 _IN_MEMORY = "entity_df"
 _KINDS = {".csv": "csv", ".tsv": "csv", ".txt": "csv", ".parquet": "parquet", ".pq": "parquet"}
@@ -264,7 +273,7 @@ def check_types(
         )
     for column, wanted in key_types.items():
         got = types[column.lower()]
-        if got.family != wanted.family:
+        if got.family != wanted.family and (got.family, wanted.name) != ("text", "UUID"):
             raise SpineError(
                 f"the key '{column}' of the spine {label} is {got}, and the feature view's is {wanted.text.upper()}; "
                 "cast one of them, since a text never equals a number"
@@ -294,6 +303,28 @@ def check_arguments(columns: Mapping[str, FieldType], computed: Sequence[Mapping
                     f"the column '{column}' of the spine {spine.label} is {got}, and the argument '{argument['name']}' "
                     f"of the on-demand feature '{feature['name']}' is {wanted.upper()}; cast one of them"
                 )
+
+
+def check_uuids(
+    warehouse: DuckDBWarehouse,
+    table: str,
+    columns: Mapping[str, FieldType],
+    key_types: Mapping[str, FieldType],
+    label: str,
+) -> None:
+    """Check that the text of each key that is a UUID in the feature view can be read as one.
+
+    Raises:
+        SpineError: naming the column and the value.
+    """
+    types = {name.lower(): kind for name, kind in columns.items()}
+    for column, wanted in key_types.items():
+        if (types[column.lower()].family, wanted.name) != ("text", "UUID"):
+            continue
+        name = identifier(column)
+        query = f"select min({name}) as bad from {table} where {name} is not null and try_cast({name} as uuid) is null"
+        if (bad := warehouse.row(query, label)["bad"]) is not None:
+            raise SpineError(f"the key '{column}' of the spine {label} is a UUID, and '{bad}' is not one")
 
 
 def check_float_keys(

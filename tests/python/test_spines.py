@@ -33,7 +33,7 @@ NESTED = PLAIN | {
 def columns(path: Path, folder: Path) -> list[str]:
     """The columns of a spine as the build reads them."""
     with DuckDBWarehouse(Connection("dev", folder, {})) as warehouse:
-        spine = find_spine(path, {"nodes": {}}, folder)
+        spine = find_spine(path, {"metadata": {"project_name": "shop"}, "nodes": {}}, folder)
         sql = spine.rows(warehouse, {"id": read_type("int")}, "at").sql
         return list(warehouse.columns(f"from {sql}", spine.unreadable))
 
@@ -107,7 +107,7 @@ FRAME = pd.DataFrame({"id": [1, 2, 3], "at": [AT] * 3})
     ids=["range", "filtered", "shuffled", "named", "named range", "levels", "times"],
 )
 def test_the_index_of_a_frame_is_not_kept(frame: pd.DataFrame) -> None:
-    spine = find_spine(frame, {"nodes": {}}, Path())
+    spine = find_spine(frame, {"metadata": {"project_name": "shop"}, "nodes": {}}, Path())
     assert spine.table is not None
     assert spine.table.to_pydict() == {"id": frame["id"].tolist(), "at": [AT] * len(frame)}
 
@@ -117,7 +117,7 @@ def test_an_index_that_is_a_key_or_the_time(names: list[str | None]) -> None:
     named = [name for name in names if name]
     frame = FRAME.drop(columns=[name.lower() for name in named if name.lower() in FRAME])
     frame.index = pd.MultiIndex.from_arrays([[1, 2, 3]] * len(names), names=names)
-    spine = find_spine(frame, {"nodes": {}}, Path())
+    spine = find_spine(frame, {"metadata": {"project_name": "shop"}, "nodes": {}}, Path())
     assert spine.table is not None
     lost = next(name for name in ("id", "at") if name not in frame)
     with pytest.raises(

@@ -454,7 +454,8 @@ def test_the_keys_of_the_page(kinds: str, values: str, key: str) -> None:
 def test_the_page_shows_every_kind_of_key() -> None:
     declared = {re.sub(r"\W.*", "", code) for row in KEYS[0] for code in codes(row[0])}
     assert declared == {re.sub(r"\W.*", "", kind) for row in KEYS[1] for kind in codes(row[0])}
-    assert declared == {re.sub(r"\W.*", "", kind_of(kind)) for kind in PLAIN}
+    # A UUID is a text for Arrow.
+    assert declared == {"uuid", *(re.sub(r"\W.*", "", kind_of(kind)) for kind in PLAIN)}
     widths = {kind: row[1] for row in KEYS[0] for kind in codes(row[0])}
     for kinds, _, key in KEYS[1]:
         (kind, *more), name = codes(kinds), re.sub(r"\(.*", "(p, s)", codes(kinds)[0])

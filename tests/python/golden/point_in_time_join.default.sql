@@ -55,13 +55,13 @@ stacked as (
     from ordered
     union all
     select
-        "user_id",
+        spine."user_id",
         _pit_time,
         1,
         null,
         _pit_row
     from spine
-    where _pit_time is not null and "user_id" is not null
+    where _pit_time is not null and spine."user_id" is not null
 ),
 
 filled as (

@@ -51,13 +51,13 @@ with recomputed as (
             from ordered
             union all
             select
-                "user_id",
+                spine."user_id",
                 _pit_time,
                 1,
                 null,
                 _pit_row
-            from _pit_spine
-            where _pit_time is not null and "user_id" is not null
+            from _pit_spine as spine
+            where _pit_time is not null and spine."user_id" is not null
         ),
 
         filled as (

@@ -33,7 +33,7 @@ asked as (
         *
     from (
         select distinct
-            "user_id" as _pit_key_1,
+            spine."user_id" as _pit_key_1,
             _pit_time - 1 as _pit_at
         from spine
     ) as rows_asked

@@ -94,9 +94,9 @@ _pit_values as (
             *
         from (
             select distinct
-                "_pit_key_1" as _pit_key_1,
+                spine."_pit_key_1" as _pit_key_1,
                 _pit_time as _pit_at
-            from _pit_spine
+            from _pit_spine as spine
         ) as rows_asked
         where _pit_at is not null and _pit_key_1 is not null
     ),

@@ -14,8 +14,8 @@ def plain_key(kinds: Sequence[str], values: Sequence[Any]) -> bytes:
 
 
 def plain_part(kind: str, value: Any) -> bytes:
-    if kind in ("string", "binary"):
-        data = value.encode() if kind == "string" else value
+    if kind in ("string", "uuid", "binary"):
+        data = value if kind == "binary" else value.encode()
         return b"".join(b"\0\xff" if byte == 0 else bytes([byte]) for byte in data) + b"\0\0"
     if kind == "bool":
         return bytes([value])
