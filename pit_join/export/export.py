@@ -28,7 +28,7 @@ from pit_join.online.protocol import Changes, Writer
 from pit_join.online.urls import check_urls, folder_of, store_url
 from pit_join.records.store_manifest import Contents, StoredService, StoredView
 from pit_join.references import OnDemandRequest
-from pit_join.warehouse.expressions import ARGUMENTS
+from pit_join.warehouse.expressions import ARGUMENTS, minor_version
 from pit_join.workspace import Console, Workspace
 
 __all__ = ["Export", "export"]
@@ -152,6 +152,7 @@ def _about(workspace: Workspace, listed: Mapping[str, StoredView]) -> Contents:
         views=listed,
         services=_services(workspace),
         latest=workspace.registry.latest,
+        duckdb=minor_version(),
     )
 
 

@@ -103,7 +103,8 @@ class Contents:
     """The description that a store keeps of itself.
 
     `target` is the dbt target that it was exported from; `latest` maps the name of a model with versions to the view of
-    the version that was its latest at the export.
+    the version that was its latest at the export; `duckdb` is the minor version of DuckDB that exported it, such as
+    2.0, and empty where an older export did not note it.
     """
 
     project: str
@@ -112,6 +113,7 @@ class Contents:
     views: Mapping[str, StoredView]
     services: Mapping[str, StoredService] = field(default_factory=dict)
     latest: Mapping[str, str] = field(default_factory=dict)
+    duckdb: str = ""
 
     def to_json(self) -> bytes:
         """The bytes that a store keeps."""
@@ -131,6 +133,7 @@ class Contents:
                     for name, service in self.services.items()
                 },
                 **({"latest": dict(self.latest)} if self.latest else {}),
+                **({"duckdb": self.duckdb} if self.duckdb else {}),
             },
             ensure_ascii=False,
             indent=1,
@@ -172,6 +175,7 @@ class Contents:
                     for name, service in read["services"].items()
                 },
                 latest={str(model): str(view) for model, view in read.get("latest", {}).items()},
+                duckdb=str(read.get("duckdb", "")),
             )
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise StoreError(f"{where} is damaged: its contents cannot be read ({error!r})") from error

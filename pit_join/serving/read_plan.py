@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from operator import itemgetter
 from typing import Any
 
@@ -20,6 +22,8 @@ from pit_join.serving.on_demand import OnDemand
 from pit_join.serving.role_records import RolePlan, RoleRecords, RowKeys
 
 __all__ = ["ReadPlan", "make_plan"]
+
+_log = logging.getLogger("pit_join")
 
 _Codecs = dict[tuple[tuple[str, str], ...], int]
 """The number of each codec, by the names and kinds of its keys; roles that have the same keys share one."""
@@ -90,7 +94,10 @@ def make_plan(
         if (role.view, role.codec_number) not in wanted:
             wanted.append((role.view, role.codec_number))
         arguments.append((role, wanted.index((role.view, role.codec_number))))
-    on_demand = OnDemand(statements, needed, defaults=defaults, strict=strict) if statements else None
+    on_demand = None
+    if statements:
+        _check_duckdb(source.contents.duckdb)
+        on_demand = OnDemand(statements, needed, defaults=defaults, strict=strict)
     _check_stores(store, [view for view, _ in wanted])
     remote = any(store.folder(view) is None for view, _ in wanted)
     read = {name: i for i, name in enumerate([*(name for role in roles for name in role.names), *needed.returns])}
@@ -107,6 +114,20 @@ def make_plan(
         source=source,
         may_lack=remote or len(store.names) > 1 or any(view.instant is None for view, _ in wanted),
     )
+
+
+@cache
+def _check_duckdb(exported: str) -> None:
+    """Warn, once, if the values of on-demand features may be other than those of the DuckDB that exported them."""
+    from pit_join.warehouse.expressions import minor_version
+
+    if exported not in ("", here := minor_version()):
+        _log.warning(
+            "the online store was exported with DuckDB %s, and on-demand features are computed with DuckDB %s here: "
+            "some expressions, such as a division by zero, have other values; use one version",
+            exported,
+            here,
+        )
 
 
 def _source(

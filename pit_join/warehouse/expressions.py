@@ -27,7 +27,9 @@ from pit_join.warehouse.sql import identifier
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["ARGUMENTS", "CLOCK", "SESSION", "Expressions", "problem_of", "problem_of_condition", "untried"]
+__all__ = [
+    "ARGUMENTS", "CLOCK", "SESSION", "Expressions", "minor_version", "problem_of", "problem_of_condition", "untried",
+]  # fmt: skip
 
 ARGUMENTS = "_pit_arguments"
 """The table that statements read, see the macro `_on_demand_statement`."""
@@ -128,6 +130,11 @@ def _is_plain(data_type: str) -> bool:
 
 
 @interruptible()
+def minor_version() -> str:
+    """Return the minor version of DuckDB, such as 2.0: expressions may have other values in another one."""
+    return ".".join(duckdb.__version__.split(".")[:2])
+
+
 def problem_of(expression: str, statements: Sequence[str], types: Mapping[str, str]) -> str | None:
     """Return why an expression is not an on-demand feature; None if it is one.
 

@@ -38,12 +38,15 @@ from support.on_demand_cases import (
 )
 from support.runs import for_each, number_of
 
+from pit_join import FeatureStore
 from pit_join.definitions.registry import Registry
 from pit_join.errors import EntityError, PitJoinError, ProjectError, RequestError, SpineError
 from pit_join.http.answers import ARROW, FLOATS, JSON
 from pit_join.records.arrow import values_of
 from pit_join.references import parse_features
+from pit_join.serving import read_plan
 from pit_join.serving.reader import OnlineReader
+from pit_join.warehouse import expressions
 from pit_join.warehouse.expressions import CLOCK, SESSION, Expressions, problem_of
 
 pytestmark = pytest.mark.slow
@@ -593,6 +596,24 @@ def test_a_request_without_what_they_need(both: Both) -> None:
         reader.read_keys({"id": "1", "r_double": "x"})
     with pytest.raises(EntityError, match="also need r_double"):
         reader.read_keys({"id": "1"})
+
+
+def test_a_reader_of_another_duckdb_says_so_once(
+    both: Both, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    manifest = manifest_of({"ratio": RATIO}, [ASKED, "facts:f_int"])
+    read_plan._check_duckdb.cache_clear()
+    served(both, manifest, {"id": 1, "r_double": 10.0})
+    assert not caplog.messages, "it is the same version"
+    monkeypatch.setattr(expressions, "minor_version", lambda: "0.9")
+    read_plan._check_duckdb.cache_clear()
+    for _ in range(2):
+        FeatureStore(online_store=both.folder / "store").online_reader("s").get({"id": 1, "r_double": 10.0})
+    (said,) = caplog.messages
+    assert said.startswith(
+        f"the online store was exported with DuckDB {duckdb.__version__[:3]}, and on-demand features"
+    )
+    assert "are computed with DuckDB 0.9 here" in said
 
 
 def test_duckdb_is_loaded_for_them_alone(both: Both) -> None:
