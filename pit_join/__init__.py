@@ -16,6 +16,7 @@ from pit_join.errors import (
 )
 
 if TYPE_CHECKING:
+    from pit_join.catalog import Check
     from pit_join.definitions.field_type import FieldType
     from pit_join.definitions.registry import Registry
     from pit_join.definitions.views import Aggregation, Entity, Feature, FeatureService, FeatureView, OnDemandFeature
@@ -44,6 +45,7 @@ __all__ = [
     "BatchModel",
     "BatchRange",
     "Changes",
+    "Check",
     "ComputeError",
     "Coverage",
     "Difference",
@@ -89,6 +91,7 @@ _LAZY = {
     "BatchModel": "pit_join.history.batches",
     "BatchRange": "pit_join.history.plan",
     "Changes": "pit_join.online.protocol",
+    "Check": "pit_join.catalog",
     "Coverage": "pit_join.training.result",
     "Difference": "pit_join.monitoring.parity",
     "Entity": "pit_join.definitions.views",

@@ -1,16 +1,78 @@
-"""The feature views of a project, and the state of their tables."""
+"""The feature views of a project, the state of their tables, and everything that is wrong with a project."""
 
 from __future__ import annotations
 
+from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
 from pit_join.definitions.views import Aggregation, FeatureView
-from pit_join.errors import PitJoinError
+from pit_join.errors import PitJoinError, ProjectError
 from pit_join.times import format_duration
 from pit_join.workspace import Histories, Workspace
 
-__all__ = ["describe_views"]
+__all__ = ["Check", "check_project", "describe_views"]
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """The result of a check: every problem, and the number of definitions.
+
+    `not_built` are the views that dbt has not built, whose tables were not looked at.
+    """
+
+    problems: tuple[str, ...]
+    views: int
+    services: int
+    on_demand: int
+    not_built: tuple[str, ...]
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the result as plain values."""
+        return {**asdict(self), "problems": list(self.problems), "not_built": list(self.not_built)}
+
+
+def check_project(workspace: Workspace) -> Check:
+    """Find everything that is wrong with a project, without reading a row.
+
+    The columns and types of tables are checked where dbt has built them.
+
+    Raises:
+        PitJoinError: if dbt cannot read the project, or its warehouse cannot be opened.
+    """
+    workspace.manifest  # noqa: B018 what dbt itself cannot read is not a finding
+    try:
+        registry = workspace.registry
+    except ProjectError as error:
+        return Check(tuple(error.problems), 0, 0, 0, ())
+    problems = list(workspace.on_demand_problems(registry.on_demand))
+    for name, service in sorted(registry.services.items()):
+        features = [request.as_macro_argument() for request in registry.check(service.requests)]
+        full = service.full_feature_names
+        try:
+            workspace.macros.data("_resolved_requests", features=features, full_feature_names=full)
+        except ProjectError as error:
+            problems += [f"{service.path}: {name}: features: {problem}" for problem in error.problems]
+    not_built = tuple(sorted(registry.views))
+    if registry.views and workspace.project.warehouse.is_file():
+        with workspace.warehouse() as warehouse:
+            histories = Histories(warehouse, workspace.macros)
+            not_built = tuple(name for name in not_built if not warehouse.has(registry.views[name].location))
+            for name in sorted(set(registry.views) - set(not_built)):
+                try:
+                    _check_view(registry.views[name], histories, workspace)
+                except PitJoinError as error:
+                    problems += str(error).splitlines()
+    counts = len(registry.views), len(registry.services), len(registry.on_demand)
+    return Check(tuple(dict.fromkeys(problems)), *counts, not_built)
+
+
+def _check_view(view: FeatureView, histories: Histories, workspace: Workspace) -> None:
+    histories.check([view])
+    if any(feature.default is not None for feature in view.features):
+        types = {feature.name: feature.data_type.text for feature in view.features}
+        statement = workspace.macros.text("_defaults_statement", view=view.name, which="default", types=types)
+        histories.warehouse.table(statement, f"{view.path}: {view.name}: a default does not fit its type")
 
 
 def describe_views(workspace: Workspace) -> list[dict[str, Any]]:

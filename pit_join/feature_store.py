@@ -18,6 +18,7 @@ from pit_join.serving.client import OnlineClient
 from pit_join.times import read_instant
 
 if TYPE_CHECKING:
+    from pit_join.catalog import Check
     from pit_join.definitions.registry import Registry
     from pit_join.export.export import Export
     from pit_join.history.backfill import Backfill
@@ -154,6 +155,16 @@ class FeatureStore(OnlineClient):
 
         return describe_views(self._workspace())
 
+    def check(self) -> Check:
+        """Find everything that is wrong with the project without reading a row, and with the tables that dbt has built.
+
+        Raises:
+            PitJoinError: if dbt cannot read the project, or its warehouse cannot be opened.
+        """
+        from pit_join.catalog import check_project
+
+        return check_project(self._workspace())
+
     def get_historical_features(
         self,
         entity_df: Any,
@@ -259,13 +270,7 @@ class FeatureStore(OnlineClient):
         """
         from pit_join.history.backfill import backfill
 
-        return backfill(
-            self._workspace(),
-            _names(select),
-            start=start,
-            end=end,
-            apply=apply,
-        )
+        return backfill(self._workspace(), _names(select), start=start, end=end, apply=apply)
 
     def export(
         self,

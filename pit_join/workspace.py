@@ -102,13 +102,14 @@ class Workspace:
         Raises:
             ProjectError: with every problem, each naming the file and the macro.
         """
-        if problems := self._on_demand_problems(used):
+        if problems := self.on_demand_problems(used):
             raise ProjectError(problems)
         if others:
-            for problem in self._on_demand_problems(self.registry.on_demand.keys() - used):
+            for problem in self.on_demand_problems(self.registry.on_demand.keys() - used):
                 self.console.warn(f"an on-demand feature that cannot be used: {problem}")
 
-    def _on_demand_problems(self, names: Collection[str]) -> list[str]:
+    def on_demand_problems(self, names: Collection[str]) -> list[str]:
+        """Return what is wrong with on-demand features, each naming the file and the macro."""
         problems = []
         for name in sorted(names):
             feature = self.registry.on_demand[name]

@@ -12,7 +12,7 @@ import click
 from pit_join.cli.monitor import monitor
 from pit_join.cli.online import export, get, verify
 from pit_join.cli.options import WithGlobalOptions
-from pit_join.cli.project import backfill, dbt_package_path, views
+from pit_join.cli.project import backfill, check, dbt_package_path, views
 from pit_join.cli.serve import serve
 from pit_join.cli.training import build_training_set
 from pit_join.errors import PitJoinError
@@ -109,5 +109,5 @@ def main(ctx: click.Context, /, **given: Any) -> None:
     ctx.default_map = {ctx.invoked_subcommand: {name: given[name] for name in given if name != "stores"}}
 
 
-for command in (backfill, build_training_set, dbt_package_path, export, get, monitor, serve, verify, views):
+for command in (backfill, build_training_set, check, dbt_package_path, export, get, monitor, serve, verify, views):
     main.add_command(command)

@@ -1,4 +1,4 @@
-"""The commands on a project: `views`, `backfill` and `dbt-package-path`."""
+"""The commands on a project: `views`, `check`, `backfill` and `dbt-package-path`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pit_join.cli.options import Command, check_options, json_option, select_opt
 from pit_join.cli.output import print_table
 from pit_join.references import listed
 
-__all__ = ["backfill", "dbt_package_path", "views"]
+__all__ = ["backfill", "check", "dbt_package_path", "views"]
 
 
 @click.command("views", cls=Command, short_help="List the feature views and the rows stored of each.")
@@ -59,6 +59,41 @@ def views(ctx: click.Context, as_json: bool) -> None:
         windows = ", ".join(dict.fromkeys((view["windows"] or {}).values()))
         note = f" (windows of {windows}, closed {view['closed']})" if windows else ""
         click.echo(f"{listed([view['name']])}{note}: {listed(view['features'])}")
+
+
+@click.command("check", cls=Command, short_help="Find everything that is wrong with the project.")
+@json_option
+@click.pass_context
+def check(ctx: click.Context, as_json: bool) -> None:
+    """Find what is wrong with the feature views, services and on-demand features, without reading a row.
+
+    Every problem is printed with its file and key. Where dbt has built a view, the columns and types of its table are
+    checked too. The exit status is 1 if there is a problem.
+
+    \b
+    Examples:
+      pit-join check && dbt build
+      pit-join check --json
+    """
+    found = ctx.obj().check()
+    if as_json:
+        click.echo(json.dumps(found.as_json()))
+    else:
+        for problem in found.problems:
+            click.echo(problem)
+        if found.not_built:
+            click.echo(f"not built yet, so without a look at the table: {listed(found.not_built)}")
+        if found.problems:
+            click.echo(f"{len(found.problems)} problem{'s' if len(found.problems) > 1 else ''}")
+        else:
+            parts = (
+                (found.views, "feature views"),
+                (found.services, "services"),
+                (found.on_demand, "on-demand features"),
+            )
+            click.echo(f"{', '.join(f'{number} {what}' for number, what in parts)}: no problem")
+    if found.problems:
+        ctx.exit(1)
 
 
 @click.command(

@@ -1,0 +1,80 @@
+"""`pit-join check` finds each planted problem, and none in the demo; what it cannot look at yet is said."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import duckdb
+import pytest
+from support.dbt import Built
+from support.projects import BASE, KEYS, VALUE, make_project, run, view
+
+pytestmark = pytest.mark.dbt
+
+SERVICE = """
+exposures:
+  - name: risk
+    type: ml
+    owner: {name: a, email: a@example.com}
+    depends_on: [ref('logins'), ref('visits')]
+    config: {meta: {pit_join: {features: ["logins:value", "visits:value"]}}}
+"""
+MACROS = """
+macros:
+  - {name: lucky, config: {meta: {pit_join: {returns: double}}}, arguments: [{name: amount, type: double}]}
+"""
+
+
+def test_the_demo_has_no_problem(demo: Built) -> None:
+    done = run("check", "--project-dir", str(demo.directory))
+    assert (done.status, done.out) == (0, "10 feature views, 2 services, 3 on-demand features: no problem\n")
+
+
+def test_declarations_are_all_reported(tmp_path: Path) -> None:
+    views = {
+        "logins": view(f"{KEYS}, tll: 3 days", f"{BASE}, {VALUE}"),
+        "visits": view(KEYS, f"{BASE}, {VALUE}", event_time="moment"),
+    }
+    shop = make_project(tmp_path / "shop", views)
+    done = run("check", cwd=shop)
+    assert (done.status, done.err.replace("the project has changed: dbt parses it\n", "")) == (1, "")
+    *problems, last = done.out.splitlines()
+    assert [problem.split(": ")[1:3] for problem in problems] == [
+        ["logins", "config.meta.pit_join.tll"],
+        ["visits", "config.event_time"],
+    ]
+    assert last == "2 problems"
+
+
+def test_services_macros_and_tables_are_looked_at(tmp_path: Path) -> None:
+    wrong = VALUE.replace("}", ", config: {meta: {pit_join: {default: 1e400}}}}").replace("double", "decimal(4, 2)")
+    views = {
+        "logins": view(KEYS, f"{BASE}, {VALUE}"),
+        "visits": view(KEYS, f"{BASE}, {VALUE}"),
+        "orders": view(KEYS, f"{BASE}, {wrong}"),
+        "later": view(KEYS, f"{BASE}, {VALUE}"),
+    }
+    shop = make_project(tmp_path / "shop", views, SERVICE)
+    (shop / "macros").mkdir()
+    (shop / "macros" / "macros.yml").write_text(MACROS)
+    (shop / "macros" / "lucky.sql").write_text("{% macro lucky(amount) %}{{ amount }} * random(){% endmacro %}")
+    columns = "user_id varchar, event_timestamp timestamptz"
+    with duckdb.connect(str(shop / "warehouse.duckdb")) as connection:
+        connection.execute(f"create table logins ({columns}, value double)")
+        connection.execute(f"create table visits ({columns})")
+        connection.execute(f"create table orders ({columns}, value decimal(4, 2))")
+    done = run("check", "--json", cwd=shop)
+    assert done.status == 1
+    found = json.loads(done.out)
+    assert (found["views"], found["services"], found["on_demand"], found["not_built"]) == (4, 1, 1, ["later"])
+    for text, words in zip(sorted(found["problems"]), WANTED, strict=True):
+        assert words in text
+
+
+WANTED = (
+    "lucky: random does not give the same value at any time",
+    "orders: a default does not fit its type",
+    "risk: features: both logins:value and visits:value would be named value",
+    "the table of the feature view 'visits' has no column 'value'",
+)
