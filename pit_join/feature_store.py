@@ -262,7 +262,7 @@ class FeatureStore(OnlineClient):
             select: names of microbatch models; all of them by default.
             start: a time in the first batch (UTC); by default the model's `begin`.
             end: the end of the batches (UTC, exclusive); by default the end of the last batch with a row of the model
-                or of its inputs. No batch lies in the future.
+                or of its inputs, or in which an event leaves a window. No batch lies in the future.
             apply: let dbt run the batches; without it nothing is changed.
 
         Raises:

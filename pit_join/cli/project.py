@@ -104,7 +104,8 @@ def check(ctx: click.Context, as_json: bool) -> None:
 @click.option("--start", metavar="TIME", help="Begin with the batch of this time. Default: the model's `begin`.")
 @click.option(
     "--end", metavar="TIME",
-    help="End before this time. Default: after the last batch with a row of the model or of its inputs.",
+    help="End before this time. Default: after the last batch with a row of the model or of its inputs, or in which an "
+    "event leaves a window.",
 )  # fmt: skip
 @click.option("--dry-run", is_flag=True, help="Print the batches to run, and run none.")
 @click.option("--apply", is_flag=True, help="Run the batches. Give this or --dry-run.")

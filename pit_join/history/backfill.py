@@ -66,7 +66,8 @@ def backfill(
     """Plan, or plan and run, the missing batches of the microbatch models (all, or those named).
 
     `start` and `end` bound the batches (UTC; `end` is exclusive); by default they reach from the model's `begin` to the
-    last batch that holds a row of its inputs or of its own.
+    last batch that may hold a row: that of the newest row of its inputs or of its own, or, if it is later, the one in
+    which the newest event leaves the longest window.
 
     Raises:
         PitJoinError: if a name or date is wrong, or another process holds the warehouse or its ledger for too long.
@@ -78,7 +79,7 @@ def backfill(
     path = project.warehouse.with_name(project.warehouse.name + ".batches.jsonl")
     if not apply:
         stored = look(workspace, models)
-        records = [*read_records(path, console.warn), *recognised(project)]
+        records = [*read_records(path, console.warn), *recognised(project, stored)]
         return Backfill(make_plans(models, stored, records, since, until), applied=False)
     make_plans(models, {model.unique_id: StoredBatches(None, None, frozenset()) for model in models}, (), since, until)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -103,8 +104,9 @@ class _Work:
         def plan(*models: BatchModel) -> list[BackfillPlan]:
             return list(make_plans(models, self._stored, self._records, start, end))
 
+        self._stored = look(self._workspace, self._models)
         self._adopt()
-        self._settle()
+        self._count()
         tables = {table.relation: table for one in plan(*self._models) for table in one.tables}
         if tables:
             self._build(tuple(tables.values()))
@@ -145,15 +147,19 @@ class _Work:
         """Record the batches that dbt's own last command built."""
         known = latest(self._records)
         new = []
-        for record in recognised(self._project):
+        for record in recognised(self._project, self._stored):
             before = known.get((record.model, record.start, record.end))
             if before is None or before.at < record.at:
                 new.append(record)
         self._write(new)
 
     def _settle(self) -> None:
-        """Record the row counts of batches that could not be counted while dbt held the warehouse."""
+        """Look at the tables again, after dbt has ended."""
         self._stored = look(self._workspace, self._models)
+        self._count()
+
+    def _count(self) -> None:
+        """Record the row counts of batches that could not be counted while dbt held the warehouse."""
         counts = {model.relation: self._stored[model.unique_id].rows for model in self._models}
         self._write(
             [
@@ -196,6 +202,7 @@ class _Work:
     def _run_range(self, model: BatchModel, run: Sequence[Batch]) -> dict[Batch, bool]:
         """Let dbt run adjacent batches, and return for each that ended whether it succeeded."""
         ended: dict[Batch, bool] = {}
+        began = datetime.now(timezone.utc)
 
         def on_event(event: dict[str, Any]) -> int:
             if event["info"]["name"] != "LogBatchResult":
@@ -205,7 +212,7 @@ class _Work:
             if status == "skipped":
                 return 0
             ended[batch] = status != "error"
-            self._record(model, batch, ended[batch], data.get("execution_time"))
+            self._record(model, batch, ended[batch], (began, data.get("execution_time")))
             return 1
 
         self._console.progress(self._ran, self._total, f"{model.name} {batch_label(run[0][0], model.size)}")
@@ -218,11 +225,12 @@ class _Work:
             self._errors += said or [f"dbt ended with status {status} and did not say why"]
         return ended
 
-    def _record(self, model: BatchModel, batch: Batch, good: bool, seconds: float | None) -> None:
+    def _record(self, model: BatchModel, batch: Batch, good: bool, run: tuple[datetime, float | None]) -> None:
+        began, seconds = run
         took = None if seconds is None else round(seconds, 3)
-        now = datetime.now(timezone.utc)
         status = "success" if good else "failed"
-        self._write([Record(model.relation, *batch, model.definition, status, None, took, now)])
+        behind = self._stored[model.unique_id].behind(batch)
+        self._write([Record(model.relation, *batch, model.definition, status, None, took, began, behind)])
         (self._done if good else self._failed).setdefault(model.unique_id, []).append(batch)
         self._ran += 1
         self._console.progress(self._ran, self._total, f"{model.name} {batch_label(batch[0], model.size)}")

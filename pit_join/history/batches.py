@@ -12,9 +12,11 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from pit_join.definitions.nodes import versioned_name
+from pit_join.definitions.reading import Reader
 from pit_join.errors import ProjectError, RequestError, suggest
 from pit_join.history.fingerprints import Fingerprints, without_comments
-from pit_join.times import parse_instant
+from pit_join.project.rendering import arguments_of
+from pit_join.times import parse_duration, parse_instant
 
 __all__ = [
     "Batch",
@@ -37,12 +39,17 @@ _LABELS = {"hour": "%Y-%m-%dT%H", "day": "%Y-%m-%d", "month": "%Y-%m", "year": "
 
 @dataclass(frozen=True, slots=True)
 class BatchInput:
-    """A table whose newest row marks the end of the data; `times` are its time columns."""
+    """A table whose newest row marks the end of the data.
+
+    `times` are its time columns, the event time first. `reach` is how long after its event time a row may still change
+    the model: the lag and the longest finite window of a window view, nothing of any other table.
+    """
 
     name: str
     relation: str
     location: Location
     times: tuple[str, ...]
+    reach: timedelta
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +69,8 @@ class BatchModel:
     """A microbatch model; `tables` are its ancestors that are built whole, `above` the microbatch models it reads.
 
     `location` is the database, schema and name of its table, `size` one of hour, day, month and year, `begin` the start
-    of its first batch, `definition` the hash of everything that decides its rows.
+    of its first batch, `definition` the hash of everything that decides its rows, `grids` those on which changes of
+    windows are seen.
     """
 
     unique_id: str
@@ -75,6 +83,7 @@ class BatchModel:
     begin: datetime
     definition: str
     inputs: tuple[BatchInput, ...]
+    grids: tuple[timedelta, ...]
     tables: tuple[WholeTable, ...]
     above: tuple[str, ...]
     keeps_new_columns: bool
@@ -151,6 +160,7 @@ def _batch_model(unique_id: str, nodes: Mapping[str, Any], fingerprints: Fingerp
     node = nodes[unique_id]
     config = node["config"]
     ancestors = _ancestors(unique_id, nodes)
+    grids, inputs = _reads(unique_id, nodes, fingerprints)
     return BatchModel(
         unique_id=unique_id,
         name=versioned_name(node),
@@ -161,7 +171,8 @@ def _batch_model(unique_id: str, nodes: Mapping[str, Any], fingerprints: Fingerp
         size=str(config["batch_size"]),
         begin=floor(parse_instant(config["begin"]), str(config["batch_size"])),
         definition=fingerprints.of(unique_id),
-        inputs=tuple(_inputs(unique_id, nodes)),
+        inputs=inputs,
+        grids=grids,
         tables=tuple(
             WholeTable(
                 name=versioned_name(nodes[one]),
@@ -189,25 +200,66 @@ def _location(node: Mapping[str, Any]) -> Location:
     return str(node.get("database")), str(node.get("schema")), str(name)
 
 
-def _inputs(unique_id: str, nodes: Mapping[str, Any]) -> Iterator[BatchInput]:
-    """Yield the nearest ancestors that have an event time."""
+def _reads(
+    unique_id: str, nodes: Mapping[str, Any], fingerprints: Fingerprints
+) -> tuple[tuple[timedelta, ...], tuple[BatchInput, ...]]:
+    """Return the grids of a model's window histories, and its inputs: the nearest ancestors with an event time."""
+    grids: set[timedelta | None] = set()
+    inputs: dict[str, Any] = {}
     seen = set()
-    waiting = list(_parents(nodes[unique_id]))
+    waiting = [unique_id]
     while waiting:
         one = waiting.pop(0)
         if one in seen or one not in nodes:
             continue
         seen.add(one)
         node = nodes[one]
-        config = node.get("config") or {}
-        if not config.get("event_time") or not node.get("relation_name"):
-            waiting += _parents(node)
+        if one != unique_id and (node.get("config") or {}).get("event_time") and node.get("relation_name"):
+            inputs[one] = node
             continue
-        meta = (config.get("meta") or {}).get("pit_join") or {}
-        # A correction may be known long after its event: it belongs to the batch in which it became known.
-        times = [config["event_time"], meta.get("created_timestamp")]
-        known = tuple(time for time in times if time)
-        yield BatchInput(versioned_name(node), node["relation_name"], _location(node), known)
+        waiting += _parents(node)
+        grids.update(_grid(found) for code in fingerprints.code(one) for found in _grids_in(code))
+    # On a grid that is not known a change may be seen at any later time.
+    unknown = timedelta.max if None in grids else timedelta(0)
+    known = sorted(grid for grid in grids if grid)
+    return tuple(known), tuple(_input(node, unknown) for node in inputs.values())
+
+
+def _grids_in(code: str) -> Iterator[Any]:
+    return arguments_of(code, "window_history", "grid", 1)
+
+
+def _grid(argument: Any) -> timedelta | None:
+    """Return the grid of a window history, nothing for one without a grid; None if it is not known."""
+    try:
+        return timedelta(0) if argument is None else parse_duration(argument)
+    except (AttributeError, ValueError):
+        return None
+
+
+def _input(node: Mapping[str, Any], reach: timedelta) -> BatchInput:
+    meta = _meta(node)
+    # A correction may be known long after its event: it belongs to the batch in which it became known.
+    times = (node["config"]["event_time"], meta.get("created_timestamp"))
+    if "aggregations" in meta and node["resource_type"] != "source":
+        reach = max(reach, _window_reach(node, meta))
+    known = tuple(time for time in times if time)
+    return BatchInput(versioned_name(node), node["relation_name"], _location(node), known, reach)
+
+
+def _meta(node: Mapping[str, Any]) -> Mapping[str, Any]:
+    meta = ((node.get("config") or {}).get("meta") or {}).get("pit_join")
+    return meta if isinstance(meta, Mapping) else {}
+
+
+def _window_reach(node: Mapping[str, Any], meta: Mapping[str, Any]) -> timedelta:
+    """Return how long after its event time an event enters or leaves a window at the latest."""
+    reader = Reader()
+    reader.view(node["unique_id"], node, meta)
+    if reader.problems:
+        raise ProjectError(sorted(reader.problems))
+    (view,) = reader.views.values()
+    return view.lag + max((one.window for one in view.aggregations if one.window), default=timedelta(0))
 
 
 def _cut_references(node: Mapping[str, Any], nodes: Mapping[str, Any], macros: Mapping[str, Any]) -> Iterator[str]:
@@ -217,8 +269,7 @@ def _cut_references(node: Mapping[str, Any], nodes: Mapping[str, Any], macros: M
     code = without_comments("\n".join([node.get("raw_code") or "", *own]))
     for parent in _parents(node):
         seen = nodes.get(parent) or {}
-        meta = ((seen.get("config") or {}).get("meta") or {}).get("pit_join")
-        if not isinstance(meta, Mapping) or "aggregations" not in meta:
+        if "aggregations" not in _meta(seen):
             continue
         name = re.escape(seen["name"])
         reference = rf"\bref\(\s*(?:['\"]\w+['\"]\s*,\s*)?['\"]{name}['\"][^)]*\)(?!\s*\.\s*render\()"

@@ -76,6 +76,11 @@ class Fingerprints:
             self._known[unique_id] = _digest(self._contents(unique_id))
         return self._known[unique_id]
 
+    def code(self, unique_id: str) -> list[str]:
+        """Return the code of a node and of the macros that it reaches, except our own; without comments."""
+        own, macros, _ = self._code(self._nodes.get(unique_id) or {})
+        return [own, *macros.values()]
+
     def _contents(self, unique_id: str) -> Any:
         node = self._nodes.get(unique_id)
         if node is None:  # a function or another new kind of dbt's, of which only the name is known
@@ -84,11 +89,8 @@ class Fingerprints:
             return [node.get("database"), node.get("schema"), node.get("identifier"), node.get("external")]
         config = node.get("config") or {}
         depends = node.get("depends_on") or {}
-        own = without_comments(node.get("raw_code") or "").strip()
-        macros = self._reached([*(depends.get("macros") or []), *self._mentioned(own)])
-        ours = {one for one in macros if _is_ours(self._macros[one])}
-        code = {one: without_comments(self._macros[one]["macro_sql"]).strip() for one in macros if one not in ours}
-        text = "\n".join([own, *code.values()])
+        own, macros, ours = self._code(node)
+        variables, text = self._read_variables("\n".join([own, *macros.values()]))
         return {
             "code": own,
             "config": {key: value for key, value in config.items() if key not in _CONFIG_WITHOUT_EFFECT},
@@ -97,18 +99,34 @@ class Fingerprints:
                 [name, column.get("data_type"), _meta((column.get("config") or {}).get("meta") or column.get("meta"))]
                 for name, column in (node.get("columns") or {}).items()
             ],
-            "macros": code,
+            "macros": macros,
             "rule": RULE_VERSION if ours else None,
-            "variables": self._read_variables(text),
+            "variables": variables,
             "environment": {name: os.environ.get(name) for name in _ENV_VAR.findall(text)},
             "parents": {parent: self.of(parent) for parent in depends.get("nodes") or []},
         }
 
-    def _read_variables(self, code: str) -> dict[str, Any]:
-        if _COMPUTED_VAR.search(code):  # its name is known only when dbt runs
-            return self._variables
-        names = set(_VAR.findall(code))
-        return {name: values for name, values in self._variables.items() if name in names}
+    def _code(self, node: Mapping[str, Any]) -> tuple[str, dict[str, str], bool]:
+        """Return a node's own code, that of the macros it reaches, and whether it reaches our own, left out here."""
+        own = without_comments(node.get("raw_code") or "").strip()
+        macros = self._reached([*((node.get("depends_on") or {}).get("macros") or []), *self._mentioned(own)])
+        code = {
+            one: without_comments(self._macros[one]["macro_sql"]).strip()
+            for one in macros
+            if not _is_ours(self._macros[one])
+        }
+        return own, code, len(code) < len(macros)
+
+    def _read_variables(self, code: str) -> tuple[dict[str, Any], str]:
+        """Return the variables that code reads, and the code with their values, which are templates, too."""
+        found: dict[str, Any] = {}
+        text = code
+        while True:
+            names = self._variables.keys() if _COMPUTED_VAR.search(text) else set(_VAR.findall(text))
+            read = {name: values for name, values in self._variables.items() if name in names}
+            if read == found:
+                return found, text
+            found, text = read, "\n".join([code, *_strings(read)])
 
     def _mentioned(self, code: str) -> list[str]:
         """Return the macros that code names: dbt lists those that are called, not those passed as arguments."""
@@ -150,6 +168,14 @@ def _meta(meta: Any) -> Any:
     if not isinstance(ours, Mapping):
         return ours
     return {key: value for key, value in ours.items() if key not in _META_WITHOUT_EFFECT}
+
+
+def _strings(value: Any) -> Iterator[str]:
+    """Yield the texts in a value of YAML."""
+    if isinstance(value, str):
+        yield value
+    for item in (*value, *value.values()) if isinstance(value, Mapping) else value if isinstance(value, list) else ():
+        yield from _strings(item)
 
 
 def _flat(variables: Mapping[str, Any]) -> Iterator[tuple[str, list[Any]]]:

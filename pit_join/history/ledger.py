@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,9 @@ class Record:
     """A batch that was run, or (`start` and `end` are None) a table that was built whole.
 
     `model` is the table as SQL names it, `definition` the hash of the definition that built it, `status` `success` or
-    `failed`, `rows` the number of rows afterwards (None: not counted yet), `at` the instant at which it ended.
+    `failed`, `rows` the number of rows afterwards (None: not counted yet), `at` the instant at which it began. `behind`
+    has the inputs, as SQL names them, without a row at or after the end of the batch, each with the time of its newest
+    row (None: it had none).
     """
 
     model: str
@@ -37,6 +39,7 @@ class Record:
     rows: int | None
     seconds: float | None
     at: datetime
+    behind: Mapping[str, datetime | None] = field(default_factory=dict)
 
 
 def read_records(path: Path, on_message: Callable[[str], None] = lambda message: None) -> list[Record]:
@@ -63,8 +66,13 @@ def read_records(path: Path, on_message: Callable[[str], None] = lambda message:
 
 
 def _record(read: dict[str, Any]) -> Record:
-    start, end = (datetime.fromisoformat(read[key]) if read[key] else None for key in ("start", "end"))
-    return Record(**(read | {"start": start, "end": end, "at": datetime.fromisoformat(read["at"])}))
+    start, end, at = (_time(read[key]) for key in ("start", "end", "at"))
+    behind = {name: _time(time) for name, time in read.get("behind", {}).items()}
+    return Record(**(read | {"start": start, "end": end, "at": at, "behind": behind}))
+
+
+def _time(text: str | None) -> datetime | None:
+    return datetime.fromisoformat(text) if text else None
 
 
 class Ledger:

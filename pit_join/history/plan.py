@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
 from statistics import fmean
 from typing import Any
@@ -23,6 +23,7 @@ from pit_join.history.batches import (
 )
 from pit_join.history.ledger import Record
 from pit_join.project.dbt_project import Project
+from pit_join.project.rendering import Macros
 from pit_join.times import parse_instant
 from pit_join.warehouse.duckdb_session import DuckDBWarehouse
 from pit_join.warehouse.sql import identifier, literal
@@ -31,6 +32,9 @@ from pit_join.workspace import Workspace
 __all__ = ["BackfillPlan", "BatchRange", "StoredBatches", "latest", "look", "make_plans", "recognised"]
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
+_MICROSECOND = timedelta(microseconds=1)
+# Other years, such as that of a sentinel, Python cannot hold.
+_FIRST, _LAST = ((datetime(year, 1, 1, tzinfo=timezone.utc) - _EPOCH) // _MICROSECOND for year in (1, 9999))
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,13 +99,20 @@ class BackfillPlan:
 class StoredBatches:
     """The stored state of a model in the warehouse.
 
-    `rows` are row counts by the start of their batch (None: there is no table), `newest` is the newest instant of the
-    inputs and of the table itself, `missing` are the tables of ancestors that do not exist.
+    `rows` are row counts by the start of their batch (None: there is no table), `newest` is the newest instant at which
+    the inputs and the table itself say that there may be a row, `missing` are the tables of ancestors that do not
+    exist, `inputs` are the times of the newest rows of the inputs (None: there is none). Neither instant is in the
+    future.
     """
 
     rows: Mapping[datetime, int] | None
     newest: datetime | None
     missing: frozenset[str]
+    inputs: Mapping[str, datetime | None] = field(default_factory=dict)
+
+    def behind(self, batch: Batch) -> dict[str, datetime | None]:
+        """Return the inputs that do not reach the end of a batch: more of their rows may belong to it."""
+        return {name: newest for name, newest in self.inputs.items() if newest is None or newest < batch[1]}
 
 
 def look(workspace: Workspace, models: Iterable[BatchModel]) -> dict[str, StoredBatches]:
@@ -110,42 +121,80 @@ def look(workspace: Workspace, models: Iterable[BatchModel]) -> dict[str, Stored
         missing = {model.unique_id: frozenset(table.relation for table in model.tables) for model in models}
         return {unique_id: StoredBatches(None, None, tables) for unique_id, tables in missing.items()}
     with workspace.warehouse() as warehouse:
-        return {model.unique_id: _stored(model, warehouse) for model in models}
+        seen = _Look(warehouse, workspace.macros)
+        return {model.unique_id: seen.stored(model) for model in models}
 
 
-def _stored(model: BatchModel, warehouse: DuckDBWarehouse) -> StoredBatches:
-    what = f"the table of '{model.name}' cannot be read"
-    rows: dict[datetime, int] | None = None
-    newest = [_newest(one, warehouse) for one in model.inputs]
-    if warehouse.has_table(model.location):
-        time = f"cast({identifier(model.event_time)} as timestamptz)"
-        counted = warehouse.rows_later(
-            f"select epoch_us(date_trunc({literal(model.size)}, {time})) as start, count(*) as rows "
-            f"from {model.relation} where isfinite({time}) group by all",
+class _Look:
+    """One look at the tables of a warehouse."""
+
+    def __init__(self, warehouse: DuckDBWarehouse, macros: Macros) -> None:
+        self._warehouse, self._macros = warehouse, macros
+        self._now = datetime.now(timezone.utc)
+
+    def stored(self, model: BatchModel) -> StoredBatches:
+        rows = self._rows(model) if self._warehouse.has_table(model.location) else None
+        newest = [start for start in rows or () if start <= self._now]
+        inputs: dict[str, datetime | None] = {}
+        for one in model.inputs:
+            event, created = self._newest(one)
+            known = [time for time in (event, created) if time]
+            inputs[one.relation] = max(known, default=None)
+            newest += known
+            if event:
+                newest.append(event + min(one.reach, self._now - event))
+        if newest:
+            past = max(newest) - _EPOCH
+            newest += [_EPOCH + min(-(-past // grid) * grid, self._now - _EPOCH) for grid in model.grids]
+        return StoredBatches(
+            rows=rows,
+            newest=max(newest, default=None),
+            missing=frozenset(table.relation for table in model.tables if not self._warehouse.has(table.location)),
+            inputs=inputs,
+        )
+
+    def _rows(self, model: BatchModel) -> dict[datetime, int]:
+        what = f"the table of '{model.name}' cannot be read"
+        (instant,) = self._instants(model.relation, (model.event_time,), False, what)
+        counted = self._warehouse.rows_later(
+            f"select epoch_us(date_trunc({literal(model.size)}, make_timestamp(_pit_at))) as start, count(*) as rows "
+            f"from (select {instant} as _pit_at from {model.relation}) "
+            f"where _pit_at between {_FIRST} and {_LAST} group by all",
             what,
         ).result()
-        rows = {_EPOCH + timedelta(microseconds=row["start"]): row["rows"] for row in counted}
-        newest.append(max(rows, default=None))
-    return StoredBatches(
-        rows=rows,
-        newest=max((time for time in newest if time), default=None),
-        missing=frozenset(table.relation for table in model.tables if not warehouse.has(table.location)),
-    )
+        return {_EPOCH + timedelta(microseconds=row["start"]): row["rows"] for row in counted}
+
+    def _newest(self, one: BatchInput) -> tuple[datetime | None, datetime | None]:
+        """Return the newest event time and the newest created time of an input."""
+        if not self._warehouse.has(one.location):
+            return None, None
+        what = f"'{one.name}' cannot be read"
+        now = (self._now - _EPOCH) // _MICROSECOND
+        newest = [
+            f"max(case when {instant} between {_FIRST} and {now} then {instant} end) as newest_{number}"
+            for number, instant in enumerate(self._instants(one.relation, one.times, True, what))
+        ]
+        found = self._warehouse.row(f"select {', '.join(newest)} from {one.relation}", what)
+        times = [None if at is None else _EPOCH + timedelta(microseconds=at) for at in found.values()]
+        return times[0], times[-1]
+
+    def _instants(self, relation: str, columns: Iterable[str], round_up: bool, what: str) -> Iterator[str]:
+        """Yield time columns as instants in SQL; text is read as a time."""
+        types = {name.lower(): kind for name, kind in self._warehouse.columns(f"from {relation}", what).items()}
+        for name in columns:
+            column, kind = identifier(name), types.get(name.lower())
+            if kind and kind.family == "text":
+                column, kind = f"cast({column} as timestamptz)", None
+            yield self._macros.text(
+                "_instant", column=column, data_type=kind.name if kind else "timestamptz", round_up=round_up
+            )
 
 
-def _newest(one: BatchInput, warehouse: DuckDBWarehouse) -> datetime | None:
-    if not warehouse.has(one.location):
-        return None
-    times = [f"cast({identifier(time)} as timestamptz)" for time in one.times]
-    newest = ", ".join(f"max(epoch_us({time})) filter (isfinite({time}) and {time} <= now())" for time in times)
-    found = warehouse.row(
-        f"select greatest({newest}, null) as newest from {one.relation}", f"'{one.name}' cannot be read"
-    )
-    return None if found["newest"] is None else _EPOCH + timedelta(microseconds=found["newest"])
+def recognised(project: Project, stored: Mapping[str, StoredBatches]) -> list[Record]:
+    """Return the batches and tables that dbt's own last command built, according to its artifacts.
 
-
-def recognised(project: Project) -> list[Record]:
-    """Return the batches and tables that dbt's own last command built, according to its artifacts."""
+    The inputs are taken to be as that command left them.
+    """
     found = project.last_run()
     if found is None:
         return []
@@ -157,9 +206,9 @@ def recognised(project: Project) -> list[Record]:
         models = batch_models(manifest, project.variables)
     except PitJoinError:
         return []
-    made = {model.relation: model.definition for model in models}
+    made = {model.relation: model for model in models}
     tables = {table.relation: table.definition for model in models for table in model.tables}
-    at = parse_instant(results["metadata"]["generated_at"])
+    at = parse_instant(results["metadata"].get("invocation_started_at") or results["metadata"]["generated_at"])
     records = []
     for result in results["results"]:
         relation = result.get("relation_name") or _relation(manifest, result["unique_id"])
@@ -168,10 +217,11 @@ def recognised(project: Project) -> list[Record]:
         if relation in made:
             batches = (result.get("batch_results") or {}).get("successful") or []
             seconds = round(result["execution_time"] / max(len(batches), 1), 3)
-            records += [
-                Record(relation, parse_instant(a), parse_instant(b), made[relation], "success", None, seconds, at)
-                for a, b in batches
-            ]
+            model = made[relation]
+            known = stored.get(model.unique_id, StoredBatches(None, None, frozenset()))
+            for batch in ((parse_instant(start), parse_instant(end)) for start, end in batches):
+                behind = known.behind(batch)
+                records.append(Record(relation, *batch, model.definition, "success", None, seconds, at, behind))
     return records
 
 
@@ -232,7 +282,7 @@ def _plan(
     last = ceiling(end, model.size) if end else None
     if last is None and stored.newest is not None:
         # A row at the very start of a batch belongs to it.
-        last = ceiling(min(stored.newest, now) + timedelta(microseconds=1), model.size)
+        last = ceiling(min(stored.newest, now) + _MICROSECOND, model.size)
     batches = batches_between(first, last, model.size) if last else []
     reasons: dict[str, list[Batch]] = {}
     for batch in batches:
@@ -271,11 +321,15 @@ def _reason(model: BatchModel, batch: Batch, stored: StoredBatches, record: Reco
         return "failed"
     if record.definition != model.definition:
         return "older definition"
-    if record.at < batch[1]:
+    if record.at < batch[1] or any(_is_later(stored.inputs.get(one), then) for one, then in record.behind.items()):
         return "not over when it ran"
     if record.rows is not None and record.rows != stored.rows.get(batch[0], 0):
         return "rows changed"
     return None
+
+
+def _is_later(newest: datetime | None, then: datetime | None) -> bool:
+    return newest is not None and (then is None or newest > then)
 
 
 def _tables_to_build(model: BatchModel, stored: StoredBatches, known: Mapping[Key, Record]) -> Iterator[WholeTable]:

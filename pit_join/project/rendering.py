@@ -9,18 +9,19 @@ from __future__ import annotations
 import contextlib
 import json
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import CodeType
 from typing import Any
 
 import jinja2
+from jinja2 import nodes
 from jinja2.utils import missing
 
 from pit_join.definitions.nodes import Nodes
 from pit_join.errors import ProjectError
 
-__all__ = ["CannotRender", "Macros", "Renderer"]
+__all__ = ["CannotRender", "Macros", "Renderer", "arguments_of"]
 
 _PACKAGE = "pit_join"
 
@@ -269,6 +270,29 @@ class Macros:
             return self._renderer.call(macro, **arguments)
         except CannotRender:
             return json.loads(self._ask_dbt(f"{{{{ tojson(pit_join.{macro}({_as_jinja(arguments)})) }}}}"))
+
+
+def arguments_of(code: str, macro: str, name: str, position: int) -> Iterator[Any]:
+    """Yield an argument of every call of a macro in a template.
+
+    It is None where it is not given, and `...` where only dbt can say what it is.
+
+    >>> list(arguments_of("{{ a.b('x', '1 day') }} {{ b('x', c=var('y')) }} {{ b() }}", "b", "c", 1))
+    ['1 day', Ellipsis, None]
+    """
+    try:
+        calls = list(_ENVIRONMENT.parse(code).find_all(nodes.Call))
+    except jinja2.TemplateSyntaxError:  # a tag of dbt's
+        yield from [...] if macro in code else []
+        return
+    for call in calls:
+        if macro not in (getattr(call.node, "name", None), getattr(call.node, "attr", None)):
+            continue
+        given = [one.value for one in call.kwargs if one.key == name] or call.args[position : position + 1]
+        try:
+            yield ... if call.dyn_args or call.dyn_kwargs else given[0].as_const() if given else None
+        except nodes.Impossible:
+            yield ...
 
 
 def _as_jinja(arguments: Mapping[str, Any]) -> str:

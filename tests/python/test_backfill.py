@@ -37,8 +37,8 @@ pytestmark = pytest.mark.dbt
 
 EXAMPLE = ROOT / "examples" / "backfill"
 ENVIRONMENT = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
-DAYS = [f"2026-03-{day:02}" for day in range(1, 11)]
-END = "2026-03-11"
+DAYS = [f"2026-03-{day:02}" for day in range(1, 14)]  # the last payment leaves its window of 3 days on the 13th
+END = "2026-03-14"
 HISTORY = "from payment_history order by account_id, event_timestamp"
 
 
@@ -185,7 +185,7 @@ def test_a_second_build_runs_no_old_batches(filled: Built, copy_of: Callable[[Bu
     result = again.dbt("run", "--select", "payment_history")
     (one,) = result.result.results
     assert len(one.batch_results.successful) == 1
-    assert one.batch_results.successful[0][0] > datetime(2026, 3, 11, tzinfo=timezone.utc)
+    assert one.batch_results.successful[0][0] > datetime(2026, 3, 14, tzinfo=timezone.utc)
     assert sql(again.directory, HISTORY) == sql(filled.directory, HISTORY)
 
 
@@ -196,11 +196,11 @@ def test_deleted_rows_are_found_and_made_again(filled: Built) -> None:
     directory = filled.directory
     before = sql(directory, HISTORY)
     (plan,) = backfill(directory).plans
-    assert (plan.total, plan.batches) == (10, [])
+    assert (plan.total, plan.batches) == (13, [])
     sql(directory, "delete from payment_history where event_timestamp between '2026-03-04' and '2026-03-06 23:59'")
     assert planned(backfill(directory)) == {"rows changed": DAYS[3:6]}
     (expected,) = backfill(directory).plans[0].ranges
-    assert expected.rows == round(len(before) / 10 * 3)
+    assert expected.rows == round(len(before) / 13 * 3)
     assert 0 < (expected.seconds or 0) < 60
     assert planned(backfill(directory, start="2026-03-06", end="2026-03-09")) == {"rows changed": DAYS[5:6]}
     assert backfill(directory, apply=True).done == {"payment_history": DAYS[3:6]}
@@ -237,14 +237,14 @@ def test_a_changed_definition_or_macro_and_a_kill(filled: Built, copy_of: Callab
     process.send_signal(signal.SIGKILL)
     process.wait()
     left = planned(backfill(directory))["older definition"]
-    assert 0 < len(left) <= 6
+    assert 0 < len(left) <= 9
     assert left == DAYS[-len(left) :]
     assert backfill(directory, apply=True).done == {"payment_history": left}
     assert sql(directory, HISTORY) == at_once(directory)
     assert planned(backfill(directory)) == {}
 
 
-def test_what_changes_a_definition(example: Built) -> None:
+def test_what_changes_a_definition(example: Built, monkeypatch: pytest.MonkeyPatch) -> None:
     project = Project(example.directory)
     unique_id = "model.backfill_example.payment_history"
 
@@ -275,6 +275,9 @@ def test_what_changes_a_definition(example: Built) -> None:
         of(lambda m: node(m).update(raw_code="select {{ var('days') }}"), days=1),
         of(lambda m: node(m).update(raw_code="select {{ var('days') }}"), days=2),
         of(lambda m: node(m).update(raw_code="select {{ var(name) }}"), days=2),
+        of(lambda m: node(m).update(raw_code="select {{ var('days') }}"), days="{{ env_var('PIT_DAYS', '1') }}"),
+        of(lambda m: node(m).update(raw_code="select {{ var('days') }}"), days="{{ var('more') }}", more=[1]),
+        of(lambda m: node(m).update(raw_code="select {{ var('days') }}"), days="{{ var('more') }}", more=[2]),
         of(lambda m: node(m)["config"]["meta"]["pit_join"].update(lag="1 hour")),
         of(lambda m: node(m)["columns"]["amount_cents"].update(data_type="double")),
         of(lambda m: m["macros"][code].update(macro_sql=m["macros"][code]["macro_sql"] + "else")),
@@ -290,6 +293,35 @@ def test_what_changes_a_definition(example: Built) -> None:
         of(lambda m: node(m, unique_id)["config"].update(batch_size="hour")),
     ]
     assert len(set(other)) == len(other)
+    monkeypatch.setenv("PIT_DAYS", "2")
+    changed = of(lambda m: node(m).update(raw_code="select {{ var('days') }}"), days="{{ env_var('PIT_DAYS', '1') }}")
+    assert changed not in other
+
+
+def test_a_feature_store_that_lives_on(
+    filled: Built, copy_of: Callable[[Built], Built], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It takes the variables, the environment and the profile as they are, not as they were when it was made."""
+    directory = copy_of(filled).directory
+    monkeypatch.setenv("PIT_FACTOR", "2")
+    change(directory, "models/payments.sql", "amount_cents,", "amount_cents * {{ var('factor', 1) }} as amount_cents,")
+    features = FeatureStore(directory)
+    assert planned(features.backfill()) == {"older definition": DAYS}
+    assert features.backfill(apply=True).complete
+    before = sql(directory, HISTORY)
+    project = directory / "dbt_project.yml"
+    original = project.read_text()
+    for factor, times in (("3", 3), ("\"{{ env_var('PIT_FACTOR') }}\"", 2)):
+        project.write_text(f"{original}\nvars:\n  factor: {factor}\n")
+        assert planned(features.backfill()) == {"older definition": DAYS}
+        assert features.backfill(apply=True).built == ("payments",)
+        assert planned(features.backfill()) == {}
+        assert [row[4] for row in sql(directory, HISTORY)] == [row[4] and row[4] * times for row in before]
+    monkeypatch.setenv("PIT_FACTOR", "1")
+    assert planned(features.backfill()) == {"older definition": DAYS}
+    change(directory, "profiles/profiles.yml", "path: warehouse.duckdb", "path: other.duckdb")
+    (plan,) = features.backfill().plans
+    assert plan.total == 0  # nothing is built in the other warehouse
 
 
 def test_our_macros_count_by_the_version_of_the_rule(example: Built, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -484,10 +516,10 @@ def test_the_plan_on_the_command_line(example: Built, filled: Built) -> None:
         assert result.exit_code == 0
         return result.stdout
 
-    assert said(filled) == "payment_history: nothing to do, all 10 batches are done\n"
+    assert said(filled) == "payment_history: nothing to do, all 13 batches are done\n"
     lines = said(example).splitlines()
-    assert lines[2].split() == ["payment_history", DAYS[0], "to", DAYS[-1], "10", "missing", "-", "-"]
-    assert lines[3] == "payment_history: 10 of 10 batches to run"
+    assert lines[2].split() == ["payment_history", DAYS[0], "to", DAYS[-1], "13", "missing", "-", "-"]
+    assert lines[3] == "payment_history: 13 of 13 batches to run"
     (model,) = json.loads(said(example, "--json", "--end", "2026-03-02T12:00:00"))["models"]
     assert (model["start"], model["end"]) == ("2026-03-01T00:00:00+00:00", "2026-03-03T00:00:00+00:00")
     assert (model["batches"], model["to_run"], len(model["ranges"])) == (2, 2, 1)
