@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import closing
 from datetime import date, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -42,7 +43,7 @@ class FeatureStore(OnlineClient):
     """A dbt project with feature views, and its online store.
 
     Each method reads the project as its files are at the time. Online reads need the project only to find the store,
-    and not at all where `online_store` or the environment variable PIT_JOIN_ONLINE_STORE names the store.
+    once, and not at all where `online_store` or the environment variable PIT_JOIN_ONLINE_STORE names the store.
 
     Messages and progress go to the logger `pit_join`: as `INFO` where work takes time, as `WARNING` where it needs you.
 
@@ -350,9 +351,8 @@ class FeatureStore(OnlineClient):
         from pit_join.monitoring.parity import verify
 
         workspace = self._workspace()
-        if "_online" not in vars(self):
-            self._online = self._open_online_store(workspace.project)
-        return verify(workspace, self._online, _names(select), sample=sample)
+        with closing(self._open_online_store(workspace.project)) as store:
+            return verify(workspace, store, _names(select), sample=sample)
 
     def monitor(
         self,

@@ -21,7 +21,7 @@ from support.projects import make_project, view
 
 from pit_join import FeatureLog, FeatureStore, PitJoinError, WarehouseError
 from pit_join.definitions.reading import Reader
-from pit_join.errors import ProjectError
+from pit_join.errors import ProjectError, StoreError
 from pit_join.project.dbt_project import Project
 from pit_join.project.rendering import Renderer
 from pit_join.warehouse import duckdb_session
@@ -143,6 +143,18 @@ def test_the_store_of_the_project_opens_it_no_second_time(
     assert opened == {"project": 1}
     features.verify(["airport_weather"])
     assert opened == {"project": 2, "manifest": 1, "registry": 1, "macros": 1, "warehouse": 1}
+
+
+def test_verify_takes_the_store_of_the_target_as_it_is(scores: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("PIT_JOIN_ONLINE_STORE", raising=False)
+    features = FeatureStore(scores)
+    features.export()
+    assert features.get_online_features(["scores:score"], [{"user_id": 1}]).to_dict()["score"] == [1]
+    assert features.verify().keys == {"scores": 10}
+    profile = scores / "profiles" / "profiles.yml"
+    profile.write_text(profile.read_text().replace("target: dev", "target: prod").replace("dev:", "prod:"))
+    with pytest.raises(StoreError, match="online/prod"):
+        features.verify()
 
 
 VIEW = """
