@@ -33,6 +33,7 @@ from pit_join.workspace import Console
 NEEDED = {
     "backfill": ("--dry-run",),
     "build-training-set": ("--spine", "labels", "--features", "v:f", "--output", "train.parquet"),
+    "check": (),
     "export": (),
     "get": ("--entity", "user_id=42", "--service", "churn_v1"),
     "monitor": ("--log", "feature_log"),

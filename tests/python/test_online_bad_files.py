@@ -303,7 +303,10 @@ CONTENTS: dict[str, tuple[Callable[[Any], Any], str]] = {
         lambda read: deep(read, "views", "clicks", "fields", value=[["a", "quantum"]]),
         "does not know the type 'quantum'",
     ),
-    "an unknown type of a key": (lambda read: deep(read, "views", "clicks", "keys", value={"user_id": "uuid"}), "uuid"),
+    "an unknown type of a key": (
+        lambda read: deep(read, "views", "clicks", "keys", value={"user_id": "quantum"}),
+        "quantum",
+    ),
     "no JSON": (lambda read: b"{", "is damaged or is not a store"),
     "no bytes": (lambda read: b"", "is damaged or is not a store"),
     "no UTF-8": (lambda read: json.dumps(read).encode()[:-10] + b"\xff\xfe", "is damaged or is not a store"),

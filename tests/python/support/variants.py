@@ -31,9 +31,8 @@ ROUNDED_DOWN = {"_time_of": [("round_up=true", "round_up=false")]}
 OTHER_CONTENT = {"_tie_order": [("desc nulls last,\n{% endfor", "asc nulls first,\n{% endfor")]}
 NULL_KEY_MATCHES = [
     (
-        "spine.{{ column }} = known._pit_key_{{ loop.index }} and",
-        "coalesce(spine.{{ column }}::varchar, 'null') = "
-        "coalesce(known._pit_key_{{ loop.index }}::varchar, 'null') and",
+        "{{ pit_join._asof_equal(view, loop.index0, column, 'known._pit_key_' ~ loop.index) }} and",
+        "coalesce({{ column }}::varchar, 'null') = coalesce(known._pit_key_{{ loop.index }}::varchar, 'null') and",
     )
 ]
 NULL_KEY_IS_ONE = {"_judged": [("{% for key in keys %} or matched.{{ key }} is null{% endfor %} then", " then")]}
