@@ -18,9 +18,11 @@ __all__ = ["Check", "check_project", "describe_views"]
 class Check:
     """The result of a check: every problem, and the number of definitions.
 
-    `not_built` are the views that dbt has not built, whose tables were not looked at.
+    `project` is the project with the target of its profile. `not_built` are the views that dbt has not built, whose
+    tables were not checked.
     """
 
+    project: str
     problems: tuple[str, ...]
     views: int
     services: int
@@ -40,11 +42,11 @@ def check_project(workspace: Workspace) -> Check:
     Raises:
         PitJoinError: if dbt cannot read the project, or its warehouse cannot be opened.
     """
-    workspace.manifest  # noqa: B018 what dbt itself cannot read is not a finding
+    project = workspace.name  # a project that dbt itself cannot read is an error, not a finding
     try:
         registry = workspace.registry
     except ProjectError as error:
-        return Check(tuple(error.problems), 0, 0, 0, ())
+        return Check(project, tuple(error.problems), 0, 0, 0, ())
     problems = list(workspace.on_demand_problems(registry.on_demand))
     for name, service in sorted(registry.services.items()):
         features = [request.as_macro_argument() for request in registry.check(service.requests)]
@@ -64,7 +66,7 @@ def check_project(workspace: Workspace) -> Check:
                 except PitJoinError as error:
                     problems += str(error).splitlines()
     counts = len(registry.views), len(registry.services), len(registry.on_demand)
-    return Check(tuple(dict.fromkeys(problems)), *counts, not_built)
+    return Check(project, tuple(dict.fromkeys(problems)), *counts, not_built)
 
 
 def _check_view(view: FeatureView, histories: Histories, workspace: Workspace) -> None:

@@ -96,8 +96,8 @@ inner join events using ({{ keys }})
 
 
 {#-
-    The rows of a view for an export, ascending by key. The columns are its keys, the event time in microseconds UTC as
-    `_pit_event`, and every feature. `in_order` is true only where the table was found to be in order (see
+    The rows of a view for an export, ascending by key. The columns, in the letter case of the YAML, are its keys, the event
+    time in microseconds UTC as `_pit_event`, and every feature. `in_order` is true only where the table was found to be in order (see
     `_history_facts`).
 -#}
 {% macro _snapshot_statement(view, as_of, in_order, history) -%}
@@ -116,10 +116,12 @@ inner join events using ({{ keys }})
         {%- set snapshot = pit_join.latest_snapshot(view, as_of) -%}
     {%- endif -%}
 select
-    {{ keys | join(', ') }},
+    {%- for key in keys %}
+    {{ key }} as {{ key }},
+    {%- endfor %}
     {{ pit_join._time_of(declared, declared.event_timestamp) }} as _pit_event
     {%- for column in declared.columns %},
-    {{ quote(column) }}
+    {{ quote(column) }} as {{ quote(column) }}
     {%- endfor %}
 from (
     {{ snapshot | indent(4) }}
@@ -161,7 +163,7 @@ select
     {%- endif -%}
     {%- set keys = [] -%}
     {%- for key in declared['keys'] %}{% do keys.append(pit_join._identifier(key)) %}{% endfor -%}
-select {{ keys | join(', ') }}
+select {% for key in keys %}{{ key }} as {{ key }}{{ ', ' if not loop.last }}{% endfor %}
 from (select distinct {{ keys | join(', ') }} from {{ history or declared.relation }}) as every_key
 where {{ keys | join(' is not null and ') }} is not null
 order by {{ 'random()' if sample else keys | join(', ') }}

@@ -82,7 +82,7 @@ def check(ctx: click.Context, as_json: bool) -> None:
         for problem in found.problems:
             click.echo(problem)
         if found.not_built:
-            click.echo(f"not built yet, so without a look at the table: {listed(found.not_built)}")
+            click.echo(f"not built yet, so their tables were not checked: {listed(found.not_built)}")
         if found.problems:
             click.echo(f"{len(found.problems)} problem{'s' if len(found.problems) > 1 else ''}")
         else:
@@ -91,7 +91,8 @@ def check(ctx: click.Context, as_json: bool) -> None:
                 (found.services, "services"),
                 (found.on_demand, "on-demand features"),
             )
-            click.echo(f"{', '.join(f'{number} {what}' for number, what in parts)}: no problem")
+            counts = ", ".join(f"{number} {what}" for number, what in parts)
+            click.echo(f"{found.project}: {counts}, no problem")
     if found.problems:
         ctx.exit(1)
 

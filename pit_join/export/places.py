@@ -44,7 +44,9 @@ def moved_versions(before: Contents | None, latest: Mapping[str, str]) -> Iterat
     """Yield a message for each model whose latest version is another one than at the last export."""
     for model, old in sorted(before.latest.items()) if before else ():
         if (new := latest.get(model, old)) != old:
-            yield f"the latest version of '{model}' was {old}, and is {new}: requests for {model}:… get its features"
+            yield (
+                f"the latest version of '{model}' was {old}, and is {new}; references without a version now read {new}"
+            )
 
 
 def kept_views(

@@ -118,7 +118,7 @@ def make_plan(
 
 @cache
 def _check_duckdb(exported: str) -> None:
-    """Warn, once, if the values of on-demand features may be other than those of the DuckDB that exported them."""
+    """Warn once if another version of DuckDB exported the store: some expressions have other values there."""
     from pit_join.warehouse.expressions import minor_version
 
     if exported not in ("", here := minor_version()):

@@ -16,9 +16,8 @@ from pit_join.training.spine import (
     SpineRows,
     check_arguments,
     check_columns,
-    check_float_keys,
+    check_key_values,
     check_types,
-    check_uuids,
 )
 from pit_join.workspace import Histories, Workspace
 
@@ -93,8 +92,7 @@ class ViewJoins:
             "spine_rows", spine=relation, event_timestamp=column, gap=gap, data_type=self.time_type
         )
         self._warehouse.execute(f"create or replace temp table _pit_spine as {rows}", what)
-        for check in (check_float_keys, check_uuids):
-            check(self._warehouse, "_pit_spine", self._columns, self._key_types, source.label)
+        check_key_values(self._warehouse, "_pit_spine", self._columns, self._key_types, source.label)
         self._rows = int(self._warehouse.row("select count(*) as rows from _pit_spine", what)["rows"])
         return self._rows
 

@@ -19,16 +19,7 @@ from pit_join.warehouse.sql import identifier, literal
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = [
-    "Spine",
-    "SpineRows",
-    "check_arguments",
-    "check_columns",
-    "check_float_keys",
-    "check_types",
-    "check_uuids",
-    "find_spine",
-]
+__all__ = ["Spine", "SpineRows", "check_arguments", "check_columns", "check_key_values", "check_types", "find_spine"]
 
 _IN_MEMORY = "entity_df"
 _KINDS = {".csv": "csv", ".tsv": "csv", ".txt": "csv", ".parquet": "parquet", ".pq": "parquet"}
@@ -305,47 +296,31 @@ def check_arguments(columns: Mapping[str, FieldType], computed: Sequence[Mapping
                 )
 
 
-def check_uuids(
+def check_key_values(
     warehouse: DuckDBWarehouse,
     table: str,
     columns: Mapping[str, FieldType],
     key_types: Mapping[str, FieldType],
     label: str,
 ) -> None:
-    """Check that the text of each key that is a UUID in the feature view can be read as one.
+    """Check that each text beside a UUID can be read as one, and that no float may equal another key.
 
     Raises:
-        SpineError: naming the column and the value.
+        SpineError: naming the column and, of a text, the value.
     """
     types = {name.lower(): kind for name, kind in columns.items()}
     for column, wanted in key_types.items():
-        if (types[column.lower()].family, wanted.name) != ("text", "UUID"):
-            continue
-        name = identifier(column)
-        query = f"select min({name}) as bad from {table} where {name} is not null and try_cast({name} as uuid) is null"
-        if (bad := warehouse.row(query, label)["bad"]) is not None:
-            raise SpineError(f"the key '{column}' of the spine {label} is a UUID, and '{bad}' is not one")
-
-
-def check_float_keys(
-    warehouse: DuckDBWarehouse,
-    table: str,
-    columns: Mapping[str, FieldType],
-    key_types: Mapping[str, FieldType],
-    label: str,
-) -> None:
-    """Check that no key is so large that a float, on either side, may equal another key.
-
-    Raises:
-        SpineError: naming the column.
-    """
-    types = {name.lower(): kind for name, kind in columns.items()}
-    for column, wanted in key_types.items():
-        got = types[column.lower()]
+        got, name = types[column.lower()], identifier(column)
+        if (got.family, wanted.name) == ("text", "UUID"):
+            query = (
+                f"select min({name}) as bad from {table} where {name} is not null and try_cast({name} as uuid) is null"
+            )
+            if (bad := warehouse.row(query, label)["bad"]) is not None:
+                raise SpineError(f"the key '{column}' of the spine {label} must be a UUID, and '{bad}' is not one")
         floats = [kind.name for kind in (got, wanted) if kind.number == "float"]
         if not floats or not (got.number and wanted.number):
             continue
-        name, bits = identifier(column), 24 if "FLOAT" in floats else 53
+        bits = 24 if "FLOAT" in floats else 53
         query = f"select max(abs({name}::double)) as most from {table} where isfinite({name}::double)"
         if (warehouse.row(query, label)["most"] or 0) < 2**bits:
             continue

@@ -28,7 +28,10 @@ macros:
 
 def test_the_demo_has_no_problem(demo: Built) -> None:
     done = run("check", "--project-dir", str(demo.directory))
-    assert (done.status, done.out) == (0, "10 feature views, 2 services, 3 on-demand features: no problem\n")
+    assert (done.status, done.out) == (
+        0,
+        "pit_join, target dev: 10 feature views, 2 services, 3 on-demand features, no problem\n",
+    )
 
 
 def test_declarations_are_all_reported(tmp_path: Path) -> None:

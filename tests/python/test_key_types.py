@@ -155,7 +155,7 @@ def test_keys_of_each_type_beside_each_other(connection: Any, types: tuple[KeyTy
     versions = current_versions(windowed, history)
     wanted = []
     for row, answer in zip(spine, answers, strict=True):
-        total = look_up_window(Request(windowed, ("total",)), row, versions, "moment", timedelta(0))  # type: ignore[arg-type]
+        total = look_up_window(Request(windowed, ("total",)), row, versions, "moment", timedelta(0))
         found = answer.answers["plain"]
         wanted.append((row["x"], found.values["x"], found.status.value, total.values["total"], total.status.value))
     assert sum(one[2] == "PRESENT" for one in wanted) > SPINE_ROWS // 8, "the case is not an empty one"

@@ -149,6 +149,15 @@ def test_keys_of_each_type_of_duckdb_ascend(connection: duckdb.DuckDBPyConnectio
     assert [codec.encode(codec.decode(key)) for key in found] == found
 
 
+def test_an_integer_of_too_many_digits_is_an_error(connection: duckdb.DuckDBPyConnection) -> None:
+    table = connection.sql("select 170141183460469231731687303715884105727::hugeint as k, 0 as _pit_event")
+    snapshot = snapshot_of(table.to_arrow_table())
+    with pytest.raises(
+        StoreError, match=r"the key 170141183460469231731687303715884105727 does not fit the type decimal"
+    ):
+        encoded(snapshot)
+
+
 def test_equal_floats_have_one_key(connection: duckdb.DuckDBPyConnection) -> None:
     several = "unnest([0.0::double, '-0.0'::double, 'nan'::double, '-nan'::double, 0.1::float::double])"
     table = connection.sql(f"select {several} as k, 0::bigint as _pit_event").to_arrow_table()

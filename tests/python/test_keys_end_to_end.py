@@ -166,3 +166,20 @@ def test_what_is_not_a_uuid(shop: Path, served: Any) -> None:
     assert (done.status, "a0eebc99" in done.err) == (2, True)
     answer = served.ask({"features": [f"{name}:value"], "entities": {"k": ["urn:uuid:" + ID]}})
     assert answer.status_code == 422, "as in DuckDB"
+
+
+def test_the_letter_case_of_the_yaml_is_that_of_the_store(tmp_path: Path) -> None:
+    columns = "{name: Id, data_type: uuid}, {name: Moment, data_type: timestamptz}, {name: Value, data_type: integer}"
+    total = "aggregations: [{name: Total, function: sum, column: Value, window: 1 day}]"
+    meta = "entity: user, join_keys: [Id]"
+    views = {"plain": view(meta, columns, "Moment"), "windowed": view(f"{meta}, {total}", columns, "Moment")}
+    shop = make_project(tmp_path / "shop", views)
+    with duckdb.connect(str(shop / "warehouse.duckdb")) as connection:
+        for name in views:
+            row = f"'{ID}'::uuid as id, timestamptz '2026-03-01 06:00:00+00' as moment, 7 as value"
+            connection.execute(f"create table {name} as select {row}")
+    store = FeatureStore(shop)
+    store.export(as_of=NOON)
+    found = store.get_online_features(["plain:Value", "windowed:Total"], [{"Id": ID}], now=NOON)
+    assert found.to_dict() == {"Id": [ID], "Value": [7], "Total": [7]}
+    assert store.verify().found == 0

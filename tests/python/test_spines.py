@@ -16,7 +16,7 @@ import pytest
 from pit_join.definitions.connection import Connection
 from pit_join.definitions.field_type import read_type
 from pit_join.errors import PitJoinError, SpineError
-from pit_join.training.spine import check_columns, check_float_keys, find_spine
+from pit_join.training.spine import check_columns, check_key_values, find_spine
 from pit_join.warehouse.duckdb_session import DuckDBWarehouse
 
 AT = datetime(2026, 3, 1)
@@ -152,4 +152,4 @@ def test_keys_that_a_float_cannot_tell_apart(
         warehouse.execute(f"create temp table t as select {value}::{kind} as id union all select null", "t")
         given = (warehouse, "t", warehouse.columns("from t", "t"), {"ID": read_type(wanted)}, "labels")
         with pytest.raises(SpineError, match=problem) if problem else nullcontext():
-            check_float_keys(*given)
+            check_key_values(*given)
