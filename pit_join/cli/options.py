@@ -155,7 +155,7 @@ def _listed(value: tuple[str, ...]) -> list[str]:
 _FEATURES = (
     click.option(
         "--features", multiple=True, metavar="REF[,REF...]",
-        help="view:feature, or view:* for all. May be given more than once.",
+        help="view:feature, view.v2:feature for a version, or view:* for all. May be given more than once.",
     ),
     click.option("--service", metavar="NAME", help="A feature service (exposure) instead of --features."),
     click.option(
