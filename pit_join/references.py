@@ -212,7 +212,7 @@ def parse_features(
                 "(a part that holds , : = ( ) stands in double quotes)"
             )
         view, feature = found
-        alias = default_alias(view)
+        alias = view if view in by_alias else default_alias(view)
         used.add(alias)
         role = by_alias.get(alias, Request(view=view, features=(), alias=alias))
         requests.append(Request(view=role.view, features=(feature,), alias=alias, join_keys=role.join_keys))

@@ -158,7 +158,7 @@ class Reader:
         versioned = with_versions(requests, self.latest)
         stored = tuple(request for request in versioned if isinstance(request, Request))
         for problem in (
-            *request_problems(stored, self.views),
+            *request_problems(stored, self.views, self.latest),
             *on_demand_problems(versioned, self.views, self.latest, self.on_demand),
         ):
             wrong("features", problem)

@@ -85,7 +85,7 @@ class Registry:
         """
         found = with_versions(requests, self.latest)
         stored = tuple(request for request in found if isinstance(request, Request))
-        problems = list(request_problems(stored, self.views))
+        problems = list(request_problems(stored, self.views, self.latest))
         problems += on_demand_problems(found, self.views, self.latest, self.on_demand)
         if problems:
             raise RequestError("\n".join(problems))

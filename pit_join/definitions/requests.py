@@ -5,9 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
+from pit_join.definitions.field_type import read_type
 from pit_join.definitions.views import FeatureView, OnDemandFeature
 from pit_join.errors import suggest
-from pit_join.references import OnDemandRequest, Request, RequestItem, default_alias, parse_reference
+from pit_join.references import (
+    OnDemandRequest,
+    Request,
+    RequestItem,
+    default_alias,
+    model_and_version,
+    parse_reference,
+)
 
 __all__ = ["on_demand_problems", "request_problems", "views_read", "with_versions"]
 
@@ -65,12 +73,30 @@ def on_demand_problems(
                 if view is None:
                     known = suggest(found[0], {*views, *roles}, "feature views")
                     yield f"unknown feature view '{found[0]}' in the arguments of '{request.name}'; {known}"
-                elif found[1] not in (names := [feature.name for feature in view.features]):
-                    yield f"view '{view.name}' has no feature '{found[1]}'; {suggest(found[1], names, 'features')}"
+                else:
+                    yield from _argument_problems(request, argument, on_demand[request.macro], view, found[1])
 
 
-def request_problems(requests: tuple[Request, ...], views: Mapping[str, FeatureView]) -> Iterator[str]:
-    """Yield what is wrong with requests for features of views."""
+def _argument_problems(
+    request: OnDemandRequest, argument: str, macro: OnDemandFeature, view: FeatureView, name: str
+) -> Iterator[str]:
+    """Yield what is wrong with a feature as an argument."""
+    features = {feature.name: feature.data_type for feature in view.features}
+    if name not in features:
+        yield f"view '{view.name}' has no feature '{name}'; {suggest(name, features, 'features')}"
+    elif argument in macro.types and features[name].family in ("text", "number", "time", "BOOLEAN"):
+        wanted = read_type(macro.types[argument])
+        if wanted.family != "text" and not wanted.takes(features[name].family):  # a text takes anything
+            yield (
+                f"the argument '{argument}' of '{request.name}' is of type {wanted}, and the feature "
+                f"{view.name}:{name} is of type {features[name]}; cast one of them"
+            )
+
+
+def request_problems(
+    requests: tuple[Request, ...], views: Mapping[str, FeatureView], latest: Mapping[str, str]
+) -> Iterator[str]:
+    """Yield what is wrong with requests, with versions, for features of views."""
     roles: dict[str, Request] = {}
     if not requests:
         yield "no features are asked for; name them as view:feature, or view:* for all"
@@ -85,6 +111,9 @@ def request_problems(requests: tuple[Request, ...], views: Mapping[str, FeatureV
         for other in roles:
             if other != request.alias and other.lower() == request.alias.lower():
                 yield f"letter case does not tell '{other}' and '{request.alias}' apart; rename one of them"
+        model, version = model_and_version(request.view)
+        if version and request.alias == model and latest.get(model) != request.view:
+            yield f"'{model}' is the latest version, and not {request.view}; give the role another name (alias=view)"
         first = roles.setdefault(request.alias, request)
         if (first.view, first.join_keys) != (request.view, request.join_keys):
             yield f"'{request.alias}' is used in two meanings; give one of them another name (alias=view)"

@@ -17,6 +17,7 @@ from pit_join.export.places import (
     chosen_views,
     contents_of,
     kept_views,
+    latest_online,
     moved_versions,
     needed_stores,
     online_views,
@@ -123,7 +124,8 @@ def export(
         for view in chosen:
             target = targets[view.online_store]
             target.written[view.name] = target.indexes.of(view, *found[view.name])
-        changes = _replace(targets, _about(workspace, listed), dry_run, console)
+        latest = latest_online(contents[""], chosen, registry, all_views=not views)
+        changes = _replace(targets, _about(workspace, listed, latest), dry_run, console)
     return Export(
         {name: store_url(each) for name, each in urls.items()},
         instant,
@@ -143,7 +145,7 @@ class _Target:
     written: dict[str, StoredView]
 
 
-def _about(workspace: Workspace, listed: Mapping[str, StoredView]) -> Contents:
+def _about(workspace: Workspace, listed: Mapping[str, StoredView], latest: Mapping[str, str]) -> Contents:
     """Return the manifest of the default store, before its own views are added."""
     return Contents(
         project=str(workspace.manifest["metadata"]["project_name"]),
@@ -151,7 +153,7 @@ def _about(workspace: Workspace, listed: Mapping[str, StoredView]) -> Contents:
         exported_at=datetime.now(timezone.utc),
         views=listed,
         services=_services(workspace),
-        latest=workspace.registry.latest,
+        latest=latest,
         duckdb=minor_version(),
     )
 

@@ -15,6 +15,7 @@ __all__ = [
     "chosen_views",
     "contents_of",
     "kept_views",
+    "latest_online",
     "moved_versions",
     "needed_stores",
     "online_views",
@@ -45,8 +46,20 @@ def moved_versions(before: Contents | None, latest: Mapping[str, str]) -> Iterat
     for model, old in sorted(before.latest.items()) if before else ():
         if (new := latest.get(model, old)) != old:
             yield (
-                f"the latest version of '{model}' was {old}, and is {new}; references without a version now read {new}"
+                f"the latest version of '{model}' was {old}, and is {new}; an export of {new} makes references without "
+                "a version read it online"
             )
+
+
+def latest_online(
+    before: Contents | None, chosen: Sequence[FeatureView], registry: Registry, *, all_views: bool
+) -> dict[str, str]:
+    """Return the latest versions as the store has them after an export; only of exported models do they move."""
+    if before is None or all_views:
+        return dict(registry.latest)
+    written, online = {view.name for view in chosen}, online_views(registry)
+    kept = {model: view for model, view in before.latest.items() if view in online}
+    return {model: view if view in written else kept.get(model, view) for model, view in registry.latest.items()}
 
 
 def kept_views(

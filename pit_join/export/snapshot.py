@@ -100,7 +100,10 @@ class Snapshot:
         return whole + checksum(whole, view_number(self.view), b"")
 
     def _keys(self, batch: pa.RecordBatch) -> list[bytes]:
-        return keys_of(list(self.kinds.values()), [batch[key] for key in self.kinds])
+        try:
+            return keys_of(list(self.kinds.values()), [batch[key] for key in self.kinds])
+        except StoreError as error:
+            raise StoreError(f"{self.view}: {error}") from error
 
     def _records(self, batch: pa.RecordBatch) -> list[bytes]:
         return records_of(self.layout, batch[_EVENT], [batch[field.name] for field in self.layout.fields])

@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 
 from pit_join.definitions.views import FeatureView
 from pit_join.errors import PitJoinError, StoreError, suggest
+from pit_join.export.places import moved_versions
 from pit_join.monitoring.offline_rule import OfflineRule, same
 from pit_join.online.protocol import ReadableStore
 from pit_join.records.arrow import arrow_values, values_of
@@ -83,13 +84,16 @@ def verify(
         PitJoinError: if the store, the project or its warehouse cannot be read.
     """
     _, data = store.contents()
-    stored = Contents.from_json(data, "the online store").views
+    contents = Contents.from_json(data, "the online store")
+    stored, registry = contents.views, workspace.registry
+    for message in moved_versions(contents, registry.latest):
+        workspace.console.warn(message)
+    views = [contents.latest.get(name, name) for name in views]
     for name in views:
         if name not in stored:
             raise PitJoinError(f"the online store has no view '{name}'; {suggest(name, stored, 'feature views')}")
         if stored[name].instant is None:
             raise StoreError(f"the feature view '{name}' was not exported yet; run pit-join export")
-    registry = workspace.registry
     chosen = list(dict.fromkeys(views)) or sorted(name for name, view in stored.items() if view.instant)
     declared = {name: registry.view(name) for name in chosen}
     keys: dict[str, int] = {}

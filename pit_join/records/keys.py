@@ -150,6 +150,8 @@ class KeyCodec:
                 continue
             except Exception:
                 value = row[column]
+                if kind == "uuid" and isinstance(value, str):
+                    return f"the key '{column}' must be a UUID, and {value!r} is not one"
                 return f"the key '{column}' is of type {kind}, and {value!r} is {type(value).__name__}"
         return f"the entity row {dict(row)!r} cannot be read"
 

@@ -41,7 +41,7 @@ class ViewJoins:
         self._warehouse, self._histories, self._macros = histories.warehouse, histories, workspace.macros
         self._request, self._roles, self._computed = request, resolved["requests"], resolved["computed"]
         self._views = {role["view"]: workspace.registry.view(role["view"]) for role in self._roles}
-        self._key_types: dict[str, FieldType] = {}
+        self._keys: set[tuple[str, FieldType]] = set()
         self._columns: Mapping[str, FieldType] = {}
         self._rows = 0
         histories.check(self._views.values())
@@ -52,11 +52,13 @@ class ViewJoins:
 
     def check_spine(self, source: Spine, names: Sequence[str]) -> SpineRows:
         """Check the spine against the views, and return its rows."""
-        key_types, event_timestamp = self._key_types, self._request.event_timestamp
+        event_timestamp = self._request.event_timestamp
+        key_types: dict[str, FieldType] = {}
         for role in self._roles:
             view = self._views[role["view"]]
             for key, column in role["keys"].items():
                 known = key_types.setdefault(column, view.types[key])
+                self._keys.add((column, view.types[key]))
                 if known != view.types[key] and source.kind == "csv":
                     raise SpineError(
                         f"the spine's column '{column}' is a key of type {known} for one view and {view.types[key]} "
@@ -65,7 +67,7 @@ class ViewJoins:
         rows = source.rows(self._warehouse, key_types, event_timestamp)
         columns = self._columns = self._warehouse.columns(f"from {rows.relation}", source.unreadable)
         check_columns(columns, (*key_types, event_timestamp), source)
-        check_types(columns, event_timestamp, key_types, source.label)
+        check_types(columns, event_timestamp, self._keys, source.label)
         check_arguments(columns, self._computed, source)
         provenance = [f"{r['alias']}__{what}" for r in self._roles for what in ("event_timestamp", "status")]
         taken = {name.lower(): name for name in columns}
@@ -92,7 +94,7 @@ class ViewJoins:
             "spine_rows", spine=relation, event_timestamp=column, gap=gap, data_type=self.time_type
         )
         self._warehouse.execute(f"create or replace temp table _pit_spine as {rows}", what)
-        check_key_values(self._warehouse, "_pit_spine", self._columns, self._key_types, source.label)
+        check_key_values(self._warehouse, "_pit_spine", self._columns, self._keys, source.label)
         self._rows = int(self._warehouse.row("select count(*) as rows from _pit_spine", what)["rows"])
         return self._rows
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -248,9 +248,11 @@ def _index_hint(name: str, spine: Spine) -> str:
 
 
 def check_types(
-    columns: Mapping[str, FieldType], event_timestamp: str, key_types: Mapping[str, FieldType], label: str
+    columns: Mapping[str, FieldType], event_timestamp: str, keys: Iterable[tuple[str, FieldType]], label: str
 ) -> None:
     """Check that the time is a time and that keys can equal those of the views.
+
+    `keys` are columns of the spine, each with the type of a view's join key.
 
     Raises:
         SpineError: naming the column, its type, and what is needed.
@@ -262,7 +264,7 @@ def check_types(
             f"the column '{event_timestamp}' of the spine {label} must be a timestamp or date, got {time_type}; "
             "write times as 2026-03-18 14:30:00 (UTC) or 2026-03-18T14:30:00+02:00, or cast the column"
         )
-    for column, wanted in key_types.items():
+    for column, wanted in sorted(keys, key=str):
         got = types[column.lower()]
         if got.family != wanted.family and (got.family, wanted.name) != ("text", "UUID"):
             raise SpineError(
@@ -300,7 +302,7 @@ def check_key_values(
     warehouse: DuckDBWarehouse,
     table: str,
     columns: Mapping[str, FieldType],
-    key_types: Mapping[str, FieldType],
+    keys: Iterable[tuple[str, FieldType]],
     label: str,
 ) -> None:
     """Check that each text beside a UUID can be read as one, and that no float may equal another key.
@@ -309,7 +311,7 @@ def check_key_values(
         SpineError: naming the column and, of a text, the value.
     """
     types = {name.lower(): kind for name, kind in columns.items()}
-    for column, wanted in key_types.items():
+    for column, wanted in sorted(keys, key=str):
         got, name = types[column.lower()], identifier(column)
         if (got.family, wanted.name) == ("text", "UUID"):
             query = (

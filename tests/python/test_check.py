@@ -81,3 +81,17 @@ WANTED = (
     "risk: features: both logins:value and visits:value would be named value",
     "the table of the feature view 'visits' has no column 'value'",
 )
+
+
+def test_a_text_feature_is_not_an_argument_of_numbers(tmp_path: Path) -> None:
+    mood = VALUE.replace("double", "varchar")
+    service = SERVICE.replace('"visits:value"', '{on_demand: lucky, arguments: {amount: "visits:value"}}')
+    shop = make_project(
+        tmp_path / "shop", {"logins": view(KEYS, f"{BASE}, {VALUE}"), "visits": view(KEYS, f"{BASE}, {mood}")}, service
+    )
+    (shop / "macros").mkdir()
+    (shop / "macros" / "macros.yml").write_text(MACROS)
+    (shop / "macros" / "lucky.sql").write_text("{% macro lucky(amount) %}2 * {{ amount }}{% endmacro %}")
+    done = run("check", cwd=shop)
+    told = "the argument 'amount' of 'lucky' is of type double, and the feature visits:value is of type varchar"
+    assert (done.status, told in done.out) == (1, True), done.out

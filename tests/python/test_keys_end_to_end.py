@@ -12,12 +12,14 @@ from typing import Any
 from uuid import UUID
 
 import duckdb
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from http_servers import serving
 from support.projects import make_project, run, view
 
 from pit_join import FeatureLog, FeatureStore
+from pit_join.errors import SpineError
 from pit_join.online.opening import open_store
 from pit_join.records.store_manifest import Contents
 
@@ -183,3 +185,31 @@ def test_the_letter_case_of_the_yaml_is_that_of_the_store(tmp_path: Path) -> Non
     found = store.get_online_features(["plain:Value", "windowed:Total"], [{"Id": ID}], now=NOON)
     assert found.to_dict() == {"Id": [ID], "Value": [7], "Total": [7]}
     assert store.verify().found == 0
+
+
+def test_a_key_is_compared_with_the_type_of_each_view(tmp_path: Path) -> None:
+    columns = "{name: moment, data_type: timestamptz}, {name: value, data_type: integer}"
+    views = {
+        name: view("entity: user, join_keys: [k]", f"{{name: k, data_type: {kind}}}, {columns}", "moment")
+        for name, kind in (("a", "uuid"), ("b", "varchar"))
+    }
+    shop = make_project(tmp_path / "shop", views)
+    with duckdb.connect(str(shop / "warehouse.duckdb")) as connection:
+        for name, kind in (("a", "uuid"), ("b", "varchar")):
+            row = f"'{ID.upper()}'::{kind} as k, timestamptz '2026-03-01 06:00:00+00' as moment, 7 as value"
+            connection.execute(f"create table {name} as select {row}")
+    store = FeatureStore(shop)
+    features = ["a:value", "b:value"]
+    for asked in (features, features[::-1]):
+        with pytest.raises(
+            SpineError, match=r"the key .k. of the spine given in memory is UUID, and the .* is VARCHAR"
+        ):
+            store.get_historical_features(
+                pa.table({"k": pa.array([UUID(ID).bytes], pa.uuid()), "t": pa.array([NOON])}),
+                asked, event_timestamp="t", full_feature_names=True,
+            )  # fmt: skip
+        texts = pa.table({"k": [ID], "t": pa.array([NOON])})
+        (row,) = store.get_historical_features(
+            texts, asked, event_timestamp="t", full_feature_names=True
+        ).to_arrow().to_pylist()  # fmt: skip
+        assert (row["a__value"], row["b__value"]) == (7, None), "a text is spelled in one way, and a UUID in many"

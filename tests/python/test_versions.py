@@ -147,6 +147,14 @@ def test_versions_in_one_set_need_full_names(project: Built) -> None:
     assert found["prefs_v2__status"] == "PRESENT"
 
 
+def test_a_role_is_named_as_it_says(project: Built) -> None:
+    found = rows(project, "labels", "prefs.v2:colour", "old:colour", roles=["old=prefs.v1"])
+    assert (found["colour"], found["old__colour"]) == (20, 10)
+    assert rows(project, "labels", '"prefs.v1":colour', roles=['"prefs.v1"=prefs.v2'])["prefs.v1__colour"] == 20
+    with pytest.raises(RequestError, match=r"'prefs' is the latest version, and not prefs\.v2; give the role another"):
+        rows(project, "labels", "prefs:colour", roles=["prefs=prefs.v2"])
+
+
 def test_an_unknown_version_is_an_error(project: Built) -> None:
     with pytest.raises(RequestError, match=r"unknown feature view 'prefs\.v7'; did you mean 'prefs\.v2'"):
         rows(project, "labels", "prefs.v7:colour")
@@ -189,6 +197,8 @@ def test_versions_are_served_side_by_side(project: Built, tmp_path: Path) -> Non
     assert served(own, ["prefs:colour"]) == {"colour": 10}
     assert served(own, ["prefs.v2:colour"]) == {"colour": 20}
     assert served(own, "both") == {"prefs_v1__colour": 10, "other__colour": 20, "doubled": 60}
+    done = run("verify", "--select", "prefs", cwd=own)
+    assert (done.status, "1 views, 1 keys" in done.out) == (0, True), done.err
     done = run("verify", "--all", cwd=own)
     assert (done.status, "4 views, 4 keys" in done.out) == (0, True), done.out
 
@@ -204,7 +214,13 @@ def test_an_export_says_that_the_latest_version_is_another_one(project: Built, t
     declared.write_text(declared.read_text().replace("latest_version: 1", "latest_version: 2", 1))
     services = own / "models" / "services.yml"
     assert served(own, "newest") == {"colour": 10}, "until the next export"
-    done = run("export", cwd=own)
+    assert "the latest version of 'prefs' was prefs.v1, and is prefs.v2" in run("verify", "--all", cwd=own).err
+    assert run("export", "--select", "dots.v2", cwd=own).status == 2, (
+        "outside quotes that is version 2 of the model dots"
+    )
+    assert run("export", "--select", '"dots.v2"', cwd=own).status == 0
+    assert served(own, "newest") == {"colour": 10}, "prefs was not exported"
+    done = run("export", "--select", "prefs", cwd=own)
     assert "the latest version of 'prefs' was prefs.v1, and is prefs.v2" in done.err
     assert served(own, "newest") == served(own, ["prefs:colour"]) == {"colour": 20}
     assert "ref('prefs')" in services.read_text()
