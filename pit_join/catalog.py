@@ -7,7 +7,7 @@ from datetime import datetime, timedelta, timezone
 from typing import Any
 
 from pit_join.definitions.views import Aggregation, FeatureView
-from pit_join.errors import PitJoinError, ProjectError
+from pit_join.errors import PitJoinError, ProjectError, raise_together
 from pit_join.times import format_duration
 from pit_join.workspace import Histories, Workspace
 
@@ -101,9 +101,7 @@ def describe_views(workspace: Workspace) -> list[dict[str, Any]]:
                 described.append(_describe(views[name], histories))
             except PitJoinError as error:
                 problems.append(error)
-    if problems:
-        gravest = max(problems, key=lambda problem: problem.exit_status)
-        raise type(gravest)("\n".join(map(str, problems)))
+    raise_together(problems)
     return described
 
 

@@ -19,6 +19,7 @@ __all__ = [
     "WarehouseError",
     "command_line",
     "option",
+    "raise_together",
     "suggest",
     "suggest_service",
     "with_extra",
@@ -69,6 +70,15 @@ class WarehouseError(PitJoinError):
     """A warehouse, or a table of it, that cannot be used."""
 
     exit_status = 3
+
+
+def raise_together(problems: Sequence[PitJoinError]) -> None:
+    """Raise problems that were found one by one as a single error of the gravest kind; without any do nothing."""
+    if len(problems) == 1:
+        raise problems[0]
+    if problems:
+        gravest = max(problems, key=lambda problem: problem.exit_status)
+        raise type(gravest)("\n".join(map(str, problems)))
 
 
 _at_command_line = False

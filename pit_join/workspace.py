@@ -13,7 +13,7 @@ from typing import Any
 from pit_join.definitions.registry import Registry
 from pit_join.definitions.table_check import check_table
 from pit_join.definitions.views import FeatureView
-from pit_join.errors import ProjectError
+from pit_join.errors import PitJoinError, ProjectError, raise_together
 from pit_join.project.dbt_project import Project
 from pit_join.project.rendering import Macros
 from pit_join.warehouse.duckdb_session import DuckDBWarehouse
@@ -155,21 +155,29 @@ class Histories:
         """Check that each table is what its view declares.
 
         Raises:
-            PitJoinError: if a table cannot be read, or differs from its declaration.
+            PitJoinError: with every problem, if a table cannot be read or differs from its declaration.
         """
+        problems = []
         for view in views:
-            if view.name in self._checked:
-                continue
-            what = f"the table of the feature view '{view.name}' cannot be read; run dbt build"
-            check_table(view, self.warehouse.columns(f"from {view.relation}", what))
-            for one in view.aggregations:
-                if one.where:
-                    if problem := problem_of_condition(one.where, view.types):
-                        where = f"{view.path}: {view.name}: aggregations.{one.name}.where"
-                        raise ProjectError([f"{where}: {one.where!r}: {problem}"])
-                    what = f"{view.path}: {view.name}: aggregations.{one.name}.where: {one.where!r} cannot be read"
-                    self.warehouse.columns(f"select case when ({one.where}\n) then 1 end from {view.relation}", what)
-            self._checked.add(view.name)
+            if view.name not in self._checked:
+                try:
+                    self._check(view)
+                    self._checked.add(view.name)
+                except PitJoinError as error:
+                    problems.append(error)
+        raise_together(problems)
+
+    def _check(self, view: FeatureView) -> None:
+        what = f"the table of the feature view '{view.name}' cannot be read; run dbt build"
+        columns = self.warehouse.columns(f"from {view.relation}", what)
+        check_table(view, columns, lambda text: self.warehouse.named_type(text, view.location))
+        for one in view.aggregations:
+            if one.where:
+                where = f"{view.path}: {view.name}: aggregations.{one.name}.where"
+                if problem := problem_of_condition(one.where, view.types):
+                    raise ProjectError([f"{where}: {one.where!r}: {problem}"])
+                what = f"{where}: {one.where!r} cannot be read"
+                self.warehouse.columns(f"select case when ({one.where}\n) then 1 end from {view.relation}", what)
 
     def stage(self, views: Collection[FeatureView]) -> None:
         """Check the tables, and copy those that are not stored tables of DuckDB."""

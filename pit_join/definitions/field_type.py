@@ -17,6 +17,9 @@ __all__ = ["FieldType", "memory", "read_type", "type_of"]
 _INTEGERS = re.compile(r"U?(?:TINYINT|SMALLINT|INTEGER|BIGINT|HUGEINT)")
 _TEXTS = ("VARCHAR", "ENUM")
 _FLOATS = ("DOUBLE", "FLOAT")
+_NESTED = ("struct", "tuple", "map", "union")
+# Types that differ only in precision, by the start of the name.
+_KINDS = (("TIMESTAMPTZ", "instant"), ("TIMESTAMP WITH", "instant"), ("TIMESTAMP", "timestamp"), ("TIME_NS", "TIME"))
 # By the start of the name, since other databases have such types too: datetime2, say.
 _TIMES = ("TIMESTAMP", "DATETIME", "DATE")
 
@@ -27,7 +30,8 @@ class FieldType:
 
     `name` is DuckDB's own name of the type, such as BIGINT for int8; the name of a type that only a database knows,
     such as an enum by its name, is its text. `text` is the type as it was written. `number` is the kind of a number
-    type, `scale` the digits after the point of a decimal, `element` the type of a list's or an array's elements.
+    type, `digits` and `scale` the digits before and after the point of a decimal, `element` the type of a list's or an
+    array's elements, `length` that of an array. `parts` are the fields of a struct or union, or a map's key and value.
     """
 
     name: str
@@ -35,6 +39,9 @@ class FieldType:
     number: Literal["integer", "decimal", "float"] | None = None
     scale: int = 0
     element: FieldType | None = None
+    digits: int = 0
+    length: int | None = None
+    parts: tuple[tuple[str, FieldType], ...] = ()
 
     def __str__(self) -> str:
         return self.text
@@ -54,6 +61,41 @@ class FieldType:
         if base in _TEXTS:
             return "text"
         return "time" if base.startswith(_TIMES) else base
+
+    @property
+    def kind(self) -> str:
+        """The types that differ from this one at most in width or precision; of a nested type only what nests.
+
+        >>> read_type("real").kind, read_type("timestamp_s").kind, read_type("timestamptz").kind, read_type("json").kind
+        ('float', 'timestamp', 'instant', 'JSON')
+        """
+        if self.element:
+            return "list"
+        base = self.name.split("(", 1)[0].strip()
+        if self.number or base in _TEXTS:
+            return self.number or "text"
+        return next((kind for start, kind in _KINDS if base.startswith(start)), base)
+
+    def describes(self, actual: FieldType) -> bool:
+        """Return whether a column of the actual type is what this declaration says: see docs/concepts.md.
+
+        >>> (
+        ...     read_type("int").describes(read_type("bigint")),
+        ...     read_type("decimal(9)").describes(read_type("decimal(9,2)")),
+        ... )
+        (True, False)
+        """
+        if self.kind != actual.kind or actual.scale > self.scale or actual.digits > self.digits:
+            return False
+        if self.element and actual.element:
+            lengths = {self.length, actual.length} - {None}
+            return len(lengths) < 2 and self.element.describes(actual.element)
+        # The order of fields does not matter, except of those without names.
+        mine, theirs = (sorted(each.parts, key=lambda part: part[0].lower()) for each in (self, actual))
+        return len(mine) == len(theirs) and all(
+            name.lower() == other.lower() and kind.describes(found)
+            for (name, kind), (other, found) in zip(mine, theirs, strict=True)
+        )
 
     def takes(self, family: str) -> bool:
         """Return whether values of a family may be cast to the type; a time may be written as text."""
@@ -91,8 +133,13 @@ def type_of(kind: DuckDBPyType, text: str | None = None) -> FieldType:
     if kind.id in ("list", "array", "decimal"):
         parts: dict[str, Any] = dict(kind.children)
         if kind.id == "decimal":
-            return FieldType(name, text, "decimal", parts["scale"])
-        return FieldType(name, text, element=type_of(parts["child"]))
+            scale = parts["scale"]
+            return FieldType(name, text, "decimal", scale, digits=parts["precision"] - scale)
+        return FieldType(name, text, element=type_of(parts["child"]), length=parts.get("size"))
+    if kind.id in _NESTED:
+        children: list[tuple[str, Any]] = kind.children
+        inner = children[1:] if kind.id == "union" else children  # the first of a union is its tag
+        return FieldType(name, text, parts=tuple((part, type_of(each)) for part, each in inner))
     if _INTEGERS.fullmatch(name):
         return FieldType(name, text, "integer")
     return FieldType(name, text, "float" if name in _FLOATS else None)

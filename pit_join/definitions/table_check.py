@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from pit_join.definitions.field_type import FieldType
 from pit_join.definitions.views import FeatureView
@@ -10,34 +10,60 @@ from pit_join.errors import PitJoinError, WarehouseError
 
 __all__ = ["check_table"]
 
+_LONGEST = 80
 
-def check_table(view: FeatureView, columns: Mapping[str, FieldType]) -> None:
+
+def check_table(
+    view: FeatureView,
+    columns: Mapping[str, FieldType],
+    named: Callable[[str], FieldType | None] = lambda text: None,
+) -> None:
     """Check the columns of a view's table (name to type) against its YAML.
 
-    Times and keys decide the answer, so a declared type that differs from the table's is an error for them, not a cast.
-    The same holds for columns that windows add up: integers, decimals and floats are each added in their own way.
+    Stored values keep the types of the table, so the YAML must be true: see `FieldType.describes`. Times decide the
+    answer, so they have the declared type itself. `named` returns a type that only the database of the table knows,
+    such as an enum by its name; None if there is none.
 
     Raises:
-        WarehouseError: if a column is missing.
-        PitJoinError: if a time, a key or a summed column has another type.
+        WarehouseError: with every problem, if a column is missing.
+        PitJoinError: with every problem, if all are columns of another type.
     """
     lower = {name.lower(): kind for name, kind in columns.items()}
-    summed = {one.column for one in view.aggregations if one.adds_up}
+    problems, missing = [], False
     for name, declared in view.types.items():
         actual = lower.get(name.lower())
         if actual is None:
-            raise WarehouseError(
+            missing = True
+            problems.append(
                 f"the table of the feature view '{view.name}' has no column '{name}', which {view.path} lists; "
                 f"run dbt build, or mend the YAML. It has {', '.join(columns)}"
             )
-        if name in (view.event_timestamp, view.created_timestamp):
-            fits = declared == actual
-        elif name in summed:
-            fits = declared.number == actual.number
-        else:
-            fits = name not in view.join_keys or declared.family == actual.family
-        if not fits:
-            raise PitJoinError(
-                f"{view.path}: {view.name}: the column '{name}' is declared {declared}, and the table's is {actual}; "
-                "correct the data_type, cast the column in the model (column_types for a seed), or run dbt build"
+        elif declared.text and not _fits(view, name, actual, named):
+            problems.append(
+                f"{view.path}: {view.name}: the column '{name}' is declared {_shown(declared)}, and the table's "
+                f"is {_cut(actual.name)}; correct the data_type, cast the column in the model (column_types for a "
+                "seed), or run dbt build"
             )
+    if problems:
+        raise (WarehouseError if missing else PitJoinError)("\n".join(problems))
+
+
+def _fits(view: FeatureView, name: str, actual: FieldType, named: Callable[[str], FieldType | None]) -> bool:
+    declared = view.types[name]
+    if name in (view.event_timestamp, view.created_timestamp):
+        return declared == actual
+    if declared.describes(actual):
+        return True
+    # Keys of spines and requests are read by the declared type, whose name must say what it is.
+    found = named(declared.text) if name not in view.join_keys else None
+    return found is not None and found.describes(actual)
+
+
+def _shown(declared: FieldType) -> str:
+    """Return a declared type; the text of a decimal may leave out its digits, as `numeric` does."""
+    return f"{declared.text} ({declared.name})" if declared.number == "decimal" else _cut(declared.text)
+
+
+def _cut(text: str) -> str:
+    """Return a text that fits in a message: an enum may have thousands of values."""
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."

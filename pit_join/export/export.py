@@ -113,6 +113,7 @@ def export(
         with workspace.warehouse() as warehouse:
             instant = as_of or datetime.now(timezone.utc)  # after the wait for locks, so that nothing known is missed
             taken = SnapshotTaker(workspace, warehouse, open_now, instant)
+            taken.check(chosen)
             found = {view.name: taken.view(view, writers[view.online_store]) for view in chosen}
             listed = views_elsewhere(before[""], chosen, registry) if views else {}
             listed |= taken.declared(online_views(registry), {*found, *listed, *kept[""]})

@@ -34,6 +34,10 @@ class SnapshotTaker:
         self._files, self._instant = files, instant
         warehouse.spill_to(self._folder, _MEMORY_BYTES)
 
+    def check(self, views: Collection[FeatureView]) -> None:
+        """Check the tables of all views, so that all problems are shown at once."""
+        self._histories.check(views)
+
     def declared(self, views: Mapping[str, FeatureView], known: Collection[str]) -> dict[str, StoredView]:
         """Return the views that were never exported but are built, so that the store can serve their defaults."""
         found = {}

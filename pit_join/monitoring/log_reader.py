@@ -64,6 +64,11 @@ class LogReader:
         self._files = [file for file in files if service is None or file.about["service"] == service]
         self.rows = sum(file.rows for file in self._files)
 
+    @property
+    def views(self) -> set[str]:
+        """The names of the feature views of all rows."""
+        return {role["view"] for file in self._files for role in file.about["roles"].values()}
+
     def chunks(self) -> Iterator[tuple[Mapping[str, Any], pa.Table, int]]:
         """Yield chunks: the request, its rows within the span, and the number of rows read from the files.
 

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import reduce
@@ -93,6 +93,10 @@ class OfflineRule:
         self._workspace, self.registry = workspace, workspace.registry
         self._histories = Histories(warehouse, workspace.macros)
         self._defaults: dict[str, dict[str, pa.Scalar | PitJoinError]] = {}
+
+    def check(self, views: Iterable[FeatureView]) -> None:
+        """Check the tables of all views, so that all problems are shown at once."""
+        self._histories.check(views)
 
     def keys(self, view: FeatureView, sample: int | None) -> pa.Table:
         """Return the keys of a view's history in order, or `sample` of them at random."""

@@ -101,6 +101,7 @@ def verify(
     differences: list[Difference] = []
     with workspace.warehouse() as warehouse:
         rule = OfflineRule(workspace, warehouse)
+        rule.check(declared.values())
         for done, name in enumerate(chosen):
             workspace.console.progress(done, len(chosen), name)
             keys[name], before = 0, found

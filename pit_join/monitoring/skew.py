@@ -58,6 +58,7 @@ def find_skew(
     done = rows = 0
     with workspace.warehouse() as warehouse:
         rule = OfflineRule(workspace, warehouse)
+        rule.check(rule.registry.views[name] for name in sorted(log.views & rule.registry.views.keys()))
         for about, table, of_rows in log.chunks():
             workspace.console.progress(done, log.rows, about["service"] or "")
             if table.num_rows:

@@ -267,6 +267,24 @@ class DuckDBWarehouse(_Session):
         if not any(name.lower() in ("memory_limit", "max_memory") for name in self._configured):
             self.execute(f"set memory_limit = '{memory // 2**20} MiB'", what)
 
+    def named_type(self, text: str, location: tuple[str, str, str]) -> FieldType | None:
+        """Return the type that a text names beside a table, such as an enum of its schema; None if it names none."""
+
+        def read(connection: duckdb.DuckDBPyConnection) -> FieldType | None:
+            database, schema, _ = map(identifier, location)
+            # An error would end the transaction of this session.
+            with connection.cursor() as another:
+                try:
+                    another.execute(f"use {database}.{schema}")
+                    # In a struct, as `read_type` reads a type.
+                    (kind,) = another.sql(f"select cast(null as struct(x {text}\n)) as found").types
+                except duckdb.Error:
+                    return None
+                parts = type_of(kind).parts
+                return parts[0][1] if len(parts) == 1 else None
+
+        return self._submit(read, f"the type {text} cannot be read").result()
+
     def has(self, location: tuple[str, str, str]) -> bool:
         """Return whether a table or SQL view of a database, schema and name exists."""
         return self._listed("duckdb_tables()", "table_name", location) or self._listed(

@@ -12,7 +12,7 @@ import pytest
 from support.rule_sql import macro_nodes
 
 from pit_join.definitions.aggregations import result_type
-from pit_join.definitions.connection import Connection
+from pit_join.definitions.connection import Connection, Database
 from pit_join.definitions.field_type import FieldType, read_type, type_of
 from pit_join.definitions.registry import Registry
 from pit_join.definitions.table_check import check_table
@@ -149,6 +149,91 @@ def test_types_are_read_after_a_fork() -> None:
     assert os.waitpid(child, 0)[1] == 0
 
 
+# A declared type, the table's, and whether the one describes the other.
+PAIRS = [
+    ("int", "bigint", True), ("bigint", "utinyint", True), ("hugeint", "smallint", True), ("real", "double", True),
+    ("double", "float4", True), ("integer", "varchar", False), ("varchar", "integer", False),
+    ("integer", "double", False), ("double", "integer", False), ("integer", "decimal(9,0)", False),
+    ("numeric", "double", False), ("double", "decimal(9,2)", False), ("decimal(18,4)", "bigint", False),
+    ("decimal(18,4)", "decimal(9,2)", True), ("decimal(9,2)", "decimal(9,2)", True),
+    ("decimal(9,2)", "decimal(18,4)", False), ("decimal(9,2)", "decimal(9,3)", False),
+    ("decimal(9,3)", "decimal(9,2)", False), ("decimal(18,2)", "decimal(9,4)", False),
+    ("numeric", "decimal(18,3)", True), ("text", "varchar", True), ("char(3)", "varchar", True),
+    ("string", "enum('a', 'b')", True), ("enum('a', 'b')", "varchar", True), ("varchar", "json", False),
+    ("json", "varchar", False), ("json", "json", True), ("varchar", "uuid", False), ("uuid", "varchar", False),
+    ("varchar", "blob", False), ("blob", "bytea", True), ("boolean", "integer", False), ("integer", "boolean", False),
+    ("bool", "logical", True), ("bit", "boolean", False), ("timestamp", "timestamp_s", True),
+    ("timestamp_ms", "timestamp_ns", True), ("datetime", "timestamp_us", True), ("timestamp", "timestamptz", False),
+    ("timestamptz", "timestamp", False), ("timestamp with time zone", "timestamptz", True),
+    ("timestamptz_ns", "timestamptz", True), ("timestamptz_ns", "timestamp_ns", False), ("timestamp", "date", False),
+    ("date", "timestamp", False), ("varchar", "date", False), ("time", "timestamp", False), ("time", "time_ns", True),
+    ("time", "timetz", False), ("interval", "time", False), ("interval", "bigint", False),
+    ("float[]", "double[]", True), ("float[]", "float[3]", True), ("float[3]", "double[]", True),
+    ("float[3]", "float[4]", False), ("float[]", "float", False), ("float", "float[]", False),
+    ("int[]", "double[]", False), ("int[][]", "bigint[][]", True), ("int[][]", "int[]", False),
+    ("decimal(9,2)[]", "decimal(9,3)[]", False), ("varchar[]", "enum('a')[]", True),
+    ("timestamp[]", "timestamptz[]", False), ("struct(a int, b varchar)", "struct(A bigint, b text)", True),
+    ("struct(a int, b varchar)", "struct(b text, a int)", True), ("struct(a int)", "struct(a varchar)", False),
+    ("struct(a int)", "struct(b int)", False), ("struct(a int)", "struct(a int, b int)", False),
+    ("struct(a int, b int)", "struct(a int)", False), ("struct(a int[])[]", "struct(a double[])[]", False),
+    ("struct(a struct(b int))", "struct(a struct(b int8))", True), ("struct(a int)", "map(varchar, int)", False),
+    ("map(varchar, int)", "map(text, bigint)", True), ("map(varchar, int)", "map(varchar, double)", False),
+    ("map(int, int)", "map(varchar, int)", False), ("union(a int, b varchar)", "union(a bigint, b varchar)", True),
+    ("union(a int)", "union(a int, b varchar)", False), ("geometry", "geometry", True), ("variant", "variant", True),
+    ("variant", "json", False), ("bignum", "bigint", False), ("mood", "varchar", False),
+    ("varchar collate nocase", "integer", False),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("declared", "table", "fits"), PAIRS)
+def test_a_declaration_describes_the_type_of_a_table(
+    declared: str, table: str, fits: bool, warehouse: DuckDBWarehouse
+) -> None:
+    warehouse.execute(f"create table memory.main.t (x {table})", "t")
+    (actual,) = warehouse.columns("from memory.main.t", "t").values()
+    assert read_type(declared).describes(actual) is fits
+    assert read_type(declared.upper()).describes(actual) is fits
+
+
+@pytest.mark.parametrize("name", [*NAMES, *WITH_NUMBERS])
+def test_every_type_describes_itself_and_few_others(name: str, warehouse: DuckDBWarehouse) -> None:
+    declared = read_type(PARTS.get(name, name))
+    warehouse.execute(f"create table memory.main.t (x {declared})", "t")
+    assert declared.describes(warehouse.columns("from memory.main.t", "t")["x"])
+    others = (
+        "boolean",
+        "bigint",
+        "decimal(38,9)",
+        "double",
+        "text",
+        "blob",
+        "date",
+        "timestamp",
+        "timestamptz",
+        "uuid",
+    )
+    assert sum(declared.describes(read_type(other)) for other in others) <= 1
+
+
+def test_a_type_that_is_named_beside_a_table(tmp_path: Path) -> None:
+    with duckdb.connect(str(tmp_path / "shop.duckdb")) as connection:
+        connection.execute("create schema \"a b\"; create type \"a b\".mood as enum ('sad', 'ok')")
+        connection.execute("create type money as decimal(9, 2)")
+    connection = Connection("dev", tmp_path, {"shop": Database(str(tmp_path / "shop.duckdb"))})
+    with DuckDBWarehouse(connection) as warehouse:
+        there, main = ("shop", "a b", "t"), ("shop", "main", "t")
+        named = {text: warehouse.named_type(text, there) for text in ("mood", " MOOD[] ", "struct(m mood)", "bigint")}
+        assert {text: kind and kind.name for text, kind in named.items()} == {
+            "mood": "ENUM('sad', 'ok')", " MOOD[] ": "ENUM('sad', 'ok')[]",
+            "struct(m mood)": "STRUCT(m ENUM('sad', 'ok'))", "bigint": "BIGINT",
+        }  # fmt: skip
+        assert warehouse.named_type("money", main) == read_type("decimal(9, 2)")
+        for text in ("mood", "moood", "int, y int", "int not null", "int)) --", "", "'"):
+            assert warehouse.named_type(text, main) is None, text
+        assert warehouse.named_type("bigint", ("nowhere", "main", "t")) is None
+        assert warehouse.row("select current_schema() as here, 1 as one", "no") == {"here": "main", "one": 1}
+
+
 TABLE = "create table t (id bigint, moment timestamp_ms, fare decimal(9, 2))"
 
 
@@ -156,13 +241,21 @@ TABLE = "create table t (id bigint, moment timestamp_ms, fare decimal(9, 2))"
     ("declared", "problem"),
     [
         (("int8", "timestamp(3)", "numeric(9,2)"), None),
-        (("long", "TIMESTAMP_MS", "dec(12)"), None),
+        (("long", "TIMESTAMP_MS", "dec(12, 2)"), None),
         (("varchar", "timestamp(3)", "numeric(9,2)"), "'id' is declared varchar, and the table's is BIGINT"),
         (
             ("int8", "timestamp(6)", "numeric(9,2)"),
             r"'moment' is declared timestamp\(6\), and the table's is TIMESTAMP_MS",
         ),
         (("int8", "timestamp(3)", "double"), r"'fare' is declared double, and the table's is DECIMAL\(9,2\)"),
+        (
+            ("int8", "timestamp(3)", "numeric(9)"),
+            r"'fare' is declared numeric\(9\) \(DECIMAL\(9,0\)\), and the table's is DECIMAL\(9,2\)",
+        ),
+        (
+            ("varchar", "timestamp", "double"),
+            "(?s)'id' is declared varchar.*'moment' is declared timestamp,.*'fare' is declared double",
+        ),
     ],
 )
 def test_the_types_of_a_table_in_other_words(declared: tuple[str, ...], problem: str | None) -> None:

@@ -356,8 +356,21 @@ def test_a_value_made_null(features: FeatureStore, store: OnlineStore) -> None:
 # What was changed in the warehouse ----------------------------------------------------------------------------
 
 
-def test_another_type_with_equal_values(features: FeatureStore, warehouse: Callable[[str], None]) -> None:
+def test_another_type_with_equal_values(
+    features: FeatureStore, project: Path, warehouse: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where the YAML says so, since the store has the type that was exported."""
     warehouse(f"alter table {VIEW} alter carrier_flights_1d type double")
+    with pytest.raises(PitJoinError, match="'carrier_flights_1d' is declared bigint, and the table's is DOUBLE"):
+        features.verify([VIEW])
+    declared = Project.manifest
+
+    def manifest(project: Project) -> dict[str, Any]:
+        found = declared(project)
+        found["nodes"][f"model.pit_join.{VIEW}"]["columns"]["carrier_flights_1d"]["data_type"] = "double"
+        return found
+
+    monkeypatch.setattr(Project, "manifest", manifest)
     found = differences(features)
     assert len(found) == 15
     for one in found:
