@@ -3,7 +3,8 @@
     no answer depends on a session's time zone. A naive timestamp is UTC, a date its first instant; an infinite time
     is null. Finer times are rounded down (a spine's) or up (`round_up`, a history's), so that no row is known early.
 
-    `data_type` is the declared type of the column; without it the expression tests the type of each value.
+    `data_type` is the type of the column; without it the expression tests the type, which costs nothing when it runs.
+    A history's is the declared one: its table may have the nanoseconds that pandas writes where it says timestamptz.
 -#}
 {% macro _instant(column, data_type=none, round_up=false) -%}
     {{ return(adapter.dispatch('_instant', 'pit_join')(column, data_type, round_up)) }}
@@ -15,7 +16,8 @@
 
 {% macro duckdb___instant(column, data_type=none, round_up=false) -%}
     {%- set kind = (data_type or '') | lower | replace(' ', '') -%}
-    {%- if kind in ('timestamp', 'timestamptz', 'timestampwithtimezone', 'datetime', 'timestamp_us', 'date') -%}
+    {%- set zoned = kind in ('timestamptz', 'timestampwithtimezone') -%}
+    {%- if kind in ('timestamp', 'datetime', 'timestamp_us', 'date') or (zoned and not round_up) -%}
         {{ return('epoch_us(' ~ column ~ ')') }}
     {%- endif -%}
     {#- Without the cast, DuckDB 2.0.1 takes the nanoseconds of a coarse time, which overflow before 1677 and after 2262. -#}
@@ -24,19 +26,20 @@
         {{ return(coarse) }}
     {%- endif -%}
     {#- epoch_us() rounds nanoseconds to the nearest microsecond, which may be too early. -#}
-    {%- if kind == 'timestamptz_ns' -%}
-        {%- set nanoseconds = "epoch_ns(timezone('UTC', " ~ column ~ "))" -%}
-    {%- else -%}
-        {%- set nanoseconds = 'epoch_ns(' ~ column ~ ')' -%}
-    {%- endif -%}
+    {%- set nanoseconds = 'epoch_ns(' ~ column ~ ')' -%}
     {#- `//` rounds towards zero; where that is the wrong direction, one step down or up corrects it. -#}
     {%- set step = ' + (' ~ nanoseconds ~ ' % 1000 > 0)::int' if round_up else ' - (' ~ nanoseconds ~ ' % 1000 < 0)::int' -%}
     {%- set microseconds = nanoseconds ~ ' // 1000' ~ step -%}
     {%- if kind in ('timestamp_ns', 'timestamptz_ns') -%}
         {{ return(microseconds) }}
     {%- endif -%}
+    {#- The casts also let the expression bind: DuckDB has no epoch_us() of a TIMESTAMPTZ_NS. -#}
     {%- set kind = 'typeof(' ~ column ~ ')' -%}
-    {{ return('case when ' ~ kind ~ " = 'TIMESTAMP_NS' then " ~ microseconds ~ ' when ' ~ kind ~ " in ('TIMESTAMP_S', 'TIMESTAMP_MS') then " ~ coarse ~ ' else epoch_us(' ~ column ~ ') end') }}
+    {%- set of_zoned = 'epoch_us(cast(' ~ column ~ ' as timestamptz))' -%}
+    {%- if zoned -%}
+        {{ return('case when ' ~ kind ~ " = 'TIMESTAMPTZ_NS' then " ~ microseconds ~ ' else ' ~ of_zoned ~ ' end') }}
+    {%- endif -%}
+    {{ return('case when ' ~ kind ~ " in ('TIMESTAMP_NS', 'TIMESTAMPTZ_NS') then " ~ microseconds ~ ' when ' ~ kind ~ " = 'TIMESTAMP WITH TIME ZONE' then " ~ of_zoned ~ ' else ' ~ coarse ~ ' end') }}
 {%- endmacro %}
 
 
@@ -57,7 +60,8 @@
 
 {#- Microseconds UTC as a time of the declared type. -#}
 {% macro _as_time(microseconds, data_type) -%}
-    {{ return('cast(make_timestamp(' ~ microseconds ~ ') as ' ~ (data_type or 'timestamp') ~ ')' if 'tz' not in (data_type or '') and 'zone' not in (data_type or '') else 'make_timestamptz(' ~ microseconds ~ ')') }}
+    {%- set kind = (data_type or 'timestamp') | lower | replace(' ', '') -%}
+    {{ return('make_timestamptz(' ~ microseconds ~ ')' if 'tz' in kind or 'withtimezone' in kind else 'cast(make_timestamp(' ~ microseconds ~ ') as ' ~ (data_type or 'timestamp') ~ ')') }}
 {%- endmacro %}
 
 

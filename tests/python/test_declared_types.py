@@ -1,21 +1,27 @@
-"""Declared types against the real tables: every command says all that is wrong."""
+"""Declared types against the real tables: every command says all that is wrong, and nanoseconds count."""
 
 from __future__ import annotations
 
+import datetime
 from collections.abc import Callable
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import duckdb
+import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 from support.projects import BASE, KEYS, VALUE, make_project, run, view
+from support.rule_sql import macro_nodes
 
 from pit_join import FeatureLog, FeatureStore, PitJoinError, WarehouseError
+from pit_join.project.rendering import Renderer
 
 pytestmark = pytest.mark.dbt
 
+TYPES = {name for (name,) in duckdb.sql("select type_name from duckdb_types()").fetchall()}
 USER = "user_id varchar, event_timestamp timestamptz"
 SPINE = pd.DataFrame({"user_id": ["u"], "event_timestamp": pd.to_datetime(["2026-02-01"], utc=True)})
 
@@ -190,3 +196,122 @@ def test_an_enum_of_many_values_does_not_fill_the_message(tmp_path: Path) -> Non
     with pytest.raises(PitJoinError, match=r"is ENUM\('value 0', .*\.\.\.; correct") as error:
         FeatureStore(project).describe_views()
     assert len(str(error.value)) < 400
+
+
+# Nanoseconds ------------------------------------------------------------------------------------------------------
+
+# DuckDB 1.5 has no TIMESTAMPTZ_NS: it cuts such times to microseconds when it reads them.
+FINE = [("timestamp_ns", "timestamp_ns")]
+if "timestamptz_ns" in TYPES:
+    FINE += [("timestamptz_ns", "timestamptz"), ("timestamptz_ns", "TIMESTAMP WITH TIME ZONE")]
+    FINE += [("timestamptz_ns", "timestamptz_ns")]
+
+
+def at(nanoseconds: int, year: int = 2026) -> pd.Timestamp:
+    return pd.Timestamp(f"{year}-01-01", tz="UTC").as_unit("ns") + pd.Timedelta(nanoseconds, "ns")
+
+
+@pytest.mark.parametrize(("stored", "declared"), FINE)
+def test_nanoseconds_of_history_count_up_and_those_of_a_spine_down(stored: str, declared: str, tmp_path: Path) -> None:
+    times = ", ".join(column(name, declared) for name in ("event_timestamp", "created", "seen"))
+    user = column("user_id", "varchar")
+    views = {
+        "plain": view(f"{KEYS}, created_timestamp: created", f"{user}, {times}, {VALUE}"),
+        "counts": view(
+            f"{KEYS}, aggregations: [{{name: events, function: count, window: lifetime}}]",
+            f"{user}, {column('event_timestamp', declared)}",
+        ),
+        "places": view(
+            "entity: moment, join_keys: [moment]",
+            f"{column('moment', declared)}, {column('event_timestamp', declared)}, {column('place', 'varchar')}",
+        ),
+    }
+    features = FeatureStore(make_project(tmp_path / "shop", views), online_store=tmp_path / "online")
+    for year in (2026, 1960):  # `//` rounds towards zero
+        check_nanoseconds(features, tmp_path, stored, year)
+
+
+def check_nanoseconds(features: FeatureStore, folder: Path, stored: str, year: int) -> None:
+    """Compare with results by hand; times are in nanoseconds after the new year."""
+    history = pd.DataFrame(
+        [("early", at(1000, year), 1.0), ("late", at(1001, year), 2.0), ("tied", at(1001, year), 9.0),
+         ("tied", at(1999, year), 3.0), ("created", at(5, year), 4.0)],
+        columns=["user_id", "event_timestamp", "value"],
+    )  # fmt: skip
+    history["created"] = history["event_timestamp"].mask(history["user_id"] == "created", at(2001, year))
+    history["seen"] = at(7, year)
+    if "tz" not in stored:
+        history = history.apply(lambda column: column.dt.tz_localize(None) if column.dtype.kind == "M" else column)
+    history.to_parquet(folder / "history.parquet")  # as Feast's templates have it
+    execute(
+        folder / "shop",
+        f"create or replace table plain as from '{folder}/history.parquet'",
+        "create or replace table counts as select user_id, event_timestamp from plain",
+        "create or replace table places as "
+        "select seen as moment, event_timestamp, 'here' as place from plain where user_id = 'early'",
+    )
+    asked = [999, 1000, 1999, 2000, 2999, 3000]
+    users = ["early", "late", "tied", "created"]
+    rows = [(user, at(time, year), at(7, year)) for user in users for time in asked]
+    spine = pd.DataFrame(rows, columns=["user_id", "event_timestamp", "moment"])
+    if "tz" not in stored:
+        spine["moment"] = spine["moment"].dt.tz_localize(None)
+    found = features.get_historical_features(spine, ["plain:*", "counts:*", "places:*"]).to_arrow()
+    values = [found["value"].to_pylist()[i : i + 6] for i in range(0, 24, 6)]
+    assert values == [
+        [None, 1.0, 1.0, 1.0, 1.0, 1.0],  # known from 1000 on
+        [None, None, None, 2.0, 2.0, 2.0],  # from 2000 on: 1001 is after T = 1999, which is rounded down
+        [None, None, None, 9.0, 9.0, 9.0],  # both from 2000 on, so they are tied, and the greatest value wins
+        [None, None, None, None, None, 4.0],  # created at 2001, so known from 3000 on
+    ]
+    # Strictly before T, by the event times alone.
+    counted = [found["events"].to_pylist()[i : i + 6] for i in range(0, 24, 6)]
+    assert counted == [[0, 0, 0, 1, 1, 1], [0, 0, 0, 0, 0, 1], [0, 0, 0, 0, 0, 2], [0, 0, 0, 1, 1, 1]]
+    assert found["place"].to_pylist() == [None, "here", "here", "here", "here", "here"] * 4
+    seen = pa.scalar(at(7, year).value, pa.int64())
+    assert {each.cast(pa.int64()) for each in found["seen"] if each.is_valid} == {seen}
+    for microseconds, online in {1: [1.0, None, None, None], 2: [1.0, 2.0, 9.0, None], 3: [1.0, 2.0, 9.0, 4.0]}.items():
+        features.export(as_of=at(microseconds * 1000, year).isoformat())
+        served = features.get_online_features(
+            ["plain:*", "places:*"], [{"user_id": u, "moment": rows[0][2]} for u in users]
+        )
+        assert served.to_dict()["value"] == online
+        assert served.to_dict()["place"] == ["here"] * 4
+        assert served.to_dict()["seen"][0] == np.datetime64(at(7, year).value, "ns")
+        assert features.verify().found == 0
+
+
+@pytest.mark.parametrize("zone", ["UTC", "America/New_York"])
+@pytest.mark.parametrize("kind", ["date", "timestamp_s", "timestamp_ms", "timestamp", "timestamptz", *dict(FINE)])
+def test_a_spine_in_dbt_whose_type_is_not_known(kind: str, zone: str) -> None:
+    manifest = {"metadata": {"project_name": "pit_join"}, "macros": macro_nodes(), "nodes": {}, "exposures": {}}
+    sql = Renderer(manifest).call("spine_rows", "spine", "at")
+    nanoseconds = "" if kind == "date" else " 00:00:00.000000999" + ("+00:00" if "tz" in kind else "")
+    with duckdb.connect() as connection:
+        connection.execute(f"set TimeZone = '{zone}'")
+        connection.execute(f"create table spine as select cast('1960-05-01{nanoseconds}' as {kind}) as at")
+        connection.execute("insert into spine values (null)")
+        if kind != "timestamp_ns":  # DuckDB 1.5 has no nanoseconds of infinity
+            connection.execute("insert into spine values ('infinity')")
+        found = {time for (time,) in connection.execute(f"select _pit_time from ({sql})").fetchall()}
+    day = datetime.datetime(1960, 5, 1, tzinfo=datetime.timezone.utc)
+    assert found == {round(day.timestamp()) * 1_000_000, None}
+
+
+@pytest.mark.parametrize(
+    ("declared", "typed"),
+    [
+        ("TIMESTAMPTZ", "TIMESTAMP WITH TIME ZONE"),
+        ("Timestamp with  time zone", "TIMESTAMP WITH TIME ZONE"),
+        ("TIMESTAMPTZ_NS", "TIMESTAMP WITH TIME ZONE"),
+        ("TIMESTAMP WITHOUT TIME ZONE", "TIMESTAMP"),
+        ("timestamp_ns", "TIMESTAMP_NS"),
+        (None, "TIMESTAMP"),
+    ],
+)
+def test_the_event_time_of_a_window_in_a_session_of_another_zone(declared: str | None, typed: str) -> None:
+    manifest = {"metadata": {"project_name": "pit_join"}, "macros": macro_nodes(), "nodes": {}, "exposures": {}}
+    sql = Renderer(manifest).call("_as_time", "1000000", declared)
+    with duckdb.connect() as connection:
+        connection.execute("set TimeZone = 'America/New_York'")
+        assert connection.execute(f"select typeof({sql}), epoch_ns({sql})").fetchall() == [(typed, 1_000_000_000)]

@@ -4,7 +4,7 @@ with recomputed as (
         select
             *,
             row_number() over () as _pit_row,
-            case when typeof("event_timestamp") = 'TIMESTAMP_NS' then epoch_ns("event_timestamp") // 1000 - (epoch_ns("event_timestamp") % 1000 < 0)::int when typeof("event_timestamp") in ('TIMESTAMP_S', 'TIMESTAMP_MS') then epoch_us(cast("event_timestamp" as timestamp)) else epoch_us("event_timestamp") end as _pit_time
+            case when typeof("event_timestamp") in ('TIMESTAMP_NS', 'TIMESTAMPTZ_NS') then epoch_ns("event_timestamp") // 1000 - (epoch_ns("event_timestamp") % 1000 < 0)::int when typeof("event_timestamp") = 'TIMESTAMP WITH TIME ZONE' then epoch_us(cast("event_timestamp" as timestamptz)) else epoch_us(cast("event_timestamp" as timestamp)) end as _pit_time
         from "warehouse"."main"."login_labels"
     ),
 
@@ -18,8 +18,8 @@ with recomputed as (
                     rowid as _pit_row_id,
                     coalesce("is_deleted", false) as _pit_deleted,
                     "user_id" as _pit_key_1,
-                    epoch_us("loaded_at") as _pit_created,
-                    epoch_us("event_timestamp") as _pit_event
+                    case when typeof("loaded_at") = 'TIMESTAMPTZ_NS' then epoch_ns("loaded_at") // 1000 + (epoch_ns("loaded_at") % 1000 > 0)::int else epoch_us(cast("loaded_at" as timestamptz)) end as _pit_created,
+                    case when typeof("event_timestamp") = 'TIMESTAMPTZ_NS' then epoch_ns("event_timestamp") // 1000 + (epoch_ns("event_timestamp") % 1000 > 0)::int else epoch_us(cast("event_timestamp" as timestamptz)) end as _pit_event
                 from "warehouse"."main"."user_activity"
             ) as timed
             where _pit_event is not null and _pit_created is not null

@@ -6,7 +6,7 @@ with timed as (
         select
             *,
             "carrier" as _pit_key_1,
-            epoch_us("event_timestamp") as _pit_event
+            case when typeof("event_timestamp") = 'TIMESTAMPTZ_NS' then epoch_ns("event_timestamp") // 1000 + (epoch_ns("event_timestamp") % 1000 > 0)::int else epoch_us(cast("event_timestamp" as timestamptz)) end as _pit_event
         from "warehouse"."main"."carrier_landings"
     ) as timed
     where _pit_event is not null
