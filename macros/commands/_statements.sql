@@ -97,7 +97,8 @@ inner join events using ({{ keys }})
 
 {#-
     The rows of a view for an export, ascending by key. The columns, in the letter case of the YAML, are its keys, the event
-    time in microseconds UTC as `_pit_event`, and every feature. `in_order` is true only where the table was found to be in order (see
+    time in microseconds UTC as `_pit_event`, and every feature in the type that it has in a training set: with a default, one
+    that holds the table's type and the declared one. `in_order` is true only where the table was found to be in order (see
     `_history_facts`).
 -#}
 {% macro _snapshot_statement(view, as_of, in_order, history) -%}
@@ -120,8 +121,9 @@ select
     {{ key }} as {{ key }},
     {%- endfor %}
     {{ pit_join._time_of(declared, declared.event_timestamp) }} as _pit_event
-    {%- for column in declared.columns %},
-    {{ quote(column) }} as {{ quote(column) }}
+    {%- for name, column in declared.columns.items() %},
+    {%- set default = none if column.default is none else 'cast(null as ' ~ column.data_type ~ ')' %}
+    {{ pit_join._defaulted(quote(name), default) }} as {{ quote(name) }}
     {%- endfor %}
 from (
     {{ snapshot | indent(4) }}

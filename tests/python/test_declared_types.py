@@ -198,6 +198,49 @@ def test_an_enum_of_many_values_does_not_fill_the_message(tmp_path: Path) -> Non
     assert len(str(error.value)) < 400
 
 
+# The type of what is returned -------------------------------------------------------------------------------------
+
+
+def test_a_feature_has_the_type_of_the_table_or_with_a_default_one_that_holds_both(tmp_path: Path) -> None:
+    """And it is the same offline and online: else a default of 0.1 would be another number there."""
+    columns = {
+        "wide": ("double", "float", None), "wide_0": ("double", "float", "0.1"), "short": ("smallint", "bigint", None),
+        "short_0": ("smallint", "bigint", "5"), "digits": ("decimal(18,4)", "decimal(9,2)", None),
+        "digits_0": ("decimal(18,4)", "decimal(9,2)", "0.1234"), "mood": ("varchar", "enum('a', 'b')", "c"),
+    }  # fmt: skip
+    listed = ", ".join(column(name, declared, default) for name, (declared, _, default) in columns.items())
+    total = "aggregations: [{name: top, function: max, column: v, window: lifetime}]"
+    views = {
+        "users": view(KEYS, f"{BASE}, {listed}"),
+        "sums": view(f"{KEYS}, {total}", f"{BASE}, {column('v', 'decimal(18,4)')}"),
+    }
+    project = make_project(tmp_path / "shop", views)
+    execute(
+        project,
+        f"create table users ({USER}, {', '.join(f'{name} {kind}' for name, (_, kind, _) in columns.items())})",
+        "insert into users (user_id, event_timestamp) values ('u', '2026-01-01')",
+        f"create table sums ({USER}, v decimal(9, 2))",
+        "insert into sums values ('u', '2026-01-01', 1.5)",
+    )
+    features = FeatureStore(project, online_store=tmp_path / "online")
+    asked = ["users:*", "sums:*"]
+    table = features.get_historical_features(SPINE, asked).to_arrow().drop_columns(SPINE.columns)
+    assert dict(zip(table.column_names, map(str, table.schema.types), strict=True)) == {
+        "wide": "float", "wide_0": "double", "short": "int64", "short_0": "int64", "digits": "decimal128(9, 2)",
+        "digits_0": "decimal128(18, 4)", "mood": "large_string", "top": "decimal128(18, 4)",
+    }  # fmt: skip
+    expected = {
+        "wide": None, "wide_0": 0.1, "short": None, "short_0": 5, "digits": None, "digits_0": Decimal("0.1234"),
+        "mood": "c", "top": Decimal("1.5000"),
+    }  # fmt: skip
+    assert table.to_pylist() == [expected]
+    features.export(as_of="2026-03-01")
+    assert features.get_online_features(asked, [{"user_id": "u"}]).to_dict() == {
+        "user_id": ["u"], **{name: [value] for name, value in expected.items()}
+    }  # fmt: skip
+    assert features.verify().found == 0
+
+
 # Nanoseconds ------------------------------------------------------------------------------------------------------
 
 # DuckDB 1.5 has no TIMESTAMPTZ_NS: it cuts such times to microseconds when it reads them.
