@@ -10,6 +10,7 @@ from functools import cached_property
 from itertools import count
 from typing import Any
 
+from pit_join.definitions.field_type import read_type
 from pit_join.definitions.registry import Registry
 from pit_join.definitions.table_check import check_table
 from pit_join.definitions.views import FeatureView
@@ -97,7 +98,8 @@ class Workspace:
     def check_on_demand(self, used: Collection[str], *, others: bool = False) -> None:
         """Check, without any rows, that the on-demand features used have one value offline and online.
 
-        With `others` the user is warned of those that the command does not use, and it goes on.
+        With `others` the user is warned of those that the command does not use, and it goes on. Arguments that lose
+        digits of the result are warned of, too.
 
         Raises:
             ProjectError: with every problem, each naming the file and the macro.
@@ -107,6 +109,17 @@ class Workspace:
         if others:
             for problem in self.on_demand_problems(self.registry.on_demand.keys() - used):
                 self.console.warn(f"an on-demand feature that cannot be used: {problem}")
+        for name in sorted(self.registry.on_demand if others else used):
+            feature = self.registry.on_demand[name]
+            if read_type(feature.returns).name != "DOUBLE":
+                continue
+            for argument, kind in feature.types.items():
+                if read_type(kind).name == "FLOAT":
+                    self.console.warn(
+                        f"{feature.path}: {name}: the argument '{argument}' is declared {kind} and the result "
+                        f"{feature.returns}, but with such arguments SQL computes in 32 bits, other than Python and "
+                        f"Feast do; declare the argument '{argument}' double"
+                    )
 
     def on_demand_problems(self, names: Collection[str]) -> list[str]:
         """Return what is wrong with on-demand features, each naming the file and the macro."""

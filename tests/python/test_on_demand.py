@@ -416,6 +416,34 @@ def test_of_a_bad_expression_that_no_service_has_the_user_is_warned(both: Both) 
     assert said.startswith("an on-demand feature that cannot be used: macros/generated.sql: bad: random does not give")
 
 
+def test_of_arguments_of_32_bits_for_a_result_of_64_the_user_is_warned_once(both: Both) -> None:
+    """0.1 of 32 bits times 3 is another number there than in Python, which has only floats of 64 bits."""
+    kinds = {"a": "real", "b": "float4", "c": "double", "d": "decimal(9,2)", "e": "float[]", "f": "int"}
+    sql = "{{ a }} * 3 + {{ b }} + {{ c }} + {{ d }} + {{ e }}[1] + {{ f }}"
+    narrow = macro("narrow", sql, kinds, returns="float8")
+    same = macro("same", "{{ a }} * 3", {"a": "float"}, returns="real")
+    wide = macro("wide", "{{ a }} * 3", {"a": "double"}, returns="double")
+    item = {"on_demand": "narrow", "arguments": dict.fromkeys("abcd", "r_double") | {"e": "r_list", "f": "r_int"}}
+    manifest = manifest_of({"narrow": narrow, "same": same, "wide": wide}, [item, "facts:f_int"])
+    says = [
+        f"macros/generated.sql: narrow: the argument '{name}' is declared {kind} and the result float8, but with such "
+        f"arguments SQL computes in 32 bits, other than Python and Feast do; declare the argument '{name}' double"
+        for name, kind in (("a", "real"), ("b", "float4"))
+    ]
+    both.load([{"id": 1, **PLAIN}])
+    both.empty_store()
+    exported: list[str] = []
+    both.run(manifest, int(AT.timestamp() * 1e6), say=exported.append)
+    assert [said for said in exported if "bits" in said] == says
+    for names, expected in (({"narrow", "wide"}, says), ({"same", "wide"}, [])):
+        heard: list[str] = []
+        both.workspace(manifest, heard.append).check_on_demand(names)
+        assert heard == expected
+    third = pa.array([0.1], pa.float32())
+    computed = Expressions("select a * 3 as v from _pit_arguments", {"a": "real"}).many(pa.table({"a": third}))
+    assert float(computed["v"][0].as_py()) != third[0].as_py() * 3
+
+
 @pytest.mark.parametrize("name", sorted(CLOCK | SESSION))
 def test_a_function_of_the_clock_or_the_session_is_refused(name: str) -> None:
     for expression in (f"{name}()", name, f"upper(cast({name.upper()}(x) as varchar))"):
