@@ -254,6 +254,10 @@ def at(nanoseconds: int, year: int = 2026) -> pd.Timestamp:
     return pd.Timestamp(f"{year}-01-01", tz="UTC").as_unit("ns") + pd.Timedelta(nanoseconds, "ns")
 
 
+def naive(frame: pd.DataFrame) -> pd.DataFrame:
+    return frame.apply(lambda column: column.dt.tz_localize(None) if column.dtype.kind == "M" else column)
+
+
 @pytest.mark.parametrize(("stored", "declared"), FINE)
 def test_nanoseconds_of_history_count_up_and_those_of_a_spine_down(stored: str, declared: str, tmp_path: Path) -> None:
     times = ", ".join(column(name, declared) for name in ("event_timestamp", "created", "seen"))
@@ -284,7 +288,7 @@ def check_nanoseconds(features: FeatureStore, folder: Path, stored: str, year: i
     history["created"] = history["event_timestamp"].mask(history["user_id"] == "created", at(2001, year))
     history["seen"] = at(7, year)
     if "tz" not in stored:
-        history = history.apply(lambda column: column.dt.tz_localize(None) if column.dtype.kind == "M" else column)
+        history = naive(history)
     history.to_parquet(folder / "history.parquet")  # as Feast's templates have it
     execute(
         folder / "shop",
@@ -298,7 +302,7 @@ def check_nanoseconds(features: FeatureStore, folder: Path, stored: str, year: i
     rows = [(user, at(time, year), at(7, year)) for user in users for time in asked]
     spine = pd.DataFrame(rows, columns=["user_id", "event_timestamp", "moment"])
     if "tz" not in stored:
-        spine["moment"] = spine["moment"].dt.tz_localize(None)
+        spine = naive(spine)
     found = features.get_historical_features(spine, ["plain:*", "counts:*", "places:*"]).to_arrow()
     values = [found["value"].to_pylist()[i : i + 6] for i in range(0, 24, 6)]
     assert values == [
