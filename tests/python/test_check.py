@@ -51,7 +51,7 @@ def test_declarations_are_all_reported(tmp_path: Path) -> None:
 
 
 def test_services_macros_and_tables_are_looked_at(tmp_path: Path) -> None:
-    wrong = VALUE.replace("}", ", config: {meta: {pit_join: {default: 1e400}}}}").replace("double", "decimal(4, 2)")
+    wrong = VALUE.replace("}", ", config: {meta: {pit_join: {default: 1000}}}}").replace("double", "'decimal(4, 2)'")
     views = {
         "logins": view(KEYS, f"{BASE}, {VALUE}"),
         "visits": view(KEYS, f"{BASE}, {VALUE}"),
