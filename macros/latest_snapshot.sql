@@ -98,7 +98,7 @@ from {{ view.relation }}
 where
     {{ row_id }} in (select _pit_row_id from winners)
     {%- if view.deleted %}
-    and not coalesce({{ pit_join._identifier(view.deleted) }}, false)
+    and not coalesce({{ pit_join._mark(view) }}, false)
     {%- endif %}
 {%- endmacro %}
 
@@ -137,7 +137,7 @@ where
     {%- endfor -%}
     {%- if view.key_names | length > 1 %}){% endif %}
     {%- if view.deleted %}
-    and not coalesce({{ pit_join._identifier(view.deleted) }}, false)
+    and not coalesce({{ pit_join._mark(view) }}, false)
     {%- endif %}
 {%- endmacro %}
 

@@ -15,7 +15,7 @@
     created_timestamp  the column with the instant at which the row became known, or none
     lag, ttl           in microseconds, or none
     inclusive          whether a row counts that became known exactly at T (true)
-    deleted            the column that marks the end of a key, or none
+    deleted            the column that marks the end of a key, or none; a text, if `types` says so, is true or false
     columns            all features: they tell tied rows apart; the greatest row by them wins a tie
     types              {column: declared type}
     physical           whether the relation is a stored table, whose rows have row numbers (false)
@@ -64,7 +64,7 @@
 {%- set also = ['rowid as _pit_row_id' if view.physical else '_pit_row_id'] -%}
 {%- set carried = ['_pit_row_id'] + pit_join._version(view) -%}
 {%- if view.deleted -%}
-    {%- do also.append('coalesce(' ~ quote(view.deleted) ~ ', false) as _pit_deleted') -%}
+    {%- do also.append('coalesce(' ~ pit_join._mark(view) ~ ', false) as _pit_deleted') -%}
     {%- do carried.append('_pit_deleted') -%}
 {%- endif -%}
 {%- if asked.provenance -%}

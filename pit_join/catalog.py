@@ -58,7 +58,7 @@ def check_project(workspace: Workspace) -> Check:
     not_built = tuple(sorted(registry.views))
     if registry.views and workspace.project.warehouse.is_file():
         with workspace.warehouse() as warehouse:
-            histories = Histories(warehouse, workspace.macros)
+            histories = Histories(warehouse, workspace)
             not_built = tuple(name for name in not_built if not warehouse.has(registry.views[name].location))
             for name in sorted(set(registry.views) - set(not_built)):
                 try:
@@ -94,7 +94,7 @@ def describe_views(workspace: Workspace) -> list[dict[str, Any]]:
     if measured:
         workspace.console.warn(f"freshness_slo has no effect yet, since no command measures it: {', '.join(measured)}")
     with workspace.warehouse() as warehouse:
-        histories = Histories(warehouse, workspace.macros)
+        histories = Histories(warehouse, workspace)
         described, problems = [], []
         for name in sorted(views):
             try:

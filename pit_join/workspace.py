@@ -95,6 +95,18 @@ class Workspace:
         """
         return DuckDBWarehouse(self.project.connection, wait=self.console.wait, on_wait=self.console.warn)
 
+    def warn_of_clock(self, view: FeatureView) -> None:
+        """Warn of times that dbt wrote into a snapshot in a time zone that nothing declares."""
+        connection = self.project.connection
+        if not view.clock_times or connection.pins_utc:
+            return
+        self.console.warn(
+            f"{view.path}: {view.name}: {' and '.join(view.clock_times)} of a snapshot is read as UTC, but dbt's clock "
+            "wrote it in the time zone of its session, by default that of the machine; pin the zone by "
+            f"'settings: {{TimeZone: UTC}}' in the target '{connection.target}' of profiles.yml, or, if all stored "
+            "times are UTC, say 'clock_time_zone: UTC' in config.meta.pit_join"
+        )
+
     def check_on_demand(self, used: Collection[str], *, others: bool = False) -> None:
         """Check, without any rows, that the on-demand features used have one value offline and online.
 
@@ -157,8 +169,8 @@ class Histories:
     transaction, holds its state, so several transactions see one state.
     """
 
-    def __init__(self, warehouse: DuckDBWarehouse, macros: Macros) -> None:
-        self.warehouse, self._macros = warehouse, macros
+    def __init__(self, warehouse: DuckDBWarehouse, workspace: Workspace) -> None:
+        self.warehouse, self._workspace = warehouse, workspace
         self._checked: set[str] = set()
         self._numbers = count()
         self._staged: dict[str, str] = {}
@@ -191,6 +203,7 @@ class Histories:
                     raise ProjectError([f"{where}: {one.where!r}: {problem}"])
                 what = f"{where}: {one.where!r} cannot be read"
                 self.warehouse.columns(f"select case when ({one.where}\n) then 1 end from {view.relation}", what)
+        self._workspace.warn_of_clock(view)
 
     def stage(self, views: Collection[FeatureView]) -> None:
         """Check the tables, and copy those that are not stored tables of DuckDB."""
@@ -210,7 +223,7 @@ class Histories:
 
     def _look_at(self, view: FeatureView) -> Future[list[dict[str, Any]]]:
         if view.name not in self._facts:
-            statement = self._macros.text("_facts_statement", view=view.name, history=self.staged(view))
+            statement = self._workspace.macros.text("_facts_statement", view=view.name, history=self.staged(view))
             # In a second session, while the spine is read; a staged table is visible only in the session that made it.
             looking = self.warehouse if view.name in self._staged else self._aside
             what = f"the feature view '{view.name}' cannot be read"

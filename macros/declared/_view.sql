@@ -22,7 +22,7 @@
     {%- set node = (named | selectattr('relation_name', 'equalto', relation.render()) | list or named)[0] -%}
     {%- set meta = node.config.meta.pit_join -%}
     {%- set where = 'feature view ' ~ name ~ ': config.meta.pit_join' -%}
-    {%- set allowed = ['entity', 'join_keys', 'created_timestamp', 'lag', 'online', 'online_store', 'freshness_slo', 'deleted']
+    {%- set allowed = ['entity', 'join_keys', 'created_timestamp', 'lag', 'online', 'online_store', 'freshness_slo', 'deleted', 'clock_time_zone']
         + (['aggregations', 'closed', 'event_key'] if 'aggregations' in meta else ['ttl', 'inclusive']) -%}
     {%- for key in meta if key not in allowed -%}
         {{ exceptions.raise_compiler_error(where ~ ' has the unknown key ' ~ key ~ '; allowed are ' ~ allowed | join(', ')) }}
@@ -30,8 +30,13 @@
     {%- if meta.get('inclusive', true) is not boolean -%}
         {{ exceptions.raise_compiler_error(where ~ '.inclusive must be true or false') }}
     {%- endif -%}
+    {%- if meta.get('clock_time_zone', 'UTC') != 'UTC' -%}
+        {{ exceptions.raise_compiler_error(where ~ '.clock_time_zone must be UTC, since stored times are never shifted') }}
+    {%- endif -%}
     {%- set keys = [meta.get('join_keys')] if meta.get('join_keys') is string else (meta.get('join_keys') or []) -%}
     {%- set event_timestamp = node.config.get('event_time') -%}
+    {%- set renamed = node.config.get('snapshot_meta_column_names') or {} -%}
+    {%- set ended = renamed.get('dbt_valid_to') or 'dbt_valid_to' if node.get('resource_type') == 'snapshot' else none -%}
     {%- set types = {} -%}
     {%- set columns = {} -%}
     {%- for column in (node.columns if node.columns is not mapping else node.columns.values()) -%}
@@ -44,6 +49,9 @@
             {{ exceptions.raise_compiler_error('feature view ' ~ name ~ ': exclude of the column ' ~ column.name ~ ' must be true or false') }}
         {%- endif -%}
         {%- if column.name not in keys and column.name not in (event_timestamp, meta.get('created_timestamp'), meta.get('deleted')) and not own.get('exclude') -%}
+            {%- if ended and column.name | lower == ended | lower -%}
+                {{ exceptions.raise_compiler_error('feature view ' ~ name ~ ': dbt fills in ' ~ column.name ~ ' when the row ends, so as a feature it would tell the future; set exclude: true for it') }}
+            {%- endif -%}
             {%- do columns.update({column.name: {'data_type': column.data_type, 'default': own.get('default')}}) -%}
         {%- endif -%}
     {%- endfor -%}

@@ -73,13 +73,25 @@ _pit_available_at <= {{ pit_join._last_instant(at, strict) }}
 {% macro _tie_order(view, relation) -%}
 {%- set quote = pit_join._identifier -%}
 {%- if view.deleted %}
-{%- set deleted = relation ~ '.' ~ quote(view.deleted) %}
-{{- 'coalesce(' ~ deleted ~ ', false)' if view.aggregations else deleted }} desc nulls last,
+{{- 'coalesce(' ~ pit_join._mark(view, relation) ~ ', false)' if view.aggregations else pit_join._mark(view, relation) }} desc nulls last,
 {% endif %}
 {%- for column in (view.types if view.aggregations else view.columns) -%}
 {{ relation }}.{{ quote(column) }} desc nulls last,
 {% endfor -%}
 {{ relation }}.{{ quote(view.event_timestamp) }} desc
+{%- endmacro %}
+
+
+{#-
+    The `deleted` mark of a row as a boolean, null where it is not set. A text is true or false in any case, as dbt writes
+    it into a snapshot; the cast fails on any other.
+-#}
+{% macro _mark(view, relation=none) -%}
+{%- set mark = (relation ~ '.' if relation else '') ~ pit_join._identifier(view.deleted) -%}
+{%- if (view.types.get(view.deleted) or 'boolean') | trim | lower in ('boolean', 'bool', 'logical') -%}
+    {{ return(mark) }}
+{%- endif -%}
+cast(case when lower({{ mark }}) in ('true', 'false') then {{ mark }} else 'neither true nor false: ' || {{ mark }} end as boolean)
 {%- endmacro %}
 
 

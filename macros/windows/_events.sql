@@ -48,7 +48,7 @@ events as (
     where
         {{ view.key_names | join(' is not null and ') }} is not null
         {%- if view.deleted %}
-        and not coalesce({{ quote(view.deleted) }}, false)
+        and not coalesce({{ pit_join._mark(view) }}, false)
         {%- endif %}
         {%- if view.event_key %}
         and (_pit_until is null or _pit_available_at < _pit_until)

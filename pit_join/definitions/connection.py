@@ -38,3 +38,9 @@ class Connection:
     extensions: tuple[str, ...] = ()
     secrets: tuple[Mapping[str, Any], ...] = ()
     filesystems: tuple[Mapping[str, Any], ...] = ()
+
+    @property
+    def pins_utc(self) -> bool:
+        """Whether dbt's own sessions are in UTC, whatever the time zone of the machine is."""
+        zones = [str(value) for name, value in self.settings.items() if str(name).lower() == "timezone"]
+        return bool(zones) and zones[-1].upper() in ("UTC", "ETC/UTC")

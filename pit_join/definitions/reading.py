@@ -22,6 +22,7 @@ from pit_join.definitions.settings import (
     read_name,
     within,
 )
+from pit_join.definitions.snapshots import SnapshotClocks, end_column
 from pit_join.definitions.views import Entity, Feature, FeatureService, FeatureView, OnDemandFeature
 from pit_join.errors import RequestError, suggest
 from pit_join.references import Request, model_and_version, parse_features
@@ -39,6 +40,7 @@ _VIEW_KEYS = (
     "online_store",
     "freshness_slo",
     "deleted",
+    "clock_time_zone",
     "aggregations",
     "closed",
     "event_key",
@@ -48,11 +50,18 @@ _COLUMN_KEYS = ("default", "exclude", "freshness_slo", "nearest")
 
 _SERVICE_KEYS = ("features", "full_feature_names")
 
+_ENDED = "dbt fills it in when a row ends, so as a feature it would tell the future; set exclude: true for this column"
+_CONVERT = (
+    "stored times are never shifted: convert those of another zone in a model, as in "
+    "timezone('America/New_York', dbt_valid_from), which is a timestamptz"
+)
+
 
 class Reader:
     """Definitions as they are read, and every problem that was found."""
 
-    def __init__(self) -> None:
+    def __init__(self, clocks: SnapshotClocks) -> None:
+        self._clocks = clocks
         self.problems: list[str] = []
         self.entities: dict[str, Entity] = {}
         self.views: dict[str, FeatureView] = {}
@@ -72,7 +81,7 @@ class Reader:
             self.on_demand[name] = found
 
     def view(self, unique_id: str, node: Mapping[str, Any], meta: Any) -> None:
-        """Read a model as a feature view."""
+        """Read a model, seed or snapshot as a feature view."""
         name = versioned_name(node)
         path = _path(node)
         before = len(self.problems)
@@ -95,6 +104,8 @@ class Reader:
         if not event_timestamp:
             wrong("config.event_time", "is missing; name the column with the instant that a row describes")
         features, windows = self._contents(columns, entity, event_timestamp, meta, wrong)
+        for column in (each.name for each in features if each.name.lower() == end_column(node)):
+            wrong(f"columns.{column}", _ENDED)
         materialized = (node.get("config") or {}).get("materialized")
         if materialized in ("view", "ephemeral"):
             wrong(
@@ -124,6 +135,7 @@ class Reader:
             aggregations=windows.aggregations,
             closed=windows.closed,
             event_key=windows.event_key,
+            clock_times=self._clock_times(unique_id, event_timestamp, meta, types, wrong),
         )
         # A broken view is kept by name, so that a service which uses it is not reported as well.
         self.views[name] = view
@@ -181,10 +193,27 @@ class Reader:
             return
         if not isinstance(column, str) or column not in types:
             wrong(key, f"no column '{column}' is listed; {suggest(str(column), types, 'columns')}")
-        elif key == "deleted" and types[column].family not in ("", "BOOLEAN"):
-            wrong(key, f"the column '{column}' must be boolean, got {types[column]}")
+        elif key == "deleted" and types[column].family not in ("", "BOOLEAN", "text"):
+            wrong(key, f"the column '{column}' must be boolean, or a text that is true or false, got {types[column]}")
         elif key != "deleted" and types[column].family not in ("", "time"):
             wrong(key, f"the column '{column}' must be a timestamp or date, got {types[column]}")
+
+    def _clock_times(
+        self, unique_id: str, event_time: Any, meta: Mapping[str, Any], types: Mapping[str, FieldType], wrong: Wrong
+    ) -> tuple[str, ...]:
+        """Return the naive times of a view that dbt's clock wrote into a snapshot; none if the view says their zone."""
+        zone = meta.get("clock_time_zone")
+        if zone is not None:
+            if zone != "UTC":
+                wrong("clock_time_zone", f"must be UTC, got {zone!r}; {_CONVERT}")
+            return ()
+        times = (event_time, meta.get("created_timestamp"))
+        naive = [
+            column
+            for column in times
+            if isinstance(column, str) and column in types and types[column].kind in ("timestamp", "DATE")
+        ]
+        return self._clocks.among(naive, unique_id)
 
     def _entity(self, meta: Mapping[str, Any], event_time: Any, types: Mapping[str, FieldType], wrong: Wrong) -> Entity:
         keys = meta.get("join_keys")

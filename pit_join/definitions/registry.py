@@ -12,6 +12,7 @@ from typing import Any
 
 from pit_join.definitions.reading import Reader
 from pit_join.definitions.requests import on_demand_problems, request_problems, with_versions
+from pit_join.definitions.snapshots import SnapshotClocks
 from pit_join.definitions.views import Entity, FeatureService, FeatureView, OnDemandFeature
 from pit_join.errors import ProjectError, RequestError, suggest, suggest_service
 from pit_join.references import OnDemandRequest, Request, RequestItem
@@ -39,7 +40,7 @@ class Registry:
         Raises:
             ProjectError: with every problem of the project, each naming its file and key.
         """
-        reader = Reader()
+        reader = Reader(SnapshotClocks(manifest["nodes"]))
         for macro in (manifest.get("macros") or {}).values():
             reader.macro(macro, manifest["metadata"]["project_name"])
         for unique_id, node in manifest["nodes"].items():

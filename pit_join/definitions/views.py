@@ -86,6 +86,8 @@ class FeatureView:
     T - window <= event time that are known strictly before T, "right" those with T - window < event time that are known
     at or before T. `event_key` are the columns whose equal values make rows versions of one event, of which the newest
     by `created_timestamp` counts; with none every row is an event of its own. On any other view neither has a meaning.
+
+    `clock_times` are its naive times that dbt's clock wrote into a snapshot, in a time zone that the view does not say.
     """
 
     name: str
@@ -109,6 +111,7 @@ class FeatureView:
     aggregations: tuple[Aggregation, ...] = ()
     closed: str = "left"
     event_key: tuple[str, ...] = ()
+    clock_times: tuple[str, ...] = ()
 
     @property
     def join_keys(self) -> tuple[str, ...]:

@@ -30,7 +30,7 @@ class SnapshotTaker:
 
     def __init__(self, workspace: Workspace, warehouse: DuckDBWarehouse, files: ExitStack, instant: datetime) -> None:
         self._macros, self._folder, self._console = workspace.macros, workspace.project.cache, workspace.console
-        self._histories = Histories(warehouse, workspace.macros)
+        self._histories = Histories(warehouse, workspace)
         self._files, self._instant = files, instant
         warehouse.spill_to(self._folder, _MEMORY_BYTES)
 

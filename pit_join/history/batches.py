@@ -13,6 +13,7 @@ from typing import Any
 
 from pit_join.definitions.nodes import versioned_name
 from pit_join.definitions.reading import Reader
+from pit_join.definitions.snapshots import SnapshotClocks
 from pit_join.errors import ProjectError, RequestError, suggest
 from pit_join.history.fingerprints import Fingerprints, without_comments
 from pit_join.project.rendering import arguments_of
@@ -254,7 +255,7 @@ def _meta(node: Mapping[str, Any]) -> Mapping[str, Any]:
 
 def _window_reach(node: Mapping[str, Any], meta: Mapping[str, Any]) -> timedelta:
     """Return how long after its event time an event enters or leaves a window at the latest."""
-    reader = Reader()
+    reader = Reader(SnapshotClocks({}))  # a backfill does not warn of clocks
     reader.view(node["unique_id"], node, meta)
     if reader.problems:
         raise ProjectError(sorted(reader.problems))

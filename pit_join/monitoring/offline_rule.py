@@ -91,7 +91,7 @@ class OfflineRule:
 
     def __init__(self, workspace: Workspace, warehouse: DuckDBWarehouse) -> None:
         self._workspace, self.registry = workspace, workspace.registry
-        self._histories = Histories(warehouse, workspace.macros)
+        self._histories = Histories(warehouse, workspace)
         self._defaults: dict[str, dict[str, pa.Scalar | PitJoinError]] = {}
 
     def check(self, views: Iterable[FeatureView]) -> None:

@@ -49,7 +49,7 @@ class TrainingBuild:
             PitJoinError: see its subclasses; bad spines and tables.
         """
         with self._workspace.warehouse() as warehouse:
-            joins = self._joins(Histories(warehouse, self._macros))
+            joins = self._joins(Histories(warehouse, self._workspace))
             rows = joins.check_spine(self._source, self._resolved["names"])
             self._source.check_sql(rows, warehouse)
             return self._query(rows.sql, joins.time_type)
@@ -61,7 +61,7 @@ class TrainingBuild:
             PitJoinError: see its subclasses; bad spines and tables.
         """
         with self._workspace.warehouse() as warehouse:
-            joins = self._joins(Histories(warehouse, self._macros))
+            joins = self._joins(Histories(warehouse, self._workspace))
             joins.prepare()
             joins.load_spine(self._source, joins.check_spine(self._source, self._resolved["names"]).relation)
             return joins.plan()
@@ -73,7 +73,7 @@ class TrainingBuild:
             PitJoinError: see its subclasses; bad spines and tables.
         """
         with self._workspace.warehouse() as warehouse:
-            histories = Histories(warehouse, self._macros)
+            histories = Histories(warehouse, self._workspace)
             assemble = self._join(histories, self._workspace.console.progress, last=True)
         return assemble()
 

@@ -17,11 +17,10 @@ from pit_join.definitions.aggregations import FUNCTIONS, result_type
 from pit_join.definitions.field_type import read_type
 from pit_join.definitions.registry import Registry
 from pit_join.definitions.views import Feature, FeatureView
-from pit_join.project.rendering import Macros
 from pit_join.times import short_duration
 from pit_join.warehouse.duckdb_session import DuckDBWarehouse
 from pit_join.warehouse.expressions import problem_of_condition
-from pit_join.workspace import Histories
+from pit_join.workspace import Histories, Workspace
 
 TYPES = {
     "carrier": "varchar",
@@ -198,7 +197,7 @@ def test_description() -> None:
             return False
 
     def describe(view: FeatureView) -> dict[str, Any]:
-        return catalog._describe(view, Histories(cast(DuckDBWarehouse, Nothing()), cast(Macros, None)))
+        return catalog._describe(view, Histories(cast(DuckDBWarehouse, Nothing()), cast(Workspace, None)))
 
     described = describe(read("aggregations: [{name: n, function: count, windows: [24 hours, lifetime]}]"))
     assert described["features"] == ["n_24h", "n_lifetime"]

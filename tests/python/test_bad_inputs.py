@@ -234,7 +234,7 @@ WRONG_VIEWS: dict[str, tuple[str, str]] = {
     ),
     "v_deleted_number": (
         view(f"{KEYS}, deleted: value", f"{BASE}, {VALUE}, {{name: x, data_type: int}}"),
-        "deleted: the column 'value' must be boolean, got double",
+        "deleted: the column 'value' must be boolean, or a text that is true or false, got double",
     ),
     "v_inclusive": (view(f"{KEYS}, inclusive: 'no'", f"{BASE}, {VALUE}"), "inclusive: must be true or false, got 'no'"),
     "v_online_store": (

@@ -3,7 +3,6 @@
 import os
 import re
 import runpy
-import shutil
 import signal
 import struct
 import subprocess
@@ -20,10 +19,9 @@ import numpy as np
 import pyarrow as pa
 import pytest
 import redis
-import yaml
 from http_servers import serving
 from servers import running, valkey_binary
-from support.dbt import ROOT, Built, build
+from support.dbt import Built, build, example
 from support.forks import programs
 
 from pit_join import FeatureStore
@@ -109,18 +107,6 @@ def test_headwind_over_http_is_that_of_the_training_set(demo: Built, flights: pa
 
 
 # News feed: one matrix of many features ----------------------------------------------------------------------------
-
-
-def example(name: str, tmp_path: Path) -> Path:
-    """A copy of an example with the macros, as `dbt deps` would leave it."""
-    directory = tmp_path / name
-    leftovers = shutil.ignore_patterns("target", "logs", "dbt_packages", "online", "*.duckdb", "_columns.yml")
-    shutil.copytree(ROOT / "examples" / name, directory, ignore=leftovers)
-    (package,) = yaml.safe_load((directory / "packages.yml").read_text())["packages"]
-    assert (ROOT / "examples" / name / package["local"]).resolve() == ROOT / "pit_join/dbt_package"
-    (directory / "packages.yml").unlink()
-    shutil.copytree(ROOT / "pit_join/dbt_package", directory / "dbt_packages/pit_join")
-    return directory
 
 
 def script(directory: Path, name: str, *arguments: str) -> str:

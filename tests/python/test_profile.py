@@ -276,6 +276,25 @@ def test_a_target_that_is_not_a_file(path: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("text", "pinned"),
+    [
+        ("settings: {TimeZone: UTC}", True),
+        ("settings: {timezone: utc, threads: 2}", True),
+        ("settings: {TimeZone: Etc/UTC}", True),
+        ("settings: {TimeZone: \"{{ env_var('NOT_SET', 'UTC') }}\"}", True),
+        ("settings: {TIMEZONE: UTC, TimeZone: Asia/Kolkata}", False),  # dbt sets one after the other
+        ("settings: {TimeZone: America/New_York}", False),
+        ("settings: {TimeZone: null}", False),
+        ("settings: {threads: 2}", False),
+        ("config_options: {TimeZone: UTC}", False),  # DuckDB refuses it before dbt has begun
+        ("", False),
+    ],
+)
+def test_whether_dbt_writes_utc(text: str, pinned: bool, tmp_path: Path) -> None:
+    assert read(tmp_path, text).pins_utc is pinned
+
+
+@pytest.mark.parametrize(
     ("text", "message"),
     [
         ("secrets: [{type: http, bearr_token: hunter2}]", r"settings of the dbt profile cannot be used: .*bearr_token"),

@@ -19,6 +19,7 @@ from pathlib import Path
 from types import CodeType
 from typing import Any
 
+import yaml
 from dbt.adapters.duckdb.connections import DuckDBConnectionManager
 from dbt.cli.main import dbtRunner, dbtRunnerResult
 from dbt_common.clients.jinja import MacroFuzzEnvironment
@@ -108,6 +109,18 @@ def copied(built: Built, directory: Path) -> Built:
     if old.is_file():
         new.write_text(old.read_text().replace(json.dumps(str(built.directory)), json.dumps(str(directory))))
     return Built(directory, built.manifest)
+
+
+def example(name: str, tmp_path: Path) -> Path:
+    """A copy of an example with the macros, as `dbt deps` would leave it."""
+    directory = tmp_path / name
+    leftovers = shutil.ignore_patterns("target", "logs", "dbt_packages", "online", "*.duckdb", "_columns.yml")
+    shutil.copytree(ROOT / "examples" / name, directory, ignore=leftovers)
+    (package,) = yaml.safe_load((directory / "packages.yml").read_text())["packages"]
+    assert (ROOT / "examples" / name / package["local"]).resolve() == ROOT / "pit_join/dbt_package"
+    (directory / "packages.yml").unlink()
+    shutil.copytree(ROOT / "pit_join/dbt_package", directory / "dbt_packages/pit_join")
+    return directory
 
 
 def manifest_of(project: Project) -> Path:

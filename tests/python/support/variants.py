@@ -137,9 +137,7 @@ RULE: dict[str, Replacements] = {
     },
     "snapshot: ties by other content": OTHER_CONTENT,
     "snapshot: older version seen": {SNAPSHOT: [("| join(' desc, ') }} desc)", "| join(', ') }})")]},
-    "snapshot: deleted row seen": {
-        SNAPSHOT: [("and not coalesce({{ pit_join._identifier(view.deleted) }}, false)", "")]
-    },
+    "snapshot: deleted row seen": {SNAPSHOT: [("and not coalesce({{ pit_join._mark(view) }}, false)", "")]},
     "snapshot: history finer than a microsecond rounded down": ROUNDED_DOWN,
     # Atoms as a whole.
     "version without the created time": {"_version": "{{ return(['_pit_event']) }}"},
@@ -172,7 +170,7 @@ EACH = (
 
 WINDOW, EVENTS = "duckdb__window_features", "_window_events"
 RANGE, RUNNING = "_range_windows", "_running_sums"
-DELETED = "coalesce({{ quote(view.deleted) }}, false)"
+DELETED = "coalesce({{ pit_join._mark(view) }}, false)"
 
 WINDOWS: dict[str, Replacements] = {
     "event at T counted": {"_last_instant": AT_ONCE},
