@@ -6,9 +6,9 @@
             which the query runs
     For a window view: the windows at that instant, for each key that has events by then.
 
-    Grain: one row for each key that has a value; columns: the join keys, the event time, every feature. A key whose
-    newest row is marked deleted has no row. Values older than the ttl are kept (a reader judges age at its own time),
-    and defaults are not applied, so that a reader can tell null from missing.
+    Grain: one row for each key that has a value, so at most one for a view without keys; columns: the join keys, the
+    event time, every feature. A key whose newest row is marked deleted has no row. Values older than the ttl are kept (a
+    reader judges age at its own time), and defaults are not applied, so that a reader can tell null from missing.
     Example: {{ pit_join.latest_snapshot('user_activity', as_of='2026-03-18 14:30') }}
 -#}
 {% macro latest_snapshot(view, as_of=none) -%}
@@ -161,9 +161,13 @@ with _pit_spine as {{ pit_join._materialized() }} (
         row_number() over () as _pit_row,
         {{ pit_join._as_of(as_of) }} as _pit_time
     from (
+        {%- if keys %}
         select distinct {{ keys | join(', ') }}
         from {{ view.relation }}
         where {{ keys | join(' is not null and ') }} is not null
+        {%- else %}
+        select {{ pit_join._only_key() }} as _pit_key_1
+        {%- endif %}
     ) as distinct_keys
 ),
 

@@ -81,7 +81,7 @@ def describe_views(workspace: Workspace) -> list[dict[str, Any]]:
     """Describe every feature view as a mapping, in the order of their names.
 
     `rows` and `newest`, the greatest event time (ISO 8601 in UTC), are None where dbt has not built the view. `closed`,
-    and `windows` by feature, are None except for window views.
+    and `windows` by feature, are None except for window views; `entity` is None where a view holds for every row.
 
     Raises:
         PitJoinError: if the project or its warehouse cannot be read; with the problems of all views.
@@ -114,7 +114,7 @@ def _describe(view: FeatureView, histories: Histories) -> dict[str, Any]:
     return {
         "name": view.name,
         "description": view.description,
-        "entity": view.entity.name,
+        "entity": view.entity.name or None,
         "join_keys": list(view.join_keys),
         "event_timestamp": view.event_timestamp,
         "created_timestamp": view.created_timestamp,

@@ -128,7 +128,7 @@ select
 from (
     {{ snapshot | indent(4) }}
 ) as snapshot
-{%- if declared.aggregations or not in_order %}
+{%- if keys and (declared.aggregations or not in_order) %}
 order by {{ keys | join(', ') }}
 {%- endif %}
 {%- endmacro %}
@@ -157,7 +157,7 @@ select
 {%- endmacro %}
 
 
-{#- All keys of a view, one row each and in order, or `sample` of them at random. -#}
+{#- All keys of a view that has some, one row each and in order, or `sample` of them at random. -#}
 {% macro _keys_statement(view, sample, history=none) -%}
     {%- set declared = pit_join._view(view) -%}
     {%- if not execute -%}

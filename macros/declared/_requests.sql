@@ -51,7 +51,7 @@
             {{ exceptions.raise_compiler_error(two_meanings) }}
         {%- endif -%}
         {%- for key in item.get('join_keys') or {} if key not in view['keys'] -%}
-            {{ exceptions.raise_compiler_error(alias ~ ': ' ~ item.view ~ ' has no join key ' ~ key ~ '; it has ' ~ view['keys'] | join(', ')) }}
+            {{ exceptions.raise_compiler_error(alias ~ ': ' ~ item.view ~ ' has no join key ' ~ key ~ '; it has ' ~ (view['keys'] | join(', ') or 'no keys')) }}
         {%- endfor -%}
         {%- for key in view['keys'] -%}
             {%- do keys.update({key: (item.get('join_keys') or {}).get(key, key)}) -%}

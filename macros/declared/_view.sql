@@ -58,8 +58,11 @@
     {%- for column in keys + [event_timestamp, meta.get('created_timestamp'), meta.get('deleted')] if column and column not in types -%}
         {{ exceptions.raise_compiler_error('feature view ' ~ name ~ ' has no column ' ~ column ~ ' in its YAML; listed are ' ~ types | join(', ')) }}
     {%- endfor -%}
-    {%- if not keys or not event_timestamp -%}
-        {{ exceptions.raise_compiler_error('feature view ' ~ name ~ ' needs config.event_time and join_keys in config.meta.pit_join') }}
+    {%- set has_no_keys = meta.get('join_keys') == [] -%}
+    {%- if not (keys or has_no_keys) or not event_timestamp -%}
+        {{ exceptions.raise_compiler_error('feature view ' ~ name ~ ' needs config.event_time and join_keys in config.meta.pit_join ([] for a view that holds for every row)') }}
+    {%- elif has_no_keys and 'entity' in meta -%}
+        {{ exceptions.raise_compiler_error(where ~ ': join_keys is [], so that the view holds for every row and describes no entity; list the keys of ' ~ meta.entity ~ ', or leave entity out') }}
     {%- endif -%}
     {%- set ttl = pit_join._duration(meta.get('ttl'), where ~ '.ttl') -%}
     {%- if ttl == 0 -%}

@@ -78,8 +78,7 @@ spine._pit_time
     blobs are then compared as texts.
 -#}
 {% macro _asof_equal(view, number, one, other) -%}
-{%- set data_type = (view.types.get(view['keys'][number]) or '') | lower | trim -%}
-{%- if view['keys'] | length > 1 and data_type in ('blob', 'bytea', 'binary', 'varbinary') -%}
+{%- if view['keys'] | length > 1 and (view.types.get(view['keys'][number]) or '') | lower | trim in ('blob', 'bytea', 'binary', 'varbinary') -%}
 hex({{ one }}) = hex({{ other }})
 {%- else -%}
 {{ one }} = {{ other }}

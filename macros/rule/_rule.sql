@@ -33,6 +33,8 @@ select
     {%- endfor %}
     {%- for key in view['keys'] %}
     {{ pit_join._identifier(key) }} as _pit_key_{{ loop.index }},
+    {%- else %}
+    {{ pit_join._only_key() }} as _pit_key_1,
     {%- endfor %}
     {%- if view.created_timestamp %}
     {{ pit_join._time_of(view, view.created_timestamp) }} as _pit_created,
@@ -104,19 +106,20 @@ cast(case when lower({{ mark }}) in ('true', 'false') then {{ mark }} else 'neit
 {#-
     A view ready for a plan: the result of `_view`, or a caller's mapping, with its defaults filled in. It has two more
     lists: `key_names`, its keys as the plans name them, and `spine_keys`, the same keys of a row of `spine`, as SQL.
-    `join_keys` maps a key to the column of the spine where the names differ. A UUID may be a text in the spine.
+    `join_keys` maps a key to the column of the spine where the names differ. A UUID may be a text in the spine. A view
+    without keys has one key in the plans, which is the same in every row, so that no plan has to tell it apart.
 -#}
 {% macro _prepared(history, join_keys) -%}
     {%- set view = pit_join._completed(history, {
-        'name': none, 'relation': none, 'keys': [], 'event_timestamp': none, 'created_timestamp': none, 'lag': none, 'ttl': none,
+        'name': none, 'relation': none, 'keys': none, 'event_timestamp': none, 'created_timestamp': none, 'lag': none, 'ttl': none,
         'inclusive': true, 'deleted': none, 'columns': [], 'types': {}, 'aggregations': [], 'closed': 'left', 'event_key': [],
         'physical': false, 'key_names': none, 'spine_keys': none
     }, 'the history') -%}
-    {%- if not view.relation or not view['keys'] or not view.event_timestamp -%}
-        {{ exceptions.raise_compiler_error('the history needs a relation, keys and an event_timestamp, got ' ~ history) }}
+    {%- if not view.relation or view['keys'] is none or not view.event_timestamp -%}
+        {{ exceptions.raise_compiler_error('the history needs a relation, keys ([] if it holds for every row) and an event_timestamp, got ' ~ history) }}
     {%- endif -%}
     {%- for key in join_keys if key not in view['keys'] -%}
-        {{ exceptions.raise_compiler_error('join_keys has the unknown key ' ~ key ~ '; the history has ' ~ view['keys'] | join(', ')) }}
+        {{ exceptions.raise_compiler_error('join_keys has the unknown key ' ~ key ~ '; the history has ' ~ (view['keys'] | join(', ') or 'no keys')) }}
     {%- endfor -%}
     {%- do view.update({'key_names': [], 'spine_keys': [], 'physical': view.physical and pit_join._has_row_numbers()}) -%}
     {%- for key in view['keys'] -%}
@@ -124,8 +127,17 @@ cast(case when lower({{ mark }}) in ('true', 'false') then {{ mark }} else 'neit
         {%- set column = 'spine.' ~ pit_join._identifier(join_keys.get(key, key)) -%}
         {%- set is_uuid = (view.types.get(key) or '') | lower | trim in ('uuid', 'guid') -%}
         {%- do view.spine_keys.append('cast(' ~ column ~ ' as uuid)' if is_uuid else column) -%}
+    {%- else -%}
+        {%- do view.key_names.append('_pit_key_1') -%}
+        {%- do view.spine_keys.append(pit_join._only_key()) -%}
     {%- endfor -%}
     {{ return(view) }}
+{%- endmacro %}
+
+
+{#- The key of every row, where a view has no keys. -#}
+{% macro _only_key() -%}
+0 /* no keys */
 {%- endmacro %}
 
 

@@ -86,14 +86,14 @@ def _print_skew(skew: Skew) -> None:
     for feature in skew.features:
         for example in feature.examples:
             view, name = _name(feature)
-            keys = ", ".join(f"{key}={value}" for key, value in example.keys.items())
+            keys = "".join(f"{key}={value}, " for key, value in example.keys.items())
             served, expected = (
                 f"{shown(value)} ({status})"
                 for value, status in (
                     (example.served, example.served_status), (example.expected, example.expected_status),
                 )
             )  # fmt: skip
-            click.echo(f"  {view}:{name}, {keys}, {example.served_at:%Y-%m-%d %H:%M:%S}: {served}, not {expected}")
+            click.echo(f"  {view}:{name}, {keys}{example.served_at:%Y-%m-%d %H:%M:%S}: {served}, not {expected}")
     for line in (*skew.changes, *skew.hints):
         click.echo(f"! {line}")
     kinds = ", ".join(f"{sum(getattr(each, kind) for each in skew.features):,} {kind}" for kind in _KINDS[1:4])

@@ -53,8 +53,9 @@ def export(ctx: click.Context, select: list[str], as_of: str | None, dry_run: bo
 
 @click.command("get", cls=Command, short_help="Print one feature vector from the online store.")
 @click.option(
-    "--entity", "entities", multiple=True, required=True, metavar="KEY=VALUE",
-    help="A key of the entity, or a request field of on-demand features; may be given more than once.",
+    "--entity", "entities", multiple=True, metavar="KEY=VALUE",
+    help="A key of the entity, or a request field of on-demand features; may be given more than once. Views without keys "
+    "need none.",
 )  # fmt: skip
 @feature_options
 @click.option("--now", metavar="TIME", help="Judge ages as of this time (naive is UTC). Default: now.")
@@ -76,6 +77,7 @@ def get(
       pit-join get --entity user_id=42 --service churn_v1
       pit-join get --entity airport=JFK --features 'weather:*' --now '2026-03-18 14:30'
       pit-join get --entity user_id=42 --entity amount=9.50 --service fraud_v1
+      pit-join get --features 'exchange_rates:*'
     """
     given = dict(entity.split("=", 1) for entity in entities if "=" in entity)
     if len(given) < len(entities):
@@ -143,7 +145,7 @@ def verify(ctx: click.Context, select: list[str], sample: int, every: bool, as_j
             rows = [
                 [
                     one.view,
-                    ", ".join(f"{k}={v}" for k, v in one.key.items()),
+                    ", ".join(f"{k}={v}" for k, v in one.key.items()) or "-",
                     one.feature,
                     repr(one.offline),
                     repr(one.online),

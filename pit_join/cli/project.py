@@ -40,7 +40,7 @@ def views(ctx: click.Context, as_json: bool) -> None:
     rows = [
         [
             view["name"],
-            f"{view['entity']} ({listed(view['join_keys'])})",
+            f"{view['entity']} ({listed(view['join_keys'])})" if view["entity"] else "every row",
             view["event_timestamp"] + (f" / {view['created_timestamp']}" if view["created_timestamp"] else ""),
             view["ttl"] or "-",
             view["lag"] or "-",

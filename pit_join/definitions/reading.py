@@ -139,7 +139,7 @@ class Reader:
         )
         # A broken view is kept by name, so that a service which uses it is not reported as well.
         self.views[name] = view
-        if len(self.problems) == before:
+        if len(self.problems) == before and entity.join_keys:
             self.entities.setdefault(entity.name, entity)
 
     def service(self, exposure: Mapping[str, Any], meta: Any) -> None:
@@ -217,9 +217,21 @@ class Reader:
 
     def _entity(self, meta: Mapping[str, Any], event_time: Any, types: Mapping[str, FieldType], wrong: Wrong) -> Entity:
         keys = meta.get("join_keys")
+        if keys == []:
+            if meta.get("entity") is not None:
+                wrong(
+                    "entity",
+                    "a view with join_keys: [] holds for every row, and so describes no entity; list the keys of "
+                    f"{meta['entity']!r}, or leave entity out",
+                )
+            return Entity("", ())
         keys = [keys] if isinstance(keys, str) else keys
         if not isinstance(keys, list) or not keys or not all(isinstance(key, str) for key in keys):
-            wrong("join_keys", f"must list the columns that identify the entity, got {meta.get('join_keys')!r}")
+            wrong(
+                "join_keys",
+                f"must list the columns that identify the entity, got {meta.get('join_keys')!r}; [] is for a view that "
+                "holds for every row, such as exchange rates",
+            )
             keys = []
         for key in keys:
             if key not in types:
@@ -254,6 +266,8 @@ class Reader:
         windows = read_window_settings(meta, types, taken, wrong)
         if windowed:
             features = tuple(Feature(one.name, one.data_type, one.default) for one in windows.aggregations)
+        elif meta.get("join_keys") == [] and (searched := [one.name for one in features if one.nearest]):
+            wrong(f"columns.{searched[0]}.nearest", "searches among entities, and a view with join_keys: [] has none")
         elif not features:
             wrong(
                 "columns", "no feature is listed; a feature is a column that is not a key, not a time and not excluded"

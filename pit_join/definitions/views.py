@@ -15,7 +15,7 @@ __all__ = ["Aggregation", "Entity", "Feature", "FeatureService", "FeatureView", 
 
 @dataclass(frozen=True, slots=True)
 class Entity:
-    """A thing that features describe, and the columns that identify it."""
+    """A thing that features describe, and the columns that identify it; no name and no columns if it is everything."""
 
     name: str
     join_keys: tuple[str, ...]
@@ -115,7 +115,7 @@ class FeatureView:
 
     @property
     def join_keys(self) -> tuple[str, ...]:
-        """The columns that identify the entity."""
+        """The columns that identify the entity; none for a view that holds for every row."""
         return self.entity.join_keys
 
     @property

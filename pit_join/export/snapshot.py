@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from pit_join.errors import StoreError
 from pit_join.records.arrow import field_of, int64s, keys_of, records_of
-from pit_join.records.keys import key_kind
+from pit_join.records.keys import ONLY_KEY, key_kind
 from pit_join.records.layout import Layout, checksum, view_number
 from pit_join.warehouse.spool import Spool
 
@@ -100,6 +100,8 @@ class Snapshot:
         return whole + checksum(whole, view_number(self.view), b"")
 
     def _keys(self, batch: pa.RecordBatch) -> list[bytes]:
+        if not self.kinds:
+            return [ONLY_KEY] * len(batch)
         try:
             return keys_of(list(self.kinds.values()), [batch[key] for key in self.kinds])
         except StoreError as error:

@@ -15,12 +15,12 @@ __all__ = ["document", "page"]
 
 _REQUEST = {
     "type": "object",
-    "required": ["entities"],
     "properties": {
         "entities": {
             "type": "object",
             "additionalProperties": {"type": "array", "items": {}},
-            "description": "For each key as many values as there are rows; null is a null key.",
+            "description": "For each key as many values as there are rows; null is a null key. Without any, one row of "
+            "features that need no keys.",
         },
         "feature_service": {"type": ["string", "null"], "description": "A name; it takes precedence over `features`."},
         "features": {"type": "array", "items": {"type": "string"}, "description": "References view:feature or view:*."},

@@ -45,7 +45,7 @@ def read_request(body: bytes, most_rows: int) -> FeatureRequest:
         BodyError: if the body is something else.
     """
     read = read_object(body, "'entities', and 'features' or 'feature_service'")
-    full, entities = read.get("full_feature_names", False), read.get("entities")
+    full, entities = read.get("full_feature_names", False), read.get("entities", {})
     if not isinstance(full, bool):
         raise BodyError("'full_feature_names' must be true or false")
     if not isinstance(entities, dict) or not all(isinstance(values, list) for values in entities.values()):
@@ -53,7 +53,7 @@ def read_request(body: bytes, most_rows: int) -> FeatureRequest:
     lengths = {len(values) for values in entities.values()}
     if len(lengths) > 1:
         raise BodyError(f"the lists of 'entities' must be of one length, got {', '.join(map(str, sorted(lengths)))}")
-    rows = lengths.pop() if lengths else 0
+    rows = lengths.pop() if lengths else 1  # features that hold for every row need no keys
     if rows > most_rows:
         raise BodyError(f"the request has {rows:,} rows, and at most {most_rows:,} are allowed; ask in parts")
     return FeatureRequest(_features(read), full, entities, rows)

@@ -132,13 +132,14 @@ class LogRows:
             )
             for alias in source.roles
         }
+        keys = {name: _key_array(kind, columns["keys", name]) for name, kind in source.keys.items()}
         fields = {name: pa.array(columns["fields", name], kind) for name, kind in self._field_types.items()}
         arrays = {
             "request_id": pa.array(columns["request_id",], pa.string()),
             "row": pa.array(columns["row",], pa.int32()),
             "served_at": _instants(columns["served_at",]),
-            "keys": _struct({name: _key_array(kind, columns["keys", name]) for name, kind in source.keys.items()}),
-            **({"fields": _struct(fields)} if fields else {}),  # Parquet has no empty groups
+            **({"keys": _struct(keys)} if keys else {}),  # Parquet has no empty groups
+            **({"fields": _struct(fields)} if fields else {}),
             "roles": _struct(roles),
             "features": _struct(features),
         }

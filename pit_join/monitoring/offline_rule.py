@@ -28,6 +28,7 @@ __all__ = ["FeatureValues", "Known", "OfflineRule", "compute", "same"]
 
 _SPINE_TIME = "pit_join_instant"
 _ROW = "pit_join_row"
+_EVERY_ROW = "pit_join_every_row"
 _TIME = pa.timestamp("us", "UTC")
 
 
@@ -99,7 +100,12 @@ class OfflineRule:
         self._histories.check(views)
 
     def keys(self, view: FeatureView, sample: int | None) -> pa.Table:
-        """Return the keys of a view's history in order, or `sample` of them at random."""
+        """Return the keys of a view's history in order, or `sample` of them at random.
+
+        For a view without keys it is one row, of a column that no view has: Arrow counts no rows without columns.
+        """
+        if not view.join_keys:
+            return pa.table({_EVERY_ROW: [True]})
         self._histories.prepare([view])
         history = self._histories.staged(view)
         statement = self._workspace.macros.text("_keys_statement", view=view.name, sample=sample, history=history)

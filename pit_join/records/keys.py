@@ -22,7 +22,10 @@ import numpy as np
 from pit_join.errors import EntityError
 from pit_join.records.layout import converter, scaled
 
-__all__ = ["KeyCodec", "Single", "integer_cells", "key_kind"]
+__all__ = ["ONLY_KEY", "KeyCodec", "Single", "integer_cells", "key_kind"]
+
+ONLY_KEY = b"\0"
+"""The key of the only record of a view without keys; no bytes would be the key that no record has."""
 
 _INTEGER = re.compile(r"u?int(8|16|32|64)")
 _DECIMAL = re.compile(r"decimal\((\d+), (\d+)\)")
@@ -66,7 +69,8 @@ def key_kind(data_type: str) -> str | None:
 class KeyCodec:
     """Writes and reads the keys of one view.
 
-    `kinds` are the columns of the key, in order and as requests call them, with their kinds.
+    `kinds` are the columns of the key, in order and as requests call them, with their kinds. A view without keys has one
+    record, whose key is `ONLY_KEY`.
     """
 
     def __init__(self, kinds: Mapping[str, str] | Iterable[tuple[str, str]]) -> None:
@@ -92,7 +96,7 @@ class KeyCodec:
             values = [row[column] for column in self.columns]
             if None in values:
                 return None
-            return b"".join([write(value) for write, value in zip(self._writers, values, strict=True)])
+            return b"".join([write(value) for write, value in zip(self._writers, values, strict=True)]) or ONLY_KEY
         except (_Nowhere, UnicodeEncodeError):
             return b""
         except KeyError as error:
@@ -108,6 +112,8 @@ class KeyCodec:
         Raises:
             EntityError: as `encode`.
         """
+        if not self.columns:
+            return [ONLY_KEY] * rows
         try:
             parts = [
                 repeat(_writer(kind)(column.value), rows) if isinstance(column, Single) else _write_all(kind, column)

@@ -26,11 +26,11 @@ FORMAT = 1
 class StoredView:
     """One feature view as it was exported.
 
-    `keys` are the columns of the key with their kinds (see `keys.key_kind`), `ttl` is in microseconds, `instant` is
-    when the snapshot holds (None: it is declared, and not exported yet), `defaults` a record of the declared defaults
-    and `missing` one of what a key without a record has although no default is declared (a count of 0); or
-    None if no feature needs them. `nearest` are the indexes of embeddings by feature, `store` is the name of the
-    store that has the records, empty for the default one.
+    `keys` are the columns of the key with their kinds (see `keys.key_kind`); a view that holds for every row has none,
+    and its `entity` is empty. `ttl` is in microseconds, `instant` is when the snapshot holds (None: it is declared, and
+    not exported yet), `defaults` a record of the declared defaults and `missing` one of what a key without a record has
+    although no default is declared (a count of 0); or None if no feature needs them. `nearest` are the indexes of
+    embeddings by feature, `store` is the name of the store that has the records, empty for the default one.
     """
 
     name: str

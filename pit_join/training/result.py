@@ -167,7 +167,7 @@ def _hints(
             f"nearly all values are older than the ttl of {format_duration(view.ttl)}: is it shorter than the rhythm "
             "in which the history is written?"
         )
-    if statuses[NOT_FOUND] > 0.9 * asked and facts["rows"]:
+    if statuses[NOT_FOUND] > 0.9 * asked and facts["rows"] and view.join_keys:
         hints.append(
             f"hardly any {' and '.join(view.join_keys)} of the spine is in the history: are they written alike on both "
             "sides (letter case, blanks, leading zeros)?"

@@ -279,8 +279,8 @@ def quote(name: str) -> str:
 def load(connection: duckdb.DuckDBPyConnection, case: Case, filler: int = 0) -> None:
     """Make the tables of a case, replacing those of the same names, and set its settings.
 
-    `filler` rows of a key that no spine has follow in every history. They change no result; more than 2,048
-    take a plan over the edge of a DuckDB vector.
+    `filler` rows of a key that no spine has, or of no time, follow in every history. They change no result; more than
+    2,048 take a plan over the edge of a DuckDB vector.
     """
     for key, value in case.settings.items():
         connection.execute(f"set {key} = '{value}'")
@@ -294,11 +294,11 @@ def load(connection: duckdb.DuckDBPyConnection, case: Case, filler: int = 0) -> 
 
 
 def fill(connection: duckdb.DuckDBPyConnection, view: View, history: Table, count: int) -> None:
-    """Append rows of one strange key to a history, in order of time, their features null."""
+    """Append rows of one strange key to a history, in order of time, their features null; without keys, of no time."""
     values = {key: "'~~~'" if history.type_of(key) == "varchar" else "32000" for key in view.keys}
     for column in (view.event_timestamp, view.created_timestamp):
         if column is not None:
-            values[column] = f"(timestamp '2000-01-01' + to_seconds(range))::{history.type_of(column)}"
+            values[column] = f"(timestamp '2000-01-01' + to_seconds(range))::{history.type_of(column)}" if view.keys else "null"
     names_ = ", ".join(map(quote, values))
     rows = f"select {', '.join(values.values())} from range({count})"
     connection.execute(f"insert into {quote(view.name)} ({names_}) {rows}")
@@ -387,10 +387,18 @@ def spines(draw: st.DrawFn, world: World) -> tuple[Table, tuple[str, ...], str]:
 
 
 @st.composite
+def keys_met(draw: st.DrawFn, count: int, most: int) -> list[int]:
+    """The numbers of the spine's keys that a view has; now and then none, so that it holds for every row."""
+    if draw(st.integers(0, 5)) == 5:
+        return []
+    return draw(st.lists(st.integers(0, count - 1), min_size=1, max_size=most, unique=True))
+
+
+@st.composite
 def views(draw: st.DrawFn, world: World, name: str) -> tuple[View, Table, tuple[int, ...]]:
     """A view, its history, and which keys of the spine its own keys meet, by number."""
     count = len(world.kinds)
-    met = draw(st.lists(st.integers(0, count - 1), min_size=1, max_size=count, unique=True))
+    met = draw(keys_met(count, count))
     feature_types = draw(st.lists(st.sampled_from(tuple(VALUES)), min_size=1, max_size=3))
     created, deleted, extra = (draw(st.booleans()) for _ in range(3))
     event_name, created_name, deleted_name, extra_name, *rest = names(

@@ -32,6 +32,7 @@ from generate import (
     comparable,
     fitting,
     key_type,
+    keys_met,
     names,
     quote,
     requests_of,
@@ -378,7 +379,7 @@ def window_views(
 ) -> tuple[WindowView, Table, tuple[int, ...], tuple[Declaration, ...]]:
     """A window view, its events, which keys of the spine its own keys meet, and its aggregations as declared."""
     count = len(world.kinds)
-    met = draw(st.lists(st.integers(0, count - 1), min_size=1, max_size=min(count, 2), unique=True))
+    met = draw(keys_met(count, min(count, 2)))
     value_types = draw(st.lists(st.sampled_from(VALUE_TYPES), min_size=1, max_size=3))
     versioned = draw(st.sampled_from((True, True, False)))
     with_created = versioned or draw(st.sampled_from((True, True, False)))
@@ -400,7 +401,7 @@ def window_views(
     event_key: tuple[str, ...] = ()
     if versioned:
         columns[part], columns[number] = "varchar", "integer"
-        event_key = draw(st.sampled_from(((part,), (part, number), (part, number), (number, part, keys[0]))))
+        event_key = draw(st.sampled_from(((part,), (part, number), (part, number), (number, part, *keys[:1]))))
         values[part] = EVENT_PARTS[: draw(st.sampled_from((10, 10, 4)))]
     for column, sql_type in zip(columns_of_values, value_types, strict=True):
         columns[column] = sql_type
@@ -500,7 +501,7 @@ def disturbed(
             row[view.event_timestamp] = other[view.event_timestamp]
         elif kind == "key":
             row.update(whole)
-        elif kind == "null key":
+        elif kind == "null key" and view.keys:
             row[view.keys[0]] = None
         elif kind == "delete" and view.deleted is not None:
             row[view.deleted] = True

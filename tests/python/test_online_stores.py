@@ -207,6 +207,33 @@ def test_views_of_several_entities_in_one_read(store: OnlineStore) -> None:
     assert found["clicks"] == [7 * 30 + i for i in items]
 
 
+def test_a_view_without_keys_has_one_record(store: OnlineStore) -> None:
+    """Its key is not that of a null key, nor that of a value that no key can be."""
+    rates = {"usd": [1.25]}
+    changes, one = put(store, {"rates": rates}, keys=(), entity="")
+    assert changes == {"rates": Changes(1, 0, 0)}
+    assert held(store, one["rates"]) == {b"\0": (1.25,)}
+    _, views = put(store, {"user": {"user_id": [7], "age": [30]}}, kept=one)
+    requests = [Request("rates", ("*",), "rates"), Request("user", ("*",), "user")]
+    found = OnlineReader(store, requests).get_online_features({"user_id": [None, 10**30, 8, 7]})
+    assert found.to_dict() == {"user_id": [None, 10**30, 8, 7], "usd": [1.25] * 4, "age": [None, None, None, 30]}
+    assert found.statuses == {"usd": ["PRESENT"] * 4, "age": ["NULL_KEY", "NOT_FOUND", "NOT_FOUND", "PRESENT"]}
+    reader = OnlineReader(store, requests[:1])
+    for rows in ({}, [{}], [{"user_id": 1}]):
+        assert reader.get_online_features(rows).to_dict() == {"usd": [1.25]}
+    for asked in ({}, {"user_id": None}):
+        assert reader.get(asked).statuses == {"usd": "PRESENT"}
+    assert reader.get_online_features([]).to_dict() == {"usd": []}
+    kept = {"user": views["user"]}
+    assert put(store, {"rates": rates}, keys=(), entity="", kept=kept)[0] == {"rates": Changes(0, 1, 0)}
+    assert put(store, {"rates": {"usd": [1.5]}}, keys=(), entity="", kept=kept)[0] == {"rates": Changes(1, 0, 0)}
+    assert reader.get({}) == {"usd": 1.5}
+    nothing = {"usd": pa.array([], pa.float64())}
+    assert put(store, {"rates": nothing}, keys=(), entity="", kept=kept)[0] == {"rates": Changes(0, 0, 1)}
+    assert (reader.get({}), reader.get({}).statuses) == ({"usd": None}, {"usd": "NOT_FOUND"})
+    assert reader.get_online_features([{}, {}]).statuses == {"usd": ["NOT_FOUND"] * 2}
+
+
 def test_large_records(store: OnlineStore) -> None:
     vectors = [[float(i + j) for j in range(2000)] for i in range(50)]
     put(store, {"embedding": {"user_id": list(range(50)), "v": pa.array(vectors, pa.list_(pa.float32()))}})

@@ -210,7 +210,7 @@ def test_history_joined_as_of_equals_the_exact_window(connection: duckdb.DuckDBP
             asked = probe(case, view, rows)
             load(connection, asked)
             history = renderer_of(asked).call("window_history", view=view.name)
-            on = " and ".join(f"s.{quote(f'key {key}')} = h.{quote(key)}" for key in view.keys)
+            on = " and ".join(f"s.{quote(f'key {key}')} = h.{quote(key)}" for key in view.keys) or "true"
             features = ", ".join(f"h.{quote(name)} as {quote(f'{view.name}__{name}')}" for name in view.features)
             sign = ">=" if closed == "right" else ">"
             joined = f"""

@@ -43,7 +43,7 @@ def in_words(duration: timedelta) -> str:
 def node_of(view: View, case: Case, materialized: str) -> dict[str, Any]:
     """The manifest's entry of a feature view."""
     meta: dict[str, Any] = {
-        "entity": f"entity of {view.name}",
+        **({"entity": f"entity of {view.name}"} if view.keys else {}),
         "join_keys": list(view.keys),
         "inclusive": view.inclusive,
     }

@@ -30,9 +30,11 @@ def put(
     """Replace what the store holds; the first columns of a table are its keys."""
     written = {}
     for name, table in tables.items():
-        columns = {**{k: table[k] for k in keys}, "_pit_event": [0] * len(table[keys[0]])}
+        columns = {**{k: table[k] for k in keys}, "_pit_event": [0] * len(next(iter(table.values())))}
         columns |= {k: v for k, v in table.items() if k not in keys}
-        arrow = pa.table(columns).sort_by([(key, "ascending") for key in keys])
+        arrow = pa.table(columns)
+        if keys:
+            arrow = arrow.sort_by([(key, "ascending") for key in keys])
         snapshot = Snapshot(name, keys, arrow)
         view = StoredView(name, entity, snapshot.kinds, snapshot.layout, None, AT, snapshot.count)
         written[name] = (view, snapshot)

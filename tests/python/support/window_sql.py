@@ -33,7 +33,7 @@ def window_node_of(view: WindowView, case: WindowCase) -> dict[str, Any]:
     """The manifest's entry of a window view, its columns in the order of the YAML."""
     events = case.histories[view.name]
     meta: dict[str, Any] = {
-        "entity": f"entity of {view.name}",
+        "entity": f"entity of {view.name}" if view.keys else None,
         "join_keys": list(view.keys),
         "created_timestamp": view.created_timestamp,
         "deleted": view.deleted,
