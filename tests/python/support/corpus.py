@@ -481,6 +481,7 @@ def decoded_view(value: Json) -> tuple[Any, Table, tuple[Declaration, ...]]:
     table, declared = decoded_table(value["history"]), tuple(map(decoded_declaration, value.get("declarations", ())))
     given = {name: value[name] for name in SAME if name in value}
     given |= {name: tuple(value[name]) for name in LISTS if name in value}
+    given.setdefault("keys", ())
     given["lag"] = value.get("lag", 0) * MICROSECOND
     if declared:
         features: tuple[Aggregation, ...] = tuple(feature for each in declared for feature in each.features())

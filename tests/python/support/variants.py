@@ -24,6 +24,7 @@ ASOF, PORTABLE = "duckdb___joined", "default___joined"
 TIES, SNAPSHOT = "_without_ties", "_ranked_snapshot"
 AT_ONCE, LATER = "{{ at }}", "{{ at }} - 1"
 """`_last_instant`: inclusive and strict, whatever is declared."""
+NULL_FOR_ALL: dict[str, str] = {"_only_key": "null::integer"}
 CREATED_MAY_BE_NULL = {
     "_history": [("where {{ pit_join._version(view) |", "where {{ pit_join._version(view)[:1] |")],
 }
@@ -144,6 +145,7 @@ RULE: dict[str, Replacements] = {
     "known from the created time alone": {
         "_available_at": "{{ '_pit_created' if view.created_timestamp else '_pit_event' }}"
     },
+    "views without keys match nothing": NULL_FOR_ALL,
     "asof: tied rows by the event time alone": {
         "_tie_order": "{{ relation }}.{{ pit_join._identifier(view.event_timestamp) }} desc"
     },
@@ -156,6 +158,7 @@ ALSO_OF_SNAPSHOTS = (
     "naive time taken as local",
     "version without the created time",
     "known from the created time alone",
+    "views without keys match nothing",
 )
 
 # A helper of the variants above: each column of a list between two texts, named like itself where it is a feature.
@@ -174,6 +177,7 @@ DELETED = "coalesce({{ pit_join._mark(view) }}, false)"
 
 WINDOWS: dict[str, Replacements] = {
     "event at T counted": {"_last_instant": AT_ONCE},
+    "views without keys match nothing": NULL_FOR_ALL,
     "right taken as left": {WINDOW: [("strict = view.closed == 'left'", "strict = true")]},
     "range: edge closed for open": {
         RANGE: [("asked._pit_at < {{ pit", "asked._pit_at <= {{ pit"), ("'asked._pit_at < '", "'asked._pit_at <= '")]
@@ -229,6 +233,7 @@ WINDOWS: dict[str, Replacements] = {
 
 ADDED = "_added_history"
 HISTORY: dict[str, Replacements] = {
+    "views without keys match nothing": NULL_FOR_ALL,
     "expiry is no change": {ADDED: [("where _pit_end_{{ gone }} is not null", "where false")]},
     "expiry a microsecond late": {
         ADDED: [("pit_join._placed('_pit_end_' ~ gone", "pit_join._placed('1 + _pit_end_' ~ gone")]
