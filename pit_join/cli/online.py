@@ -54,8 +54,8 @@ def export(ctx: click.Context, select: list[str], as_of: str | None, dry_run: bo
 @click.command("get", cls=Command, short_help="Print one feature vector from the online store.")
 @click.option(
     "--entity", "entities", multiple=True, metavar="KEY=VALUE",
-    help="A key of the entity, or a request field of on-demand features; may be given more than once. Views without keys "
-    "need none.",
+    help="A key of the entity, or a request field of on-demand features; may be given more than once, and not at all "
+    "where no view has a key.",
 )  # fmt: skip
 @feature_options
 @click.option("--now", metavar="TIME", help="Judge ages as of this time (naive is UTC). Default: now.")

@@ -86,7 +86,7 @@ def reply(request: FeatureRequest, reader: OnlineReader, form: str, now: datetim
     kinds = reader.key_kinds
     if kinds and not request.entities:
         needed = ", ".join(kinds)
-        raise EntityError(f"'entities' must map each key to a list of values, and there are none; {needed} are needed")
+        raise EntityError(f"'entities' must map each key to a list of values, and is empty; the features need {needed}")
     keys = request_keys(request, kinds)
     if form == JSON and request.rows == 1:
         row = read_stored(reader, {name: value for name, (value,) in keys.items()}, now=now)

@@ -171,7 +171,9 @@ class _Comparison:
             wrong = pc.indices_nonzero(pc.invert(equal))
             shown = values_of(pa.chunked_array([expected.take(wrong)]))
             for row, offline in zip(wrong.to_pylist(), shown, strict=True):
-                yield Difference(view.name, {name: rows[name][row] for name in stored.keys}, feature, offline, given[row])
+                yield Difference(
+                    view.name, {name: rows[name][row] for name in stored.keys}, feature, offline, given[row]
+                )
 
 
 def _status(features: Sequence[str]) -> str:

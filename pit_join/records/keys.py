@@ -69,8 +69,8 @@ def key_kind(data_type: str) -> str | None:
 class KeyCodec:
     """Writes and reads the keys of one view.
 
-    `kinds` are the columns of the key, in order and as requests call them, with their kinds. A view without keys has one
-    record, whose key is `ONLY_KEY`.
+    `kinds` are the columns of the key, in order and as requests call them, with their kinds. A view without keys
+    has one record, whose key is `ONLY_KEY`.
     """
 
     def __init__(self, kinds: Mapping[str, str] | Iterable[tuple[str, str]]) -> None:

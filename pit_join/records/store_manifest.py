@@ -332,6 +332,8 @@ def _view_from_json(name: str, read: Mapping[str, Any]) -> StoredView:
     KeyCodec(read["keys"].items())  # which knows the kinds of keys
     if not isinstance(read["ttl"], (int, type(None))):
         raise TypeError(f"the ttl is {read['ttl']!r}")
+    if bool(read["keys"]) != bool(read["entity"]):
+        raise TypeError(f"the entity is {read['entity']!r}, and the keys are {read['keys']!r}")
     return StoredView(
         name=name,
         entity=read["entity"],

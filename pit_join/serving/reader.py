@@ -117,7 +117,7 @@ class OnlineReader:
         if unknown := sorted(set(entity) - set(needed)):
             raise EntityError(f"no requested view has the key '{unknown[0]}'; {suggest(unknown[0], needed, 'keys')}")
         if missing := [key for key in needed if key not in entity]:
-            raise EntityError(f"the requested features {'also ' if entity else ''}need {', '.join(missing)}; give a value for each")
+            raise EntityError(f"the requested features need {', '.join(missing)}; give a value for each")
         on_demand = self._plan.on_demand
         found = {name: on_demand.read_field(name, entity[name]) for name in on_demand.fields} if on_demand else {}
         for codec in self._plan.codecs:

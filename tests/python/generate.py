@@ -298,7 +298,9 @@ def fill(connection: duckdb.DuckDBPyConnection, view: View, history: Table, coun
     values = {key: "'~~~'" if history.type_of(key) == "varchar" else "32000" for key in view.keys}
     for column in (view.event_timestamp, view.created_timestamp):
         if column is not None:
-            values[column] = f"(timestamp '2000-01-01' + to_seconds(range))::{history.type_of(column)}" if view.keys else "null"
+            values[column] = (
+                f"(timestamp '2000-01-01' + to_seconds(range))::{history.type_of(column)}" if view.keys else "null"
+            )
     names_ = ", ".join(map(quote, values))
     rows = f"select {', '.join(values.values())} from range({count})"
     connection.execute(f"insert into {quote(view.name)} ({names_}) {rows}")

@@ -162,7 +162,7 @@ def test_text_with_an_unknown_key(store: OnlineStore) -> None:
     reader = OnlineReader(store, REQUESTS)
     with pytest.raises(EntityError, match="has the key 'itme'; did you mean 'item'"):
         reader.read_keys({"user_id": "1", "itme": "7"})
-    with pytest.raises(EntityError, match="also need item"):
+    with pytest.raises(EntityError, match="requested features need item"):
         reader.read_keys({"user_id": "1"})
 
 

@@ -289,6 +289,14 @@ def test_a_value_that_the_column_cannot_have_is_nowhere(kind: str, value: Any) -
     assert KeyCodec({"a": "bool", "k": kind}).encode({"a": True, "k": value}) == b""
 
 
+def test_the_key_of_no_columns_is_not_that_of_nothing() -> None:
+    codec = KeyCodec({})
+    assert codec.encode({}) == codec.encode({"k": None}) == b"\0"
+    assert [codec.encode_all([], rows) for rows in (0, 1, 3)] == [[], [b"\0"], [b"\0"] * 3]
+    assert (codec.decode(b"\0"), codec.read({"k": "1"})) == ({}, {})
+    assert KeyCodec({"k": "integer"}).encode({"k": None}) is None
+
+
 def test_integers_beyond_every_column_have_no_key_of_one() -> None:
     inside = {key_of("integer", value) for value in (-(2**63), -1, 0, 2**63, 2**64 - 1)}
     for value in HUGE:

@@ -622,7 +622,7 @@ def test_a_request_without_what_they_need(both: Both) -> None:
     assert reader.read_keys({"id": "1", "r_double": "2.5"}) == {"id": 1, "r_double": 2.5}
     with pytest.raises(EntityError, match="the field 'r_double': 'x' is not of type double"):
         reader.read_keys({"id": "1", "r_double": "x"})
-    with pytest.raises(EntityError, match="also need r_double"):
+    with pytest.raises(EntityError, match="requested features need r_double"):
         reader.read_keys({"id": "1"})
 
 

@@ -322,6 +322,8 @@ CONTENTS: dict[str, tuple[Callable[[Any], Any], str]] = {
     "fields of numbers": (lambda read: deep(read, "views", "clicks", "fields", value=[[1, 2]]), "is damaged|type"),
     "a ttl of text": (lambda read: deep(read, "views", "clicks", "ttl", value="x"), "is damaged"),
     "keys that are a list": (lambda read: deep(read, "views", "clicks", "keys", value=["user_id"]), "is damaged"),
+    "keys that are gone": (lambda read: deep(read, "views", "clicks", "keys", value={}), "is damaged"),
+    "an entity that is gone": (lambda read: deep(read, "views", "clicks", "entity", value=""), "is damaged"),
     "defaults that are no record": (
         lambda read: deep(read, "views", "clicks", "defaults", value="00ff"),
         "is damaged",
