@@ -113,9 +113,7 @@ def with_extra(extra: str, what: str) -> Iterator[None]:
     try:
         yield
     except ModuleNotFoundError as error:
-        raise PitJoinError(
-            f"{what} needs the package {error.name}; install pit-join with the extra '{extra}'"
-        ) from error
+        raise PitJoinError(f"{what} needs the package {error.name}; run pip install 'pit-join[{extra}]'") from error
 
 
 def suggest(name: str, known: Iterable[str], what: str) -> str:

@@ -40,9 +40,7 @@ def _usearch() -> Any:
     try:
         import usearch.index
     except ImportError as error:
-        raise StoreError(
-            "nearest neighbours need the package usearch; install pit-join with the extra 'nearest'"
-        ) from error
+        raise StoreError("nearest neighbours need the package usearch; run pip install 'pit-join[nearest]'") from error
     return usearch
 
 

@@ -768,7 +768,7 @@ def test_without_usearch(
     exporter = Exporter(connection, tmp_path, monkeypatch)
     for module in ("usearch", "usearch.index"):
         monkeypatch.setitem(sys.modules, module, None)
-    says = r"^nearest neighbours need the package usearch; install pit-join with the extra 'nearest'$"
+    says = r"^nearest neighbours need the package usearch; run pip install 'pit-join\[nearest\]'$"
     with pytest.raises(StoreError, match=says):
         exporter.run(manifest("items", "l2", ["id"], ["bigint"]), 0)
     with pytest.raises(StoreError, match=says):

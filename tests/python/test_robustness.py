@@ -805,7 +805,7 @@ def test_frames_of_packages_that_are_not_installed(store: FeatureStore, monkeypa
     training = get(store, pa.table({"user_id": ["u1"], "event_timestamp": [START]}))
     for package, convert in (("pandas", training.to_df), ("polars", training.to_polars)):
         monkeypatch.setitem(sys.modules, package, None)
-        message = rf"^{convert.__name__}\(\) needs the package {package}; install pit-join with the extra '{package}'$"
+        message = rf"^{convert.__name__}\(\) needs the package {package}; run pip install 'pit-join\[{package}\]'$"
         with pytest.raises(PitJoinError, match=message):
             convert()
 

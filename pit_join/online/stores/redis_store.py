@@ -168,7 +168,7 @@ class RedisStore:
             from redis.retry import Retry
         except ImportError as error:
             raise StoreError(
-                f"the online store {self._where} needs the package redis; install pit-join with the extra 'redis'"
+                f"the online store {self._where} needs the package redis; run pip install 'pit-join[redis]'"
             ) from error
         options: dict[str, Any] = {
             "socket_timeout": timeout,
