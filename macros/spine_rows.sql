@@ -14,12 +14,27 @@
 {%- endmacro %}
 
 {% macro default__spine_rows(spine, event_timestamp, gap, data_type) -%}
-{%- set time = pit_join._instant(pit_join._identifier(event_timestamp), data_type) -%}
-{%- set gap_microseconds = pit_join._duration(gap, 'gap') or 0 -%}
 -- {{ pit_join._in_stored_order() }}
 select
     *,
     row_number() over () as _pit_row,
-    {{ time }}{{ ' - ' ~ pit_join._microseconds(gap_microseconds, 'gap') if gap_microseconds }} as _pit_time
+    {{ pit_join._spine_time(event_timestamp, gap, data_type) }} as _pit_time
 from {{ spine }}
+{%- endmacro %}
+
+
+{#- The same of a spine that has row numbers as `_pit_row`. It may be read in any order, by many threads. -#}
+{% macro _numbered_spine(spine, event_timestamp, gap=none, data_type=none) -%}
+select
+    *,
+    {{ pit_join._spine_time(event_timestamp, gap, data_type) }} as _pit_time
+from {{ spine }}
+{%- endmacro %}
+
+
+{#- The instant T of a row less the gap. -#}
+{% macro _spine_time(event_timestamp, gap, data_type) -%}
+    {%- set time = pit_join._instant(pit_join._identifier(event_timestamp), data_type) -%}
+    {%- set gap_microseconds = pit_join._duration(gap, 'gap') or 0 -%}
+    {{ return(time ~ (' - ' ~ pit_join._microseconds(gap_microseconds, 'gap') if gap_microseconds else '')) }}
 {%- endmacro %}

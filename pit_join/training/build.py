@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from pit_join.references import OnDemandRequest
 from pit_join.training.joins import ViewJoins
 from pit_join.training.request import TrainingRequest
-from pit_join.training.spine import find_spine
+from pit_join.training.spine import SpineRows, find_spine
 from pit_join.warehouse.expressions import ARGUMENTS, Expressions
 from pit_join.workspace import Histories, Workspace
 
@@ -52,7 +52,7 @@ class TrainingBuild:
             joins = self._joins(Histories(warehouse, self._workspace))
             rows = joins.check_spine(self._source, self._resolved["names"])
             self._source.check_sql(rows, warehouse)
-            return self._query(rows.sql, joins.time_type)
+            return self._query(rows)
 
     def plan(self) -> dict[str, tuple[str, str]]:
         """Return for each role how it would be joined, and why; nothing is joined.
@@ -63,7 +63,7 @@ class TrainingBuild:
         with self._workspace.warehouse() as warehouse:
             joins = self._joins(Histories(warehouse, self._workspace))
             joins.prepare()
-            joins.load_spine(self._source, joins.check_spine(self._source, self._resolved["names"]).relation)
+            joins.load_spine(self._source, joins.check_spine(self._source, self._resolved["names"]))
             return joins.plan()
 
     def run(self) -> TrainingSet:
@@ -84,15 +84,15 @@ class TrainingBuild:
     def _joins(self, histories: Histories) -> ViewJoins:
         return ViewJoins(self._workspace, histories, self._request, self._resolved)
 
-    def _query(self, spine: str, time_type: str) -> str:
+    def _query(self, spine: SpineRows) -> str:
         request = self._request
         asked = {"event_timestamp": request.event_timestamp, "gap": request.gap, **request.macro_arguments()}
         macros = self._workspace.manifest["macros"].values()
         if any(m["name"].endswith("__training_set") and m["package_name"] != "pit_join" for m in macros):
-            return self._macros.text("training_set", spine=spine, **asked)  # the project's own, which takes no type
+            return self._macros.text("training_set", spine=spine.sql, **asked)  # the project's own, which takes no type
         features = asked.pop("features")
-        asked["time_type"] = time_type
-        return self._macros.text("_training_set", spine=spine, features=features, asked=asked)
+        asked["time_type"] = spine.time_type
+        return self._macros.text("_training_set", spine=spine.sql, features=features, asked=asked)
 
     def _join(
         self, histories: Histories, progress: Callable[[int, int, str], None], *, last: bool
@@ -103,14 +103,14 @@ class TrainingBuild:
         spine = joins.check_spine(self._source, names)
         if spine.csv and spine.csv.delimiter != (self._source.delimiter or ","):
             self._workspace.console.say(f"the delimiter of the spine {self._source.label} is {spine.csv.delimiter!r}")
-        rows = joins.load_spine(self._source, spine.relation)
+        rows = joins.load_spine(self._source, spine)
         joining = joins.begin()
         # Python's slow steps overlap with DuckDB's join: loading Arrow and NumPy, and rendering the whole query.
         from pit_join.training import gather
         from pit_join.training.result import TrainingSet
 
-        sql = self._query(spine.sql, joins.time_type)
-        table, parts, coverage = joins.collect(joining, self._source, progress, last=last)
+        sql = self._query(spine)
+        frame, parts, coverage = joins.collect(joining, self._source, progress, last=last)
         metadata = {
             "features": names,
             **self._request.as_metadata(),
@@ -118,18 +118,18 @@ class TrainingBuild:
             "rows": rows,
             "sql": sql,
             "versions": {name: version(name) for name in ("pit-join", "duckdb", "pyarrow", "dbt-core")},
-            "spine_columns": table.column_names,
+            "spine_columns": spine.names,
             "coverage": {met.alias: dict(met.statuses) for met in coverage},
         }
 
         def assemble() -> TrainingSet:
             if self._resolved["computed"]:
-                arguments = gather.arguments(table, parts, self._resolved["computed"])
+                arguments = gather.arguments(frame, parts, self._resolved["computed"])
                 computed = Expressions(self._on_demand_statement(), dict.fromkeys(arguments.column_names))
                 parts.append(computed.many(arguments))
             roles = [role["alias"] for role in self._resolved["requests"]] if self._request.provenance else []
             texts = spine.csv.texts if spine.csv else None
-            return TrainingSet(gather.beside(table, parts, names, roles), sql, tuple(coverage), metadata, texts)
+            return TrainingSet(frame, gather.beside(parts, names, roles), sql, tuple(coverage), metadata, texts)
 
         return assemble
 

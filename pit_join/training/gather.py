@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet  # needed only when the file is written, but imported here while DuckDB works
 
 from pit_join.errors import WarehouseError
+from pit_join.frames import as_arrow, columns_of, readable
 
 __all__ = ["arguments", "beside", "in_order", "row_numbers", "spilled"]
 
@@ -68,19 +69,18 @@ def spilled(table: pa.Table) -> pa.Table:
     return pa.ipc.open_file(pa.py_buffer(mapped)).read_all()
 
 
-def beside(spine: pa.Table, parts: Sequence[pa.Table], names: Sequence[str], aliases: Sequence[str]) -> pa.Table:
-    """Return the spine's columns, the features in the order of the request, then provenance."""
+def beside(parts: Sequence[pa.Table], names: Sequence[str], aliases: Sequence[str]) -> pa.Table:
+    """Return the features in the order of the request, then provenance."""
     columns = {name: part[name] for part in parts for name in part.column_names}
     wanted = [*names, *(f"{alias}__{what}" for alias in aliases for what in ("event_timestamp", "status"))]
-    return pa.table([*spine.columns, *(columns[name] for name in wanted)], names=[*spine.column_names, *wanted])
+    return pa.table({name: columns[name] for name in wanted})
 
 
-def arguments(spine: pa.Table, parts: Sequence[pa.Table], computed: Sequence[Mapping[str, Any]]) -> pa.Table:
+def arguments(spine: Any, parts: Sequence[pa.Table], computed: Sequence[Mapping[str, Any]]) -> pa.Table:
     """Return the arguments of on-demand features as a table; `computed` is that of the macro `_resolved_requests`."""
     features = {name: part[name] for part in parts for name in part.column_names}
-    lower = {name.lower(): name for name in spine.column_names}
-    found = {}
-    for argument in (argument for feature in computed for argument in feature["arguments"]):
-        column = argument["column"]
-        found[column] = features[argument["feature"]] if argument["feature"] else spine[lower[column.lower()]]
-    return pa.table(found)
+    lower = {name.lower(): name for name, _ in columns_of(spine)}
+    wanted = {argument["column"]: argument["feature"] for feature in computed for argument in feature["arguments"]}
+    own = {column: lower[column.lower()] for column, feature in wanted.items() if not feature}
+    table = readable(as_arrow(spine, set(own.values())))
+    return pa.table({name: features[of] if of else table[own[name]] for name, of in wanted.items()})

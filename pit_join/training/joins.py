@@ -7,18 +7,11 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any
 
-from pit_join.definitions.field_type import FieldType
+from pit_join.definitions.field_type import FieldType, read_type
 from pit_join.definitions.views import FeatureView
 from pit_join.errors import SpineError, option
 from pit_join.training.request import TrainingRequest
-from pit_join.training.spine import (
-    Spine,
-    SpineRows,
-    check_arguments,
-    check_columns,
-    check_key_values,
-    check_types,
-)
+from pit_join.training.spine import Spine, SpineRows, check_arguments, check_key_values, check_types
 from pit_join.workspace import Histories, Workspace
 
 if TYPE_CHECKING:
@@ -42,7 +35,7 @@ class ViewJoins:
         self._request, self._roles, self._computed = request, resolved["requests"], resolved["computed"]
         self._views = {role["view"]: workspace.registry.view(role["view"]) for role in self._roles}
         self._keys: set[tuple[str, FieldType]] = set()
-        self._columns: Mapping[str, FieldType] = {}
+        self._frame: Any = None
         self._rows = 0
         histories.check(self._views.values())
 
@@ -64,13 +57,17 @@ class ViewJoins:
                         f"the spine's column '{column}' is a key of type {known} for one view and {view.types[key]} "
                         f"for '{view.name}'; give the views one type, or use two columns"
                     )
-        rows = source.rows(self._warehouse, key_types, event_timestamp)
-        columns = self._columns = self._warehouse.columns(f"from {rows.relation}", source.unreadable)
-        check_columns(columns, (*key_types, event_timestamp), source)
-        check_types(columns, event_timestamp, self._keys, source.label)
-        check_arguments(columns, self._computed, source)
+        arguments = {
+            argument["column"]: read_type(argument["type"])
+            for feature in self._computed
+            for argument in feature["arguments"]
+            if not argument["reference"]
+        }
+        rows = source.rows(self._warehouse, key_types, event_timestamp, arguments)
+        check_types(rows.types, event_timestamp, self._keys, source.label)
+        check_arguments(rows, self._computed, source)
         provenance = [f"{r['alias']}__{what}" for r in self._roles for what in ("event_timestamp", "status")]
-        taken = {name.lower(): name for name in columns}
+        taken = {name.lower(): name for name in rows.names}
         for name in [*names, *(provenance if self._request.provenance else [])]:
             if name.lower() in taken:
                 full = option("full_feature_names=True", "--full-feature-names")
@@ -81,20 +78,20 @@ class ViewJoins:
                 )
         return rows
 
-    @property
-    def time_type(self) -> str:
-        """The type of the time of a spine that was checked."""
-        wanted = self._request.event_timestamp.lower()
-        return next(kind.name for name, kind in self._columns.items() if name.lower() == wanted)
-
-    def load_spine(self, source: Spine, relation: str) -> int:
+    def load_spine(self, source: Spine, rows: SpineRows) -> int:
         """Copy the checked spine to a temporary table, to which every view is joined, and return its number of rows."""
         what, column, gap = source.unreadable, self._request.event_timestamp, self._request.gap
-        rows = self._macros.text(
-            "spine_rows", spine=relation, event_timestamp=column, gap=gap, data_type=self.time_type
+        time_type = next(kind.name for name, kind in rows.types.items() if name.lower() == column.lower())
+        spine = self._macros.text(
+            "spine_rows" if rows.frame is None else "_numbered_spine",
+            spine=rows.relation,
+            event_timestamp=column,
+            gap=gap,
+            data_type=time_type,
         )
-        self._warehouse.execute(f"create or replace temp table _pit_spine as {rows}", what)
-        check_key_values(self._warehouse, "_pit_spine", self._columns, self._keys, source.label)
+        self._frame = rows.frame
+        self._warehouse.execute(f"create or replace temp table _pit_spine as {spine}", what)
+        check_key_values(self._warehouse, "_pit_spine", rows.types, self._keys, source.label)
         self._rows = int(self._warehouse.row("select count(*) as rows from _pit_spine", what)["rows"])
         return self._rows
 
@@ -147,7 +144,7 @@ class ViewJoins:
 
     def collect(
         self, joining: Future[pa.Table], source: Spine, progress: Callable[[int, int, str], None], *, last: bool
-    ) -> tuple[pa.Table, list[pa.Table], list[Coverage]]:
+    ) -> tuple[Any, list[pa.Table], list[Coverage]]:
         """Return the spine's columns, those of each view in the spine's order, and the coverage of each view.
 
         `joining` is the join of the first view. The next join runs while the rows of a view are put in order. The
@@ -165,8 +162,7 @@ class ViewJoins:
             if done + 1 < total:
                 joining = self._join(self._roles[done + 1])
             else:
-                own = "select * exclude (_pit_row, _pit_time) from _pit_spine"
-                reading = self._warehouse.table_later([own], source.unreadable)
+                spine = self._read_spine(source)
                 releasing = self._warehouse.release() if last else None
             parts.append(gather.spilled(gather.in_order(table, self._rows)))
             started, seconds = time.monotonic(), time.monotonic() - started
@@ -174,12 +170,20 @@ class ViewJoins:
             view, facts = self._view_and_facts(role)
             coverage.append(results.coverage(role["alias"], view, table, status, facts, seconds))
         progress(total, total, "")
-        spine_table = reading.result()
+        own_columns = spine()
         if releasing:
             releasing.result()
         else:
             self._histories.clear("_pit_spine", "_pit_matched")
-        return spine_table, parts, coverage
+        return own_columns, parts, coverage
+
+    def _read_spine(self, source: Spine) -> Callable[[], Any]:
+        """Start to read the spine's columns, and return a function that waits for them."""
+        if self._frame is not None:
+            return lambda: self._frame
+        own = "select * exclude (_pit_row, _pit_time) from _pit_spine"
+        reading = self._warehouse.table_later([own], source.unreadable)
+        return reading.result
 
     def _view_and_facts(self, role: Mapping[str, Any]) -> tuple[FeatureView, dict[str, Any]]:
         view = self._views[role["view"]]

@@ -18,6 +18,7 @@ import pyarrow.parquet  # not needed before the file is written, but this module
 
 from pit_join.definitions.views import FeatureView
 from pit_join.errors import with_extra
+from pit_join.frames import Dtypes, as_arrow, as_pandas, as_polars, unpacked
 from pit_join.statuses import NOT_FOUND, NOT_YET_KNOWN, NULL_KEY, NULL_VALUE, OFFLINE, OUTSIDE_MAX_AGE, PRESENT
 from pit_join.times import format_duration
 from pit_join.training.gather import row_numbers
@@ -27,6 +28,7 @@ __all__ = ["Coverage", "TrainingSet", "coverage"]
 
 _QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 _SAMPLED_ROWS = 100_000
+_HASHED_ROWS = 100_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,37 +59,60 @@ class Coverage:
 class TrainingSet:
     """The spine's rows, as given, with their features.
 
-    `sql` is the whole query as dbt would compile it; `coverage` has an entry for each view; `texts` has the columns of
-    a CSV spine as they were written.
+    `spine` is a pandas or polars frame or an Arrow table, as it was given. `sql` is the whole query as dbt would
+    compile it; `coverage` has an entry for each view; `texts` has the columns of a CSV spine as they were written.
     """
 
-    table: pa.Table = field(repr=False)
+    spine: Any = field(repr=False)
+    features: pa.Table = field(repr=False)
     sql: str = field(repr=False)
     coverage: tuple[Coverage, ...]
     metadata: Mapping[str, Any] = field(repr=False)
     texts: pa.Table | None = field(default=None, repr=False)
 
     def to_arrow(self) -> pa.Table:
-        """Return the rows as an Arrow table; times are UTC."""
-        return self.table
+        """Return the rows as an Arrow table; times of features are UTC.
+
+        Raises:
+            SpineError: if Arrow cannot hold a column of the spine.
+        """
+        spine = as_arrow(self.spine)
+        schema = pa.schema([*spine.schema, *self.features.schema], spine.schema.metadata)
+        return pa.table([*spine.columns, *self.features.columns], schema=schema)
 
     @property
     def spine_sha256(self) -> str:
         """The SHA-256 hash of the spine's schema and values in order; equal spines have equal hashes."""
-        return _fingerprint(self.to_arrow().select(self.metadata["spine_columns"]))
+        return _fingerprint(as_arrow(self.spine))
 
-    def to_df(self) -> Any:
-        """Return the rows as a pandas DataFrame (needs pandas)."""
+    def to_df(self, dtypes: Dtypes = "nullable") -> Any:
+        """Return the rows as a pandas DataFrame (needs pandas).
+
+        The dtype of a feature follows from its type, not from its values: integers are `Int64` and its kin, flags
+        `boolean`, floats have NaN for null. A pandas spine keeps its dtypes and its index.
+
+        Args:
+            dtypes: `"numpy"` for NumPy's dtypes instead: integers are floats, and flags objects, where there are nulls.
+
+        Raises:
+            PitJoinError: if pandas cannot hold a column, or would change an integer above 2^53.
+        """
         with with_extra("pandas", "to_df()"):
-            import pandas  # noqa: F401  # pyarrow's own message does not name the extra
-        return self.to_arrow().to_pandas()
+            import pandas
+        spine, features = as_pandas(self.spine, dtypes), as_pandas(self.features, dtypes)
+        found = pandas.concat([spine, features.set_axis(spine.index)], axis=1)
+        found.attrs = spine.attrs
+        return found
 
     def to_polars(self) -> Any:
-        """Return the rows as a polars DataFrame (needs polars)."""
-        with with_extra("polars", "to_polars()"):
-            import polars
+        """Return the rows as a polars DataFrame (needs polars).
 
-        return polars.from_arrow(self.to_arrow())
+        Raises:
+            PitJoinError: if polars cannot hold a column.
+        """
+        with with_extra("polars", "to_polars()"):
+            import polars  # noqa: F401
+        return as_polars(self.spine).hstack(as_polars(self.features))
 
     def write(self, path: str | Path) -> None:
         """Write a .parquet, .csv or .arrow file atomically; a CSV repeats the texts of a CSV spine.
@@ -99,16 +124,16 @@ class TrainingSet:
             PitJoinError: if the name has another ending or the file cannot be written.
         """
         table, path = self.to_arrow(), Path(path)
+        spine = table.select(self.metadata["spine_columns"])
         metadata, features = dict(self.metadata), self.metadata["features"]
         with ThreadPoolExecutor() as threads:
-            hashing = threads.submit(lambda: self.spine_sha256)
+            hashing = threads.submit(_fingerprint, spine)
             if path.suffix.lower() == ".parquet":
                 found = threads.map(lambda name: _statistics(table[name]), features)
                 metadata["statistics"] = dict(zip(features, found, strict=True))
             metadata["spine_sha256"] = hashing.result()
         if path.suffix.lower() == ".csv" and self.texts is not None:
-            rest = table.select(table.column_names[self.texts.num_columns :])
-            table = pa.table([*self.texts.columns, *rest.columns], names=table.column_names)
+            table = pa.table([*self.texts.columns, *self.features.columns], names=table.column_names)
         write_table(table, path, {"pit_join": metadata})
 
 
@@ -177,11 +202,25 @@ def _hints(
 
 def _fingerprint(table: pa.Table) -> str:
     """Return the SHA-256 hash of a table's schema and values in order."""
-    plain = table.replace_schema_metadata(None).combine_chunks()
-    digest = hashlib.sha256(str(plain.schema).encode())
-    with pa.ipc.new_stream(pa.PythonFile(_Sink(digest), mode="w"), plain.schema) as writer:
-        writer.write_table(plain)
+    schema = pa.schema([kind.remove_metadata() for kind in table.schema])
+    digest = hashlib.sha256(str(schema).encode())
+    values = unpacked(table)
+    for start in range(0, len(values), _HASHED_ROWS):
+        rows = values.slice(start, _HASHED_ROWS)
+        batch = pa.record_batch([_canonical(column) for column in rows.columns], names=rows.column_names)
+        with pa.ipc.new_stream(pa.PythonFile(_Sink(digest), mode="w"), batch.schema) as writer:
+            writer.write_batch(batch)
     return digest.hexdigest()
+
+
+def _canonical(column: pa.ChunkedArray) -> pa.Array:
+    """Return a column so that equal values have equal bytes: without a dictionary, and with nothing beneath nulls."""
+    if pa.types.is_dictionary(column.type):
+        column = column.cast(column.type.value_type)
+    whole = column.combine_chunks()
+    if column.null_count or pa.types.is_nested(column.type):
+        whole = whole.take(row_numbers(np.arange(len(whole))))  # which writes zeros beneath nulls
+    return whole
 
 
 class _Sink(io.RawIOBase):

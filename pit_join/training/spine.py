@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 import re
-import sys
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pit_join.definitions.field_type import FieldType, read_type
 from pit_join.definitions.nodes import Nodes, versioned_name
-from pit_join.errors import SpineError, option, suggest
+from pit_join.errors import PitJoinError, SpineError, option, suggest
+from pit_join.frames import as_arrow, columns_of, copy_of, readable, table_of, unpacked
 from pit_join.training.csv_spine import CsvFile, typed
+from pit_join.training.parquet_spine import read_parquet
 from pit_join.warehouse.duckdb_session import DuckDBWarehouse
 from pit_join.warehouse.sql import identifier, literal
 
-if TYPE_CHECKING:
-    import pyarrow as pa
-
-__all__ = ["Spine", "SpineRows", "check_arguments", "check_columns", "check_key_values", "check_types", "find_spine"]
+__all__ = ["Spine", "SpineRows", "check_arguments", "check_key_values", "check_types", "find_spine"]
 
 _IN_MEMORY = "entity_df"
 _KINDS = {".csv": "csv", ".tsv": "csv", ".txt": "csv", ".parquet": "parquet", ".pq": "parquet"}
@@ -29,11 +27,18 @@ _KINDS = {".csv": "csv", ".tsv": "csv", ".txt": "csv", ".parquet": "parquet", ".
 class SpineRows:
     """The rows of a spine as SQL that can stand behind `from`.
 
-    `sql` reads the spine itself, `relation` what this process has read of it; `csv` is the file of a CSV spine.
+    `sql` reads the spine itself, `relation` what this process has read of it. `types` are the columns of the relation,
+    `time_type` is the type of T in the SQL, and `names` are all columns of the spine. Of a `frame`, a table in memory,
+    the relation has only what the joins need, and the numbers of the rows as `_pit_row`. `csv` is the file of a CSV
+    spine.
     """
 
     sql: str
     relation: str
+    types: Mapping[str, FieldType]
+    time_type: str
+    names: Sequence[str]
+    frame: Any = None
     csv: CsvFile | None = None
 
 
@@ -41,49 +46,66 @@ class SpineRows:
 class Spine:
     """The source of a spine's rows.
 
-    `source` is the path of a file, relative to `directory`, a relation in SQL, or None for `table`; `types` are
-    declared column types; `delimiter` is declared, None if it is not; `index` has the names of a pandas index, which
-    is not kept.
+    `source` is the path of a file, relative to `directory`, or a relation in SQL; `frame` is a table in memory. `types`
+    are declared column types; `delimiter` is declared, None if it is not.
     """
 
     label: str
     kind: str
-    source: str | None
+    source: str
     types: Mapping[str, FieldType]
     directory: Path
-    table: pa.Table | None = None
+    frame: Any = None
     delimiter: str | None = None
-    index: tuple[str, ...] = ()
 
     @property
     def unreadable(self) -> str:
         """The opening of an error message."""
         return f"the spine {self.label} cannot be read" + ("; run dbt build" if self.kind == "relation" else "")
 
-    def rows(self, warehouse: DuckDBWarehouse, key_types: Mapping[str, FieldType], event_timestamp: str) -> SpineRows:
+    def rows(
+        self,
+        warehouse: DuckDBWarehouse,
+        key_types: Mapping[str, FieldType],
+        event_timestamp: str,
+        arguments: Mapping[str, FieldType] | None = None,
+    ) -> SpineRows:
         """Return the rows; keys of a CSV are read as the view's type.
 
-        `key_types` maps a column of the spine to the type of the join key.
+        `key_types` maps a column of the spine to the type of the join key, `arguments` one to that of an argument of an
+        on-demand feature.
 
         Raises:
             SpineError: if the file cannot be read, or a column is missing or doubled.
         """
+        needed = (*key_types, event_timestamp)
         if self.kind == "csv":
             return self._csv_rows(warehouse, key_types, event_timestamp)
-        source = str(self.source)
+        if self.kind == "relation":
+            types = warehouse.columns(f"from {self.source}", self.unreadable)
+            check_columns(types, needed, self)
+            return SpineRows(self.source, self.source, types, _name_of(types, event_timestamp), list(types))
+        frame = self.frame
         if self.kind == "parquet":
-            _check_doubled(_parquet_columns(self.directory / source, self.unreadable), self.label)
-            source = f"read_parquet({self._path}, hive_partitioning = false)"
-        if self.table is not None:
-            _check_doubled(self.table.column_names, self.label)
-            warehouse.register(_IN_MEMORY, self.table)
-            source = _IN_MEMORY
-        return SpineRows(source, source)
+            frame = read_parquet(self.directory / self.source, self.unreadable)
+        names = [name for name, _ in columns_of(frame)]
+        _check_doubled(names, self.label)
+        check_columns(names, needed, self)
+        wanted = {event_timestamp: read_type("timestamp"), **(arguments or {}), **key_types}
+        casts = self._register(frame, wanted, warehouse)
+        relation = _replaced(casts, _IN_MEMORY)
+        types = warehouse.columns(f"from {relation}", self.unreadable)
+        if self.kind != "parquet":
+            return SpineRows(relation, relation, types, _name_of(types, event_timestamp), names, frame)
+        # DuckDB would first look for a relative path in the current folder.
+        seen = warehouse.columns(f"from {_replaced(casts, _parquet(self.directory / self.source))}", self.unreadable)
+        sql = _replaced(casts, _parquet(self.source))
+        return SpineRows(sql, relation, types, _name_of(seen, event_timestamp), names, frame)
 
     def _csv_rows(
         self, warehouse: DuckDBWarehouse, key_types: Mapping[str, FieldType], event_timestamp: str
     ) -> SpineRows:
-        file = CsvFile(self.directory / str(self.source), self.unreadable, self.delimiter)
+        file = CsvFile(self.directory / self.source, self.unreadable, self.delimiter)
         _check_doubled(file.header, self.label)
         check_columns(file.header, (*key_types, event_timestamp), self)
         by_lower = {name.lower(): name for name in file.header}
@@ -93,8 +115,35 @@ class Spine:
             if name.lower() in by_lower
         }
         warehouse.register(_IN_MEMORY, file.texts)
-        types = file.types(declared, by_lower[event_timestamp.lower()], warehouse, _IN_MEMORY)
-        return SpineRows(typed(types, file.sql(self._path)), typed(types, _IN_MEMORY), file)
+        found = file.types(declared, by_lower[event_timestamp.lower()], warehouse, _IN_MEMORY)
+        relation = typed(found, _IN_MEMORY)
+        types = warehouse.columns(f"from {relation}", self.unreadable)
+        time_type = _name_of(types, event_timestamp)
+        sql = typed(found, file.sql(_escaped(self.source)))
+        return SpineRows(sql, relation, types, time_type, file.header, csv=file)
+
+    def _register(self, frame: Any, wanted: Mapping[str, FieldType], warehouse: DuckDBWarehouse) -> dict[str, str]:
+        """Give DuckDB the wanted columns and row numbers, and return expressions for columns that it must cast.
+
+        A column without any value may be of any type, and becomes one of the wanted type.
+        """
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
+        by_lower = {name.lower(): name for name, _ in columns_of(frame)}
+        needed = {by_lower[name.lower()]: kind for name, kind in wanted.items() if name.lower() in by_lower}
+        table = unpacked(as_arrow(frame, needed))
+        empty = [name for name in needed if table[name].null_count == len(table)]
+        for name in empty:
+            table = table.set_column(table.column_names.index(name), name, pa.nulls(len(table)))
+        numbers = pc.cumulative_sum(pa.repeat(pa.scalar(1, pa.int64()), len(table)))
+        try:
+            warehouse.register(_IN_MEMORY, readable(table).append_column("_pit_row", numbers))
+        except PitJoinError as error:
+            raise SpineError(f"{self.unreadable}: {error}") from error
+        # Beside a UUID, a text is a key of other views, too.
+        kinds = {name: "varchar" if needed[name].name == "UUID" else needed[name] for name in empty}
+        return {name: f"cast(null as {kind})" for name, kind in kinds.items()}
 
     def check_sql(self, rows: SpineRows, warehouse: DuckDBWarehouse) -> None:
         """Check that the SQL alone reads these rows.
@@ -103,23 +152,28 @@ class Spine:
             SpineError: if DuckDB's own reader makes other rows of a CSV file.
         """
         if rows.csv:
-            rows.csv.check_sql(warehouse, self._path)
-
-    @property
-    def _path(self) -> str:
-        """The path as a literal of SQL, with wildcards such as * escaped."""
-        return literal(re.sub(r"([*?\[])", r"[\1]", str(self.source)))
+            rows.csv.check_sql(warehouse, _escaped(self.directory / self.source))
 
 
-def _parquet_columns(path: Path, what: str) -> list[str]:
-    """Return the columns as the file names them; DuckDB would rename a doubled column."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
+def _parquet(path: str | Path) -> str:
+    """Return SQL that reads a Parquet file and can stand behind `from`."""
+    return f"read_parquet({_escaped(path)}, hive_partitioning = false)"
 
-    try:
-        return list(pq.read_schema(path).names)
-    except (pa.ArrowException, OSError) as error:
-        raise SpineError(f"{what}: {' '.join(str(error).split())}; is it a Parquet file?") from error
+
+def _escaped(path: str | Path) -> str:
+    """Return a path as a literal of SQL, with wildcards such as * escaped."""
+    return literal(re.sub(r"([*?\[])", r"[\1]", str(path)))
+
+
+def _name_of(types: Mapping[str, FieldType], column: str) -> str:
+    """Return the name of a column's type."""
+    return next(kind.name for name, kind in types.items() if name.lower() == column.lower())
+
+
+def _replaced(expressions: Mapping[str, str], source: str) -> str:
+    """Return SQL that can stand behind `from`: a source with expressions instead of some columns."""
+    items = ", ".join(f"{expression} as {identifier(name)}" for name, expression in expressions.items())
+    return f"(select * replace ({items}) from {source})" if items else source
 
 
 def _check_doubled(names: Sequence[str], label: str) -> None:
@@ -136,27 +190,17 @@ def _check_doubled(names: Sequence[str], label: str) -> None:
 def find_spine(spine: Any, manifest: Mapping[str, Any], directory: Path) -> Spine:
     """Find what `spine` names: a seed, a model, a CSV or Parquet file, or a table in memory.
 
-    Tables in memory may be Arrow, pandas or polars: anything with `__arrow_c_stream__`.
+    Tables in memory may be pandas, polars or Arrow: anything with `__arrow_c_stream__`.
 
     Raises:
         SpineError: if nothing of that name exists, or it cannot be a spine.
     """
-    if hasattr(spine, "__arrow_c_stream__") or hasattr(spine, "__dataframe__"):
-        import pyarrow as pa
-
-        pandas = sys.modules.get("pandas")  # not imported: a caller with a frame has imported it
-        index: tuple[str, ...] = ()
-        try:
-            if isinstance(spine, pa.Table):
-                table = spine
-            elif pandas and isinstance(spine, pandas.DataFrame):
-                table = pa.Table.from_pandas(spine, preserve_index=False)
-                index = tuple(str(name) for name in spine.index.names if name is not None)
-            else:
-                table = pa.table(spine)
-        except (pa.ArrowException, TypeError, ValueError) as error:
-            raise SpineError(f"the spine cannot be read as a table: {error}") from error
-        return Spine("given in memory", "table", None, {}, directory, table, index=index)
+    try:
+        table = table_of(spine)
+    except PitJoinError as error:
+        raise SpineError(f"the spine given in memory: {error}") from error
+    if table is not None:
+        return Spine("given in memory", "table", _IN_MEMORY, {}, directory, copy_of(table))
     if not isinstance(spine, (str, Path)):
         raise SpineError(
             f"a spine is the name of a seed or model, a CSV or Parquet file, or a table, got {type(spine).__name__}"
@@ -228,9 +272,8 @@ def check_columns(found: Collection[str], needed: tuple[str, ...], spine: Spine)
     for name in needed:
         if name.lower() not in by_lower:
             raise SpineError(
-                f"the spine {spine.label} has no column '{name}'; {_index_hint(name, spine)}"
-                f"{suggest(name, found, 'columns')}. Name the time with "
-                + option("event_timestamp='column'", "--event-timestamp")
+                f"the spine {spine.label} has no column '{name}'; {suggest(name, found, 'columns')}. Name the "
+                + option("time with event_timestamp='column'", "time with --event-timestamp")
                 + ", a key under another name with "
                 + option("roles=['view(key=column)']", "--role 'view(key=column)'")
             )
@@ -239,12 +282,6 @@ def check_columns(found: Collection[str], needed: tuple[str, ...], spine: Spine)
             raise SpineError(
                 f"the spine {spine.label} has the column '{name}'; names that start with _pit_ are kept for the joins"
             )
-
-
-def _index_hint(name: str, spine: Spine) -> str:
-    if name.lower() not in (level.lower() for level in spine.index):
-        return ""
-    return f"'{name}' is in the index of the frame, which is not kept: give it as a column, by reset_index(); "
 
 
 def check_types(
@@ -273,13 +310,13 @@ def check_types(
             )
 
 
-def check_arguments(columns: Mapping[str, FieldType], computed: Sequence[Mapping[str, Any]], spine: Spine) -> None:
+def check_arguments(rows: SpineRows, computed: Sequence[Mapping[str, Any]], spine: Spine) -> None:
     """Check that a spine has the columns of on-demand features; `computed` comes from the macro `_resolved_requests`.
 
     Raises:
         SpineError: naming the column, its type, and what is needed.
     """
-    types = {name.lower(): kind for name, kind in columns.items()}
+    types = {name.lower(): kind for name, kind in rows.types.items()}
     for feature in computed:
         for argument in feature["arguments"]:
             column, wanted = argument["column"], argument["type"]
@@ -288,7 +325,7 @@ def check_arguments(columns: Mapping[str, FieldType], computed: Sequence[Mapping
             if column.lower() not in types:
                 raise SpineError(
                     f"the spine {spine.label} has no column '{column}', which the on-demand feature "
-                    f"'{feature['name']}' needs; {_index_hint(column, spine)}{suggest(column, columns, 'columns')}"
+                    f"'{feature['name']}' needs; {suggest(column, rows.names, 'columns')}"
                 )
             got = types[column.lower()]
             if not read_type(wanted).takes(got.family):

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pit_join.errors import PitJoinError
 from pit_join.files import whole
+from pit_join.frames import readable, unpacked
 from pit_join.warehouse.interrupts import interruptible
 
 if TYPE_CHECKING:
@@ -55,6 +56,13 @@ def write_table(table: pa.Table, path: Path, metadata: Mapping[str, Any]) -> Non
 
     check_output(path)
     suffix = path.suffix.lower()
+    try:
+        if suffix == ".parquet":
+            table = unpacked(table)
+        elif suffix == ".csv":
+            table = readable(table, as_text=True)
+    except PitJoinError as error:
+        raise PitJoinError(f"cannot write {path}: {error}") from error
     described = table.replace_schema_metadata({key: json.dumps(value) for key, value in metadata.items()})
     try:
         with whole(path) as name:
@@ -75,8 +83,21 @@ def write_table(table: pa.Table, path: Path, metadata: Mapping[str, Any]) -> Non
     except duckdb.IOException as error:
         raise PitJoinError(f"cannot write {path}: {error}") from error
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError, duckdb.Error) as error:
+        columns = ", ".join(_unknown_to_parquet(table.schema)) if suffix == ".parquet" else ""
         raise PitJoinError(
-            f"cannot write {path}: {error}; cast the column to a type that {suffix} files know"
+            f"cannot write {path}: {columns or error}; cast the column to a type that {suffix} files know"
         ) from error
     except OSError as error:
         raise PitJoinError(f"cannot write {path}: {error.strerror or error}") from error
+
+
+def _unknown_to_parquet(schema: pa.Schema) -> Iterator[str]:
+    """Yield the columns, with their types, that a Parquet file cannot hold."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    for field in schema:
+        try:
+            pq.ParquetWriter(pa.BufferOutputStream(), pa.schema([field])).close()
+        except pa.ArrowNotImplementedError:
+            yield f"'{field.name}' is {field.type}"

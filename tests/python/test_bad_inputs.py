@@ -1131,7 +1131,7 @@ def test_sql_needs_no_output_and_writes_none(shop: Path, tmp_path: Path) -> None
             "x"),
         (SPINE.append_column("USER_ID", pa.array(["u2"])), ["user_activity:*"], {}, "both 'user_id' and 'USER_ID'"),
         (pd.DataFrame({"user_id": ["u1", 7], "event_timestamp": [T] * 2}), ["user_activity:*"], {},
-            "as a table: .*user_id"),
+            r"cannot hold .*: 'user_id' \(object: Expected bytes, got a 'int' object\); convert them"),
         (SPINE.set_column(0, "user_id", pa.array([1])), ["user_activity:*"], {}, "'user_id' .* is BIGINT"),
         (SPINE.append_column("x", pa.nulls(1)), ["user_activity:*"], {}, None),
         (SPINE, [], {}, "no features are asked for"),

@@ -37,6 +37,7 @@ WINGS = {
     ("online",): {"cachetools", "circuitbreaker", "lmdb", "numpy", "redis", "usearch", "xxhash"},
     ("definitions",): {"duckdb"},
     ("records",): {"numpy", "pyarrow", "xxhash"},
+    ("frames",): {"pandas", "polars", "pyarrow"},
     ("errors", "files", "json_values", "references", "statuses", "times", "waiting"): set(),
 }
 ROW_OF = {wing: number for number, row in enumerate(WINGS) for wing in row}

@@ -1,0 +1,285 @@
+"""Tables in memory, of pandas, polars and Arrow: their columns, and what of one library another can hold."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Collection
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+from pit_join.errors import PitJoinError, SpineError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+__all__ = [
+    "Dtypes",
+    "as_arrow",
+    "as_pandas",
+    "as_polars",
+    "columns_of",
+    "copy_of",
+    "readable",
+    "table_of",
+    "unpacked",
+]
+
+Dtypes = Literal["nullable", "numpy"]
+
+# Extension types that DuckDB knows; of any other it would take the storage for the value.
+_KNOWN_TO_DUCKDB = ("arrow.uuid", "arrow.json", "arrow.bool8", "arrow.opaque")
+_DECIMAL_DIGITS = 38
+_EXACT_IN_FLOATS = 2**53
+
+
+def table_of(given: Any) -> Any | None:
+    """Return what a caller gave as a pandas or polars frame or as an Arrow table; None if it is not a table.
+
+    Raises:
+        PitJoinError: if it cannot be read.
+    """
+    if _is_of("pandas", given) or _is_of("polars", given):
+        return given
+    lazy = _is_of("polars", given, "LazyFrame")
+    if not lazy and not hasattr(given, "__arrow_c_stream__"):
+        return None
+    import pyarrow as pa
+
+    if isinstance(given, pa.Table):
+        return given
+    try:
+        return given.collect() if lazy else pa.table(given)
+    except Exception as error:  # of whatever library
+        raise PitJoinError(f"the table cannot be read: {' '.join(str(error).split())}") from error
+
+
+def copy_of(table: Any) -> Any:
+    """Return a table that no later change of the given one reaches; Arrow tables do not change."""
+    if _is_of("pandas", table):
+        return table.copy()
+    return table.clone() if _is_of("polars", table) else table
+
+
+def columns_of(table: Any) -> list[tuple[str, Any]]:
+    """Return the columns of a table with their names; named levels of a pandas index come first.
+
+    A level that has the name of a column is left out.
+    """
+    if _is_of("polars", table):
+        return [(column.name, column) for column in table.get_columns()]
+    if not _is_of("pandas", table):
+        return list(zip(table.column_names, table.columns, strict=True))
+    columns = [(str(label), table.iloc[:, number]) for number, label in enumerate(table.columns)]
+    taken = {name.lower() for name, _ in columns}
+    levels = [
+        (str(name), table.index.get_level_values(number))
+        for number, name in enumerate(table.index.names)
+        if name is not None and str(name).lower() not in taken
+    ]
+    return levels + columns
+
+
+def _is_of(library: str, given: Any, kind: str = "DataFrame") -> bool:
+    module = sys.modules.get(library)  # not imported: a caller with a frame has imported it
+    return module is not None and isinstance(given, getattr(module, kind))
+
+
+def as_arrow(table: Any, names: Collection[str] | None = None) -> pa.Table:
+    """Return a table, or some columns of it, as an Arrow table.
+
+    Raises:
+        SpineError: naming the columns that Arrow cannot hold, and their types.
+    """
+    import pyarrow as pa
+
+    if isinstance(table, pa.Table):
+        return table if names is None else table.select(list(names))
+    found, refused = {}, []
+    for name, column in columns_of(table):
+        if names is not None and name not in names:
+            continue
+        try:
+            found[name] = _in_arrow(column)
+        except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:
+            refused.append(f"'{name}' ({column.dtype}: {' '.join(str(error).split())})")
+    if refused:
+        raise SpineError(
+            f"Arrow cannot hold these columns of the spine given in memory: {', '.join(refused)}; convert "
+            "them, or leave them out"
+        )
+    return pa.table(found)
+
+
+def _in_arrow(column: Any) -> pa.Array | pa.ChunkedArray:
+    """Return a column of pandas or polars in Arrow; in pandas a NaN is a missing value."""
+    import pyarrow as pa
+
+    if not _is_of("polars", column, "Series"):
+        return pa.array(column, from_pandas=True)
+    if str(column.dtype) == "Object":
+        raise TypeError("objects of Python")  # polars would return their addresses
+    return column.to_arrow()
+
+
+def as_pandas(table: Any, dtypes: Dtypes) -> Any:
+    """Return a table as a pandas frame, itself if it is one; else the dtypes follow the types, never the values.
+
+    Integers and flags have pandas' nullable dtypes; with the dtypes `numpy` those of NumPy, floats and objects where
+    there are nulls. Where pandas has written down its own dtypes in an Arrow table, they are used.
+
+    Raises:
+        PitJoinError: if pandas cannot hold a column, or would change integers above 2^53; or of other `dtypes`.
+    """
+    import pandas
+    import pyarrow as pa
+
+    if dtypes not in get_args(Dtypes):
+        raise PitJoinError(f"unknown dtypes '{dtypes}'; there are {' and '.join(get_args(Dtypes))}")
+    if _is_of("pandas", table):
+        return table
+    table = _each(as_arrow(table), _with_signed_codes)
+    mapped: dict[pa.DataType, Any] = {}
+    if dtypes == "nullable" and b"pandas" not in (table.schema.metadata or {}):
+        kinds = [f"{sign}Int{bits}" for sign in ("", "U") for bits in (8, 16, 32, 64)]
+        mapped = {getattr(pa, kind.lower())(): getattr(pandas, f"{kind}Dtype")() for kind in kinds}
+        mapped[pa.bool_()] = pandas.BooleanDtype()
+    frame = _converted(table, lambda part: part.to_pandas(types_mapper=mapped.get), "pandas")
+    changed = [
+        name
+        for name, column in columns_of(frame)
+        if not pandas.api.types.is_extension_array_dtype(column.dtype) and _would_change(table[name])
+    ]
+    if changed:
+        raise PitJoinError(
+            f"pandas would change integers above 2^53 in {_listed(changed)}: beside nulls it makes floats of them; "
+            + ("leave out dtypes='numpy', or " if dtypes == "numpy" else "")
+            + "use to_arrow() or to_polars()"
+        )
+    return frame
+
+
+def _with_signed_codes(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Return categories as older versions of pyarrow convert them; those of polars have unsigned codes."""
+    import pyarrow as pa
+
+    kind = column.type
+    if pa.types.is_dictionary(kind) and pa.types.is_unsigned_integer(kind.index_type):
+        return column.cast(pa.dictionary(pa.int64(), kind.value_type, kind.ordered))
+    return column
+
+
+def _would_change(column: pa.ChunkedArray) -> bool:
+    """Return whether pandas would make floats of integers, alone or in lists, that floats cannot tell apart."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    lists = (pa.types.is_list, pa.types.is_large_list, pa.types.is_fixed_size_list)
+    while any(is_list(column.type) for is_list in lists):
+        column = pc.list_flatten(column)
+    if not pa.types.is_integer(column.type) or not column.null_count:
+        return False
+    least, most = pc.min_max(column).as_py().values()
+    return most is not None and max(-least, most) > _EXACT_IN_FLOATS
+
+
+def as_polars(table: Any) -> Any:
+    """Return a table as a polars frame, itself if it is one.
+
+    Raises:
+        PitJoinError: if polars cannot hold a column.
+    """
+    import polars
+
+    return table if _is_of("polars", table) else _converted(unpacked(as_arrow(table)), polars.from_arrow, "polars")
+
+
+def _converted(table: pa.Table, convert: Callable[[pa.Table], Any], library: str) -> Any:
+    """Convert a table; if that fails, name the columns that are the reason."""
+    panic = getattr(getattr(sys.modules.get("polars"), "exceptions", None), "PanicException", ())
+    refused = (Exception, panic) if panic else Exception
+
+    def fails(name: str) -> bool:
+        try:
+            convert(table.select([name]))
+        except refused:
+            return True
+        return False
+
+    try:
+        return convert(table)
+    except refused as error:
+        names = [name for name in table.column_names if fails(name)]
+        if not names:
+            raise
+        why = " ".join(str(error).split())
+        raise PitJoinError(
+            f"{library} cannot hold {_listed([f'{name}: {table[name].type}' for name in names])} ({why}); "
+            "use to_arrow(), or convert them"
+        ) from error
+
+
+def _listed(names: list[str]) -> str:
+    return f"the column{'s' if len(names) > 1 else ''} " + ", ".join(f"'{name}'" for name in names)
+
+
+def unpacked(table: pa.Table) -> pa.Table:
+    """Return the same values without run-end encoding and views of texts, which few readers know."""
+    return _each(table, _unpacked)
+
+
+def readable(table: pa.Table, *, as_text: bool = False) -> pa.Table:
+    """Return the same values in types that DuckDB reads; `as_text` decimals of more digits become texts.
+
+    Raises:
+        PitJoinError: naming the columns, and their types, for which there is no such type.
+    """
+    found = _each(table, lambda column: _readable(column, as_text))
+    if refused := [f"{field.name}: {field.type}" for field in found.schema if _is_foreign(field.type)]:
+        raise PitJoinError(f"DuckDB cannot read {_listed(refused)}; convert them")
+    return found
+
+
+def _each(table: pa.Table, convert: Callable[[pa.ChunkedArray], pa.ChunkedArray]) -> pa.Table:
+    for number, (name, column) in enumerate(zip(table.column_names, table.columns, strict=True)):
+        converted = convert(column)
+        if converted is not column:
+            table = table.set_column(number, name, converted)
+    return table
+
+
+def _unpacked(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    kind = column.type
+    if pa.types.is_run_end_encoded(kind):
+        return _unpacked(pc.run_end_decode(column))
+    if pa.types.is_string_view(kind):
+        return column.cast(pa.large_string())
+    if pa.types.is_binary_view(kind):
+        return column.cast(pa.large_binary())
+    return column
+
+
+def _readable(column: pa.ChunkedArray, as_text: bool) -> pa.ChunkedArray:
+    import pyarrow as pa
+
+    if pa.types.is_float16(column.type):
+        return column.cast(pa.float32())
+    if pa.types.is_decimal256(column.type):
+        try:
+            return column.cast(pa.decimal128(_DECIMAL_DIGITS, column.type.scale))
+        except pa.ArrowInvalid:
+            return column.cast(pa.string()) if as_text else column
+    return column
+
+
+def _is_foreign(kind: pa.DataType) -> bool:
+    """Return whether DuckDB cannot read a type, or would take the storage of an extension for its value."""
+    import pyarrow as pa
+
+    if isinstance(kind, pa.BaseExtensionType):
+        return kind.extension_name not in _KNOWN_TO_DUCKDB
+    if pa.types.is_dictionary(kind):
+        return _is_foreign(kind.value_type)
+    inner = (kind.field(number).type for number in range(kind.num_fields))
+    return pa.types.is_float16(kind) or pa.types.is_decimal256(kind) or any(map(_is_foreign, inner))
