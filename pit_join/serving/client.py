@@ -83,7 +83,7 @@ class OnlineClient:
     def get_online_features(
         self,
         features: str | Sequence[str | Mapping[str, Any]],
-        entity_rows: Sequence[Mapping[str, Any]] | Mapping[str, Any] = ({},),
+        entity_rows: Any = ({},),
         *,
         roles: Iterable[str] = (),
         full_feature_names: bool = False,
@@ -97,8 +97,9 @@ class OnlineClient:
         Args:
             features: references such as `["user_activity:login_count_30d"]`, or the name of a feature service.
             entity_rows: mappings with a value for every key, such as `[{"user_id": 42}]`; or one mapping of lists, in
-                which a single value stands for all rows (`{"user_id": 42, "item_id": [7, 8, 9]}`). By default one row
-                without keys, which is enough for views that hold for every row.
+                which a single value stands for all rows (`{"user_id": 42, "item_id": [7, 8, 9]}`); or a pandas, polars
+                or Arrow table. What it has beside the keys is ignored. By default one row without keys, which is
+                enough for views that hold for every row.
             roles: mappings such as `"dest_weather=weather(airport=dest)"`, for references to `dest_weather:temp`.
             full_feature_names: name every feature `view__feature`.
             defaults: replace nulls, and what is missing or too old, by the declared defaults.

@@ -1,4 +1,4 @@
-"""Entity rows as callers write them: mappings, or one mapping of lists and single values."""
+"""Entity rows as callers write them: mappings, one mapping of lists and single values, or a table."""
 
 from __future__ import annotations
 
@@ -8,19 +8,26 @@ from typing import Any
 import numpy as np
 
 from pit_join.errors import EntityError
+from pit_join.frames import columns_of, table_of
 from pit_join.records.keys import KeyCodec, Single
 
 __all__ = ["EntityRows"]
+
+_EXACT = 2**53  # from here on floats do not tell integers apart
 
 
 class EntityRows:
     """The rows of one request."""
 
-    def __init__(self, given: Sequence[Mapping[str, Any]] | Mapping[str, Any]) -> None:
-        self._given = given
+    def __init__(self, given: Any) -> None:
+        if not isinstance(given, (Mapping, list)) and (table := table_of(given)) is not None:
+            given = dict(columns_of(table))
+        self._given: Sequence[Mapping[str, Any]] | Mapping[str, Any] = given
         if not isinstance(given, Mapping):
             if not all(isinstance(row, Mapping) for row in given):
-                raise EntityError("entity rows are mappings of keys to values, or one mapping of keys to lists")
+                raise EntityError(
+                    "entity rows are mappings of keys to values, one mapping of keys to lists, or a table in memory"
+                )
             self._length = len(given)
             return
         lengths = {name: len(values) for name, values in given.items() if _is_list(values)}
@@ -69,7 +76,21 @@ def _plain(values: Any) -> Any:
     # numbers.
     if isinstance(values, np.ndarray) and values.dtype.kind == "M":
         return list(values)
-    for method in ("tolist", "to_pylist"):
+    if hasattr(values, "isna"):
+        return _of_pandas(values)
+    for method in ("tolist", "to_pylist", "to_list"):
         if hasattr(values, method):
             return getattr(values, method)()
+    return values
+
+
+def _of_pandas(column: Any) -> list[Any]:
+    """Return a column of pandas, in which whole numbers beside a missing value are floats, with None and integers."""
+    missing, values = column.isna(), list(column.tolist())
+    if not missing.any():
+        return values
+    values = [None if gone else value for gone, value in zip(missing, values, strict=True)]
+    known = [value for value in values if value is not None]
+    if all(isinstance(value, float) and value.is_integer() and abs(value) < _EXACT for value in known):
+        return [None if value is None else int(value) for value in values]
     return values

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from pit_join.errors import EntityError, with_extra
+from pit_join.frames import Dtypes, as_pandas
 from pit_join.records.layout import CHECK, HEADER, SCALARS, converter, instant
 from pit_join.serving.role_records import FeatureColumn, RoleColumns, RolePlan, RoleRecords, failures_of
 from pit_join.statuses import NULL_VALUE, PRESENT
@@ -127,12 +128,28 @@ class OnlineFeatures:
                 result[f"{name}__ts"] = [0 if moment is None else int(moment.timestamp()) for moment in times]
         return result
 
-    def to_df(self, include_event_timestamps: bool = False) -> Any:
-        """Return keys and features as a pandas DataFrame (needs pandas)."""
+    def to_df(self, include_event_timestamps: bool = False, dtypes: Dtypes = "nullable") -> Any:
+        """Return keys and features as a pandas DataFrame (needs pandas); dtypes are those of a training set.
+
+        Raises:
+            PitJoinError: if pandas would change an integer above 2^53.
+        """
         with with_extra("pandas", "to_df()"):
             import pandas
+        # Imported here, since only frames need it.
+        import pyarrow as pa
 
-        return pandas.DataFrame(self.to_dict(include_event_timestamps))
+        from pit_join.records.arrow import arrow_values
+
+        values: dict[str, pa.Array] = {}
+        for role in self.by_role():
+            values |= {name: arrow_values(role.types[i], role.columns[i]) for i, name in enumerate(role.names)}
+        features = as_pandas(pa.table({name: values[name] for name in self._names}), dtypes)
+        parts = [pandas.DataFrame(self._keys, index=features.index), features]
+        if include_event_timestamps:
+            found = self.to_dict(include_event_timestamps)
+            parts.append(pandas.DataFrame({f"{name}__ts": found[f"{name}__ts"] for name in self._names}))
+        return pandas.concat(parts, axis=1)
 
     def to_numpy(self, dtype: Any = "float32", out: np.ndarray[Any, Any] | None = None) -> np.ndarray[Any, Any]:
         """Return the features as one matrix of floats, rows by features in the order asked for.

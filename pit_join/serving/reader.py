@@ -157,7 +157,7 @@ class OnlineReader:
 
     def get_online_features(
         self,
-        entity_rows: Sequence[Mapping[str, Any]] | Mapping[str, Any],
+        entity_rows: Any,
         *,
         now: str | date | None = None,
     ) -> OnlineFeatures:
@@ -165,7 +165,8 @@ class OnlineReader:
 
         Args:
             entity_rows: mappings with a value for every key and request field; or one mapping of lists, in which a
-                single value stands for all rows (`{"user_id": 42, "item_id": [7, 8, 9]}`). Repeated keys are read once.
+                single value stands for all rows (`{"user_id": 42, "item_id": [7, 8, 9]}`); or a pandas, polars or Arrow
+                table. Repeated keys are read once.
             now: the instant at which ages are judged; the clock's by default. Naive is UTC.
 
         Raises:

@@ -24,7 +24,8 @@ import pytest
 from support.projects import KEYS, make_project, view
 
 from pit_join import FeatureStore, PitJoinError
-from pit_join.errors import SpineError
+from pit_join.errors import EntityError, SpineError
+from pit_join.serving.entity_rows import EntityRows
 from pit_join.training.joins import ViewJoins
 from pit_join.warehouse.duckdb_session import DuckDBWarehouse
 
@@ -764,6 +765,76 @@ def test_equal_spines_have_equal_hashes(store: FeatureStore) -> None:
     typed = one.set_column(3, "n", numbers.cast(pa.int32()))
     for each in (changed, typed, one.take([1, 0, 2, 3])):
         assert score_of(store, each).spine_sha256 not in hashes
+
+
+# Entity rows ------------------------------------------------------------------------------------------------------
+
+ROWS: dict[str, Callable[[list[Any]], Any]] = {
+    "pandas": lambda users: pd.DataFrame({"user_id": users, "other": ["a", 1, None, 2]}),
+    "pandas, an index": lambda users: pd.DataFrame({"other": 0}, index=pd.Index(users, name="user_id")),
+    "polars": lambda users: pl.DataFrame({"user_id": users}),
+    "polars, lazy": lambda users: pl.LazyFrame({"user_id": users}),
+    "arrow": lambda users: pa.table({"user_id": users}),
+    "record batch": lambda users: pa.record_batch({"user_id": pa.array(users)}),
+    "series": lambda users: {"user_id": pd.Series(users)},
+    "polars series": lambda users: {"user_id": pl.Series(users)},
+}
+
+
+@pytest.mark.parametrize("kind", ROWS)
+def test_a_table_of_entity_rows(store: FeatureStore, kind: str) -> None:
+    found = store.get_online_features(["users:score"], ROWS[kind](["u2", "u1", None, "nobody"]), now=T)
+    assert found.to_dict() == {"user_id": ["u2", "u1", None, "nobody"], "score": [2, 1, None, None]}
+    assert found.statuses["score"] == ["PRESENT", "PRESENT", "NULL_KEY", "NOT_FOUND"]
+
+
+def test_missing_numbers_of_pandas_in_entity_rows(store: FeatureStore) -> None:
+    """They make floats of the others."""
+    frame = pd.DataFrame({"number": [3, None, 40]})
+    assert frame["number"].dtype == "float64"
+    found = store.get_online_features(["numbers:square"], frame, now=T)
+    assert found.to_dict() == {"number": [3, None, 40], "square": [9, None, 1600]}
+    whole = pd.DataFrame({"number": pd.array([3, None], dtype="Int64")})
+    assert store.get_online_features(["numbers:square"], whole, now=T).to_dict()["square"] == [9, None]
+    for value in (1.5, float(2**53)):
+        with pytest.raises(EntityError, match=r"'number' is of type integer, and 3\.0 is float"):
+            store.get_online_features(["numbers:square"], pd.DataFrame({"number": [3, None, value]}), now=T)
+    floats = EntityRows(pd.DataFrame({"f": [1.5, None], "t": pd.to_datetime(["2026-03-05", None])}))
+    assert floats.columns(["f", "t"]) == {"f": [1.5, None], "t": [pd.Timestamp("2026-03-05"), None]}
+
+
+@pytest.mark.parametrize("users", [["u1", "u1"], ["u1", "u2"], ["nobody"], []])
+def test_dtypes_of_online_features_follow_their_types(store: FeatureStore, users: list[str]) -> None:
+    features = [f"users:{name}" for name in TYPES if name != "listed"]
+    found = store.get_online_features(features, pd.DataFrame({"user_id": users}, dtype=object), now=T)
+    assert dtypes_of(found) == NULLABLE
+    frame = found.to_df(include_event_timestamps=True)
+    assert list(frame.columns)[: len(TYPES)] == ["user_id", *(name for name in TYPES if name != "listed")]
+    assert frame["user_id"].tolist() == users
+    assert frame["big__ts"].tolist() == [0 if user == "nobody" else 1772323200 for user in users]
+    values = {"u1": [BIG, 0.1], "u2": [None, None], "nobody": [None, None]}
+    assert frame[["big", "ratio"]].astype(object).where(frame.notna(), None).to_numpy().tolist() == [
+        values[user] for user in users
+    ]
+
+
+def test_numpy_dtypes_of_online_features(store: FeatureStore) -> None:
+    def dtypes(users: list[str]) -> list[str]:
+        found = store.get_online_features(["users:score", "users:flag"], {"user_id": users}, now=T)
+        return [str(kind) for kind in found.to_df(dtypes="numpy").dtypes[1:]]
+
+    assert (dtypes(["u1"]), dtypes(["u1", "nobody"])) == (["int8", "bool"], ["float64", "object"])
+    found = store.get_online_features(["users:big"], {"user_id": ["u1", "u2"]}, now=T)
+    with pytest.raises(PitJoinError, match=r"above 2\^53 in the column 'big'"):
+        found.to_df(dtypes="numpy")
+
+
+def test_a_table_of_entity_rows_that_lacks_a_key(store: FeatureStore) -> None:
+    says = r"the entity rows have no 'user_id'; they need user_id; the requested features have no key 'user'"
+    with pytest.raises(EntityError, match=says):
+        store.get_online_features(["users:score"], pd.DataFrame({"user": ["u1"]}), now=T)
+    with pytest.raises(EntityError, match="or a table in memory"):
+        store.get_online_features(["users:score"], ["u1"], now=T)
 
 
 # Packages that are not installed ----------------------------------------------------------------------------------
