@@ -16,6 +16,7 @@ __all__ = [
     "as_arrow",
     "as_pandas",
     "as_polars",
+    "check_finite",
     "columns_of",
     "copy_of",
     "readable",
@@ -136,7 +137,7 @@ def as_pandas(table: Any, dtypes: Dtypes) -> Any:
         raise PitJoinError(f"unknown dtypes '{dtypes}'; there are {' and '.join(get_args(Dtypes))}")
     if _is_of("pandas", table):
         return table
-    table = _each(as_arrow(table), _with_signed_codes)
+    table = _each(as_arrow(table), _for_pandas)
     mapped: dict[pa.DataType, Any] = {}
     if dtypes == "nullable" and b"pandas" not in (table.schema.metadata or {}):
         kinds = [f"{sign}Int{bits}" for sign in ("", "U") for bits in (8, 16, 32, 64)]
@@ -157,11 +158,15 @@ def as_pandas(table: Any, dtypes: Dtypes) -> Any:
     return frame
 
 
-def _with_signed_codes(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Return categories as older versions of pyarrow convert them; those of polars have unsigned codes."""
+def _for_pandas(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Return categories as older versions of pyarrow convert them, and arrays so that no integer becomes a float."""
     import pyarrow as pa
 
     kind = column.type
+    if pa.types.is_fixed_size_list(kind) and column.null_count:
+        # Beneath a null array lie null elements, and beneath a list that was taken none.
+        return column.cast(pa.large_list(kind.value_type)).take(pa.array(range(len(column)), pa.int64()))
+    # Those of polars have unsigned codes.
     if pa.types.is_dictionary(kind) and pa.types.is_unsigned_integer(kind.index_type):
         return column.cast(pa.dictionary(pa.int64(), kind.value_type, kind.ordered))
     return column
@@ -190,6 +195,32 @@ def as_polars(table: Any) -> Any:
     import polars
 
     return table if _is_of("polars", table) else _converted(unpacked(as_arrow(table)), polars.from_arrow, "polars")
+
+
+def check_finite(table: pa.Table, library: str) -> None:
+    """Check that no feature has a time without end, which Arrow has only as a number that libraries misread.
+
+    Raises:
+        PitJoinError: naming the features that have one.
+    """
+    if names := [name for name in table.column_names if _is_infinite(table[name])]:
+        raise PitJoinError(
+            f"{library} has no infinite times, and there are some in {_listed(names)}; make nulls of them in the "
+            f"model, as in nullif({names[0]}, 'infinity'), or use to_arrow()"
+        )
+
+
+def _is_infinite(column: pa.ChunkedArray) -> bool:
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    kind = column.type
+    if not (pa.types.is_date32(kind) or pa.types.is_timestamp(kind)):
+        return False
+    bits = kind.bit_width
+    least, most = pc.min_max(column.cast(pa.int32() if bits == 32 else pa.int64())).as_py().values()
+    end = 2 ** (bits - 1) - 1
+    return bool(most == end or least == -end)
 
 
 def _converted(table: pa.Table, convert: Callable[[pa.Table], Any], library: str) -> Any:
@@ -270,7 +301,24 @@ def _readable(column: pa.ChunkedArray, as_text: bool) -> pa.ChunkedArray:
             return column.cast(pa.decimal128(_DECIMAL_DIGITS, column.type.scale))
         except pa.ArrowInvalid:
             return column.cast(pa.string()) if as_text else column
-    return column
+    plain = _without_categories(column.type)
+    return column if plain == column.type else column.cast(plain)
+
+
+def _without_categories(kind: pa.DataType, within_array: bool = False) -> pa.DataType:
+    """Return a type with plain values for the categories in arrays: of those DuckDB reads the codes."""
+    import pyarrow as pa
+
+    if pa.types.is_dictionary(kind):
+        return kind.value_type if within_array else kind
+    if pa.types.is_fixed_size_list(kind):
+        return pa.list_(_without_categories(kind.value_type, True), kind.list_size)
+    for is_it, make in ((pa.types.is_list, pa.list_), (pa.types.is_large_list, pa.large_list)):
+        if is_it(kind):
+            return make(_without_categories(kind.value_type, within_array))
+    if pa.types.is_struct(kind):
+        return pa.struct([field.with_type(_without_categories(field.type, within_array)) for field in kind])
+    return kind
 
 
 def _is_foreign(kind: pa.DataType) -> bool:

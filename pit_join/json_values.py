@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import math
+import re
 from datetime import date, datetime
 from decimal import Decimal
 from typing import Any
@@ -44,9 +45,10 @@ def plain(value: Any) -> str | list[Any]:
         return str(time_text(value, value.tzinfo is not None))
     if isinstance(value, date):
         return value.isoformat()
-    # By its name, so that NumPy is not loaded: times of years or digits that Python does not have.
-    if isinstance(value, Decimal) or type(value).__name__ == "datetime64":
+    if isinstance(value, Decimal):
         return str(value)
+    if type(value).__name__ == "datetime64":  # by its name, so that NumPy is not loaded
+        return str(time_text(value, False))
     raise TypeError(f"{type(value).__name__} has no form in JSON")
 
 
@@ -56,4 +58,12 @@ def time_text(value: Any, utc: bool) -> Any:
         return [time_text(element, utc) for element in value]
     if isinstance(value, datetime):
         return f"{value.isoformat().removesuffix('+00:00')}{'Z' if utc else ''}"
-    return None if value is None else f"{value}{'Z' if utc else ''}"
+    return None if value is None else _far_text(value, "Z" if utc else "")
+
+
+def _far_text(value: Any, zone: str) -> str:
+    """Return the text of a numpy.datetime64: ISO 8601, in which 44 BC is the year -0043, or SQL's word for no end."""
+    number, days = int(value.astype("int64")), value.dtype.name == "datetime64[D]"
+    if abs(number) == (2**31 if days else 2**63) - 1:
+        return "infinity" if number > 0 else "-infinity"
+    return re.sub(r"^-(\d+)", lambda year: f"-{int(year[1]):04}", str(value)) + zone

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cache
 from typing import TYPE_CHECKING, Any, Literal
@@ -61,6 +62,16 @@ class FieldType:
         if base in _TEXTS:
             return "text"
         return "time" if base.startswith(_TIMES) else base
+
+    def all(self) -> Iterator[FieldType]:
+        """Yield this type and all that are nested in it.
+
+        >>> [kind.name for kind in read_type("struct(a int[])").all()]
+        ['STRUCT(a INTEGER[])', 'INTEGER[]', 'INTEGER']
+        """
+        yield self
+        for inner in (*((self.element,) if self.element else ()), *(kind for _, kind in self.parts)):
+            yield from inner.all()
 
     @property
     def kind(self) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from pit_join.definitions.field_type import read_type
-from pit_join.definitions.settings import Wrong, check_keys, default_problem, within
+from pit_join.definitions.settings import Wrong, check_keys, default_problem, feature_problem, within
 from pit_join.definitions.views import OnDemandFeature
 
 __all__ = ["read_on_demand"]
@@ -28,6 +28,8 @@ def read_on_demand(macro: Mapping[str, Any], name: str, path: str, wrong: Wrong)
     if not isinstance(returns, str) or not returns.strip():
         wrong("returns", f"must be the SQL type of the result, such as double, got {returns!r}")
         returns = ""
+    elif problem := feature_problem(read_type(returns)):
+        wrong("returns", problem)
     elif problem := default_problem(default, read_type(returns)):
         wrong("default", problem)
     types: dict[str, str] = {}

@@ -16,6 +16,7 @@ from pit_join.definitions.settings import (
     Wrong,
     check_keys,
     default_problem,
+    feature_problem,
     key_problem,
     read_duration,
     read_flag,
@@ -266,6 +267,9 @@ class Reader:
         windows = read_window_settings(meta, types, taken, wrong)
         if windowed:
             features = tuple(Feature(one.name, one.data_type, one.default) for one in windows.aggregations)
+            for feature in features:
+                if problem := feature_problem(feature.data_type):
+                    wrong(f"aggregations.{feature.name}", problem)
         elif meta.get("join_keys") == [] and (searched := [one.name for one in features if one.nearest]):
             wrong(f"columns.{searched[0]}.nearest", "searches among entities, and a view with join_keys: [] has none")
         elif not features:
@@ -310,6 +314,8 @@ class Reader:
                     own(key, f"only a feature has a {key}; this column is a key, a time or a mark")
             if name in special or excluded:
                 continue
+            if problem := feature_problem(data_type):
+                wrong(where, problem)
             default = meta.get("default")
             if problem := default_problem(default, data_type):
                 own("default", problem)

@@ -11,13 +11,27 @@ from pit_join.definitions.field_type import FieldType
 from pit_join.errors import suggest
 from pit_join.times import parse_duration
 
-__all__ = ["Wrong", "check_keys", "default_problem", "key_problem", "read_duration", "read_flag", "read_name", "within"]
+__all__ = [
+    "Wrong",
+    "check_keys",
+    "default_problem",
+    "feature_problem",
+    "key_problem",
+    "read_duration",
+    "read_flag",
+    "read_name",
+    "within",
+]
 
 Wrong = Callable[[str, str], None]
 """Reports a key and its problem, with the file and the node."""
 
 # Types without one form that training sets, stores and requests share. Arrow has no integer as wide as a UHUGEINT.
 _NO_KEYS = re.compile(r"TIME\b.*|TIME_NS|INTERVAL|BIT|BIGNUM|UHUGEINT|STRUCT|MAP|UNION|JSON|VARIANT|GEOMETRY")
+# Types that Arrow, CSV or Parquet bring back as something else: bits as bytes, a time of day without its zone.
+_NO_FEATURES = re.compile(
+    r"TIME WITH TIME ZONE|TIMETZ|INTERVAL|BIT|BITSTRING|BIGNUM|UHUGEINT|UNION|VARIANT|GEOMETRY|TUPLE"
+)
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
 
 
@@ -78,6 +92,19 @@ def key_problem(data_type: FieldType) -> str | None:
         f"is of type {data_type}, and a key is a text, number, boolean, UUID, blob, date or timestamp; cast it in the "
         "model, for example to varchar"
     )
+
+
+def feature_problem(data_type: FieldType) -> str | None:
+    """Return why a column cannot be a feature, or None."""
+    for kind in data_type.all():
+        base = kind.name.split("(", 1)[0].strip()
+        if _NO_FEATURES.fullmatch(base):
+            what = f"is of type {data_type}" if kind is data_type else f"is of type {data_type}, and {base} in it"
+            return (
+                f"{what} has no form that training sets, files and stores share; cast it in the model, for example to "
+                "varchar or a number, or set exclude: true"
+            )
+    return None
 
 
 def default_problem(default: Any, data_type: FieldType) -> str | None:

@@ -33,6 +33,7 @@ __all__ = [
 
 _END = b"\0\0"
 _EVENT_TIME = pa.timestamp("us", "UTC")
+_WIDE = pa.decimal256(39, 0)
 _Bytes = np.ndarray[Any, np.dtype[np.uint8]]
 
 
@@ -99,12 +100,23 @@ def arrow_values(data_type: str, values: Sequence[Any]) -> pa.Array:
     Raises:
         ValueError, OverflowError, pyarrow.ArrowException: if a value has no place in it.
     """
+    if "decimal(38, 0)" in data_type:
+        return _hugeints(pa.array(values, pa.list_(_WIDE) if element_of(data_type) else _WIDE))
     if "timestamp" not in data_type:
         return pa.array(values, arrow_type(data_type))
     # Of NumPy's instants, which are some, Arrow makes none with a zone.
     unit = re.split(r"[\[\],]", data_type)[1]
     numbers = pa.list_(pa.int64()) if element_of(data_type) else pa.int64()
     return pa.array([_ticks(value, unit) for value in values], numbers).cast(arrow_type(data_type))
+
+
+def _hugeints(wide: pa.Array) -> pa.Array:
+    """The same integers, or lists of them, as DuckDB gives its HUGEINT to Arrow: of 38 digits, though some have 39."""
+    if is_list(wide.type):
+        return pa.ListArray.from_arrays(wide.offsets, _hugeints(wide.values), mask=wide.is_null())
+    halves = np.frombuffer(wide.buffers()[1], "<u8").reshape(-1, 4)[:, :2]
+    content = pa.py_buffer(np.ascontiguousarray(halves))
+    return pa.Array.from_buffers(pa.decimal128(38, 0), len(wide), [wide.buffers()[0], content])
 
 
 def _ticks(value: Any, unit: str) -> Any:

@@ -7,6 +7,7 @@ from datetime import date, datetime, timezone
 from functools import cached_property
 from typing import Any
 
+from pit_join.json_values import time_text
 from pit_join.online.protocol import ReadableStore
 from pit_join.records.store_manifest import Contents
 from pit_join.references import parse_features, parse_role
@@ -141,13 +142,28 @@ def describe_entity(
     reader.warn_of_later_exports(now)
     found = reader.get_online_features([reader.read_keys(entity)], now=moment)
     values, statuses, times, exports = found.to_dict(), found.statuses, found.event_timestamps, found.exported_at
+    # NumPy's instants, which are those that Python does not have, do not say that they are UTC.
+    in_utc = {
+        name for role in found.by_role() for name, kind in zip(role.names, role.types, strict=True) if "UTC" in kind
+    }
     return {
         name: {
-            "value": values[name][0],
+            "value": time_text(values[name][0], True) if name in in_utc else values[name][0],
             "status": statuses[name][0],
-            "event_timestamp": time.isoformat() if (time := times[name][0]) else None,
-            "age_seconds": (moment - time).total_seconds() if time else None,
+            "event_timestamp": None if (time := times[name][0]) is None else _iso(time),
+            "age_seconds": None if time is None else _age(moment, time),
             "exported_at": instant.isoformat() if (instant := exports[name]) else None,
         }
         for name in found.names
     }
+
+
+def _iso(event: Any) -> str:
+    return event.isoformat() if isinstance(event, datetime) else str(time_text(event, True))
+
+
+def _age(moment: datetime, event: Any) -> float:
+    """Return the seconds since an event time; a numpy.datetime64 has microseconds."""
+    if isinstance(event, datetime):
+        return (moment - event).total_seconds()
+    return moment.timestamp() - int(event.astype("int64")) / 1e6

@@ -18,7 +18,7 @@ import pyarrow.parquet  # not needed before the file is written, but this module
 
 from pit_join.definitions.views import FeatureView
 from pit_join.errors import with_extra
-from pit_join.frames import Dtypes, as_arrow, as_pandas, as_polars, unpacked
+from pit_join.frames import Dtypes, as_arrow, as_pandas, as_polars, check_finite, unpacked
 from pit_join.statuses import NOT_FOUND, NOT_YET_KNOWN, NULL_KEY, NULL_VALUE, OFFLINE, OUTSIDE_MAX_AGE, PRESENT
 from pit_join.times import format_duration
 from pit_join.training.gather import row_numbers
@@ -95,10 +95,11 @@ class TrainingSet:
             dtypes: `"numpy"` for NumPy's dtypes instead: integers are floats, and flags objects, where there are nulls.
 
         Raises:
-            PitJoinError: if pandas cannot hold a column, or would change an integer above 2^53.
+            PitJoinError: if pandas cannot hold a column or an infinite time, or would change an integer above 2^53.
         """
         with with_extra("pandas", "to_df()"):
             import pandas
+        check_finite(self.features, "pandas")
         spine, features = as_pandas(self.spine, dtypes), as_pandas(self.features, dtypes)
         found = pandas.concat([spine, features.set_axis(spine.index)], axis=1)
         found.attrs = spine.attrs
@@ -108,10 +109,11 @@ class TrainingSet:
         """Return the rows as a polars DataFrame (needs polars).
 
         Raises:
-            PitJoinError: if polars cannot hold a column.
+            PitJoinError: if polars cannot hold a column or an infinite time.
         """
         with with_extra("polars", "to_polars()"):
             import polars  # noqa: F401
+        check_finite(self.features, "polars")
         return as_polars(self.spine).hstack(as_polars(self.features))
 
     def write(self, path: str | Path) -> None:
