@@ -4,11 +4,13 @@
     view    the name of a feature view
     as_of   an instant such as '2026-03-18 14:30' (naive is UTC) or '2026-03-18T14:30:00+02:00'; none is the time at
             which the query runs
-    For a window view: the windows at that instant, for each key that has events by then.
+    For a window view: the windows at that instant, for each key that has events by then. For a static view: its rows,
+    which have no time, whatever the instant.
 
     Grain: one row for each key that has a value, so at most one for a view without keys; columns: the join keys, the
-    event time, every feature. A key whose newest row is marked deleted has no row. Values older than the ttl are kept (a
-    reader judges age at its own time), and defaults are not applied, so that a reader can tell null from missing.
+    event time (a static view has none), every feature. A key whose newest row is marked deleted has no row. Values older
+    than the ttl are kept (a reader judges age at its own time), and defaults are not applied, so that a reader can tell
+    null from missing.
     Example: {{ pit_join.latest_snapshot('user_activity', as_of='2026-03-18 14:30') }}
 -#}
 {% macro latest_snapshot(view, as_of=none) -%}
@@ -143,7 +145,7 @@ where
 
 
 {% macro _snapshot_columns(view) -%}
-{%- for column in view['keys'] + [view.event_timestamp] + view.columns.keys() | list -%}
+{%- for column in view['keys'] + ([] if view.static else [view.event_timestamp]) + view.columns.keys() | list -%}
 {{ pit_join._identifier(column) }}{{ ',\n' if not loop.last }}
 {%- endfor -%}
 {%- endmacro %}

@@ -16,6 +16,8 @@
     lag, ttl           in microseconds, or none
     inclusive          whether a row counts that became known exactly at T (true)
     deleted            the column that marks the end of a key, or none; a text, if `types` says so, is true or false
+    static             whether the rows have no time and hold at any time, one for each key (false); the keys from
+                       event_timestamp to deleted are left out then
     columns            all features: they tell tied rows apart; the greatest row by them wins a tie
     types              {column: declared type}
     physical           whether the relation is a stored table, whose rows have row numbers (false)
@@ -25,8 +27,8 @@
     join_keys   {key: column of the spine}, for keys that have another name in the spine
     ties, late  whether rows equal in (keys, event time, created) and rows known out of order may occur; false only
                 where it was checked (true)
-    provenance  a name N: also return N__event_timestamp, the winner's event time in its own type, and call the status
-                N__status
+    provenance  a name N: also return N__event_timestamp, the winner's event time in its own type (of a static view
+                null), and call the status N__status
     step        none is the whole query; 'match' stops when each row of the spine has its row of the history, and
                 'values' goes on from there, if the result was stored as `_pit_matched`: DuckDB joins faster when the
                 row counts are known
@@ -68,7 +70,7 @@
     {%- do carried.append('_pit_deleted') -%}
 {%- endif -%}
 {%- if asked.provenance -%}
-    {%- do also.append(quote(view.event_timestamp) ~ ' as _pit_event_timestamp') -%}
+    {%- do also.append((quote(view.event_timestamp) if not view.static else 'cast(null as timestamp with time zone)') ~ ' as _pit_event_timestamp') -%}
     {%- do carried.append('_pit_event_timestamp') -%}
 {%- endif -%}
 {%- set join = pit_join.default___joined if asked.plan == 'portable' else pit_join._joined -%}

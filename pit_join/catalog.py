@@ -19,7 +19,7 @@ class Check:
     """The result of a check: every problem, and the number of definitions.
 
     `project` is the project with the target of its profile. `not_built` are the views that dbt has not built, whose
-    tables were not checked.
+    tables were not checked; `static` are those that leak if their values change after the label.
     """
 
     project: str
@@ -28,10 +28,11 @@ class Check:
     services: int
     on_demand: int
     not_built: tuple[str, ...]
+    static: tuple[str, ...] = ()
 
     def as_json(self) -> dict[str, Any]:
         """Return the result as plain values."""
-        return {**asdict(self), "problems": list(self.problems), "not_built": list(self.not_built)}
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
 
 
 def check_project(workspace: Workspace) -> Check:
@@ -66,7 +67,8 @@ def check_project(workspace: Workspace) -> Check:
                 except PitJoinError as error:
                     problems += str(error).splitlines()
     counts = len(registry.views), len(registry.services), len(registry.on_demand)
-    return Check(project, tuple(dict.fromkeys(problems)), *counts, not_built)
+    static = tuple(name for name, view in sorted(registry.views.items()) if view.static)
+    return Check(project, tuple(dict.fromkeys(problems)), *counts, not_built, static)
 
 
 def _check_view(view: FeatureView, histories: Histories, workspace: Workspace) -> None:
@@ -116,7 +118,8 @@ def _describe(view: FeatureView, histories: Histories) -> dict[str, Any]:
         "description": view.description,
         "entity": view.entity.name or None,
         "join_keys": list(view.join_keys),
-        "event_timestamp": view.event_timestamp,
+        "event_timestamp": view.event_timestamp or None,
+        "static": view.static,
         "created_timestamp": view.created_timestamp,
         "ttl": format_duration(view.ttl) if view.ttl else None,
         "lag": format_duration(view.lag) if view.lag else None,

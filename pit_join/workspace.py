@@ -14,7 +14,7 @@ from pit_join.definitions.field_type import read_type
 from pit_join.definitions.registry import Registry
 from pit_join.definitions.table_check import check_table
 from pit_join.definitions.views import FeatureView
-from pit_join.errors import PitJoinError, ProjectError, raise_together
+from pit_join.errors import PitJoinError, ProjectError, WarehouseError, raise_together
 from pit_join.project.dbt_project import Project
 from pit_join.project.rendering import Macros
 from pit_join.warehouse.duckdb_session import DuckDBWarehouse
@@ -172,6 +172,7 @@ class Histories:
     def __init__(self, warehouse: DuckDBWarehouse, workspace: Workspace) -> None:
         self.warehouse, self._workspace = warehouse, workspace
         self._checked: set[str] = set()
+        self._single: set[str] = set()  # static views without a doubled key
         self._numbers = count()
         self._staged: dict[str, str] = {}
         self._facts: dict[str, Future[list[dict[str, Any]]]] = {}
@@ -235,8 +236,28 @@ class Histories:
         return self._staged.get(view.name)
 
     def facts(self, view: FeatureView) -> dict[str, Any]:
-        """Return what the macro `_history_facts` says of a checked view: of its staged copy, if there is one."""
-        return self._look_at(view).result()[0]
+        """Return what the macro `_history_facts` says of a checked view: of its staged copy, if there is one.
+
+        Raises:
+            WarehouseError: if a key of a static view has several rows.
+        """
+        facts = self._look_at(view).result()[0]
+        if view.static and (facts["unordered"] or facts["tied"]) and view.name not in self._single:
+            self._check_single(view)
+            self._single.add(view.name)
+        return facts
+
+    def _check_single(self, view: FeatureView) -> None:
+        statement = self._macros.text("_doubled_statement", view=view.name, history=self.staged(view))
+        what = f"the feature view '{view.name}' cannot be read"
+        for row in self.warehouse.rows_later(statement, what).result():
+            *values, rows = row.values()
+            key = ", ".join(f"{name}={value}" for name, value in zip(view.join_keys, values, strict=True))
+            raise WarehouseError(
+                f"{view.path}: {view.name}: the view is static, so a key has one row, and the key {key} has {rows:,}; "
+                "mend the model (its dbt test pit_join.unique_feature_rows finds all such keys), or, if the table is a "
+                "history, declare its event_time instead of static: true"
+            )
 
     def clear(self, *tables: str) -> None:
         """Drop temporary tables and free their memory; staged tables stay."""
@@ -251,6 +272,7 @@ class Histories:
     def forget(self, view: FeatureView) -> None:
         """Drop the staged copy of a view that is not read again."""
         self._facts.pop(view.name, None)
+        self._single.discard(view.name)
         if staged := self._staged.pop(view.name, None):
             self.clear(staged)
 

@@ -52,6 +52,21 @@
 {%- endmacro %}
 
 
+{#- A key of a static view that has several rows, and their number; no row if every key has one. -#}
+{% macro _doubled_statement(view, history) -%}
+    {%- set declared = pit_join._view(view) -%}
+    {%- if not execute -%}
+        {{ return('') }}
+    {%- endif -%}
+select *
+from (
+    {{ pit_join._doubled(history or declared.relation, declared['keys']) | indent(4) }}
+) as doubled
+order by all
+limit 1
+{%- endmacro %}
+
+
 {#- An estimate of the pairs that the plan 'range' would compare; a pair is an instant asked and a nearby event. -#}
 {% macro _pairs_statement(alias, spine, features, options) -%}
     {%- set asked = pit_join._completed(options, {'full_feature_names': false, 'history': none}, 'the options of _pairs_statement') -%}
@@ -120,7 +135,7 @@ select
     {%- for key in keys %}
     {{ key }} as {{ key }},
     {%- endfor %}
-    {{ pit_join._time_of(declared, declared.event_timestamp) }} as _pit_event
+    {{ 'cast(null as bigint)' if declared.static else pit_join._time_of(declared, declared.event_timestamp) }} as _pit_event
     {%- for name, column in declared.columns.items() %},
     {%- set default = none if column.default is none else 'cast(null as ' ~ column.data_type ~ ')' %}
     {{ pit_join._defaulted(quote(name), default) }} as {{ quote(name) }}

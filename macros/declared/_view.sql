@@ -1,7 +1,7 @@
 {#-
     The declaration of a feature view, from dbt's graph. A mapping with name, relation, keys, event_timestamp,
-    created_timestamp, lag and ttl (microseconds), inclusive, deleted, columns {feature: {data_type, default}}, types
-    {column: declared type} and physical; for a window view also aggregations (see _aggregations), closed and event_key.
+    created_timestamp, lag and ttl (microseconds), inclusive, deleted, static, columns {feature: {data_type, default}},
+    types {column: declared type} and physical; for a window view also aggregations (see _aggregations), closed and event_key.
     While dbt parses there is no graph yet; then only the reference is recorded.
 
     The Python package checks a whole project; this macro checks only errors that would lead to wrong values.
@@ -22,14 +22,16 @@
     {%- set node = (named | selectattr('relation_name', 'equalto', relation.render()) | list or named)[0] -%}
     {%- set meta = node.config.meta.pit_join -%}
     {%- set where = 'feature view ' ~ name ~ ': config.meta.pit_join' -%}
-    {%- set allowed = ['entity', 'join_keys', 'created_timestamp', 'lag', 'online', 'online_store', 'freshness_slo', 'deleted', 'clock_time_zone']
-        + (['aggregations', 'closed', 'event_key'] if 'aggregations' in meta else ['ttl', 'inclusive']) -%}
-    {%- for key in meta if key not in allowed -%}
-        {{ exceptions.raise_compiler_error(where ~ ' has the unknown key ' ~ key ~ '; allowed are ' ~ allowed | join(', ')) }}
+    {%- for flag in ('inclusive', 'static') if meta.get(flag, true) is not boolean -%}
+        {{ exceptions.raise_compiler_error(where ~ '.' ~ flag ~ ' must be true or false') }}
     {%- endfor -%}
-    {%- if meta.get('inclusive', true) is not boolean -%}
-        {{ exceptions.raise_compiler_error(where ~ '.inclusive must be true or false') }}
-    {%- endif -%}
+    {%- set static = meta.get('static', false) -%}
+    {%- set timed = ['created_timestamp', 'lag', 'freshness_slo', 'deleted', 'clock_time_zone']
+        + (['aggregations', 'closed', 'event_key'] if 'aggregations' in meta else ['ttl', 'inclusive']) -%}
+    {%- set allowed = ['entity', 'join_keys', 'online', 'online_store', 'static'] + ([] if static else timed) -%}
+    {%- for key in meta if key not in allowed -%}
+        {{ exceptions.raise_compiler_error(where ~ (' has the key ' ~ key ~ ' beside static: true, whose rows have no time' if static and key in timed else ' has the unknown key ' ~ key) ~ '; allowed are ' ~ allowed | join(', ')) }}
+    {%- endfor -%}
     {%- if meta.get('clock_time_zone', 'UTC') != 'UTC' -%}
         {{ exceptions.raise_compiler_error(where ~ '.clock_time_zone must be UTC, since stored times are never shifted') }}
     {%- endif -%}
@@ -42,8 +44,9 @@
     {%- for column in (node.columns if node.columns is not mapping else node.columns.values()) -%}
         {%- do types.update({column.name: column.data_type}) -%}
         {%- set own = ((column.get('config') or {}).get('meta') or {}).get('pit_join') or (column.get('meta') or {}).get('pit_join') or {} -%}
-        {%- for key in own if key not in ('default', 'exclude', 'freshness_slo', 'nearest') -%}
-            {{ exceptions.raise_compiler_error('feature view ' ~ name ~ ': config.meta.pit_join of the column ' ~ column.name ~ ' has the unknown key ' ~ key ~ '; allowed are default, exclude, freshness_slo, nearest') }}
+        {%- set of_column = ['default', 'exclude', 'nearest'] + ([] if static else ['freshness_slo']) -%}
+        {%- for key in own if key not in of_column -%}
+            {{ exceptions.raise_compiler_error('feature view ' ~ name ~ ': config.meta.pit_join of the column ' ~ column.name ~ ' has the unknown key ' ~ key ~ '; allowed are ' ~ of_column | sort | join(', ')) }}
         {%- endfor -%}
         {%- if own.get('exclude', false) is not boolean -%}
             {{ exceptions.raise_compiler_error('feature view ' ~ name ~ ': exclude of the column ' ~ column.name ~ ' must be true or false') }}
@@ -59,10 +62,12 @@
         {{ exceptions.raise_compiler_error('feature view ' ~ name ~ ' has no column ' ~ column ~ ' in its YAML; listed are ' ~ types | join(', ')) }}
     {%- endfor -%}
     {%- set has_no_keys = meta.get('join_keys') == [] -%}
-    {%- if not (keys or has_no_keys) or not event_timestamp -%}
-        {{ exceptions.raise_compiler_error('feature view ' ~ name ~ ' needs config.event_time and join_keys in config.meta.pit_join ([] for a view that holds for every row)') }}
+    {%- if not (keys or has_no_keys) or not (event_timestamp or static) -%}
+        {{ exceptions.raise_compiler_error('feature view ' ~ name ~ ' needs join_keys in config.meta.pit_join ([] for a view that holds for every row), and config.event_time, or static: true there for a table with one row a key') }}
     {%- elif has_no_keys and 'entity' in meta -%}
         {{ exceptions.raise_compiler_error(where ~ ': join_keys is [], so that the view holds for every row and describes no entity; list the keys of ' ~ meta.entity ~ ', or leave entity out') }}
+    {%- elif event_timestamp and static -%}
+        {{ exceptions.raise_compiler_error(where ~ '.static is true, so that the rows have no time, and config.event_time is ' ~ event_timestamp ~ '; remove one of them') }}
     {%- endif -%}
     {%- set ttl = pit_join._duration(meta.get('ttl'), where ~ '.ttl') -%}
     {%- if ttl == 0 -%}
@@ -92,6 +97,7 @@
         'ttl': ttl,
         'inclusive': meta.get('inclusive', true),
         'deleted': meta.get('deleted'),
+        'static': static,
         'columns': columns,
         'types': types,
         'aggregations': aggregations,

@@ -4,7 +4,7 @@
     stored in the order (keys, event time, created); tied, rows equal in these to the one before; late, rows that did
     not become known after the one before; newest, the greatest event time in microseconds UTC.
 
-    If no row is unordered, tied and late are exact; otherwise they have no meaning.
+    If no row is unordered, tied and late are exact; otherwise they have no meaning. Of a static view newest is null.
 -#}
 {% macro _history_facts(history) -%}
 {%- set view = pit_join._prepared(history, {}) -%}
@@ -46,7 +46,7 @@ select
     {%- else %}
     0 as late,
     {%- endif %}
-    max(_pit_event) as newest
+    {{ 'cast(null as bigint)' if view.static else 'max(_pit_event)' }} as newest
 from dated
 {%- endmacro %}
 
@@ -67,4 +67,18 @@ select
     {{ 'count(*)' if view.event_key else 'count_if(_pit_created > _pit_event + ' ~ (view.lag or 0) ~ ')' if view.created_timestamp else '0' }} as late,
     max(_pit_event) as newest
 from timed
+{%- endmacro %}
+
+
+{#- The values of columns that several rows of a relation share, with the number of these rows. Nulls are left out. -#}
+{% macro _doubled(relation, columns) -%}
+{%- set names = [] -%}
+{%- for column in columns %}{% do names.append(pit_join._identifier(column)) %}{% endfor -%}
+select
+    {{ names | join(',\n    ') }},
+    count(*) as rows_found
+from {{ relation }}
+where {{ names | join(' is not null and ') }} is not null
+group by {{ names | join(', ') }}
+having count(*) > 1
 {%- endmacro %}

@@ -66,9 +66,13 @@
 
 
 {#- An instant before and one after all others. A microsecond may be subtracted from the first, but not added to the
-    second. -#}
+    second. From `_always` on, right after the first, the rows of a static view are known. -#}
 {% macro _before_all() -%}
 -9223372036854775807 /* before all */
+{%- endmacro %}
+
+{% macro _always() -%}
+-9223372036854775806 /* always */
 {%- endmacro %}
 
 {% macro _never() -%}

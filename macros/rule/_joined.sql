@@ -29,6 +29,9 @@ spine._pit_time,
 
 {#- An ASOF join. It has a single inequality, so rows that never win are removed first. -#}
 {% macro duckdb___joined(spine, view, carried, options) -%}
+{%- if view.static -%}
+    {{ return(pit_join._looked_up(spine, view, carried, options)) }}
+{%- endif -%}
 {%- set known = 'known' if options.late and view.created_timestamp else 'history' -%}
 {% if known == 'known' -%}
 -- A row that became known after a newer one never wins; of the rows that became known together only the newest does.
@@ -70,6 +73,37 @@ spine._pit_time
 
 {{ pit_join._without_ties(view, carried) }}
 {%- endif %}
+{%- endmacro %}
+
+
+{#- A static view, by a hash join, which is four times as fast as an ASOF join here. -#}
+{% macro _looked_up(spine, view, carried, options) -%}
+{%- set known = 'single' if options.ties else 'history' -%}
+{% if options.ties -%}
+-- Of several rows of a key, an error that the test unique_feature_rows finds, the greatest by content wins.
+single as (
+    select history.*
+    from history
+    inner join {{ view.relation }} as content on history._pit_row_id = content.{{ 'rowid' if view.physical else '_pit_row_id' }}
+    qualify row_number() over (
+        partition by {% for key in view.key_names %}history.{{ key }}{{ ', ' if not loop.last }}{% endfor %}
+        order by
+            {{ pit_join._tie_order(view, 'content') | indent(12) }}
+    ) = 1
+),
+
+{% endif -%}
+matched as (
+    select
+        {{ pit_join._side_by_side(view, carried, 'known') | indent(8) }}
+    from {{ pit_join._named(spine, 'spine') }}
+    left join {{ pit_join._named(known, 'known') }}
+        on
+            {%- for column in view.spine_keys %}
+            {#- As a condition of its own, the null time keeps DuckDB 1.5 from a hash join. #}
+            {{ 'case when spine._pit_time is not null then ' ~ column ~ ' end' if loop.first else column }} = known._pit_key_{{ loop.index }}{{ ' and' if not loop.last }}
+            {%- endfor %}
+)
 {%- endmacro %}
 
 

@@ -104,7 +104,7 @@ judged as (
     select
         matched._pit_row,
         matched._pit_row_id,
-        matched._pit_time - matched._pit_event as _pit_age,
+        {{ 'cast(null as bigint)' if view.static else 'matched._pit_time - matched._pit_event' }} as _pit_age,
         {%- if provenance %}
         matched._pit_event_timestamp,
         {%- endif %}

@@ -39,7 +39,7 @@ select
     {%- if view.created_timestamp %}
     {{ pit_join._time_of(view, view.created_timestamp) }} as _pit_created,
     {%- endif %}
-    {{ pit_join._time_of(view, view.event_timestamp) }} as _pit_event
+    {{ pit_join._always() if view.static else pit_join._time_of(view, view.event_timestamp) }} as _pit_event
 from {{ view.relation }}
 {%- endmacro %}
 
@@ -68,8 +68,8 @@ _pit_available_at <= {{ pit_join._last_instant(at, strict) }}
 
 
 {#-
-    The terms of an `order by`: deleted, then the content, then the stored event time. Nanoseconds of stored times may
-    differ within a microsecond. Nulls are the smallest. The content is the features; for events, which become features
+    The terms of an `order by`: deleted, then the content, then the stored event time, if there is one. Nanoseconds of
+    stored times may differ within a microsecond. Nulls are the smallest. The content is the features; for events, which become features
     only by aggregation, it is all columns, and there a null in `deleted` means false.
 -#}
 {% macro _tie_order(view, relation) -%}
@@ -78,9 +78,11 @@ _pit_available_at <= {{ pit_join._last_instant(at, strict) }}
 {{- 'coalesce(' ~ pit_join._mark(view, relation) ~ ', false)' if view.aggregations else pit_join._mark(view, relation) }} desc nulls last,
 {% endif %}
 {%- for column in (view.types if view.aggregations else view.columns) -%}
-{{ relation }}.{{ quote(column) }} desc nulls last,
+{{ relation }}.{{ quote(column) }} desc nulls last{{ ',' if not (view.static and loop.last) }}
 {% endfor -%}
+{%- if not view.static -%}
 {{ relation }}.{{ quote(view.event_timestamp) }} desc
+{%- endif -%}
 {%- endmacro %}
 
 
@@ -112,12 +114,15 @@ cast(case when lower({{ mark }}) in ('true', 'false') then {{ mark }} else 'neit
 {% macro _prepared(history, join_keys) -%}
     {%- set view = pit_join._completed(history, {
         'name': none, 'relation': none, 'keys': none, 'event_timestamp': none, 'created_timestamp': none, 'lag': none, 'ttl': none,
-        'inclusive': true, 'deleted': none, 'columns': [], 'types': {}, 'aggregations': [], 'closed': 'left', 'event_key': [],
-        'physical': false, 'key_names': none, 'spine_keys': none
+        'inclusive': true, 'deleted': none, 'static': false, 'columns': [], 'types': {}, 'aggregations': [], 'closed': 'left',
+        'event_key': [], 'physical': false, 'key_names': none, 'spine_keys': none
     }, 'the history') -%}
-    {%- if not view.relation or view['keys'] is none or not view.event_timestamp -%}
-        {{ exceptions.raise_compiler_error('the history needs a relation, keys ([] if it holds for every row) and an event_timestamp, got ' ~ history) }}
+    {%- if not view.relation or view['keys'] is none or not (view.event_timestamp or view.static) -%}
+        {{ exceptions.raise_compiler_error('the history needs a relation, keys ([] if it holds for every row) and an event_timestamp, or static: true, got ' ~ history) }}
     {%- endif -%}
+    {%- for key in ('event_timestamp', 'created_timestamp', 'lag', 'ttl', 'inclusive', 'deleted', 'aggregations', 'event_key') if view.static and (not view[key] if key == 'inclusive' else view[key]) -%}
+        {{ exceptions.raise_compiler_error('the history is static, so that its rows have no time, and has the key ' ~ key ~ '; remove one of them') }}
+    {%- endfor -%}
     {%- for key in join_keys if key not in view['keys'] -%}
         {{ exceptions.raise_compiler_error('join_keys has the unknown key ' ~ key ~ '; the history has ' ~ (view['keys'] | join(', ') or 'no keys')) }}
     {%- endfor -%}

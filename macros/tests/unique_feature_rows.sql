@@ -1,21 +1,14 @@
-{#- Fails on rows of a feature view that are equal in (keys, event time, created). Only their content decides which of
-    them wins. Rows with a null key or time never win and are left out. In a window view with an event_key, versions of
-    one event must not be equal in (event_key, created); without one every row is an event of its own. -#}
+{#- Fails on rows of a feature view that are equal in (keys, event time, created), or in the keys of a static view. Only
+    their content decides which of them wins. Rows with a null key or time never win and are left out. In a window view
+    with an event_key, versions of one event must not be equal in (event_key, created); without one every row is an event
+    of its own. -#}
 {% test unique_feature_rows(model) %}
 {%- if execute -%}
 {%- set view = pit_join._view_of(model) -%}
 {%- if view.aggregations and not view.event_key -%}
     {{ exceptions.raise_compiler_error(view.name ~ ' is a window view without event_key: every row is an event of its own, so no row can be a duplicate; remove the test unique_feature_rows, or declare an event_key') }}
 {%- endif -%}
-{%- set version = [view.event_timestamp] + ([view.created_timestamp] if view.created_timestamp else []) -%}
-{%- set identity = [] -%}
-{%- for column in (view.event_key + [view.created_timestamp] if view.event_key else view['keys'] + version) %}{% do identity.append(pit_join._identifier(column)) %}{% endfor -%}
-select
-    {{ identity | join(',\n    ') }},
-    count(*) as rows_found
-from {{ model }}
-where {{ identity | join(' is not null and ') }} is not null
-group by {{ identity | join(', ') }}
-having count(*) > 1
+{%- set version = [view.event_timestamp, view.created_timestamp] | select('string') | list -%}
+{{ pit_join._doubled(model, view.event_key + [view.created_timestamp] if view.event_key else view['keys'] + version) }}
 {%- endif -%}
 {% endtest %}

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 __all__ = ["monitor"]
 
-_KINDS = ("rows", "match", "stale", "different", "fallback", "not_compared")
+_KINDS = ("rows", "match", "stale", "different", "changed", "fallback", "not_compared")
 
 
 @click.command("monitor", cls=Command, short_help="Compare logged values, as they were served, with the offline rule.")
@@ -43,8 +43,8 @@ def monitor(
     """Compare the values of a feature log with the offline rule at the time when each was served.
 
     A match was right at that time. A stale value was right only at the last export: the view's lag falls short of the
-    export's delay. A different value was right at neither time. Exit status 1 if any value is stale or different;
-    otherwise 3 if a file of the log could not be read.
+    export's delay. A different value was right at neither time. A value of a static view that differs has changed since
+    it was served. Exit status 1 if any value is stale or different; otherwise 3 if a file of the log could not be read.
 
     The warehouse is opened once and held, read only, until everything is compared: a `dbt build` that starts meanwhile
     waits by the profile's `retries`, or fails. External tables are read once.
@@ -96,7 +96,8 @@ def _print_skew(skew: Skew) -> None:
             click.echo(f"  {view}:{name}, {keys}{example.served_at:%Y-%m-%d %H:%M:%S}: {served}, not {expected}")
     for line in (*skew.changes, *skew.hints):
         click.echo(f"! {line}")
-    kinds = ", ".join(f"{sum(getattr(each, kind) for each in skew.features):,} {kind}" for kind in _KINDS[1:4])
+    totals = {kind: sum(getattr(each, kind) for each in skew.features) for kind in _KINDS[1:5]}
+    kinds = ", ".join(f"{total:,} {kind}" for kind, total in totals.items() if total or kind != "changed")
     click.echo(f"{skew.rows:,} rows, {sum(each.rows for each in skew.features):,} values: {kinds}")
 
 

@@ -41,7 +41,7 @@ def views(ctx: click.Context, as_json: bool) -> None:
         [
             view["name"],
             f"{view['entity']} ({listed(view['join_keys'])})" if view["entity"] else "every row",
-            view["event_timestamp"] + (f" / {view['created_timestamp']}" if view["created_timestamp"] else ""),
+            " / ".join(filter(None, (view["event_timestamp"], view["created_timestamp"]))) or "static",
             view["ttl"] or "-",
             view["lag"] or "-",
             str(len(view["features"])),
@@ -83,6 +83,10 @@ def check(ctx: click.Context, as_json: bool) -> None:
             click.echo(problem)
         if found.not_built:
             click.echo(f"not built yet, so their tables were not checked: {listed(found.not_built)}")
+        if found.static:
+            click.echo(
+                f"static, so that a training set leaks if their values change after the label: {listed(found.static)}"
+            )
         if found.problems:
             click.echo(f"{len(found.problems)} problem{'s' if len(found.problems) > 1 else ''}")
         else:

@@ -13,6 +13,7 @@ from pit_join.definitions.nodes import versioned_name
 from pit_join.definitions.on_demand import read_on_demand
 from pit_join.definitions.requests import on_demand_problems, request_problems, views_read, with_versions
 from pit_join.definitions.settings import (
+    NO_TIME,
     Wrong,
     check_keys,
     default_problem,
@@ -21,6 +22,7 @@ from pit_join.definitions.settings import (
     read_duration,
     read_flag,
     read_name,
+    read_static,
     within,
 )
 from pit_join.definitions.snapshots import SnapshotClocks, end_column
@@ -42,6 +44,7 @@ _VIEW_KEYS = (
     "freshness_slo",
     "deleted",
     "clock_time_zone",
+    "static",
     "aggregations",
     "closed",
     "event_key",
@@ -102,8 +105,7 @@ class Reader:
         types = _types(columns)
         event_timestamp = (node.get("config") or {}).get("event_time")
         entity = self._entity(meta, event_timestamp, types, wrong)
-        if not event_timestamp:
-            wrong("config.event_time", "is missing; name the column with the instant that a row describes")
+        static = read_static(meta, node, wrong)
         features, windows = self._contents(columns, entity, event_timestamp, meta, wrong)
         for column in (each.name for each in features if each.name.lower() == end_column(node)):
             wrong(f"columns.{column}", _ENDED)
@@ -112,7 +114,7 @@ class Reader:
             wrong(
                 "config.materialized", f"a feature view must be stored, got '{materialized}'; use table or incremental"
             )
-        if problem := _overwritten(node.get("config") or {}, entity, event_timestamp):
+        if not static and (problem := _overwritten(node.get("config") or {}, entity, event_timestamp)):
             wrong("config.unique_key", problem)
         view = FeatureView(
             name=name,
@@ -133,6 +135,7 @@ class Reader:
             online_store=read_name(meta, "online_store", wrong),
             freshness_slo=read_duration(meta, "freshness_slo", wrong, positive=True),
             deleted=meta.get("deleted"),
+            static=static,
             aggregations=windows.aggregations,
             closed=windows.closed,
             event_key=windows.event_key,
@@ -263,6 +266,9 @@ class Reader:
         special = {column for column in (*entity.join_keys, event_time, created, deleted) if isinstance(column, str)}
         windowed = "aggregations" in meta
         features = tuple(self._features(columns, special, windowed, wrong))
+        for feature in features if meta.get("static") is True else ():
+            if feature.freshness_slo:
+                wrong(f"columns.{feature.name}.freshness_slo", NO_TIME)
         taken = dict.fromkeys(entity.join_keys, "a join key") | {str(event_time): "the event time"}
         windows = read_window_settings(meta, types, taken, wrong)
         if windowed:

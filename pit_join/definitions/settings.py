@@ -12,6 +12,7 @@ from pit_join.errors import suggest
 from pit_join.times import parse_duration
 
 __all__ = [
+    "NO_TIME",
     "Wrong",
     "check_keys",
     "default_problem",
@@ -20,6 +21,7 @@ __all__ = [
     "read_duration",
     "read_flag",
     "read_name",
+    "read_static",
     "within",
 ]
 
@@ -32,6 +34,18 @@ _NO_KEYS = re.compile(r"TIME\b.*|TIME_NS|INTERVAL|BIT|BIGNUM|UHUGEINT|STRUCT|MAP
 _NO_FEATURES = re.compile(
     r"TIME WITH TIME ZONE|TIMETZ|INTERVAL|BIT|BITSTRING|BIGNUM|UHUGEINT|UNION|VARIANT|GEOMETRY|TUPLE"
 )
+# The settings of a view that have a meaning only for rows with a time.
+_TIMED = (
+    "created_timestamp",
+    "lag",
+    "ttl",
+    "inclusive",
+    "freshness_slo",
+    "deleted",
+    "clock_time_zone",
+    "aggregations",
+)
+NO_TIME = "is not for a view with static: true, whose rows have no time; remove one of them"
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
 
 
@@ -71,6 +85,25 @@ def read_flag(meta: Mapping[str, Any], key: str, default: bool, wrong: Wrong) ->
         wrong(key, f"must be true or false, got {value!r}")
         return default
     return value
+
+
+def read_static(meta: Mapping[str, Any], node: Mapping[str, Any], wrong: Wrong) -> bool:
+    """Return whether a view is static: one row a key, without an event time; check the settings beside it."""
+    static, event_time = read_flag(meta, "static", False, wrong), (node.get("config") or {}).get("event_time")
+    if static and event_time:
+        wrong("static", f"is true, so that the rows have no time, and config.event_time is '{event_time}'; remove one")
+    elif not static and not event_time:
+        wrong(
+            "config.event_time",
+            "is missing; name the column with the instant that a row describes. A table with one row a key, whose "
+            "values hold at any time, says static: true in config.meta.pit_join instead",
+        )
+    for key in _TIMED:
+        if static and meta.get(key) is not None:
+            wrong(key, NO_TIME)
+    if static and node["resource_type"] == "snapshot":
+        wrong("static", "is true, and a dbt snapshot keeps several rows of a key; declare its event_time instead")
+    return static
 
 
 def read_name(meta: Mapping[str, Any], key: str, wrong: Wrong) -> str:

@@ -81,6 +81,8 @@ class FeatureView:
     model, with its version. `online_store` is the name of the online store that it is exported to, empty for the
     default one.
 
+    A `static` view has one row for each key, and no times: `event_timestamp` is empty, and the rows hold at any time.
+
     A view with `aggregations` is a window view: its rows are events, and its features are exactly the aggregations, in
     their order, each over one window. `closed` is the end of the windows that counts: "left" takes the events with
     T - window <= event time that are known strictly before T, "right" those with T - window < event time that are known
@@ -108,6 +110,7 @@ class FeatureView:
     online_store: str = ""
     freshness_slo: timedelta | None = None
     deleted: str | None = None
+    static: bool = False
     aggregations: tuple[Aggregation, ...] = ()
     closed: str = "left"
     event_key: tuple[str, ...] = ()

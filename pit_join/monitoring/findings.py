@@ -38,8 +38,9 @@ class FeatureSkew:
     """The comparison of one feature of a role with the rule, in rows; `view` is `on_demand` for on-demand features.
 
     `match`: equal to the rule at the serving time. `stale`: equal to the rule only at the instant of the export.
-    `different`: equal to neither. `fallback`: a store had failed. `not_compared`: the project no longer has the
-    feature, or has it as another type. `examples` are different values, the farthest first.
+    `different`: equal to neither. `changed`: the same of a static view, or computed from one: the rule knows only its
+    values of today, so they have changed since they were served. `fallback`: a store had failed. `not_compared`: the
+    project no longer has the feature, or has it as another type. `examples` are different values, the farthest first.
     """
 
     view: str
@@ -49,6 +50,7 @@ class FeatureSkew:
     match: int = 0
     stale: int = 0
     different: int = 0
+    changed: int = 0
     fallback: int = 0
     not_compared: int = 0
     examples: list[SkewExample] = field(default_factory=list)
@@ -186,6 +188,9 @@ class Findings:
                     f"{name} has no created_timestamp: rows that were loaded after they were asked for look as if they "
                     "had been known, and what was served then looks different"
                 )
+        changed = {each.view for each in self._features.values() if each.changed} - {ON_DEMAND}
+        for name in sorted(changed):
+            yield f"{name} is static: values of it that differ have changed since they were served"
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,8 @@
 """Skew: the served values in a feature log, compared with the offline rule at the time of serving.
 
 Every logged row becomes a row of a spine. A value that differs from the rule at the time of serving but equals the rule
-at the instant of the export was right once, and is stale; a value that equals neither is different.
+at the instant of the export was right once, and is stale; a value that equals neither is different. A static view has
+no history, so a value of it that differs has changed since it was served.
 """
 
 from __future__ import annotations
@@ -262,6 +263,9 @@ class _Comparison:
             stale[name] = pc.and_(fails, self._equals_before(name, some, served, then))
             different = pc.and_not(fails, stale[name])
             feature.counts.stale += _count(stale[name])
+            if any(self._roles[alias].view.static for alias in feature.roles):
+                feature.counts.changed += _count(different)
+                continue
             feature.counts.different += _count(different)
             self._show(name, some, different, served, expected[name].filter(suspects))
         self._count_stale(some, stale, known, then, suspects)

@@ -100,9 +100,11 @@ class ViewJoins:
         return {role["alias"]: self._join_plan(role) for role in self._roles}
 
     def _join_plan(self, role: Mapping[str, Any]) -> tuple[str, str]:
-        """Return the plan of a view and its reason: `asof`, or for windows `range` or `stacked`."""
+        """Return the plan of a view and its reason: `asof`, `lookup` (static), or for windows `range` or `stacked`."""
         view, facts = self._view_and_facts(role)
         if not view.aggregations:
+            if view.static:
+                return "lookup", f"{facts['rows']:,} rows, one for each key"
             late, tied = (bool(facts["unordered"] or facts[what]) for what in ("late", "tied"))
             also = [*(["rows known late"] if late else []), *(["ties"] if tied else [])]
             return "asof", f"{facts['rows']:,} rows" + (f" with {' and '.join(also)}" if also else "")
@@ -127,7 +129,7 @@ class ViewJoins:
         view, facts = self._view_and_facts(role)
         options = {
             "plan": self._join_plan(role)[0] if view.aggregations else None,
-            "ties": bool(facts["unordered"] or facts["tied"]),
+            "ties": bool(facts["unordered"] or facts["tied"]) and not view.static,
             "late": bool(facts["unordered"] or facts["late"]),
             "history": self._histories.staged(view),
             **self._request.macro_arguments(role["alias"]),
