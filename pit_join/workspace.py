@@ -250,8 +250,8 @@ class Histories:
     def _check_single(self, view: FeatureView) -> None:
         statement = self._macros.text("_doubled_statement", view=view.name, history=self.staged(view))
         what = f"the feature view '{view.name}' cannot be read"
-        for row in self.warehouse.rows_later(statement, what).result():
-            *values, rows = row.values()
+        if found := self.warehouse.rows_later(statement, what).result():
+            *values, rows = found[0].values()
             key = ", ".join(f"{name}={value}" for name, value in zip(view.join_keys, values, strict=True))
             raise WarehouseError(
                 f"{view.path}: {view.name}: the view is static, so a key has one row, and the key {key} has {rows:,}; "

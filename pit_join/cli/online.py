@@ -161,7 +161,7 @@ def verify(ctx: click.Context, select: list[str], sample: int, every: bool, as_j
             + more
         )
         for view, number in found.changed.items():
-            click.echo(f"! {view}: {number:,} values have changed since the export; this view is static")
+            click.echo(f"! {view}: {number:,} differences: the view is static, and has changed since the export")
     if found.found:
         ctx.exit(1)
 

@@ -169,10 +169,15 @@ def result_columns(case: Case, provenance: bool = False) -> tuple[Column, ...]:
         table = case.histories[request.view.name]
         columns += [Column(result_name(case, request, each), table.type_of(each)) for each in request.features]
     for request in case.requests if provenance else ():
-        event_time_type = case.histories[request.view.name].type_of(request.view.event_timestamp)
-        columns.append(Column(f"{request.name}__event_timestamp", event_time_type))
+        kind = event_time_type(request.view, case.histories[request.view.name])
+        columns.append(Column(f"{request.name}__event_timestamp", kind))
         columns.append(Column(f"{request.name}__status", "varchar"))
     return tuple(columns)
+
+
+def event_time_type(view: Any, history: Table) -> str:
+    """The type of a view's event times in results: its own, and some type of the nulls of a static view."""
+    return "timestamptz" if view.event_timestamp is None else history.type_of(view.event_timestamp)
 
 
 def expected_records(case: Case, defaults: bool = True, provenance: bool = False) -> list[dict[str, Any]]:
@@ -397,12 +402,17 @@ def keys_met(draw: st.DrawFn, count: int, most: int) -> list[int]:
 
 
 @st.composite
-def views(draw: st.DrawFn, world: World, name: str) -> tuple[View, Table, tuple[int, ...]]:
-    """A view, its history, and which keys of the spine its own keys meet, by number."""
+def views(draw: st.DrawFn, world: World, name: str, doubled: bool = False) -> tuple[View, Table, tuple[int, ...]]:
+    """A view, its history, and which keys of the spine its own keys meet, by number.
+
+    Now and then it is static; with `doubled` a key of it may have several rows, which commands refuse.
+    """
+    static = draw(st.integers(0, 5)) == 5
     count = len(world.kinds)
     met = draw(keys_met(count, count))
     feature_types = draw(st.lists(st.sampled_from(tuple(VALUES)), min_size=1, max_size=3))
     created, deleted, extra = (draw(st.booleans()) for _ in range(3))
+    created, deleted = created and not static, deleted and not static
     event_name, created_name, deleted_name, extra_name, *rest = names(
         draw, len(met) + len(feature_types) + 4, world.plain, name[0]
     )
@@ -411,8 +421,10 @@ def views(draw: st.DrawFn, world: World, name: str) -> tuple[View, Table, tuple[
     keys, features = rest[: len(met)], rest[len(met) :]
 
     columns = {key: key_type(draw, world.kinds[index]) for key, index in zip(keys, met, strict=True)}
-    columns[event_name] = time_type(draw, world)
-    values = {event_name: times(draw, world.history_instants, columns[event_name])}
+    values: dict[str, st.SearchStrategy[Any]] = {}
+    if not static:
+        columns[event_name] = time_type(draw, world)
+        values[event_name] = times(draw, world.history_instants, columns[event_name])
     if created:
         columns[created_name] = time_type(draw, world)
         values[created_name] = times(draw, world.created_instants, columns[created_name])
@@ -428,12 +440,12 @@ def views(draw: st.DrawFn, world: World, name: str) -> tuple[View, Table, tuple[
     view = View(
         name=name,
         keys=tuple(keys),
-        event_timestamp=event_name,
+        event_timestamp=None if static else event_name,
         features=tuple(features),
         created_timestamp=created_name if created else None,
-        lag=draw(st.sampled_from((0, 0, 0, 1, 2))) * world.step,
-        ttl=draw(st.sampled_from((None, None, world.step, 2 * world.step, 3 * world.step))),
-        inclusive=draw(st.sampled_from((True, True, False))),
+        lag=0 * world.step if static else draw(st.sampled_from((0, 0, 0, 1, 2))) * world.step,
+        ttl=None if static else draw(st.sampled_from((None, None, world.step, 2 * world.step, 3 * world.step))),
+        inclusive=static or draw(st.sampled_from((True, True, False))),
         deleted=deleted_name if deleted else None,
         defaults={
             each: DEFAULTS[columns[each]] for each in features if columns[each] in DEFAULTS and draw(st.booleans())
@@ -442,9 +454,23 @@ def views(draw: st.DrawFn, world: World, name: str) -> tuple[View, Table, tuple[
     entities = [tuple(entity[index] for index in met) for entity in world.entities]
     rows = rows_of(draw, entities, {key: columns[key] for key in keys}, values, most=8)
     rows = draw(disturbed(view, columns, rows))
+    if static and not (doubled and draw(st.booleans())):
+        rows = single(view, rows)
     made = table(draw, name, columns, rows)
     order = [column.name for column in made.columns if column.name in features]
     return replace(view, features=tuple(order)), made, tuple(met)
+
+
+def single(view: View, rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The first row of each key; of keys with a null, which meet nothing, all."""
+    seen: set[tuple[Any, ...]] = set()
+    found = []
+    for row in rows:
+        keys = tuple(row[key] for key in view.keys)
+        if None in keys or keys not in seen:
+            found.append(row)
+        seen.add(keys)
+    return found
 
 
 @st.composite
@@ -524,12 +550,12 @@ def other_keys(draw: st.DrawFn, kinds: Sequence[str], met: Sequence[int]) -> tup
 
 
 @st.composite
-def cases(draw: st.DrawFn) -> Case:
-    """A whole case: one to three views."""
+def cases(draw: st.DrawFn, doubled: bool = False) -> Case:
+    """A whole case: one to three views; see `views` for `doubled`."""
     world = draw(worlds())
     spine, spine_keys, event_timestamp = draw(spines(world))
     chosen = draw(st.lists(st.sampled_from(VIEW_NAMES), min_size=1, max_size=3, unique=True))
-    made = [draw(views(world, name)) for name in chosen]
+    made = [draw(views(world, name, doubled)) for name in chosen]
     case = Case(
         spine=spine,
         event_timestamp=event_timestamp,

@@ -30,6 +30,7 @@ from generate import (
     Table,
     World,
     comparable,
+    event_time_type,
     fitting,
     key_type,
     keys_met,
@@ -322,8 +323,8 @@ def result_columns(case: WindowCase, provenance: bool = False) -> tuple[Column, 
             Column(result_name(case, request, each), result_type(case, view, each)) for each in request.features
         ]
     for request in case.requests if provenance else ():
-        event_time_type = case.histories[request.view.name].type_of(request.view.event_timestamp)
-        columns.append(Column(f"{request.name}__event_timestamp", event_time_type))
+        kind = event_time_type(request.view, case.histories[request.view.name])
+        columns.append(Column(f"{request.name}__event_timestamp", kind))
         columns.append(Column(f"{request.name}__status", "varchar"))
     return tuple(columns)
 

@@ -176,7 +176,7 @@ def instants(case: Case) -> list[int]:
     found = {nanoseconds(t) // 1000 for row in case.spine.rows if (t := row[case.event_timestamp]) is not None}
     for view in case.views:
         for row in case.histories[view.name].rows:
-            e, c = row[view.event_timestamp], view.created_timestamp and row[view.created_timestamp]
+            e, c = (column and row[column] for column in (view.event_timestamp, view.created_timestamp))
             found |= {history_instant(e) + microseconds(view.lag)} if e is not None else set()
             found |= {history_instant(c)} if c is not None else set()
         if isinstance(view, WindowView):

@@ -15,6 +15,8 @@ with keys K and time T and a view with event time e, created time c and lag l:
 5. Instants are whole microseconds UTC. A finer T is rounded down, finer history up. A naive timestamp is
    UTC, a date is its first instant.
 6. A null is replaced by the declared default of the feature, whatever the status.
+7. A view without an event time is static: its rows are known at every T, and hold at every age. A key has one row;
+   of several rule 2 takes the greatest.
 
 The status says why: NULL_KEY (a key or T is null), NOT_FOUND (the key has no history with its times, or the
 winner is deleted, however old), NOT_YET_KNOWN (it has, and none is known at T), OUTSIDE_MAX_AGE (rule 3),
@@ -57,11 +59,14 @@ class Status(str, Enum):
 
 @dataclass(frozen=True)
 class View:
-    """A feature view. `features` are all of them, in the order of the columns: the order decides ties."""
+    """A feature view. `features` are all of them, in the order of the columns: the order decides ties.
+
+    A static view has no `event_timestamp`, and no other setting of time.
+    """
 
     name: str
     keys: tuple[str, ...]
-    event_timestamp: str
+    event_timestamp: str | None
     features: tuple[str, ...]
     created_timestamp: str | None = None
     lag: timedelta = timedelta(0)
@@ -146,6 +151,9 @@ def look_up(
     for row in history:
         if [row[key] for key in view.keys] == keys and has_time(view, row):
             of_key.append(row)
+            if view.event_timestamp is None:
+                known.append(row)
+                continue
             available = available_at(view, row)
             if available < t or (available == t and view.inclusive):
                 known.append(row)
@@ -161,7 +169,7 @@ def look_up(
 
     if view.deleted is not None and winner[view.deleted] is True:
         return Answer(nulls, Status.NOT_FOUND)
-    event_time = winner[view.event_timestamp]
+    event_time = None if view.event_timestamp is None else winner[view.event_timestamp]
     if view.ttl is not None and t - history_instant(event_time) > microseconds(view.ttl):
         return Answer(nulls, Status.OUTSIDE_MAX_AGE, event_time)
     values = {feature: winner[feature] for feature in request.features}
@@ -178,8 +186,8 @@ def with_defaults(answer: Answer, view: View) -> Answer:
 
 
 def has_time(view: View, row: Record) -> bool:
-    """Whether the row has an event time and, where the view declares one, a created time."""
-    if row[view.event_timestamp] is None:
+    """Whether the row has an event time and a created time, where the view declares one."""
+    if view.event_timestamp is not None and row[view.event_timestamp] is None:
         return False
     return view.created_timestamp is None or row[view.created_timestamp] is not None
 
@@ -197,11 +205,13 @@ def rank(view: View, row: Record) -> tuple[Any, ...]:
 
     The last matters only for rows that are equal in all else and whose e differ within a microsecond.
     """
-    e = history_instant(row[view.event_timestamp])
+    e, stored = 0, 0
+    if view.event_timestamp is not None:
+        e, stored = history_instant(row[view.event_timestamp]), nanoseconds(row[view.event_timestamp])
     c = 0 if view.created_timestamp is None else history_instant(row[view.created_timestamp])
     deleted = None if view.deleted is None else row[view.deleted]
     features = tuple(order(row[feature]) for feature in view.features)
-    return (e, c, order(deleted), features, nanoseconds(row[view.event_timestamp]))
+    return (e, c, order(deleted), features, stored)
 
 
 def order(value: Any) -> tuple[Any, ...]:

@@ -408,6 +408,34 @@ def test_a_default_does_not_touch_nan_zero_or_false() -> None:
         assert comparable(value(view, one_row(NOON, logins=kept), NOON)) == comparable(kept)
 
 
+# Rule 7: static views -----------------------------------------------------------------------------------
+
+PRODUCTS = View("products", ("user",), None, ("logins", "name"))
+
+
+@pytest.mark.parametrize("t", [datetime(1, 1, 1), NOON, datetime(9999, 12, 31)])
+def test_a_row_of_a_static_view_holds_at_any_time(t: datetime) -> None:
+    history: list[Record] = [{"user": "u1", "logins": 3, "name": None}]
+    found = Answer({"logins": 3, "name": None}, Status.PRESENT, None)
+    assert look_up(PRODUCTS, history, t) == found
+    assert look_up(PRODUCTS, history, NOON, gap=300 * DAY) == found
+
+
+def test_a_static_view_has_the_statuses_of_the_others() -> None:
+    history: list[Record] = [{"user": "u1", "logins": None, "name": None}]
+    nothing = {"logins": None, "name": None}
+    assert look_up(PRODUCTS, history, NOON) == Answer(nothing, Status.NULL_VALUE)
+    assert look_up(PRODUCTS, history, NOON, key="u2") == Answer(nothing, Status.NOT_FOUND)
+    assert look_up(PRODUCTS, history, None) == Answer(nothing, Status.NULL_KEY)
+    assert look_up(PRODUCTS, history, NOON, key=None) == Answer(nothing, Status.NULL_KEY)
+
+
+def test_of_two_rows_of_a_static_key_the_greatest_wins_whole() -> None:
+    history: list[Record] = [{"user": "u1", "logins": None, "name": "z"}, {"user": "u1", "logins": 1, "name": None}]
+    for rows in (history, history[::-1]):
+        assert look_up(PRODUCTS, rows, NOON).values == {"logins": 1, "name": None}
+
+
 # Laws, over generated cases -----------------------------------------------------------------------------
 
 
@@ -513,7 +541,7 @@ def test_the_generator_reaches_every_corner() -> None:
     def all_came_up() -> bool:
         return all(seen[corner] >= enough for corner in CORNERS)
 
-    for_each(look, 10 * enough, first=0, until=all_came_up, case=cases())
+    for_each(look, 10 * enough, first=0, until=all_came_up, case=cases(doubled=True))
     assert {corner: seen[corner] for corner in CORNERS if seen[corner] < enough} == {}, seen
 
 
@@ -530,6 +558,7 @@ CORNERS = (
         "double spine",
     ),
     *("empty spine", "empty history", "composite key", "role", "gap", "lag", "strict", "deleted", "default"),
+    *("static", "static doubled"),
     *(
         "finer than a microsecond",
         "date",
@@ -566,6 +595,10 @@ def view_corners(case: Case, view: View, at: list[int]) -> Iterator[str]:
     yield "lag" if view.lag else "no lag"
     yield "inclusive" if view.inclusive else "strict"
     yield "default" if view.defaults else "no default"
+    if view.event_timestamp is None:
+        keys_found = Counter(tuple(row[key] for key in view.keys) for row in table.rows)
+        yield "static doubled" if max(keys_found.values(), default=0) > 1 else "static"
+        return
     yield {"date": "date", "timestamptz": "with zone"}.get(table.type_of(view.event_timestamp), "naive")
     times: Counter[Any] = Counter()
     events: Counter[Any] = Counter()

@@ -256,7 +256,7 @@ def generated(kind: str, count: int) -> Iterator[Any]:
     """Yield cases of a kind, always the same: those that chance seldom finds first."""
     if kind == "rule":
         yield rule_sql.clock_change()
-        yield from drawn(cases(), count)
+        yield from drawn(cases(doubled=True), count)
     else:
         drawn_cases = drawn(window_cases(plain_views=False), count)
         for case in itertools.chain([window_sql.three_magnitudes()], drawn_cases):
@@ -479,7 +479,7 @@ def encoded_view(view: Any, table: Table, declared: Sequence[Declaration] | None
 def decoded_view(value: Json) -> tuple[Any, Table, tuple[Declaration, ...]]:
     """A view of JSON, its history and its declarations."""
     table, declared = decoded_table(value["history"]), tuple(map(decoded_declaration, value.get("declarations", ())))
-    given = {name: value[name] for name in SAME if name in value}
+    given = {"event_timestamp": None} | {name: value[name] for name in SAME if name in value}
     given |= {name: tuple(value[name]) for name in LISTS if name in value}
     given.setdefault("keys", ())
     given["lag"] = value.get("lag", 0) * MICROSECOND

@@ -20,7 +20,7 @@ Replacements = Mapping[str, str | list[tuple[str, str]]]
 # The rule -----------------------------------------------------------------------------------------------------
 
 JOIN = "default__point_in_time_join"
-ASOF, PORTABLE = "duckdb___joined", "default___joined"
+ASOF, LOOKUP, PORTABLE = "duckdb___joined", "_looked_up", "default___joined"
 TIES, SNAPSHOT = "_without_ties", "_ranked_snapshot"
 AT_ONCE, LATER = "{{ at }}", "{{ at }} - 1"
 """`_last_instant`: inclusive and strict, whatever is declared."""
@@ -29,7 +29,7 @@ CREATED_MAY_BE_NULL = {
     "_history": [("where {{ pit_join._version(view) |", "where {{ pit_join._version(view)[:1] |")],
 }
 ROUNDED_DOWN = {"_time_of": [("round_up=true", "round_up=false")]}
-OTHER_CONTENT = {"_tie_order": [("desc nulls last,\n{% endfor", "asc nulls first,\n{% endfor")]}
+OTHER_CONTENT = {"_tie_order": [("{{ quote(column) }} desc nulls last{{", "{{ quote(column) }} asc nulls first{{")]}
 NULL_KEY_MATCHES = [
     (
         "{{ pit_join._asof_equal(view, loop.index0, column, 'known._pit_key_' ~ loop.index) }} and",
@@ -140,6 +140,24 @@ RULE: dict[str, Replacements] = {
     "snapshot: older version seen": {SNAPSHOT: [("| join(' desc, ') }} desc)", "| join(', ') }})")]},
     "snapshot: deleted row seen": {SNAPSHOT: [("and not coalesce({{ pit_join._mark(view) }}, false)", "")]},
     "snapshot: history finer than a microsecond rounded down": ROUNDED_DOWN,
+    # Static views.
+    "asof: static row met at a null time": {
+        LOOKUP: [
+            ("'case when spine._pit_time is not null then ' ~ column ~ ' end' if loop.first else column", "column")
+        ]
+    },
+    "portable: row met at a null time": {PORTABLE: [("where _pit_time is not null and", "where")]},
+    "asof: static null key matched": {
+        LOOKUP: [
+            ("~ column ~", "~ 'coalesce(' ~ column ~ \"::varchar, 'null')\" ~"),
+            ("= known._pit_key_{{ loop.index }}", "= coalesce(known._pit_key_{{ loop.index }}::varchar, 'null')"),
+        ],
+        **NULL_KEY_IS_ONE,
+    },
+    "asof: static rows of a key fanned out": {LOOKUP: [(") = 1\n", ") >= 1\n")]},
+    "portable: static rows known from 1970 on": {"_always": "0"},
+    "snapshot: static rows known from 1970 on": {"_always": "0"},
+    "static row has an event time": {JOIN: [("cast(null as timestamp", "cast(to_timestamp(0) as timestamp")]},
     # Atoms as a whole.
     "version without the created time": {"_version": "{{ return(['_pit_event']) }}"},
     "known from the created time alone": {
