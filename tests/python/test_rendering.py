@@ -214,6 +214,17 @@ models:
       - {name: at, data_type: timestamp}
       - {name: c, data_type: timestamp}
       - {name: y, data_type: double}
+  - name: odd_static
+    config: {materialized: table, meta: {pit_join: {entity: thing, join_keys: [id, "a \"b"], static: true}}}
+    columns:
+      - {name: id, data_type: uuid}
+      - {name: 'a "b', data_type: blob}
+      - {name: x y, data_type: integer, config: {meta: {pit_join: {default: 7}}}}
+      - {name: left out, data_type: timestamp, config: {meta: {pit_join: {exclude: true}}}}
+      - {name: word, data_type: varchar}
+  - name: only_row
+    config: {materialized: table, meta: {pit_join: {join_keys: [], static: true}}}
+    columns: [{name: rate, data_type: double}, {name: country, data_type: varchar}]
   - name: no_view
     columns: [{name: a, data_type: integer}]
 seeds:
@@ -223,7 +234,7 @@ seeds:
 """
 ODD_MODELS = (
     "odd_names", "by_date", "by_second", "untyped_time", "has_rowid", "sql_view", "renamed", "odd_windows",
-    "no_keys", "no_keys_at_all", "all_events", "no_view",
+    "no_keys", "no_keys_at_all", "all_events", "odd_static", "only_row", "no_view",
 )  # fmt: skip
 VERSIONS = ("versioned_v1", "versioned_v2", "versioned_v3")
 
@@ -347,6 +358,7 @@ def _calls() -> Iterator[Call]:
         yield Call("test_unique_feature_rows", {"model": Ref(view)})
         for at in (None, "2026-03-18 14:30"):
             yield Call("test_no_future_rows", {"model": Ref(view), "as_of": at})
+    yield from _static_calls()
     for features, provenance in product((ACTIVITY, ROLES), (False, True)):
         arguments = {"model": Ref("login_training"), "spine": Ref("login_labels"), "features": features}
         yield Call("test_point_in_time_correct", {**arguments, "provenance": provenance, "gap": "1 day"})
@@ -379,6 +391,32 @@ def _calls() -> Iterator[Call]:
     for view, types in (("has_rowid", {"RowId": "INTEGER"}), ("carrier_daily_delay", dict.fromkeys(DAILY, "DOUBLE"))):
         for which in ("default", "missing"):
             yield Call("_defaults_statement", {"view": view, "which": which, "types": types})
+
+
+def _static_calls() -> Iterator[Call]:
+    features = ["odd_static:*", {"view": "odd_static", "as": "other", "join_keys": {"id": "it"}, "features": ["word"]}]
+    for gap, provenance, defaults in product((None, "1 day"), (False, True), (True, False)):
+        options = {"gap": gap, "provenance": provenance, "defaults": defaults}
+        asked = {"spine": Ref("login_labels"), "features": [*ACTIVITY, *features, "only_row:*"]}
+        yield Call("training_set", {**asked, **options})
+    for view, at in product(("odd_static", "only_row"), (None, "2026-03-18 14:30")):
+        yield Call("latest_snapshot", {"view": view, "as_of": at})
+        yield Call("test_unique_feature_rows", {"model": Ref(view)})
+    arguments = {"model": Ref("login_training"), "spine": Ref("login_labels"), "features": features}
+    yield Call("test_point_in_time_correct", arguments)
+    history = {"event_timestamp": None, "static": True}
+    for ties, physical, plan in product((True, False), (True, False), (None, "portable")):
+        yield Call("point_in_time_join", changed(JOIN, {**history, "physical": physical}, {"ties": ties, "plan": plan}))
+    for step in ("match", "values"):
+        yield Call("point_in_time_join", changed(JOIN, {**history, "physical": True}, {"step": step}))
+    for view, copy_ in product(("odd_static", "only_row"), (None, "_pit_history_0")):
+        yield Call("_facts_statement", {"view": view, "history": copy_})
+        yield Call("_doubled_statement", {"view": view, "history": copy_})
+        asked = {"alias": "other", "spine": "_pit_spine", "features": features}
+        yield Call("_view_statements", {**asked, "options": {"ties": False, "provenance": True, "history": copy_}})
+    for in_order, copy_ in ((True, None), (False, None), (False, "_pit_history_0")):
+        asked = {"view": "odd_static", "as_of": "2026-03-18T14:30:00+00:00", "in_order": in_order, "history": copy_}
+        yield Call("_snapshot_statement", asked)
 
 
 def _window_calls() -> Iterator[Call]:
@@ -454,6 +492,8 @@ WRONG = {
         {"spine": "s", "features": ["user_activity:*", {"view": "by_date", "as": "user_activity", "features": ["*"]}]},
     ),
     "one_name": Call("training_set", {"spine": "s", "features": ["by_date:x", "by_second:x"]}),
+    "static_future": Call("test_no_future_rows", {"model": Ref("odd_static")}),
+    "static_windows": Call("window_history", {"view": "odd_static"}),
     "as_of": Call("latest_snapshot", {"view": "user_activity", "as_of": "yesterday"}),
     "two_keys": Call(
         "training_set",
@@ -528,7 +568,7 @@ def test_every_call_is_rendered_as_dbt_compiles_it(compiled: Compiled) -> None:
 
 COMMENT = re.compile(r"""('(?:[^']|'')*'|"(?:[^"]|"")*")|/\*(.*?)\*/|--(.*?)$""", re.DOTALL | re.MULTILINE)
 NUMBER_IN_WORDS = re.compile(
-    r"[a-z ]+: \d+ [a-z]+|before all|never|finite when squared|no keys|(above )?\d+ bits of \w+"
+    r"[a-z ]+: \d+ [a-z]+|before all|always|never|finite when squared|no keys|(above )?\d+ bits of \w+"
 )
 
 
@@ -584,8 +624,27 @@ def test_a_list_of_features_is_read_strictly(compiled: Compiled, item: Any, says
         ("view", {"created_timestamp": "loadedat"}, "has no column loadedat"),
         ("view", {"deleted": "gone"}, "has no column gone"),
         ("view", {"join_keys": ["user"]}, "has no column user"),
-        ("view", {"join_keys": None}, r"needs config.event_time and join_keys .* \(\[\] for a view that holds"),
+        ("view", {"join_keys": None}, r"needs join_keys in .* \(\[\] for a view that holds .* or static: true"),
         ("view", {"join_keys": []}, r"join_keys is \[\], .* list the keys of user, or leave entity out"),
+        ("view", {"static": "yes"}, "static must be true or false"),
+        ("view", {"static": True}, "has the key created_timestamp beside static: true, whose rows have no time"),
+        ("time", None, "needs join_keys in .*, and config.event_time, or static: true"),
+        ("static", {}, "static is true, so that the rows have no time, and config.event_time is event_timestamp"),
+        *(
+            ("static", setting, f"has the key {next(iter(setting))} beside static: true, whose rows have no time")
+            for setting in (
+                {"created_timestamp": "loaded_at"},
+                {"lag": "1 day"},
+                {"ttl": "1 day"},
+                {"inclusive": True},
+                {"freshness_slo": "1 day"},
+                {"deleted": "gone"},
+                {"aggregations": [{"name": "n", "function": "count", "window": "1 day"}]},
+                {"aggregations": [], "closed": "left"},
+                {"aggregations": [], "event_key": "user_id"},
+            )
+        ),
+        ("static column", {"freshness_slo": "1 day"}, "unknown key freshness_slo; allowed are default, exclude, near"),
         ("column", {"defualt": 0}, "column login_count_30d has the unknown key defualt"),
         ("column", {"exclude": "false"}, "exclude of the column login_count_30d must be true or false"),
     ],
@@ -594,11 +653,33 @@ def test_a_typo_in_a_view_is_an_error_in_a_dbt_model_too(
     compiled: Compiled, place: str, change: dict[str, Any], says: str
 ) -> None:
     node = copy.deepcopy(compiled.manifest["nodes"]["model.pit_join.user_activity"])
-    config = node["config"] if place == "view" else node["columns"]["login_count_30d"]["config"]
-    config["meta"]["pit_join"].update(change)
+    config = node["columns"]["login_count_30d"]["config"] if "column" in place else node["config"]
+    if place in ("static", "static column"):
+        node["config"]["meta"]["pit_join"] = {"entity": "user", "join_keys": "user_id", "static": True}
+        for column in node["columns"].values():
+            column["config"]["meta"].get("pit_join", {}).pop("freshness_slo", None)
+    if change is None:
+        node["config"]["event_time"] = None
+    config["meta"]["pit_join"].update(change or {})
     manifest = {**compiled.manifest, "nodes": {**compiled.manifest["nodes"], "model.pit_join.user_activity": node}}
     with pytest.raises(ProjectError, match=says):
         Renderer(manifest).call("training_set", spine="s", features=ACTIVITY)
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"event_timestamp": None}, "needs a relation, keys and an event_timestamp, or static: true"),
+        ({"static": True}, "is static, so that its rows have no time, and has the key event_timestamp"),
+        *(
+            ({"static": True, "event_timestamp": None, **setting}, f"no time, and has the key {next(iter(setting))}")
+            for setting in ({"created_timestamp": "c"}, {"lag": 5}, {"ttl": 5}, {"inclusive": False}, {"deleted": "x"})
+        ),
+    ],
+)
+def test_a_history_by_hand_is_static_or_has_times(compiled: Compiled, change: dict[str, Any], says: str) -> None:
+    with pytest.raises(ProjectError, match=says):
+        Renderer(compiled.manifest).call("point_in_time_join", **changed(JOIN, change))
 
 
 def public_macros() -> set[str]:
@@ -871,11 +952,21 @@ RECORDED["point_in_time_join.in_order"] = Call(
 RECORDED["point_in_time_join.no_keys"] = Call(
     "point_in_time_join", changed(RECORDED["point_in_time_join"].arguments, {"keys": []})
 )
+# The look-up of a static view.
+RECORDED["point_in_time_join.static"] = Call(
+    "point_in_time_join",
+    {
+        **RECORDED["point_in_time_join"].arguments,
+        "history": {"relation": Ref("airports"), "keys": ["faa"], "static": True, "columns": ["tz"], "physical": True},
+        "features": [{"column": "tz", "name": "tz"}],
+    },
+)
 # What runs on other engines too, as any other adapter would get it; all else is DuckDB's.
 PORTABLE = (
     "spine_rows",
     "point_in_time_join",
     "point_in_time_join.no_keys",
+    "point_in_time_join.static",
     "latest_snapshot",
     "test_unique_feature_rows",
     "test_no_future_rows",
@@ -899,7 +990,9 @@ def test_the_sql_is_the_one_on_record(compiled: Compiled, request: pytest.Fixtur
     assert path.read_bytes().decode() == text, "if the change is meant, run the tests with --update-golden"
 
 
-@pytest.mark.parametrize("name", sorted(RECORDED.keys() - set(PORTABLE) - {"point_in_time_join.in_order"}))
+@pytest.mark.parametrize(
+    "name", sorted(RECORDED.keys() - set(PORTABLE) - {"point_in_time_join.in_order"})
+)
 def test_no_other_engine_is_given_what_only_duckdb_runs(compiled: Compiled, name: str) -> None:
     with pytest.raises(CannotRender, match=r"no implementation of '(_all_columns_but|window_features|window_history)'"):
         recorded(compiled.manifest, compiled.relations, name, "default")
