@@ -248,7 +248,7 @@ class Histories:
         return facts
 
     def _check_single(self, view: FeatureView) -> None:
-        statement = self._macros.text("_doubled_statement", view=view.name, history=self.staged(view))
+        statement = self._workspace.macros.text("_doubled_statement", view=view.name, history=self.staged(view))
         what = f"the feature view '{view.name}' cannot be read"
         if found := self.warehouse.rows_later(statement, what).result():
             *values, rows = found[0].values()

@@ -639,6 +639,7 @@ def test_a_list_of_features_is_read_strictly(compiled: Compiled, item: Any, says
                 {"inclusive": True},
                 {"freshness_slo": "1 day"},
                 {"deleted": "gone"},
+                {"clock_time_zone": "UTC"},
                 {"aggregations": [{"name": "n", "function": "count", "window": "1 day"}]},
                 {"aggregations": [], "closed": "left"},
                 {"aggregations": [], "event_key": "user_id"},

@@ -18,7 +18,8 @@ from support.projects import Result, make_project, run, view
 from support.rule_sql import MACROS, macro_nodes
 
 from pit_join import FeatureLog, FeatureStore
-from pit_join.definitions.reading import Reader
+from pit_join.definitions.registry import Registry
+from pit_join.errors import ProjectError
 from pit_join.online.opening import open_store
 from pit_join.project.rendering import Renderer
 
@@ -291,9 +292,16 @@ def problems(node: dict[str, Any], meta: dict[str, Any], column: dict[str, Any] 
     columns["weight"]["config"] = {"meta": {"pit_join": column or {}}}
     made = {"name": "products", "resource_type": "model", "original_file_path": "products.yml", "columns": columns}
     config |= node.pop("config", {})
-    reader = Reader()
-    reader.view("model.shop.products", {**made, **node, "config": config}, config["meta"]["pit_join"])
-    return [problem.removeprefix("products.yml: products: ") for problem in reader.problems]
+    manifest = {
+        "metadata": {"project_name": "shop"},
+        "nodes": {"model.shop.products": {**made, **node, "config": config}},
+        "exposures": {},
+    }
+    try:
+        assert Registry.from_manifest(manifest).views["products"].static is bool(meta.get("static"))
+    except ProjectError as error:
+        return [problem.removeprefix("products.yml: products: ") for problem in error.problems]
+    return []
 
 
 def test_a_static_view_needs_no_more_than_keys() -> None:
@@ -320,6 +328,7 @@ def test_a_view_without_a_time_is_told_of_both_ways() -> None:
         {"inclusive": False},
         {"freshness_slo": "1 day"},
         {"deleted": "gone"},
+        {"clock_time_zone": "UTC"},
         {"aggregations": [{"name": "n", "function": "count", "window": "1 day"}]},
     ],
     ids=str,
