@@ -1,7 +1,7 @@
-{#- Fails on rows of a feature view that are equal in (keys, event time, created), or in the keys of a static view. Only
-    their content decides which of them wins. Rows with a null key or time never win and are left out. In a window view
-    with an event_key, versions of one event must not be equal in (event_key, created); without one every row is an event
-    of its own. -#}
+{#- Fails on rows of a feature view that are equal in (keys, event time, created). Only their content decides which of
+    them wins. Rows with a null key or time never win and are left out. Rows of a static view must not be equal in their
+    keys. In a window view with an event_key, versions of one event must not be equal in (event_key, created); without one
+    every row is an event of its own. -#}
 {% test unique_feature_rows(model) %}
 {%- if execute -%}
 {%- set view = pit_join._view_of(model) -%}

@@ -47,7 +47,7 @@ __all__ = [
 # written time and event time (microseconds UTC), schema id, flags
 HEADER = struct.Struct("<qqII")
 HAS_NULLS = 1
-NO_TIME = -(2**63)  # the event time of a window view's row whose windows are all empty
+NO_TIME = -(2**63)  # the event time of a static view, and of a window view whose windows are all empty
 CHECK = 8
 _CHECKED, _CHECKSUM = slice(None, -CHECK), slice(-CHECK, None)
 
