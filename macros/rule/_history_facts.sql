@@ -70,15 +70,20 @@ from timed
 {%- endmacro %}
 
 
-{#- The values of columns that several rows of a relation share, with the number of these rows. Nulls are left out. -#}
+{#- The values of columns that several rows of a relation share, with the number of these rows. Nulls are left out.
+    Without columns all rows are equal. -#}
 {% macro _doubled(relation, columns) -%}
 {%- set names = [] -%}
 {%- for column in columns %}{% do names.append(pit_join._identifier(column)) %}{% endfor -%}
 select
-    {{ names | join(',\n    ') }},
+    {%- for name in names %}
+    {{ name }},
+    {%- endfor %}
     count(*) as rows_found
 from {{ relation }}
+{%- if names %}
 where {{ names | join(' is not null and ') }} is not null
 group by {{ names | join(', ') }}
+{%- endif %}
 having count(*) > 1
 {%- endmacro %}

@@ -991,9 +991,7 @@ def test_the_sql_is_the_one_on_record(compiled: Compiled, request: pytest.Fixtur
     assert path.read_bytes().decode() == text, "if the change is meant, run the tests with --update-golden"
 
 
-@pytest.mark.parametrize(
-    "name", sorted(RECORDED.keys() - set(PORTABLE) - {"point_in_time_join.in_order"})
-)
+@pytest.mark.parametrize("name", sorted(RECORDED.keys() - set(PORTABLE) - {"point_in_time_join.in_order"}))
 def test_no_other_engine_is_given_what_only_duckdb_runs(compiled: Compiled, name: str) -> None:
     with pytest.raises(CannotRender, match=r"no implementation of '(_all_columns_but|window_features|window_history)'"):
         recorded(compiled.manifest, compiled.relations, name, "default")

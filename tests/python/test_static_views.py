@@ -57,7 +57,11 @@ class Shop:
 
     def __init__(self, folder: Path) -> None:
         price = "{name: at, data_type: timestamptz}, {name: price, data_type: double}"
-        views = {"products": view(STATIC, COLUMNS, event_time=""), "prices": view(PRICES, f"{KEYS}, {price}", "at")}
+        views = {
+            "products": view(STATIC, COLUMNS, event_time=""),
+            "prices": view(PRICES, f"{KEYS}, {price}", "at"),
+            "taxes": view("join_keys: [], static: true", "{name: vat, data_type: double}", event_time=""),
+        }
         self.folder = make_project(folder, views, SERVICE)
         (folder / "macros").mkdir()
         (folder / "macros" / "freight.sql").write_text(MACRO)
@@ -67,6 +71,7 @@ class Shop:
             "create table prices as select 'p1' as product_id, 1 as shop, timestamptz '2026-03-01 00:00:00+00' as at, "
             "10.0::double as price"
         )
+        self.sql("create table taxes as select 0.25::double as vat")
 
     def fill(self, rows: list[tuple[Any, ...]], kind: str = "table") -> None:
         with duckdb.connect(str(self.folder / "warehouse.duckdb")) as connection:
@@ -188,6 +193,33 @@ def test_null_keys_are_not_two_rows_of_a_key(shop: Shop) -> None:
     assert shop.run("export").status == 0
 
 
+def test_a_static_view_without_keys_is_one_row_for_every_row(shop: Shop, tmp_path: Path) -> None:
+    spine, output = (
+        shop.spine("p1,1,1990-03-02 00:00:00,2", ",,2026-03-02 00:00:00,2", "p1,1,,2"),
+        tmp_path / "a.parquet",
+    )
+    build = ("build-training-set", "--spine", str(spine), "--features", "taxes:vat", "--provenance")
+    assert shop.run(*build, "--output", str(output)).status == 0
+    found = [tuple(row.values())[-3:] for row in pq.read_table(output).to_pylist()]
+    assert found == [(0.25, None, "PRESENT"), (0.25, None, "PRESENT"), (None, None, "NULL_KEY")]
+    export = ("--store", str(tmp_path / "store"), "export", "--select", "taxes")
+    assert shop.run(*export).status == 0
+    vector = FeatureStore(online_store=str(tmp_path / "store")).online_reader(["taxes:vat"]).get({})
+    assert (vector, vector.event_timestamps, vector.statuses) == ({"vat": 0.25}, {"vat": None}, {"vat": "PRESENT"})
+    shop.sql("update taxes set vat = 0.5")
+    done = shop.run("--store", str(tmp_path / "store"), "verify", "--all")
+    assert (done.status, "! taxes: 1 differences: the view is static" in done.out) == (0, True), done.out
+    shop.sql("insert into taxes values (0.5)")
+    try:
+        for command in ((*build, "--output", str(output)), export):
+            done = shop.run(*command)
+            assert (done.status, "static, so without keys it has one row, not 2; mend" in done.err) == (3, True), (
+                done.err
+            )
+    finally:
+        shop.sql("create or replace table taxes as select 0.25::double as vat")
+
+
 def test_the_dbt_test_looks_for_two_rows_of_a_key(shop: Shop) -> None:
     shop.fill([*PRODUCTS, ("p1", 1, "toys", 1.5), ("p1", 2, "toys", 1.5), (None, 1, "x", 0.0)])
     manifest = dict(FeatureStore(shop.folder)._workspace().manifest)
@@ -197,8 +229,15 @@ def test_the_dbt_test_looks_for_two_rows_of_a_key(shop: Shop) -> None:
     manifest["macros"] = macro_nodes() | {"macro.pit_join.test_unique_feature_rows": node}
     relation = manifest["nodes"]["model.shop.products"]["relation_name"]
     statement = Renderer(manifest).call("test_unique_feature_rows", model=relation)
+    without_keys = Renderer(manifest).call(
+        "test_unique_feature_rows", model=manifest["nodes"]["model.shop.taxes"]["relation_name"]
+    )
     with duckdb.connect(str(shop.folder / "warehouse.duckdb")) as connection:
         assert connection.execute(statement).fetchall() == [("p1", 1, 2)]
+        assert connection.execute(without_keys).fetchall() == []
+        connection.execute("begin; insert into taxes values (1), (2)")
+        assert connection.execute(without_keys).fetchall() == [(3,)]
+        connection.execute("rollback")
 
 
 # Online ---------------------------------------------------------------------------------------------------------
@@ -228,7 +267,7 @@ def test_verify_calls_a_difference_a_change(shop: Shop) -> None:
     assert done.status == 0, done.out
     # p1: its category. p3 and p4: both features and the status.
     assert done.out.endswith("! products: 7 differences: the view is static, and has changed since the export\n")
-    assert "5 keys" in done.out
+    assert "6 keys" in done.out
     assert ": 0 differences\n" in done.out
     found = json.loads(shop.run("verify", "--all", "--json").out)
     assert (found["found"], found["differences"], found["changed"]) == (0, [], {"products": 7})
@@ -271,9 +310,9 @@ def test_check_and_views_tell_static_views(shop: Shop) -> None:
     done = shop.run("check")
     assert done.status == 0, done.out
     assert done.out.startswith(
-        "static, so that a training set leaks if their values change after the label: products\n"
+        "static, so that a training set leaks if their values change after the label: products, taxes\n"
     )
-    assert json.loads(shop.run("check", "--json").out)["static"] == ["products"]
+    assert json.loads(shop.run("check", "--json").out)["static"] == ["products", "taxes"]
     described = {each["name"]: each for each in json.loads(shop.run("views", "--json").out)}
     assert {name: described["products"][name] for name in ("static", "event_timestamp", "rows", "newest")} == {
         "static": True, "event_timestamp": None, "rows": 4, "newest": None,
