@@ -62,7 +62,7 @@ def time_text(value: Any, utc: bool) -> Any:
 
 
 def _far_text(value: Any, zone: str) -> str:
-    """Return the text of a numpy.datetime64: ISO 8601, in which 44 BC is the year -0043, or SQL's word for no end."""
+    """Return a numpy.datetime64 as ISO 8601, in which 44 BC is -0043; an infinite one as SQL has it."""
     number, days = int(value.astype("int64")), value.dtype.name == "datetime64[D]"
     if abs(number) == (2**31 if days else 2**63) - 1:
         return "infinity" if number > 0 else "-infinity"

@@ -111,7 +111,10 @@ def arrow_values(data_type: str, values: Sequence[Any]) -> pa.Array:
 
 
 def _hugeints(wide: pa.Array) -> pa.Array:
-    """The same integers, or lists of them, as DuckDB gives its HUGEINT to Arrow: of 38 digits, though some have 39."""
+    """The same integers, or lists of them, in the type that DuckDB's HUGEINT has in Arrow.
+
+    It is said to have 38 digits, though some values have 39.
+    """
     if is_list(wide.type):
         return pa.ListArray.from_arrays(wide.offsets, _hugeints(wide.values), mask=wide.is_null())
     halves = np.frombuffer(wide.buffers()[1], "<u8").reshape(-1, 4)[:, :2]
