@@ -102,6 +102,7 @@ def describe_views(workspace: Workspace) -> list[dict[str, Any]]:
             try:
                 described.append(_describe(views[name], histories))
             except PitJoinError as error:
+                histories.begin_anew()
                 problems.append(error)
     raise_together(problems)
     return described
@@ -110,8 +111,8 @@ def describe_views(workspace: Workspace) -> list[dict[str, Any]]:
 def _describe(view: FeatureView, histories: Histories) -> dict[str, Any]:
     facts: dict[str, Any] = {"rows": None, "newest": None}
     if histories.warehouse.has(view.location):
-        histories.check([view])
         facts = histories.facts(view)
+        histories.forget(view)
     newest = facts["newest"]
     return {
         "name": view.name,

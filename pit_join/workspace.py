@@ -224,6 +224,7 @@ class Histories:
 
     def _look_at(self, view: FeatureView) -> Future[list[dict[str, Any]]]:
         if view.name not in self._facts:
+            self.stage([view])
             statement = self._workspace.macros.text("_facts_statement", view=view.name, history=self.staged(view))
             # In a second session, while the spine is read; a staged table is visible only in the session that made it.
             looking = self.warehouse if view.name in self._staged else self._aside
@@ -236,7 +237,7 @@ class Histories:
         return self._staged.get(view.name)
 
     def facts(self, view: FeatureView) -> dict[str, Any]:
-        """Return what the macro `_history_facts` says of a checked view: of its staged copy, if there is one.
+        """Return what the macro `_history_facts` says of a view, which is staged before if it has to be.
 
         Raises:
             WarehouseError: if a key of a static view has several rows.

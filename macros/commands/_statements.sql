@@ -124,10 +124,13 @@ inner join events using ({{ keys }})
     {%- set quote = pit_join._identifier -%}
     {%- set keys = [] -%}
     {%- for key in declared['keys'] %}{% do keys.append(quote(key)) %}{% endfor -%}
-    {%- if in_order and not declared.aggregations -%}
-        {%- set snapshot = pit_join._ordered_snapshot(declared, as_of) -%}
-    {%- elif history and not declared.aggregations -%}
-        {%- set snapshot = pit_join._ranked_snapshot(pit_join._read_from(declared, history), as_of) -%}
+    {%- set read = pit_join._read_from(declared, history) -%}
+    {%- if history and declared.aggregations -%}
+        {%- set snapshot = pit_join._window_snapshot(read, as_of) -%}
+    {%- elif in_order and not declared.aggregations -%}
+        {%- set snapshot = pit_join._ordered_snapshot(read, as_of) -%}
+    {%- elif history -%}
+        {%- set snapshot = pit_join._ranked_snapshot(read, as_of) -%}
     {%- else -%}
         {%- set snapshot = pit_join.latest_snapshot(view, as_of) -%}
     {%- endif -%}
@@ -192,5 +195,5 @@ limit {{ sample }}
 
 {#- A view that is read from its stored copy, if there is one. -#}
 {% macro _read_from(view, copy) -%}
-    {{ return(dict(view, relation=copy, physical=true) if copy else view) }}
+    {{ return(dict(view, relation=copy, physical='rowid' not in (view.types | map('lower'))) if copy else view) }}
 {%- endmacro %}

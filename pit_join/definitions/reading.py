@@ -54,6 +54,7 @@ _COLUMN_KEYS = ("default", "exclude", "freshness_slo", "nearest")
 
 _SERVICE_KEYS = ("features", "full_feature_names")
 
+_EPHEMERAL = "an ephemeral model has no relation that could be read; use view, table or incremental"
 _ENDED = "dbt fills it in when a row ends, so as a feature it would tell the future; set exclude: true for this column"
 _CONVERT = (
     "stored times are never shifted: convert those of another zone in a model, as in "
@@ -109,11 +110,8 @@ class Reader:
         features, windows = self._contents(columns, entity, event_timestamp, meta, wrong)
         for column in (each.name for each in features if each.name.lower() == end_column(node)):
             wrong(f"columns.{column}", _ENDED)
-        materialized = (node.get("config") or {}).get("materialized")
-        if materialized in ("view", "ephemeral"):
-            wrong(
-                "config.materialized", f"a feature view must be stored, got '{materialized}'; use table or incremental"
-            )
+        if (node.get("config") or {}).get("materialized") == "ephemeral":
+            wrong("config.materialized", _EPHEMERAL)
         if not static and (problem := _overwritten(node.get("config") or {}, entity, event_timestamp)):
             wrong("config.unique_key", problem)
         view = FeatureView(
@@ -145,6 +143,16 @@ class Reader:
         self.views[name] = view
         if len(self.problems) == before and entity.join_keys:
             self.entities.setdefault(entity.name, entity)
+
+    def source(self, node: Mapping[str, Any]) -> None:
+        """Check that a source is not declared as a feature view; a backfill reads its `created_timestamp`."""
+        meta = (node.get("config") or {}).get("meta") or node.get("meta") or {}
+        declared = meta.get("pit_join")
+        if isinstance(declared, Mapping) and {"entity", "join_keys"} & declared.keys():
+            self.problems.append(
+                f"{_path(node)}: {node['source_name']}.{node['name']}: config.meta.pit_join: a source cannot be a "
+                "feature view; declare a model that selects from it (materialized: view copies no rows)"
+            )
 
     def service(self, exposure: Mapping[str, Any], meta: Any) -> None:
         """Read an exposure as a feature service."""

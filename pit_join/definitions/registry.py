@@ -47,6 +47,8 @@ class Registry:
             meta = (node.get("config") or {}).get("meta") or {}
             if "pit_join" in meta and node["resource_type"] in ("model", "seed", "snapshot"):
                 reader.view(unique_id, node, meta["pit_join"])
+        for source in (manifest.get("sources") or {}).values():
+            reader.source(source)
         for exposure in manifest["exposures"].values():
             meta = (exposure.get("config") or {}).get("meta") or exposure.get("meta") or {}
             if "pit_join" in meta:

@@ -26,10 +26,15 @@ def check_table(
 
     Raises:
         WarehouseError: with every problem, if a column is missing.
-        PitJoinError: with every problem, if all are columns of another type.
+        PitJoinError: with every problem, if all are columns of another type, or a `rowid` that is not listed.
     """
     lower = {name.lower(): kind for name, kind in columns.items()}
     problems, missing = [], False
+    if "rowid" in lower and "rowid" not in map(str.lower, view.types):
+        problems.append(
+            f"{view.path}: {view.name}: the table has a column 'rowid', which hides DuckDB's own row numbers; list it, "
+            "with exclude: true if it is not a feature"
+        )
     for name, declared in view.types.items():
         actual = lower.get(name.lower())
         if actual is None:

@@ -59,12 +59,11 @@ class SnapshotTaker:
         what = f"the feature view '{view.name}' cannot be exported"
         histories.check([view])
         in_order = False
-        if writer and not view.aggregations:
+        if writer:
             histories.stage([view])
-            staged = histories.staged(view)
-            if view.static or not staged:
+            if not view.aggregations:
                 facts = histories.facts(view)  # which refuses two rows of a static view's key
-                in_order = not (staged or facts["unordered"] or facts["tied"])
+                in_order = not (facts["unordered"] or facts["tied"])
         statement = self._macros.text(
             "_snapshot_statement",
             view=view.name,
@@ -82,6 +81,7 @@ class SnapshotTaker:
             statement = f"select * replace ({texts}) from (\n{statement}\n) as snapshot order by {keys}"
         uuids = [key for key in view.join_keys if types[key].name == "UUID"]
         snapshot = self._snapshot(view, statement, what, in_order, writer, uuids)
+        histories.forget(view)
         substitutes = {
             which: self._substitutes(view, which, types, snapshot)
             for which, declared in {

@@ -131,13 +131,17 @@ class _Look:
     def __init__(self, warehouse: DuckDBWarehouse, macros: Macros) -> None:
         self._warehouse, self._macros = warehouse, macros
         self._now = datetime.now(timezone.utc)
+        self._found: dict[tuple[str, tuple[str, ...]], tuple[datetime | None, datetime | None]] = {}
 
     def stored(self, model: BatchModel) -> StoredBatches:
         rows = self._rows(model) if self._warehouse.has_table(model.location) else None
         newest = [start for start in rows or () if start <= self._now]
         inputs: dict[str, datetime | None] = {}
         for one in model.inputs:
-            event, created = self._newest(one)
+            # Models may share an input, which may be a slow SQL view.
+            if (one.relation, one.times) not in self._found:
+                self._found[one.relation, one.times] = self._newest(one)
+            event, created = self._found[one.relation, one.times]
             known = [time for time in (event, created) if time]
             inputs[one.relation] = max(known, default=None)
             newest += known

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from pit_join.definitions.field_type import FieldType, read_type
@@ -66,6 +67,9 @@ class ViewJoins:
         rows = source.rows(self._warehouse, key_types, event_timestamp, arguments)
         check_types(rows.types, event_timestamp, self._keys, source.label)
         check_arguments(rows, self._computed, source)
+        for view in self._views.values():
+            if view.relation == rows.relation and (staged := self._histories.staged(view)):
+                rows = replace(rows, relation=staged)
         provenance = [f"{r['alias']}__{what}" for r in self._roles for what in ("event_timestamp", "status")]
         taken = {name.lower(): name for name in rows.names}
         for name in [*names, *(provenance if self._request.provenance else [])]:

@@ -246,10 +246,9 @@ WRONG_VIEWS: dict[str, tuple[str, str]] = {
         view("!later", f"{BASE}, {VALUE}"),
         "config.meta.pit_join: must be a mapping, got 'later'; allowed keys",
     ),
-    "v_as_view": (view(KEYS, f"{BASE}, {VALUE}", more="materialized: view, "), "must be stored, got 'view'; use table"),
     "v_ephemeral": (
         view(KEYS, f"{BASE}, {VALUE}", more="materialized: ephemeral, "),
-        "must be stored, got 'ephemeral'",
+        "config.materialized: an ephemeral model has no relation that could be read; use view, table or incremental",
     ),
     "v_overwritten": (
         view(KEYS, f"{BASE}, {VALUE}", more="materialized: incremental, unique_key: user_id, "),
