@@ -145,8 +145,17 @@ where
 
 
 {% macro _snapshot_columns(view) -%}
-{%- for column in view['keys'] + ([] if view.static else [view.event_timestamp]) + view.columns.keys() | list -%}
+{{ pit_join._selected_keys(view) }}{{ ',\n' if view['keys'] }}
+{%- for column in ([] if view.static else [view.event_timestamp]) + view.columns.keys() | list -%}
 {{ pit_join._identifier(column) }}{{ ',\n' if not loop.last }}
+{%- endfor -%}
+{%- endmacro %}
+
+
+{#- The keys of a row of a view's relation, under the names of the entity. -#}
+{% macro _selected_keys(view, separator=',\n') -%}
+{%- for key, column in view['keys'].items() -%}
+{{ pit_join._identifier(column) }}{{ ' as ' ~ pit_join._identifier(key) if key != column }}{{ separator if not loop.last }}
 {%- endfor -%}
 {%- endmacro %}
 
@@ -154,8 +163,8 @@ where
 {#- The snapshot of a window view: its windows at one instant, for all keys with known events. -#}
 {% macro _window_snapshot(view, as_of) -%}
 {%- set quote = pit_join._identifier -%}
-{%- set keys = [] -%}
-{%- for key in view['keys'] %}{% do keys.append(quote(key)) %}{% endfor -%}
+{%- set keys, columns = [], [] -%}
+{%- for key, column in view['keys'].items() %}{% do keys.append(quote(key)) %}{% do columns.append(quote(column)) %}{% endfor -%}
 with _pit_spine as {{ pit_join._materialized() }} (
     -- Any numbers will do: the rows are numbered once.
     select
@@ -164,9 +173,9 @@ with _pit_spine as {{ pit_join._materialized() }} (
         {{ pit_join._as_of(as_of) }} as _pit_time
     from (
         {%- if keys %}
-        select distinct {{ keys | join(', ') }}
+        select distinct {{ pit_join._selected_keys(view, ', ') }}
         from {{ view.relation }}
-        where {{ keys | join(' is not null and ') }} is not null
+        where {{ columns | join(' is not null and ') }} is not null
         {%- else %}
         select {{ pit_join._only_key() }} as _pit_key_1
         {%- endif %}

@@ -10,7 +10,8 @@
     The history:
 
     relation           the relation that holds the history
-    keys               a list of its key columns; [] for a history that holds for every row
+    keys               a list of its key columns, or a mapping {key: column} where the columns have other names; [] for a
+                       history that holds for every row
     event_timestamp    the column with the instant that a row describes
     created_timestamp  the column with the instant at which the row became known, or none
     lag, ttl           in microseconds, or none

@@ -60,7 +60,7 @@
     {%- endif -%}
 select *
 from (
-    {{ pit_join._doubled(history or declared.relation, declared['keys']) | indent(4) }}
+    {{ pit_join._doubled(history or declared.relation, declared['keys'].values() | list) | indent(4) }}
 ) as doubled
 order by all
 limit 1
@@ -184,7 +184,7 @@ select
     {%- set keys = [] -%}
     {%- for key in declared['keys'] %}{% do keys.append(pit_join._identifier(key)) %}{% endfor -%}
 select {% for key in keys %}{{ key }} as {{ key }}{{ ', ' if not loop.last }}{% endfor %}
-from (select distinct {{ keys | join(', ') }} from {{ history or declared.relation }}) as every_key
+from (select distinct {{ pit_join._selected_keys(declared, ', ') }} from {{ history or declared.relation }}) as every_key
 where {{ keys | join(' is not null and ') }} is not null
 order by {{ 'random()' if sample else keys | join(', ') }}
 {%- if sample %}

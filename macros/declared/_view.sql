@@ -1,5 +1,5 @@
 {#-
-    The declaration of a feature view, from dbt's graph. A mapping with name, relation, keys, event_timestamp,
+    The declaration of a feature view, from dbt's graph. A mapping with name, relation, keys {key: column}, event_timestamp,
     created_timestamp, lag and ttl (microseconds), inclusive, deleted, static, columns {feature: {data_type, default}},
     types {column: declared type} and physical; for a window view also aggregations (see _aggregations), closed and event_key.
     While dbt parses there is no graph yet; then only the reference is recorded.
@@ -35,7 +35,11 @@
     {%- if meta.get('clock_time_zone', 'UTC') != 'UTC' -%}
         {{ exceptions.raise_compiler_error(where ~ '.clock_time_zone must be UTC, since stored times are never shifted') }}
     {%- endif -%}
-    {%- set keys = [meta.get('join_keys')] if meta.get('join_keys') is string else (meta.get('join_keys') or []) -%}
+    {%- set keys = pit_join._key_columns([meta.get('join_keys')] if meta.get('join_keys') is string else (meta.get('join_keys') or [])) -%}
+    {%- set key_columns = keys.values() | list -%}
+    {%- if key_columns | reject('string') | list or [keys | unique | list | length, key_columns | unique | list | length] | min < keys | length -%}
+        {{ exceptions.raise_compiler_error(where ~ '.join_keys must list the key columns, or map each key to a column of its own, got ' ~ meta.get('join_keys')) }}
+    {%- endif -%}
     {%- set event_timestamp = node.config.get('event_time') -%}
     {%- set renamed = node.config.get('snapshot_meta_column_names') or {} -%}
     {%- set ended = renamed.get('dbt_valid_to') or 'dbt_valid_to' if node.get('resource_type') == 'snapshot' else none -%}
@@ -51,14 +55,14 @@
         {%- if own.get('exclude', false) is not boolean -%}
             {{ exceptions.raise_compiler_error('feature view ' ~ name ~ ': exclude of the column ' ~ column.name ~ ' must be true or false') }}
         {%- endif -%}
-        {%- if column.name not in keys and column.name not in (event_timestamp, meta.get('created_timestamp'), meta.get('deleted')) and not own.get('exclude') -%}
+        {%- if column.name not in key_columns and column.name not in (event_timestamp, meta.get('created_timestamp'), meta.get('deleted')) and not own.get('exclude') -%}
             {%- if ended and column.name | lower == ended | lower -%}
                 {{ exceptions.raise_compiler_error('feature view ' ~ name ~ ': dbt fills in ' ~ column.name ~ ' when the row ends, so as a feature it would tell the future; set exclude: true for it') }}
             {%- endif -%}
             {%- do columns.update({column.name: {'data_type': column.data_type, 'default': own.get('default')}}) -%}
         {%- endif -%}
     {%- endfor -%}
-    {%- for column in keys + [event_timestamp, meta.get('created_timestamp'), meta.get('deleted')] if column and column not in types -%}
+    {%- for column in key_columns + [event_timestamp, meta.get('created_timestamp'), meta.get('deleted')] if column and column not in types -%}
         {{ exceptions.raise_compiler_error('feature view ' ~ name ~ ' has no column ' ~ column ~ ' in its YAML; listed are ' ~ types | join(', ')) }}
     {%- endfor -%}
     {%- set has_no_keys = meta.get('join_keys') == [] -%}
@@ -80,6 +84,10 @@
             {%- do columns.update({aggregation.name: aggregation}) -%}
         {%- endfor -%}
     {%- endif -%}
+    {%- set taken = (columns.keys() | list + [event_timestamp, meta.get('created_timestamp'), meta.get('deleted')]) | select('string') | map('lower') | list -%}
+    {%- for key in keys if key | lower in taken -%}
+        {{ exceptions.raise_compiler_error(where ~ '.join_keys: the key ' ~ key ~ ' has the name of another column of the view; rename one of them') }}
+    {%- endfor -%}
     {%- if meta.get('closed', 'left') not in ('left', 'right') -%}
         {{ exceptions.raise_compiler_error(where ~ '.closed must be left or right') }}
     {%- endif -%}
@@ -105,6 +113,17 @@
         'event_key': event_key,
         'physical': not relation.is_cte and node.config.materialized not in ('view', 'ephemeral', 'external') and 'rowid' not in (types | map('lower')),
     }) }}
+{%- endmacro %}
+
+
+{#- The column of each key, {key: column}. A list of keys has columns of the same names. -#}
+{% macro _key_columns(keys) -%}
+    {%- if keys is mapping -%}
+        {{ return(keys) }}
+    {%- endif -%}
+    {%- set columns = {} -%}
+    {%- for key in keys %}{% do columns.update({key: key}) %}{% endfor -%}
+    {{ return(columns) }}
 {%- endmacro %}
 
 

@@ -112,7 +112,7 @@ matched as (
     blobs are then compared as texts.
 -#}
 {% macro _asof_equal(view, number, one, other) -%}
-{%- if view['keys'] | length > 1 and (view.types.get(view['keys'][number]) or '') | lower | trim in ('blob', 'bytea', 'binary', 'varbinary') -%}
+{%- if view['keys'] | length > 1 and (view.types.get((view['keys'].values() | list)[number]) or '') | lower | trim in ('blob', 'bytea', 'binary', 'varbinary') -%}
 hex({{ one }}) = hex({{ other }})
 {%- else -%}
 {{ one }} = {{ other }}

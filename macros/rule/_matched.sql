@@ -19,7 +19,7 @@ numbered as {{ once ~ ' ' if once }}(
         source.*,
         row_number() over (
             order by
-                {%- for column in view['keys'] + ([view.created_timestamp] if view.created_timestamp else []) %}
+                {%- for column in view['keys'].values() | list + ([view.created_timestamp] if view.created_timestamp else []) %}
                 source.{{ quote(column) }},
                 {%- endfor %}
                 {{ pit_join._tie_order(view, 'source') | indent(16) }}

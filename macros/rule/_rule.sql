@@ -31,8 +31,8 @@ select
     {%- for expression in also %}
     {{ expression }},
     {%- endfor %}
-    {%- for key in view['keys'] %}
-    {{ pit_join._identifier(key) }} as _pit_key_{{ loop.index }},
+    {%- for column in view['keys'].values() %}
+    {{ pit_join._identifier(column) }} as _pit_key_{{ loop.index }},
     {%- else %}
     {{ pit_join._only_key() }} as _pit_key_1,
     {%- endfor %}
@@ -106,10 +106,11 @@ cast(case when lower({{ mark }}) in ('true', 'false') then {{ mark }} else 'neit
 
 
 {#-
-    A view ready for a plan: the result of `_view`, or a caller's mapping, with its defaults filled in. It has two more
-    lists: `key_names`, its keys as the plans name them, and `spine_keys`, the same keys of a row of `spine`, as SQL.
-    `join_keys` maps a key to the column of the spine where the names differ. A UUID may be a text in the spine. A view
-    without keys has one key in the plans, which is the same in every row, so that no plan has to tell it apart.
+    A view ready for a plan: the result of `_view`, or a caller's mapping, with its defaults filled in. Its `keys` are a
+    mapping {key: column}, and it has two more lists: `key_names`, its keys as the plans name them, and `spine_keys`, the
+    same keys of a row of `spine`, as SQL. `join_keys` maps a key to the column of the spine where the names differ. A UUID
+    may be a text in the spine. A view without keys has one key in the plans, which is the same in every row, so that no
+    plan has to tell it apart.
 -#}
 {% macro _prepared(history, join_keys) -%}
     {%- set view = pit_join._completed(history, {
@@ -126,11 +127,11 @@ cast(case when lower({{ mark }}) in ('true', 'false') then {{ mark }} else 'neit
     {%- for key in join_keys if key not in view['keys'] -%}
         {{ exceptions.raise_compiler_error('join_keys has the unknown key ' ~ key ~ '; the history has ' ~ (view['keys'] | join(', ') or 'no keys')) }}
     {%- endfor -%}
-    {%- do view.update({'key_names': [], 'spine_keys': [], 'physical': view.physical and pit_join._has_row_numbers()}) -%}
+    {%- do view.update({'keys': pit_join._key_columns(view['keys']), 'key_names': [], 'spine_keys': [], 'physical': view.physical and pit_join._has_row_numbers()}) -%}
     {%- for key in view['keys'] -%}
         {%- do view.key_names.append('_pit_key_' ~ loop.index) -%}
         {%- set column = 'spine.' ~ pit_join._identifier(join_keys.get(key, key)) -%}
-        {%- set is_uuid = (view.types.get(key) or '') | lower | trim in ('uuid', 'guid') -%}
+        {%- set is_uuid = (view.types.get(view['keys'][key]) or '') | lower | trim in ('uuid', 'guid') -%}
         {%- do view.spine_keys.append('cast(' ~ column ~ ' as uuid)' if is_uuid else column) -%}
     {%- else -%}
         {%- do view.key_names.append('_pit_key_1') -%}

@@ -9,6 +9,6 @@
     {{ exceptions.raise_compiler_error(view.name ~ ' is a window view without event_key: every row is an event of its own, so no row can be a duplicate; remove the test unique_feature_rows, or declare an event_key') }}
 {%- endif -%}
 {%- set version = [view.event_timestamp, view.created_timestamp] | select('string') | list -%}
-{{ pit_join._doubled(model, view.event_key + [view.created_timestamp] if view.event_key else view['keys'] + version) }}
+{{ pit_join._doubled(model, view.event_key + [view.created_timestamp] if view.event_key else view['keys'].values() | list + version) }}
 {%- endif -%}
 {% endtest %}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from datetime import timedelta
 from typing import Any
 
@@ -18,9 +18,9 @@ from pit_join.definitions.settings import (
     check_keys,
     default_problem,
     feature_problem,
-    key_problem,
     read_duration,
     read_flag,
+    read_keys,
     read_name,
     read_static,
     within,
@@ -105,18 +105,19 @@ class Reader:
         columns = node.get("columns") or {}
         types = _types(columns)
         event_timestamp = (node.get("config") or {}).get("event_time")
-        entity = self._entity(meta, event_timestamp, types, wrong)
+        entity, key_columns = self._entity(meta, event_timestamp, types, wrong)
         static = read_static(meta, node, wrong)
-        features, windows = self._contents(columns, entity, event_timestamp, meta, wrong)
+        features, windows = self._contents(columns, key_columns, event_timestamp, meta, wrong)
         for column in (each.name for each in features if each.name.lower() == end_column(node)):
             wrong(f"columns.{column}", _ENDED)
         if (node.get("config") or {}).get("materialized") == "ephemeral":
             wrong("config.materialized", _EPHEMERAL)
-        if not static and (problem := _overwritten(node.get("config") or {}, entity, event_timestamp)):
+        if not static and (problem := _overwritten(node.get("config") or {}, key_columns.values(), event_timestamp)):
             wrong("config.unique_key", problem)
         view = FeatureView(
             name=name,
             entity=entity,
+            key_columns=key_columns,
             event_timestamp=event_timestamp or "",
             features=features,
             types=types,
@@ -227,57 +228,50 @@ class Reader:
         ]
         return self._clocks.among(naive, unique_id)
 
-    def _entity(self, meta: Mapping[str, Any], event_time: Any, types: Mapping[str, FieldType], wrong: Wrong) -> Entity:
-        keys = meta.get("join_keys")
-        if keys == []:
+    def _entity(
+        self, meta: Mapping[str, Any], event_time: Any, types: Mapping[str, FieldType], wrong: Wrong
+    ) -> tuple[Entity, dict[str, str]]:
+        """Return the entity of a view, and the columns of its keys by key."""
+        if meta.get("join_keys") == []:
             if meta.get("entity") is not None:
                 wrong(
                     "entity",
                     "a view with join_keys: [] holds for every row, and so describes no entity; list the keys of "
                     f"{meta['entity']!r}, or leave entity out",
                 )
-            return Entity("", ())
-        keys = [keys] if isinstance(keys, str) else keys
-        if not isinstance(keys, list) or not keys or not all(isinstance(key, str) for key in keys):
-            wrong(
-                "join_keys",
-                f"must list the columns that identify the entity, got {meta.get('join_keys')!r}; [] is for a view that "
-                "holds for every row, such as exchange rates",
-            )
-            keys = []
-        for key in keys:
-            if key not in types:
-                wrong("join_keys", f"no column '{key}' is listed; {suggest(key, types, 'columns')}")
-            elif problem := key_problem(types[key]):
-                wrong("join_keys", f"the column '{key}' {problem}")
-        if event_time in keys:
-            wrong("join_keys", f"'{event_time}' is the event time, so it cannot be a key as well")
-        if len(set(keys)) < len(keys):
-            wrong("join_keys", f"a column is listed twice in {keys}")
+            return Entity("", ()), {}
+        key_columns = read_keys(meta, types, event_time, wrong)
+        keys = list(key_columns)
         name = meta.get("entity")
         if not isinstance(name, str) or not name:
             wrong("entity", f"must name what the view describes, such as user, got {name!r}")
             name = ""
-        entity = Entity(name, tuple(keys))
         known = self.entities.get(name)
         if known and keys and set(known.join_keys) != set(keys):
             wrong("join_keys", f"views of one entity share its keys; '{name}' has {list(known.join_keys)}, got {keys}")
-        return entity
+        return Entity(name, tuple(keys)), key_columns
 
     def _contents(
-        self, columns: Mapping[str, Any], entity: Entity, event_time: Any, meta: Mapping[str, Any], wrong: Wrong
+        self,
+        columns: Mapping[str, Any],
+        key_columns: Mapping[str, str],
+        event_time: Any,
+        meta: Mapping[str, Any],
+        wrong: Wrong,
     ) -> tuple[tuple[Feature, ...], WindowSettings]:
         """Return the features of a view: columns or, in a window view, its aggregations."""
         types, created, deleted = _types(columns), meta.get("created_timestamp"), meta.get("deleted")
         for key, column in (("config.event_time", event_time), ("created_timestamp", created), ("deleted", deleted)):
             self._column(key, column, types, wrong)
-        special = {column for column in (*entity.join_keys, event_time, created, deleted) if isinstance(column, str)}
+        special = {
+            column for column in (*key_columns.values(), event_time, created, deleted) if isinstance(column, str)
+        }
         windowed = "aggregations" in meta
         features = tuple(self._features(columns, special, windowed, wrong))
         for feature in features if meta.get("static") is True else ():
             if feature.freshness_slo:
                 wrong(f"columns.{feature.name}.freshness_slo", NO_TIME)
-        taken = dict.fromkeys(entity.join_keys, "a join key") | {str(event_time): "the event time"}
+        taken = dict.fromkeys(key_columns, "a join key") | {str(event_time): "the event time"}
         windows = read_window_settings(meta, types, taken, wrong)
         if windowed:
             features = tuple(Feature(one.name, one.data_type, one.default) for one in windows.aggregations)
@@ -290,6 +284,14 @@ class Reader:
             wrong(
                 "columns", "no feature is listed; a feature is a column that is not a key, not a time and not excluded"
             )
+        others = (*special.difference(key_columns.values()), *(feature.name for feature in features if not windowed))
+        for key in key_columns:
+            if key.lower() in map(str.lower, others):
+                wrong(
+                    "join_keys",
+                    f"the key '{key}' has the name of another column, which is a feature, a time or a mark; "
+                    "rename one of them",
+                )
         return features, windows
 
     def _features(
@@ -336,14 +338,14 @@ class Reader:
             yield Feature(name, data_type, default, slo, nearest)
 
 
-def _overwritten(config: Mapping[str, Any], entity: Entity, event_timestamp: Any) -> str | None:
+def _overwritten(config: Mapping[str, Any], key_columns: Collection[str], event_timestamp: Any) -> str | None:
     """Return the problem of an incremental model that loses its history with each run."""
     unique = config.get("unique_key")
     columns = [part.strip() for part in unique.split(",")] if isinstance(unique, str) else unique
     replaces = config.get("incremental_strategy") in (None, "merge", "delete+insert")
     if config.get("materialized") != "incremental" or not replaces or not columns:
         return None
-    if not {str(column).lower() for column in columns} <= {key.lower() for key in entity.join_keys}:
+    if not {str(column).lower() for column in columns} <= {column.lower() for column in key_columns}:
         return None
     return (
         f"each run overwrites the history, since {', '.join(columns)} keeps one row a key; add the event time "

@@ -17,9 +17,9 @@ __all__ = [
     "check_keys",
     "default_problem",
     "feature_problem",
-    "key_problem",
     "read_duration",
     "read_flag",
+    "read_keys",
     "read_name",
     "read_static",
     "within",
@@ -117,7 +117,36 @@ def read_name(meta: Mapping[str, Any], key: str, wrong: Wrong) -> str:
     return value
 
 
-def key_problem(data_type: FieldType) -> str | None:
+def read_keys(meta: Mapping[str, Any], types: Mapping[str, FieldType], event_time: Any, wrong: Wrong) -> dict[str, str]:
+    """Return the columns of the join keys, by key; `types` are those of the listed columns."""
+    given = meta.get("join_keys")
+    keys = [given] if isinstance(given, str) else given
+    if isinstance(keys, list) and all(isinstance(key, str) for key in keys):
+        if len(set(keys)) < len(keys):
+            wrong("join_keys", f"a column is listed twice in {keys}")
+        keys = dict(zip(keys, keys, strict=True))
+    names = [*keys, *keys.values()] if isinstance(keys, dict) else []
+    if not isinstance(keys, dict) or not names or not all(isinstance(name, str) and name for name in names):
+        wrong(
+            "join_keys",
+            "must list the columns that identify the entity, or map each of its keys to the column that holds it "
+            f"(user_id: UserID), got {given!r}; [] is for a view that holds for every row, such as exchange rates",
+        )
+        return {}
+    for column in keys.values():
+        if column not in types:
+            wrong("join_keys", f"no column '{column}' is listed; {suggest(column, types, 'columns')}")
+        elif problem := _key_problem(types[column]):
+            wrong("join_keys", f"the column '{column}' {problem}")
+    if event_time in keys.values():
+        wrong("join_keys", f"'{event_time}' is the event time, so it cannot be a key as well")
+    for what, half in (("keys", keys), ("columns", keys.values())):
+        if isinstance(given, dict) and len({name.lower() for name in half}) < len(half):
+            wrong("join_keys", f"two {what} have one name in {keys}; letter case does not tell names apart")
+    return keys
+
+
+def _key_problem(data_type: FieldType) -> str | None:
     """Return why a column cannot be a join key, or None."""
     if data_type.element is None and not _NO_KEYS.fullmatch(data_type.name.split("(", 1)[0]):
         return None

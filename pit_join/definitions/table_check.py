@@ -61,7 +61,7 @@ def _fits(view: FeatureView, name: str, actual: FieldType, named: Callable[[str]
     if declared.describes(actual):
         return True
     # Keys of spines and requests are read by the declared type, whose name must say what it is.
-    found = named(declared.text) if name not in view.join_keys else None
+    found = named(declared.text) if name not in view.key_columns.values() else None
     return found is not None and found.describes(actual)
 
 

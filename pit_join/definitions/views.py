@@ -15,7 +15,7 @@ __all__ = ["Aggregation", "Entity", "Feature", "FeatureService", "FeatureView", 
 
 @dataclass(frozen=True, slots=True)
 class Entity:
-    """A thing that features describe, and the columns that identify it; no name and no columns if it is everything."""
+    """A thing that features describe, and the keys that identify it; no name and no keys if it is everything."""
 
     name: str
     join_keys: tuple[str, ...]
@@ -75,11 +75,11 @@ class Aggregation:
 class FeatureView:
     """A dbt model whose rows say what was true of an entity at an instant, or are events to aggregate.
 
-    `created_timestamp` is when a row became known, `lag` how long after the event time it does; values older than
-    `ttl` are null. `types` are the declared types of all columns, `relation` is the table as SQL names it,
-    `location` its database, schema and name, `path` the YAML file that declares it, `unique_id` is dbt's name of the
-    model, with its version. `online_store` is the name of the online store that it is exported to, empty for the
-    default one.
+    `key_columns` maps the keys of the entity to the columns of the table that hold them. `created_timestamp` is
+    when a row became known, `lag` how long after the event time it does; values older than `ttl` are null. `types`
+    are the declared types of all columns, `relation` is the table as SQL names it, `location` its database, schema
+    and name, `path` the YAML file that declares it, `unique_id` is dbt's name of the model, with its version.
+    `online_store` is the name of the online store that it is exported to, empty for the default one.
 
     A `static` view has one row for each key, and no times: `event_timestamp` is empty, and the rows hold at any time.
 
@@ -94,6 +94,7 @@ class FeatureView:
 
     name: str
     entity: Entity
+    key_columns: Mapping[str, str]
     event_timestamp: str
     features: tuple[Feature, ...]
     types: Mapping[str, FieldType]
@@ -118,8 +119,13 @@ class FeatureView:
 
     @property
     def join_keys(self) -> tuple[str, ...]:
-        """The columns that identify the entity; none for a view that holds for every row."""
+        """The keys of the entity, as spines and requests name them; none for a view that holds for every row."""
         return self.entity.join_keys
+
+    @property
+    def key_types(self) -> dict[str, FieldType]:
+        """The declared types of the keys."""
+        return {key: self.types[column] for key, column in self.key_columns.items()}
 
     @property
     def has_freshness_slo(self) -> bool:

@@ -151,7 +151,7 @@ class _Comparison:
         if view is None:
             return f"the feature view '{spec['view']}' is no longer in the project"
         types = {key: _family(self._about["keys"][name]) for key, name in spec["keys"].items()}
-        if types != {key: view.types[key].family for key in view.join_keys}:
+        if types != {key: kind.family for key, kind in view.key_types.items()}:
             return f"the feature view '{view.name}' has other keys than the logged rows"
         return None
 

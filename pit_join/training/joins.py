@@ -51,12 +51,13 @@ class ViewJoins:
         for role in self._roles:
             view = self._views[role["view"]]
             for key, column in role["keys"].items():
-                known = key_types.setdefault(column, view.types[key])
-                self._keys.add((column, view.types[key]))
-                if known != view.types[key] and source.kind == "csv":
+                own = view.key_types[key]
+                known = key_types.setdefault(column, own)
+                self._keys.add((column, own))
+                if known != own and source.kind == "csv":
                     raise SpineError(
-                        f"the spine's column '{column}' is a key of type {known} for one view and {view.types[key]} "
-                        f"for '{view.name}'; give the views one type, or use two columns"
+                        f"the spine's column '{column}' is a key of type {known} for one view and {own} for "
+                        f"'{view.name}'; give the views one type, or use two columns"
                     )
         arguments = {
             argument["column"]: read_type(argument["type"])

@@ -167,7 +167,7 @@ def _hints(
     """Return hints to the likely causes where a view matches almost nothing."""
     hints = []
     if undated:
-        columns = [*view.join_keys, *filter(None, (view.event_timestamp, view.created_timestamp))]
+        columns = [*view.key_columns.values(), *filter(None, (view.event_timestamp, view.created_timestamp))]
         hints.append(
             f"{undated:,} of {facts['rows']:,} history rows are never seen: one of {', '.join(columns)} is null"
         )

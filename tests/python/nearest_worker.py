@@ -79,7 +79,16 @@ def put(
             stored = StoredView(name, "item", rows.kinds, rows.layout, microseconds, AT, rows.count)
             features = (Feature("embedding", read_type("float[]"), nearest=metric),)
             declared = FeatureView(
-                name, Entity("item", keys), "at", features, {}, name, ("", "", name), "items.yml", "model.p.items"
+                name,
+                Entity("item", keys),
+                dict(zip(keys, keys, strict=True)),
+                "at",
+                features,
+                {},
+                name,
+                ("", "", name),
+                "items.yml",
+                "model.p.items",
             )
             written[name] = indexes.of(declared, stored, rows), rows
         stay = {name: before[name] for name in kept}

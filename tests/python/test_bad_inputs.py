@@ -33,7 +33,6 @@ from support.runs import number_of
 
 from pit_join import FeatureStore, PitJoinError
 from pit_join.definitions.reading import _overwritten
-from pit_join.definitions.views import Entity
 
 pytestmark = pytest.mark.dbt
 
@@ -204,8 +203,71 @@ WRONG_VIEWS: dict[str, tuple[str, str]] = {
         "join_keys: a column is listed twice",
     ),
     "v_keys_mapping": (
-        view("entity: u5, join_keys: {a: b}", f"{BASE}, {VALUE}"),
-        "join_keys: must list .* got {'a': 'b'}",
+        view("entity: u5, join_keys: {a: user_idd}", f"{BASE}, {VALUE}"),
+        "join_keys: no column 'user_idd' is listed; did you mean 'user_id'",
+    ),
+    "v_keys_number": (
+        view("entity: u7, join_keys: {a: 5}", f"{BASE}, {VALUE}"),
+        "join_keys: must list the columns .* or map each of its keys to the column .* got {'a': 5}",
+    ),
+    "v_keys_null": (
+        view("entity: u7, join_keys: {user_id: }", f"{BASE}, {VALUE}"),
+        "join_keys: must .*'user_id': None",
+    ),
+    "v_keys_empty": (view("entity: u7, join_keys: {}", f"{BASE}, {VALUE}"), "join_keys: must list .* got {}"),
+    "v_keys_unnamed": (
+        view("entity: u7, join_keys: {'': user_id}", f"{BASE}, {VALUE}"),
+        "join_keys: must .*'': 'user_id'",
+    ),
+    "v_keys_mixed": (
+        view("entity: u7, join_keys: [{a: user_id}]", f"{BASE}, {VALUE}"),
+        r"join_keys: must list .* got \[{'a': 'user_id'}\]",
+    ),
+    "v_keys_one_column": (
+        view("entity: u7, join_keys: {a: user_id, b: user_id}", f"{BASE}, {VALUE}"),
+        "join_keys: two columns have one name in {'a': 'user_id', 'b': 'user_id'}",
+    ),
+    "v_keys_one_name": (
+        view("entity: u7, join_keys: {a: user_id, A: n}", f"{BASE}, {{name: n, data_type: int}}, {VALUE}"),
+        "join_keys: two keys have one name in .* letter case",
+    ),
+    "v_keys_feature": (
+        view("entity: u7, join_keys: {VALUE: user_id}", f"{BASE}, {VALUE}"),
+        "join_keys: the key 'VALUE' has the name of another column, which is a feature, a time or a mark; rename",
+    ),
+    "v_keys_time": (
+        view("entity: u7, join_keys: {event_timestamp: user_id}", f"{BASE}, {VALUE}"),
+        "join_keys: the key 'event_timestamp' has the name of another column",
+    ),
+    "v_keys_window": (
+        view(
+            "entity: u7, join_keys: {n: user_id}, aggregations: [{name: N, function: count, window: 1 day}]",
+            f"{BASE}, {VALUE}",
+        ),
+        "aggregations.N.name: 'N' is the name of a join key",
+    ),
+    "v_keys_map_differs": (
+        view("entity: user, join_keys: {UserID: user_id}", f"{BASE}, {VALUE}"),
+        r"join_keys: views of one entity share its keys; 'user' has \['user_id'\], got \['UserID'\]",
+    ),
+    "v_keys_type": (
+        view("entity: u7, join_keys: {a: when}", f"{BASE}, {{name: when, data_type: time}}, {VALUE}"),
+        "join_keys: the column 'when' is of type time, and a key is",
+    ),
+    "v_keys_default": (
+        view(
+            "entity: u7, join_keys: {a: user_id}",
+            BASE.replace("varchar", "varchar, config: {meta: {pit_join: {default: x}}}") + f", {VALUE}",
+        ),
+        "columns.user_id.default: only a feature has a default",
+    ),
+    "v_keys_overwritten": (
+        view(
+            "entity: u7, join_keys: {a: user_id}",
+            f"{BASE}, {VALUE}",
+            more="materialized: incremental, unique_key: user_id, ",
+        ),
+        "config.unique_key: each run overwrites the history, since user_id keeps one row a key",
     ),
     "v_key_is_time": (
         view("entity: u6, join_keys: [user_id, event_timestamp]", f"{BASE}, {VALUE}"),
@@ -862,10 +924,10 @@ def test_as_a_real_process(world: World, tmp_path: Path) -> None:
     ],
 )
 def test_a_history_that_is_not_overwritten(config: dict[str, object]) -> None:
-    entity = Entity("user", ("user_id",))
-    assert _overwritten({"materialized": "incremental", **config}, entity, "event_timestamp") is None
+    keys = ["user_id"]
+    assert _overwritten({"materialized": "incremental", **config}, keys, "event_timestamp") is None
     overwritten = {"materialized": "incremental", "unique_key": "user_id"}
-    assert _overwritten(overwritten, entity, "event_timestamp") is not None
+    assert _overwritten(overwritten, keys, "event_timestamp") is not None
 
 
 def build(

@@ -87,17 +87,17 @@ models:
       meta:
         pit_join:
           entity: odd
-          join_keys: [user id, "or\"der", 'it''s', "🔑"]
+          join_keys: {user id: 'User "ID"', "or\"der": "or\"der", 'it''s': 'It''s', "🔑": "🗝 of it"}
           created_timestamp: "Group by"
           deleted: "gelöscht"
           inclusive: false
           lag: 250ms
           ttl: 1 second
     columns:
-      - {name: user id, data_type: varchar}
+      - {name: 'User "ID"', data_type: varchar}
       - {name: "or\"der", data_type: bigint}
-      - {name: 'it''s', data_type: varchar}
-      - {name: "🔑", data_type: varchar}
+      - {name: 'It''s', data_type: uuid}
+      - {name: "🗝 of it", data_type: blob}
       - {name: select, data_type: timestamp_ns}
       - {name: "Group by", data_type: TIMESTAMPTZ}
       - {name: "gelöscht", data_type: boolean}
@@ -158,7 +158,7 @@ models:
       meta:
         pit_join:
           entity: pair
-          join_keys: [a, "b c"]
+          join_keys: {"a b": a, id: b c}
           created_timestamp: known
           event_key: [id, a]
           deleted: gone
@@ -348,6 +348,11 @@ def _calls() -> Iterator[Call]:
         yield Call("point_in_time_join", changed(JOIN, history, options))
     yield Call("point_in_time_join", changed(JOIN, {"lag": 5, "ttl": 7, "deleted": "gone", "columns": ["x", "y"]}))
     yield Call("point_in_time_join", changed(JOIN, {"types": {"at": "date"}, "inclusive": False}))
+    for physical, plan in product((True, False), (None, "portable")):
+        yield Call(
+            "point_in_time_join",
+            changed(JOIN, {"keys": {"user_id": 'User "ID"'}, "physical": physical}, {"plan": plan}),
+        )
     for step in ("match", "values"):
         yield Call("point_in_time_join", changed(JOIN, {"physical": True}, {"step": step}))
     for plan, created, deleted in product((None, "portable"), (None, "created"), (None, "gone")):
@@ -420,7 +425,7 @@ def _static_calls() -> Iterator[Call]:
 
 
 def _window_calls() -> Iterator[Call]:
-    windows = {"view": "odd_windows", "join_keys": {"b c": "b"}, "features": ["*"]}
+    windows = {"view": "odd_windows", "join_keys": {"id": "b"}, "features": ["*"]}
     for options in ({}, {"gap": "1 day", "provenance": True}, {"full_feature_names": True, "defaults": False}):
         features = [windows, "carrier_landings:*", "aircraft_landings:destinations_7d", "odd_names:*"]
         yield Call("training_set", {"spine": Ref("login_labels"), "features": features[: 3 + len(options)], **options})
