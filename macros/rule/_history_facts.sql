@@ -64,7 +64,7 @@ select
     count(*) filter (where {{ dated | join(' is not null and ') }} is not null) as dated,
     0 as unordered,
     0 as tied,
-    {{ 'count(*)' if view.event_key else 'count_if(_pit_created > _pit_event + ' ~ (view.lag or 0) ~ ')' if view.created_timestamp else '0' }} as late,
+    {{ 'count(*)' if view.event_key else 'count_if(case when _pit_event <= ' ~ (pit_join._last_event(view) or pit_join._never()) ~ ' then _pit_created > _pit_event + ' ~ (view.lag or 0) ~ ' end)' if view.created_timestamp else '0' }} as late,
     max(_pit_event) as newest
 from timed
 {%- endmacro %}

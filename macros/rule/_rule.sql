@@ -21,7 +21,22 @@ select
 from (
     {{ pit_join._timed(view, also) | indent(4) }}
 ) as timed
-where {{ pit_join._version(view) | join(' is not null and ') }} is not null
+where
+    {{ pit_join._version(view) | join(' is not null and ') }} is not null
+    {%- if pit_join._last_event(view) %}
+    and _pit_event <= {{ pit_join._last_event(view) }}
+    {%- endif %}
+{%- endmacro %}
+
+
+{#-
+    The last event time to which lag and windows can be added, or nothing where nothing is. A later one stands for no time
+    at all, as an infinite one does, and such a row never counts.
+-#}
+{% macro _last_event(view) -%}
+    {%- set windows = view.aggregations | map(attribute='window') | select | list -%}
+    {%- set added = (view.lag or 0) + (windows | max if windows else 0) -%}
+    {{ return(pit_join._never() ~ ' - ' ~ pit_join._microseconds(added, 'lag and window' if windows and view.lag else 'window' if windows else 'lag') if added else '') }}
 {%- endmacro %}
 
 

@@ -423,6 +423,41 @@ def test_an_event_time_before_christ(tmp_path: Path) -> None:
     assert found["age_seconds"] == 735_160 * 86_400  # by the calendar that goes on backwards
 
 
+def test_a_time_that_means_never_does_not_overflow(tmp_path: Path) -> None:
+    """The last instant of DuckDB, to which neither a lag nor a window can be added, is no time at all."""
+    base = "{name: id, data_type: varchar}, {name: moment, data_type: timestamp}, {name: value, data_type: integer}"
+    made = f"{base}, {{name: made, data_type: timestamp}}"
+    keys = "entity: thing, join_keys: [id]"
+    windows = (
+        "aggregations: [{name: n, function: count, window: 1 day}, {name: every, function: count, window: lifetime}]"
+    )
+    views = {
+        "lagged": view(f"{keys}, lag: 2 hours", base, "moment"),
+        "counted": view(f"{keys}, {windows}", base, "moment"),
+        "late": view(f"{keys}, lag: 2 hours, created_timestamp: made, {windows}", made, "moment"),
+    }
+    project = make_project(tmp_path / "shop", views)
+    rows = (
+        "('a', '2026-03-01', 1), ('a', '294247-01-10 04:00:54.775806', 2), ('never', '294247-01-10 04:00:54.775806', 3)"
+    )
+    with duckdb.connect(str(project / "warehouse.duckdb")) as connection:
+        for name in views:
+            also = ", cast(moment as timestamp) as made" if name == "late" else ""
+            connection.execute(
+                f"create table {name} as select id, cast(moment as timestamp) as moment, value{also} "
+                f"from (values {rows}) as t (id, moment, value)"
+            )
+    store = FeatureStore(project)
+    spine = pa.table({"id": ["a", "never"], "event_timestamp": pa.array([NOON] * 2)})
+    asked = ["lagged:value", "counted:n", "counted:every", "late:n", "late:every"]
+    found = store.get_historical_features(spine, asked, full_feature_names=True).to_arrow()
+    wanted = [[1, None], [1, 0], [1, 0], [1, 0], [1, 0]]
+    assert [column.to_pylist() for column in found.drop_columns(spine.column_names).columns] == wanted
+    store.export(as_of=NOON)
+    assert store.verify().found == 0
+    assert [view["rows"] for view in store.describe_views()] == [3, 3, 3]
+
+
 # What is refused -------------------------------------------------------------------------------------------------
 
 
