@@ -40,7 +40,7 @@ def views(ctx: click.Context, as_json: bool) -> None:
     rows = [
         [
             view["name"],
-            f"{view['entity']} ({listed(view['join_keys'])})" if view["entity"] else "every row",
+            f"{view['entity']} ({listed(view['join_keys'])})" if view["join_keys"] else "every row",
             " / ".join(filter(None, (view["event_timestamp"], view["created_timestamp"]))) or "static",
             view["ttl"] or "-",
             view["lag"] or "-",
