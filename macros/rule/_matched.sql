@@ -86,6 +86,8 @@ matched as (
 {#- CTEs from the matched rows to `chosen`: the status of each; the row number stays only where there is a value. -#}
 {% macro _judged(view, matched, provenance) -%}
 {%- set keys = view.key_names -%}
+{#- Of a static view nothing is later. -#}
+{%- if not view.static -%}
 unmatched as (
     select distinct {{ keys | join(', ') }}
     from {{ matched }}
@@ -100,6 +102,7 @@ later as (
         on {% for key in keys %}history.{{ key }} = unmatched.{{ key }}{{ ' and ' if not loop.last }}{% endfor %}
 ),
 
+{% endif -%}
 judged as (
     select
         matched._pit_row,
@@ -117,12 +120,16 @@ judged as (
             when matched._pit_time - matched._pit_event > {{ pit_join._microseconds(view.ttl, 'ttl') }} then 'OUTSIDE_MAX_AGE'
             {%- endif %}
             when matched._pit_row_id is not null then 'PRESENT'
+            {%- if not view.static %}
             when later.{{ keys[0] }} is not null then 'NOT_YET_KNOWN'
+            {%- endif %}
             else 'NOT_FOUND'
         end as _pit_status
     from {{ pit_join._named(matched, 'matched') }}
+    {%- if not view.static %}
     left join later
         on {% for key in keys %}matched.{{ key }} = later.{{ key }}{{ ' and ' if not loop.last }}{% endfor %}
+    {%- endif %}
 ),
 
 chosen as (

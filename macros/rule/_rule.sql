@@ -92,12 +92,10 @@ _pit_available_at <= {{ pit_join._last_instant(at, strict) }}
 {%- if view.deleted %}
 {{- 'coalesce(' ~ pit_join._mark(view, relation) ~ ', false)' if view.aggregations else pit_join._mark(view, relation) }} desc nulls last,
 {% endif %}
-{%- for column in (view.types if view.aggregations else view.columns) -%}
-{{ relation }}.{{ quote(column) }} desc nulls last{{ ',' if not (view.static and loop.last) }}
-{% endfor -%}
-{%- if not view.static -%}
-{{ relation }}.{{ quote(view.event_timestamp) }} desc
-{%- endif -%}
+{%- set terms = [] -%}
+{%- for column in (view.types if view.aggregations else view.columns) %}{% do terms.append(relation ~ '.' ~ quote(column) ~ ' desc nulls last') %}{% endfor -%}
+{%- if not view.static %}{% do terms.append(relation ~ '.' ~ quote(view.event_timestamp) ~ ' desc') %}{% endif -%}
+{{ terms | join(',\n') }}
 {%- endmacro %}
 
 

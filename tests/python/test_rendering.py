@@ -675,7 +675,7 @@ def test_a_typo_in_a_view_is_an_error_in_a_dbt_model_too(
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        ({"event_timestamp": None}, "needs a relation, keys and an event_timestamp, or static: true"),
+        ({"event_timestamp": None}, r"needs a relation, keys .* and an event_timestamp, or static: true"),
         ({"static": True}, "is static, so that its rows have no time, and has the key event_timestamp"),
         *(
             ({"static": True, "event_timestamp": None, **setting}, f"no time, and has the key {next(iter(setting))}")
@@ -962,9 +962,15 @@ RECORDED["point_in_time_join.no_keys"] = Call(
 RECORDED["point_in_time_join.static"] = Call(
     "point_in_time_join",
     {
-        **RECORDED["point_in_time_join"].arguments,
-        "history": {"relation": Ref("airports"), "keys": ["faa"], "static": True, "columns": ["tz"], "physical": True},
-        "features": [{"column": "tz", "name": "tz"}],
+        "spine": "spine",
+        "history": {
+            "relation": Ref("user_activity"),
+            "keys": ["user_id"],
+            "static": True,
+            "columns": ["login_count_30d", "session_duration_avg"],
+            "physical": True,
+        },
+        "features": [{"column": "session_duration_avg", "name": "seconds"}],
     },
 )
 # What runs on other engines too, as any other adapter would get it; all else is DuckDB's.
@@ -1109,6 +1115,15 @@ RESULTS = {
         (4, None, 0, "NOT_YET_KNOWN"),
         (5, None, 0, "OUTSIDE_MAX_AGE"),
         (6, 62 * HOUR + HOUR // 2, 18, "PRESENT"),
+    ],
+    # Of the rows of a user the one with the most logins, whole, whatever the time.
+    "point_in_time_join.static": [
+        (1, None, 295.0, "PRESENT"),
+        (2, None, None, "NULL_VALUE"),
+        (3, None, None, "NULL_VALUE"),
+        (4, None, 295.0, "PRESENT"),
+        (5, None, 295.0, "PRESENT"),
+        (6, None, 295.0, "PRESENT"),
     ],
     "point_in_time_join.no_keys": [
         (1, 62 * HOUR + HOUR // 2, 18, "PRESENT"),
