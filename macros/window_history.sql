@@ -1,7 +1,7 @@
 {#-
     The history of a window view, for a model that stores it. It has one row for every instant at which a feature changes,
     also by the expiry of an event. Each row is a pure function of the events known by its instant, so a part of the
-    history (a batch) can be computed again at any later time, with the same rows but for the last digits of deviations.
+    history (a batch) can be computed again at any later time, with the same rows.
 
     view        the name of a window view, as text; its events are read whole, whatever the batch of the model
     grid        look only every '1 hour' or '1 day' (counted from 1970-01-01 UTC): a change is seen at the next such instant

@@ -3,12 +3,12 @@
     number that an event adds and its running sum over the rows so far. The names end in
 
     _p        integers of up to 64 bits: a value in the upper bits of one number, and a 1 in its lower 34 to count it
-    _n, _s    all else: the count; other integers and decimals as they are
-    _s, _t    floats as whole numbers of 96 bits below the greatest, in two parts, so that one value far greater than all
-              others (a mark for "missing", for example) does not swallow them
+    _n, _s    all else: the count; other decimals as they are
+    _h, _l    numbers whose sum may overflow (`_is_wide`) as whole numbers: the upper bits and the lower 64
+    _s, _t    floats as whole numbers, those of the greatest class of the column and of the next one (see `_wholes.sql`)
     _odd      the counts of NaN, infinity and -infinity, in 42 bits each
 
-    Values that are too small even for the second part of floats are added up by `_residues`.
+    Floats of all other classes are added up by `_residues`: the sum of each class is exact, and so does not depend on that.
 -#}
 {% macro _measures(sums) -%}
     {%- set measures = {} -%}
@@ -21,14 +21,17 @@
         {%- set every = {'value': '1', 'running': 'row_number() over ()'} -%}
         {%- set some = pit_join._measure(name ~ '_n', 'case when ' ~ value ~ ' is not null then 1 end', 'count') -%}
         {%- do measures.update({name ~ '_n': some if item.column or item.where else every}) -%}
-        {%- if item.function != 'count' and not pit_join._is_float(item.column_type) -%}
+        {%- if item.function != 'count' and pit_join._is_wide(item.column_type) -%}
+            {%- do measures.update({
+                name ~ '_h': pit_join._measure(name ~ '_h', pit_join._upper(value, item.column_type)),
+                name ~ '_l': pit_join._measure(name ~ '_l', pit_join._lower(value, item.column_type)),
+            }) -%}
+        {%- elif item.function != 'count' and not pit_join._is_float(item.column_type) -%}
             {%- do measures.update({name ~ '_s': pit_join._measure(name ~ '_s', value)}) -%}
         {%- elif item.function != 'count' -%}
-            {%- set great = 'abs(' ~ value ~ ') >= scales.' ~ name ~ '_great' -%}
-            {%- set small = 'abs(' ~ value ~ ') < scales.' ~ name ~ '_small' -%}
             {%- set parts = {
-                name ~ '_s': pit_join._whole(value, name ~ '_s', great),
-                name ~ '_t': pit_join._whole(value, name ~ '_t', 'not (' ~ great ~ ' or ' ~ small ~ ')'),
+                name ~ '_s': 'case when ' ~ value ~ '_class = classes.' ~ name ~ '_s then ' ~ value ~ '_whole end',
+                name ~ '_t': 'case when ' ~ value ~ '_class = classes.' ~ name ~ '_t then ' ~ value ~ '_whole end',
                 name ~ '_odd': pit_join._odd(value),
             } -%}
             {%- for part, number in parts.items() -%}
@@ -79,105 +82,94 @@ end
 {%- endmacro %}
 
 
-{#- A finite float as a whole number. `scales` holds the two powers of two; one alone could overflow a float. -#}
-{% macro _whole(value, name, usable) -%}
-case
-    when isfinite({{ value }}) and {{ usable }} then cast(cast({{ value }} as double) * scales.{{ name }}[1] * scales.{{ name }}[2] as hugeint)
-end
-{%- endmacro %}
-
-
-{% macro _unwhole(value, name) -%}
-cast({{ value }} as double) / (select {{ name }}[1] from scales) / (select {{ name }}[2] from scales)
+{#- A sum of floats. What is rounded off the sum of a class is added last, so cancelling classes leave the right rest. -#}
+{% macro _float_sum(part, input, slot) -%}
+{%- set sums = {} -%}
+{%- for side, macro in {'near': pit_join._near, 'lacking': pit_join._lacking}.items() -%}
+    {%- set great = pit_join._of_class(macro(part.s), 'classes.' ~ input ~ '_s_unit') -%}
+    {%- set less = pit_join._of_class(macro(part.t), 'classes.' ~ input ~ '_t_unit') -%}
+    {%- do sums.update({side: great ~ ' + (' ~ less ~ ' + coalesce(residues.' ~ input ~ '_' ~ slot ~ '.' ~ side ~ ', 0))'}) -%}
+{%- endfor -%}
+{{ sums.near }}
++ ({{ sums.lacking }})
 {%- endmacro %}
 
 
 {#- The inputs that are added up as floats. -#}
-{% macro _float_inputs(sums) -%}
+{% macro _float_inputs(items) -%}
     {%- set inputs = [] -%}
-    {%- for item in sums if item.function != 'count' and pit_join._is_float(item.column_type) and item.input not in inputs -%}
+    {%- for item in items if item.function in ('sum', 'avg') and pit_join._is_float(item.column_type) and item.input not in inputs -%}
         {%- do inputs.append(item.input) -%}
     {%- endfor -%}
     {{ return(inputs) }}
 {%- endmacro %}
 
 
-{#- CTEs up to `scales`: the powers of two that make floats whole, and the bounds of their parts. -#}
-{% macro _scales(floats) -%}
-{%- set top_bit = 95 -%}
-{%- set part_bits = 42 -%}
--- The second part begins 2^{{ part_bits }} below the greatest value, and the rest 2^{{ part_bits }} below the greatest of the second part.
-greatest_values as (
+{#- CTEs `classed`, the events with the class and the whole number of each input, and `classes`, the two greatest. -#}
+{% macro _classed(items, floats) -%}
+{%- set inputs = {} -%}
+{%- for item in items if item.function == 'stddev' or item.input in floats -%}
+    {%- do inputs.update({item.input: item.column_type}) -%}
+{%- endfor -%}
+classed as (
     select
-        {%- for input in floats %}
-        coalesce(cast(max(abs({{ input }})) filter (where isfinite({{ input }})) as double), 0) as {{ input }}_s{{ ',' if not loop.last }}
+        *
+        {%- for input, column_type in inputs.items() %},
+        {{ pit_join._in_class(input, column_type) | indent(8) }} as {{ input }}_whole
         {%- endfor %}
-    from events
-),
-
-second_values as (
-    select
-        {%- for input in floats %}
-        {%- set greatest = '(select ' ~ input ~ '_s from greatest_values)' %}
-        {{ greatest }} as {{ input }}_s,
-        coalesce(cast(max(abs({{ input }})) filter (where abs({{ input }}) < {{ greatest }} * pow(2.0, -{{ part_bits }})) as double), 0) as {{ input }}_t{{ ',' if not loop.last }}
-        {%- endfor %}
-    from events
-),
-
--- The greatest value of a part gets {{ top_bit + 1 }} bits.
-exponents as (
-    select
-        {%- for input in floats %}
-        {%- for name in (input ~ '_s', input ~ '_t') %}
-        {{ top_bit }} - coalesce(cast(floor(log2(nullif({{ name }}, 0))) as integer), 0) as {{ name }},
-        {%- endfor %}
-        {{ input }}_s * pow(2.0, -{{ part_bits }}) as {{ input }}_great,
-        {{ input }}_t * pow(2.0, -{{ part_bits }}) as {{ input }}_small{{ ',' if not loop.last }}
-        {%- endfor %}
-    from second_values
-),
-
-scales as (
-    select
-        {%- for input in floats %}
-        {%- for name in (input ~ '_s', input ~ '_t') %}
-        [pow(2.0, {{ name }} // 2), pow(2.0, {{ name }} - {{ name }} // 2)] as {{ name }},
-        {%- endfor %}
-        {{ input }}_great,
-        {{ input }}_small{{ ',' if not loop.last }}
-        {%- endfor %}
-    from exponents
+    from (
+        select
+            *
+            {%- for input, column_type in inputs.items() %},
+            {{ pit_join._class(input, column_type) | indent(12) }} as {{ input }}_class
+            {%- endfor %}
+        from events
+    ) as events
 )
+{%- if floats %},
+
+classes as (
+    select
+        {%- for input in floats %}
+        {%- for part in ('s', 't') %}
+        {%- set class = 'coalesce(' ~ input ~ '[' ~ loop.index ~ '], 0)' %}
+        {{ class }} as {{ input }}_{{ part }},
+        {{ pit_join._unit(class) }} as {{ input }}_{{ part }}_unit{{ ',' if not loop.last }}
+        {%- endfor %}
+        {{- ',' if not loop.last }}
+        {%- endfor %}
+    from (
+        select
+            {%- for input in floats %}
+            list_reverse_sort(list(distinct {{ input }}_class) filter (where {{ input }} <> 0 and isfinite({{ input }}))) as {{ input }}{{ ',' if not loop.last }}
+            {%- endfor %}
+        from classed
+    ) as found
+)
+{%- endif %}
 {%- endmacro %}
 
 
 {#- CTE `measured`: the events with their measures, and whether they are `_pit_late`: known late or superseded. -#}
-{% macro _measured(view, sums, measures, late) -%}
-{%- set floats = pit_join._float_inputs(sums) -%}
-{%- if floats -%}
-{{ pit_join._scales(floats) }},
+{% macro _measured(view, items, measures, late) -%}
+{%- set floats = pit_join._float_inputs(items) -%}
+{%- set classed = floats or items | selectattr('function', 'equalto', 'stddev') | list -%}
+{%- if classed -%}
+{{ pit_join._classed(items, floats) }},
 
 {% endif -%}
 measured as (
     select
-        {%- for key in view.key_names %}
-        events.{{ key }},
-        {%- endfor %}
-        {%- if view.event_key %}
-        events._pit_until,
+        events.*
+        {%- if late %},
+        events._pit_available_at <> events._pit_event{{ ' + ' ~ pit_join._microseconds(view.lag, 'lag') if view.lag }}{{ ' or events._pit_until is not null' if view.event_key }} as _pit_late
         {%- endif %}
-        {%- if late %}
-        events._pit_available_at <> events._pit_event{{ ' + ' ~ pit_join._microseconds(view.lag, 'lag') if view.lag }}{{ ' or events._pit_until is not null' if view.event_key }} as _pit_late,
-        {%- endif %}
-        {%- for name, measure in measures.items() %}
-        {{ measure.value | indent(8) }} as {{ name }},
+        {%- for name, measure in measures.items() %},
+        {{ measure.value | indent(8) }} as {{ name }}
         {%- endfor %}
-        events._pit_event,
-        events._pit_available_at
-    from events
+    from {{ 'classed as events' if classed else 'events' }}
     {%- if floats %}
-    cross join scales
+    cross join classes
     {%- endif %}
 )
 {%- endmacro %}
@@ -187,7 +179,7 @@ measured as (
 {% macro _summed(item, windows, measures, late=false) -%}
 {%- set slot = windows.index(item.window) + 1 -%}
 {%- set part = {} -%}
-{%- for name in ('p', 'n', 's', 't', 'odd') -%}
+{%- for name in ('p', 'n', 's', 't', 'h', 'l', 'odd') -%}
     {%- set column = item.input ~ '_' ~ name ~ '_' ~ slot -%}
     {%- do part.update({name: '(sums.' ~ column ~ ' + late_sums.' ~ column ~ ')' if late else 'sums.' ~ column}) -%}
 {%- endfor -%}
@@ -196,6 +188,10 @@ measured as (
 {%- endif -%}
 {%- if item.function == 'count' -%}
 {{ part.n }}
+{%- elif pit_join._is_wide(item.column_type) -%}
+case when {{ part.n }} > 0 then
+    {{ (pit_join._of_halves(part.h, part.l, item.column_type) if item.function == 'sum' else pit_join._near_halves(part.h, part.l, item.column_type) ~ ' / ' ~ part.n) | indent(4) }}
+end
 {%- elif not pit_join._is_float(item.column_type) -%}
 case when {{ part.n }} > 0 then {{ part.s if item.function == 'sum' else 'cast(' ~ part.s ~ ' as double) / ' ~ part.n }} end
 {%- else -%}
@@ -206,9 +202,7 @@ case when {{ part.n }} > 0 then {{ part.s if item.function == 'sum' else 'cast('
 case when {{ part.n }} > 0 then
     case
         when {{ part.odd }} = 0 then (
-            {{ pit_join._unwhole(part.s, item.input ~ '_s') }}
-            + {{ pit_join._unwhole(part.t, item.input ~ '_t') }}
-            + coalesce(residues.{{ item.input }}_{{ slot }}, 0)
+            {{ pit_join._float_sum(part, item.input, slot) | indent(12) }}
         ){{ ' / ' ~ part.n if item.function == 'avg' }}
         -- {{ bits }} bits each count NaN, infinity and -infinity.
         when {{ nan }} or ({{ up }} and {{ down }}) then 'nan'::double
@@ -226,4 +220,39 @@ end
 
 {% macro _unpacked_sum(packed) -%}
 {{ packed }} >> {{ pit_join._count_bits() }}
+{%- endmacro %}
+
+
+{#- The bits of a whole number above its lower 64 with its sign, and these. Sums of either never overflow. -#}
+{% macro _upper(value, column_type) -%}
+cast({{ pit_join._whole_number(value, column_type) }} >> 64 as hugeint)
+{%- endmacro %}
+
+{% macro _lower(value, column_type) -%}
+cast({{ pit_join._whole_number(value, column_type) }} & cast({{ 2 ** 64 - 1 }} as {{ pit_join._whole_type(column_type) }}) as hugeint)
+{%- endmacro %}
+
+
+{#- A sum from the sums of its halves; an error if it does not fit its type, however it came about. -#}
+{% macro _of_halves(upper, lower, column_type) -%}
+{%- set whole -%}
+({{ upper }} + ({{ lower }} >> 64)) * {{ 2 ** 64 }} + ({{ lower }} & {{ 2 ** 64 - 1 }})
+{%- endset -%}
+{%- if pit_join._is_decimal(column_type) -%}
+{%- set scale = pit_join._scale(column_type) -%}
+cast({{ whole }} as decimal(38, 0)) * cast('{{ '0.' ~ '0' * (scale - 1) ~ '1' if scale else '1' }}' as decimal(38, {{ scale }}))
+{%- else -%}
+{{ whole }}
+{%- endif -%}
+{%- endmacro %}
+
+
+{#- The same as a float, which always fits. The halves of a small negative number would cancel, so it is put together first. -#}
+{% macro _near_halves(upper, lower, column_type) -%}
+{%- set carried = '(' ~ upper ~ ' + (' ~ lower ~ ' >> 64))' -%}
+{%- set rest = '(' ~ lower ~ ' & ' ~ (2 ** 64 - 1) ~ ')' -%}
+case
+    when {{ carried }} between {{ 1 - 2 ** 62 }} and {{ 2 ** 62 }} then cast({{ carried }} * {{ 2 ** 64 }} + {{ rest }} as double)
+    else cast({{ carried }} as double) * {{ 2 ** 64 }} + cast({{ rest }} as double)
+end{{ ' / 1e' ~ pit_join._scale(column_type) if pit_join._is_decimal(column_type) }}
 {%- endmacro %}

@@ -7,34 +7,54 @@
         an event          [-------)               from when it is known to when it leaves: it is placed in both stretches
         an instant asked      ^                   is joined with the events that were placed in its own stretch
 
-    One CTE `windowed`: `_pit_query`, `_pit_newest` and a column for each aggregation.
+    Sums that the engine would round, or that could overflow on the way, are those of whole numbers, as in the plan 'stacked'.
+    The last CTE is `windowed`: `_pit_query`, `_pit_newest` and a column for each aggregation.
 -#}
 {% macro _range_windows(view, wanted) -%}
 {%- set longest = pit_join._longest_window(view) -%}
 {%- set lag = view.lag or 0 -%}
 {%- set version = 'events.' ~ pit_join._version(view) | join(', events.') -%}
+{%- set spread = wanted | selectattr('function', 'equalto', 'stddev') | list -%}
+{%- set sums = [] -%}
+{%- for item in wanted if item.function in ('sum', 'avg') and (pit_join._is_float(item.column_type) or pit_join._is_wide(item.column_type)) -%}
+    {%- do sums.append(item) -%}
+{%- endfor -%}
+{%- set measures = pit_join._measures(sums) -%}
+{%- set floats = pit_join._float_inputs(sums) -%}
+{%- set windows = sums | map(attribute='window') | unique | list -%}
+{%- set events = 'measured' if sums or spread else 'events' -%}
+{%- if sums or spread -%}
+{{ pit_join._measured(view, sums + spread, measures, false) }},
+
+{% endif -%}
 {%- if longest -%}
 {%- set stretch = pit_join._microseconds(longest, 'stretch') -%}
 placed as (
     select
-        events.*,
+        *,
         _pit_available_at // {{ stretch }} + _pit_step as _pit_stretch
-    from events
+    from {{ events }}
     cross join (values (0), (1)) as steps(_pit_step)
     where (_pit_event + {{ lag + longest - 1 }}) // {{ longest }} >= _pit_available_at // {{ longest }} + _pit_step
 ),
 
 {% endif -%}
-windowed as (
+sums as (
     select
         asked._pit_query,
-        max(events._pit_event) as _pit_newest,
-        {%- for item in wanted %}
-        {%- set within = 'asked._pit_at < ' ~ pit_join._leaves(view, item.window, 'events') if item.window is not none and item.window != longest else none %}
-        {{ pit_join._aggregate(item, 'events.' ~ item.input, version, within) | indent(8) }} as {{ item.alias }}{{ ',' if not loop.last }}
+        {%- for item in wanted if item not in sums + spread %}
+        {{ pit_join._aggregate(item, 'events.' ~ item.input, version, pit_join._within(view, item.window)) | indent(8) }} as {{ item.alias }},
         {%- endfor %}
+        {%- for window in windows %}
+        {%- set within = pit_join._within(view, window) %}
+        {%- set slot = loop.index %}
+        {%- for name in measures %}
+        coalesce(sum(events.{{ name }}){{ ' filter (where ' ~ within ~ ')' if within }}, 0) as {{ name }}_{{ slot }},
+        {%- endfor %}
+        {%- endfor %}
+        max(events._pit_event) as _pit_newest
     from asked
-    inner join {{ 'placed as events' if longest else 'events' }}
+    inner join {{ 'placed' if longest else events }} as events
         on
             {%- for key in view.key_names %}
             asked.{{ key }} = events.{{ key }} and
@@ -48,7 +68,45 @@ windowed as (
             {%- endif %}
             {{ pit_join._is_known('asked._pit_at', false) }}
     group by asked._pit_query
+),
+{%- if floats %}
+
+{{ pit_join._residues(view, floats, windows, 'range') }},
+{%- endif %}
+{%- if spread %}
+
+{{ pit_join._deviations(view, spread, 'range') }},
+{%- endif %}
+
+windowed as (
+    select
+        sums._pit_query,
+        {%- for item in wanted %}
+        {%- if item in sums %}
+        {{ pit_join._summed(item, windows, measures) | indent(8) }} as {{ item.alias }},
+        {%- else %}
+        {{ 'deviations' if item in spread else 'sums' }}.{{ item.alias }},
+        {%- endif %}
+        {%- endfor %}
+        sums._pit_newest
+    from sums
+    {%- if floats %}
+    cross join classes
+    left join residues on sums._pit_query = residues._pit_query
+    {%- endif %}
+    {%- if spread %}
+    left join deviations on sums._pit_query = deviations._pit_query
+    {%- endif %}
 )
+{%- endmacro %}
+
+
+{#- The condition that an event is in a window, where events of the longest window are joined; none if it is that one. -#}
+{% macro _within(view, window) -%}
+    {%- if window is none or window == pit_join._longest_window(view) -%}
+        {{ return(none) }}
+    {%- endif -%}
+    {{ return('asked._pit_at < ' ~ pit_join._leaves(view, window, 'events')) }}
 {%- endmacro %}
 
 
@@ -59,31 +117,20 @@ windowed as (
     'count': 'count(' ~ value ~ ')',
     'count_distinct': 'count(distinct ' ~ value ~ ')',
     'sum': 'sum(' ~ value ~ ')',
-    'avg': 'avg(' ~ value ~ ')',
     'min': 'min(' ~ value ~ ')',
     'max': 'max(' ~ value ~ ')',
-    'stddev': 'stddev_samp(' ~ value ~ ')',
     'first': 'arg_min(' ~ value ~ ', ' ~ ordered ~ ')',
     'last': 'arg_max(' ~ value ~ ', ' ~ ordered ~ ')',
     'last_n': 'arg_max(' ~ value ~ ', ' ~ ordered ~ ', ' ~ item.n ~ ')',
 } -%}
 {%- set conditions = [within] if within else [] -%}
-{%- if item.function == 'stddev' and pit_join._is_float(item.column_type) -%}
-{%- set usable = pit_join._usable(value) -%}
-case
-    when count(*) filter (where {{ (conditions + ['not ' ~ usable]) | join(' and ') }}) > 0 then 'nan'::double
-    else {{ calls.stddev }} filter (where {{ (conditions + [usable]) | join(' and ') }})
-end
-{%- else -%}
 {%- if item.function in ('first', 'last', 'last_n') -%}
     {%- do conditions.append(value ~ ' is not null') -%}
 {%- endif -%}
-{{ calls[item.function] }}{% if conditions %} filter (where {{ conditions | join(' and ') }}){% endif %}
+{%- set filter = ' filter (where ' ~ conditions | join(' and ') ~ ')' if conditions else '' -%}
+{%- if item.function == 'avg' -%}
+cast({{ calls.sum }}{{ filter }} as double) / {{ calls.count }}{{ filter }}
+{%- else -%}
+{{ calls[item.function] }}{{ filter }}
 {%- endif -%}
-{%- endmacro %}
-
-
-{#- Whether the square of a float is finite, as a deviation needs it. -#}
-{% macro _usable(value) -%}
-abs({{ value }}) < 1e150 /* finite when squared */
 {%- endmacro %}

@@ -19,7 +19,7 @@
 {%- for item in tiled if item.window not in tile_windows -%}
     {%- do tile_windows.append(item.window) -%}
 {%- endfor -%}
-{{ pit_join._measured(view, sums, measures, late) }},
+{{ pit_join._measured(view, sums + spread, measures, late) }},
 
 {{ pit_join._running_sums(view, measures, windows, late) }},
 {%- if late %}
@@ -28,7 +28,7 @@
 {%- endif %}
 {%- if floats %}
 
-{{ pit_join._residues(view, floats, windows) }},
+{{ pit_join._residues(view, floats, windows, 'stacked') }},
 {%- endif %}
 {%- for item in distinct %}
 
@@ -36,7 +36,7 @@
 {%- endfor %}
 {%- if spread %}
 
-{{ pit_join._deviations(view, spread) }},
+{{ pit_join._deviations(view, spread, 'stacked') }},
 {%- endif %}
 {%- for window in tile_windows %}
 
@@ -50,7 +50,7 @@ windowed as (
         {%- if item in tiled %}
         {{ 'tiles_' ~ (item.window or 'lifetime') ~ '.' ~ item.alias }},
         {%- elif item in distinct %}
-        {{ 'distinct_' ~ item.alias }}.total as {{ item.alias }},
+        {{ 'distinct_' ~ item.alias }}_sums.total as {{ item.alias }},
         {%- elif item in spread %}
         deviations.{{ item.alias }},
         {%- else %}
@@ -73,9 +73,10 @@ windowed as (
     left join late_sums on asked._pit_query = late_sums._pit_query
     {%- endif %}
     {%- for item in distinct %}
-    left join distinct_{{ item.alias }} on asked._pit_query = distinct_{{ item.alias }}._pit_query
+    left join distinct_{{ item.alias }}_sums on asked._pit_query = distinct_{{ item.alias }}_sums._pit_query
     {%- endfor %}
     {%- if floats %}
+    cross join classes
     left join residues on asked._pit_query = residues._pit_query
     {%- endif %}
     {%- if spread %}
@@ -268,7 +269,7 @@ late_sums as (
 {%- endmacro %}
 
 
-{#- CTE `distinct_X`: for each instant asked the number of different values in the window. Overlapping intervals of one
+{#- CTE `distinct_X_sums`: for each instant asked the number of different values in the window. Overlapping intervals of one
     value are merged; each counts once. -#}
 {% macro _distinct_counts(view, item) -%}
 {%- set name = 'distinct_' ~ item.alias -%}
@@ -276,6 +277,7 @@ late_sums as (
 {{ name }}_spans as (
     select
         {{ keys }},
+        0 as _pit_slot,
         min(_pit_available_at) as _pit_available_at,
         max(_pit_end) as _pit_end
     from (
@@ -302,27 +304,5 @@ late_sums as (
     group by {{ keys }}, {{ item.input }}, _pit_island
 ),
 
-{{ pit_join._counted_ranges(name, view) }},
-
-{{ name }}_changes as (
-    select
-        _pit_query,
-        sum(_pit_change) as _pit_change
-    from (
-        select _pit_first as _pit_query, 1 as _pit_change
-        from {{ name }}_ranges
-        union all
-        select _pit_last + 1, -1
-        from {{ name }}_ranges
-    ) as changes
-    group by _pit_query
-),
-
-{{ name }} as (
-    select
-        asked._pit_query,
-        sum({{ name }}_changes._pit_change) over (order by asked._pit_query rows unbounded preceding) as total
-    from asked
-    left join {{ name }}_changes on asked._pit_query = {{ name }}_changes._pit_query
-)
+{{ pit_join._span_sums(name, view, {'total': '1'}, 'stacked') }}
 {%- endmacro %}

@@ -67,7 +67,7 @@ class Aggregation:
 
     @property
     def adds_up(self) -> bool:
-        """Whether values are added up: the last digits of floats then depend on what else is computed."""
+        """Whether values are added up: floats are then rounded."""
         return self.function in ARITHMETIC
 
 

@@ -18,7 +18,7 @@ from typing import Any
 
 __all__ = ["RULE_VERSION", "Fingerprints", "without_comments"]
 
-RULE_VERSION = 1
+RULE_VERSION = 2
 """The version of our macros' results. Raise it when results change, and only then: stored history is built again."""
 
 _PACKAGE = Path(__file__).parents[1] / "dbt_package"

@@ -47,6 +47,7 @@ from generate import (
 from hypothesis import strategies as st
 from oracle import Answer, Record, history_instant, look_up, microseconds, nanoseconds, with_defaults
 from window_oracle import (
+    WIDE,
     Aggregation,
     Version,
     Where,
@@ -71,6 +72,7 @@ EVENT_PARTS = (("a", 1), ("b", 2), (None, 1), ("a", None), ("a", 2), ("c", 1), (
 
 INTEGERS = ("tinyint", "smallint", "integer", "bigint", "ubigint")
 FLOATS = ("double", "float")
+LARGE = f"5{34 * '0'}"
 # fmt: off
 FLAVOURS: dict[str, tuple[tuple[Any, ...], ...]] = {
     "tinyint": ((127, -128, 1, 7),),
@@ -82,6 +84,10 @@ FLAVOURS: dict[str, tuple[tuple[Any, ...], ...]] = {
         (Decimal("1.25"), Decimal("-0.01"), Decimal("10.00")),
         (Decimal("9999999999999999.99"), Decimal("-9999999999999999.99"), Decimal("0.01")),
     ),
+    "decimal(38,2)": (  # twenty of these do not fit
+        (Decimal(f"{LARGE}.00"), Decimal(f"{LARGE}.01"), Decimal(f"-{LARGE}.00"), Decimal("0.02")),
+        tuple(Decimal(f"{LARGE}.0{digit}") for digit in range(3)),
+    ),
     "decimal(4,1)": ((Decimal("999.9"), Decimal("-0.1"), Decimal("2.0")),),
     "double": (
         (1e9, 1e9 + 1, 1e9 + 0.1, 1e9 + 2),  # the squares of these cancel
@@ -92,7 +98,10 @@ FLAVOURS: dict[str, tuple[tuple[Any, ...], ...]] = {
         (1.0, math.nan, math.inf, -math.inf, 2.5),
         (math.nan, 1.0, math.nan, 2.5),
         (math.nan, 1.0, math.nan, math.inf),
-        (1.0, 1e300, -1e300, 1e-300),  # only where nothing squares them
+        (1.0, 1e300, -1e300, 1e-300),
+        (1e9 + 0.001, 1e9 + 0.0005, 1e9 - 0.001, 1e9),
+        (1e12, 1e12 + 0.001, 0.1, 0.101, 0.0),
+        (2.0**60, 2.0**60 - 128, 2.0**60 + 256, 2.0**20, -(2.0**20) + 2.0**-33),  # beside the ends of classes of floats
     ),
     "float": (
         (0.5, 1.5, 16777216.0, 1.0),
@@ -107,7 +116,6 @@ FLAVOURS: dict[str, tuple[tuple[Any, ...], ...]] = {
 # fmt: on
 """Values of a column by its type; a column takes them from one of the tuples."""
 VALUE_TYPES = (*("double",) * 16, *("bigint",) * 6, *("decimal(18,2)",) * 2, *FLAVOURS)
-SQUARED_LIMIT = 1e150
 
 DEFAULTS: dict[str, Any] = {
     **dict.fromkeys(INTEGERS, 0),
@@ -231,10 +239,8 @@ def agrees(found: tuple[str, Any], wanted: Any) -> bool:
 def near(view: WindowView, feature: str, value: Any, versions: Sequence[Version], t: int) -> Any:
     """What the value of a feature must be: itself, comparable, or near it. `versions` are those of the key.
 
-    Sums of floats are right within 1e-9 of the sum of absolute values, averages within the same of their mean. Averages
-    of integers and decimals come of exact sums: a few roundings, whatever cancels. For the standard deviation
-    1e-9 of the sum would pass anything where a mean is 1e9 times as large. A stable way is off by a few roundings of
-    the values themselves, so it must be within 1e-9 of the result and 1e-13 (some hundred roundings) of that sum.
+    All come of exact sums, so they are right within a few roundings of the result, whatever cancels. Only a sum of
+    floats of which some are 2^40 times as large as others may cancel to less than what was rounded of its parts.
     """
     aggregation = next(each for each in view.aggregations if each.name == feature)
     if aggregation.function not in ("sum", "avg", "stddev") or not isinstance(value, float) or not math.isfinite(value):
@@ -242,10 +248,17 @@ def near(view: WindowView, feature: str, value: Any, versions: Sequence[Version]
     values = [version.row[aggregation.column] for version in selected(view, aggregation, versions, t)]
     size = float(sum(abs(Fraction(each)) for each in values))
     if aggregation.function == "sum":
-        return Near(value, 1e-9 * size)
+        return Near(value, 5e-16 * abs(value) + 1e-30 * size)
     if aggregation.function == "avg":
-        return Near(value, 1e-9 * size / len(values) if isinstance(values[0], float) else 1e-14 * abs(value))
-    return Near(value, 1e-9 * value + 1e-13 * size)
+        return Near(value, 1e-15 * abs(value) + 1e-30 * size / len(values))
+    return Near(value, 2e-15 * value + 2**-53 * float(max(map(beyond_93_bits, values))))
+
+
+def beyond_93_bits(value: Any) -> Fraction:
+    """The size of an integer or a decimal that has more bits than deviations keep, else 0."""
+    digits = max(0, -int(value.as_tuple().exponent)) if isinstance(value, Decimal) else 0
+    whole = 0 if isinstance(value, float) else Fraction(value) * 10**digits
+    return abs(Fraction(value)) if abs(whole) >= 2**93 else Fraction(0)
 
 
 def expected_answers(case: WindowCase) -> list[dict[str, Answer]]:
@@ -564,13 +577,11 @@ def declarations(
 
 
 def functions_for(events: Table, column: str) -> list[str]:
-    """What a column can be aggregated by. Squares of the largest doubles have no value."""
+    """What a column can be aggregated by."""
     sql_type = events.type_of(column)
     found = []
     if sql_type in (*INTEGERS, *FLOATS) or sql_type.startswith("decimal"):
-        sizes = [abs(row[column]) for row in events.rows if row[column] is not None]
-        found += ["sum"] if any(SQUARED_LIMIT < size < math.inf for size in sizes) else ["stddev", "sum"]
-        found.append("avg")
+        found += ["stddev", "sum", "avg"]
     if sql_type != "timestamp_ns":  # a list of these cannot be read back
         found.append("last_n")
     return [*found, "first", "max", "count_distinct", "last", "min", "count"]
@@ -731,7 +742,9 @@ def with_more_events(source: random.Random, view: WindowView, events: Table, cou
 
 
 def smaller(value: Any) -> Any:
-    """A large integer cut to one of which many thousands can be added."""
+    """A large number cut to one of which many thousands can be added."""
+    if isinstance(value, Decimal) and abs(value) > 10**20:
+        return WIDE.multiply(value, Decimal("1e-4")).quantize(Decimal("0.01"), context=WIDE)
     return value >> 12 if type(value) is int and abs(value) > 2**52 else value
 
 

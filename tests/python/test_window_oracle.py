@@ -486,11 +486,13 @@ def test_history_before_1970_is_rounded_up_too() -> None:
 @pytest.mark.parametrize(
     ("function", "values", "passes", "fails"),
     [
-        ("sum", [1e9, -1e9, 1.0], 1 + 1.9, 1 + 2.1),
-        ("avg", [1e9, -1e9, 1.0], (1 + 1.9) / 3, (1 + 2.1) / 3),
+        ("sum", [1e9, -1e9, 1.0], 1 + 4e-16, 1 + 7e-16),
+        ("avg", [1e9, -1e9, 1.0], 1 / 3 + 3e-16, 1 / 3 + 4e-16),
         ("avg", [2**59, -(2**59), 1], 1 / 3 + 1e-16, 0.0),
-        ("stddev", [1e9, 1e9 + 1, 1e9 + 2], 1 + 2e-4, 1 + 4e-4),
+        ("stddev", [1e9, 1e9 + 1, 1e9 + 2], 1 + 1.7e-15, 1 + 2.3e-15),
         ("stddev", [1e9, 1e9 + 1, 1e9 + 2], 1.0, 0.0),
+        ("stddev", [1e300, -1e300], math.sqrt(2) * 1e300, math.inf),
+        ("stddev", [1e-300, -1e-300], math.sqrt(2) * 1e-300, 0.0),
         ("sum", [1.0], 1.0, math.nan),
     ],
 )

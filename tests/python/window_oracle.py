@@ -264,7 +264,13 @@ def deviation(values: Sequence[Any]) -> float | None:
     if len(values) < 2:
         return None
     mean = exact(values) / len(values)
-    return math.sqrt(sum((Fraction(value) - mean) ** 2 for value in values) / (len(values) - 1))
+    return root(sum((Fraction(value) - mean) ** 2 for value in values) / (len(values) - 1))
+
+
+def root(square: Fraction) -> float:
+    """The square root; the square itself may be too large or too small for a float."""
+    wholes = square.numerator * square.denominator << 4400
+    return float(Fraction(math.isqrt(wholes), square.denominator << 2200))
 
 
 def exact(values: Sequence[Any]) -> Fraction:

@@ -40,59 +40,52 @@ asked as (
     where _pit_at is not null and _pit_key_1 is not null
 ),
 
--- The second part begins 2^42 below the greatest value, and the rest 2^42 below the greatest of the second part.
-greatest_values as (
+classed as (
     select
-        coalesce(cast(max(abs(_pit_input_1)) filter (where isfinite(_pit_input_1)) as double), 0) as _pit_input_1_s
-    from events
+        *,
+        case
+            when _pit_input_1_class < 99 then cast(cast(_pit_input_1 as double) / pow(2.0, 20 * ((_pit_input_1_class) - 50)) / pow(2.0, 20 * ((_pit_input_1_class) - 50)) * pow(2.0, 73) as hugeint)
+            else 0
+        end as _pit_input_1_whole
+    from (
+        select
+            *,
+            case
+                when not isfinite(_pit_input_1) then 99
+                when _pit_input_1 = 0 then 50
+                else 50 + cast(floor((log2(abs(cast(_pit_input_1 as double))) + 20) / 40) as integer)
+            end as _pit_input_1_class
+        from events
+    ) as events
 ),
 
-second_values as (
+classes as (
     select
-        (select _pit_input_1_s from greatest_values) as _pit_input_1_s,
-        coalesce(cast(max(abs(_pit_input_1)) filter (where abs(_pit_input_1) < (select _pit_input_1_s from greatest_values) * pow(2.0, -42)) as double), 0) as _pit_input_1_t
-    from events
-),
-
--- The greatest value of a part gets 96 bits.
-exponents as (
-    select
-        95 - coalesce(cast(floor(log2(nullif(_pit_input_1_s, 0))) as integer), 0) as _pit_input_1_s,
-        95 - coalesce(cast(floor(log2(nullif(_pit_input_1_t, 0))) as integer), 0) as _pit_input_1_t,
-        _pit_input_1_s * pow(2.0, -42) as _pit_input_1_great,
-        _pit_input_1_t * pow(2.0, -42) as _pit_input_1_small
-    from second_values
-),
-
-scales as (
-    select
-        [pow(2.0, _pit_input_1_s // 2), pow(2.0, _pit_input_1_s - _pit_input_1_s // 2)] as _pit_input_1_s,
-        [pow(2.0, _pit_input_1_t // 2), pow(2.0, _pit_input_1_t - _pit_input_1_t // 2)] as _pit_input_1_t,
-        _pit_input_1_great,
-        _pit_input_1_small
-    from exponents
+        coalesce(_pit_input_1[1], 0) as _pit_input_1_s,
+        pow(2.0, 20 * (coalesce(_pit_input_1[1], 0) - 50)) as _pit_input_1_s_unit,
+        coalesce(_pit_input_1[2], 0) as _pit_input_1_t,
+        pow(2.0, 20 * (coalesce(_pit_input_1[2], 0) - 50)) as _pit_input_1_t_unit
+    from (
+        select
+            list_reverse_sort(list(distinct _pit_input_1_class) filter (where _pit_input_1 <> 0 and isfinite(_pit_input_1))) as _pit_input_1
+        from classed
+    ) as found
 ),
 
 measured as (
     select
-        events._pit_key_1,
+        events.*,
         events._pit_available_at <> events._pit_event as _pit_late,
         case when events._pit_input_1 is not null then 1 end as _pit_input_1_n,
-        case
-            when isfinite(events._pit_input_1) and abs(events._pit_input_1) >= scales._pit_input_1_great then cast(cast(events._pit_input_1 as double) * scales._pit_input_1_s[1] * scales._pit_input_1_s[2] as hugeint)
-        end as _pit_input_1_s,
-        case
-            when isfinite(events._pit_input_1) and not (abs(events._pit_input_1) >= scales._pit_input_1_great or abs(events._pit_input_1) < scales._pit_input_1_small) then cast(cast(events._pit_input_1 as double) * scales._pit_input_1_t[1] * scales._pit_input_1_t[2] as hugeint)
-        end as _pit_input_1_t,
+        case when events._pit_input_1_class = classes._pit_input_1_s then events._pit_input_1_whole end as _pit_input_1_s,
+        case when events._pit_input_1_class = classes._pit_input_1_t then events._pit_input_1_whole end as _pit_input_1_t,
         case
             when isnan(events._pit_input_1) then 1::hugeint
             when events._pit_input_1 = 'infinity' then 4398046511104::hugeint /* above 42 bits of NaN */
             when events._pit_input_1 = '-infinity' then 19342813113834066795298816::hugeint /* above 42 bits of infinity */
-        end as _pit_input_1_odd,
-        events._pit_event,
-        events._pit_available_at
-    from events
-    cross join scales
+        end as _pit_input_1_odd
+    from classed as events
+    cross join classes
 ),
 
 ordered as (
@@ -235,15 +228,17 @@ late_sums as (
     window until_then as (order by asked._pit_query rows unbounded preceding)
 ),
 
+-- A slot is 100 times the number of an input and a window, and the class of the values.
 residues_spans as (
     select
         _pit_key_1,
-        '_pit_input_1_1' as _pit_slot,
-        cast(_pit_input_1 as double) as value,
+        100 + _pit_input_1_class as _pit_slot,
+        _pit_input_1_whole as whole,
         _pit_available_at,
-        events._pit_event + 864000000000 /* window: 10 days */ as _pit_end
-    from events
-    where abs(_pit_input_1) < (select _pit_input_1_small from scales) and _pit_input_1 <> 0
+        measured._pit_event + 864000000000 /* window: 10 days */ as _pit_end
+    from measured
+    cross join classes
+    where _pit_input_1_class not in (classes._pit_input_1_s, classes._pit_input_1_t, 99) and _pit_input_1 <> 0
 ),
 
 residues_ranges as (
@@ -263,62 +258,51 @@ residues_ranges as (
     where first_asked._pit_query <= last_asked._pit_query
 ),
 
-residues_laid as (
+residues_changes as (
     select
+        case when _pit_begins then _pit_first else _pit_last + 1 end as _pit_query,
         _pit_slot,
-        _pit_level,
-        _pit_tile,
-        sum(value) as total
-    from (
-        select
-            *,
-            -- The tiles of this level that lie within the range: from _pit_from on, before _pit_to.
-            (_pit_first + (1::bigint << _pit_level) - 1) >> _pit_level as _pit_from,
-            (_pit_last + 1) >> _pit_level as _pit_to
-        from residues_ranges
-        cross join generate_series(0, (select cast(log2(count(*) + 2) as integer) from asked)) as levels(_pit_level)
-        where (_pit_last - _pit_first + 1) >> _pit_level > 0
-    ) as levelled
-    -- Of these, the ones that no tile of the next level covers: an odd first and an even last.
-    cross join lateral (
-        values
-        (case when _pit_from < _pit_to and _pit_from % 2 = 1 then _pit_from end),
-        (case when _pit_from < _pit_to and _pit_to % 2 = 1 then _pit_to - 1 end)
-    ) as tiles(_pit_tile)
-    where _pit_tile is not null
-    group by _pit_slot, _pit_level, _pit_tile
+        sum(case when _pit_begins then whole else -(whole) end) as total
+    from residues_ranges
+    cross join (values (true), (false)) as edges(_pit_begins)
+    group by case when _pit_begins then _pit_first else _pit_last + 1 end, _pit_slot
 ),
 
-residues_levels as (
-    select *
-    from residues_laid
-    where _pit_level = (select max(_pit_level) from residues_laid)
-    union all
+residues_sums as (
     select
-        _pit_slot,
-        _pit_level,
-        _pit_tile,
-        sum(total) as total
-    from (
-        select _pit_slot, _pit_level - 1 as _pit_level, _pit_tile * 2 + _pit_half as _pit_tile, total, false as _pit_own
-        from residues_levels
-        cross join (values (0), (1)) as halves(_pit_half)
-        where _pit_level > 0
-        union all
-        select *, true
-        from residues_laid
-        where _pit_level = (select any_value(_pit_level) - 1 from residues_levels)
-    ) as handed_down
-    group by _pit_slot, _pit_level, _pit_tile
+        asked._pit_query,
+        slots._pit_slot,
+        sum(changes.total) over residues_until_then as total
+    from asked
+    cross join (select distinct _pit_slot from residues_changes) as slots
+    left join residues_changes as changes on asked._pit_query = changes._pit_query and slots._pit_slot = changes._pit_slot
+    window residues_until_then as (partition by slots._pit_slot order by asked._pit_query rows unbounded preceding)
+),
+
+-- Classes are added from the smallest to the greatest, so that it does not matter which of them are here.
+residues_added as (
+    select
+        _pit_query,
+        _pit_slot // 100 as _pit_item,
+        list_reduce(
+            list_sort(list({
+                'class': _pit_slot % 100,
+                'near': cast(total as double) / pow(2.0, 73) * pow(2.0, 20 * ((_pit_slot % 100) - 50)) * pow(2.0, 20 * ((_pit_slot % 100) - 50)),
+                'lacking': cast(total - cast(cast(total as double) as hugeint) as double) / pow(2.0, 73) * pow(2.0, 20 * ((_pit_slot % 100) - 50)) * pow(2.0, 20 * ((_pit_slot % 100) - 50))
+            })),
+            lambda one, other: {'class': other.class, 'near': other.near + one.near, 'lacking': other.lacking + one.lacking}
+        ) as total
+    from residues_sums
+    where total is not null
+    group by _pit_query, _pit_slot // 100
 ),
 
 residues as (
     select
-        _pit_tile as _pit_query,
-        any_value(total) filter (where _pit_slot = '_pit_input_1_1') as _pit_input_1_1
-    from residues_levels
-    where _pit_level = 0
-    group by _pit_tile
+        _pit_query,
+        any_value(total) filter (where _pit_item = 1) as _pit_input_1_1
+    from residues_added
+    group by _pit_query
 ),
 
 tiles_864000000000_spans as (
@@ -400,9 +384,8 @@ windowed as (
         case when (sums._pit_input_1_n_1 + late_sums._pit_input_1_n_1) > 0 then
             case
                 when (sums._pit_input_1_odd_1 + late_sums._pit_input_1_odd_1) = 0 then (
-                    cast((sums._pit_input_1_s_1 + late_sums._pit_input_1_s_1) as double) / (select _pit_input_1_s[1] from scales) / (select _pit_input_1_s[2] from scales)
-                    + cast((sums._pit_input_1_t_1 + late_sums._pit_input_1_t_1) as double) / (select _pit_input_1_t[1] from scales) / (select _pit_input_1_t[2] from scales)
-                    + coalesce(residues._pit_input_1_1, 0)
+                    cast((sums._pit_input_1_s_1 + late_sums._pit_input_1_s_1) as double) / pow(2.0, 73) * classes._pit_input_1_s_unit * classes._pit_input_1_s_unit + (cast((sums._pit_input_1_t_1 + late_sums._pit_input_1_t_1) as double) / pow(2.0, 73) * classes._pit_input_1_t_unit * classes._pit_input_1_t_unit + coalesce(residues._pit_input_1_1.near, 0))
+                    + (cast((sums._pit_input_1_s_1 + late_sums._pit_input_1_s_1) - cast(cast((sums._pit_input_1_s_1 + late_sums._pit_input_1_s_1) as double) as hugeint) as double) / pow(2.0, 73) * classes._pit_input_1_s_unit * classes._pit_input_1_s_unit + (cast((sums._pit_input_1_t_1 + late_sums._pit_input_1_t_1) - cast(cast((sums._pit_input_1_t_1 + late_sums._pit_input_1_t_1) as double) as hugeint) as double) / pow(2.0, 73) * classes._pit_input_1_t_unit * classes._pit_input_1_t_unit + coalesce(residues._pit_input_1_1.lacking, 0)))
                 )
                 -- 42 bits each count NaN, infinity and -infinity.
                 when (sums._pit_input_1_odd_1 + late_sums._pit_input_1_odd_1) % 4398046511104 > 0 or (((sums._pit_input_1_odd_1 + late_sums._pit_input_1_odd_1) // 4398046511104) % 4398046511104 > 0 and (sums._pit_input_1_odd_1 + late_sums._pit_input_1_odd_1) // 19342813113834066795298816 > 0) then 'nan'::double
@@ -415,6 +398,7 @@ windowed as (
     from asked
     left join sums on asked._pit_query = sums._pit_query
     left join late_sums on asked._pit_query = late_sums._pit_query
+    cross join classes
     left join residues on asked._pit_query = residues._pit_query
     left join tiles_864000000000 on asked._pit_query = tiles_864000000000._pit_query
 ),

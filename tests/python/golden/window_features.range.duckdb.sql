@@ -40,21 +40,71 @@ asked as (
     where _pit_at is not null and _pit_key_1 is not null
 ),
 
-placed as (
+classed as (
+    select
+        *,
+        case
+            when _pit_input_1_class < 99 then cast(cast(_pit_input_1 as double) / pow(2.0, 20 * ((_pit_input_1_class) - 50)) / pow(2.0, 20 * ((_pit_input_1_class) - 50)) * pow(2.0, 73) as hugeint)
+            else 0
+        end as _pit_input_1_whole
+    from (
+        select
+            *,
+            case
+                when not isfinite(_pit_input_1) then 99
+                when _pit_input_1 = 0 then 50
+                else 50 + cast(floor((log2(abs(cast(_pit_input_1 as double))) + 20) / 40) as integer)
+            end as _pit_input_1_class
+        from events
+    ) as events
+),
+
+classes as (
+    select
+        coalesce(_pit_input_1[1], 0) as _pit_input_1_s,
+        pow(2.0, 20 * (coalesce(_pit_input_1[1], 0) - 50)) as _pit_input_1_s_unit,
+        coalesce(_pit_input_1[2], 0) as _pit_input_1_t,
+        pow(2.0, 20 * (coalesce(_pit_input_1[2], 0) - 50)) as _pit_input_1_t_unit
+    from (
+        select
+            list_reverse_sort(list(distinct _pit_input_1_class) filter (where _pit_input_1 <> 0 and isfinite(_pit_input_1))) as _pit_input_1
+        from classed
+    ) as found
+),
+
+measured as (
     select
         events.*,
+        case when events._pit_input_1 is not null then 1 end as _pit_input_1_n,
+        case when events._pit_input_1_class = classes._pit_input_1_s then events._pit_input_1_whole end as _pit_input_1_s,
+        case when events._pit_input_1_class = classes._pit_input_1_t then events._pit_input_1_whole end as _pit_input_1_t,
+        case
+            when isnan(events._pit_input_1) then 1::hugeint
+            when events._pit_input_1 = 'infinity' then 4398046511104::hugeint /* above 42 bits of NaN */
+            when events._pit_input_1 = '-infinity' then 19342813113834066795298816::hugeint /* above 42 bits of infinity */
+        end as _pit_input_1_odd
+    from classed as events
+    cross join classes
+),
+
+placed as (
+    select
+        *,
         _pit_available_at // 864000000000 /* stretch: 10 days */ + _pit_step as _pit_stretch
-    from events
+    from measured
     cross join (values (0), (1)) as steps(_pit_step)
     where (_pit_event + 863999999999) // 864000000000 >= _pit_available_at // 864000000000 + _pit_step
 ),
 
-windowed as (
+sums as (
     select
         asked._pit_query,
-        max(events._pit_event) as _pit_newest,
-        sum(events._pit_input_1) as _pit_value_1,
-        arg_max(events._pit_input_1, row(events._pit_event, events._pit_created, events._pit_input_1), 3) filter (where events._pit_input_1 is not null) as _pit_value_2
+        arg_max(events._pit_input_1, row(events._pit_event, events._pit_created, events._pit_input_1), 3) filter (where events._pit_input_1 is not null) as _pit_value_2,
+        coalesce(sum(events._pit_input_1_n), 0) as _pit_input_1_n_1,
+        coalesce(sum(events._pit_input_1_s), 0) as _pit_input_1_s_1,
+        coalesce(sum(events._pit_input_1_t), 0) as _pit_input_1_t_1,
+        coalesce(sum(events._pit_input_1_odd), 0) as _pit_input_1_odd_1,
+        max(events._pit_event) as _pit_newest
     from asked
     inner join placed as events
         on
@@ -63,6 +113,91 @@ windowed as (
             asked._pit_at < events._pit_event + 864000000000 /* window: 10 days */ and
             _pit_available_at <= asked._pit_at
     group by asked._pit_query
+),
+
+-- A slot is 100 times the number of an input and a window, and the class of the values.
+residues_spans as (
+    select
+        _pit_key_1,
+        100 + _pit_input_1_class as _pit_slot,
+        _pit_input_1_whole as whole,
+        _pit_available_at,
+        measured._pit_event + 864000000000 /* window: 10 days */ as _pit_end
+    from measured
+    cross join classes
+    where _pit_input_1_class not in (classes._pit_input_1_s, classes._pit_input_1_t, 99) and _pit_input_1 <> 0
+),
+
+residues_placed as (
+    select
+        *,
+        _pit_available_at // 864000000000 /* stretch: 10 days */ + _pit_step as _pit_stretch
+    from residues_spans
+    cross join (values (0), (1)) as steps(_pit_step)
+    where (_pit_end - 1) // 864000000000 >= _pit_available_at // 864000000000 + _pit_step
+),
+
+residues_sums as (
+    select
+        asked._pit_query,
+        spans._pit_slot,
+        sum(whole) as total
+    from asked
+    inner join residues_placed as spans
+        on
+            asked._pit_key_1 = spans._pit_key_1 and
+            asked._pit_at // 864000000000 /* stretch: 10 days */ = spans._pit_stretch and
+            asked._pit_at < spans._pit_end and
+            _pit_available_at <= asked._pit_at
+    group by asked._pit_query, spans._pit_slot
+),
+
+-- Classes are added from the smallest to the greatest, so that it does not matter which of them are here.
+residues_added as (
+    select
+        _pit_query,
+        _pit_slot // 100 as _pit_item,
+        list_reduce(
+            list_sort(list({
+                'class': _pit_slot % 100,
+                'near': cast(total as double) / pow(2.0, 73) * pow(2.0, 20 * ((_pit_slot % 100) - 50)) * pow(2.0, 20 * ((_pit_slot % 100) - 50)),
+                'lacking': cast(total - cast(cast(total as double) as hugeint) as double) / pow(2.0, 73) * pow(2.0, 20 * ((_pit_slot % 100) - 50)) * pow(2.0, 20 * ((_pit_slot % 100) - 50))
+            })),
+            lambda one, other: {'class': other.class, 'near': other.near + one.near, 'lacking': other.lacking + one.lacking}
+        ) as total
+    from residues_sums
+    where total is not null
+    group by _pit_query, _pit_slot // 100
+),
+
+residues as (
+    select
+        _pit_query,
+        any_value(total) filter (where _pit_item = 1) as _pit_input_1_1
+    from residues_added
+    group by _pit_query
+),
+
+windowed as (
+    select
+        sums._pit_query,
+        case when sums._pit_input_1_n_1 > 0 then
+            case
+                when sums._pit_input_1_odd_1 = 0 then (
+                    cast(sums._pit_input_1_s_1 as double) / pow(2.0, 73) * classes._pit_input_1_s_unit * classes._pit_input_1_s_unit + (cast(sums._pit_input_1_t_1 as double) / pow(2.0, 73) * classes._pit_input_1_t_unit * classes._pit_input_1_t_unit + coalesce(residues._pit_input_1_1.near, 0))
+                    + (cast(sums._pit_input_1_s_1 - cast(cast(sums._pit_input_1_s_1 as double) as hugeint) as double) / pow(2.0, 73) * classes._pit_input_1_s_unit * classes._pit_input_1_s_unit + (cast(sums._pit_input_1_t_1 - cast(cast(sums._pit_input_1_t_1 as double) as hugeint) as double) / pow(2.0, 73) * classes._pit_input_1_t_unit * classes._pit_input_1_t_unit + coalesce(residues._pit_input_1_1.lacking, 0)))
+                )
+                -- 42 bits each count NaN, infinity and -infinity.
+                when sums._pit_input_1_odd_1 % 4398046511104 > 0 or ((sums._pit_input_1_odd_1 // 4398046511104) % 4398046511104 > 0 and sums._pit_input_1_odd_1 // 19342813113834066795298816 > 0) then 'nan'::double
+                when (sums._pit_input_1_odd_1 // 4398046511104) % 4398046511104 > 0 then 'infinity'::double
+                else '-infinity'::double
+            end
+        end as _pit_value_1,
+        sums._pit_value_2,
+        sums._pit_newest
+    from sums
+    cross join classes
+    left join residues on sums._pit_query = residues._pit_query
 ),
 
 -- The instant from which a key has events, where no event was found.

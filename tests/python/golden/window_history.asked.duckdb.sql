@@ -103,9 +103,7 @@ _pit_values as (
 
     measured as (
         select
-            events._pit_key_1,
-            events._pit_event,
-            events._pit_available_at
+            events.*
         from events
     ),
 
@@ -169,6 +167,7 @@ _pit_values as (
     distinct__pit_value_1_spans as (
         select
             _pit_key_1,
+            0 as _pit_slot,
             min(_pit_available_at) as _pit_available_at,
             max(_pit_end) as _pit_end
         from (
@@ -214,34 +213,33 @@ _pit_values as (
 
     distinct__pit_value_1_changes as (
         select
-            _pit_query,
-            sum(_pit_change) as _pit_change
-        from (
-            select _pit_first as _pit_query, 1 as _pit_change
-            from distinct__pit_value_1_ranges
-            union all
-            select _pit_last + 1, -1
-            from distinct__pit_value_1_ranges
-        ) as changes
-        group by _pit_query
+            case when _pit_begins then _pit_first else _pit_last + 1 end as _pit_query,
+            _pit_slot,
+            sum(case when _pit_begins then 1 else -(1) end) as total
+        from distinct__pit_value_1_ranges
+        cross join (values (true), (false)) as edges(_pit_begins)
+        group by case when _pit_begins then _pit_first else _pit_last + 1 end, _pit_slot
     ),
 
-    distinct__pit_value_1 as (
+    distinct__pit_value_1_sums as (
         select
             asked._pit_query,
-            sum(distinct__pit_value_1_changes._pit_change) over (order by asked._pit_query rows unbounded preceding) as total
+            slots._pit_slot,
+            sum(changes.total) over distinct__pit_value_1_until_then as total
         from asked
-        left join distinct__pit_value_1_changes on asked._pit_query = distinct__pit_value_1_changes._pit_query
+        cross join (select distinct _pit_slot from distinct__pit_value_1_changes) as slots
+        left join distinct__pit_value_1_changes as changes on asked._pit_query = changes._pit_query and slots._pit_slot = changes._pit_slot
+        window distinct__pit_value_1_until_then as (partition by slots._pit_slot order by asked._pit_query rows unbounded preceding)
     ),
 
     windowed as (
         select
             asked._pit_query,
-            distinct__pit_value_1.total as _pit_value_1,
+            distinct__pit_value_1_sums.total as _pit_value_1,
             case when asked._pit_at < sums._pit_newest + 604800000000 /* window: 7 days */ then sums._pit_newest end as _pit_newest
         from asked
         left join sums on asked._pit_query = sums._pit_query
-        left join distinct__pit_value_1 on asked._pit_query = distinct__pit_value_1._pit_query
+        left join distinct__pit_value_1_sums on asked._pit_query = distinct__pit_value_1_sums._pit_query
     ),
 
     -- The instant from which a key has events, where no event was found.

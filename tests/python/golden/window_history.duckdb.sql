@@ -28,12 +28,10 @@ events as (
 
 measured as (
     select
-        events._pit_key_1,
+        events.*,
         cast(events._pit_input_2 as hugeint) * 17179869184 /* 34 bits of count */ + 1 as _pit_input_2_p,
         1 as _pit_input_1_n,
-        case when events._pit_input_3 is not null then 1 end as _pit_input_3_n,
-        events._pit_event,
-        events._pit_available_at
+        case when events._pit_input_3 is not null then 1 end as _pit_input_3_n
     from events
 ),
 

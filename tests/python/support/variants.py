@@ -198,9 +198,16 @@ WINDOWS: dict[str, Replacements] = {
     "views without keys match nothing": NULL_FOR_ALL,
     "right taken as left": {WINDOW: [("strict = view.closed == 'left'", "strict = true")]},
     "range: edge closed for open": {
-        RANGE: [("asked._pit_at < {{ pit", "asked._pit_at <= {{ pit"), ("'asked._pit_at < '", "'asked._pit_at <= '")]
+        RANGE: [("asked._pit_at < {{ pit", "asked._pit_at <= {{ pit")],
+        "_within": [("'asked._pit_at < '", "'asked._pit_at <= '")],
     },
     "range: edge open for closed": {RANGE: [("_is_known('asked._pit_at', false)", "_is_known('asked._pit_at', true)")]},
+    "range: edge of deviations closed for open": {
+        "_joined_sums": [("asked._pit_at < spans._pit_end", "asked._pit_at <= spans._pit_end")]
+    },
+    "range: edge of deviations open for closed": {
+        "_joined_sums": [("_is_known('asked._pit_at', false)", "_is_known('asked._pit_at', true)")]
+    },
     "stacked: edge closed for open": {RUNNING: [("'_pit_at - ' ~ pit_join", "'_pit_at - 1 - ' ~ pit_join")]},
     "stacked: edge open for closed": {
         RUNNING: [("_is_known('points._pit_at', false)", "_is_known('points._pit_at', true)")]
@@ -237,6 +244,12 @@ WINDOWS: dict[str, Replacements] = {
         ]
     },
     "stacked: far smaller values swallowed": {"_residues": [("and {{ input }} <> 0", "and false")]},
+    "range: far smaller values swallowed": {"_residues": [("and {{ input }} <> 0", "and false")]},
+    "what is rounded off is lost": {"_lacking": "0::double"},
+    "digits carry nothing": {
+        "_deviations": [("digit_1 + (digit_0 >> 47) as carried", "digit_1 as carried")],
+    },
+    "halves carry nothing": {"_of_halves": [("({{ upper }} + ({{ lower }} >> 64))", "({{ upper }})")]},
     "stacked: counts and sums overlap": {"_unpacked_sum": "({{ packed }} >> 33)"},
     "gap ignored": {"default__spine_rows": [("if gap_microseconds }}", "if false }}")]},
     "an empty window counts null": {

@@ -1,0 +1,132 @@
+{#-
+    CTE `deviations`: sample deviations at each instant asked. A whole number (see `_wholes.sql`) is written in two digits of
+    47 bits, `high` and `low`. The sums of the digits and of their products are exact, and so is the squared distance from the
+    mean that follows from these: nothing is rounded before that, whatever the mean is. Products can be added up 2^30 times.
+-#}
+{% macro _deviations(view, items, plan) -%}
+{%- set mask = 2 ** 47 - 1 -%}
+{%- set parts = {
+    'counted': '1',
+    'highs': 'high',
+    'lows': 'low',
+    'high_squares': 'cast(high as hugeint) * high',
+    'products': 'cast(high as hugeint) * low',
+    'low_squares': 'cast(low as hugeint) * low',
+} -%}
+-- A slot is 100 times the number of a feature and the class of its values.
+deviations_spans as (
+    {%- for item in items %}
+    select
+        {{ view.key_names | join(', ') }},
+        {{ 100 * loop.index }} + {{ item.input }}_class as _pit_slot,
+        cast({{ item.input }}_whole >> 47 as bigint) as high,
+        cast({{ item.input }}_whole & {{ mask }} as bigint) as low,
+        _pit_available_at,
+        {{ pit_join._window_end(view, item.window, 'measured') }} as _pit_end
+    from measured
+    where {{ item.input }} is not null
+    {%- if not loop.last %}
+    union all
+    {%- endif %}
+    {%- endfor %}
+),
+
+{{ pit_join._span_sums('deviations', view, parts, plan) }},
+
+-- The mean is the nearest whole number: what is left of the sum is at most half a count, and cancels little below.
+deviations_means as (
+    select
+        *,
+        total // counted + 2 * (total % counted) // counted as mean
+    from (
+        select
+            *,
+            highs * {{ mask + 1 }} + lows as total
+        from deviations_sums
+        where counted > 0
+    ) as totals
+),
+
+-- The sum of (value - mean)^2 in three digits.
+deviations_distances as (
+    select
+        *,
+        total - mean * counted as rest,
+        high_squares - mean_high * (2 * highs - counted * mean_high) as digit_2,
+        2 * (products - mean_high * lows - mean_low * (highs - counted * mean_high)) as digit_1,
+        low_squares - mean_low * (2 * lows - counted * mean_low) as digit_0
+    from (
+        select
+            *,
+            mean >> 47 as mean_high,
+            mean & {{ mask }} as mean_low
+        from deviations_means
+    ) as means
+),
+
+-- Carried from digit to digit, none is negative. Zeros alone are smaller than all else, so that they swallow nothing.
+deviations_classes as (
+    select
+        _pit_query,
+        _pit_slot // 100 as _pit_item,
+        case when high_squares = 0 and low_squares = 0 and _pit_slot % 100 < 99 then 0 else _pit_slot % 100 end as class,
+        cast(counted as double) as counted,
+        {{ pit_join._near('mean') }} as near,
+        {{ pit_join._lacking('mean') }} + cast(rest as double) / cast(counted as double) as lacking,
+        case
+            when _pit_slot % 100 = 99 then 'nan'::double
+            else
+                (cast(digit_2 + (carried >> 47) as double) * {{ mask + 1 }} + cast(carried & {{ mask }} as double)) * {{ mask + 1 }}
+                + cast(digit_0 & {{ mask }} as double)
+                - cast(rest as double) * cast(rest as double) / cast(counted as double)
+        end as squares
+    from (
+        select
+            *,
+            digit_1 + (digit_0 >> 47) as carried
+        from deviations_distances
+    ) as distances
+),
+
+-- Classes are merged from the greatest to the smallest, in units of the greatest: the distance of their means adds to the squares.
+deviations_merged as (
+    select
+        _pit_query,
+        _pit_item,
+        list_reduce(
+            list_sort(list({'class': class, 'counted': counted, 'near': near, 'lacking': lacking, 'squares': squares}), 'desc'),
+            {#- The mean of a class less the mean of a greater one, in the unit of the greater. #}
+            {%- set shrunk = 'pow(2.0, 40 * (other.class - one.class))' %}
+            {%- set between = '((other.near * ' ~ shrunk ~ ' - one.near) + (other.lacking * ' ~ shrunk ~ ' - one.lacking))' %}
+            {%- set share = '(other.counted / (one.counted + other.counted))' %}
+            lambda one, other: {
+                'class': one.class,
+                'counted': one.counted + other.counted,
+                'near': one.near + {{ between }} * {{ share }},
+                'lacking': one.lacking,
+                'squares': one.squares + other.squares * {{ shrunk }} * {{ shrunk }} + pow({{ between }}, 2) * (one.counted * {{ share }})
+            }
+        ) as merged
+    from deviations_classes
+    group by _pit_query, _pit_item
+),
+
+deviations as (
+    select
+        _pit_query
+        {%- for item in items %},
+        {%- set deviation, unit = 'sqrt(merged.squares / (merged.counted - 1))', pit_join._unit('merged.class') %}
+        {%- if pit_join._is_float(item.column_type) %}
+        {%- set deviation = pit_join._of_class(deviation, unit) %}
+        {%- elif pit_join._is_wide(item.column_type) %}
+        {%- set deviation = deviation ~ ' * ' ~ unit ~ ' * ' ~ unit %}
+        {%- endif %}
+        any_value(case
+            when isnan(merged.squares) then 'nan'::double
+            when merged.counted > 1 then {{ deviation }}{{ ' / 1e' ~ pit_join._scale(item.column_type) if pit_join._is_decimal(item.column_type) }}
+        end) filter (where _pit_item = {{ loop.index }}) as {{ item.alias }}
+        {%- endfor %}
+    from deviations_merged
+    group by _pit_query
+)
+{%- endmacro %}
