@@ -370,7 +370,7 @@ class FeatureStore(OnlineClient):
             start: only values served from this time on, such as `"2026-03-18 14:30"` (naive is UTC).
             end: only values served before this time.
             service: only values served for this feature service.
-            tolerance: the most that floats of windows may differ, relative or absolute; all else must be equal.
+            tolerance: the most that floats of windows may differ, relative to themselves; all else must be equal.
 
         Raises:
             PitJoinError: if the folder, the project or its warehouse cannot be read.

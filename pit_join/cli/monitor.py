@@ -27,7 +27,7 @@ _KINDS = ("rows", "match", "stale", "different", "changed", "fallback", "not_com
 @click.option("--service", metavar="NAME", help="Only values served for this feature service.")
 @click.option(
     "--tolerance", type=click.FloatRange(min=0), default=1e-9, show_default=True, metavar="X",
-    help="The most that floats of windows may differ, relative or absolute; all else must be equal.",
+    help="The most that floats of windows may differ, relative to themselves; all else must be equal.",
 )  # fmt: skip
 @json_option
 @click.pass_context

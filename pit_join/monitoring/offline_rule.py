@@ -175,7 +175,7 @@ class OfflineRule:
             full_feature_names=True,
             provenance=True,
             defaults=defaults,
-            # The plan that filled the store: the last digits of floats depend on it.
+            # The plan that filled the store.
             window_plan="stacked" if view.aggregations else None,
         )
         try:
@@ -216,7 +216,7 @@ def same(one: pa.Array, other: pa.Array, tolerance: float | None = None) -> pa.A
     """Compare two columns row by row; two nulls are equal, and so are two NaNs.
 
     Columns that differ only in the width of numbers and texts, or in the form of lists, are compared by value. Floats
-    may differ by the tolerance, relative or absolute, as for `math.isclose`.
+    may differ by the tolerance, relative to the greater, as for `math.isclose`.
     """
     one, other = _plain(one), _plain(other)
     both_null = pc.and_(pc.is_null(one), pc.is_null(other))
@@ -256,7 +256,7 @@ def _widest(kind: pa.DataType) -> pa.DataType:
 
 
 def _close(one: pa.Array, other: pa.Array, tolerance: float) -> pa.Array:
-    largest = pc.max_element_wise(pc.abs(one), pc.abs(other), 1.0, skip_nulls=False)
+    largest = pc.max_element_wise(pc.abs(one), pc.abs(other), skip_nulls=False)
     near = pc.less_equal(pc.abs(pc.subtract(one, other)), pc.multiply(largest, tolerance))
     return pc.and_(near, pc.and_(pc.is_finite(one), pc.is_finite(other)))
 

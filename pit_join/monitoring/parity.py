@@ -31,7 +31,7 @@ __all__ = ["Difference", "Parity", "verify"]
 
 _KEYS_AT_ONCE = 200_000
 _MOST_SHOWN = 1000
-# The last digits of floats that windows add up depend on what else is computed (docs/windows.md).
+# Floats that windows add up are rounded: far less than this, but a store may have been filled by another release.
 _TOLERANCE = 1e-9
 
 

@@ -47,7 +47,7 @@ def find_skew(
         folder: the feature log.
         span: compare only rows served from an instant on, and before another; None is unbounded.
         service: compare only rows of this feature service.
-        tolerance: the allowed difference of floats of windows, relative or absolute; all else must be equal.
+        tolerance: the allowed relative difference of floats that windows add up; all else must be equal.
 
     Raises:
         PitJoinError: if the folder, the project or its warehouse cannot be read.
@@ -299,7 +299,7 @@ class _Comparison:
         return pc.and_(values, pc.equal(served.statuses, expected.statuses))
 
     def _is_added_up(self, alias: str, feature: str) -> bool:
-        """Whether the last digits of a feature depend on what else is computed."""
+        """Whether a feature adds up values, so that its floats are rounded."""
         return any(one.name == feature and one.adds_up for one in self._roles[alias].view.aggregations)
 
     def _fell_back(self, name: str) -> pa.Array:

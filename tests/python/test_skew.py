@@ -470,10 +470,11 @@ def test_same(kind: pa.DataType) -> None:
 
 
 def test_same_within_a_tolerance() -> None:
-    pairs = [(1.0, 1.0 + 1e-10), (1e6, 1e6 + 1e-4), (1.0, 1.1), (math.inf, 1.0), (math.inf, -math.inf), (None, 1e-12)]
+    pairs = [(1.0, 1.0 + 1e-10), (1e6, 1e6 + 1e-4), (1e-12, 1e-12 + 1e-22), (1.0, 1.1), (1e-12, 2e-12), (0.0, 1e-300),
+             (math.inf, 1.0), (math.inf, -math.inf), (None, 1e-12)]  # fmt: skip
     one, other = (pa.array(side, pa.float64()) for side in zip(*pairs, strict=True))
-    right = [None not in pair and math.isclose(*pair, rel_tol=1e-9, abs_tol=1e-9) for pair in pairs]
-    assert same(one, other, 1e-9).to_pylist() == right == [True, True, False, False, False, False]
+    right = [None not in pair and math.isclose(*pair, rel_tol=1e-9) for pair in pairs]
+    assert same(one, other, 1e-9).to_pylist() == right == [True] * 3 + [False] * 6
 
 
 # The page -------------------------------------------------------------------------------------------------------
