@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
+from pit_join.definitions.registry import Registry
+from pit_join.definitions.requests import name_problems, with_versions
 from pit_join.definitions.views import Aggregation, FeatureView
-from pit_join.errors import PitJoinError, ProjectError, raise_together
+from pit_join.errors import PitJoinError, raise_together
+from pit_join.export.places import hidden_latest
+from pit_join.references import model_and_version
 from pit_join.times import format_duration
 from pit_join.workspace import Histories, Workspace
+
+# Types of DuckDB without a form in `records.arrow.type_name`.
+_NOT_STORED = re.compile(r"TIME|TIME_NS|STRUCT|MAP|.*\]")
 
 __all__ = ["Check", "check_project", "describe_views"]
 
@@ -44,26 +53,26 @@ def check_project(workspace: Workspace) -> Check:
         PitJoinError: if dbt cannot read the project, or its warehouse cannot be opened.
     """
     project = workspace.name  # a project that dbt itself cannot read is an error, not a finding
-    try:
-        registry = workspace.registry
-    except ProjectError as error:
-        return Check(project, tuple(error.problems), 0, 0, 0, ())
-    problems = list(workspace.on_demand_problems(registry.on_demand))
+    registry, problems = Registry.read(workspace.manifest)
+    broken = {tuple(problem.split(": ")[:2]) for problem in problems}
+    problems += (f"dbt: {said}; write the file, or remove the entry" for said in workspace.project.unused_entries())
+    on_demand = registry.on_demand.values()
+    problems += workspace.on_demand_problems(each for each in on_demand if (each.path, each.name) not in broken)
     for name, service in sorted(registry.services.items()):
-        features = [request.as_macro_argument() for request in registry.check(service.requests)]
-        full = service.full_feature_names
-        try:
-            workspace.macros.data("_resolved_requests", features=features, full_feature_names=full)
-        except ProjectError as error:
-            problems += [f"{service.path}: {name}: features: {problem}" for problem in error.problems]
+        requests = with_versions(service.requests, registry.latest)
+        found = name_problems(requests, registry.views, service.full_feature_names)
+        problems += [f"{service.path}: {name}: features: {problem}" for problem in found]
+    problems += hidden_latest(registry)
+    problems += (problem for name in sorted(registry.views) for problem in _not_storable(registry.views[name]))
     not_built = tuple(sorted(registry.views))
     if registry.views and workspace.project.warehouse.is_file():
         with workspace.warehouse() as warehouse:
             histories = Histories(warehouse, workspace)
             not_built = tuple(name for name in not_built if not warehouse.has(registry.views[name].location))
             for name in sorted(set(registry.views) - set(not_built)):
+                view = registry.views[name]
                 try:
-                    _check_view(registry.views[name], histories, workspace)
+                    _check_view(view, histories, workspace, declared=(view.path, name) not in broken)
                 except PitJoinError as error:
                     problems += str(error).splitlines()
     counts = len(registry.views), len(registry.services), len(registry.on_demand)
@@ -71,19 +80,31 @@ def check_project(workspace: Workspace) -> Check:
     return Check(project, tuple(dict.fromkeys(problems)), *counts, not_built, static)
 
 
-def _check_view(view: FeatureView, histories: Histories, workspace: Workspace) -> None:
+def _check_view(view: FeatureView, histories: Histories, workspace: Workspace, *, declared: bool) -> None:
+    """Check the table of a view; its defaults only where what it declares is right."""
     histories.check([view])
-    if any(feature.default is not None for feature in view.features):
+    if declared and any(feature.default is not None for feature in view.features):
         types = {feature.name: feature.data_type.text for feature in view.features}
         statement = workspace.macros.text("_defaults_statement", view=view.name, which="default", types=types)
         histories.warehouse.table(statement, f"{view.path}: {view.name}: a default does not fit its type")
+
+
+def _not_storable(view: FeatureView) -> Iterator[str]:
+    """Yield the features of an online view whose types no online store holds."""
+    for feature in view.features if view.online else ():
+        if _NOT_STORED.fullmatch((feature.data_type.element or feature.data_type).name.split("(", 1)[0]):
+            yield (
+                f"{view.path}: {view.name}: columns.{feature.name}: is of type {feature.data_type}, which the online "
+                "store cannot hold; cast it in the model, set exclude: true for it, or online: false for the view"
+            )
 
 
 def describe_views(workspace: Workspace) -> list[dict[str, Any]]:
     """Describe every feature view as a mapping, in the order of their names.
 
     `rows` and `newest`, the greatest event time (ISO 8601 in UTC), are None where dbt has not built the view. `closed`,
-    and `windows` by feature, are None except for window views; `entity` is None where a view holds for every row.
+    and `windows` by feature, are None except for window views; `entity` is None where a view holds for every row. `latest`
+    says of a version whether references without a version mean it; it is None for a model without versions.
 
     Raises:
         PitJoinError: if the project or its warehouse cannot be read; with the problems of all views.
@@ -100,7 +121,9 @@ def describe_views(workspace: Workspace) -> list[dict[str, Any]]:
         described, problems = [], []
         for name in sorted(views):
             try:
-                described.append(_describe(views[name], histories))
+                version = model_and_version(name)[1]
+                latest = None if version is None else name in workspace.registry.latest.values()
+                described.append(_describe(views[name], histories, latest))
             except PitJoinError as error:
                 histories.begin_anew()
                 problems.append(error)
@@ -108,7 +131,7 @@ def describe_views(workspace: Workspace) -> list[dict[str, Any]]:
     return described
 
 
-def _describe(view: FeatureView, histories: Histories) -> dict[str, Any]:
+def _describe(view: FeatureView, histories: Histories, latest: bool | None = None) -> dict[str, Any]:
     facts: dict[str, Any] = {"rows": None, "newest": None}
     if histories.warehouse.has(view.location):
         facts = histories.facts(view)
@@ -116,6 +139,7 @@ def _describe(view: FeatureView, histories: Histories) -> dict[str, Any]:
     newest = facts["newest"]
     return {
         "name": view.name,
+        "latest": latest,
         "description": view.description,
         "entity": view.entity.name or None,
         "join_keys": list(view.join_keys),

@@ -14,7 +14,7 @@ from pit_join.errors import RequestError
 
 __all__ = [
     "OnDemandRequest", "Request", "RequestItem", "default_alias", "listed", "model_and_version", "parse_features",
-    "parse_reference", "parse_role", "split_list",
+    "parse_reference", "parse_role", "ref_text", "split_list",
 ]  # fmt: skip
 
 _PART = r'("(?:[^"]|"")+"|[^":,=()]+)'
@@ -43,6 +43,11 @@ class Request:
     def is_role(self) -> bool:
         """Whether the alias is a name of its own, with which the names of the features then begin."""
         return self.alias not in (model_and_version(self.view)[0], default_alias(self.view))
+
+    @property
+    def owner(self) -> str:
+        """The name of the view or role as references write it: `prefs.v2`, where the alias is `prefs_v2`."""
+        return self.view if self.alias == default_alias(self.view) else self.alias
 
     def as_macro_argument(self) -> dict[str, Any]:
         """Return the request as the `training_set` macro takes it."""
@@ -120,6 +125,18 @@ def default_alias(view: str) -> str:
     """
     model, version = model_and_version(view)
     return model if version is None else f"{model}_v{version.replace('.', '_')}"
+
+
+def ref_text(view: str) -> str:
+    """Return the call of `ref()` that reads the model of a view.
+
+    >>> ref_text("prefs"), ref_text("prefs.v2"), ref_text("prefs.v3.0-rc")
+    ("ref('prefs')", "ref('prefs', v=2)", "ref('prefs', v='3.0-rc')")
+    """
+    model, version = model_and_version(view)
+    if version is None:
+        return f"ref('{model}')"
+    return f"ref('{model}', v={version if re.fullmatch('[0-9]+', version) else repr(version)})"
 
 
 def listed(parts: Iterable[str]) -> str:

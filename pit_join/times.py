@@ -13,6 +13,10 @@ __all__ = ["format_duration", "gap_text", "parse_duration", "parse_instant", "re
 
 
 _PATTERN = re.compile(r"([0-9]+) *(?:(d|days?)|(h|hours?)|(m|minutes?)|(s|seconds?)|(ms|milliseconds?))", re.ASCII)
+_INSTANT = re.compile(
+    r"([0-9]{4}-[0-9]{2}-[0-9]{2})(?:[T ]((?:[01][0-9]|2[0-3]):[0-5][0-9])(?::([0-5][0-9])(?:[.]([0-9]+))?)?"
+    r"([zZ]|([+-](?:[01][0-9]|2[0-3]))(?::?([0-5][0-9]))?)?)?"
+)
 _UNITS = (
     timedelta(days=1),
     timedelta(hours=1),
@@ -140,8 +144,7 @@ def parse_instant(value: Any) -> datetime:
             exact = value.item()  # a number if it is of nanoseconds, or beyond Python's years
             found = exact if isinstance(exact, date) or "T" not in str(value) else str(value)
         if isinstance(found, str):
-            text = re.sub(r"[zZ]$", "+00:00", re.sub(r"(\.[0-9]{6})[0-9]+", r"\1", found.strip()))
-            found = datetime.fromisoformat(text)
+            found = datetime.fromisoformat(_canonical(found))
         if not isinstance(found, date):
             raise TypeError
         time = clock(0)
@@ -154,6 +157,16 @@ def parse_instant(value: Any) -> datetime:
             f"cannot read the instant {' '.join(repr(value).split())}; write for example '2026-03-18 14:30' (UTC) or "
             "'2026-03-18T14:30:00+02:00'"
         ) from None
+
+
+def _canonical(text: str) -> str:
+    """Return an instant in the form that all versions of Python read; the macro `_as_of` reads the same texts."""
+    found = _INSTANT.fullmatch(text.strip())
+    if found is None:
+        raise ValueError(text)
+    day, minute, second, fraction, zone, hours, minutes = found.groups()
+    offset = f"{hours}:{minutes or '00'}" if hours else "+00:00" if zone else ""
+    return f"{day}T{minute or '00:00'}:{second or '00'}.{(fraction or '')[:6]:0<6}{offset}"
 
 
 def _numpy_kind(value: Any) -> str:

@@ -13,7 +13,7 @@ from typing import Any
 from pit_join.definitions.field_type import read_type
 from pit_join.definitions.registry import Registry
 from pit_join.definitions.table_check import check_table
-from pit_join.definitions.views import FeatureView
+from pit_join.definitions.views import FeatureView, OnDemandFeature
 from pit_join.errors import PitJoinError, ProjectError, WarehouseError, raise_together
 from pit_join.project.dbt_project import Project
 from pit_join.project.rendering import Macros
@@ -116,10 +116,11 @@ class Workspace:
         Raises:
             ProjectError: with every problem, each naming the file and the macro.
         """
-        if problems := self.on_demand_problems(used):
+        declared = self.registry.on_demand
+        if problems := self.on_demand_problems(declared[name] for name in used):
             raise ProjectError(problems)
         if others:
-            for problem in self.on_demand_problems(self.registry.on_demand.keys() - used):
+            for problem in self.on_demand_problems(declared[name] for name in declared.keys() - used):
                 self.console.warn(f"an on-demand feature that cannot be used: {problem}")
         for name in sorted(self.registry.on_demand if others else used):
             feature = self.registry.on_demand[name]
@@ -133,11 +134,11 @@ class Workspace:
                         f"Feast do; declare the argument '{argument}' double"
                     )
 
-    def on_demand_problems(self, names: Collection[str]) -> list[str]:
+    def on_demand_problems(self, features: Iterable[OnDemandFeature]) -> list[str]:
         """Return what is wrong with on-demand features, each naming the file and the macro."""
         problems = []
-        for name in sorted(names):
-            feature = self.registry.on_demand[name]
+        for feature in sorted(features, key=lambda each: each.name):
+            name = feature.name
             # No macro can guess these names, so one that reads columns by name instead of its arguments is found.
             columns = {argument: f"_pit_{i}" for i, argument in enumerate(feature.types, 1)}
             asked = {"on_demand": name, "arguments": columns, "types": dict(feature.types), "returns": feature.returns}

@@ -3,19 +3,29 @@
     every day of the year. `what` names the setting in the error.
 -#}
 {% macro _duration(text, what) -%}
+    {%- set microseconds, problem = pit_join._read_duration(text) -%}
+    {%- if problem -%}
+        {{ exceptions.raise_compiler_error(what ~ ': ' ~ problem) }}
+    {%- endif -%}
+    {{ return(microseconds) }}
+{%- endmacro %}
+
+
+{#- The microseconds of a duration, and why it cannot be read; one of the two is none. -#}
+{% macro _read_duration(text) -%}
     {%- if text is none -%}
-        {{ return(none) }}
+        {{ return((none, none)) }}
     {%- endif -%}
     {%- set found = modules.re.fullmatch('([0-9]+) *(d|days?|h|hours?|m|minutes?|s|seconds?|ms|milliseconds?)', text | string | trim) -%}
     {%- if not found -%}
-        {{ exceptions.raise_compiler_error(what ~ ": cannot read the duration '" ~ text ~ "'; write for example '30 days', '6 hours', '5 minutes', '90 seconds', '250 milliseconds' or 30d, 6h, 5m, 90s, 250ms") }}
+        {{ return((none, "cannot read the duration '" ~ text ~ "'; write for example '30 days', '6 hours', '5 minutes', '90 seconds', '250 milliseconds' or 30d, 6h, 5m, 90s, 250ms")) }}
     {%- endif -%}
     {%- set number, unit = found.groups() -%}
     {%- set microseconds = 1000 if unit == 'ms' or unit[:5] == 'milli' else {'d': 86400000000, 'h': 3600000000, 'm': 60000000, 's': 1000000}[unit[0]] -%}
     {%- if number | length > 19 or (number | int) * microseconds >= 9223372036854775808 -%}
-        {{ exceptions.raise_compiler_error(what ~ ": the duration '" ~ text ~ "' is too long; the longest is 106751991 days") }}
+        {{ return((none, "the duration '" ~ text ~ "' is too long; the longest is 106751991 days")) }}
     {%- endif -%}
-    {{ return((number | int) * microseconds) }}
+    {{ return(((number | int) * microseconds, none)) }}
 {%- endmacro %}
 
 

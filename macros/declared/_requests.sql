@@ -65,11 +65,12 @@
     {%- if execute -%}
         {%- set request = requests[alias] -%}
         {%- set columns = request.view.columns -%}
+        {%- set owner = item.view if alias == pit_join._default_alias(item.view) else alias -%}
         {%- for feature_name in item.features -%}
             {%- for column in (columns if feature_name == '*' else [feature_name]) -%}
                 {%- set feature = pit_join._declared_feature(request, column, asked.defaults) -%}
                 {%- set name = alias ~ '__' ~ column if asked.full_feature_names or is_role else column -%}
-                {%- if pit_join._take_name(name, alias ~ ':' ~ column, 'use full_feature_names', asked) -%}
+                {%- if pit_join._take_name(name, owner ~ ':' ~ column, 'use full_feature_names', asked) -%}
                     {%- do request.features.append({'column': column, 'name': name, 'default': feature.default}) -%}
                 {%- endif -%}
             {%- endfor -%}
@@ -106,20 +107,31 @@
 {%- endmacro %}
 
 
-{#-
-    The two parts of 'view:feature'; a part with , : = ( ) is in double quotes, which are doubled inside it. A view that only
-    looks versioned keeps its quotes.
--#}
+{#- The two parts of 'view:feature': see `_parts`. -#}
 {% macro _reference(text) -%}
-    {%- set part = '("(?:[^"]|"")+"|[^":,=()]+)' -%}
-    {%- set found = modules.re.fullmatch(part ~ ':' ~ part, text | trim) -%}
-    {%- if not found -%}
+    {%- set parts = pit_join._parts(text) -%}
+    {%- if not parts -%}
         {{ exceptions.raise_compiler_error("cannot read the reference '" ~ text ~ "'; write 'view:feature' or 'view:*'") }}
+    {%- endif -%}
+    {{ return(parts) }}
+{%- endmacro %}
+
+
+{#-
+    The two parts of 'view:feature', or none for another text. A part with , : = ( ) is in double quotes, which are doubled
+    inside it. A view that only looks versioned keeps its quotes.
+-#}
+{% macro _parts(text) -%}
+    {%- set part = '("(?:[^"]|"")+"|[^":,=()]+)' -%}
+    {%- set found = modules.re.fullmatch(part ~ ':' ~ part, text | string | trim) -%}
+    {%- if not found -%}
+        {{ return(none) }}
     {%- endif -%}
     {%- set parts = [] -%}
     {%- for piece in found.groups() -%}
-        {%- set quoted = piece[0] == '"' and not (loop.first and '.v' in piece) -%}
-        {%- do parts.append(piece[1:-1] | replace('""', '"') if quoted else piece | trim) -%}
+        {%- set plain = piece[1:-1] | replace('""', '"') if piece[0] == '"' else piece | trim -%}
+        {%- set keeps = loop.first and piece[0] == '"' and modules.re.fullmatch('(?s).+?\\.v.+', plain) -%}
+        {%- do parts.append(piece if keeps else plain) -%}
     {%- endfor -%}
     {{ return(parts) }}
 {%- endmacro %}

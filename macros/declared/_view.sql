@@ -4,7 +4,8 @@
     types {column: declared type} and physical; for a window view also aggregations (see _aggregations), closed and event_key.
     While dbt parses there is no graph yet; then only the reference is recorded.
 
-    The Python package checks a whole project; this macro checks only errors that would lead to wrong values.
+    What is wrong with the declaration is one error with every problem, in a model as at the start of a run (see
+    `_check_declarations`).
 -#}
 {% macro _view(name) -%}
     {%- set model, version = pit_join._model_and_version(name) -%}
@@ -20,99 +21,266 @@
     {%- endif -%}
     {#- Packages and versions may share a name: the node that ref() chose. -#}
     {%- set node = (named | selectattr('relation_name', 'equalto', relation.render()) | list or named)[0] -%}
-    {%- set meta = node.config.meta.pit_join -%}
-    {%- set where = 'feature view ' ~ name ~ ': config.meta.pit_join' -%}
-    {%- for flag in ('inclusive', 'static') if meta.get(flag, true) is not boolean -%}
-        {{ exceptions.raise_compiler_error(where ~ '.' ~ flag ~ ' must be true or false') }}
-    {%- endfor -%}
-    {%- set static = meta.get('static', false) -%}
-    {%- set timed = ['created_timestamp', 'lag', 'freshness_slo', 'deleted', 'clock_time_zone']
-        + (['aggregations', 'closed', 'event_key'] if 'aggregations' in meta else ['ttl', 'inclusive']) -%}
-    {%- set allowed = ['entity', 'join_keys', 'online', 'online_store', 'static'] + ([] if static else timed) -%}
-    {%- for key in meta if key not in allowed -%}
-        {{ exceptions.raise_compiler_error(where ~ (' has the key ' ~ key ~ ' beside static: true, whose rows have no time' if static and key in timed else ' has the unknown key ' ~ key) ~ '; allowed are ' ~ allowed | join(', ')) }}
-    {%- endfor -%}
-    {%- if meta.get('clock_time_zone', 'UTC') != 'UTC' -%}
-        {{ exceptions.raise_compiler_error(where ~ '.clock_time_zone must be UTC, since stored times are never shifted') }}
+    {%- set view = pit_join._declared(node) -%}
+    {%- if view.problems -%}
+        {{ exceptions.raise_compiler_error(view.problems | join('\n')) }}
     {%- endif -%}
-    {%- set keys = pit_join._key_columns([meta.get('join_keys')] if meta.get('join_keys') is string else (meta.get('join_keys') or [])) -%}
-    {%- set key_columns = keys.values() | list -%}
-    {%- if key_columns | reject('string') | list or [keys | unique | list | length, key_columns | unique | list | length] | min < keys | length -%}
-        {{ exceptions.raise_compiler_error(where ~ '.join_keys must list the key columns, or map each key to a column of its own, got ' ~ meta.get('join_keys')) }}
-    {%- endif -%}
-    {%- set event_timestamp = node.config.get('event_time') -%}
-    {%- set renamed = node.config.get('snapshot_meta_column_names') or {} -%}
-    {%- set ended = renamed.get('dbt_valid_to') or 'dbt_valid_to' if node.get('resource_type') == 'snapshot' else none -%}
-    {%- set types = {} -%}
-    {%- set columns = {} -%}
-    {%- for column in (node.columns if node.columns is not mapping else node.columns.values()) -%}
-        {%- do types.update({column.name: column.data_type}) -%}
-        {%- set own = ((column.get('config') or {}).get('meta') or {}).get('pit_join') or (column.get('meta') or {}).get('pit_join') or {} -%}
-        {%- set of_column = ['default', 'exclude', 'nearest'] + ([] if static else ['freshness_slo']) -%}
-        {%- for key in own if key not in of_column -%}
-            {{ exceptions.raise_compiler_error('feature view ' ~ name ~ ': config.meta.pit_join of the column ' ~ column.name ~ ' has the unknown key ' ~ key ~ '; allowed are ' ~ of_column | sort | join(', ')) }}
-        {%- endfor -%}
-        {%- if own.get('exclude', false) is not boolean -%}
-            {{ exceptions.raise_compiler_error('feature view ' ~ name ~ ': exclude of the column ' ~ column.name ~ ' must be true or false') }}
-        {%- endif -%}
-        {%- if column.name not in key_columns and column.name not in (event_timestamp, meta.get('created_timestamp'), meta.get('deleted')) and not own.get('exclude') -%}
-            {%- if ended and column.name | lower == ended | lower -%}
-                {{ exceptions.raise_compiler_error('feature view ' ~ name ~ ': dbt fills in ' ~ column.name ~ ' when the row ends, so as a feature it would tell the future; set exclude: true for it') }}
-            {%- endif -%}
-            {%- do columns.update({column.name: {'data_type': column.data_type, 'default': own.get('default')}}) -%}
-        {%- endif -%}
-    {%- endfor -%}
-    {%- for column in key_columns + [event_timestamp, meta.get('created_timestamp'), meta.get('deleted')] if column and column not in types -%}
-        {{ exceptions.raise_compiler_error('feature view ' ~ name ~ ' has no column ' ~ column ~ ' in its YAML; listed are ' ~ types | join(', ')) }}
-    {%- endfor -%}
-    {%- set has_no_keys = meta.get('join_keys') == [] -%}
-    {%- if not (keys or has_no_keys) or not (event_timestamp or static) -%}
-        {{ exceptions.raise_compiler_error('feature view ' ~ name ~ ' needs join_keys in config.meta.pit_join ([] for a view that holds for every row), and config.event_time, or static: true there for a table with one row a key') }}
-    {%- elif has_no_keys and 'entity' in meta -%}
-        {{ exceptions.raise_compiler_error(where ~ ': join_keys is [], so that the view holds for every row and describes no entity; list the keys of ' ~ meta.entity ~ ', or leave entity out') }}
-    {%- elif event_timestamp and static -%}
-        {{ exceptions.raise_compiler_error(where ~ '.static is true, so that the rows have no time, and config.event_time is ' ~ event_timestamp ~ '; remove one of them') }}
-    {%- endif -%}
-    {%- set ttl = pit_join._duration(meta.get('ttl'), where ~ '.ttl') -%}
-    {%- if ttl == 0 -%}
-        {{ exceptions.raise_compiler_error(where ~ '.ttl is 0, so that no value would ever be valid; leave it out for no limit') }}
-    {%- endif -%}
-    {%- set aggregations = pit_join._aggregations(name, meta, types) if 'aggregations' in meta else [] -%}
-    {%- if aggregations -%}
-        {%- set columns = {} -%}
-        {%- for aggregation in aggregations -%}
-            {%- do columns.update({aggregation.name: aggregation}) -%}
-        {%- endfor -%}
-    {%- endif -%}
-    {%- set taken = (columns.keys() | list + [event_timestamp, meta.get('created_timestamp'), meta.get('deleted')]) | select('string') | map('lower') | list -%}
-    {%- for key in keys if key | lower in taken -%}
-        {{ exceptions.raise_compiler_error(where ~ '.join_keys: the key ' ~ key ~ ' has the name of another column of the view; rename one of them') }}
-    {%- endfor -%}
-    {%- if meta.get('closed', 'left') not in ('left', 'right') -%}
-        {{ exceptions.raise_compiler_error(where ~ '.closed must be left or right') }}
-    {%- endif -%}
-    {%- set event_key = [meta.get('event_key')] if meta.get('event_key') is string else (meta.get('event_key') or []) -%}
-    {%- if (event_key and not meta.get('created_timestamp')) or (aggregations and meta.get('deleted') and not event_key) -%}
-        {{ exceptions.raise_compiler_error(where ~ ': event_key needs created_timestamp, and deleted beside aggregations needs event_key') }}
-    {%- endif -%}
+    {%- set meta = view.meta -%}
     {{ return({
         'name': name,
         'relation': relation.render(),
-        'keys': keys,
-        'event_timestamp': event_timestamp,
+        'keys': view['keys'],
+        'event_timestamp': view.event_timestamp,
         'created_timestamp': meta.get('created_timestamp'),
-        'lag': pit_join._duration(meta.get('lag'), where ~ '.lag'),
-        'ttl': ttl,
+        'lag': pit_join._duration(meta.get('lag'), 'lag'),
+        'ttl': pit_join._duration(meta.get('ttl'), 'ttl'),
         'inclusive': meta.get('inclusive', true),
         'deleted': meta.get('deleted'),
-        'static': static,
-        'columns': columns,
-        'types': types,
-        'aggregations': aggregations,
+        'static': meta.get('static', false),
+        'columns': view.columns,
+        'types': view.types,
+        'aggregations': view.aggregations,
         'closed': meta.get('closed', 'left'),
-        'event_key': event_key,
-        'physical': not relation.is_cte and node.config.materialized not in ('view', 'ephemeral', 'external') and 'rowid' not in (types | map('lower')),
+        'event_key': view.event_key,
+        'physical': not relation.is_cte and node.config.materialized not in ('view', 'ephemeral', 'external') and 'rowid' not in (view.types | map('lower')),
     }) }}
+{%- endmacro %}
+
+
+{#-
+    A feature view as its YAML declares it, and what is wrong with that: {name, where, problems, meta, keys,
+    event_timestamp, columns, types, aggregations, event_key}. The Python package reads the same and says the same, see
+    tests/python/corpus/declarations.json. `memo` keeps what was found of settings and types that are written alike: many
+    views are read at the start of a run, and a call of a macro costs dbt more than its work.
+-#}
+{% macro _declared(node, memo=none) -%}
+    {%- set memo = {'types': {}, 'columns': {}, 'settings': {}} if memo is none else memo -%}
+    {%- set own_name = node.name if node.version is none and '.v' not in node.name else pit_join._versioned_name(node) -%}
+    {%- set path = node.patch_path.split('://')[-1] if node.patch_path else node.original_file_path -%}
+    {%- set where = (path ~ ': ' if path else '') ~ own_name ~ ': ' -%}
+    {%- set given = node.config.meta.pit_join -%}
+    {%- set meta = given if given is mapping else {} -%}
+    {%- set keys = [meta.join_keys] if meta.join_keys is string else meta.join_keys -%}
+    {%- set names = keys | list + keys.values() | list if keys is mapping else keys if keys is sequence else [] -%}
+    {%- set right = names | select('string') | select | list | length == names | length > 0 -%}
+    {%- set static = meta.static is sameas true -%}
+    {%- set view = {
+        'name': own_name, 'where': where, 'memo': memo, 'problems': [], 'meta': meta, 'types': {}, 'columns': {}, 'searched': [], 'aggregations': [],
+        'event_key': [],
+        'keys': pit_join._key_columns(keys) if right else {}, 'event_timestamp': node.config.get('event_time'),
+    } -%}
+    {%- set renamed = node.config.get('snapshot_meta_column_names') or {} -%}
+    {%- set ended = (renamed.get('dbt_valid_to') or 'dbt_valid_to') | lower if node.get('resource_type') == 'snapshot' else none -%}
+    {%- set problems, types = view.problems, view.types -%}
+    {%- if given is not mapping -%}
+        {%- do problems.append(where ~ 'config.meta.pit_join: must be a mapping, got ' ~ '%r' | format(given) ~ '; allowed keys are ' ~ pit_join._settings('view') | join(', ')) -%}
+        {{ return(view) }}
+    {%- endif -%}
+    {%- set written = '%r' | format(meta) -%}
+    {%- if written not in memo.settings -%}
+        {%- do memo.settings.update({written: []}) -%}
+        {%- do pit_join._check_settings(meta, 'view', '', memo.settings[written]) -%}
+    {%- endif -%}
+    {%- for problem in memo.settings[written] -%}
+        {%- do problems.append(where ~ problem) -%}
+    {%- endfor -%}
+    {%- set keyless = keys is sequence and keys is not string and keys is not mapping and not keys -%}
+    {%- if keyless and meta.entity is not none and meta.entity is defined -%}
+        {%- do problems.append(where ~ 'entity: a view with join_keys: [] holds for every row, and so describes no entity; list the keys of ' ~ '%r' | format(meta.entity) ~ ', or leave entity out') -%}
+    {%- elif not keyless and (meta.entity is not string or not meta.entity) -%}
+        {%- do problems.append(where ~ 'entity: must name what the view describes, such as user, got ' ~ '%r' | format(meta.get('entity'))) -%}
+    {%- endif -%}
+    {%- if not right and not keyless -%}
+        {%- do problems.append(where ~ 'join_keys: must list the columns that identify the entity, or map each of its keys to the column that holds it (user_id: UserID), got ' ~ '%r' | format(meta.get('join_keys')) ~ '; [] is for a view that holds for every row, such as exchange rates') -%}
+    {%- endif -%}
+    {%- if not view.event_timestamp and not static -%}
+        {%- do problems.append(where ~ 'config.event_time: is missing; name the column with the instant that a row describes. A table with one row a key, whose values hold at any time, says static: true in config.meta.pit_join instead') -%}
+    {%- elif static -%}
+        {%- do pit_join._check_static(view, node) -%}
+    {%- endif -%}
+    {%- do pit_join._declared_columns(view, node.columns if node.columns is not mapping else node.columns.values()) -%}
+    {%- do pit_join._check_roles(view) -%}
+    {%- for column in view.columns if column | lower == ended and 'aggregations' not in meta -%}
+        {%- do problems.append(where ~ 'columns.' ~ column ~ ': dbt fills it in when a row ends, so as a feature it would tell the future; set exclude: true for this column') -%}
+    {%- endfor -%}
+    {%- if 'aggregations' in meta -%}
+        {%- do view.update({'columns': {}, 'aggregations': pit_join._aggregations(view)}) -%}
+        {%- for aggregation in view.aggregations -%}
+            {%- do view.columns.update({aggregation.name: aggregation}) -%}
+        {%- endfor -%}
+    {%- elif keyless and view.searched -%}
+        {%- do problems.append(where ~ 'columns.' ~ view.searched[0] ~ '.nearest: searches among entities, and a view with join_keys: [] has none') -%}
+    {%- elif not view.columns -%}
+        {%- do problems.append(where ~ 'columns: no feature is listed; a feature is a column that is not a key, not a time and not excluded') -%}
+    {%- endif -%}
+    {{ return(view) }}
+{%- endmacro %}
+
+
+{#- Read the columns of a view into its types and columns, and add what is wrong to its problems. -#}
+{% macro _declared_columns(view, columns) -%}
+    {%- set where, meta, problems, seen = view.where, view.meta, view.problems, {} -%}
+    {#- The same settings are wrong in a window view, and right in another one. -#}
+    {%- set memo = {'columns': view.memo.columns.setdefault('aggregations' in meta, {})} -%}
+    {%- set special = view['keys'].values() | list + [view.event_timestamp, meta.get('created_timestamp'), meta.get('deleted')] -%}
+    {%- for column in columns -%}
+        {%- set name, data_type = column.name, column.data_type -%}
+        {%- do view.types.update({name: data_type}) -%}
+        {%- set given = ((column.config or {}).meta or {}).pit_join or (column.meta or {}).pit_join -%}
+        {%- set own = given if given is mapping else {} -%}
+        {%- if (name | lower) in seen -%}
+            {%- do problems.append(where ~ 'columns.' ~ name ~ ": '" ~ seen[name | lower] ~ "' is listed too, and letter case does not tell columns apart") -%}
+        {%- endif -%}
+        {%- do seen.update({name | lower: name}) -%}
+        {%- if name[:5] | lower == '_pit_' -%}
+            {%- do problems.append(where ~ 'columns.' ~ name ~ ': names that start with _pit_ are kept for the joins; rename the column') -%}
+        {%- endif -%}
+        {%- if given and given is not mapping -%}
+            {%- do problems.append(where ~ 'columns.' ~ name ~ '.config.meta.pit_join: must be a mapping, got ' ~ '%r' | format(given)) -%}
+        {%- elif own -%}
+            {%- set written = '%r' | format([own, data_type, name in special]) -%}
+            {%- if written not in memo.columns -%}
+                {%- do memo.columns.update({written: pit_join._column_problems(view, column, own, name in special)}) -%}
+            {%- endif -%}
+            {%- for problem in memo.columns[written] -%}
+                {%- do problems.append(where ~ 'columns.' ~ name ~ '.' ~ problem) -%}
+            {%- endfor -%}
+        {%- endif -%}
+        {%- if name not in special and own.exclude is not sameas true and (not given or given is mapping) -%}
+            {%- do view.columns.update({name: {'data_type': data_type, 'default': own.get('default')}}) -%}
+            {%- do view.searched.append(name) if own.nearest -%}
+            {%- if meta.static is sameas true and own.freshness_slo and 'aggregations' not in meta -%}
+                {%- do problems.append(where ~ 'columns.' ~ name ~ '.freshness_slo: is not for a view with static: true, whose rows have no time; remove one of them') -%}
+            {%- endif -%}
+        {%- endif -%}
+    {%- endfor -%}
+{%- endmacro %}
+
+
+{#- What is wrong with the settings of a column of a view, `own`, as ends of messages: ['default: ...']. -#}
+{% macro _column_problems(view, column, own, special) -%}
+    {%- set problems, type, nearest = [], pit_join._type_of(column.data_type), own.get('nearest') -%}
+    {%- do pit_join._check_settings(own, 'column', '', problems) -%}
+    {%- if 'aggregations' in view.meta -%}
+        {%- set hints = {'default': 'put the default on the aggregation', 'exclude': 'leave it out', 'freshness_slo': 'put it on the view', 'nearest': 'declare it in a view without aggregations'} -%}
+        {%- for key, hint in hints.items() if own.get(key) is not none -%}
+            {%- do problems.append(key ~ ': the features of a view with aggregations are these, not its columns; ' ~ hint) -%}
+        {%- endfor -%}
+        {{ return(problems) }}
+    {%- endif -%}
+    {%- if nearest is not none and nearest not in ('cosine', 'l2', 'inner_product') -%}
+        {%- do problems.append('nearest: must be one of cosine, l2, inner_product, got ' ~ '%r' | format(nearest)) -%}
+    {%- elif nearest is not none and not type.of_floats -%}
+        {%- do problems.append('nearest: is for a column of a list of floats, such as float[] or double[64], got ' ~ '%r' | format(type.text)) -%}
+    {%- elif nearest is not none and own.get('exclude') -%}
+        {%- do problems.append('nearest: only a feature is searched; this column is excluded') -%}
+    {%- endif -%}
+    {%- for key in ('default', 'nearest') if special and key in own -%}
+        {%- do problems.append(key ~ ': only a feature has a ' ~ key ~ '; this column is a key, a time or a mark') -%}
+    {%- endfor -%}
+    {%- set problem = none if special or own.get('exclude') else pit_join._default_problem(own.get('default'), type) -%}
+    {%- do problems.append('default: ' ~ problem) if problem -%}
+    {{ return(problems) }}
+{%- endmacro %}
+
+
+{#- Add to a view's problems what is wrong with its keys, times, marks and event_key, which are all columns. -#}
+{% macro _check_roles(view) -%}
+    {%- set where, meta, types, problems, known_types = view.where, view.meta, view.types, view.problems, view.memo.types -%}
+    {%- set key_columns = view['keys'].values() | list -%}
+    {%- for column in key_columns + [view.event_timestamp, meta.get('created_timestamp'), meta.get('deleted')] if column is string and column in types and types[column] not in known_types -%}
+        {%- do known_types.update({types[column]: pit_join._type_of(types[column])}) -%}
+    {%- endfor -%}
+    {#- Only DuckDB's names of types are known here. -#}
+    {%- set typed = adapter.type() == 'duckdb' -%}
+    {%- for column in key_columns if column not in types -%}
+        {%- do problems.append(where ~ "join_keys: no column '" ~ column ~ "' is listed; columns: " ~ types | sort | join(', ')) -%}
+    {%- endfor -%}
+    {%- for column in key_columns if column in types and typed and not known_types[types[column]].key -%}
+        {%- do problems.append(where ~ "join_keys: the column '" ~ column ~ "' is of type " ~ types[column] ~ ', and a key is a text, number, boolean, UUID, blob, date or timestamp; cast it in the model, for example to varchar') -%}
+    {%- endfor -%}
+    {%- if key_columns and meta.join_keys is not mapping and meta.join_keys is not string and key_columns | length < meta.join_keys | length -%}
+        {%- do problems.append(where ~ 'join_keys: a column is listed twice in ' ~ meta.join_keys) -%}
+    {%- elif meta.join_keys is mapping -%}
+        {%- for what, half in (('keys', view['keys'] | list), ('columns', key_columns)) if half | unique | list | length < half | length -%}
+            {%- do problems.append(where ~ 'join_keys: two ' ~ what ~ ' have one name in ' ~ meta.join_keys ~ '; letter case does not tell names apart') -%}
+        {%- endfor -%}
+    {%- endif -%}
+    {%- for role in ('config.event_time', 'created_timestamp', 'deleted') -%}
+        {%- set column = view.event_timestamp if loop.first else meta.get(role) -%}
+        {%- if column is none or column is undefined -%}
+        {%- elif column is not string or column not in types -%}
+            {%- do problems.append(where ~ role ~ ": no column '" ~ column ~ "' is listed" ~ '; columns: ' ~ view.types | sort | join(', ')) -%}
+        {%- elif typed and types[column] and known_types[types[column]].family not in (('BOOLEAN', 'text') if loop.last else ('time',)) -%}
+            {%- do problems.append(where ~ role ~ ": the column '" ~ column ~ "' must be " ~ ('boolean, or a text that is true or false' if loop.last else 'a timestamp or date') ~ ', got ' ~ types[column]) -%}
+        {%- endif -%}
+    {%- endfor -%}
+    {%- if view.event_timestamp in key_columns -%}
+        {%- do problems.append(where ~ "join_keys: '" ~ view.event_timestamp ~ "' is the event time, so it cannot be a key as well") -%}
+    {%- endif -%}
+    {%- set others = (([] if 'aggregations' in meta else view.columns | list) + [view.event_timestamp, meta.get('created_timestamp'), meta.get('deleted')]) | select('string') | reject('in', key_columns) | map('lower') | list -%}
+    {%- for key in view['keys'] if key | lower in others -%}
+        {%- do problems.append(where ~ "join_keys: the key '" ~ key ~ "' has the name of another column, which is a feature, a time or a mark; rename one of them") -%}
+    {%- endfor -%}
+    {%- if 'aggregations' in meta or 'closed' in meta or 'event_key' in meta -%}
+        {%- do pit_join._check_event_key(view) -%}
+    {%- endif -%}
+{%- endmacro %}
+
+
+{#- Read a view's event_key, and add what is wrong with it and its neighbours to the view's problems. -#}
+{% macro _check_event_key(view) -%}
+    {%- set where, meta, problems, windowed = view.where, view.meta, view.problems, 'aggregations' in view.meta -%}
+    {%- for key in ('closed', 'event_key') if not windowed and meta.get(key) is not none -%}
+        {%- do problems.append(where ~ key ~ ': is only for a view with aggregations; declare these or leave it out') -%}
+    {%- endfor -%}
+    {%- if windowed and meta.get('ttl') is not none -%}
+        {%- do problems.append(where ~ 'ttl: is not for a view with aggregations; their windows say how old an event may be') -%}
+    {%- endif -%}
+    {%- if windowed and meta.get('inclusive') is not none -%}
+        {%- do problems.append(where ~ 'inclusive: is not for a view with aggregations; closed: left leaves out what becomes known at exactly T') -%}
+    {%- endif -%}
+    {%- if windowed and meta.get('deleted') is not none and 'event_key' not in meta -%}
+        {%- do problems.append(where ~ 'deleted: beside aggregations needs event_key, which says of which event the marked row is the end') -%}
+    {%- endif -%}
+    {%- set given = meta.get('event_key') -%}
+    {%- if given is none -%}
+        {{ return(none) }}
+    {%- endif -%}
+    {%- set columns = [given] if given is string else given -%}
+    {%- if columns is mapping or columns is not sequence or not columns or columns | reject('string') | list -%}
+        {%- do problems.append(where ~ 'event_key: must be a column, or a list of them, that tells one event from another, got ' ~ '%r' | format(given)) -%}
+        {{ return(none) }}
+    {%- endif -%}
+    {%- for column in columns | unique(case_sensitive=true) -%}
+        {%- if column not in view.types -%}
+            {%- do problems.append(where ~ "event_key: no column '" ~ column ~ "' is listed" ~ '; columns: ' ~ view.types | sort | join(', ')) -%}
+        {%- elif column in (meta.get('created_timestamp'), meta.get('deleted')) -%}
+            {%- do problems.append(where ~ "event_key: the column '" ~ column ~ "' differs between versions of one event; leave it out") -%}
+        {%- endif -%}
+    {%- endfor -%}
+    {%- if columns | unique(case_sensitive=true) | list | length < columns | length -%}
+        {%- do problems.append(where ~ 'event_key: a column is listed twice in ' ~ columns) -%}
+    {%- endif -%}
+    {%- if windowed and 'created_timestamp' not in meta -%}
+        {%- do problems.append(where ~ 'event_key: needs created_timestamp, which says what version of an event is the newest') -%}
+    {%- endif -%}
+    {%- do view.update({'event_key': columns}) -%}
+{%- endmacro %}
+
+
+{#- Add to a view's problems what cannot stand beside static: true, whose rows have no time. -#}
+{% macro _check_static(view, node) -%}
+    {%- set where, problems = view.where, view.problems -%}
+    {%- if view.event_timestamp -%}
+        {%- do problems.append(where ~ "static: is true, so that the rows have no time, and config.event_time is '" ~ view.event_timestamp ~ "'; remove one") -%}
+    {%- endif -%}
+    {%- for key in ('created_timestamp', 'lag', 'ttl', 'inclusive', 'freshness_slo', 'deleted', 'clock_time_zone', 'aggregations') if view.meta.get(key) is not none -%}
+        {%- do problems.append(where ~ key ~ ': is not for a view with static: true, whose rows have no time; remove one of them') -%}
+    {%- endfor -%}
+    {%- if node.resource_type == 'snapshot' -%}
+        {%- do problems.append(where ~ 'static: is true, and a dbt snapshot keeps several rows of a key; declare its event_time instead') -%}
+    {%- endif -%}
 {%- endmacro %}
 
 
@@ -127,11 +295,26 @@
 {%- endmacro %}
 
 
+{#- The name of a node as references write it: 'prefs.v2' for version 2 of the model prefs. -#}
+{% macro _versioned_name(node) -%}
+    {%- if node.version is not none and node.version is defined -%}
+        {{ return(node.name ~ '.v' ~ node.version) }}
+    {%- endif -%}
+    {{ return('"' ~ node.name ~ '"' if pit_join._model_and_version(node.name)[1] is not none else node.name) }}
+{%- endmacro %}
+
+
+{#- The beginning of a message: the file that declares a node, unless a unit test states the node, and its name. -#}
+{% macro _where(node, name) -%}
+    {%- set path = node.patch_path.split('://')[-1] if node.patch_path else node.original_file_path -%}
+    {{ return((path ~ ': ' if path else '') ~ name ~ ': ') }}
+{%- endmacro %}
+
+
 {#- The feature view of the relation that a generic test checks. -#}
 {% macro _view_of(model) -%}
     {%- for node in graph.nodes.values() if node.relation_name and node.relation_name in (model | string) -%}
-        {%- set name = '"' ~ node.name ~ '"' if '.v' in node.name else node.name -%}
-        {{ return(pit_join._view(node.name ~ '.v' ~ node.version if node.version is not none and node.version is defined else name)) }}
+        {{ return(pit_join._view(pit_join._versioned_name(node))) }}
     {%- endfor -%}
     {{ exceptions.raise_compiler_error(model ~ ' is not a feature view of this project') }}
 {%- endmacro %}

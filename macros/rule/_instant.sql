@@ -48,12 +48,14 @@
     {%- if as_of is none -%}
         {{ return(pit_join._instant('current_timestamp', 'timestamptz')) }}
     {%- endif -%}
-    {%- set found = modules.re.fullmatch('([0-9]{4}-[0-9]{2}-[0-9]{2})(?:[T ]([0-9]{2}:[0-9]{2})(:[0-9]{2}(?:[.][0-9]{1,6})?)?(Z|[+-][0-9]{2}(?::?[0-9]{2})?)?)?', as_of | string) -%}
-    {%- if not found -%}
+    {%- set found = modules.re.fullmatch('([0-9]{4}-[0-9]{2}-[0-9]{2})(?:[T ]((?:[01][0-9]|2[0-3]):[0-5][0-9])(?::([0-5][0-9])(?:[.]([0-9]+))?)?([zZ]|([+-](?:[01][0-9]|2[0-3]))(?::?([0-5][0-9]))?)?)?', as_of | string | trim) -%}
+    {%- set day, minute, second, fraction, zone, hours, minutes = found.groups() if found else ('0000-00-00', none, none, none, none, none, none) -%}
+    {%- set year, month = day[:4] | int, day[5:7] | int -%}
+    {%- set leap = year % 4 == 0 and (year % 100 != 0 or year % 400 == 0) -%}
+    {%- if year < 1 or month not in range(1, 13) or day[8:] | int not in range(1, 1 + [31, 29 if leap else 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31][month - 1]) -%}
         {{ exceptions.raise_compiler_error("cannot read the instant '" ~ as_of ~ "'; write for example '2026-03-18 14:30' (UTC) or '2026-03-18T14:30:00+02:00'") }}
     {%- endif -%}
-    {%- set day, minute, second, zone = found.groups() -%}
-    {%- set text = day ~ ' ' ~ (minute or '00:00') ~ (second or ':00') ~ ('+00' if zone in (none, 'Z') else zone) -%}
+    {%- set text = day ~ ' ' ~ (minute or '00:00') ~ ':' ~ (second or '00') ~ ('.' ~ fraction[:6] if fraction else '') ~ (hours ~ (':' ~ minutes if minutes else '') if hours else '+00') -%}
     {{ return(pit_join._instant('cast(' ~ pit_join._literal(text) ~ ' as timestamp with time zone)', 'timestamptz')) }}
 {%- endmacro %}
 

@@ -39,7 +39,7 @@ def views(ctx: click.Context, as_json: bool) -> None:
         return
     rows = [
         [
-            view["name"],
+            f"{view['name']} (latest)" if view.get("latest") else view["name"],
             f"{view['entity']} ({listed(view['join_keys'])})" if view["join_keys"] else "every row",
             " / ".join(filter(None, (view["event_timestamp"], view["created_timestamp"]))) or "static",
             view["ttl"] or "-",

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import duckdb
     from duckdb.sqltypes import DuckDBPyType
 
-__all__ = ["FieldType", "memory", "read_type", "type_of"]
+__all__ = ["FieldType", "is_known", "memory", "read_type", "type_of"]
 
 _INTEGERS = re.compile(r"U?(?:TINYINT|SMALLINT|INTEGER|BIGINT|HUGEINT)")
 _TEXTS = ("VARCHAR", "ENUM")
@@ -125,6 +125,21 @@ def read_type(text: str) -> FieldType:
     >>> read_type("mood").family
     'MOOD'
     """
+    kind = _parsed(text)
+    return FieldType(text.strip().upper(), text) if kind is None else type_of(kind, text)
+
+
+def is_known(text: str) -> bool:
+    """Return whether DuckDB itself knows a type, and not only some database.
+
+    >>> is_known("int8"), is_known("mood")
+    (True, False)
+    """
+    return _parsed(text) is not None
+
+
+@cache
+def _parsed(text: str) -> DuckDBPyType | None:
     import duckdb
 
     try:
@@ -133,8 +148,8 @@ def read_type(text: str) -> FieldType:
             duckdb.sqltype(f"struct(x {text})", connection=memory(os.getpid()).cursor()).children
         )
     except duckdb.Error:
-        parts = {}
-    return type_of(parts["x"], text) if set(parts) == {"x"} else FieldType(text.strip().upper(), text)
+        return None
+    return parts["x"] if set(parts) == {"x"} else None
 
 
 def type_of(kind: DuckDBPyType, text: str | None = None) -> FieldType:

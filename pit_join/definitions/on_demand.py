@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from pit_join.definitions.field_type import read_type
+from pit_join.definitions.field_type import is_known, read_type
 from pit_join.definitions.settings import Wrong, check_keys, default_problem, feature_problem, within
 from pit_join.definitions.views import OnDemandFeature
 
@@ -28,6 +28,8 @@ def read_on_demand(macro: Mapping[str, Any], name: str, path: str, wrong: Wrong)
     if not isinstance(returns, str) or not returns.strip():
         wrong("returns", f"must be the SQL type of the result, such as double, got {returns!r}")
         returns = ""
+    elif not is_known(returns):
+        wrong("returns", f"{returns!r} is not a type that DuckDB knows")
     elif problem := feature_problem(read_type(returns)):
         wrong("returns", problem)
     elif problem := default_problem(default, read_type(returns)):
@@ -39,6 +41,8 @@ def read_on_demand(macro: Mapping[str, Any], name: str, path: str, wrong: Wrong)
             wrong(
                 f"arguments.{argument['name']}", "has no type; give the SQL type that its values have, such as double"
             )
+        elif not is_known(argument_type):
+            wrong(f"arguments.{argument['name']}", f"{argument_type!r} is not a type that DuckDB knows")
         types[argument["name"]] = str(argument_type or "")
     if not types:
         wrong("arguments", "none is listed; list each argument of the macro with its name and type")

@@ -8,6 +8,7 @@ from typing import Any
 
 from pit_join.definitions.aggregations import WindowSettings, check_column, read_window_settings
 from pit_join.definitions.field_type import FieldType, read_type
+from pit_join.definitions.misplaced import file_of
 from pit_join.definitions.nearest import read_nearest
 from pit_join.definitions.nodes import versioned_name
 from pit_join.definitions.on_demand import read_on_demand
@@ -28,7 +29,7 @@ from pit_join.definitions.settings import (
 from pit_join.definitions.snapshots import SnapshotClocks, end_column
 from pit_join.definitions.views import Entity, Feature, FeatureService, FeatureView, OnDemandFeature
 from pit_join.errors import RequestError, suggest
-from pit_join.references import Request, model_and_version, parse_features
+from pit_join.references import Request, RequestItem, parse_features, ref_text
 
 __all__ = ["Reader"]
 
@@ -77,7 +78,7 @@ class Reader:
     def macro(self, macro: Mapping[str, Any], project: str) -> None:
         """Read a macro, which is an on-demand feature if its meta says so."""
         name = macro["name"] if macro["package_name"] == project else f"{macro['package_name']}.{macro['name']}"
-        path = _path(macro)
+        path = file_of(macro)
 
         def wrong(key: str, problem: str) -> None:
             self.problems.append(f"{path}: {name}: {key}: {problem}")
@@ -88,7 +89,7 @@ class Reader:
     def view(self, unique_id: str, node: Mapping[str, Any], meta: Any) -> None:
         """Read a model, seed or snapshot as a feature view."""
         name = versioned_name(node)
-        path = _path(node)
+        path = file_of(node)
         before = len(self.problems)
         if node.get("version") is not None and node["version"] == node.get("latest_version"):
             self.latest[node["name"]] = name
@@ -158,7 +159,7 @@ class Reader:
     def service(self, exposure: Mapping[str, Any], meta: Any) -> None:
         """Read an exposure as a feature service."""
         name = exposure["name"]
-        path = _path(exposure)
+        path = file_of(exposure)
 
         def wrong(key: str, problem: str) -> None:
             self.problems.append(f"{path}: {name}: {key}: {problem}")
@@ -175,24 +176,25 @@ class Reader:
         if not isinstance(features, list) or not features:
             wrong("features", f"must be a list of references such as view:feature, got {features!r}")
             return
-        try:
-            requests = parse_features(features)
-        except RequestError as error:
-            wrong("features", str(error))
-            return
+        requests: tuple[RequestItem, ...] = ()
+        unread = False
+        for item in features:
+            try:
+                requests += parse_features([item])
+            except RequestError as error:
+                unread = True
+                wrong("features", str(error))
         versioned = with_versions(requests, self.latest)
         stored = tuple(request for request in versioned if isinstance(request, Request))
         for problem in (
-            *request_problems(stored, self.views, self.latest),
+            *(request_problems(stored, self.views, self.latest) if stored or not unread else ()),
             *on_demand_problems(versioned, self.views, self.latest, self.on_demand),
         ):
             wrong("features", problem)
         listed = (exposure.get("depends_on") or {}).get("nodes", [])
         for view in sorted(views_read(versioned, self.latest) & set(self.views)):
             if self.views[view].unique_id not in listed:
-                model, version = model_and_version(view)
-                reference = f"ref('{model}', v={version})" if version else f"ref('{model}')"
-                wrong("depends_on", f"does not list {reference}, which its features need")
+                wrong("depends_on", f"does not list {ref_text(view)}, which its features need")
         self.services[name] = FeatureService(
             name=name,
             requests=requests,
@@ -359,8 +361,3 @@ def _types(columns: Mapping[str, Any]) -> dict[str, FieldType]:
 
 def _type(column: Mapping[str, Any]) -> FieldType:
     return read_type(str(column.get("data_type") or ""))
-
-
-def _path(node: Mapping[str, Any]) -> str:
-    patch = node.get("patch_path")
-    return patch.split("://", 1)[-1] if patch else str(node.get("original_file_path", "?"))

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from pit_join.definitions.misplaced import meta_of, misplaced
 from pit_join.definitions.reading import Reader
 from pit_join.definitions.requests import on_demand_problems, request_problems, with_versions
 from pit_join.definitions.snapshots import SnapshotClocks
@@ -40,6 +41,14 @@ class Registry:
         Raises:
             ProjectError: with every problem of the project, each naming its file and key.
         """
+        registry, problems = cls.read(manifest)
+        if problems:
+            raise ProjectError(problems)
+        return registry
+
+    @classmethod
+    def read(cls, manifest: Mapping[str, Any]) -> tuple[Registry, list[str]]:
+        """Return what can be read of a manifest, and every problem; definitions with a problem are partly read."""
         reader = Reader(SnapshotClocks(manifest["nodes"]))
         for macro in (manifest.get("macros") or {}).values():
             reader.macro(macro, manifest["metadata"]["project_name"])
@@ -50,12 +59,10 @@ class Registry:
         for source in (manifest.get("sources") or {}).values():
             reader.source(source)
         for exposure in manifest["exposures"].values():
-            meta = (exposure.get("config") or {}).get("meta") or exposure.get("meta") or {}
-            if "pit_join" in meta:
+            if "pit_join" in (meta := meta_of(exposure)):
                 reader.service(exposure, meta["pit_join"])
-        if reader.problems:
-            raise ProjectError(sorted(reader.problems))
-        return cls(reader.entities, reader.views, reader.services, reader.on_demand, reader.latest)
+        registry = cls(reader.entities, reader.views, reader.services, reader.on_demand, reader.latest)
+        return registry, sorted({*reader.problems, *misplaced(manifest)})
 
     def view(self, name: str) -> FeatureView:
         """Return the feature view of a name; without a version the latest one.
@@ -65,7 +72,8 @@ class Registry:
         """
         found = self.views.get(self.latest.get(name, name))
         if found is None:
-            raise RequestError(f"unknown feature view '{name}'; {suggest(name, self.views, 'feature views')}")
+            known = suggest(name, {*self.views, *self.latest}, "feature views")
+            raise RequestError(f"unknown feature view '{name}'; {known}")
         return found
 
     def service(self, name: str) -> FeatureService:

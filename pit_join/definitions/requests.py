@@ -17,7 +17,7 @@ from pit_join.references import (
     parse_reference,
 )
 
-__all__ = ["on_demand_problems", "request_problems", "views_read", "with_versions"]
+__all__ = ["name_problems", "on_demand_problems", "request_problems", "views_read", "with_versions"]
 
 
 def with_versions(requests: tuple[RequestItem, ...], latest: Mapping[str, str]) -> tuple[RequestItem, ...]:
@@ -47,6 +47,28 @@ def _view_of(name: str, roles: Mapping[str, str], latest: Mapping[str, str]) -> 
     return roles.get(default_alias(name)) or latest.get(name, name)
 
 
+def name_problems(requests: tuple[RequestItem, ...], views: Mapping[str, FeatureView], full: bool) -> Iterator[str]:
+    """Yield the names that two features of requests with versions would share; with `full` they begin with the view."""
+    taken: dict[str, str] = {}
+    for number, request in enumerate(requests, 1):
+        if isinstance(request, OnDemandRequest):
+            names = [(request.name, f"item {number} ({request.macro})", "use another name with as")]
+        elif request.view in views:
+            features = [feature.name for feature in views[request.view].features]
+            asked = [name for one in request.features for name in features if one in ("*", name)]
+            short = not (full or request.is_role)
+            names = [
+                (name if short else f"{request.alias}__{name}", f"{request.owner}:{name}", "set full_feature_names")
+                for name in asked
+            ]
+        else:
+            continue
+        for name, owner, advice in names:
+            if (other := taken.setdefault(name.lower(), owner)) != owner:
+                hint = "rename one of them" if "__" in name else advice
+                yield f"both {other} and {owner} would be named {name}; {hint}"
+
+
 def on_demand_problems(
     requests: tuple[RequestItem, ...],
     views: Mapping[str, FeatureView],
@@ -71,7 +93,7 @@ def on_demand_problems(
             if found := parse_reference(source):
                 view = views.get(_view_of(found[0], roles, latest))
                 if view is None:
-                    known = suggest(found[0], {*views, *roles}, "feature views")
+                    known = suggest(found[0], {*views, *latest, *roles}, "feature views")
                     yield f"unknown feature view '{found[0]}' in the arguments of '{request.name}'; {known}"
                 else:
                     yield from _argument_problems(request, argument, on_demand[request.macro], view, found[1])
@@ -103,7 +125,8 @@ def request_problems(
     for request in requests:
         if request.view not in views:
             if request.view not in {seen.view for seen in roles.values()}:
-                yield f"unknown feature view '{request.view}'; {suggest(request.view, views, 'feature views')}"
+                known = suggest(request.view, {*views, *latest}, "feature views")
+                yield f"unknown feature view '{request.view}'; {known}"
             roles.setdefault(request.alias, request)
             continue
         if request.alias.lower().startswith("_pit_"):

@@ -29,7 +29,7 @@ Wrong = Callable[[str, str], None]
 """Reports a key and its problem, with the file and the node."""
 
 # Types without one form that training sets, stores and requests share. Arrow has no integer as wide as a UHUGEINT.
-_NO_KEYS = re.compile(r"TIME\b.*|TIME_NS|INTERVAL|BIT|BIGNUM|UHUGEINT|STRUCT|MAP|UNION|JSON|VARIANT|GEOMETRY")
+_NO_KEYS = re.compile(r"TIME\b.*|TIME_NS|INTERVAL|BIT|BIGNUM|UHUGEINT|STRUCT|TUPLE|MAP|UNION|JSON|VARIANT|GEOMETRY")
 # Types that Arrow, CSV or Parquet bring back as something else: bits as bytes, a time of day without its zone.
 _NO_FEATURES = re.compile(
     r"TIME WITH TIME ZONE|TIMETZ|INTERVAL|BIT|BITSTRING|BIGNUM|UHUGEINT|UNION|VARIANT|GEOMETRY|TUPLE"
@@ -79,8 +79,10 @@ def read_duration(meta: Mapping[str, Any], key: str, wrong: Wrong, positive: boo
 
 
 def read_flag(meta: Mapping[str, Any], key: str, default: bool, wrong: Wrong) -> bool:
-    """Return the boolean under a key."""
-    value = meta.get(key, default)
+    """Return the boolean under a key; the default without a value, which `check_keys` reports."""
+    value = meta.get(key)
+    if value is None:
+        return default
     if not isinstance(value, bool):
         wrong(key, f"must be true or false, got {value!r}")
         return default

@@ -40,8 +40,8 @@ def check_table(
         if actual is None:
             missing = True
             problems.append(
-                f"the table of the feature view '{view.name}' has no column '{name}', which {view.path} lists; "
-                f"run dbt build, or mend the YAML. It has {', '.join(columns)}"
+                f"{view.path}: {view.name}: the table of the feature view '{view.name}' has no column '{name}', which "
+                f"the YAML lists; run dbt build, or mend the YAML. It has {', '.join(columns)}"
             )
         elif declared.text and not _fits(view, name, actual, named):
             problems.append(

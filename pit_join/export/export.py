@@ -16,6 +16,7 @@ from pit_join.export.indexing import Indexes, check_can_index
 from pit_join.export.places import (
     chosen_views,
     contents_of,
+    hidden_latest,
     kept_views,
     latest_online,
     moved_versions,
@@ -106,7 +107,7 @@ def export(
             name: open_now.enter_context(stores[name].writing(console.wait, console.warn)) for name in sorted(stores)
         }
         contents = {name: contents_of(store) for name, store in stores.items()}
-        for message in moved_versions(contents[""], registry.latest):
+        for message in (*moved_versions(contents[""], registry.latest), *hidden_latest(registry)):
             console.warn(message)
         before = {name: each.views if each else {} for name, each in contents.items()}
         kept = {name: kept_views(name, before, chosen, registry) for name in stores}

@@ -10,10 +10,12 @@ from pit_join.errors import PitJoinError, StoreError, suggest
 from pit_join.online.protocol import OnlineStore
 from pit_join.online.urls import how_to_name
 from pit_join.records.store_manifest import Contents, StoredView
+from pit_join.references import listed, model_and_version
 
 __all__ = [
     "chosen_views",
     "contents_of",
+    "hidden_latest",
     "kept_views",
     "latest_online",
     "moved_versions",
@@ -48,6 +50,18 @@ def moved_versions(before: Contents | None, latest: Mapping[str, str]) -> Iterat
             yield (
                 f"the latest version of '{model}' was {old}, and is {new}; an export of {new} makes references without "
                 "a version read it online"
+            )
+
+
+def hidden_latest(registry: Registry) -> Iterator[str]:
+    """Yield a message for each model of which other versions are online, and not the latest one."""
+    online = online_views(registry)
+    for model, latest in sorted(registry.latest.items()):
+        others = [name for name in online if model_and_version(name)[0] == model]
+        if latest not in online and others:
+            yield (
+                f"{registry.views[latest].path}: {latest}: online: is false, and it is the latest version of '{model}', "
+                f"so '{model}:feature' cannot be read online; {listed(others)} can"
             )
 
 

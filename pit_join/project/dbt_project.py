@@ -22,6 +22,15 @@ from pit_join.project.profile import read_profile, read_yaml
 __all__ = ["Project"]
 
 _ENV_VAR = re.compile(rb"env_var\(\s*['\"]([^'\"]+)['\"]")
+# What dbt says of a template, without what it says of itself.
+_WHY = re.compile(
+    r"(?:Error while parsing node: inline_query|Compilation Error.*)\n(.*?)(?=\n\s*(?:Encountered an error|>)|\s*\Z)",
+    re.DOTALL,
+)
+# dbt warns of an entry of YAML without a model, seed, snapshot or macro, and goes on without it.
+_WITHOUT_FILE = re.compile(
+    r"(Found patch for macro .* which was not found|Did not find matching node .* of file '(.*)')"
+)
 _DEFINITIONS = (".sql", ".yml", ".yaml", ".md", ".py")
 _FOLDERS = ("model-paths", "seed-paths", "macro-paths", "test-paths", "snapshot-paths", "analysis-paths", "docs-paths")
 
@@ -145,6 +154,12 @@ class Project:
             self._parse(self.cache, path)
         return dict(json.loads(path.read_bytes()))
 
+    def unused_entries(self) -> list[str]:
+        """Return dbt's warnings of YAML entries without a file, in the files of the last `manifest`."""
+        path = self.cache / f"unused-{self._parsed}.json"
+        said = json.loads(path.read_bytes()) if path.is_file() else []
+        return [text for text, file in said if not file or (self.directory / file).is_file()]
+
     def compile(self, inline: str) -> str:
         """Return a template as dbt itself renders it.
 
@@ -154,7 +169,12 @@ class Project:
         if self._key() != self._parsed:
             raise ProjectError("the project has changed while the command ran; run the command again")
         self._on_parse("asking dbt to compile, since the project overrides a macro")
-        output = self._dbt("compile", "--inline", inline, "--no-populate-cache", "--output", "json", "--quiet")
+        try:
+            output = self._dbt("compile", "--inline", inline, "--no-populate-cache", "--output", "json", "--quiet")
+        except ProjectError as error:
+            why = _WHY.search(str(error))
+            said = " ".join(why[1].split()).replace("dbt_macro__", "") if why else str(error)
+            raise ProjectError(f"dbt cannot render it: {said}") from error
         start = output.find("{")
         if start < 0:
             raise ProjectError(f"dbt compiled nothing: {output.strip()}")
@@ -222,9 +242,10 @@ class Project:
         try:
             folder.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryDirectory(dir=folder, prefix="parse-") as scratch:
-                self._dbt("parse", "--no-partial-parse", "--target-path", scratch)
-                for old in folder.glob("manifest-*.json"):
+                said = self._dbt("parse", "--no-partial-parse", "--target-path", scratch)
+                for old in (*folder.glob("manifest-*.json"), *folder.glob("unused-*.json")):
                     old.unlink(missing_ok=True)
+                (folder / f"unused-{self._parsed}.json").write_text(json.dumps(_WITHOUT_FILE.findall(said)))
                 os.replace(Path(scratch) / "manifest.json", path)
         except OSError as error:
             raise ProjectError(f"cannot keep the manifest in {folder}: {error}") from error

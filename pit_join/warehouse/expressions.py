@@ -149,7 +149,10 @@ def problem_of(expression: str, statements: Sequence[str], types: Mapping[str, s
         for statement in statements:
             connection.execute(f"with {ARGUMENTS} as (select {columns}) {statement}")
     except duckdb.Error as error:
-        return _one_line(str(error))
+        # Without the class of the error, and without all functions of that name that there are.
+        said = re.sub(r"^\w+ Error: ", "", _one_line(str(error))).partition(" You might need to add explicit")[0]
+        listed = ", ".join(types.values())
+        return f"its SQL cannot be computed from arguments of the declared types ({listed}): {said}"
     return None
 
 

@@ -18,7 +18,7 @@ from typing import Any
 
 import duckdb
 import pytest
-from support.dbt import ROOT, Built, run_dbt
+from support.dbt import ROOT, Built, failures, run_dbt
 
 from pit_join.errors import ProjectError, RequestError
 from pit_join.project import rendering
@@ -556,7 +556,9 @@ def compiled(demo: Built, tmp_path_factory: pytest.TempPathFactory) -> Compiled:
         (wrong / f"wrong_{name}.sql").write_text(call.template())
     result = run_dbt(directory, "compile", "--select", "resource_type:analysis")
     assert result.exception is None, getattr(result.exception, "msg", result.exception)
-    result = run_dbt(directory, "run", "--select", "path:models/wrong")
+    # Some odd views are refused at the start of a run; here they are rendered all the same.
+    result = run_dbt(directory, "run", "--select", "path:models/wrong", "--vars", "{pit_join_check: false}")
+    assert result.result is not None, failures(result)
     errors = {r.node.name.removeprefix("wrong_"): r.message for r in result.result.results}
     output = directory / "target/compiled/pit_join/analyses"
     texts = [(output / f"call_{number}.sql").read_bytes().decode() for number in range(len(CALLS))]
@@ -621,22 +623,22 @@ def test_a_list_of_features_is_read_strictly(compiled: Compiled, item: Any, says
 @pytest.mark.parametrize(
     ("place", "change", "says"),
     [
-        ("view", {"ttl_days": 30}, "unknown key ttl_days"),
+        ("view", {"ttl_days": 30}, "config.meta.pit_join.ttl_days: unknown key"),
         ("view", {"ttl": 0}, "cannot read the duration '0'"),
-        ("view", {"ttl": "0 days"}, "ttl is 0"),
+        ("view", {"ttl": "0 days"}, "ttl: is '0 days', so that no value"),
         ("view", {"lag": "6 hrs"}, "lag: cannot read the duration '6 hrs'"),
-        ("view", {"inclusive": "false"}, "inclusive must be true or false"),
-        ("view", {"created_timestamp": "loadedat"}, "has no column loadedat"),
-        ("view", {"deleted": "gone"}, "has no column gone"),
-        ("view", {"join_keys": ["user"]}, "has no column user"),
-        ("view", {"join_keys": None}, r"needs join_keys in .* \(\[\] for a view that holds .* or static: true"),
-        ("view", {"join_keys": []}, r"join_keys is \[\], .* list the keys of user, or leave entity out"),
-        ("view", {"static": "yes"}, "static must be true or false"),
-        ("view", {"static": True}, "has the key created_timestamp beside static: true, whose rows have no time"),
-        ("time", None, "needs join_keys in .*, and config.event_time, or static: true"),
-        ("static", {}, "static is true, so that the rows have no time, and config.event_time is event_timestamp"),
+        ("view", {"inclusive": "false"}, "inclusive: must be true or false, got 'false'"),
+        ("view", {"created_timestamp": "loadedat"}, "created_timestamp: no column 'loadedat' is listed"),
+        ("view", {"deleted": "gone"}, "deleted: no column 'gone' is listed"),
+        ("view", {"join_keys": ["user"]}, "join_keys: no column 'user' is listed"),
+        ("view", {"join_keys": None}, r"join_keys: must list the columns .* \[\] is for a view that holds"),
+        ("view", {"join_keys": []}, r"entity: a view with join_keys: \[\] holds for every row, .* leave entity out"),
+        ("view", {"static": "yes"}, "static: must be true or false, got 'yes'"),
+        ("view", {"static": True}, "created_timestamp: is not for a view with static: true, whose rows have no time"),
+        ("time", None, "config.event_time: is missing; .* says static: true"),
+        ("static", {}, "static: is true, so that the rows have no time, and config.event_time is 'event_timestamp'"),
         *(
-            ("static", setting, f"has the key {next(iter(setting))} beside static: true, whose rows have no time")
+            ("static", setting, f"{next(iter(setting))}: is not for a view with static: true, whose rows have no time")
             for setting in (
                 {"created_timestamp": "loaded_at"},
                 {"lag": "1 day"},
@@ -650,9 +652,13 @@ def test_a_list_of_features_is_read_strictly(compiled: Compiled, item: Any, says
                 {"aggregations": [], "event_key": "user_id"},
             )
         ),
-        ("static column", {"freshness_slo": "1 day"}, "unknown key freshness_slo; allowed are default, exclude, near"),
-        ("column", {"defualt": 0}, "column login_count_30d has the unknown key defualt"),
-        ("column", {"exclude": "false"}, "exclude of the column login_count_30d must be true or false"),
+        (
+            "static column",
+            {"freshness_slo": "1 day"},
+            r"columns\..*\.freshness_slo: is not for a view with static: true",
+        ),
+        ("column", {"defualt": 0}, "columns.login_count_30d.config.meta.pit_join.defualt: unknown key"),
+        ("column", {"exclude": "false"}, "columns.login_count_30d.exclude: must be true or false"),
     ],
 )
 def test_a_typo_in_a_view_is_an_error_in_a_dbt_model_too(

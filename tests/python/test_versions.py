@@ -140,7 +140,7 @@ def test_quotes_hold_a_name_that_only_looks_versioned(project: Built) -> None:
 
 
 def test_versions_in_one_set_need_full_names(project: Built) -> None:
-    with pytest.raises(ProjectError, match="both prefs_v1:colour and prefs_v2:colour would be named colour"):
+    with pytest.raises(ProjectError, match=r"both prefs\.v1:colour and prefs\.v2:colour would be named colour"):
         rows(project, "labels", "prefs.v1:colour", "prefs.v2:colour")
     found = rows(project, "labels", "prefs.v1:*", "prefs.v2:*", "prefs:*", full_feature_names=True, provenance=True)
     assert [found[name] for name in ("prefs_v1__colour", "prefs_v2__colour", "prefs__colour")] == [10, 20, 10]
