@@ -12,14 +12,21 @@
     full_feature_names  name every feature view__feature; features of a role are always named role__feature
     provenance        add <view>__event_timestamp and <view>__status
     defaults          replace nulls by the declared defaults
+    service           instead of features: the name of an exposure, whose features and full_feature_names are taken. dbt reads
+                      exposures after models, so the model says itself what the service reads, in lines such as
+                      `-- depends_on: {{ ref('user_activity') }}`; an error, and `pit-join check`, print those that it lacks
 
     Grain: one row for each row of the spine, duplicates kept, in the spine's order.
     Nulls: null keys and null times match nothing; the row stays.
     A feature with the name of a column of the spine is an error ("ambiguous"), never renamed.
     Example: {{ pit_join.training_set(ref('labels'), ['user_activity:login_count_30d']) }}
 -#}
-{% macro training_set(spine, features, event_timestamp='event_timestamp', gap=none, full_feature_names=false, provenance=false, defaults=true) -%}
-    {{ return(adapter.dispatch('training_set', 'pit_join')(spine, features, event_timestamp, gap, full_feature_names, provenance, defaults)) }}
+{% macro training_set(spine, features=none, event_timestamp='event_timestamp', gap=none, full_feature_names=false, provenance=false, defaults=true, service=none) -%}
+    {%- if (features is none) == (service is none) -%}
+        {{ exceptions.raise_compiler_error('training_set takes either features or service, and got ' ~ ('neither' if service is none else 'both')) }}
+    {%- endif -%}
+    {%- set asked, full = (features, false) if service is none else pit_join._asked_service(service) -%}
+    {{ return(adapter.dispatch('training_set', 'pit_join')(spine, asked, event_timestamp, gap, full_feature_names or full, provenance, defaults)) }}
 {%- endmacro %}
 
 {% macro default__training_set(spine, features, event_timestamp, gap, full_feature_names, provenance, defaults) -%}

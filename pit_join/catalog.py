@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
 from pit_join.definitions.registry import Registry
-from pit_join.definitions.requests import name_problems, with_versions
+from pit_join.definitions.requests import name_problems, views_read, with_versions
 from pit_join.definitions.views import Aggregation, FeatureView
-from pit_join.errors import PitJoinError, raise_together
+from pit_join.errors import PitJoinError, raise_together, suggest
 from pit_join.export.places import hidden_latest
-from pit_join.references import model_and_version
+from pit_join.project.rendering import arguments_of
+from pit_join.references import model_and_version, ref_text
 from pit_join.times import format_duration
 from pit_join.workspace import Histories, Workspace
 
@@ -62,6 +63,7 @@ def check_project(workspace: Workspace) -> Check:
         requests = with_versions(service.requests, registry.latest)
         found = name_problems(requests, registry.views, service.full_feature_names)
         problems += [f"{service.path}: {name}: features: {problem}" for problem in found]
+    problems += _not_depended_on(workspace.manifest, registry)
     problems += hidden_latest(registry)
     problems += (problem for name in sorted(registry.views) for problem in _not_storable(registry.views[name]))
     not_built = tuple(sorted(registry.views))
@@ -89,6 +91,28 @@ def _check_view(view: FeatureView, histories: Histories, workspace: Workspace, *
         histories.warehouse.table(statement, f"{view.path}: {view.name}: a default does not fit its type")
 
 
+def _not_depended_on(manifest: Mapping[str, Any], registry: Registry) -> Iterator[str]:
+    """Yield what is wrong with models that call `training_set` with a service: dbt reads exposures after models."""
+    for node in manifest["nodes"].values():
+        code = node.get("raw_code") or ""
+        if "training_set" not in code or "service" not in code or node["package_name"] == "pit_join":
+            continue
+        where = f"{node['original_file_path']}: {node['name']}: training_set: service"
+        for name in arguments_of(code, "training_set", "service", 7):
+            if not isinstance(name, str):
+                continue
+            if name not in registry.services:
+                known = suggest(name, registry.services, "feature services")
+                yield f"{where}: unknown feature service '{name}'; {known}"
+                continue
+            read = views_read(with_versions(registry.services[name].requests, registry.latest), registry.latest)
+            listed = (node.get("depends_on") or {}).get("nodes") or []
+            missing = [view for view in read if view in registry.views and registry.views[view].unique_id not in listed]
+            if missing:
+                lines = "\n".join(f"-- depends_on: {{{{ {ref_text(view)} }}}}" for view in sorted(missing))
+                yield f"{where}: '{name}' reads models that dbt does not know it to need; add:\n{lines}"
+
+
 def _not_storable(view: FeatureView) -> Iterator[str]:
     """Yield the features of an online view whose types no online store holds."""
     for feature in view.features if view.online else ():
@@ -103,8 +127,8 @@ def describe_views(workspace: Workspace) -> list[dict[str, Any]]:
     """Describe every feature view as a mapping, in the order of their names.
 
     `rows` and `newest`, the greatest event time (ISO 8601 in UTC), are None where dbt has not built the view. `closed`,
-    and `windows` by feature, are None except for window views; `entity` is None where a view holds for every row. `latest`
-    says of a version whether references without a version mean it; it is None for a model without versions.
+    and `windows` by feature, are None except for window views; `entity` is None where a view holds for every row.
+    `latest` says of a version whether references without a version mean it; it is None for a model without versions.
 
     Raises:
         PitJoinError: if the project or its warehouse cannot be read; with the problems of all views.

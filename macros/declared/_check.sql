@@ -35,8 +35,8 @@
 
 
 {#-
-    Everything that is wrong with the declarations in a graph of dbt's and in macros (see `_declared_macros`), as sorted
-    messages `file: name: key: problem`. `pit-join check` says the same of them, and more.
+    The problems of all declarations in a graph of dbt's and in macros (see `_declared_macros`). They are sorted messages
+    `file: name: key: problem`. `pit-join check` says the same of them, and more.
 -#}
 {% macro _declaration_problems(graph, macros) -%}
     {%- set problems, views, latest, entities, on_demand = [], {}, {}, {}, {} -%}
@@ -112,7 +112,7 @@
 {%- endmacro %}
 
 
-{#- What is wrong with keys that are meant to be pit_join: misspelt, or not below config.meta. -#}
+{#- The problems of keys that are meant to be pit_join: misspelt, or not below config.meta. -#}
 {% macro _misplaced(meta, where) -%}
     {%- set found = [] -%}
     {%- for key in meta if key != 'pit_join' -%}
@@ -128,8 +128,8 @@
 
 
 {#-
-    Add to a view's problems what is wrong and would not change a value that dbt computes: how its table is stored, columns
-    without a type, names of aggregations.
+    Add to a view's problems what would not change a value that dbt computes. That is how its table is stored, columns without
+    a type, and names of aggregations.
 -#}
 {% macro _check_stored(view, node) -%}
     {%- set listed = view.meta.aggregations -%}
@@ -161,7 +161,7 @@
 {%- endmacro %}
 
 
-{#- What a macro of `_declared_macros` declares, {types, returns}; what is wrong with it is added to `problems`. -#}
+{#- The declaration of a macro of `_declared_macros`, {types, returns}; what is wrong with it is added to `problems`. -#}
 {% macro _declared_on_demand(macro, problems) -%}
     {%- set where, types = macro.where, {} -%}
     {%- set own = macro.meta.pit_join if macro.meta.pit_join is mapping else {} -%}

@@ -11,7 +11,7 @@
 {%- endmacro %}
 
 
-{#- The microseconds of a duration, and why it cannot be read; one of the two is none. -#}
+{#- The microseconds of a duration, or none, and why it cannot be read, or none. -#}
 {% macro _read_duration(text) -%}
     {%- if text is none -%}
         {{ return((none, none)) }}

@@ -1,5 +1,5 @@
 {#-
-    What is wrong with a feature service, an exposure. `known` are the declarations of the project: {views, latest: {model:
+    The problems of a feature service, an exposure. `known` are the declarations of the project: {views, latest: {model:
     view of its latest version}, on_demand}.
 -#}
 {% macro _service_problems(exposure, known) -%}
@@ -91,7 +91,7 @@
 {%- endmacro %}
 
 
-{#- Check a request for features of a view, and give each feature its name; what is found is added to `asked`. -#}
+{#- Check a request for features of a view, and name each feature; what is found is added to `asked`. -#}
 {% macro _check_request(item, asked, known) -%}
     {%- set problems, alias = asked.problems, item.alias -%}
     {%- if item.view not in known.views -%}

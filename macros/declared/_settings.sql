@@ -57,7 +57,7 @@
 
 
 {#-
-    What the name of a type says of it: {text, family, known, key, of_floats}. Families are text, integer, decimal, float,
+    A type, as its name says: {text, family, known, key, of_floats}. Families are text, integer, decimal, float,
     time, list, BOOLEAN and STRUCT, or the name itself; `known` is false for a type that only a database knows; `key` says
     whether a join key may be of the type, `of_floats` whether it is a list of floats.
 -#}
@@ -112,7 +112,7 @@
 {%- endmacro %}
 
 
-{#- Why a default cannot be a value of a type, or none; the warehouse checks the rest. -#}
+{#- The reason why a default cannot be a value of a type, or none; the warehouse checks the rest. -#}
 {% macro _default_problem(default, type) -%}
     {%- set nested = type.family in ('list', 'STRUCT') -%}
     {%- set given = '%r' | format(default) -%}

@@ -48,8 +48,8 @@
 
 
 {#-
-    A feature view as its YAML declares it, and what is wrong with that: {name, where, problems, meta, keys,
-    event_timestamp, columns, types, aggregations, event_key}. The Python package reads the same and says the same, see
+    A feature view as its YAML declares it, and what is wrong with that. A mapping with name, where, problems, meta, keys,
+    event_timestamp, columns, types, aggregations and event_key. The Python package reads the same and says the same, see
     tests/python/corpus/declarations.json. `memo` keeps what was found of settings and types that are written alike: many
     views are read at the start of a run, and a call of a macro costs dbt more than its work.
 -#}
@@ -157,7 +157,7 @@
 {%- endmacro %}
 
 
-{#- What is wrong with the settings of a column of a view, `own`, as ends of messages: ['default: ...']. -#}
+{#- The problems of the settings of a column of a view, `own`, as ends of messages: ['default: ...']. -#}
 {% macro _column_problems(view, column, own, special) -%}
     {%- set problems, type, nearest = [], pit_join._type_of(column.data_type), own.get('nearest') -%}
     {%- do pit_join._check_settings(own, 'column', '', problems) -%}
@@ -304,7 +304,7 @@
 {%- endmacro %}
 
 
-{#- The beginning of a message: the file that declares a node, unless a unit test states the node, and its name. -#}
+{#- The beginning of a message: the file that declares a node, and its name; nodes of unit tests have no file. -#}
 {% macro _where(node, name) -%}
     {%- set path = node.patch_path.split('://')[-1] if node.patch_path else node.original_file_path -%}
     {{ return((path ~ ': ' if path else '') ~ name ~ ': ') }}

@@ -30,9 +30,8 @@ def file_of(node: Mapping[str, Any]) -> str:
 
 def misplaced(manifest: Mapping[str, Any]) -> Iterator[str]:
     """Yield what is wrong with settings in a manifest that nothing would read."""
-    project = manifest["metadata"]["project_name"]
     for macro in (manifest.get("macros") or {}).values():
-        own = macro["package_name"] == project
+        own = macro["package_name"] == manifest["metadata"]["project_name"]
         yield from _misspelt(macro, macro["name"] if own else f"{macro['package_name']}.{macro['name']}")
     for node in manifest["nodes"].values():
         if node["resource_type"] not in ("operation", "rpc", "sql_operation"):

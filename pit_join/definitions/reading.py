@@ -152,7 +152,7 @@ class Reader:
         declared = meta.get("pit_join")
         if isinstance(declared, Mapping) and {"entity", "join_keys"} & declared.keys():
             self.problems.append(
-                f"{_path(node)}: {node['source_name']}.{node['name']}: config.meta.pit_join: a source cannot be a "
+                f"{file_of(node)}: {node['source_name']}.{node['name']}: config.meta.pit_join: a source cannot be a "
                 "feature view; declare a model that selects from it (materialized: view copies no rows)"
             )
 

@@ -60,8 +60,8 @@ def hidden_latest(registry: Registry) -> Iterator[str]:
         others = [name for name in online if model_and_version(name)[0] == model]
         if latest not in online and others:
             yield (
-                f"{registry.views[latest].path}: {latest}: online: is false, and it is the latest version of '{model}', "
-                f"so '{model}:feature' cannot be read online; {listed(others)} can"
+                f"{registry.views[latest].path}: {latest}: online: is false for the latest version of '{model}', so "
+                f"'{model}:feature' cannot be read online; {listed(others)} can"
             )
 
 

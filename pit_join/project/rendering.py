@@ -150,9 +150,8 @@ class Renderer:
         self._manifest, self._cache = manifest, cache
         self._project = manifest["metadata"]["project_name"]
         self._dispatch_order = dispatch_order or {}
-        self._sources: dict[tuple[str, str], str] = {
-            (macro["package_name"], macro["name"]): macro["macro_sql"] for macro in manifest["macros"].values()
-        }
+        self._declared = {(macro["package_name"], macro["name"]): macro for macro in manifest["macros"].values()}
+        self._sources: dict[tuple[str, str], str] = {name: each["macro_sql"] for name, each in self._declared.items()}
         self._compiled: dict[tuple[str, str], Any] = {}
         self._dispatched: dict[tuple[str, str | None, tuple[str, ...]], Any] = {}
         self._nodes = Nodes(manifest)
@@ -225,6 +224,7 @@ class Renderer:
             except (jinja2.UndefinedError, TypeError) as error:  # TypeError: an argument that the macro does not have
                 raise CannotRender(f"{package}.{name}: {error}") from error
 
+        call.macro = self._declared[package, name]  # type: ignore[attr-defined]  # its YAML, as dbt's have it
         return call
 
     def _compile(self, package: str, name: str) -> Any:

@@ -54,7 +54,7 @@ VERSIONS = """
       - {name: user_id, data_type: varchar}
       - {name: event_timestamp, data_type: timestamptz}
       - {name: value, data_type: double}
-    versions: [{v: 1}, {v: 2, config: {meta: {pit_join: {entity: user, join_keys: [user_id], online: false}}}}, {v: 3}]
+    versions: [{v: 1}, {v: 2, config: {meta: {pit_join: {online: false}}}}, {v: 3}]
 sources: [{name: raw, tables: [{name: events, config: {meta: {pit_join: {entity: user}}}}]}]
 exposures:
 """
@@ -99,7 +99,7 @@ SAID: list[list[str]] = [
     ["""macro "absent" which was not found""", "patch with name 'prefs_v3'"],
     ["lucky: random does not give the same value"],
     [r"unstorable: columns\.value: is of type int\[\]\[\], which the online store cannot hold"],
-    [r"prefs\.v2: online: is false, and it is the latest version"],
+    [r"prefs\.v2: online: is false for the latest version"],
     ["lacking: the table of the feature view 'lacking' has no column 'value'"],
     ["casts: a default does not fit its type"],
     [r"conditions: aggregations\.x\.where: 'value >'"],

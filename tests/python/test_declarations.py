@@ -61,7 +61,8 @@ def project() -> dict[str, Any]:
     sums = nodes[3]["config"]["meta"]["pit_join"]
     sums.update(created_timestamp="loaded", aggregations=[copy.deepcopy(SUM)])
     service = {
-        "name": "risk", "type": "ml", "resource_type": "exposure", "patch_path": None, "original_file_path": "models/m.yml",
+        "name": "risk", "type": "ml", "resource_type": "exposure", "patch_path": None,
+        "original_file_path": "models/m.yml",
         "config": {"meta": {"pit_join": {"features": ["logins:value"]}}},
         "depends_on": {"nodes": [each["unique_id"] for each in nodes]},
     }  # fmt: skip

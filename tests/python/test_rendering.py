@@ -44,12 +44,14 @@ class Call:
 
     macro: str
     arguments: dict[str, Any] = field(default_factory=dict)
+    reads: tuple[str, ...] = ()
 
     def template(self) -> str:
-        """What a dbt file says; a macro that gives data is seen as JSON."""
+        """What a dbt file says; a macro that gives data is seen as JSON. `reads` are what no argument names."""
+        reads = "".join(f"{{% do ref({name!r}) %}}" for name in self.reads)
         arguments = ", ".join(f"{name}={_jinja(value)}" for name, value in self.arguments.items())
         call = f"pit_join.{self.macro}({arguments})"
-        return f"{{{{ tojson({call}) }}}}" if self.macro in DATA else f"{{{{ {call} }}}}"
+        return reads + (f"{{{{ tojson({call}) }}}}" if self.macro in DATA else f"{{{{ {call} }}}}")
 
     def rendered(self, renderer: Renderer, relations: dict[str, str]) -> str:
         found = renderer.call(self.macro, **{name: _python(v, relations) for name, v in self.arguments.items()})
@@ -74,7 +76,10 @@ def _python(value: Any, relations: dict[str, str]) -> Any:
 
 # Macros that return data instead of SQL, and those whose SQL is asked for in another way.
 DATA = ("_resolved_requests", "_view_statements")
-INDIRECT = {"feature_views": "gives nodes of the graph; every call reads the views through it"}
+INDIRECT = {
+    "feature_views": "gives nodes of the graph; every call reads the views through it",
+    "feature_services": "gives exposures of the graph; calls with a service read them through it",
+}
 
 # Views that the demo has no need of: every type of time, odd names, every kind of default. They are never built.
 ODD_VIEWS = r"""
@@ -274,6 +279,13 @@ ON_DEMAND = [
         "returns": "double",
     },
 ]
+SERVICES = {
+    "flight_delay_v1": (
+        "airport_weather", "aircraft_last_leg", "carrier_daily_delay", "aircraft_facts", "route_history",
+        "origin_departures", "carrier_landings", "aircraft_landings",
+    ),
+    "flight_delay_v2": ("aircraft_last_leg", "airport_places", "airport_weather", "carrier_landings"),
+}  # fmt: skip
 KEYS = {"user id": "user id", 'or"der': "order", "it's": 'a "b"', "🔑": "ключ"}
 ODD = [
     "odd_names:*",
@@ -333,6 +345,8 @@ def _calls() -> Iterator[Call]:
         yield Call("training_set", {"spine": spine, "features": features, **options})
     yield Call("training_set", {"spine": Ref("login_labels"), "features": ACTIVITY})
     yield Call("training_set", {"spine": Ref("login_labels"), "features": []})
+    for service, reads in SERVICES.items():
+        yield Call("training_set", {"spine": Ref("flight_spine"), "service": service}, reads)
     yield Call("training_set", {"spine": Ref("login_labels"), "features": KINDS, "full_feature_names": True})
     yield Call("training_set", {"spine": "(select 1 as a)", "features": ACTIVITY, "event_timestamp": 'the "time"'})
     yield from (Call("spine_rows", {"spine": Ref("login_labels"), "gap": gap}) for gap in (None, "0s", "1 day", "7ms"))

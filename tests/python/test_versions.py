@@ -109,6 +109,12 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Built:
                  'arguments': {'amount': 'prefs.v2:colour'}}
             ], event_timestamp='at', full_feature_names=true) }}
         """,
+        "models/of_service.sql": """
+            -- depends_on: {{ ref('prefs') }}
+            -- depends_on: {{ ref('prefs', v=2) }}
+            -- depends_on: {{ ref('prefs', v='3.0-rc') }}
+            {{ pit_join.training_set(ref('labels'), event_timestamp='at', service='both') }}
+        """,
     }
     for name, text in files.items():
         (folder / name).write_text(text)
@@ -173,6 +179,55 @@ def test_dbt_resolves_versions_when_it_parses(project: Built) -> None:
     }  # fmt: skip
 
 
+# Services in models ---------------------------------------------------------------------------------------------
+
+
+def test_a_model_takes_the_features_of_a_service(project: Built, tmp_path: Path) -> None:
+    with duckdb.connect(str(project.directory / "warehouse.duckdb"), config={"threads": 1}) as connection:
+        (row,) = connection.sql("from of_service").to_arrow_table().to_pylist()
+    wanted = {"user_id": "a", "label": 1, "prefs_v1__colour": 10, "other__colour": 20, "doubled": 60}
+    assert row | {"at": None} == wanted | {"at": None}
+    output = tmp_path / "set.parquet"
+    command = ("build-training-set", "--spine", "labels", "--service", "both", "--event-timestamp", "at")
+    assert run(*command, "--output", str(output), cwd=project.directory).status == 0
+    assert pq.read_table(output).to_pylist() == [row], "as the command line has it"
+
+
+def test_a_model_lists_what_its_service_reads(project: Built, tmp_path: Path) -> None:
+    own = copied(project, tmp_path / "shop").directory
+    model = own / "models" / "of_service.sql"
+    lines = ["-- depends_on: {{ ref('prefs', v=2) }}", "-- depends_on: {{ ref('prefs', v='3.0-rc') }}"]
+    whole = model.read_text()
+    model.write_text("".join(line for line in whole.splitlines(keepends=True) if "v=" not in line))
+    said = failures(run_dbt(own, "run", "--select", "of_service"))["of_service"]
+    assert "the service 'both' reads models that dbt does not know it to need; add to this model:" in said
+    done = run("check", cwd=own)
+    assert (done.status, done.out.splitlines()[0].split(": ")[:4]) == (
+        1, ["models/of_service.sql", "of_service", "training_set", "service"],
+    ), done.out  # fmt: skip
+    assert done.out.splitlines()[1:3] == lines
+    for line in lines:
+        assert line in said
+    model.write_text("\n".join([*lines, model.read_text()]))
+    assert run("check", cwd=own).status == 0
+    assert failures(run_dbt(own, "run", "--select", "of_service")) == {}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        ("['prefs:colour'], service='both'", "takes either features or service, and got both"),
+        ("", "takes either features or service, and got neither"),
+        ("service='boht'", "unknown feature service 'boht'; feature services: both, newest"),
+    ],
+)
+def test_a_wrong_call_with_a_service(project: Built, tmp_path: Path, arguments: str, says: str) -> None:
+    own = copied(project, tmp_path / "shop").directory
+    call = f"{{{{ pit_join.training_set(ref('labels'), {arguments}) }}}} -- {{{{ ref('prefs') }}}}"
+    (own / "models" / "of_service.sql").write_text(call)
+    assert says in str(failures(run_dbt(own, "run", "--select", "of_service")))
+
+
 def test_the_metadata_of_a_set_name_the_version(project: Built, tmp_path: Path) -> None:
     output = tmp_path / "set.parquet"
     command = ("build-training-set", "--spine", "labels", "--features", "prefs:colour", "--event-timestamp", "at")
@@ -227,6 +282,22 @@ def test_an_export_says_that_the_latest_version_is_another_one(project: Built, t
     monitored = run("monitor", "--log", str(log), cwd=own)
     assert "the latest version of 'prefs' was prefs.v1, and is prefs.v2: 1 rows" in monitored.out
     assert " 0 different" in monitored.out, "what v1 served is compared with v1"
+
+
+def test_a_latest_version_that_is_not_online_is_named(project: Built, tmp_path: Path) -> None:
+    own = copied(project, tmp_path / "shop").directory
+    views = json.loads(run("views", "--json", cwd=own).out)
+    assert {view["name"]: view["latest"] for view in views} == {
+        "prefs.v1": True, "prefs.v2": False, "prefs.v3.0-rc": False, '"dots.v2"': None,
+    }  # fmt: skip
+    assert "prefs.v1 (latest)" in run("views", cwd=own).out
+    declared = own / "models" / "models.yml"
+    hidden = "{v: 1, config: {meta: {pit_join: {online: false}}}}"
+    declared.write_text(declared.read_text().replace("{v: 1}", hidden, 1))
+    said = "prefs.v1: online: is false for the latest version of 'prefs', so 'prefs:feature' cannot be read online"
+    assert said in run("export", cwd=own).err
+    done = run("check", cwd=own)
+    assert (done.status, said in done.out) == (1, True), done.out
 
 
 # Errors ---------------------------------------------------------------------------------------------------------
