@@ -14,7 +14,7 @@ from pit_join.definitions.nodes import versioned_name
 from pit_join.definitions.on_demand import read_on_demand
 from pit_join.definitions.requests import on_demand_problems, request_problems, views_read, with_versions
 from pit_join.definitions.settings import (
-    NO_TIME,
+    TIMELESS,
     Wrong,
     check_keys,
     default_problem,
@@ -272,7 +272,7 @@ class Reader:
         features = tuple(self._features(columns, special, windowed, wrong))
         for feature in features if meta.get("static") is True else ():
             if feature.freshness_slo:
-                wrong(f"columns.{feature.name}.freshness_slo", NO_TIME)
+                wrong(f"columns.{feature.name}.freshness_slo", TIMELESS)
         taken = dict.fromkeys(key_columns, "a join key") | {str(event_time): "the event time"}
         windows = read_window_settings(meta, types, taken, wrong)
         if windowed:

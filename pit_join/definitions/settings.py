@@ -12,7 +12,7 @@ from pit_join.errors import suggest
 from pit_join.times import parse_duration
 
 __all__ = [
-    "NO_TIME",
+    "TIMELESS",
     "Wrong",
     "check_keys",
     "default_problem",
@@ -45,7 +45,7 @@ _TIMED = (
     "clock_time_zone",
     "aggregations",
 )
-NO_TIME = "is not for a view with static: true, whose rows have no time; remove one of them"
+TIMELESS = "is not for a view with static: true, whose rows have no time; remove one of them"
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
 
 
@@ -102,7 +102,7 @@ def read_static(meta: Mapping[str, Any], node: Mapping[str, Any], wrong: Wrong) 
         )
     for key in _TIMED:
         if static and meta.get(key) is not None:
-            wrong(key, NO_TIME)
+            wrong(key, TIMELESS)
     if static and node["resource_type"] == "snapshot":
         wrong("static", "is true, and a dbt snapshot keeps several rows of a key; declare its event_time instead")
     return static

@@ -25,7 +25,9 @@ history as (
             cast(extract(epoch from "event_timestamp") * 1000000 as bigint) as _pit_event
         from numbered
     ) as timed
-    where _pit_event is not null and _pit_created is not null
+    where
+        _pit_event is not null and _pit_created is not null
+        and _pit_event <= 9223372036854775807 /* never */ - 21600000000 /* lag: 6 hours */
 ),
 
 -- Rows of one version share a rank.

@@ -21,7 +21,8 @@ history as (
             -9223372036854775806 /* always */ as _pit_event
         from numbered
     ) as timed
-    where _pit_event is not null
+    where
+        _pit_event is not null
 ),
 
 ordered as (

@@ -9,7 +9,8 @@ with history as not materialized (
             -9223372036854775806 /* always */ as _pit_event
         from "warehouse"."main"."user_activity"
     ) as timed
-    where _pit_event is not null
+    where
+        _pit_event is not null
 ),
 
 -- Of several rows of a key, an error that the test unique_feature_rows finds, the greatest by content wins.

@@ -10,7 +10,9 @@ with recursive timed as (
             case when typeof("event_timestamp") = 'TIMESTAMPTZ_NS' then epoch_ns("event_timestamp") // 1000 + (epoch_ns("event_timestamp") % 1000 > 0)::int else epoch_us(cast("event_timestamp" as timestamptz)) end as _pit_event
         from "warehouse"."main"."user_activity"
     ) as timed
-    where _pit_event is not null and _pit_created is not null
+    where
+        _pit_event is not null and _pit_created is not null
+        and _pit_event <= 9223372036854775807 /* never */ - 864000000000 /* window: 10 days */
 ),
 
 events as (

@@ -10,7 +10,9 @@ with _pit_changes as materialized (
                 case when typeof("event_timestamp") = 'TIMESTAMPTZ_NS' then epoch_ns("event_timestamp") // 1000 + (epoch_ns("event_timestamp") % 1000 > 0)::int else epoch_us(cast("event_timestamp" as timestamptz)) end as _pit_event
             from "warehouse"."main"."aircraft_landings"
         ) as timed
-        where _pit_event is not null
+        where
+            _pit_event is not null
+            and _pit_event <= 9223372036854775807 /* never */ - 604800000000 /* window: 7 days */
     ),
 
     events as (
@@ -72,7 +74,9 @@ _pit_values as (
                 case when typeof("event_timestamp") = 'TIMESTAMPTZ_NS' then epoch_ns("event_timestamp") // 1000 + (epoch_ns("event_timestamp") % 1000 > 0)::int else epoch_us(cast("event_timestamp" as timestamptz)) end as _pit_event
             from "warehouse"."main"."aircraft_landings"
         ) as timed
-        where _pit_event is not null
+        where
+            _pit_event is not null
+            and _pit_event <= 9223372036854775807 /* never */ - 604800000000 /* window: 7 days */
     ),
 
     events as (
