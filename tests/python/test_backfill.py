@@ -18,7 +18,7 @@ import duckdb
 import pytest
 import yaml
 from click.testing import CliRunner
-from support.dbt import ROOT, Built, copied, failures, run_dbt
+from support.dbt import ROOT, Built, copied, failures, results, run_dbt
 from support.forks import programs
 from support.pages import BLOCK, follow, steps
 
@@ -90,7 +90,7 @@ def example(tmp_path_factory: pytest.TempPathFactory) -> Built:
     built = Built(directory, result.result)
     result = built.dbt("build")
     assert result.success, failures(result)
-    assert {one.node.name for one in result.result.results} == {"raw_payments", "payments"}
+    assert {one.node.name for one in results(result)} == {"raw_payments", "payments"}
     Project(directory).manifest()  # kept for all copies
     return built
 
@@ -180,10 +180,10 @@ def test_a_plain_reference_truncates_windows_and_is_an_error(example: Built, cop
 def test_a_second_build_runs_no_old_batches(filled: Built, copy_of: Callable[[Built], Built]) -> None:
     again = copy_of(filled)
     result = again.dbt("build")
-    assert {one.node.name for one in result.result.results} == {"raw_payments", "payments"}
+    assert {one.node.name for one in results(result)} == {"raw_payments", "payments"}
     # asked for without a range dbt runs the last batch up to now, which is empty
     result = again.dbt("run", "--select", "payment_history")
-    (one,) = result.result.results
+    (one,) = results(result)
     assert len(one.batch_results.successful) == 1
     assert one.batch_results.successful[0][0] > datetime(2026, 3, 14, tzinfo=timezone.utc)
     assert sql(again.directory, HISTORY) == sql(filled.directory, HISTORY)

@@ -124,7 +124,7 @@ def test_other_problems_are_said_beside(tmp_path: Path) -> None:
     assert {line.partition("; ")[0] for line in said} == {
         *WRONG[:3],
         "the table of the feature view 'right' cannot be read",
-        "the table of the feature view 'rides' has no column 'city', which models/models.yml lists",
+        "models/models.yml: rides: the table of the feature view 'rides' has no column 'city', which the YAML lists",
     }
 
 

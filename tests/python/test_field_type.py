@@ -110,7 +110,7 @@ def test_the_macros_give_a_sum_the_same_type(name: str) -> None:
     """They read the text of a type by themselves, since dbt does not have the value."""
     if (declared := read_type(name)).number:
         manifest = {"metadata": {"project_name": "pit_join"}, "macros": macro_nodes(), "nodes": {}}
-        found = Renderer({**manifest, "exposures": {}}).call("_aggregated_type", "sum", name, "here")
+        found = Renderer({**manifest, "exposures": {}}).call("_aggregated_type", "sum", name)
         assert read_type(found) == result_type("sum", declared)
 
 

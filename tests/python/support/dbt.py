@@ -80,6 +80,11 @@ def run_dbt(directory: Path, *arguments: str, manifest: Any = None) -> dbtRunner
         return dbtRunner(manifest=manifest).invoke(["--log-level", "none", *arguments, *places])
 
 
+def results(result: dbtRunnerResult) -> list[Any]:
+    """What became of each node, without the hooks of packages."""
+    return [one for one in result.result.results if one.node.resource_type != "operation"]
+
+
 def failures(result: dbtRunnerResult) -> dict[str, str]:
     """What did not succeed, by name, and dbt's message; an error that is no node's under its type."""
     if result.exception is not None:

@@ -26,7 +26,7 @@ AT_ONCE, LATER = "{{ at }}", "{{ at }} - 1"
 """`_last_instant`: inclusive and strict, whatever is declared."""
 NULL_FOR_ALL: dict[str, str] = {"_only_key": "null::integer"}
 CREATED_MAY_BE_NULL = {
-    "_history": [("where {{ pit_join._version(view) |", "where {{ pit_join._version(view)[:1] |")],
+    "_history": [("{{ pit_join._version(view) |", "{{ pit_join._version(view)[:1] |")],
 }
 ROUNDED_DOWN = {"_time_of": [("round_up=true", "round_up=false")]}
 OTHER_CONTENT = {"_tie_order": [("desc nulls last') %}", "asc nulls first') %}")]}
@@ -57,7 +57,7 @@ RULE: dict[str, Replacements] = {
     "lag ignored": {
         "_available_at": "{{ 'greatest(_pit_event, _pit_created)' if view.created_timestamp else '_pit_event' }}"
     },
-    "gap ignored": {"default__spine_rows": [("if gap_microseconds }}", "if false }}")]},
+    "gap ignored": {"_spine_time": [("if gap_microseconds else", "if false else")]},
     "asof: ties fanned out": {TIES: [("where _pit_rank = 1", "where _pit_rank >= 1")]},
     "portable: ties fanned out": {
         PORTABLE: [
@@ -77,9 +77,9 @@ RULE: dict[str, Replacements] = {
         "_view": [
             (
                 "'relation': relation.render(),",
-                "'relation': '(select * replace (' ~ pit_join._each(columns, 'max(', ') over (partition by ' ~ "
-                "pit_join._each(keys, '', '') ~ ', ' ~ pit_join._identifier(event_timestamp) ~ ')') ~ "
-                "') from ' ~ relation.render() ~ ')',",
+                "'relation': '(select * replace (' ~ pit_join._each(view.columns, 'max(', ') over (partition by ' ~ "
+                "pit_join._each(view['keys'].values(), '', '') ~ ', ' ~ "
+                "pit_join._identifier(view.event_timestamp) ~ ')') ~ ') from ' ~ relation.render() ~ ')',",
             ),
             ("node.config.materialized not in", "false and node.config.materialized not in"),
         ]
@@ -88,9 +88,9 @@ RULE: dict[str, Replacements] = {
         "_view": [
             (
                 "'relation': relation.render(),",
-                "'relation': '(select * replace (' ~ pit_join._each(columns, 'last_value(', ' ignore nulls) over "
-                "(partition by ' ~ pit_join._each(keys, '', '') ~ ' order by ' ~ "
-                "pit_join._identifier(event_timestamp) ~ ')') ~ ') from ' ~ relation.render() ~ ')',",
+                "'relation': '(select * replace (' ~ pit_join._each(view.columns, 'last_value(', ' ignore nulls) over "
+                "(partition by ' ~ pit_join._each(view['keys'].values(), '', '') ~ ' order by ' ~ "
+                "pit_join._identifier(view.event_timestamp) ~ ')') ~ ') from ' ~ relation.render() ~ ')',",
             ),
             ("node.config.materialized not in", "false and node.config.materialized not in"),
         ]
@@ -251,7 +251,7 @@ WINDOWS: dict[str, Replacements] = {
     },
     "halves carry nothing": {"_of_halves": [("({{ upper }} + ({{ lower }} >> 64))", "({{ upper }})")]},
     "stacked: counts and sums overlap": {"_unpacked_sum": "({{ packed }} >> 33)"},
-    "gap ignored": {"default__spine_rows": [("if gap_microseconds }}", "if false }}")]},
+    "gap ignored": {"_spine_time": [("if gap_microseconds else", "if false else")]},
     "an empty window counts null": {
         WINDOW: [("if item.function in ('count', 'count_distinct') else", "if item.function == 'count_distinct' else")]
     },
