@@ -338,7 +338,7 @@ def varied(manifest: Mapping[str, Any], variants: Sequence[str]) -> dict[str, An
 def features_of(node: Mapping[str, Any]) -> list[str]:
     """The columns of a plain view that are features."""
     meta = node["config"]["meta"]["pit_join"]
-    special = {*meta["join_keys"], node["config"]["event_time"], meta.get("created_timestamp"), meta.get("deleted")}
+    special = {*meta["join_keys"], node["config"].get("event_time"), meta.get("created_timestamp"), meta.get("deleted")}
     excluded = {
         name for name, c in node["columns"].items() if c["config"].get("meta", {}).get("pit_join", {}).get("exclude")
     }

@@ -447,6 +447,7 @@ def test_the_command_names_what_differs(cli: Callable[..., Result], store: Onlin
         "keys": {VIEW: 15, "airport_weather": 3},
         "values": 81,
         "found": 1,
+        "changed": {},
         "differences": [
             {
                 "view": VIEW,

@@ -149,6 +149,9 @@ def from_json(kind: str, value: Any) -> Any:
         return Decimal(value)
     if kind == "binary":
         return base64.b64decode(value)
+    if isinstance(value, str) and value.endswith("infinity") and kind.startswith(("date32", "timestamp")):
+        end, unit = (2**31 - 1, "D") if kind == "date32" else (2**63 - 1, kind[len("timestamp[") :][:2].strip("],"))
+        return np.datetime64(-end if value.startswith("-") else end, unit)
     if kind == "date32":
         return date.fromisoformat(value) if len(value) == 10 else np.datetime64(value)
     if kind.startswith("timestamp"):
