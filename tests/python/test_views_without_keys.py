@@ -323,8 +323,12 @@ def test_differences_are_found_and_an_export_mends_them(shop: Path, tmp_path: Pa
 
 WRONG = {
     "entity": ("entity: user, join_keys: []", "x", "entity: a view with join_keys: [] holds for every row"),
-    "missing": ("entity: user", "x", "join_keys: must list the columns that identify the entity, got None; [] is for"),
-    "empty": ("entity: user, join_keys: ''", "x", "join_keys: no column '' is listed"),
+    "missing": ("entity: user", "x", "(user_id: UserID), got None; [] is for a view that holds for every row"),
+    "empty": (
+        "entity: user, join_keys: ''",
+        "x",
+        "(user_id: UserID), got ''; [] is for a view that holds for every row",
+    ),
     "nearest": ("join_keys: []", "v", "columns.v.nearest: searches among entities, and a view with join_keys: []"),
 }
 
