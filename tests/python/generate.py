@@ -299,13 +299,18 @@ def load(connection: duckdb.DuckDBPyConnection, case: Case, filler: int = 0) -> 
 
 
 def fill(connection: duckdb.DuckDBPyConnection, view: View, history: Table, count: int) -> None:
-    """Append rows of one strange key to a history, in order of time, their features null; without keys, of no time."""
+    """Append rows of one strange key to a history, in order of time, their features null; without keys, of no time.
+
+    The history of a view with neither keys nor a time is left alone: it has one row.
+    """
     values = {key: "'~~~'" if history.type_of(key) == "varchar" else "32000" for key in view.keys}
     for column in (view.event_timestamp, view.created_timestamp):
         if column is not None:
             values[column] = (
                 f"(timestamp '2000-01-01' + to_seconds(range))::{history.type_of(column)}" if view.keys else "null"
             )
+    if not values:
+        return
     names_ = ", ".join(map(quote, values))
     rows = f"select {', '.join(values.values())} from range({count})"
     connection.execute(f"insert into {quote(view.name)} ({names_}) {rows}")
