@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING, Any, Literal, get_args
@@ -19,6 +20,7 @@ __all__ = [
     "check_finite",
     "columns_of",
     "copy_of",
+    "metadata_of",
     "readable",
     "table_of",
     "unpacked",
@@ -121,6 +123,40 @@ def _in_arrow(column: Any) -> pa.Array | pa.ChunkedArray:
     return column.to_arrow()
 
 
+def metadata_of(spine: Any, features: pa.Schema) -> dict[bytes, bytes] | None:
+    """Return the metadata of a spine and its features in Arrow; pandas' notes of dtypes and index hold for both."""
+    import pyarrow as pa
+
+    found = {**(spine.schema.metadata or {})} if isinstance(spine, pa.Table) else {}
+    if _is_of("pandas", spine):
+        empty = spine.iloc[:0].set_axis([*map(str, spine.columns)], axis=1)
+        found |= pa.Schema.from_pandas(empty, preserve_index=True).metadata
+    if b"pandas" in found:
+        notes = json.loads(found[b"pandas"])
+        if _is_of("pandas", spine):
+            # Levels without a name are no columns in Arrow.
+            names = [name for name, _ in columns_of(spine)]
+            notes["index_columns"] = [each for each in notes["index_columns"] if each in names]
+            notes["columns"] = [each for each in notes["columns"] if each["field_name"] in names]
+        notes["columns"] += [
+            {"name": field.name, "field_name": field.name, "pandas_type": kind, "numpy_type": dtype, "metadata": None}
+            for field in features
+            for kind, dtype in [(str(field.type), _nullable(field.type))]
+            if dtype
+        ]
+        found[b"pandas"] = json.dumps(notes).encode()
+    return found or None
+
+
+def _nullable(kind: pa.DataType) -> str | None:
+    """Return pandas' nullable dtype of integers or flags."""
+    import pyarrow as pa
+
+    if pa.types.is_boolean(kind):
+        return "boolean"
+    return str(kind).replace("i", "I").replace("u", "U") if pa.types.is_integer(kind) else None
+
+
 def as_pandas(table: Any, dtypes: Dtypes) -> Any:
     """Return a table as a pandas frame, itself if it is one; else the dtypes follow the types, never the values.
 
@@ -140,9 +176,9 @@ def as_pandas(table: Any, dtypes: Dtypes) -> Any:
     table = _each(as_arrow(table), _for_pandas)
     mapped: dict[pa.DataType, Any] = {}
     if dtypes == "nullable" and b"pandas" not in (table.schema.metadata or {}):
-        kinds = [f"{sign}Int{bits}" for sign in ("", "U") for bits in (8, 16, 32, 64)]
-        mapped = {getattr(pa, kind.lower())(): getattr(pandas, f"{kind}Dtype")() for kind in kinds}
-        mapped[pa.bool_()] = pandas.BooleanDtype()
+        mapped = {
+            kind: pandas.api.types.pandas_dtype(dtype) for kind in table.schema.types if (dtype := _nullable(kind))
+        }
     frame = _converted(table, lambda part: part.to_pandas(types_mapper=mapped.get), "pandas")
     changed = [
         name

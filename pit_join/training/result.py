@@ -18,7 +18,7 @@ import pyarrow.parquet  # not needed before the file is written, but this module
 
 from pit_join.definitions.views import FeatureView
 from pit_join.errors import with_extra
-from pit_join.frames import Dtypes, as_arrow, as_pandas, as_polars, check_finite, unpacked
+from pit_join.frames import Dtypes, as_arrow, as_pandas, as_polars, check_finite, metadata_of, unpacked
 from pit_join.statuses import NOT_FOUND, NOT_YET_KNOWN, NULL_KEY, NULL_VALUE, OFFLINE, OUTSIDE_MAX_AGE, PRESENT
 from pit_join.times import format_duration
 from pit_join.training.gather import row_numbers
@@ -77,7 +77,7 @@ class TrainingSet:
             SpineError: if Arrow cannot hold a column of the spine.
         """
         spine = as_arrow(self.spine)
-        schema = pa.schema([*spine.schema, *self.features.schema], spine.schema.metadata)
+        schema = pa.schema([*spine.schema, *self.features.schema], metadata_of(self.spine, self.features.schema))
         return pa.table([*spine.columns, *self.features.columns], schema=schema)
 
     @property

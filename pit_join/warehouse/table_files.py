@@ -44,7 +44,9 @@ def check_output(path: Path) -> None:
 
 
 def write_table(table: pa.Table, path: Path, metadata: Mapping[str, Any]) -> None:
-    """Write a table in the format that the name's ending tells; `metadata` (JSON) goes into Parquet and Arrow files.
+    """Write a table in the format that the name's ending tells.
+
+    Parquet and Arrow files have the table's own metadata, and `metadata` as JSON.
 
     Raises:
         PitJoinError: if the name tells no format, a column's type does not fit it, or the disk refuses.
@@ -63,7 +65,8 @@ def write_table(table: pa.Table, path: Path, metadata: Mapping[str, Any]) -> Non
             table = readable(table, as_text=True)
     except PitJoinError as error:
         raise PitJoinError(f"cannot write {path}: {error}") from error
-    described = table.replace_schema_metadata({key: json.dumps(value) for key, value in metadata.items()})
+    own = {key: json.dumps(value) for key, value in metadata.items()}
+    described = table.replace_schema_metadata({**(table.schema.metadata or {}), **own})
     try:
         with whole(path) as name:
             if suffix == ".parquet":

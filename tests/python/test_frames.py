@@ -217,6 +217,29 @@ def test_named_levels_of_an_index_are_columns_elsewhere(
     assert pq.read_table(tmp_path / "set.parquet")["Int64"].to_pylist() == [BIG, None, 1, 2]
 
 
+@pytest.mark.parametrize("index", ["range", "filtered", "named", "named range", "key", "key and time", "levels"])
+@pytest.mark.parametrize("source", ["in memory", "file"])
+def test_pandas_reads_from_a_file_what_it_has_in_memory(
+    store: FeatureStore, tmp_path: Path, index: str, source: str
+) -> None:
+    # What no Parquet file of pandas holds, or pandas reads from its own file as something else.
+    foreign = ["complex", "sparse", "mixed", "sets", "huge", "uuids", "list[pyarrow]", "category", "seconds"]
+    frame = INDEXES[index](pandas_frame().drop(columns=foreign))
+    frame.columns = frame.columns.astype(str)
+    path = tmp_path / "spine.parquet"
+    frame.to_parquet(path)
+    built = store.get_historical_features(frame if source == "in memory" else path, ["users:score", "users:flag"])
+    built.write(tmp_path / "set.parquet")
+    found, wanted = pd.read_parquet(tmp_path / "set.parquet"), pd.read_parquet(path)
+    unnamed = [number for number, name in enumerate(wanted.index.names) if name is None]
+    if source == "in memory" and unnamed:  # they are in no file
+        wanted = wanted.reset_index(drop=True) if wanted.index.nlevels == 1 else wanted.reset_index(unnamed, drop=True)
+    pd.testing.assert_frame_equal(found[wanted.columns], wanted)
+    assert [str(kind) for kind in found[["score", "flag"]].dtypes] == ["Int8", "boolean"]
+    in_memory = built.to_arrow().to_pandas()
+    pd.testing.assert_frame_equal(in_memory, found)
+
+
 POLARS: dict[str, pl.Series] = {
     "Categorical": pl.Series(["a", None, "b", "a"], dtype=pl.Categorical),
     "Enum": pl.Series(["a", None, "b", "a"], dtype=pl.Enum(["b", "a", "never"])),
