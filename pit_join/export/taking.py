@@ -36,7 +36,7 @@ class SnapshotTaker:
         warehouse.spill_to(self._folder, _MEMORY_BYTES)
 
     def check(self, views: Collection[FeatureView]) -> None:
-        """Check the tables of all views, and that a store holds their types, so that all problems are shown at once.
+        """Check the tables and types of all views, so that all problems are shown at once.
 
         Raises:
             PitJoinError: with every problem.

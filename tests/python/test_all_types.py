@@ -99,9 +99,8 @@ class Column:
 
         DuckDB prints a list of JSON otherwise than one of texts, which every file makes of it.
         """
-        if self.kind.startswith("json["):
-            return f"cast({self.name} as varchar[])"
-        return f"cast({self.name} as {self.kind[:-2]}])" if self.kind.endswith("[2]") else self.name
+        as_texts = self.kind.startswith("json[") or self.kind.endswith("[2]")
+        return f"cast({self.name} as varchar[])" if as_texts else self.name
 
     @property
     def as_written(self) -> str:
@@ -299,7 +298,9 @@ def test_polars(shop: Shop, near: Any, expected: dict[str, list[Any]]) -> None:
         maps = [each.name for each in ALL if each.kind.startswith("map(") and each.kind.endswith("]")]
         with pytest.raises(PitJoinError, match=f"^polars cannot hold the columns '{maps[0]}: .*'{maps[1]}: "):
             near.to_polars()
-        frame = as_polars(near.to_arrow().drop_columns(maps))
+        # polars 1 panics where it writes integers of 39 digits to Arrow.
+        great = [each.name for each in ALL if each.kind.startswith("hugeint")]
+        frame = as_polars(near.to_arrow().drop_columns([*maps, *great]))
     found = readable(frame.to_arrow())
     names = [each.name for each in ALL if each.name in found.column_names]
     assert differences(shop.texts("found", names, found=found), expected) == {}
