@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta, timezone
@@ -12,14 +11,11 @@ from pit_join.definitions.registry import Registry
 from pit_join.definitions.requests import name_problems, views_read, with_versions
 from pit_join.definitions.views import Aggregation, FeatureView
 from pit_join.errors import PitJoinError, raise_together, suggest
-from pit_join.export.places import hidden_latest
+from pit_join.export.places import hidden_latest, not_storable
 from pit_join.project.rendering import arguments_of
 from pit_join.references import model_and_version, ref_text
 from pit_join.times import format_duration
 from pit_join.workspace import Histories, Workspace
-
-# Types of DuckDB without a form in `records.arrow.type_name`.
-_NOT_STORED = re.compile(r"TIME|TIME_NS|STRUCT|MAP|.*\]")
 
 __all__ = ["Check", "check_project", "describe_views"]
 
@@ -65,7 +61,7 @@ def check_project(workspace: Workspace) -> Check:
         problems += [f"{service.path}: {name}: features: {problem}" for problem in found]
     problems += _not_depended_on(workspace.manifest, registry)
     problems += hidden_latest(registry)
-    problems += (problem for name in sorted(registry.views) for problem in _not_storable(registry.views[name]))
+    problems += (problem for name in sorted(registry.views) for problem in not_storable(registry.views[name]))
     not_built = tuple(sorted(registry.views))
     if registry.views and workspace.project.warehouse.is_file():
         with workspace.warehouse() as warehouse:
@@ -111,16 +107,6 @@ def _not_depended_on(manifest: Mapping[str, Any], registry: Registry) -> Iterato
             if missing:
                 lines = "\n".join(f"-- depends_on: {{{{ {ref_text(view)} }}}}" for view in sorted(missing))
                 yield f"{where}: '{name}' reads models that dbt does not know it to need; add:\n{lines}"
-
-
-def _not_storable(view: FeatureView) -> Iterator[str]:
-    """Yield the features of an online view whose types no online store holds."""
-    for feature in view.features if view.online else ():
-        if _NOT_STORED.fullmatch((feature.data_type.element or feature.data_type).name.split("(", 1)[0]):
-            yield (
-                f"{view.path}: {view.name}: columns.{feature.name}: is of type {feature.data_type}, which the online "
-                "store cannot hold; cast it in the model, set exclude: true for it, or online: false for the view"
-            )
 
 
 def describe_views(workspace: Workspace) -> list[dict[str, Any]]:

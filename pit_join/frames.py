@@ -247,10 +247,16 @@ def check_finite(table: pa.Table, library: str) -> None:
 
 
 def _is_infinite(column: pa.ChunkedArray) -> bool:
+    """Return whether a column has an infinite time, alone, in lists, in structs or in maps."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
     kind = column.type
+    if pa.types.is_map(kind):
+        column = column.cast(pa.list_(pa.struct([kind.key_field, kind.item_field])))
+    if pa.types.is_nested(column.type):
+        inner = column.flatten() if pa.types.is_struct(kind) else [pc.list_flatten(column)]
+        return any(map(_is_infinite, inner))
     if not (pa.types.is_date32(kind) or pa.types.is_timestamp(kind)):
         return False
     bits = kind.bit_width

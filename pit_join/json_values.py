@@ -46,7 +46,7 @@ def plain(value: Any) -> str | list[Any]:
     if isinstance(value, date):
         return value.isoformat()
     if isinstance(value, Decimal):
-        return str(value)
+        return format(value, "f")  # a zero of ten digits is 0E-10 as a text of Python
     if type(value).__name__ == "datetime64":  # by its name, so that NumPy is not loaded
         return str(time_text(value, False))
     raise TypeError(f"{type(value).__name__} has no form in JSON")

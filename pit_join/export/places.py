@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
+from pit_join.definitions.field_type import FieldType
 from pit_join.definitions.registry import Registry
 from pit_join.definitions.views import FeatureView
 from pit_join.errors import PitJoinError, StoreError, suggest
@@ -20,9 +22,13 @@ __all__ = [
     "latest_online",
     "moved_versions",
     "needed_stores",
+    "not_storable",
     "online_views",
     "views_elsewhere",
 ]
+
+# Types of DuckDB that training sets have and `records.arrow.type_name` does not; of lists, those of lists.
+_NOT_STORED = re.compile(r"TIME|TIME_NS|STRUCT|MAP")
 
 
 def needed_stores(chosen: Sequence[FeatureView], urls: Mapping[str, str]) -> dict[str, str]:
@@ -126,3 +132,19 @@ def chosen_views(registry: Registry, names: Iterable[str]) -> list[FeatureView]:
     if problems:
         raise PitJoinError("\n".join(problems))
     return [online[view] for view in dict.fromkeys(wanted.values())] or list(online.values())
+
+
+def not_storable(view: FeatureView) -> Iterator[str]:
+    """Yield a problem for each feature of an online view whose declared type no online store holds."""
+    where = "aggregations" if view.aggregations else "columns"
+    for feature in view.features if view.online else ():
+        if not _is_stored(feature.data_type):
+            yield (
+                f"{view.path}: {view.name}: {where}.{feature.name}: is of type {feature.data_type}, which the online "
+                "store cannot hold; cast it in the model, set exclude: true for it, or online: false for the view"
+            )
+
+
+def _is_stored(data_type: FieldType) -> bool:
+    inner = data_type.element or data_type
+    return inner.element is None and not _NOT_STORED.fullmatch(inner.name.split("(", 1)[0])

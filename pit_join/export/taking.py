@@ -10,7 +10,8 @@ from datetime import datetime, timedelta
 
 from pit_join.definitions.field_type import FieldType
 from pit_join.definitions.views import FeatureView
-from pit_join.errors import PitJoinError
+from pit_join.errors import PitJoinError, StoreError
+from pit_join.export.places import not_storable
 from pit_join.export.snapshot import Snapshot
 from pit_join.online.protocol import Writer
 from pit_join.records.store_manifest import StoredView
@@ -35,8 +36,14 @@ class SnapshotTaker:
         warehouse.spill_to(self._folder, _MEMORY_BYTES)
 
     def check(self, views: Collection[FeatureView]) -> None:
-        """Check the tables of all views, so that all problems are shown at once."""
+        """Check the tables and types of all views, so that all problems are shown at once.
+
+        Raises:
+            PitJoinError: with every problem.
+        """
         self._histories.check(views)
+        if problems := [problem for view in views for problem in not_storable(view)]:
+            raise StoreError("\n".join(problems))
 
     def declared(self, views: Mapping[str, FeatureView], known: Collection[str]) -> dict[str, StoredView]:
         """Return the views that were never exported but are built, so that the store can serve their defaults."""
@@ -57,7 +64,7 @@ class SnapshotTaker:
         """Return a view as the store describes it, and its rows, which a writer takes; without a writer no rows."""
         warehouse, histories = self._histories.warehouse, self._histories
         what = f"the feature view '{view.name}' cannot be exported"
-        histories.check([view])
+        self.check([view])
         in_order = False
         if writer:
             histories.stage([view])

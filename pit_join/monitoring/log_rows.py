@@ -22,9 +22,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pit_join.definitions.field_type import read_type
+from pit_join.errors import PitJoinError
 from pit_join.files import whole
 from pit_join.records.arrow import arrow_values
 from pit_join.records.keys import KeyCodec
+from pit_join.references import listed
 from pit_join.serving.log_entry import LOG_METADATA, LogSource, Served
 
 __all__ = ["FileNames", "LogRows", "load_arrow", "make_room"]
@@ -112,8 +114,16 @@ class LogRows:
         """
         folder.mkdir(parents=True, exist_ok=True)
         table = self._table()
-        with whole(folder / names.next()) as name:
-            pq.write_table(table, name, compression="zstd", write_page_checksum=True)
+        try:
+            with whole(folder / names.next()) as name:
+                pq.write_table(table, name, compression="zstd", write_page_checksum=True)
+        except pa.ArrowInvalid as error:
+            # Parquet has no seconds, and an infinite time cannot be cast to milliseconds.
+            seconds = [name for name, kind in self._types.items() if "timestamp[s" in kind]
+            raise PitJoinError(
+                f"a time in {listed(seconds)} is infinite or too far off, and Parquet has no TIMESTAMP_S ({error}); "
+                "make nulls of such times in the model, or cast them to timestamp"
+            ) from error
 
     def _table(self) -> pa.Table:
         columns, source = self._columns, self._source

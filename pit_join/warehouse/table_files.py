@@ -51,12 +51,11 @@ def write_table(table: pa.Table, path: Path, metadata: Mapping[str, Any]) -> Non
     Raises:
         PitJoinError: if the name tells no format, a column's type does not fit it, or the disk refuses.
     """
+    check_output(path)
     # Here, so that a wrong name is found without loading Arrow.
     import duckdb
     import pyarrow as pa
-    import pyarrow.parquet as pq
 
-    check_output(path)
     suffix = path.suffix.lower()
     try:
         if suffix == ".parquet":
@@ -69,38 +68,49 @@ def write_table(table: pa.Table, path: Path, metadata: Mapping[str, Any]) -> Non
     described = table.replace_schema_metadata({**(table.schema.metadata or {}), **own})
     try:
         with whole(path) as name:
-            if suffix == ".parquet":
-                # Dictionaries pay for text; for numbers they cost time and are given up halfway.
-                text = [field.name for field in table.schema if not pa.types.is_primitive(field.type)]
-                pq.write_table(described, name, row_group_size=_ROW_GROUP, use_dictionary=text)
-            elif suffix == ".arrow":
-                with pa.OSFile(name, "wb") as sink, pa.ipc.new_file(sink, described.schema) as writer:
-                    writer.write_table(described, max_chunksize=_ROW_GROUP)
-            else:
-                with interruptible(), duckdb.connect() as connection:
-                    connection.execute("set TimeZone = 'UTC'")
-                    connection.register("result", table)
-                    connection.execute(
-                        "copy result to $name (format csv, header true, use_tmp_file false)", {"name": name}
-                    )
+            _write(described, name, suffix)
     except duckdb.IOException as error:
         raise PitJoinError(f"cannot write {path}: {error}") from error
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError, duckdb.Error) as error:
-        columns = ", ".join(_unknown_to_parquet(table.schema)) if suffix == ".parquet" else ""
+        columns = "; ".join(_refused(table, suffix)) or _first_line(error)
         raise PitJoinError(
-            f"cannot write {path}: {columns or error}; cast the column to a type that {suffix} files know"
+            f"cannot write {path}: {columns}; change the column in the model, or cast it to a type that {suffix} "
+            "files know"
         ) from error
     except OSError as error:
         raise PitJoinError(f"cannot write {path}: {error.strerror or error}") from error
 
 
-def _unknown_to_parquet(schema: pa.Schema) -> Iterator[str]:
-    """Yield the columns, with their types, that a Parquet file cannot hold."""
+def _write(table: pa.Table, name: str, suffix: str) -> None:
+    import duckdb
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    for field in schema:
+    if suffix == ".parquet":
+        # Dictionaries pay for text; for numbers they cost time and are given up halfway.
+        text = [field.name for field in table.schema if not pa.types.is_primitive(field.type)]
+        pq.write_table(table, name, row_group_size=_ROW_GROUP, use_dictionary=text)
+    elif suffix == ".arrow":
+        with pa.OSFile(name, "wb") as sink, pa.ipc.new_file(sink, table.schema) as writer:
+            writer.write_table(table, max_chunksize=_ROW_GROUP)
+    else:
+        with interruptible(), duckdb.connect() as connection:
+            connection.execute("set TimeZone = 'UTC'")
+            connection.register("result", table)
+            connection.execute("copy result to $name (format csv, header true, use_tmp_file false)", {"name": name})
+
+
+def _refused(table: pa.Table, suffix: str) -> Iterator[str]:
+    """Yield the columns that cannot be written even alone, with their types and the reasons."""
+    import duckdb
+    import pyarrow as pa
+
+    for field in table.schema:
         try:
-            pq.ParquetWriter(pa.BufferOutputStream(), pa.schema([field])).close()
-        except pa.ArrowNotImplementedError:
-            yield f"'{field.name}' is {field.type}"
+            _write(table.select([field.name]), os.devnull, suffix)
+        except (pa.ArrowInvalid, pa.ArrowNotImplementedError, duckdb.Error) as error:
+            yield f"'{field.name}' is {field.type} ({_first_line(error)})"
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().split("\n", 1)[0]
