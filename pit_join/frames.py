@@ -167,7 +167,6 @@ def as_pandas(table: Any, dtypes: Dtypes) -> Any:
         PitJoinError: if pandas cannot hold a column, or would change integers above 2^53; or of other `dtypes`.
     """
     import pandas
-    import pyarrow as pa
 
     if dtypes not in get_args(Dtypes):
         raise PitJoinError(f"unknown dtypes '{dtypes}'; there are {' and '.join(get_args(Dtypes))}")
