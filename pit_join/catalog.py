@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
+from pit_join.definitions.field_type import is_known
 from pit_join.definitions.registry import Registry
 from pit_join.definitions.requests import name_problems, views_read, with_versions
 from pit_join.definitions.views import Aggregation, FeatureView
@@ -15,7 +16,8 @@ from pit_join.export.places import hidden_latest, not_storable
 from pit_join.project.rendering import arguments_of
 from pit_join.references import model_and_version, ref_text
 from pit_join.times import format_duration
-from pit_join.workspace import Histories, Workspace
+from pit_join.warehouse.expressions import problem_of_value
+from pit_join.workspace import Histories, Workspace, condition_problems
 
 __all__ = ["Check", "check_project", "describe_views"]
 
@@ -61,7 +63,11 @@ def check_project(workspace: Workspace) -> Check:
         problems += [f"{service.path}: {name}: features: {problem}" for problem in found]
     problems += _not_depended_on(workspace.manifest, registry)
     problems += hidden_latest(registry)
-    problems += (problem for name in sorted(registry.views) for problem in not_storable(registry.views[name]))
+    for name, view in sorted(registry.views.items()):
+        problems += not_storable(view)
+        if (view.path, name) not in broken:
+            problems += condition_problems(view)
+            problems += _default_problems(view)
     not_built = tuple(sorted(registry.views))
     if registry.views and workspace.project.warehouse.is_file():
         with workspace.warehouse() as warehouse:
@@ -72,6 +78,7 @@ def check_project(workspace: Workspace) -> Check:
                 try:
                     _check_view(view, histories, workspace, declared=(view.path, name) not in broken)
                 except PitJoinError as error:
+                    histories.begin_anew()
                     problems += str(error).splitlines()
     counts = len(registry.views), len(registry.services), len(registry.on_demand)
     static = tuple(name for name, view in sorted(registry.views.items()) if view.static)
@@ -79,12 +86,20 @@ def check_project(workspace: Workspace) -> Check:
 
 
 def _check_view(view: FeatureView, histories: Histories, workspace: Workspace, *, declared: bool) -> None:
-    """Check the table of a view; its defaults only where what it declares is right."""
+    """Check the table of a view, and defaults of types that only the warehouse knows if the declaration is right."""
     histories.check([view])
-    if declared and any(feature.default is not None for feature in view.features):
+    if declared and any(one.default is not None and not is_known(one.data_type.text) for one in view.features):
         types = {feature.name: feature.data_type.text for feature in view.features}
         statement = workspace.macros.text("_defaults_statement", view=view.name, which="default", types=types)
         histories.warehouse.table(statement, f"{view.path}: {view.name}: a default does not fit its type")
+
+
+def _default_problems(view: FeatureView) -> Iterator[str]:
+    """Yield the defaults of a view that do not fit their types."""
+    for feature in view.features:
+        if feature.default is not None and (problem := problem_of_value(feature.default, feature.data_type)):
+            place = "aggregations" if view.aggregations else "columns"
+            yield f"{view.path}: {view.name}: {place}.{feature.name}.default: {problem}"
 
 
 def _not_depended_on(manifest: Mapping[str, Any], registry: Registry) -> Iterator[str]:

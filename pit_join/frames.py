@@ -134,7 +134,7 @@ def metadata_of(spine: Any, features: pa.Schema) -> dict[bytes, bytes] | None:
     if b"pandas" in found:
         notes = json.loads(found[b"pandas"])
         if _is_of("pandas", spine):
-            # Levels without a name are no columns in Arrow.
+            # Levels without a name do not go into Arrow.
             names = [name for name, _ in columns_of(spine)]
             notes["index_columns"] = [each for each in notes["index_columns"] if each in names]
             notes["columns"] = [each for each in notes["columns"] if each["field_name"] in names]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Iterator
 from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import cached_property
@@ -20,7 +20,7 @@ from pit_join.project.rendering import Macros
 from pit_join.warehouse.duckdb_session import DuckDBWarehouse
 from pit_join.warehouse.expressions import ARGUMENTS, problem_of, problem_of_condition
 
-__all__ = ["Console", "Histories", "Workspace"]
+__all__ = ["Console", "Histories", "Workspace", "condition_problems"]
 
 _log = logging.getLogger("pit_join")
 
@@ -199,13 +199,11 @@ class Histories:
         what = f"the table of the feature view '{view.name}' cannot be read; run dbt build"
         columns = self.warehouse.columns(f"from {view.relation}", what)
         check_table(view, columns, lambda text: self.warehouse.named_type(text, view.location))
-        for one in view.aggregations:
-            if one.where:
-                where = f"{view.path}: {view.name}: aggregations.{one.name}.where"
-                if problem := problem_of_condition(one.where, view.types):
-                    raise ProjectError([f"{where}: {one.where!r}: {problem}"])
-                what = f"{where}: {one.where!r} cannot be read"
-                self.warehouse.columns(f"select case when ({one.where}\n) then 1 end from {view.relation}", what)
+        if problems := list(condition_problems(view)):
+            raise ProjectError(problems)
+        for condition, where in _conditions(view).items():
+            what = f"{where}: {condition!r} cannot be read"
+            self.warehouse.columns(f"select case when ({condition}\n) then 1 end from {view.relation}", what)
         self._workspace.warn_of_clock(view)
 
     def stage(self, views: Collection[FeatureView]) -> None:
@@ -283,3 +281,19 @@ class Histories:
     @cached_property
     def _aside(self) -> Any:
         return self.warehouse.another_session()
+
+
+def condition_problems(view: FeatureView) -> Iterator[str]:
+    """Yield what is wrong with the conditions of a view, as far as its declared types tell."""
+    for condition, where in _conditions(view).items():
+        if problem := problem_of_condition(condition, view.types):
+            yield f"{where}: {condition!r}: {problem}"
+
+
+def _conditions(view: FeatureView) -> dict[str, str]:
+    """Return the conditions of a view's aggregations, each with the place where it is declared first."""
+    found: dict[str, str] = {}
+    for one in view.aggregations:
+        if one.where:
+            found.setdefault(one.where, f"{view.path}: {view.name}: aggregations.{one.name}.where")
+    return found

@@ -39,7 +39,7 @@
     `file: name: key: problem`. `pit-join check` says the same of them, and more.
 -#}
 {% macro _declaration_problems(graph, macros) -%}
-    {%- set problems, views, latest, entities, on_demand = [], {}, {}, {}, {} -%}
+    {%- set problems, views, latest, on_demand = [], {}, {}, {} -%}
     {%- set memo = {'types': {}, 'columns': {}, 'settings': {}} -%}
     {%- for macro in macros -%}
         {%- do problems.extend(pit_join._misplaced(macro.meta, macro.where)) -%}
@@ -65,15 +65,8 @@
             {%- if view.name in views -%}
                 {%- do view.problems.append(view.where ~ 'name: two feature views have this name; the other is in ' ~ views[view.name].where.split(': ')[0]) -%}
             {%- endif -%}
-            {%- set known, keys = entities.get(view.meta.entity) if view.meta.entity is string else none, view['keys'] | list -%}
-            {%- if known and keys and known | sort != keys | sort -%}
-                {%- do view.problems.append(view.where ~ "join_keys: views of one entity share its keys; '" ~ view.meta.entity ~ "' has " ~ known ~ ', got ' ~ keys) -%}
-            {%- endif -%}
             {%- if node.version is not none and node.version is defined and node.version == node.latest_version -%}
                 {%- do latest.update({node.name: view.name}) -%}
-            {%- endif -%}
-            {%- if not view.problems and view['keys'] -%}
-                {%- do entities.setdefault(view.meta.entity, keys) -%}
             {%- endif -%}
             {%- if view.meta -%}
                 {%- do views.update({view.name: dict(view, unique_id=node.unique_id)}) -%}
@@ -83,6 +76,7 @@
             {%- do problems.append(pit_join._where(node, node.name) ~ 'config.meta.pit_join: has no effect on a ' ~ node.resource_type ~ '; feature views are models, seeds and snapshots') -%}
         {%- endif -%}
     {%- endfor -%}
+    {%- do problems.extend(pit_join._other_keys(views)) -%}
     {%- for kind in ('sources', 'metrics', 'semantic_models', 'saved_queries', 'groups', 'functions') -%}
         {%- for node in (graph[kind] or {}).values() if node.meta or (node.config or {}).meta -%}
             {%- set meta = (node.config or {}).meta or node.meta -%}
@@ -103,6 +97,29 @@
         {%- endif -%}
     {%- endfor -%}
     {{ return(problems | unique(case_sensitive=true) | sort(case_sensitive=true) | list) }}
+{%- endmacro %}
+
+
+{#- The views whose keys are not those of most views of their entity, as problems. -#}
+{% macro _other_keys(views) -%}
+    {%- set problems, entities = [], {} -%}
+    {%- for view in views.values() if view.meta.entity is string and view.meta.entity and view['keys'] -%}
+        {%- do entities.setdefault(view.meta.entity, {}).setdefault(view['keys'] | list | sort | join('|'), []).append(view) -%}
+    {%- endfor -%}
+    {%- for entity, groups in entities.items() -%}
+        {%- set usual = [] -%}
+        {%- for group in groups.values() -%}
+            {%- if group | length > usual | length -%}
+                {%- do usual.clear() or usual.extend(group) -%}
+            {%- endif -%}
+        {%- endfor -%}
+        {%- for group in groups.values() if group[0].name != usual[0].name -%}
+            {%- for view in group -%}
+                {%- do problems.append(view.where ~ "join_keys: views of one entity share its keys; '" ~ usual[0].name ~ "' of '" ~ entity ~ "' has " ~ usual[0]['keys'] | list ~ ', got ' ~ view['keys'] | list) -%}
+            {%- endfor -%}
+        {%- endfor -%}
+    {%- endfor -%}
+    {{ return(problems) }}
 {%- endmacro %}
 
 

@@ -57,9 +57,10 @@
 
 
 {#-
-    A type, as its name says: {text, family, known, key, of_floats}. Families are text, integer, decimal, float,
-    time, list, BOOLEAN and STRUCT, or the name itself; `known` is false for a type that only a database knows; `key` says
-    whether a join key may be of the type, `of_floats` whether it is a list of floats.
+    A type, as its name says: {text, family, known, key, feature, of_floats, least, most}. Families are text, integer, decimal,
+    float, time, list, BOOLEAN and STRUCT, or the name itself; `known` is false for a type that only a database knows; `key` says
+    whether a join key may be of the type, `feature` whether a feature may be, `of_floats` whether it is a list of floats;
+    `least` and `most` are the limits of an integer.
 -#}
 {% macro _type_of(data_type) -%}
     {%- set text = modules.re.sub('\\s+', ' ', (data_type or '') | string | lower | trim) -%}
@@ -101,6 +102,12 @@
         {%- do family.append(name) -%}
     {%- endfor -%}
     {%- set family = family[0] -%}
+    {%- set unsigned = base[:1] == 'u' -%}
+    {%- set bits = {
+        'tinyint': 8, 'utinyint': 8, 'int1': 8, 'uint8': 8, 'smallint': 16, 'usmallint': 16, 'int2': 16, 'int16': 16, 'uint16': 16,
+        'short': 16, 'bigint': 64, 'ubigint': 64, 'int8': 64, 'int64': 64, 'uint64': 64, 'long': 64, 'oid': 64, 'hugeint': 128,
+        'uhugeint': 128, 'int128': 128, 'uint128': 128,
+    }.get(base, 32) -%}
     {{ return({
         'text': data_type,
         'family': family if family and family != 'other' else 'time' if modules.re.match('timestamp|datetime|date', base) else base | upper,
@@ -108,6 +115,8 @@
         'key': family not in ('other', 'STRUCT') and base not in ('uhugeint', 'uint128'),
         'feature': base not in no_features,
         'of_floats': false,
+        'least': 0 if unsigned else -(2 ** (bits - 1)),
+        'most': 2 ** (bits if unsigned else bits - 1) - 1,
     }) }}
 {%- endmacro %}
 
@@ -122,6 +131,8 @@
         {{ return(given ~ ' does not fit the type ' ~ type.text | lower) }}
     {%- elif type.family == 'integer' and (default is boolean or default is not number or default % 1 != 0) -%}
         {{ return(given ~ ' is not a whole number, and the type is ' ~ type.text | lower) }}
+    {%- elif type.family == 'integer' and not type.least <= default <= type.most -%}
+        {{ return(given ~ ' does not fit the type ' ~ type.text | lower) }}
     {%- elif type.family in ('decimal', 'float') and (default is boolean or default is not number) -%}
         {{ return(given ~ ' is not a number, and the type is ' ~ type.text | lower) }}
     {%- elif type.family == 'BOOLEAN' and default is not boolean -%}

@@ -84,7 +84,7 @@ _pit_available_at <= {{ pit_join._last_instant(at, strict) }}
 
 {#-
     The terms of an `order by`: deleted, then the content, then the stored event time, if there is one. Nanoseconds of
-    stored times may differ within a microsecond. Nulls are the smallest. The content is the features; for events, which become features
+    stored times may differ within a microsecond. Nulls are the smallest, and -0.0 is less than 0.0. The content is the features; for events, which become features
     only by aggregation, it is all columns, and there a null in `deleted` means false.
 -#}
 {% macro _tie_order(view, relation) -%}
@@ -93,7 +93,10 @@ _pit_available_at <= {{ pit_join._last_instant(at, strict) }}
 {{- 'coalesce(' ~ pit_join._mark(view, relation) ~ ', false)' if view.aggregations else pit_join._mark(view, relation) }} desc nulls last,
 {% endif %}
 {%- set terms = [] -%}
-{%- for column in (view.types if view.aggregations else view.columns) %}{% do terms.append(relation ~ '.' ~ quote(column) ~ ' desc nulls last') %}{% endfor -%}
+{%- for column in (view.types if view.aggregations else view.columns) -%}
+    {%- do terms.append(relation ~ '.' ~ quote(column) ~ ' desc nulls last') -%}
+    {%- do terms.append('signbit(' ~ relation ~ '.' ~ quote(column) ~ ')') if pit_join._is_float(view.types.get(column)) -%}
+{%- endfor -%}
 {%- if not view.static %}{% do terms.append(relation ~ '.' ~ quote(view.event_timestamp) ~ ' desc') %}{% endif -%}
 {{ terms | join(',\n') }}
 {%- endmacro %}

@@ -37,6 +37,8 @@ events as (
         {%- for item in wanted if item.input not in seen %}
         {%- do seen.append(item.input) %}
         {%- set value = quote(item.column) if item.column else '1' %}
+        {#- Zeros of both signs are equal, so that chance would choose the least or the first of them. #}
+        {%- set value = value ~ ' + 0::float' if item.column and pit_join._is_float(item.column_type) else value %}
         {#- The condition may end with a comment. #}
         {{ 'case when (' ~ item.where ~ '\n        ) then ' ~ value ~ ' end' if item.where else value }} as {{ item.input }},
         {%- endfor %}

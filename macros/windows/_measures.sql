@@ -82,16 +82,28 @@ end
 {%- endmacro %}
 
 
-{#- A sum of floats. What is rounded off the sum of a class is added last, so cancelling classes leave the right rest. -#}
+{#-
+    A sum of floats. What is rounded off the sum of a class is added last, so cancelling classes leave the right rest. Where a
+    class alone exceeds the largest float, and others take that back, all are added up in units of 2^64.
+-#}
 {% macro _float_sum(part, input, slot) -%}
+{%- set added = pit_join._added_classes(part, input, slot, '') -%}
+case
+    when isfinite({{ added }}) then {{ added }}
+    else ({{ pit_join._added_classes(part, input, slot, ' / 4294967296') }}) * 18446744073709551616::double
+end
+{%- endmacro %}
+
+{#- The same in units of the square of what the square root of each unit is divided by. -#}
+{% macro _added_classes(part, input, slot, shrunk) -%}
 {%- set sums = {} -%}
 {%- for side, macro in {'near': pit_join._near, 'lacking': pit_join._lacking}.items() -%}
-    {%- set great = pit_join._of_class(macro(part.s), 'classes.' ~ input ~ '_s_unit') -%}
-    {%- set less = pit_join._of_class(macro(part.t), 'classes.' ~ input ~ '_t_unit') -%}
-    {%- do sums.update({side: great ~ ' + (' ~ less ~ ' + coalesce(residues.' ~ input ~ '_' ~ slot ~ '.' ~ side ~ ', 0))'}) -%}
+    {%- set great = pit_join._of_class(macro(part.s), '(classes.' ~ input ~ '_s_unit' ~ shrunk ~ ')') -%}
+    {%- set less = pit_join._of_class(macro(part.t), '(classes.' ~ input ~ '_t_unit' ~ shrunk ~ ')') -%}
+    {%- set rest = 'coalesce(residues.' ~ input ~ '_' ~ slot ~ '.' ~ side ~ ', 0)' ~ (shrunk ~ shrunk) -%}
+    {%- do sums.update({side: great ~ ' + (' ~ less ~ ' + ' ~ rest ~ ')'}) -%}
 {%- endfor -%}
-{{ sums.near }}
-+ ({{ sums.lacking }})
+{{ sums.near }} + ({{ sums.lacking }})
 {%- endmacro %}
 
 

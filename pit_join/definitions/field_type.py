@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 __all__ = ["FieldType", "is_known", "memory", "read_type", "type_of"]
 
 _INTEGERS = re.compile(r"U?(?:TINYINT|SMALLINT|INTEGER|BIGINT|HUGEINT)")
+_BITS = {"TINY": 8, "SMALL": 16, "BIG": 64, "HUGE": 128}
 _TEXTS = ("VARCHAR", "ENUM")
 _FLOATS = ("DOUBLE", "FLOAT")
 _NESTED = ("struct", "tuple", "map", "union")
@@ -107,6 +108,16 @@ class FieldType:
             name.lower() == other.lower() and kind.describes(found)
             for (name, kind), (other, found) in zip(mine, theirs, strict=True)
         )
+
+    @property
+    def limits(self) -> tuple[int, int]:
+        """The least and the greatest value of an integer type.
+
+        >>> read_type("utinyint").limits, read_type("int1").limits
+        ((0, 255), (-128, 127))
+        """
+        bits = next((bits for name, bits in _BITS.items() if name in self.name), 32)
+        return (0, 2**bits - 1) if self.name.startswith("U") else (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1)
 
     def takes(self, family: str) -> bool:
         """Return whether values of a family may be cast to the type; a time may be written as text."""

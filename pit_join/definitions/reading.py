@@ -248,9 +248,6 @@ class Reader:
         if not isinstance(name, str) or not name:
             wrong("entity", f"must name what the view describes, such as user, got {name!r}")
             name = ""
-        known = self.entities.get(name)
-        if known and keys and set(known.join_keys) != set(keys):
-            wrong("join_keys", f"views of one entity share its keys; '{name}' has {list(known.join_keys)}, got {keys}")
         return Entity(name, tuple(keys)), key_columns
 
     def _contents(

@@ -6,7 +6,7 @@ snapshots and exposures (docs/concepts.md).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -62,7 +62,7 @@ class Registry:
             if "pit_join" in (meta := meta_of(exposure)):
                 reader.service(exposure, meta["pit_join"])
         registry = cls(reader.entities, reader.views, reader.services, reader.on_demand, reader.latest)
-        return registry, sorted({*reader.problems, *misplaced(manifest)})
+        return registry, sorted({*reader.problems, *misplaced(manifest), *_other_keys(reader.views.values())})
 
     def view(self, name: str) -> FeatureView:
         """Return the feature view of a name; without a version the latest one.
@@ -109,3 +109,18 @@ class Registry:
     def _complete(self, request: OnDemandRequest) -> OnDemandRequest:
         declared = self.on_demand[request.macro]
         return replace(request, types=declared.types, returns=declared.returns, default=declared.default)
+
+
+def _other_keys(views: Iterable[FeatureView]) -> Iterator[str]:
+    """Yield the views whose keys are not those of most views of their entity."""
+    alike: dict[str, dict[frozenset[str], list[FeatureView]]] = {}
+    for view in views:
+        if view.entity.name and view.join_keys:
+            alike.setdefault(view.entity.name, {}).setdefault(frozenset(view.join_keys), []).append(view)
+    for groups in alike.values():
+        usual = max(groups.values(), key=len)
+        for view in (view for group in groups.values() if group is not usual for view in group):
+            yield (
+                f"{view.path}: {view.name}: join_keys: views of one entity share its keys; '{usual[0].name}' of "
+                f"'{view.entity.name}' has {list(usual[0].join_keys)}, got {list(view.join_keys)}"
+            )

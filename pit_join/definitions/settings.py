@@ -182,6 +182,9 @@ def default_problem(default: Any, data_type: FieldType) -> str | None:
     whole = isinstance(default, int) or (isinstance(default, float) and default.is_integer())
     if data_type.number == "integer" and (isinstance(default, bool) or not whole):
         return f"{default!r} is not a whole number, and the type is {written}"
+    least, most = data_type.limits
+    if data_type.number == "integer" and not least <= default <= most:
+        return f"{default!r} does not fit the type {written}"
     if data_type.number and (isinstance(default, bool) or not isinstance(default, (int, float))):
         return f"{default!r} is not a number, and the type is {written}"
     if data_type.family == "BOOLEAN" and not isinstance(default, bool):

@@ -19,16 +19,17 @@ from typing import TYPE_CHECKING, Any
 
 import duckdb
 
-from pit_join.definitions.field_type import memory, read_type
+from pit_join.definitions.field_type import FieldType, is_known, memory, read_type
 from pit_join.errors import ComputeError
 from pit_join.warehouse.interrupts import interruptible
-from pit_join.warehouse.sql import identifier
+from pit_join.warehouse.sql import identifier, literal
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 __all__ = [
-    "ARGUMENTS", "CLOCK", "SESSION", "Expressions", "minor_version", "problem_of", "problem_of_condition", "untried",
+    "ARGUMENTS", "CLOCK", "SESSION", "Expressions", "minor_version", "problem_of", "problem_of_condition",
+    "problem_of_value", "untried",
 ]  # fmt: skip
 
 ARGUMENTS = "_pit_arguments"
@@ -156,9 +157,34 @@ def problem_of(expression: str, statements: Sequence[str], types: Mapping[str, s
     return None
 
 
-def problem_of_condition(condition: str, columns: Collection[str]) -> str | None:
-    """Return why a text is not a condition on the columns of one event; None if it is one."""
-    return _problem_of_text(condition, "a condition is about the columns of one event", columns)
+def problem_of_condition(condition: str, types: Mapping[str, FieldType]) -> str | None:
+    """Return why a text is not a condition on the columns of one event; None if it is one.
+
+    A column that is not among `types`, or is of a type that only the warehouse knows, may be in the table all the same.
+    """
+    if problem := _problem_of_text(condition, "a condition is about the columns of one event", types):
+        return problem
+    columns = ", ".join(
+        f"cast(null as {kind}) as {identifier(name)}" for name, kind in types.items() if is_known(kind.text)
+    )
+    try:
+        found = _cursor().execute(f"select (\n{condition}\n) from (select {columns or '1'}) limit 0").description
+    except duckdb.Error as error:
+        said = _one_line(str(error))
+        return None if "Referenced column" in said else f"it cannot be read: {said}"
+    kind = str(found[0][1])
+    return None if kind == "BOOLEAN" else f"it is of type {kind}; a condition is true or false, so compare it"
+
+
+def problem_of_value(value: Any, kind: FieldType) -> str | None:
+    """Return why a default does not fit a type; None if it is one, or only the warehouse knows the type."""
+    if not is_known(kind.text):
+        return None
+    try:
+        _cursor().execute(f"select cast({literal(str(value))} as {kind})")
+    except duckdb.Error as error:
+        return f"{value!r} does not fit the type {kind}: {_one_line(str(error))}"
+    return None
 
 
 def _problem_of_text(text: str, rule: str, columns: Collection[str] = ()) -> str | None:

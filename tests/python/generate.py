@@ -5,8 +5,8 @@ nearly equal keys happen all the time. `cases()` gives a `Case`; `load` makes Du
 `expected_records` is what the oracle says, and `fetch` reads a query's result in the same form, so that a
 test is one comparison.
 
-The generator keeps out of what the rule leaves open: 0.0 beside -0.0, a null compared with a value inside a
-list, names that collide even in full, and one column of the spine for two keys of a view.
+The generator keeps out of what the rule leaves open: a null or zeros of two signs compared inside a list, names
+that collide even in full, and one column of the spine for two keys of a view.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ ENTITIES: tuple[tuple[tuple[Any, ...], tuple[Any, ...]], ...] = (
 
 VALUES: dict[str, tuple[Any, ...]] = {
     "bigint": (1, 2, -1, 2**53 + 1, 2**63 - 1),
-    "double": (0.5, 1.5, -0.0, math.nan, math.inf, -math.inf),
+    "double": (0.5, 1.5, -0.0, 0.0, math.nan, math.inf, -math.inf),
     "varchar": ("a", "b", "", "A", "007", "é", "🛩", "it's"),
     "boolean": (False, True),
     "decimal(12,2)": (Decimal("1.25"), Decimal("-1.25"), Decimal("10.00")),

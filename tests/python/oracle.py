@@ -215,11 +215,11 @@ def rank(view: View, row: Record) -> tuple[Any, ...]:
 
 
 def order(value: Any) -> tuple[Any, ...]:
-    """A value as something that compares: null below all, NaN above all numbers, lists element by element."""
+    """A value as something that compares: null below all, -0.0 below 0.0, NaN above all numbers, lists by elements."""
     if value is None:
         return (0,)
     if isinstance(value, float):
-        return (1, math.isnan(value), 0.0 if math.isnan(value) else value)
+        return (1, True) if math.isnan(value) else (1, False, value, math.copysign(1, value))
     if isinstance(value, list):
         return (1, [order(element) for element in value])
     return (1, value)

@@ -402,7 +402,20 @@ def test_a_service_of_a_broken_window_view_is_not_reported_as_well() -> None:
     assert "view 'flights' has no feature 'delay'; features: flights" in problem
 
 
+COLUMNS = {
+    name: read_type(kind)
+    for name, kind in {
+        "delay": "double",
+        "day": "date",
+        "landed_at": "timestamp",
+        "kind": "varchar",
+        "tags": "varchar[]",
+    }.items()
+}
 CONDITIONS = {
+    "delay": "it is of type DOUBLE; a condition is true or false, so compare it",
+    "kind || 'x'": "it is of type VARCHAR",
+    "day > 3": "it cannot be read: Binder Error",
     "random() < 0.5": "random does not give the same value at any time",
     "landed_at > now()": "now does not give the same value at any time",
     "day < current_date": "current_date does not give the same value",
@@ -422,7 +435,7 @@ CONDITIONS = {
 
 @pytest.mark.parametrize("condition", CONDITIONS)
 def test_a_condition_that_is_not_about_one_event(condition: str) -> None:
-    problem = problem_of_condition(condition, ["delay", "day"])
+    problem = problem_of_condition(condition, COLUMNS)
     assert problem is not None
     assert problem.startswith(CONDITIONS[condition])
 
@@ -432,10 +445,12 @@ def test_a_condition_that_is_not_about_one_event(condition: str) -> None:
     [
         "delay > 15",
         "kind in ('a)', 'b') -- a comment",
-        "not cancelled and (a or b)",
+        "not cancelled and (a or b)",  # which the YAML does not list
+        "a_mood = 'good'",
         "list_contains(tags, 'x')",
         "Current_Date > 1",
     ],
 )
 def test_a_condition(condition: str) -> None:
-    assert problem_of_condition(condition, ["current_date"]) is None
+    types = COLUMNS | {"current_date": read_type("integer"), "a_mood": read_type("mood")}
+    assert problem_of_condition(condition, types) is None

@@ -78,10 +78,49 @@ def test_services_macros_and_tables_are_looked_at(tmp_path: Path) -> None:
 
 WANTED = (
     "lucky: random does not give the same value at any time",
-    "orders: a default does not fit its type",
+    "orders: columns.value.default: 1000 does not fit the type decimal(4, 2)",
     "risk: features: both logins:value and visits:value would be named value",
     "the table of the feature view 'visits' has no column 'value'",
 )
+
+
+def test_what_needs_no_table_is_checked_before_the_first_build(tmp_path: Path) -> None:
+    """Of a view all conditions and defaults are judged, and a fault of one view is not that of the next."""
+    count = "{{name: {}, function: count, window: 1 day, where: {}}}"
+    conditions = {"a": "value >", "b": "value > now()", "c": "value", "d": "value > 3", "e": "unlisted > 3"}
+    counts = ", ".join(count.format(name, condition) for name, condition in conditions.items())
+
+    def with_default(kind: str, default: str) -> str:
+        return f"{BASE}, {{name: value, data_type: {kind}, config: {{meta: {{pit_join: {{default: {default}}}}}}}}}"
+
+    views = {
+        "counted": view(f"{KEYS}, aggregations: [{counts}]", f"{BASE}, {VALUE}"),
+        "a_bad": view(KEYS, with_default("uuid", "zzz")),
+        "b_good": view(KEYS, with_default("timestamp", "'2026-01-01'")),
+        "c_bad": view(KEYS, with_default("timestamp", "'2026-13-01'")),
+        "d_enum": view(KEYS, with_default("mood", "glad")),
+    }
+    shop = make_project(tmp_path / "shop", views)
+    wanted = [["a_bad", "columns.value.default"], ["c_bad", "columns.value.default"]]
+    wanted += [["counted", f"aggregations.{name}.where"] for name in "abc"]
+    for built in (False, True):
+        if built:
+            types = {
+                "counted": "double",
+                "a_bad": "uuid",
+                "b_good": "timestamp",
+                "c_bad": "timestamp",
+                "d_enum": "mood",
+            }
+            with duckdb.connect(str(shop / "warehouse.duckdb")) as connection:
+                connection.execute("create type mood as enum ('sad')")
+                for name, kind in types.items():
+                    connection.execute(
+                        f"create table {name} (user_id varchar, event_timestamp timestamptz, value {kind})"
+                    )
+            wanted.append(["d_enum", "a default does not fit its type"])  # only the warehouse knows its values
+        found = json.loads(run("check", "--json", cwd=shop).out)["problems"]
+        assert sorted(problem.split(": ")[1:3] for problem in found) == sorted(wanted), found
 
 
 def test_a_text_feature_is_not_an_argument_of_numbers(tmp_path: Path) -> None:

@@ -116,12 +116,13 @@ def changed(place: str, value: Any) -> dict[str, Any]:
     elif where == "last_n":
         aggregation.update(function="last_n", n=value)
     else:
-        asked["features"] = ["prefs:value"] if where == "column" else asked["features"]
+        asked["features"] = ["prefs:value"] if where in ("column", "number") else asked["features"]
         {
             "view": logins["config"]["meta"]["pit_join"],
             "window": sums["config"]["meta"]["pit_join"],
             "aggregation": aggregation,
             "column": logins["columns"]["value"]["config"]["meta"].setdefault("pit_join", {}),
+            "number": logins["columns"]["number"]["config"]["meta"].setdefault("pit_join", {}),
             "vector": logins["columns"]["vector"]["config"]["meta"].setdefault("pit_join", {}),
             "key": logins["columns"]["user_id"]["config"]["meta"].setdefault("pit_join", {}),
             "config": logins["config"],
@@ -199,10 +200,43 @@ def test_both_know_the_same_settings() -> None:
     assert unseen == {"view.aggregations"}, "settings without cases in the corpus"
 
 
+def test_both_name_the_views_whose_keys_are_unusual() -> None:
+    """Most views of an entity are right; one of them is named."""
+    found = project()
+    found["exposures"].clear()
+    for each in found["nodes"].values():
+        each["config"]["meta"]["pit_join"]["entity"] = "user"
+    found["nodes"]["model.shop.logins"]["config"]["meta"]["pit_join"]["join_keys"] = ["number"]
+    said = [
+        "models/m.yml: logins: join_keys: views of one entity share its keys; 'dots.v2' of 'user' has ['user_id'], "
+        "got ['number']"
+    ]
+    assert (said_by_python(found), said_by_macros(found)) == (said, said)
+
+
 def names_of_types() -> list[str]:
     rows = duckdb.connect().execute("select distinct lower(type_name) from duckdb_types() order by 1").fetchall()
     needs_more = ("array", "list", "null", "type", "parquet_variant")
     return [name for (name,) in rows if name not in needs_more]
+
+
+def limits(integer: str) -> tuple[int, int]:
+    """The least and the greatest value of an integer type, by what DuckDB converts."""
+    tried = [
+        0,
+        *(
+            side * 2**bits - edge
+            for bits in (7, 8, 15, 16, 31, 32, 63, 64, 127, 128)
+            for side in (1, -1)
+            for edge in (0, 1)
+        ),
+    ]
+    texts = [str(value) for value in tried]
+    rows = duckdb.connect().execute(
+        f"select v from unnest(?::varchar[]) as t(v) where try_cast(v as {integer}) is not null", [texts]
+    )
+    fitting = [int(value) for (value,) in rows.fetchall()]
+    return min(fitting), max(fitting)
 
 
 @pytest.mark.parametrize("name", names_of_types())
@@ -222,6 +256,8 @@ def test_both_know_the_types_of_duckdb(name: str) -> None:
     assert found["known"] is True
     number = {"integer", "decimal", "float"} & {found["family"]}
     assert (python.number or "") == "".join(number)
+    if python.number == "integer":
+        assert (found["least"], found["most"]) == python.limits == limits(text)
     compared = ("text", "time", "BOOLEAN", "STRUCT")
     assert (python.family in compared, found["family"] in compared) in ((False, False), (True, True))
     assert python.family not in compared or python.family == found["family"]

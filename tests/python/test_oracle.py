@@ -523,6 +523,9 @@ def test_filler_follows_the_rows_of_a_case(connection: duckdb.DuckDBPyConnection
         for view in case.views:
             table = case.histories[view.name]
             filled = fetch(connection, f"from {quote(view.name)}", table.columns)
+            if not view.keys and view.event_timestamp is None:  # it has one row
+                assert len(filled) == len(table.rows)
+                continue
             assert len(filled) == len(table.rows) + 3
             assert {record[view.features[0]] for record in filled[-3:]} == {comparable(None)}
 

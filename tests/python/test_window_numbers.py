@@ -227,6 +227,10 @@ def test_the_history_of_sums_does_not_overflow_on_the_way() -> None:
         [0.1] * 10,
         [5e-324, 1e-320, 2.5],
         [1e300, 3.0, -1e300, -3.0],
+        # One class alone exceeds the largest float, and another takes that back.
+        [2.0**1023, *16 * [-(2.0**1019)], 2.0**1023, *16 * [-(2.0**1019)]],
+        [-8.988e307, -8e307, 9.5e-7, 1e307, 8e307],
+        [5e305, 8.988e307, -5.6e306, 8.988e307],
     ],
 )
 def test_a_sum_of_floats_is_the_exact_one_rounded(plan: str, values: list[float]) -> None:
@@ -244,6 +248,24 @@ def test_nan_and_infinities_leave_no_trace(plan: str) -> None:
     results = found(hourly(summed(TWO_HOURS), values, "double"), plan)
     wanted = [1.5, *2 * [math.nan], *2 * [math.inf], -math.inf, math.nan, math.inf, 8.0]
     assert list(map(repr, results["sum_2h"])) == list(map(repr, wanted))
+
+
+@pytest.mark.parametrize("plan", PLANS)
+@pytest.mark.parametrize("value_type", ["double", "float"])
+@pytest.mark.parametrize("values", [["0.0", "-0.0"], ["-0.0", "0.0"]])
+def test_the_sign_of_zero_is_not_by_chance(plan: str, value_type: str, values: list[str]) -> None:
+    """Zeros are equal, so either could be the least, or the first of one instant; windows give them without a sign."""
+    functions = [Declaration(each, each, "value", (LIFETIME,), True) for each in ("min", "max", "first", "last")]
+    functions.append(Declaration("last_n", "last_n", "value", (LIFETIME,), True, n=2))
+    rows = ", ".join(f"('a', timestamp '{NOON}', timestamp '{NOON}', '{value}')" for value in values)
+    later = f"insert into s values ('a', timestamp '{NOON}' + interval 1 hour)"
+    results = found(hourly(functions, [], value_type), plan, f"insert into v values {rows}", later)
+    assert {
+        name.removesuffix("_lifetime"): repr(one) for name, (one,) in results.items() if name not in ("k", "t")
+    } == {
+        **dict.fromkeys(("min", "max", "first", "last"), "0.0"),
+        "last_n": "[0.0, 0.0]",
+    }
 
 
 # The same bits --------------------------------------------------------------------------------------------------

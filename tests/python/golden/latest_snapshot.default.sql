@@ -8,6 +8,7 @@ with numbered as (
                 source."is_deleted" desc nulls last,
                 source."login_count_30d" desc nulls last,
                 source."session_duration_avg" desc nulls last,
+                signbit(source."session_duration_avg"),
                 source."event_timestamp" desc
         ) as _pit_row_id
     from "warehouse"."main"."user_activity" as source
@@ -61,6 +62,7 @@ decided as (
                 content."is_deleted" desc nulls last,
                 content."login_count_30d" desc nulls last,
                 content."session_duration_avg" desc nulls last,
+                signbit(content."session_duration_avg"),
                 content."event_timestamp" desc
         ) as _pit_rank
     from newest

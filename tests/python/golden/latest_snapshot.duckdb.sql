@@ -46,6 +46,7 @@ decided as (
                 content."is_deleted" desc nulls last,
                 content."login_count_30d" desc nulls last,
                 content."session_duration_avg" desc nulls last,
+                signbit(content."session_duration_avg"),
                 content."event_timestamp" desc
         ) as _pit_rank
     from newest

@@ -36,6 +36,7 @@ with recomputed as (
                         content."is_deleted" desc nulls last,
                         content."login_count_30d" desc nulls last,
                         content."session_duration_avg" desc nulls last,
+                        signbit(content."session_duration_avg"),
                         content."event_timestamp" desc,
                         history._pit_row_id
                 ) as _pit_order

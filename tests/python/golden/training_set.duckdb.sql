@@ -88,6 +88,7 @@ with _pit_spine as materialized (
                         content."is_deleted" desc nulls last,
                         content."login_count_30d" desc nulls last,
                         content."session_duration_avg" desc nulls last,
+                        signbit(content."session_duration_avg"),
                         content."event_timestamp" desc
                 ) as _pit_rank
             from tied
@@ -249,6 +250,7 @@ with _pit_spine as materialized (
                         content."is_deleted" desc nulls last,
                         content."login_count_30d" desc nulls last,
                         content."session_duration_avg" desc nulls last,
+                        signbit(content."session_duration_avg"),
                         content."event_timestamp" desc
                 ) as _pit_rank
             from tied

@@ -19,7 +19,7 @@ events as (
     select
         _pit_key_1,
         _pit_event, _pit_created,
-        "session_duration_avg" as _pit_input_1,
+        "session_duration_avg" + 0::float as _pit_input_1,
         row_number() over () as _pit_number, -- any numbers will do: they tell equal events apart
         _pit_available_at
     from timed
@@ -186,8 +186,10 @@ windowed as (
         case when sums._pit_input_1_n_1 > 0 then
             case
                 when sums._pit_input_1_odd_1 = 0 then (
-                    cast(sums._pit_input_1_s_1 as double) / pow(2.0, 73) * classes._pit_input_1_s_unit * classes._pit_input_1_s_unit + (cast(sums._pit_input_1_t_1 as double) / pow(2.0, 73) * classes._pit_input_1_t_unit * classes._pit_input_1_t_unit + coalesce(residues._pit_input_1_1.near, 0))
-                    + (cast(sums._pit_input_1_s_1 - cast(cast(sums._pit_input_1_s_1 as double) as hugeint) as double) / pow(2.0, 73) * classes._pit_input_1_s_unit * classes._pit_input_1_s_unit + (cast(sums._pit_input_1_t_1 - cast(cast(sums._pit_input_1_t_1 as double) as hugeint) as double) / pow(2.0, 73) * classes._pit_input_1_t_unit * classes._pit_input_1_t_unit + coalesce(residues._pit_input_1_1.lacking, 0)))
+                    case
+                        when isfinite(cast(sums._pit_input_1_s_1 as double) / pow(2.0, 73) * (classes._pit_input_1_s_unit) * (classes._pit_input_1_s_unit) + (cast(sums._pit_input_1_t_1 as double) / pow(2.0, 73) * (classes._pit_input_1_t_unit) * (classes._pit_input_1_t_unit) + coalesce(residues._pit_input_1_1.near, 0)) + (cast(sums._pit_input_1_s_1 - cast(cast(sums._pit_input_1_s_1 as double) as hugeint) as double) / pow(2.0, 73) * (classes._pit_input_1_s_unit) * (classes._pit_input_1_s_unit) + (cast(sums._pit_input_1_t_1 - cast(cast(sums._pit_input_1_t_1 as double) as hugeint) as double) / pow(2.0, 73) * (classes._pit_input_1_t_unit) * (classes._pit_input_1_t_unit) + coalesce(residues._pit_input_1_1.lacking, 0)))) then cast(sums._pit_input_1_s_1 as double) / pow(2.0, 73) * (classes._pit_input_1_s_unit) * (classes._pit_input_1_s_unit) + (cast(sums._pit_input_1_t_1 as double) / pow(2.0, 73) * (classes._pit_input_1_t_unit) * (classes._pit_input_1_t_unit) + coalesce(residues._pit_input_1_1.near, 0)) + (cast(sums._pit_input_1_s_1 - cast(cast(sums._pit_input_1_s_1 as double) as hugeint) as double) / pow(2.0, 73) * (classes._pit_input_1_s_unit) * (classes._pit_input_1_s_unit) + (cast(sums._pit_input_1_t_1 - cast(cast(sums._pit_input_1_t_1 as double) as hugeint) as double) / pow(2.0, 73) * (classes._pit_input_1_t_unit) * (classes._pit_input_1_t_unit) + coalesce(residues._pit_input_1_1.lacking, 0)))
+                        else (cast(sums._pit_input_1_s_1 as double) / pow(2.0, 73) * (classes._pit_input_1_s_unit / 4294967296) * (classes._pit_input_1_s_unit / 4294967296) + (cast(sums._pit_input_1_t_1 as double) / pow(2.0, 73) * (classes._pit_input_1_t_unit / 4294967296) * (classes._pit_input_1_t_unit / 4294967296) + coalesce(residues._pit_input_1_1.near, 0) / 4294967296 / 4294967296) + (cast(sums._pit_input_1_s_1 - cast(cast(sums._pit_input_1_s_1 as double) as hugeint) as double) / pow(2.0, 73) * (classes._pit_input_1_s_unit / 4294967296) * (classes._pit_input_1_s_unit / 4294967296) + (cast(sums._pit_input_1_t_1 - cast(cast(sums._pit_input_1_t_1 as double) as hugeint) as double) / pow(2.0, 73) * (classes._pit_input_1_t_unit / 4294967296) * (classes._pit_input_1_t_unit / 4294967296) + coalesce(residues._pit_input_1_1.lacking, 0) / 4294967296 / 4294967296))) * 18446744073709551616::double
+                    end
                 )
                 -- 42 bits each count NaN, infinity and -infinity.
                 when sums._pit_input_1_odd_1 % 4398046511104 > 0 or ((sums._pit_input_1_odd_1 // 4398046511104) % 4398046511104 > 0 and sums._pit_input_1_odd_1 // 19342813113834066795298816 > 0) then 'nan'::double
