@@ -6,7 +6,7 @@
 {% macro _check_declarations() -%}
     {#- dbt compiles hooks with everything else, and then runs nothing. -#}
     {%- if execute and flags.WHICH not in ('compile', 'generate', 'show') and var('pit_join_check', true) -%}
-        {%- set problems = pit_join._declaration_problems(graph, pit_join._declared_macros(project_name)) -%}
+        {%- set problems = pit_join._declaration_problems(graph, pit_join._declared_macros(project_name), project_name) -%}
         {%- if problems -%}
             {{ exceptions.raise_compiler_error(
                 problems | length ~ (' problem' if problems | length == 1 else ' problems') ~ ' in the declarations of pit_join (without these checks: --vars "pit_join_check: false"):\n'
@@ -36,10 +36,10 @@
 
 {#-
     The problems of all declarations in a graph of dbt's and in macros (see `_declared_macros`). They are sorted messages
-    `file: name: key: problem`. `pit-join check` says the same of them, and more.
+    `file: name: key: problem`. `pit-join check` says the same of them, and more. `project` is the name of the project itself.
 -#}
-{% macro _declaration_problems(graph, macros) -%}
-    {%- set problems, views, latest, on_demand = [], {}, {}, {} -%}
+{% macro _declaration_problems(graph, macros, project) -%}
+    {%- set problems, views, latest, on_demand, services = [], {}, {}, {}, {} -%}
     {%- set memo = {'types': {}, 'columns': {}, 'settings': {}} -%}
     {%- for macro in macros -%}
         {%- do problems.extend(pit_join._misplaced(macro.meta, macro.where)) -%}
@@ -64,6 +64,8 @@
             {%- do pit_join._check_stored(view, node) -%}
             {%- if view.name in views -%}
                 {%- do view.problems.append(view.where ~ 'name: two feature views have this name; the other is in ' ~ views[view.name].where.split(': ')[0]) -%}
+            {%- elif node.package_name != project -%}
+                {%- do view.problems.extend(pit_join._hidden(node, view.where, graph, project)) -%}
             {%- endif -%}
             {%- if node.version is not none and node.version is defined and node.version == node.latest_version -%}
                 {%- do latest.update({node.name: view.name}) -%}
@@ -93,6 +95,11 @@
         {%- set meta = (exposure.config or {}).meta or exposure.meta or {} -%}
         {%- do problems.extend(pit_join._misplaced(meta, pit_join._where(exposure, exposure.name))) -%}
         {%- if 'pit_join' in meta -%}
+            {%- set where = pit_join._where(exposure, exposure.name) -%}
+            {%- if exposure.name in services -%}
+                {%- do problems.append(where ~ 'name: two feature services have this name; the other is in ' ~ services[exposure.name]) -%}
+            {%- endif -%}
+            {%- do services.update({exposure.name: where.split(': ')[0]}) -%}
             {%- do problems.extend(pit_join._service_problems(exposure, {'views': views, 'latest': latest, 'on_demand': on_demand})) -%}
         {%- endif -%}
     {%- endfor -%}
@@ -120,6 +127,19 @@
         {%- endfor -%}
     {%- endfor -%}
     {{ return(problems) }}
+{%- endmacro %}
+
+
+{#- The problem of a package's view, as a list, if `ref()` finds a model of the project by its name. -#}
+{% macro _hidden(node, where, graph, project) -%}
+    {%- set found = [] -%}
+    {%- set version = none if node.version is undefined else node.version -%}
+    {%- for other in graph.nodes.values() if other.name == node.name and other.package_name == project and other.resource_type in ('model', 'seed', 'snapshot') -%}
+        {%- if other.version == (other.latest_version if version is none else version) and 'pit_join' not in ((other.config or {}).meta or {}) -%}
+            {%- do found.append(where ~ "name: ref('" ~ node.name ~ "') finds " ~ pit_join._where(other, '').split(': ')[0] ~ ' of the package ' ~ project ~ ', and not this feature view of the package ' ~ node.package_name ~ '; rename or disable one of the two') -%}
+        {%- endif -%}
+    {%- endfor -%}
+    {{ return(found) }}
 {%- endmacro %}
 
 

@@ -19,8 +19,16 @@
     {%- elif not named -%}
         {{ exceptions.raise_compiler_error("'" ~ name ~ "' is not a feature view: its YAML has no config.meta.pit_join") }}
     {%- endif -%}
-    {#- Packages and versions may share a name: the node that ref() chose. -#}
-    {%- set node = (named | selectattr('relation_name', 'equalto', relation.render()) | list or named)[0] -%}
+    {#- Packages and versions may share a name: the node that ref() chose. The relation of a model that dbt defers to another
+        target is not in the graph, and in a unit test none is; then the version decides. -#}
+    {%- set chosen = named | selectattr('relation_name', 'equalto', relation.render()) | list -%}
+    {%- if not chosen and (graph.nodes or {}).values() | selectattr('relation_name', 'equalto', relation.render()) | list -%}
+        {{ exceptions.raise_compiler_error("'" ~ name ~ "' is not a feature view: ref() finds " ~ relation.render() ~ ', and not the feature view of the package ' ~ named[0].package_name ~ '; rename or disable one of the two models') }}
+    {%- endif -%}
+    {%- for node in named if not chosen and node.version | string == (version or node.latest_version) | string -%}
+        {%- do chosen.append(node) -%}
+    {%- endfor -%}
+    {%- set node = (chosen or named)[0] -%}
     {%- set view = pit_join._declared(node) -%}
     {%- if view.problems -%}
         {{ exceptions.raise_compiler_error(view.problems | join('\n')) }}

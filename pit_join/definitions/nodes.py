@@ -43,6 +43,13 @@ class Nodes:
         own = [node for node in nodes if node["package_name"] == self._project]
         return next(iter(own or nodes), None)
 
+    def hiding(self, node: Mapping[str, Any]) -> Mapping[str, Any] | None:
+        """Return the node of the project itself that `ref()` finds by the name of a node of a package."""
+        if node["package_name"] == self._project:
+            return None
+        version = node.get("version")
+        return self.find(node["name"], None if version is None else str(version), self._project)
+
     def named(self, text: str) -> Mapping[str, Any] | None:
         """Return the node of a name that may have a version, such as `labels.v1`."""
         return self.find(*model_and_version(text)) or self.find(text)

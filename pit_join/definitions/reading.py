@@ -8,7 +8,7 @@ from typing import Any
 
 from pit_join.definitions.aggregations import WindowSettings, check_column, read_window_settings
 from pit_join.definitions.field_type import FieldType, read_type
-from pit_join.definitions.misplaced import file_of
+from pit_join.definitions.misplaced import file_of, meta_of
 from pit_join.definitions.nearest import read_nearest
 from pit_join.definitions.nodes import versioned_name
 from pit_join.definitions.on_demand import read_on_demand
@@ -86,8 +86,8 @@ class Reader:
         if found := read_on_demand(macro, name, path, wrong):
             self.on_demand[name] = found
 
-    def view(self, unique_id: str, node: Mapping[str, Any], meta: Any) -> None:
-        """Read a model, seed or snapshot as a feature view."""
+    def view(self, unique_id: str, node: Mapping[str, Any], meta: Any, hiding: Mapping[str, Any] | None = None) -> None:
+        """Read a model, seed or snapshot as a feature view; `hiding` is what `ref()` finds by its name."""
         name = versioned_name(node)
         path = file_of(node)
         before = len(self.problems)
@@ -100,8 +100,7 @@ class Reader:
         if not isinstance(meta, Mapping):
             wrong("config.meta.pit_join", f"must be a mapping, got {meta!r}; allowed keys are {', '.join(_VIEW_KEYS)}")
             return
-        if name in self.views:
-            wrong("name", f"two feature views have this name; the other is in {self.views[name].path}")
+        self._check_name(name, node, hiding, wrong)
         check_keys(meta, _VIEW_KEYS, within(wrong, "config.meta.pit_join"))
         columns = node.get("columns") or {}
         types = _types(columns)
@@ -156,6 +155,16 @@ class Reader:
                 "feature view; declare a model that selects from it (materialized: view copies no rows)"
             )
 
+    def _check_name(self, name: str, node: Mapping[str, Any], hiding: Mapping[str, Any] | None, wrong: Wrong) -> None:
+        if name in self.views:
+            wrong("name", f"two feature views have this name; the other is in {self.views[name].path}")
+        elif hiding and "pit_join" not in meta_of(hiding):
+            wrong(
+                "name",
+                f"ref('{node['name']}') finds {file_of(hiding)} of the package {hiding['package_name']}, and not this "
+                f"feature view of the package {node['package_name']}; rename or disable one of the two",
+            )
+
     def service(self, exposure: Mapping[str, Any], meta: Any) -> None:
         """Read an exposure as a feature service."""
         name = exposure["name"]
@@ -195,6 +204,8 @@ class Reader:
         for view in sorted(views_read(versioned, self.latest) & set(self.views)):
             if self.views[view].unique_id not in listed:
                 wrong("depends_on", f"does not list {ref_text(view)}, which its features need")
+        if name in self.services:
+            wrong("name", f"two feature services have this name; the other is in {self.services[name].path}")
         self.services[name] = FeatureService(
             name=name,
             requests=requests,

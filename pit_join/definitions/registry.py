@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from pit_join.definitions.misplaced import meta_of, misplaced
+from pit_join.definitions.nodes import Nodes
 from pit_join.definitions.reading import Reader
 from pit_join.definitions.requests import on_demand_problems, request_problems, with_versions
 from pit_join.definitions.snapshots import SnapshotClocks
@@ -49,13 +50,13 @@ class Registry:
     @classmethod
     def read(cls, manifest: Mapping[str, Any]) -> tuple[Registry, list[str]]:
         """Return what can be read of a manifest, and every problem; definitions with a problem are partly read."""
-        reader = Reader(SnapshotClocks(manifest["nodes"]))
+        reader, nodes = Reader(SnapshotClocks(manifest["nodes"])), Nodes(manifest)
         for macro in (manifest.get("macros") or {}).values():
             reader.macro(macro, manifest["metadata"]["project_name"])
         for unique_id, node in manifest["nodes"].items():
             meta = (node.get("config") or {}).get("meta") or {}
             if "pit_join" in meta and node["resource_type"] in ("model", "seed", "snapshot"):
-                reader.view(unique_id, node, meta["pit_join"])
+                reader.view(unique_id, node, meta["pit_join"], nodes.hiding(node))
         for source in (manifest.get("sources") or {}).values():
             reader.source(source)
         for exposure in manifest["exposures"].values():

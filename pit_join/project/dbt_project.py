@@ -79,9 +79,18 @@ class Project:
         return self.directory / target / "pit_join" / self.connection.target
 
     @property
+    def _packages(self) -> Path:
+        return self.directory / (self._settings.get("packages-install-path") or "dbt_packages")
+
+    def _of_packages(self) -> list[Path]:
+        """Return the dbt_project.yml of each package."""
+        return sorted(self._packages.glob("*/dbt_project.yml"))
+
+    @property
     def variables(self) -> dict[str, Any]:
-        """The `vars` of dbt_project.yml, which no manifest holds."""
-        return dict(self._settings.get("vars") or {})
+        """The `vars` of dbt_project.yml and of the packages, which no manifest holds."""
+        packages = {f"package {path.parent.name}": read_yaml(path).get("vars") for path in self._of_packages()}
+        return (self._settings.get("vars") or {}) | {name: own for name, own in packages.items() if own}
 
     @property
     def warehouse(self) -> Path:
@@ -91,13 +100,14 @@ class Project:
     def last_run(self) -> tuple[dict[str, Any], dict[str, Any]] | None:
         """Return the results and the manifest of dbt's own last command, if both are of one command.
 
-        Returns None also if dbt_project.yml is newer, since the manifest does not hold its variables.
+        Returns None also if a dbt_project.yml is newer, since the manifest does not hold its variables.
         """
         folder = self.cache.parents[1]
         try:
             results = json.loads((folder / "run_results.json").read_bytes())
             manifest = json.loads((folder / "manifest.json").read_bytes())
-            changed = (self.directory / "dbt_project.yml").stat().st_mtime
+            projects = (self.directory / "dbt_project.yml", *self._of_packages())
+            changed = max(path.stat().st_mtime for path in projects)
             written = (folder / "run_results.json").stat().st_mtime
         except (OSError, ValueError):
             return None
@@ -206,7 +216,7 @@ class Project:
             "analysis-paths": ["analyses"]
         }
         folders = [name for key in _FOLDERS for name in self._settings.get(key) or defaults[key]]
-        folders.append(self._settings.get("packages-install-path") or "dbt_packages")
+        folders.append(self._packages)
         for name in ("dbt_project.yml", "packages.yml", "dependencies.yml", "package-lock.yml"):
             yield self.directory / name
         yield self.profiles_dir / "profiles.yml"

@@ -243,8 +243,8 @@ class DuckDBWarehouse(_Session):
             futures.wait(closing)
 
     def another_session(self) -> _Session:
-        """Return a session for another thread; it sees the files, and no temporary table of this one."""
-        cursor = self._worker.run(lambda connection: connection.cursor()).result()
+        """Return a session for another thread; it has the files and settings of this one, and no temporary table."""
+        cursor = self._worker.run(_another).result()
         self._others.append(_Session(Worker(lambda: cursor)))
         return self._others[-1]
 
@@ -323,6 +323,15 @@ def _connected(wanted: Connection) -> duckdb.DuckDBPyConnection:
     connection.execute("set arrow_large_buffer_size = true")
     connection.execute(f"set file_search_path = {literal(str(wanted.directory))}")
     return connection
+
+
+def _another(connection: duckdb.DuckDBPyConnection) -> duckdb.DuckDBPyConnection:
+    """Return a cursor with the settings of its connection; DuckDB passes on only those that all sessions share."""
+    cursor = connection.cursor()
+    own = "select name, value from duckdb_settings() where scope = 'LOCAL'"
+    for name, value in {*connection.execute(own).fetchall()}.difference(cursor.execute(own).fetchall()):
+        cursor.execute(f"set {identifier(name)} = {literal(value)}")
+    return cursor
 
 
 @interruptible()

@@ -82,6 +82,12 @@ SAID: list[list[str]] = [
     ["types: join_keys: the column 'value' is of type interval"],
     [r"formless: columns\.value: is of type interval"],
     ["keys: join_keys: views of one entity share its keys"],
+    [
+        "good: name: two feature views have this name",
+        "roles: name: two feature services have this name",
+        r"no_view: name: ref\('no_view'\) finds models/models\.yml of the package shop, and not this feature view of "
+        "the package bought; rename or disable one of the two",
+    ],
     [r"defaults: columns\.value\.default: 'none' is not a whole number"],
     [r"untyped: columns\.value: has no data_type"],
     [r"windows: aggregations\.x\.window: cannot read the duration '1 week'"],
@@ -106,14 +112,22 @@ SAID: list[list[str]] = [
 ]
 
 
-@pytest.fixture(scope="module")
-def wrong(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    services = "".join(
+def service(name: str, kind: str, features: str) -> str:
+    return (
         f"  - {{name: {name}, type: {kind}, owner: {{email: a@b.example}}, depends_on: [ref('good'), ref('other')], "
         f"config: {{meta: {{pit_join: {{features: [{features}]}}}}}}}}\n"
-        for name, (kind, features) in SERVICES.items()
     )
+
+
+@pytest.fixture(scope="module")
+def wrong(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    services = "".join(service(name, *rest) for name, rest in SERVICES.items())
     shop = make_project(tmp_path_factory.mktemp("wrong") / "shop", VIEWS, VERSIONS + services)
+    package = make_project(
+        shop / "dbt_packages" / "bought", dict.fromkeys(("good", "no_view"), VIEWS["good"]), macros=False
+    )
+    (package / "dbt_project.yml").write_text("name: bought\nmodels: {+schema: bought}\n")
+    (package / "models" / "services.yml").write_text("exposures:\n" + service("roles", "ml", "'good:value'"))
     (shop / "macros").mkdir()
     (shop / "macros" / "macros.yml").write_text(MACROS)
     bodies = {"typed": "{{ amount }}", "lucky": "{{ amount }} * random()"}

@@ -149,7 +149,7 @@ def said_by_macros(manifest: dict[str, Any]) -> list[str]:
         for macro in manifest["macros"].values()
     ]
     renderer = Renderer({**manifest, "macros": macro_nodes()})
-    found: list[str] = renderer.call("_declaration_problems", graph=manifest, macros=macros)
+    found: list[str] = renderer.call("_declaration_problems", graph=manifest, macros=macros, project="shop")
     return found
 
 
@@ -160,6 +160,35 @@ def places_of(problems: list[str]) -> set[tuple[str, ...]]:
 
 def test_the_project_has_no_mistake() -> None:
     assert (said_by_python(project()), said_by_macros(project())) == ([], [])
+
+
+def test_both_know_which_name_of_two_packages_is_found() -> None:
+    """`ref()` takes the model of the project itself, if there is one of that version."""
+    found = project()
+    view = {"package_name": "bought", "patch_path": "bought://models/theirs.yml"}
+    plain = {"config": {"meta": {}}, "columns": {}}
+    found["nodes"] |= {
+        "model.bought.users": node("users", **view), "model.shop.users": node("users", **plain),
+        "model.bought.late.v2": node("late", version=2, latest_version=3, **view),
+        "model.shop.late": node("late", **plain),
+        "model.bought.early": node("early", **view),
+        "model.shop.early.v2": node("early", version=2, latest_version=2, **plain),
+        "model.bought.own": node("own", **view, **plain), "model.shop.own": node("own"),
+        "model.shop.twice": node("twice"), "model.bought.twice": node("twice", **view),
+        "model.bought.sold": node("sold", **view), "model.third.sold": node("sold", package_name="third", **plain),
+    }  # fmt: skip
+    found["exposures"]["exposure.bought.risk"] = found["exposures"]["exposure.shop.risk"]
+    hidden = (
+        "models/theirs.yml: {0}: name: ref('{0}') finds models/m.yml of the package shop, and not this feature view of "
+        "the package bought; rename or disable one of the two"
+    )
+    assert said_by_macros(found) == [
+        "models/m.yml: risk: name: two feature services have this name; the other is in models/m.yml",
+        hidden.format("early"),
+        "models/theirs.yml: twice: name: two feature views have this name; the other is in models/m.yml",
+        hidden.format("users"),
+    ]
+    assert sorted(said_by_python(found)) == said_by_macros(found)
 
 
 @pytest.mark.parametrize(("place", "value", "accepted"), [case for case in CASES if case.values[0] != "instant"])
@@ -208,7 +237,7 @@ def test_both_name_the_views_whose_keys_are_unusual() -> None:
         each["config"]["meta"]["pit_join"]["entity"] = "user"
     found["nodes"]["model.shop.logins"]["config"]["meta"]["pit_join"]["join_keys"] = ["number"]
     said = [
-        "models/m.yml: logins: join_keys: views of one entity share its keys; 'dots.v2' of 'user' has ['user_id'], "
+        "models/m.yml: logins: join_keys: views of one entity share its keys; '\"dots.v2\"' of 'user' has ['user_id'], "
         "got ['number']"
     ]
     assert (said_by_python(found), said_by_macros(found)) == (said, said)

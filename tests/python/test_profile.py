@@ -210,6 +210,17 @@ def test_file_systems(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         filesystem(options)
 
 
+def test_another_session_has_the_settings_of_the_first(tmp_path: Path) -> None:
+    """DuckDB gives a cursor the time zone of the machine, and no setting that `set` made for one session."""
+    made(tmp_path, "shop.duckdb")
+    (tmp_path / "rates.csv").write_text("rate\n5\n")
+    connection = read(tmp_path, "settings: {integer_division: true, TimeZone: Asia/Kolkata}")
+    asked = "select current_setting('TimeZone') as zone, rate / 2 as half from read_csv('rates.csv')"
+    with DuckDBWarehouse(connection) as warehouse:
+        for session in (warehouse, warehouse.another_session(), warehouse.another_session()):
+            assert session.row(asked, "the rates") == {"zone": "UTC", "half": 2}
+
+
 # What is refused -------------------------------------------------------------------------------------------
 
 REFUSED = {

@@ -153,6 +153,19 @@ class Forked:
         return str(programs() / "python")
 
 
+def unpickled(path: Path) -> Any:
+    """A pickled manifest of dbt.
+
+    dbt forgets one field when it pickles, so that every lookup stands in the place of another; it makes new ones.
+    """
+    manifest = pickle.loads(path.read_bytes())
+    manifest.fixtures = {}
+    for name in vars(manifest):
+        if name.endswith("_lookup"):
+            setattr(manifest, name, None)
+    return manifest
+
+
 # Shared by workers --------------------------------------------------------------------------------------------
 
 

@@ -1,0 +1,8 @@
+select
+    customer_id,
+    seen_at as noted_at,
+    landed_at,
+    upper(page) as page,
+    seconds
+from {{ ref('stg_visits') }}
+order by customer_id, noted_at

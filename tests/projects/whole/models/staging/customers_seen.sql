@@ -1,0 +1,4 @@
+select
+    *,
+    now() as seen_at
+from {{ source('crm', 'customers') }}

@@ -1,0 +1,11 @@
+-- depends_on: {{ ref('activity', v=1) }}
+-- depends_on: {{ ref('activity', v=2) }}
+-- depends_on: {{ ref('stock') }}
+-- depends_on: {{ ref('countries') }}
+-- depends_on: {{ ref('segments') }}
+-- depends_on: {{ ref('consents') }}
+-- depends_on: {{ ref('rates') }}
+-- depends_on: {{ ref('shops') }}
+-- depends_on: {{ ref('points') }}
+-- depends_on: {{ ref('last_purchase') }}
+{{ pit_join.training_set(ref('labels'), service='basket') }}

@@ -1,0 +1,5 @@
+{{ config(materialized='view') }}
+select
+    *,
+    label = 'last' as is_last
+from {{ ref('moments') }}

@@ -1,0 +1,1 @@
+select 'not those of the project' as region
