@@ -382,6 +382,7 @@ for rows in (4000, 3):
 
 
 @pytest.mark.kill
+@pytest.mark.rest
 def test_a_kill_leaves_whole_files(online: Path, tmp_path: Path) -> None:
     code = (
         SERVE
@@ -417,6 +418,7 @@ def test_at_the_end_of_a_process_everything_is_written(online: Path, tmp_path: P
     assert len(rows_of(tmp_path / "log")) == 1
 
 
+@pytest.mark.rest
 def test_several_processes_share_a_folder(online: Path, tmp_path: Path) -> None:
     code = (
         SERVE

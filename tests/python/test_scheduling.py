@@ -227,6 +227,7 @@ def test_dag_runs_the_commands_of_the_unit() -> None:
 
 
 @pytest.mark.redis
+@pytest.mark.rest
 def test_workflow(project: Path, tmp_path: Path) -> None:
     text = (EXAMPLES / "refresh-online-store.yml").read_text()
     workflow = yaml.safe_load(text)
