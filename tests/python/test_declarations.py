@@ -13,6 +13,7 @@ from typing import Any
 import duckdb
 import pytest
 from support.rule_sql import macro_nodes
+from support.runs import sampled
 
 from pit_join.definitions import aggregations, on_demand, reading
 from pit_join.definitions.field_type import is_known, read_type
@@ -32,6 +33,8 @@ CASES = [
     for accepted, listed in ((True, values["accepted"]), (False, values["refused"]))
     for value in listed
 ]
+VALUES = [case for case in CASES if case.values[0] != "instant"]
+INSTANTS = [case for case in CASES if case.values[0] == "instant"]
 TYPES = {
     "user_id": "varchar", "event_timestamp": "timestamptz", "loaded": "timestamp", "day": "date", "number": "bigint",
     "value": "double", "money": "decimal(9, 2)", "ratio": "real", "word": "varchar", "flag": "boolean",
@@ -161,7 +164,7 @@ def test_the_project_has_no_mistake() -> None:
     assert (said_by_python(project()), said_by_macros(project())) == ([], [])
 
 
-@pytest.mark.parametrize(("place", "value", "accepted"), [case for case in CASES if case.values[0] != "instant"])
+@pytest.mark.parametrize(("place", "value", "accepted"), sampled(VALUES, 90))
 def test_both_read_a_value_alike(place: str, value: Any, accepted: bool) -> None:
     manifest = changed(place, value)
     python, macros = said_by_python(manifest), said_by_macros(manifest)
@@ -169,7 +172,7 @@ def test_both_read_a_value_alike(place: str, value: Any, accepted: bool) -> None
     assert places_of(python) == places_of(macros)
 
 
-@pytest.mark.parametrize(("place", "value", "accepted"), [case for case in CASES if case.values[0] == "instant"])
+@pytest.mark.parametrize(("place", "value", "accepted"), sampled(INSTANTS, 20))
 def test_both_read_an_instant_alike(place: str, value: Any, accepted: bool) -> None:
     renderer = Renderer({**project(), "macros": macro_nodes()})
     if not accepted:
@@ -205,7 +208,7 @@ def names_of_types() -> list[str]:
     return [name for (name,) in rows if name not in needs_more]
 
 
-@pytest.mark.parametrize("name", names_of_types())
+@pytest.mark.parametrize("name", sampled(names_of_types(), 20))
 def test_both_know_the_types_of_duckdb(name: str) -> None:
     nested = {
         "struct": "(a int)",

@@ -21,6 +21,7 @@ from support.corpus import KINDS, Entry, differences, entry_of, generated, read
 from support.dbt import ROOT, example
 from support.pages import BLOCK, DOCS, follow, steps
 from support.rule_sql import macro_nodes
+from support.runs import sampled
 
 from pit_join import FeatureStore, PitJoinError, ProjectError
 from pit_join.definitions.registry import Registry
@@ -86,7 +87,7 @@ print(json.dumps(times))
 """
 
 
-@pytest.fixture(scope="module", params=ZONES)
+@pytest.fixture(scope="module", params=sampled(ZONES, 1))
 def built(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Snapshots, Snapshots]:
     """The example as it is, and without the time zone in its profile, after two runs of dbt in each."""
     directories = [example("snapshots", tmp_path_factory.mktemp(name)) for name in ("pinned", "unpinned")]
@@ -262,6 +263,7 @@ def test_a_mark_that_is_neither_true_nor_false_is_an_error(pinned: Snapshots, tm
 
 
 @pytest.mark.dbt
+@pytest.mark.rest
 def test_the_page(tmp_path: Path) -> None:
     directory = example("snapshots", tmp_path)
     page = list(steps(DOCS / "snapshots.md"))
@@ -426,7 +428,7 @@ def test_a_text_marks_as_a_boolean_does(kind: str, more: int) -> None:
     assert len(changed) > 5
     wrong = {}
     with duckdb.connect() as connection:
-        for number, entry in enumerate(changed):
+        for number, entry in enumerate(sampled(changed, 5)):
             load(connection, entry.case)
             for plan in KINDS[kind].plans:
                 if found := differences(entry, plan, connection):
