@@ -194,6 +194,7 @@ Filled = tuple[Path, dict[str, BackfillPlan]]
 
 
 @pytest.mark.parametrize("name", BY_NAME)
+@pytest.mark.rest
 def test_the_last_batch_is_that_of_the_last_change(filled: Filled, name: str) -> None:
     directory, plans = filled
     one = BY_NAME[name]
@@ -202,6 +203,7 @@ def test_the_last_batch_is_that_of_the_last_change(filled: Filled, name: str) ->
 
 
 @pytest.mark.parametrize("name", [name for name, one in BY_NAME.items() if not one.grid])
+@pytest.mark.rest
 def test_the_stored_history_is_the_live_window(filled: Filled, name: str) -> None:
     """At every change, a microsecond beside it, between two, and long after the last."""
     directory, _ = filled
@@ -307,6 +309,7 @@ def test_rows_that_come_after_their_batch_was_run(tmp_path: Path) -> None:
     assert planned(backfill(directory, "t")) == again
 
 
+@pytest.mark.rest
 def test_a_batch_that_ends_while_it_runs(filled: Filled, tmp_path: Path, clock: type[Clock]) -> None:
     """It has read its inputs before its end, and is recorded after it."""
     model = filled[1]["lifetime"].model
@@ -348,6 +351,7 @@ def test_a_batch_of_dbt_itself_that_ends_while_it_runs(tmp_path: Path) -> None:
     assert planned(backfill(directory, "t")) == {"not over when it ran": days("02T00:00", "02T00:00")}
 
 
+@pytest.mark.rest
 def test_a_ledger_from_before(filled: Filled) -> None:
     """It does not say how far the inputs reached."""
     path = filled[0] / "warehouse.duckdb.batches.jsonl"

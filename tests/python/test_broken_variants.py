@@ -28,7 +28,7 @@ def corpus() -> dict[str, list[Entry]]:
 
 
 @pytest.mark.parametrize(
-    ("kind", "name", "plan"), sampled([(kind, *each) for kind in KINDS for each in about(kind)], 45)
+    ("kind", "name", "plan"), sampled([(kind, *each) for kind in KINDS for each in about(kind)], 30)
 )
 def test_broken_variant_is_caught(
     kind: str, name: str, plan: str, corpus: dict[str, list[Entry]], connection: duckdb.DuckDBPyConnection
@@ -39,6 +39,7 @@ def test_broken_variant_is_caught(
 
 
 @pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.rest
 def test_unbroken_copy_is_not_caught(
     kind: str, corpus: dict[str, list[Entry]], connection: duckdb.DuckDBPyConnection
 ) -> None:

@@ -164,7 +164,7 @@ def test_the_project_has_no_mistake() -> None:
     assert (said_by_python(project()), said_by_macros(project())) == ([], [])
 
 
-@pytest.mark.parametrize(("place", "value", "accepted"), sampled(VALUES, 90))
+@pytest.mark.parametrize(("place", "value", "accepted"), sampled(VALUES, 250))
 def test_both_read_a_value_alike(place: str, value: Any, accepted: bool) -> None:
     manifest = changed(place, value)
     python, macros = said_by_python(manifest), said_by_macros(manifest)
@@ -172,7 +172,7 @@ def test_both_read_a_value_alike(place: str, value: Any, accepted: bool) -> None
     assert places_of(python) == places_of(macros)
 
 
-@pytest.mark.parametrize(("place", "value", "accepted"), sampled(INSTANTS, 20))
+@pytest.mark.parametrize(("place", "value", "accepted"), sampled(INSTANTS, 40))
 def test_both_read_an_instant_alike(place: str, value: Any, accepted: bool) -> None:
     renderer = Renderer({**project(), "macros": macro_nodes()})
     if not accepted:

@@ -109,7 +109,7 @@ def spoiled(tmp_path_factory: pytest.TempPathFactory) -> FeatureStore:
     return shop
 
 
-@pytest.mark.parametrize("command", sampled(COMMANDS, 4))
+@pytest.mark.parametrize("command", sampled(COMMANDS, 2))
 def test_every_command_that_reads_tables_says_all_that_is_wrong(spoiled: FeatureStore, command: str) -> None:
     with pytest.raises(PitJoinError) as error:
         COMMANDS[command](spoiled)

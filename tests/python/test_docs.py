@@ -54,6 +54,7 @@ def project(tutorial: tuple[Path, list[str]], monkeypatch: pytest.MonkeyPatch) -
     return tutorial[0]
 
 
+@pytest.mark.rest
 def test_tutorial(tutorial: tuple[Path, list[str]]) -> None:
     assert tutorial[1] == []
 

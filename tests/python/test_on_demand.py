@@ -479,6 +479,7 @@ ZONE = frozenset((
 ))  # fmt: skip
 
 
+@pytest.mark.rest
 def test_every_function_of_duckdb_is_judged() -> None:
     """A function that is new in DuckDB fails here, and in no project of a user."""
     with duckdb.connect() as connection:

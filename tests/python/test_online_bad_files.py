@@ -582,6 +582,7 @@ def test_verify_of_a_store_that_is_not_there(machine: Machine, project: Path, tm
         FeatureStore(project, online_store=tmp_path / "none").online_reader(["clicks:*"])
 
 
+@pytest.mark.rest
 def test_a_file_that_shrinks_while_it_is_open(machine: Machine, online: Path) -> None:
     """Whoever cuts a file that is mapped ends the processes that read it; a new process must say what is wrong."""
     export(open_store(str(online)), 100, 0)

@@ -451,6 +451,7 @@ def as_said(contents: Contents) -> dict[str, Any]:
     return said
 
 
+@pytest.mark.rest
 def test_any_sequence_of_exports_leaves_what_the_last_one_would(exporter: Exporter) -> None:
     def check(case: Case, steps: list[tuple[int, list[str], int]]) -> None:
         check_sequence(exporter, case, steps, each=True)

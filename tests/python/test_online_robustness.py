@@ -351,6 +351,7 @@ def test_readers_at_full_speed_beside_exports(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("elsewhere", [True, False], ids=["other process", "same process"])
+@pytest.mark.rest
 def test_eight_threads_share_a_reader(elsewhere: bool, tmp_path: Path) -> None:
     online, keys, last = tmp_path / "online", 2000, number_of(6, 12)
     store = open_store(str(online), create=True)

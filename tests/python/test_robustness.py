@@ -309,6 +309,7 @@ def test_interrupt_at_any_moment(lab: Path, built: pa.Table, tmp_path: Path) -> 
     assert set(statuses) <= {0, 130, -signal.SIGINT}
 
 
+@pytest.mark.rest
 def test_interrupt_of_a_long_query(lab: Path, built: pa.Table, tmp_path: Path) -> None:
     (tmp_path / "spine.csv").write_text("user_id,event_timestamp\nu1,2026-03-01\n")
     (tmp_path / "out").mkdir()
@@ -364,6 +365,7 @@ def test_reader_of_the_output_goes_away(lab: Path, built: pa.Table, tmp_path: Pa
     assert errors == ""
 
 
+@pytest.mark.rest
 def test_beside_a_running_dbt_build(lab: Path, built: pa.Table, tmp_path: Path) -> None:
     """Readers and dbt wait for each other; a reader sees the tables before the build or after it."""
     dbt = [
@@ -480,6 +482,7 @@ def spines(folder: Path) -> Iterator[tuple[str, Any]]:
     yield "record batch", table.to_batches()[0]
 
 
+@pytest.mark.rest
 def test_every_form_of_spine_gives_the_same(store: FeatureStore, tmp_path: Path) -> None:
     wrong = {}
     for name, spine in spines(tmp_path):
@@ -646,6 +649,7 @@ def last_known(history: dict[str, list[tuple[datetime, int]]], user: str, at: da
 
 
 @pytest.mark.parametrize("checkpointed", sampled([True, False], 1))
+@pytest.mark.rest
 def test_history_with_deleted_and_updated_rows(lab: Path, built: pa.Table, checkpointed: bool) -> None:
     """Row numbers have gaps and are not in the order of the rows; the write-ahead log may hold the newest of them."""
     rows = 150_000
