@@ -13,7 +13,7 @@ DEMO_OUTPUT := target/flight_delay.parquet
 DEMO_TIME := 2013-03-10 18:00
 DEMO_FLIGHT := --entity origin=JFK --entity dest=TPA --entity carrier=B6 --entity tailnum=N283JB
 
-.PHONY: help demo test test-long quick newest lowest lint ruff mypy sqlfluff files words strict-parse docs docs-check bench clean distclean setup
+.PHONY: help demo test test-rest test-long quick newest lowest lint ruff mypy sqlfluff files words strict-parse docs docs-check bench clean distclean setup
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -29,14 +29,17 @@ demo: setup ## build the example project, its training set and its online store
 
 PYTEST := $(BIN)/python -m pytest --numprocesses auto --dist loadfile --no-loadscope-reorder
 
-test: setup ## run the tests, with few generated cases
-	$(PYTEST)
+test: setup ## run the tests but those that take long, with few generated cases
+	$(PYTEST) -m 'not rest'
 
-test-long: setup ## run the tests, with all generated cases
+test-rest: setup ## run the tests that take long: kills, full disks, whole examples and pages
+	$(PYTEST) -m rest
+
+test-long: setup ## run all tests, with all generated cases
 	TESTS=long $(PYTEST)
 
 quick: setup ## run the tests that take a moment
-	$(PYTEST) -m 'not (dbt or redis or kill or slow)'
+	$(PYTEST) -m 'not (dbt or redis or kill or slow or rest)'
 
 newest: ## run tests of the wheel with the newest versions that pyproject.toml allows
 	sh scripts/leg.sh newest

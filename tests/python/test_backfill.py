@@ -126,6 +126,7 @@ def test_batches_hold_the_same_rows_as_one_query(filled: Built) -> None:
     assert spent["a3", "07 19:00"] == 1500
 
 
+@pytest.mark.rest
 def test_batches_hold_what_a_run_on_each_day_would_have_made(
     example: Built, filled: Built, copy_of: Callable[[Built], Built]
 ) -> None:
@@ -211,6 +212,7 @@ def test_deleted_rows_are_found_and_made_again(filled: Built) -> None:
 
 
 @pytest.mark.kill
+@pytest.mark.rest
 def test_a_changed_definition_or_macro_and_a_kill(filled: Built, copy_of: Callable[[Built], Built]) -> None:
     directory = copy_of(filled).directory
     before = sql(directory, HISTORY)
@@ -298,6 +300,7 @@ def test_what_changes_a_definition(example: Built, monkeypatch: pytest.MonkeyPat
     assert changed not in other
 
 
+@pytest.mark.rest
 def test_a_feature_store_that_lives_on(
     filled: Built, copy_of: Callable[[Built], Built], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -352,6 +355,7 @@ def test_our_macros_count_by_the_version_of_the_rule(example: Built, monkeypatch
     assert of() not in (own, edited, overridden)
 
 
+@pytest.mark.rest
 def test_batches_that_dbt_ran_on_its_own(example: Built, copy_of: Callable[[Built], Built]) -> None:
     directory = copy_of(example).directory
     arguments = ["--select", "payment_history", "--event-time-start", DAYS[0], "--event-time-end", DAYS[4]]
@@ -371,6 +375,7 @@ select date_trunc('day', event_timestamp) as day, count(*) as changes from {{ re
 """
 
 
+@pytest.mark.rest
 def test_a_failing_batch_and_a_model_behind_it(example: Built, copy_of: Callable[[Built], Built]) -> None:
     directory = copy_of(example).directory
     (directory / "models/daily.sql").write_text(DAILY)
@@ -525,6 +530,7 @@ def test_the_plan_on_the_command_line(example: Built, filled: Built) -> None:
     assert (model["batches"], model["to_run"], len(model["ranges"])) == (2, 2, 1)
 
 
+@pytest.mark.rest
 def test_the_page(filled: Built, example: Built) -> None:
     page = ROOT / "docs/backfill.md"
     blocks = [(block["language"], block["text"]) for block in BLOCK.finditer(page.read_text())]

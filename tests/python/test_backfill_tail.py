@@ -16,6 +16,7 @@ import pytest
 from oracle import EPOCH, MICROSECOND, Record
 from support.dbt import run_dbt
 from support.projects import make_project
+from support.runs import sampled
 from window_oracle import Aggregation, WindowView, by_key, change_points, current_versions, history, is_known, value_at
 
 from pit_join import FeatureStore
@@ -109,7 +110,9 @@ TAILS = (
     tail("grid_of_2", [DAY], [("a", "01T23:30", None, "1", 1)], "05T00:00", grid=2 * DAY, more=", grid='2 days'"),
     tail("dense", [DAY], PLAIN, "05T00:00", closed="right", grid=DAY, more=", grid='1 day', dense=true"),
 )
-BY_NAME = {one.view.name: one for one in TAILS}
+LIFETIME = next(one for one in TAILS if one.view.name == "lifetime")
+BY_NAME = {one.view.name: one for one in (LIFETIME, *sampled([one for one in TAILS if one is not LIFETIME], 2))}
+"""Each costs a run of dbt."""
 
 
 def declared(one: Tail) -> dict[str, str]:
@@ -177,7 +180,7 @@ def make(directory: Path, *tails: Tail) -> Path:
 @pytest.fixture(scope="module")
 def filled(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, BackfillPlan]]:
     """A project with all these views and their histories, and the plan of each history."""
-    directory = make(tmp_path_factory.mktemp("tails") / "shop", *TAILS)
+    directory = make(tmp_path_factory.mktemp("tails") / "shop", *BY_NAME.values())
     found = backfill(directory, apply=True)
     assert found.complete, found.errors
     assert all(not plan.batches for plan in backfill(directory).plans)
@@ -191,6 +194,7 @@ Filled = tuple[Path, dict[str, BackfillPlan]]
 
 
 @pytest.mark.parametrize("name", BY_NAME)
+@pytest.mark.rest
 def test_the_last_batch_is_that_of_the_last_change(filled: Filled, name: str) -> None:
     directory, plans = filled
     one = BY_NAME[name]
@@ -199,6 +203,7 @@ def test_the_last_batch_is_that_of_the_last_change(filled: Filled, name: str) ->
 
 
 @pytest.mark.parametrize("name", [name for name, one in BY_NAME.items() if not one.grid])
+@pytest.mark.rest
 def test_the_stored_history_is_the_live_window(filled: Filled, name: str) -> None:
     """At every change, a microsecond beside it, between two, and long after the last."""
     directory, _ = filled
@@ -261,6 +266,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> type[Clock]:
     return Clock
 
 
+@pytest.mark.rest
 def test_the_tail_is_run_again_until_it_is_over(tmp_path: Path, clock: type[Clock]) -> None:
     one = tail("t", [HOUR, 3 * DAY], [("a", "02T10:00", None, "1", 1)], "06T00:00")
     directory = make(tmp_path / "shop", one)
@@ -279,6 +285,7 @@ def test_the_tail_is_run_again_until_it_is_over(tmp_path: Path, clock: type[Cloc
     assert stored(directory, one) == wanted(one)
 
 
+@pytest.mark.rest
 def test_rows_that_come_after_their_batch_was_run(tmp_path: Path) -> None:
     """A batch in the tail may be over before the rows of its time are there."""
     one = tail("t", [HOUR, 3 * DAY], [("a", "02T10:00", None, "1", 1)], "06T00:00")
@@ -302,6 +309,7 @@ def test_rows_that_come_after_their_batch_was_run(tmp_path: Path) -> None:
     assert planned(backfill(directory, "t")) == again
 
 
+@pytest.mark.rest
 def test_a_batch_that_ends_while_it_runs(filled: Filled, tmp_path: Path, clock: type[Clock]) -> None:
     """It has read its inputs before its end, and is recorded after it."""
     model = filled[1]["lifetime"].model
@@ -329,6 +337,7 @@ def test_a_batch_that_ends_while_it_runs(filled: Filled, tmp_path: Path, clock: 
         assert [one.reason for one in plan.ranges] == reasons
 
 
+@pytest.mark.rest
 def test_a_batch_of_dbt_itself_that_ends_while_it_runs(tmp_path: Path) -> None:
     one = tail("t", [HOUR], [("a", "02T10:00", None, "1", 1)], "03T00:00")
     directory = make(tmp_path / "shop", one)
@@ -342,6 +351,7 @@ def test_a_batch_of_dbt_itself_that_ends_while_it_runs(tmp_path: Path) -> None:
     assert planned(backfill(directory, "t")) == {"not over when it ran": days("02T00:00", "02T00:00")}
 
 
+@pytest.mark.rest
 def test_a_ledger_from_before(filled: Filled) -> None:
     """It does not say how far the inputs reached."""
     path = filled[0] / "warehouse.duckdb.batches.jsonl"

@@ -154,6 +154,7 @@ def test_the_table_is_true(wrong: Path) -> None:
             assert found == [by_build == "yes", by_check == "yes"], (mistake, pattern, build, check.out)
 
 
+@pytest.mark.rest
 def test_only_what_runs_something_is_checked(wrong: Path) -> None:
     for command in ("parse", "compile", "ls"):
         assert run_dbt(wrong, command).success, command

@@ -237,7 +237,7 @@ def planted(demo: Built, workbench: Built) -> Built:
     return workbench
 
 
-@pytest.mark.parametrize("case", sampled(PLANTED, 6))
+@pytest.mark.parametrize("case", sampled(PLANTED, 3))
 def test_a_generic_test_finds(planted: Built, case: str) -> None:
     sql, test, rows = PLANTED[case]
     query(planted, sql)
@@ -406,6 +406,7 @@ def test_a_batch_reads_the_history_before_it(shop: Built) -> None:
     assert query(shop, "from churn_training_by_year order by all") == sorted(CHURN)
 
 
+@pytest.mark.rest
 def test_the_installed_command_builds_a_training_set_there(shop: Built, installed: Installed, tmp_path: Path) -> None:
     output = tmp_path / "churn.csv"
     arguments = ["build-training-set", "--spine", "labels", "--service", "churn_v1", "--output", str(output)]
@@ -418,6 +419,7 @@ def test_the_installed_command_builds_a_training_set_there(shop: Built, installe
     ]
 
 
+@pytest.mark.rest
 def test_a_changed_spine_is_seen_at_once_and_a_changed_model_after_a_build(
     shop: Built, copy_of: Callable[[Built], Built], caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -466,7 +468,7 @@ def override(shop: Built, days: str) -> None:
         settings.write(SHOP["dbt_project.yml"].replace("}}", "}, vars: {max_age_days: 2}}"))
 
 
-@pytest.mark.parametrize("order", [None, ["shop", "pit_join"], ["pit_join", "shop"]])
+@pytest.mark.parametrize("order", sampled([None, ["shop", "pit_join"], ["pit_join", "shop"]], 1))
 def test_an_override_is_honoured_as_by_dbt(
     shop: Built, copy_of: Callable[[Built], Built], order: list[str] | None
 ) -> None:
@@ -506,6 +508,7 @@ def test_the_printed_query_is_that_of_an_own_training_set(shop: Built, copy_of: 
     assert found.to_arrow()["login_count_30d"].to_pylist() == [3, 5, 18]
 
 
+@pytest.mark.rest
 def test_where_an_override_needs_dbt_dbt_is_asked(
     shop: Built, copy_of: Callable[[Built], Built], caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 import duckdb
 import pytest
 from support.rule_sql import macro_nodes
+from support.runs import sampled
 
 from pit_join.definitions import aggregations, on_demand, reading
 from pit_join.definitions.field_type import is_known, read_type
@@ -32,6 +33,8 @@ CASES = [
     for accepted, listed in ((True, values["accepted"]), (False, values["refused"]))
     for value in listed
 ]
+VALUES = [case for case in CASES if case.values[0] != "instant"]
+INSTANTS = [case for case in CASES if case.values[0] == "instant"]
 TYPES = {
     "user_id": "varchar", "event_timestamp": "timestamptz", "loaded": "timestamp", "day": "date", "number": "bigint",
     "value": "double", "money": "decimal(9, 2)", "ratio": "real", "word": "varchar", "flag": "boolean",
@@ -191,7 +194,7 @@ def test_both_know_which_name_of_two_packages_is_found() -> None:
     assert sorted(said_by_python(found)) == said_by_macros(found)
 
 
-@pytest.mark.parametrize(("place", "value", "accepted"), [case for case in CASES if case.values[0] != "instant"])
+@pytest.mark.parametrize(("place", "value", "accepted"), sampled(VALUES, 250))
 def test_both_read_a_value_alike(place: str, value: Any, accepted: bool) -> None:
     manifest = changed(place, value)
     python, macros = said_by_python(manifest), said_by_macros(manifest)
@@ -199,7 +202,7 @@ def test_both_read_a_value_alike(place: str, value: Any, accepted: bool) -> None
     assert places_of(python) == places_of(macros)
 
 
-@pytest.mark.parametrize(("place", "value", "accepted"), [case for case in CASES if case.values[0] == "instant"])
+@pytest.mark.parametrize(("place", "value", "accepted"), sampled(INSTANTS, 40))
 def test_both_read_an_instant_alike(place: str, value: Any, accepted: bool) -> None:
     renderer = Renderer({**project(), "macros": macro_nodes()})
     if not accepted:
@@ -268,7 +271,7 @@ def limits(integer: str) -> tuple[int, int]:
     return min(fitting), max(fitting)
 
 
-@pytest.mark.parametrize("name", names_of_types())
+@pytest.mark.parametrize("name", sampled(names_of_types(), 20))
 def test_both_know_the_types_of_duckdb(name: str) -> None:
     nested = {
         "struct": "(a int)",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import itertools
 from collections.abc import Callable
 from decimal import Decimal
 from pathlib import Path
@@ -15,6 +16,7 @@ import pyarrow as pa
 import pytest
 from support.projects import BASE, KEYS, VALUE, make_project, run, view
 from support.rule_sql import macro_nodes
+from support.runs import sampled
 
 from pit_join import FeatureLog, FeatureStore, PitJoinError, WarehouseError
 from pit_join.project.rendering import Renderer
@@ -107,7 +109,7 @@ def spoiled(tmp_path_factory: pytest.TempPathFactory) -> FeatureStore:
     return shop
 
 
-@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("command", sampled(COMMANDS, 2))
 def test_every_command_that_reads_tables_says_all_that_is_wrong(spoiled: FeatureStore, command: str) -> None:
     with pytest.raises(PitJoinError) as error:
         COMMANDS[command](spoiled)
@@ -258,7 +260,7 @@ def naive(frame: pd.DataFrame) -> pd.DataFrame:
     return frame.apply(lambda column: column.dt.tz_localize(None) if column.dtype.kind == "M" else column)
 
 
-@pytest.mark.parametrize(("stored", "declared"), FINE)
+@pytest.mark.parametrize(("stored", "declared"), sampled(FINE, 1))
 def test_nanoseconds_of_history_count_up_and_those_of_a_spine_down(stored: str, declared: str, tmp_path: Path) -> None:
     times = ", ".join(column(name, declared) for name in ("event_timestamp", "created", "seen"))
     user = column("user_id", "varchar")
@@ -328,8 +330,16 @@ def check_nanoseconds(features: FeatureStore, folder: Path, stored: str, year: i
         assert features.verify().found == 0
 
 
-@pytest.mark.parametrize("zone", ["UTC", "America/New_York"])
-@pytest.mark.parametrize("kind", ["date", "timestamp_s", "timestamp_ms", "timestamp", "timestamptz", *dict(FINE)])
+@pytest.mark.parametrize(
+    ("kind", "zone"),
+    sampled(
+        itertools.product(
+            ["date", "timestamp_s", "timestamp_ms", "timestamp", "timestamptz", *dict(FINE)],
+            ["UTC", "America/New_York"],
+        ),
+        5,
+    ),
+)
 def test_a_spine_in_dbt_whose_type_is_not_known(kind: str, zone: str) -> None:
     manifest = {"metadata": {"project_name": "pit_join"}, "macros": macro_nodes(), "nodes": {}, "exposures": {}}
     sql = Renderer(manifest).call("spine_rows", "spine", "at")

@@ -54,6 +54,7 @@ def project(tutorial: tuple[Path, list[str]], monkeypatch: pytest.MonkeyPatch) -
     return tutorial[0]
 
 
+@pytest.mark.rest
 def test_tutorial(tutorial: tuple[Path, list[str]]) -> None:
     assert tutorial[1] == []
 
@@ -67,6 +68,7 @@ def test_python_page(project: Path) -> None:
     assert not result.failed, "".join(said)
 
 
+@pytest.mark.rest
 def test_nearest_page(project: Path, tmp_path: Path) -> None:
     copy = tmp_path / "churn"
     shutil.copytree(project, copy, symlinks=True)
@@ -75,6 +77,7 @@ def test_nearest_page(project: Path, tmp_path: Path) -> None:
     assert follow(page, copy) == []
 
 
+@pytest.mark.rest
 def test_last_sections_of_the_tutorial(project: Path, tmp_path: Path) -> None:
     copy, last = tmp_path / "churn", last_steps()
     shutil.copytree(project, copy, symlinks=True, ignore=shutil.ignore_patterns("online"))
@@ -101,10 +104,12 @@ def test_readme(demo: Built, copy_of: Callable[[Built], Built]) -> None:
     assert follow(steps(ROOT / "README.md", "An example"), directory) == []
 
 
+@pytest.mark.rest
 def test_online_page(demo: Built, copy_of: Callable[[Built], Built]) -> None:
     assert follow(steps(DOCS / "online.md"), copy_of(demo).directory) == []
 
 
+@pytest.mark.rest
 def test_serving_page(demo: Built, copy_of: Callable[[Built], Built]) -> None:
     directory = copy_of(demo).directory
     (exported, *asked) = steps(DOCS / "serving.md")
@@ -118,6 +123,7 @@ def test_serving_page(demo: Built, copy_of: Callable[[Built], Built]) -> None:
         assert follow(here, directory) == []
 
 
+@pytest.mark.rest
 def test_on_demand_page(demo: Built, copy_of: Callable[[Built], Built]) -> None:
     directory = copy_of(demo).directory
     assert follow(steps(DOCS / "on-demand.md"), directory) == []

@@ -32,7 +32,7 @@ from support.on_demand_cases import Case as Computed
 from support.on_demand_cases import cases as on_demand_cases
 from support.on_demand_cases import project_of as on_demand_project
 from support.processes import python
-from support.runs import for_each, number_of
+from support.runs import for_each, number_of, sampled
 
 from pit_join import FeatureLog, FeatureStore, PitJoinError
 from pit_join.online.opening import open_store
@@ -222,7 +222,7 @@ def test_a_key_without_a_form_is_counted_and_the_others_are_logged(online: Path,
 # How much of it -------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("sample", [0.0, 0.25, 1.0])
+@pytest.mark.parametrize("sample", sampled([0.0, 0.25, 1.0], 1))
 def test_the_share_that_is_logged(online: Path, tmp_path: Path, sample: float) -> None:
     random.seed(1)
     log = FeatureLog(tmp_path / "log", sample)
@@ -382,6 +382,7 @@ for rows in (4000, 3):
 
 
 @pytest.mark.kill
+@pytest.mark.rest
 def test_a_kill_leaves_whole_files(online: Path, tmp_path: Path) -> None:
     code = (
         SERVE
@@ -417,6 +418,7 @@ def test_at_the_end_of_a_process_everything_is_written(online: Path, tmp_path: P
     assert len(rows_of(tmp_path / "log")) == 1
 
 
+@pytest.mark.rest
 def test_several_processes_share_a_folder(online: Path, tmp_path: Path) -> None:
     code = (
         SERVE
@@ -464,7 +466,7 @@ else:
 # The server -----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("workers", sampled([1, 2], 1))
 def test_the_server_logs(online: Path, tmp_path: Path, workers: int) -> None:
     """What the server has answered is in files when it has ended, and counted while it runs."""
     body = {"features": ["visits:visits_number"], "entities": {"user_id": ["u1", "u2"]}}

@@ -10,6 +10,7 @@ from pathlib import Path
 import duckdb
 import pytest
 from support.rule_sql import macro_nodes
+from support.runs import sampled
 
 from pit_join.definitions.aggregations import result_type
 from pit_join.definitions.connection import Connection, Database
@@ -56,7 +57,7 @@ def warehouse(tmp_path: Path) -> Iterator[DuckDBWarehouse]:
         yield opened
 
 
-@pytest.mark.parametrize("name", [*NAMES, *WITH_NUMBERS])
+@pytest.mark.parametrize("name", sampled([*NAMES, *WITH_NUMBERS], 35))
 def test_a_declared_type_is_that_of_the_column(name: str, warehouse: DuckDBWarehouse) -> None:
     declared = PARTS.get(name, name)
     warehouse.execute(f"create table memory.main.t (x {declared})", "t")
@@ -105,7 +106,7 @@ def test_takes(text: str, families: set[str]) -> None:
     assert {one for one in ("number", "text", "time", "BOOLEAN", "MOOD") if read_type(text).takes(one)} == families
 
 
-@pytest.mark.parametrize("name", [*NAMES, *WITH_NUMBERS])
+@pytest.mark.parametrize("name", sampled([*NAMES, *WITH_NUMBERS], 35))
 def test_the_macros_give_a_sum_the_same_type(name: str) -> None:
     """They read the text of a type by themselves, since dbt does not have the value."""
     if (declared := read_type(name)).number:
@@ -185,7 +186,7 @@ PAIRS = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("declared", "table", "fits"), PAIRS)
+@pytest.mark.parametrize(("declared", "table", "fits"), sampled(PAIRS, 30))
 def test_a_declaration_describes_the_type_of_a_table(
     declared: str, table: str, fits: bool, warehouse: DuckDBWarehouse
 ) -> None:
@@ -195,7 +196,7 @@ def test_a_declaration_describes_the_type_of_a_table(
     assert read_type(declared.upper()).describes(actual) is fits
 
 
-@pytest.mark.parametrize("name", [*NAMES, *WITH_NUMBERS])
+@pytest.mark.parametrize("name", sampled([*NAMES, *WITH_NUMBERS], 35))
 def test_every_type_describes_itself_and_few_others(name: str, warehouse: DuckDBWarehouse) -> None:
     declared = read_type(PARTS.get(name, name))
     warehouse.execute(f"create table memory.main.t (x {declared})", "t")

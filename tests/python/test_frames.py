@@ -22,6 +22,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from support.projects import KEYS, make_project, view
+from support.runs import sampled
 
 from pit_join import FeatureStore, PitJoinError
 from pit_join.errors import EntityError, SpineError
@@ -174,7 +175,7 @@ INDEXES: dict[str, Callable[[pd.DataFrame], pd.DataFrame]] = {
 }
 
 
-@pytest.mark.parametrize("index", INDEXES)
+@pytest.mark.parametrize("index", sampled(INDEXES, 4))
 def test_a_pandas_frame_comes_back(store: FeatureStore, index: str) -> None:
     spine = INDEXES[index](pandas_frame())
     before = spine.copy()
@@ -318,7 +319,7 @@ def test_an_arrow_table_comes_back(store: FeatureStore, tmp_path: Path, pieces: 
     assert kept.replace_schema_metadata(spine.schema.metadata).equals(spine)
 
 
-@pytest.mark.parametrize("column", ["dictionary", "runs", "string_view", "decimal256", "halffloat", "uuid"])
+@pytest.mark.parametrize("column", sampled(["dictionary", "runs", "string_view", "decimal256", "halffloat", "uuid"], 2))
 def test_files_hold_what_few_readers_know(store: FeatureStore, tmp_path: Path, column: str) -> None:
     given = arrow_columns()[column]
     built = score_of(store, pa.table({"user_id": USERS, "event_timestamp": [T] * 4, "c": given}))
@@ -382,7 +383,7 @@ def test_from_one_library_to_another(store: FeatureStore) -> None:
 SPELLINGS = [TOKEN, TOKEN.upper(), f"{{{TOKEN}}}", TOKEN.replace("-", ""), None]
 
 
-@pytest.mark.parametrize("kind", ["pandas", "category", "polars", "arrow", "parquet", "csv"])
+@pytest.mark.parametrize("kind", sampled(["pandas", "category", "polars", "arrow", "parquet", "csv"], 2))
 def test_texts_of_uuids_come_back_as_they_are_written(store: FeatureStore, tmp_path: Path, kind: str) -> None:
     frame = pd.DataFrame({"token": pd.Series(SPELLINGS, dtype=object), "event_timestamp": [T] * 5})
     spine: Any = frame
@@ -550,7 +551,7 @@ def dtypes_of(built: Any) -> dict[str, str]:
     return {name: str(frame[name].dtype) for name in NULLABLE}
 
 
-@pytest.mark.parametrize("users", [["u1", "u1"], ["u1", "u2"], ["u2", "u2"], ["nobody"], []])
+@pytest.mark.parametrize("users", sampled([["u1", "u1"], ["u1", "u2"], ["u2", "u2"], ["nobody"], []], 2))
 def test_dtypes_of_features_follow_their_types(store: FeatureStore, users: list[str]) -> None:
     spine = pa.table({"user_id": pa.array(users, pa.string()), "event_timestamp": pa.array([T] * len(users))})
     spine = spine.append_column("label", pa.array([1] * len(users), pa.int64()))
@@ -644,7 +645,7 @@ NO_KEYS: dict[str, tuple[Any, int]] = {
 }
 
 
-@pytest.mark.parametrize("name", NO_KEYS)
+@pytest.mark.parametrize("name", sampled(NO_KEYS, 6))
 def test_columns_without_values_match_nothing(store: FeatureStore, tmp_path: Path, name: str) -> None:
     spine, rows = NO_KEYS[name]
     spines = [spine]
@@ -706,7 +707,7 @@ def registered(monkeypatch: pytest.MonkeyPatch) -> list[pa.Table]:
     return found
 
 
-@pytest.mark.parametrize("kind", ["pandas", "polars", "arrow", "parquet"])
+@pytest.mark.parametrize("kind", sampled(["pandas", "polars", "arrow", "parquet"], 2))
 def test_only_what_joins_need_in_any_order(
     store: FeatureStore, tmp_path: Path, registered: list[pa.Table], kind: str
 ) -> None:
@@ -830,7 +831,7 @@ def test_missing_numbers_of_pandas_in_entity_rows(store: FeatureStore) -> None:
     assert floats.columns(["f", "t"]) == {"f": [1.5, None], "t": [pd.Timestamp("2026-03-05"), None]}
 
 
-@pytest.mark.parametrize("users", [["u1", "u1"], ["u1", "u2"], ["nobody"], []])
+@pytest.mark.parametrize("users", sampled([["u1", "u1"], ["u1", "u2"], ["nobody"], []], 2))
 def test_dtypes_of_online_features_follow_their_types(store: FeatureStore, users: list[str]) -> None:
     features = [f"users:{name}" for name in TYPES if name != "listed"]
     found = store.get_online_features(features, pd.DataFrame({"user_id": users}, dtype=object), now=T)

@@ -334,11 +334,13 @@ def is_caught(case: WindowCase, right: list[dict[str, Any]]) -> bool:
     return any(not agrees(row[name], wanted[name]) for row, wanted in rows for name in row)
 
 
+@pytest.mark.rest
 def test_the_rule_is_no_near_miss() -> None:
     assert not any(is_caught(*each) for each in batch(0))
 
 
-@pytest.mark.parametrize("name", sampled(NEAR_MISSES, 8))
+@pytest.mark.parametrize("name", sampled(NEAR_MISSES, 4))
+@pytest.mark.rest
 def test_cases_tell_the_rule_from_a_near_miss(name: str) -> None:
     caught = 0
     for number in range(BATCHES):

@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 import pytest
 from http_servers import serving
 from support.projects import make_project, run, view
+from support.runs import sampled
 
 from pit_join import FeatureLog, FeatureStore
 from pit_join.errors import SpineError
@@ -71,6 +72,7 @@ KEYS = {
     ),
 }
 NAMES = {kind: f"v{number}" for number, kind in enumerate(KEYS)}
+SOME = sampled(KEYS, 5)
 
 
 @pytest.fixture(scope="module")
@@ -100,7 +102,7 @@ def served(shop: Path) -> Iterator[Any]:
         yield server
 
 
-@pytest.mark.parametrize("kind", KEYS)
+@pytest.mark.parametrize("kind", SOME)
 def test_training_sets(shop: Path, tmp_path: Path, kind: str) -> None:
     name, wanted = NAMES[kind], list(NAMES).index(kind)
     store = FeatureStore(shop)
@@ -121,7 +123,7 @@ def test_training_sets(shop: Path, tmp_path: Path, kind: str) -> None:
     assert asked(str(tmp_path / "spine.csv")) == [wanted] * len(lines)
 
 
-@pytest.mark.parametrize("kind", KEYS)
+@pytest.mark.parametrize("kind", SOME)
 def test_python_and_the_log(shop: Path, tmp_path: Path, kind: str) -> None:
     name, wanted, values = NAMES[kind], list(NAMES).index(kind), list(KEYS[kind].python)
     log = FeatureLog(tmp_path / "log", sample=1)
@@ -134,7 +136,7 @@ def test_python_and_the_log(shop: Path, tmp_path: Path, kind: str) -> None:
     assert (compared.rows, compared.match) == (2 * len(values), 2 * len(values))
 
 
-@pytest.mark.parametrize("kind", KEYS)
+@pytest.mark.parametrize("kind", SOME)
 def test_the_command_line(shop: Path, kind: str) -> None:
     for text in KEYS[kind].texts:
         done = run("get", "--entity", f"k={text}", "--features", f"{NAMES[kind]}:value", "--json", cwd=shop)
@@ -142,7 +144,7 @@ def test_the_command_line(shop: Path, kind: str) -> None:
         assert json.loads(done.out)["value"]["value"] == list(NAMES).index(kind)
 
 
-@pytest.mark.parametrize("kind", KEYS)
+@pytest.mark.parametrize("kind", SOME)
 def test_http(served: Any, kind: str) -> None:
     body = {"features": [f"{NAMES[kind]}:value"], "entities": {"k": list(KEYS[kind].json)}}
     answer = served.ask(body).json()

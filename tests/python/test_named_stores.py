@@ -152,7 +152,7 @@ def test_neighbours_in_another_store(lab: Lab) -> None:
     assert [(each.keys["user_id"], round(each.distance, 6)) for each in found] == [("u10", 0.2), ("u11", 0.8)]
 
 
-@pytest.mark.parametrize("options", [(), ("--select", "clicks")])
+@pytest.mark.parametrize("options", sampled([(), ("--select", "clicks")], 1))
 def test_a_view_moves_between_named_stores(lab: Lab, options: tuple[str, ...]) -> None:
     lab.export(0)
     client = lab.client()
@@ -174,6 +174,7 @@ def test_a_view_moves_between_named_stores(lab: Lab, options: tuple[str, ...]) -
     assert run(*lab.command("verify", "--all")).status == 0
 
 
+@pytest.mark.rest
 def test_a_view_that_moves_to_the_default_store_and_back(lab: Lab) -> None:
     lab.export(0)
     client = lab.client()
@@ -204,10 +205,11 @@ cli.run()
 @pytest.mark.parametrize(
     ("stores", "moved"),
     sampled(
-        [(1, {}), (2, {}), (1, {"clicks": "b"}), (1, {"visits": ""}), (1, {"balance": "a"}), (2, {"balance": "a"})], 3
+        [(1, {}), (2, {}), (1, {"clicks": "b"}), (1, {"visits": ""}), (1, {"balance": "a"}), (2, {"balance": "a"})], 2
     ),
     ids=str,
 )
+@pytest.mark.rest
 def test_a_kill_between_two_stores(lab: Lab, stores: int, moved: dict[str, str]) -> None:
     """Readers go on, also those that begin then; each view is whole; the next export is as if nothing had happened."""
     lab.export(0)
@@ -225,6 +227,7 @@ def test_a_kill_between_two_stores(lab: Lab, stores: int, moved: dict[str, str])
     assert lab.export(2, "--json").out.count('"written": 0') == 3
 
 
+@pytest.mark.rest
 def test_two_exports_at_once(lab: Lab) -> None:
     """Of different views and stores: one waits for the other, and what both have written is there."""
     lab.export(0)

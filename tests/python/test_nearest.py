@@ -126,7 +126,7 @@ def at(second: int) -> datetime:
     return EPOCH + timedelta(seconds=second)
 
 
-@pytest.mark.parametrize("seed", sampled(range(12), 4))
+@pytest.mark.parametrize("seed", sampled(range(12), 2))
 def test_generated_cases(
     seed: int, kind: str, connection: duckdb.DuckDBPyConnection, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -228,7 +228,7 @@ def test_a_vector_is_not_less_than_nothing_away_from_itself() -> None:
     assert found.max() == 2.0
 
 
-@pytest.mark.parametrize("metric", METRICS)
+@pytest.mark.parametrize("metric", sampled(METRICS, 1))
 def test_recall(metric: str, folder: Path) -> None:
     numbers = np.random.default_rng(20)
     centres = numbers.normal(size=(100, 32))
@@ -246,6 +246,7 @@ def test_recall(metric: str, folder: Path) -> None:
     assert hits / 2000 >= 0.95
 
 
+@pytest.mark.rest
 def test_every_row_of_a_graph_can_be_reached() -> None:
     """Of graphs that are begun by several threads one in two hundred has rows that no search finds."""
     for seed in range(1000):
@@ -405,6 +406,7 @@ def said(*arguments: object) -> str:
     return (done.stderr + done.stdout).strip()
 
 
+@pytest.mark.rest
 def test_readers_while_exports_go_on(store: OnlineStore, folder: Path, tmp_path: Path) -> None:
     export_generation(store, 0)
     stop = tmp_path / "stop"
@@ -425,6 +427,7 @@ def test_readers_while_exports_go_on(store: OnlineStore, folder: Path, tmp_path:
         assert changes > 5
 
 
+@pytest.mark.rest
 def test_kill_9_at_every_step(store: OnlineStore, folder: Path) -> None:
     """Old or new as a whole, and nothing is left over by the export after."""
     query = [1.0] * DIMENSIONS
@@ -482,7 +485,7 @@ def damage(path: Path, how: str, other: Path) -> None:
         path.write_bytes(data)
 
 
-@pytest.mark.parametrize("ending", ["keys", "vectors", "usearch"])
+@pytest.mark.parametrize("ending", sampled(["keys", "vectors", "usearch"], 1))
 def test_damaged_files(ending: str, store: OnlineStore, folder: Path, tmp_path: Path) -> None:
     """Asked in processes of their own, which must not crash; the next export mends them."""
     generation = 0 if ending == "usearch" else 1
@@ -528,7 +531,8 @@ def test_a_disk_that_fails(store: OnlineStore, folder: Path, monkeypatch: pytest
     assert len(reader(folder).nearest("items", "embedding", [1.0] * DIMENSIONS)) == 10
 
 
-@pytest.mark.parametrize("ending", ["keys", "vectors", "usearch"])
+@pytest.mark.parametrize("ending", sampled(["keys", "vectors", "usearch"], 1))
+@pytest.mark.rest
 def test_a_file_that_is_cut_short_while_it_is_mapped(ending: str, store: OnlineStore, folder: Path) -> None:
     export_generation(store, 0 if ending == "usearch" else 1)
     process = start("ask", folder, "opened")

@@ -5,6 +5,7 @@ Every case is read, exported to and verified in a process of its own, whose stat
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import random
@@ -24,7 +25,7 @@ import pytest
 from online_worker import AT, HIDDEN, REQUESTS, VIEWS, expected, export, replace
 from support.processes import Commands, worker
 from support.projects import BASE, KEYS, Result, make_project, run, view
-from support.runs import sampled
+from support.runs import number_of, sampled
 
 from pit_join import FeatureStore
 from pit_join.errors import PitJoinError, StoreError
@@ -130,7 +131,7 @@ def test_the_good_store(machine: Machine, project: Path, online: Path) -> None:
 HALF, ALL_BUT_ONE = -1, -2
 
 
-@pytest.mark.parametrize("length", sampled([1, 100, 4095, 4096, 5000, 8191, 8192, 3 * PAGE, HALF, ALL_BUT_ONE], 4))
+@pytest.mark.parametrize("length", sampled([1, 100, 4095, 4096, 5000, 8191, 8192, 3 * PAGE, HALF, ALL_BUT_ONE], 2))
 def test_truncated(length: int, machine: Machine, project: Path, online: Path) -> None:
     size = (online / "data.mdb").stat().st_size
     os.truncate(online / "data.mdb", {HALF: size // 2, ALL_BUT_ONE: size - PAGE}.get(length, length))
@@ -192,7 +193,7 @@ def another_version(file: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "make", [text_file, sqlite_file, zeros, random_bytes, another_version], ids=lambda make: make.__name__
+    "make", sampled([text_file, sqlite_file, zeros, random_bytes, another_version], 2), ids=lambda make: make.__name__
 )
 def test_no_lmdb_file(make: Callable[[Path], None], machine: Machine, project: Path, online: Path) -> None:
     make(online / "data.mdb")
@@ -227,7 +228,9 @@ def sorted_duplicates(environment: lmdb.Environment) -> None:
             transaction.put(b"u1", str(i).encode(), db=database)
 
 
-@pytest.mark.parametrize("fill", [plain_entries, named_databases, sorted_duplicates], ids=lambda make: make.__name__)
+@pytest.mark.parametrize(
+    "fill", sampled([plain_entries, named_databases, sorted_duplicates], 1), ids=lambda make: make.__name__
+)
 def test_the_environment_of_another_program(
     fill: Callable[[lmdb.Environment], None], machine: Machine, tmp_path: Path
 ) -> None:
@@ -255,8 +258,7 @@ def test_a_file_in_the_place_of_the_folder(machine: Machine, project: Path, tmp_
     is_error(machine.runs(tmp_path / "online", "export"), "cannot be used: .*([Ff]ile exists|[Nn]ot a directory)")
 
 
-@pytest.mark.parametrize("size", sampled([0, 1, 100, 5000, 70_000], 3))
-@pytest.mark.parametrize("content", [b"\0", b"x"])
+@pytest.mark.parametrize(("size", "content"), sampled(itertools.product([0, 1, 100, 5000, 70_000], [b"\0", b"x"]), 2))
 def test_a_damaged_lock_file(size: int, content: bytes, machine: Machine, project: Path, online: Path) -> None:
     """It holds nothing that outlives the processes; LMDB makes it anew."""
     (online / "lock.mdb").write_bytes(content * size)
@@ -333,7 +335,7 @@ CONTENTS: dict[str, tuple[Callable[[Any], Any], str]] = {
 }
 
 
-@pytest.mark.parametrize("name", sampled(CONTENTS, 12))
+@pytest.mark.parametrize("name", sampled(CONTENTS, 6))
 def test_damaged_contents(name: str, machine: Machine, project: Path, online: Path) -> None:
     change, says = CONTENTS[name]
     contents_edited(online, change)
@@ -408,7 +410,7 @@ RECORDS: dict[str, tuple[Callable[[bytes], bytes], str]] = {
 }
 
 
-@pytest.mark.parametrize("name", sampled(RECORDS, 5))
+@pytest.mark.parametrize("name", sampled(RECORDS, 3))
 def test_a_damaged_record(name: str, machine: Machine, project: Path, online: Path) -> None:
     change, says = RECORDS[name]
 
@@ -463,7 +465,7 @@ def test_a_record_under_another(whose: tuple[str, str], online: Path) -> None:
 
 # ------------------------------------------------------------------------------------------------- damaged pages
 
-DAMAGES = 24
+DAMAGES = number_of(12, 24)  # twelve are of all kinds
 
 
 def damaged_page(content: bytes, number: int) -> bytes:
@@ -539,6 +541,7 @@ def test_keys_at_the_limit(tmp_path: Path) -> None:
         assert reader.get({"user_id": ""}) == {"place": 0}
 
 
+@pytest.mark.rest
 def test_a_long_key_at_the_command_line(machine: Machine, project: Path, tmp_path: Path) -> None:
     folder = tmp_path / "lab"
     shutil.copytree(project, folder, ignore=shutil.ignore_patterns("good"))
@@ -579,6 +582,7 @@ def test_verify_of_a_store_that_is_not_there(machine: Machine, project: Path, tm
         FeatureStore(project, online_store=tmp_path / "none").online_reader(["clicks:*"])
 
 
+@pytest.mark.rest
 def test_a_file_that_shrinks_while_it_is_open(machine: Machine, online: Path) -> None:
     """Whoever cuts a file that is mapped ends the processes that read it; a new process must say what is wrong."""
     export(open_store(str(online)), 100, 0)

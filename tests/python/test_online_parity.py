@@ -451,6 +451,7 @@ def as_said(contents: Contents) -> dict[str, Any]:
     return said
 
 
+@pytest.mark.rest
 def test_any_sequence_of_exports_leaves_what_the_last_one_would(exporter: Exporter) -> None:
     def check(case: Case, steps: list[tuple[int, list[str], int]]) -> None:
         check_sequence(exporter, case, steps, each=True)
@@ -461,6 +462,7 @@ def test_any_sequence_of_exports_leaves_what_the_last_one_would(exporter: Export
     for_each(check, SEQUENCES, until=lambda: wanted == DONE, case=cases(), steps=STEPS)
 
 
+@pytest.mark.rest
 def test_any_sequence_of_exports_of_windows(exporter: Exporter) -> None:
     def check(case: WindowCase, steps: list[tuple[int, list[str], int]]) -> None:
         check_sequence(exporter, case, steps, each=False)
@@ -491,6 +493,7 @@ def asked() -> st.SearchStrategy[Request]:
     return st.sampled_from(tuple(COLUMNS)).flatmap(of)
 
 
+@pytest.mark.rest
 def test_names_are_those_of_the_training_set() -> None:
     """What the macro refuses the store refuses; else names, their order, keys and features are the same."""
 

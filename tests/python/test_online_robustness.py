@@ -5,6 +5,7 @@ Every value tells by which export it was written (see `online_worker`), so that 
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import random
@@ -174,6 +175,7 @@ def settle(online: Path) -> None:
         pass
 
 
+@pytest.mark.rest
 def test_kills_of_an_export(project: Path, tmp_path: Path) -> None:
     """Readers see the old or the new snapshot, nothing else; the next export is as good as the first."""
     online, drawn = tmp_path / "online", random.Random(3)
@@ -262,6 +264,7 @@ def unfinish(online: Path) -> None:
 
 
 @pytest.mark.parametrize("options", [[], ["--select", "clicks"]])
+@pytest.mark.rest
 def test_an_export_that_was_killed_at_its_last_step(project: Path, tmp_path: Path, options: list[str]) -> None:
     """It is seen when the next one begins, which must build on it: on what it wrote, and on what it said of itself."""
     folders = tmp_path / "online", tmp_path / "undisturbed"
@@ -325,6 +328,7 @@ def test_a_killed_reader_does_not_keep_old_pages(tmp_path: Path) -> None:
 # ---------------------------------------------------------------------------------------------------------- readers
 
 
+@pytest.mark.rest
 def test_readers_at_full_speed_beside_exports(tmp_path: Path) -> None:
     """Two readers, and exports of three views by another process: no error, no mix."""
     online, keys = tmp_path / "online", 8000
@@ -347,6 +351,7 @@ def test_readers_at_full_speed_beside_exports(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("elsewhere", [True, False], ids=["other process", "same process"])
+@pytest.mark.rest
 def test_eight_threads_share_a_reader(elsewhere: bool, tmp_path: Path) -> None:
     online, keys, last = tmp_path / "online", 2000, number_of(6, 12)
     store = open_store(str(online), create=True)
@@ -388,6 +393,7 @@ def test_eight_threads_share_a_reader(elsewhere: bool, tmp_path: Path) -> None:
     assert all(last in each and len(each) >= 2 for each in seen)
 
 
+@pytest.mark.rest
 def test_export_and_read_in_one_process_in_any_order(project: Path, tmp_path: Path) -> None:
     store = FeatureStore(project, online_store=tmp_path / "online")
     references = [f"{name}:*" for name in VIEWS]
@@ -418,6 +424,7 @@ def test_export_and_read_in_one_process_in_any_order(project: Path, tmp_path: Pa
     assert other.get_online_features(references, [{"user_id": "u1"}]).to_dict()["clicks_number"] == [1000]
 
 
+@pytest.mark.rest
 def test_a_query_that_lacks_memory_after_some_rows(
     project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -597,8 +604,10 @@ def fill(disk: Path, leave: int) -> Path:
 FULL = "Error: (the disk of the online store in .* is full|the online store in .* its disk is full or fails .*); nothing was changed, and what was exported before is still served"  # noqa: E501
 
 
-@pytest.mark.parametrize("aside", ["in memory", "in a file"])
-@pytest.mark.parametrize("room", sampled([0, 4096, 100_000, 1_000_000], 2))
+@pytest.mark.parametrize(
+    ("room", "aside"), sampled(itertools.product([0, 4096, 100_000, 1_000_000], ["in memory", "in a file"]), 2)
+)
+@pytest.mark.rest
 def test_a_full_disk(room: int, aside: str, project: Path, disk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What is to be written is put aside there first, if it is much."""
     online = disk / "online"
@@ -631,6 +640,7 @@ def test_a_full_disk_for_little_that_is_put_aside(disk: Path, monkeypatch: pytes
     assert whole(OnlineReader(store, REQUESTS), 20) == 1
 
 
+@pytest.mark.rest
 def test_a_full_disk_at_the_first_export(project: Path, disk: Path) -> None:
     for room, generation in ((0, 0), (40_000, 0), (200_000, 1)):
         ballast = fill(disk, room)
@@ -673,6 +683,7 @@ def test_a_file_that_may_not_grow(project: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.redis
+@pytest.mark.rest
 def test_a_full_disk_under_the_cache(project: Path, tmp_path: Path) -> None:
     """The snapshots of a server are put aside there; the embedded store does not need it."""
     with running(valkey_binary(), tmp_path) as server:
@@ -789,6 +800,7 @@ def test_a_second_export(project: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("moment", ["snapshot", "transaction"])
+@pytest.mark.rest
 def test_interrupt(moment: str, project: Path, tmp_path: Path) -> None:
     """Ctrl-C: a word, no traceback; nothing has changed, and the next export goes."""
     online = tmp_path / "online"
@@ -842,6 +854,7 @@ def test_nobody_hears_of_ctrl_c_within_a_commit() -> None:
         signal.signal(signal.SIGINT, before)
 
 
+@pytest.mark.rest
 def test_an_export_does_not_load_pandas(project: Path, tmp_path: Path) -> None:
     """Where it is installed, pyarrow would: that takes as long as a small export."""
     code = "from pit_join.cli.main import main; main(sys.argv[1:], standalone_mode=False)\n"

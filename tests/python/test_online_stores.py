@@ -41,7 +41,9 @@ def valkey_cluster(folder: Path) -> Iterator[str]:
 
 STORES = [
     pytest.param(lmdb, id="lmdb"),
-    *(pytest.param(each, id=each.__name__, marks=pytest.mark.redis) for each in (valkey, redis_server, valkey_cluster)),
+    pytest.param(valkey, id="valkey", marks=pytest.mark.redis),
+    pytest.param(redis_server, id="redis_server", marks=[pytest.mark.redis, pytest.mark.rest]),
+    pytest.param(valkey_cluster, id="valkey_cluster", marks=[pytest.mark.redis, pytest.mark.rest]),
 ]
 
 

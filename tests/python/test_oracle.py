@@ -533,6 +533,7 @@ def test_filler_follows_the_rows_of_a_case(connection: duckdb.DuckDBPyConnection
 
 
 @pytest.mark.slow
+@pytest.mark.rest
 def test_the_generator_reaches_every_corner() -> None:
     """Each corner in some of the first cases, which are always the same; in a long run in at least four of them."""
     seen: Counter[str] = Counter()

@@ -152,6 +152,7 @@ def difference(feature: str, offline: Any, online: Any, key: dict[str, Any] | No
 # Nothing is wrong ---------------------------------------------------------------------------------------------
 
 
+@pytest.mark.rest
 def test_exports_of_three_instants_differ_in_nothing(features: FeatureStore, project: Path) -> None:
     """Forward and back; between them windows slide, and rows come that were late."""
     every = set(features.registry().views)

@@ -156,6 +156,7 @@ def test_it_is_bounded(store: OnlineStore) -> None:
 
 
 @pytest.mark.redis
+@pytest.mark.rest
 def test_threads_beside_exports(tmp_path: Path) -> None:
     """On a server, whose records change in place: the two views of a user are always of one export."""
     last = number_of(10, 29)

@@ -56,6 +56,7 @@ def ends_within(seconds: float) -> Iterator[None]:
     assert time.monotonic() - started < seconds
 
 
+@pytest.mark.rest
 def test_an_export_of_many_batches_with_defaults(server: Server, tmp_path: Path) -> None:
     """The rows go to disk, and what is asked of the warehouse after them is answered."""
     value = "{name: value, data_type: double, config: {meta: {pit_join: {default: 0.5}}}}"
@@ -208,6 +209,7 @@ def test_out_of_memory(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGSTOP], ids=["stopped", "paused"])
+@pytest.mark.rest
 def test_a_node_of_the_cluster_is_down(how: signal.Signals, tmp_path: Path) -> None:
     with cluster(valkey_binary(), tmp_path) as servers:
         reader = prepared(servers[0].url)
@@ -290,6 +292,7 @@ def test_an_export_that_lost_its_lock_does_not_go_on(server: Server) -> None:
         overtaken()
 
 
+@pytest.mark.rest
 def test_round_trips(server: Server) -> None:
     """However many features are asked for, the server is asked once."""
     store = open_store(server.url)

@@ -19,6 +19,7 @@ from typing import Any
 import duckdb
 import pytest
 from support.dbt import ROOT, Built, failures, run_dbt
+from support.runs import sampled
 
 from pit_join.errors import ProjectError, RequestError
 from pit_join.project import rendering
@@ -495,6 +496,7 @@ def _calls_without_keys() -> Iterator[Call]:
 
 
 CALLS = tuple(_calls())
+ASKED = tuple(sampled(CALLS, 60))
 # The macro says what is wrong, in the same words here and there.
 WRONG = {
     "no_feature": Call("training_set", {"spine": "s", "features": ["user_activity:logins"]}),
@@ -561,7 +563,7 @@ def compiled(demo: Built, tmp_path_factory: pytest.TempPathFactory) -> Compiled:
     (directory / "seeds/airlines_as_view.csv").write_text("a,at,x\n")
     folder = directory / "analyses"
     folder.mkdir()
-    for number, call in enumerate(CALLS):
+    for number, call in enumerate(ASKED):
         (folder / f"call_{number}.sql").write_text(call.template())
     wrong = directory / "models/wrong"
     wrong.mkdir()
@@ -575,14 +577,14 @@ def compiled(demo: Built, tmp_path_factory: pytest.TempPathFactory) -> Compiled:
     assert result.result is not None, failures(result)
     errors = {r.node.name.removeprefix("wrong_"): r.message for r in result.result.results}
     output = directory / "target/compiled/pit_join/analyses"
-    texts = [(output / f"call_{number}.sql").read_bytes().decode() for number in range(len(CALLS))]
+    texts = [(output / f"call_{number}.sql").read_bytes().decode() for number in range(len(ASKED))]
     return Compiled(read_manifest(directory), texts, errors)
 
 
 def test_every_call_is_rendered_as_dbt_compiles_it(compiled: Compiled) -> None:
     renderer = Renderer(compiled.manifest)
     relations = compiled.relations
-    for call, text in zip(CALLS, compiled.texts, strict=True):
+    for call, text in zip(ASKED, compiled.texts, strict=True):
         assert call.rendered(renderer, relations) == text, call
         assert text or not call.arguments.get("features", True)
 
@@ -598,7 +600,7 @@ def test_no_text_of_a_user_stands_in_a_comment(compiled: Compiled) -> None:
     sources = "".join(path.read_text() for path in (ROOT / "macros").rglob("*.sql"))
     conditions = re.compile(r"case when \(x > 1 -- or so\n")  # that text is SQL of the user's, and comes back as it is
     inline, lines = set(), set()
-    for call, text in zip(CALLS, compiled.texts, strict=True):
+    for call, text in zip(ASKED, compiled.texts, strict=True):
         for _, words, line in [] if call.macro in DATA else COMMENT.findall(conditions.sub("", text)):
             inline.add(words.strip())
             lines.add(re.sub(r"\d+", "N", line.strip()))
@@ -1054,6 +1056,7 @@ def test_every_public_macro_is_on_record_and_nothing_else() -> None:
     assert {path.name for path in GOLDEN.glob("*.sql")} == {f"{name}.{leaf}.sql" for name, leaf in RECORDS}
 
 
+@pytest.mark.rest
 def test_compiled_macros_are_kept_and_may_be_lost(compiled: Compiled, tmp_path: Path) -> None:
     """A kept file that is broken is made anew; what is rendered is the same with and without them."""
 

@@ -27,7 +27,7 @@ import pyarrow.parquet as pq
 import pytest
 from support.forks import programs
 from support.projects import BASE, KEYS, VALUE, make_project, run, view
-from support.runs import number_of
+from support.runs import number_of, sampled
 
 from pit_join import FeatureStore, PitJoinError, TrainingSet, WarehouseError
 from pit_join.training import gather
@@ -176,6 +176,7 @@ def test_two_processes_on_a_cold_project(built: pa.Table) -> None:
     assert statuses["late"] == {"PRESENT", "NULL_KEY", "NOT_FOUND", "NOT_YET_KNOWN"}
 
 
+@pytest.mark.rest
 def test_same_answer_in_tokyo_with_one_thread_and_after_a_rebuild(lab: Path, built: pa.Table, tmp_path: Path) -> None:
     tokyo = finished(building(lab, tmp_path / "tokyo.parquet"), TZ="Asia/Tokyo", LC_ALL="C")
     assert tokyo.returncode == 0, tokyo.stderr
@@ -207,6 +208,7 @@ print(sorted(elsewhere))
 """
 
 
+@pytest.mark.rest
 def test_threads_import_nothing(lab: Path, built: pa.Table, tmp_path: Path) -> None:
     """NumPy loads parts of itself when first used, and recurses without end where two threads do so at once."""
     command = building(lab, tmp_path / "set.parquet")
@@ -232,6 +234,7 @@ def rows_of(path: Path) -> int:
     return pq.read_table(path).num_rows if path.suffix == ".parquet" else pa.ipc.open_file(path).read_all().num_rows
 
 
+@pytest.mark.rest
 def test_kill_leaves_no_partial_file(lab: Path, built: pa.Table, tmp_path: Path) -> None:
     """Kills: half at any moment, half while the file is written; half have an older file in the output's place."""
     moments = random.Random(7)
@@ -290,6 +293,7 @@ def interrupted(lab: Path, output: Path, arguments: list[str], delay: float) -> 
     return process.returncode
 
 
+@pytest.mark.rest
 def test_interrupt_at_any_moment(lab: Path, built: pa.Table, tmp_path: Path) -> None:
     moments = random.Random(3)
     # DuckDB runs in the main thread only right after the file was opened.
@@ -305,6 +309,7 @@ def test_interrupt_at_any_moment(lab: Path, built: pa.Table, tmp_path: Path) -> 
     assert set(statuses) <= {0, 130, -signal.SIGINT}
 
 
+@pytest.mark.rest
 def test_interrupt_of_a_long_query(lab: Path, built: pa.Table, tmp_path: Path) -> None:
     (tmp_path / "spine.csv").write_text("user_id,event_timestamp\nu1,2026-03-01\n")
     (tmp_path / "out").mkdir()
@@ -332,7 +337,7 @@ def test_output_that_cannot_be_printed(lab: Path, built: pa.Table, words: str) -
     assert (done.returncode, done.stderr) == (2, "Error: the result cannot be printed: No space left on device\n")
 
 
-@pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&-"])
+@pytest.mark.parametrize("closed", sampled([">&-", "2>&-", ">&- 2>&-"], 1))
 def test_a_stream_that_is_closed(lab: Path, built: pa.Table, tmp_path: Path, closed: str) -> None:
     """Python has no object for it; the command does its work, and the file gets no number of a stream."""
     words = building(lab, tmp_path / "set.arrow", program=PIT_JOIN)
@@ -344,7 +349,9 @@ def test_a_stream_that_is_closed(lab: Path, built: pa.Table, tmp_path: Path, clo
     assert rows_of(tmp_path / "set.arrow") == SPINE_ROWS
 
 
-@pytest.mark.parametrize("what", ["views", "views --json", "build-training-set --sql", "build-training-set", "--help"])
+@pytest.mark.parametrize(
+    "what", sampled(["views", "views --json", "build-training-set --sql", "build-training-set", "--help"], 2)
+)
 def test_reader_of_the_output_goes_away(lab: Path, built: pa.Table, tmp_path: Path, what: str) -> None:
     words = what.split()
     if "build-training-set" in words:
@@ -358,6 +365,7 @@ def test_reader_of_the_output_goes_away(lab: Path, built: pa.Table, tmp_path: Pa
     assert errors == ""
 
 
+@pytest.mark.rest
 def test_beside_a_running_dbt_build(lab: Path, built: pa.Table, tmp_path: Path) -> None:
     """Readers and dbt wait for each other; a reader sees the tables before the build or after it."""
     dbt = [
@@ -474,6 +482,7 @@ def spines(folder: Path) -> Iterator[tuple[str, Any]]:
     yield "record batch", table.to_batches()[0]
 
 
+@pytest.mark.rest
 def test_every_form_of_spine_gives_the_same(store: FeatureStore, tmp_path: Path) -> None:
     wrong = {}
     for name, spine in spines(tmp_path):
@@ -617,6 +626,7 @@ def test_spine_in_the_order_given(store: FeatureStore) -> None:
     assert (table["value"].fill_null(-1).to_numpy() == wanted).all()
 
 
+@pytest.mark.rest
 def test_many_rows(store: FeatureStore, lab: Path, tmp_path: Path) -> None:
     rows = number_of(200_000, 1_000_000)
     duckdb.sql(SPINE.format(rows=rows)).write_parquet(str(tmp_path / "spine.parquet"))
@@ -638,7 +648,8 @@ def last_known(history: dict[str, list[tuple[datetime, int]]], user: str, at: da
     return max(known)[1] if known else None
 
 
-@pytest.mark.parametrize("checkpointed", [True, False])
+@pytest.mark.parametrize("checkpointed", sampled([True, False], 1))
+@pytest.mark.rest
 def test_history_with_deleted_and_updated_rows(lab: Path, built: pa.Table, checkpointed: bool) -> None:
     """Row numbers have gaps and are not in the order of the rows; the write-ahead log may hold the newest of them."""
     rows = 150_000

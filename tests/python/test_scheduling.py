@@ -126,6 +126,7 @@ def crontab(project: Path) -> tuple[dict[str, str], list[str], str]:
     return dict(variable.split("=", 1) for variable in variables), fields, command
 
 
+@pytest.mark.rest
 def test_crontab(project: Path) -> None:
     variables, fields, command = crontab(project)
     assert fields == ["7", "*", "*", "*", "*"]
@@ -141,6 +142,7 @@ def test_crontab(project: Path) -> None:
     assert sum(exported["views"]["airport_weather"].values()) == 3
 
 
+@pytest.mark.rest
 def test_crontab_says_when_a_step_fails(project: Path) -> None:
     variables, _, command = crontab(project)
     with (project / "logs/refresh.lock").open("a") as file:
@@ -227,6 +229,7 @@ def test_dag_runs_the_commands_of_the_unit() -> None:
 
 
 @pytest.mark.redis
+@pytest.mark.rest
 def test_workflow(project: Path, tmp_path: Path) -> None:
     text = (EXAMPLES / "refresh-online-store.yml").read_text()
     workflow = yaml.safe_load(text)
@@ -267,6 +270,7 @@ def test_workflow(project: Path, tmp_path: Path) -> None:
 # What the page says -------------------------------------------------------------------------------------
 
 
+@pytest.mark.rest
 def test_a_second_export_ends_with_status_3(project: Path, tmp_path: Path) -> None:
     store = tmp_path / "store"
     assert pit_join(project, "export", store=store).exit_code == 0
@@ -325,6 +329,7 @@ def test_an_export_keeps_to_the_lag_and_readers_take_it_by_themselves(project: P
     assert known == [7, 8, 7]
 
 
+@pytest.mark.rest
 def test_every_export_writes_the_store(project: Path, tmp_path: Path) -> None:
     store = tmp_path / "store"
     for _ in range(2):

@@ -672,6 +672,7 @@ def test_the_page_loads_nothing(server: Serving) -> None:
         assert f" {path}</code>" in page.text
 
 
+@pytest.mark.rest
 def test_the_description_holds_for_whatever_is_sent(server: Serving) -> None:
     """Requests made up from the OpenAPI document: none is a 500, and every answer is as described."""
     assert max(fuzz(server, examples=100)) < 500
@@ -762,6 +763,7 @@ def is_running(process: int) -> bool:
         return False
 
 
+@pytest.mark.rest
 def test_it_loads_neither_dbt_nor_duckdb(golden: Path) -> None:
     code = """
 import asyncio, sys, uvicorn

@@ -151,6 +151,7 @@ def test_plain_views(exporter: Exporter) -> None:
     )
 
 
+@pytest.mark.rest
 def test_window_views(exporter: Exporter) -> None:
     def each(case: WindowCase, export_pick: int, read_picks: tuple[int, ...], alter: int | None) -> None:
         check(exporter, case, export_pick, read_picks, alter)

@@ -370,6 +370,7 @@ def test_a_store_that_is_silent(shop: Shop) -> None:
         until(reader, WHOLE)
 
 
+@pytest.mark.rest
 def test_a_store_that_goes_on_being_silent_is_left_alone(shop: Shop) -> None:
     """After five requests that came to nothing only one in a second waits."""
     shop.export()
@@ -603,6 +604,7 @@ def as_described(server: Serving) -> set[str]:
     return {status for answer in answers for column in answer.json()["results"] for status in column["statuses"]}
 
 
+@pytest.mark.rest
 def test_the_description_holds_while_a_store_fails(shop: Shop) -> None:
     """Defaults are served in all these states; together their answers have every status of the document."""
     shop.export(("profile",))
@@ -623,6 +625,7 @@ def test_the_description_holds_while_a_store_fails(shop: Shop) -> None:
     assert set().union(*seen) == set(ONLINE)
 
 
+@pytest.mark.rest
 def test_the_description_holds_for_a_strict_server(shop: Shop) -> None:
     recent(shop)
     with serving(shop.urls[""], "--strict", named={"fast": shop.fast}) as server:

@@ -262,6 +262,7 @@ def fill(connection: duckdb.DuckDBPyConnection) -> None:
 
 @pytest.mark.parametrize("functions", sampled([ALL, ADDED], 1), ids=len)
 @pytest.mark.parametrize("closed", ["left", "right"])
+@pytest.mark.rest
 def test_many_random_instants(closed: str, functions: tuple[str, ...]) -> None:
     """The exact window is that of the plan `range`."""
     declared = tuple(

@@ -14,6 +14,7 @@ import duckdb
 import pytest
 from generate import load
 from generate_windows import LIFETIME, Declaration, Span, WindowCase
+from support.runs import number_of, sampled
 from support.window_sql import HOUR, NOON, ONE_HOUR, PLANS, renderer_of, small, summed, training_set_of
 
 TWO_HOURS = Span("2 hours", "2h", 2 * HOUR)
@@ -55,7 +56,7 @@ HALF = math.sqrt(0.5)
 @pytest.mark.parametrize("plan", PLANS)
 @pytest.mark.parametrize(
     ("value_type", "values", "step"),
-    [
+    sampled([
         ("double", [1e9, 1e9 + TINY, 1e9 + 2 * TINY], TINY),
         # A counter that has come far from its first values.
         ("double", [0.0, 1e6, 1e12, 1e12 + TINY, 1e12 + 2 * TINY], TINY),
@@ -78,7 +79,7 @@ HALF = math.sqrt(0.5)
         ("decimal(18,2)", [Decimal(f"9999999999999999.9{digit}") for digit in (7, 8, 9)], 0.01),
         ("decimal(38,2)", [GREAT, *(Decimal(f"9{24 * '0'}.0{digit}") for digit in (1, 2, 3))], 0.01),
         ("decimal(38,38)", [NINES, *(Decimal(f"-{index}e-38") for index in range(3))], 1e-38),
-    ],
+    ], 8),
 )  # fmt: skip
 def test_deviations_of_values_that_are_equally_far_apart(
     plan: str, value_type: str, values: list[Any], step: float
@@ -103,7 +104,7 @@ def test_deviations_of_many_values_with_a_large_mean(plan: str, step: float) -> 
 
 
 @pytest.mark.parametrize("plan", PLANS)
-@pytest.mark.parametrize("value_type", ["hugeint", "uhugeint", "decimal(38,0)"])
+@pytest.mark.parametrize("value_type", sampled(["hugeint", "uhugeint", "decimal(38,0)"], 1))
 def test_deviations_of_numbers_of_more_than_93_bits(plan: str, value_type: str) -> None:
     """They are cut to 53 bits or more: an error of 2^-53 of the greatest value."""
     values = [2**93 - 1, 2**94 + 12345, 2**124 + 2**80 + 1, 2**126 - 2**60 - 1]
@@ -117,8 +118,10 @@ def test_deviations_of_numbers_of_more_than_93_bits(plan: str, value_type: str) 
 @pytest.mark.parametrize("plan", PLANS)
 @pytest.mark.parametrize(
     ("value_type", "value"),
-    [("double", 0.1), ("double", 1e9 / 3), ("double", 1.7e308), ("double", 5e-324), ("float", 0.10000000149011612),
-     ("bigint", 2**63 - 1), ("decimal(38,2)", GREAT), ("hugeint", 2**127 - 1)],
+    sampled([
+        ("double", 0.1), ("double", 1e9 / 3), ("double", 1.7e308), ("double", 5e-324), ("float", 0.10000000149011612),
+        ("bigint", 2**63 - 1), ("decimal(38,2)", GREAT), ("hugeint", 2**127 - 1),
+    ], 3),
 )  # fmt: skip
 def test_equal_values_do_not_deviate_and_one_alone_has_no_deviation(plan: str, value_type: str, value: Any) -> None:
     case = hourly(SPREAD, [value, None, value, value, value], value_type)
@@ -153,7 +156,7 @@ LIMITS = [
 
 
 @pytest.mark.parametrize("plan", PLANS)
-@pytest.mark.parametrize(("value_type", "values", "of_last", "of_all"), LIMITS)
+@pytest.mark.parametrize(("value_type", "values", "of_last", "of_all"), sampled(LIMITS, 3))
 def test_a_sum_that_fits_is_answered_whatever_is_added_on_the_way(
     plan: str, value_type: str, values: list[Any], of_last: Any, of_all: Any
 ) -> None:
@@ -183,14 +186,17 @@ def test_what_has_left_the_window_does_not_overflow(plan: str) -> None:
 @pytest.mark.parametrize("plan", PLANS)
 @pytest.mark.parametrize(
     ("value_type", "values"),
-    [
-        ("decimal(38,2)", [GREAT, GREAT]),
-        ("decimal(38,2)", [-GREAT, -GREAT]),
-        ("decimal(38,0)", [Decimal(38 * "9"), Decimal(1)]),
-        ("hugeint", [2**127 - 1, 2**127 - 1]),
-        ("hugeint", [2**62, 2**62]),
-        ("uhugeint", [2**128 - 1, 2**128 - 1]),
-    ],
+    sampled(
+        [
+            ("decimal(38,2)", [GREAT, GREAT]),
+            ("decimal(38,2)", [-GREAT, -GREAT]),
+            ("decimal(38,0)", [Decimal(38 * "9"), Decimal(1)]),
+            ("hugeint", [2**127 - 1, 2**127 - 1]),
+            ("hugeint", [2**62, 2**62]),
+            ("uhugeint", [2**128 - 1, 2**128 - 1]),
+        ],
+        2,
+    ),
 )
 def test_a_sum_that_does_not_fit_is_an_error_and_its_average_is_not(
     plan: str, value_type: str, values: list[Any]
@@ -218,20 +224,23 @@ def test_the_history_of_sums_does_not_overflow_on_the_way() -> None:
 @pytest.mark.parametrize("plan", PLANS)
 @pytest.mark.parametrize(
     "values",
-    [
-        [1e20, 1.5, -1e20],  # a running sum in floats would be 0
-        [1e308, 0.1, -1e308, 0.2, 1e-300],
-        [math.pi * 10.0**power for power in (-300, -20, -9, 0, 9, 20, 300)],
-        [2.0**60, -(2.0**60), 2.0**20, 0.5 - 2.0**20, 2.0**-25],
-        [1e9 + index * 1e-3 for index in range(7)],
-        [0.1] * 10,
-        [5e-324, 1e-320, 2.5],
-        [1e300, 3.0, -1e300, -3.0],
-        # One class alone exceeds the largest float, and another takes that back.
-        [2.0**1023, *16 * [-(2.0**1019)], 2.0**1023, *16 * [-(2.0**1019)]],
-        [-8.988e307, -8e307, 9.5e-7, 1e307, 8e307],
-        [5e305, 8.988e307, -5.6e306, 8.988e307],
-    ],
+    sampled(
+        [
+            [1e20, 1.5, -1e20],  # a running sum in floats would be 0
+            [1e308, 0.1, -1e308, 0.2, 1e-300],
+            [math.pi * 10.0**power for power in (-300, -20, -9, 0, 9, 20, 300)],
+            [2.0**60, -(2.0**60), 2.0**20, 0.5 - 2.0**20, 2.0**-25],
+            [1e9 + index * 1e-3 for index in range(7)],
+            [0.1] * 10,
+            [5e-324, 1e-320, 2.5],
+            [1e300, 3.0, -1e300, -3.0],
+            # One class alone exceeds the largest float, and another takes that back.
+            [2.0**1023, *16 * [-(2.0**1019)], 2.0**1023, *16 * [-(2.0**1019)]],
+            [-8.988e307, -8e307, 9.5e-7, 1e307, 8e307],
+            [5e305, 8.988e307, -5.6e306, 8.988e307],
+        ],
+        3,
+    ),
 )
 def test_a_sum_of_floats_is_the_exact_one_rounded(plan: str, values: list[float]) -> None:
     results = found(hourly(summed(TWO_HOURS, LIFETIME), values, "double"), plan)
@@ -285,7 +294,7 @@ def test_rows_that_are_not_in_the_window_change_no_bit(plan: str) -> None:
 
 
 EVENTS = 60_000
-BUILDS = 12
+BUILDS = number_of(6, 12)
 
 
 @pytest.mark.parametrize("plan", PLANS)

@@ -1,8 +1,8 @@
 """Generated cases in a run: how many, from which seed, and those for which a check failed.
 
-`make test` takes few, `make test-long` all; the same of long lists of parameters. The seed is printed, and `FIRST_SEED`
-repeats it. Where `CI` is set the commit gives the seed: another commit is tested with other cases, and the same commit
-with the same.
+`make test` and `make test-rest` take few, `make test-long` all; the same of long lists of parameters. The seed is
+printed, and `FIRST_SEED` repeats it. Where `CI` is set the commit gives the seed: another commit is tested with other
+cases, and the same commit with the same.
 """
 
 from __future__ import annotations
