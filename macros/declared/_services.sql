@@ -114,7 +114,7 @@
         {%- do problems.append("'" ~ alias ~ "' is used in two meanings; give one of them another name (alias=view)") -%}
     {%- endif -%}
     {%- for key in item['keys'] if key not in view['keys'] -%}
-        {%- do problems.append("view '" ~ view.name ~ "' has no join key '" ~ key ~ "'; join keys: " ~ view['keys'] | sort | join(', ')) -%}
+        {%- do problems.append("view '" ~ view.name ~ "' has no join key '" ~ key ~ "'; " ~ ('join keys: ' ~ view['keys'] | sort | join(', ') if view['keys'] else 'there are no join keys')) -%}
     {%- endfor -%}
     {%- set is_role = alias not in (model, pit_join._default_alias(item.view)) -%}
     {%- set owner = item.view if alias == pit_join._default_alias(item.view) else alias -%}

@@ -55,7 +55,7 @@ def export(ctx: click.Context, select: list[str], as_of: str | None, dry_run: bo
 @click.option(
     "--entity", "entities", multiple=True, metavar="KEY=VALUE",
     help="A key of the entity, or a request field of on-demand features; may be given more than once, and not at all "
-    "where no view has a key.",
+    "where no view has a key. A key that no view has is an error here, and ignored over HTTP.",
 )  # fmt: skip
 @feature_options
 @click.option("--now", metavar="TIME", help="Judge ages as of this time (naive is UTC). Default: now.")

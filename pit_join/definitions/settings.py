@@ -163,9 +163,9 @@ def feature_problem(data_type: FieldType) -> str | None:
     for kind in data_type.all():
         base = kind.name.split("(", 1)[0].strip()
         if _NO_FEATURES.fullmatch(base):
-            what = f"is of type {data_type}" if kind is data_type else f"is of type {data_type}, and {base} in it"
+            what = "which" if kind is data_type else f"and {base} in it"
             return (
-                f"{what} has no form that training sets, files and stores share; cast it in the model, for example to "
+                f"is of type {data_type}, {what} has no form that training sets, files and stores share; cast it in the model, for example to "
                 "varchar or a number, or set exclude: true"
             )
     return None

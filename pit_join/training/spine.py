@@ -306,7 +306,7 @@ def check_types(
         if got.family != wanted.family and (got.family, wanted.name) != ("text", "UUID"):
             raise SpineError(
                 f"the key '{column}' of the spine {label} is {got}, and the feature view's is {wanted.text.upper()}; "
-                "cast one of them, since a text never equals a number"
+                "cast one of them, since values of different kinds are never equal"
             )
 
 
