@@ -165,8 +165,8 @@ def feature_problem(data_type: FieldType) -> str | None:
         if _NO_FEATURES.fullmatch(base):
             what = "which" if kind is data_type else f"and {base} in it"
             return (
-                f"is of type {data_type}, {what} has no form that training sets, files and stores share; cast it in the model, for example to "
-                "varchar or a number, or set exclude: true"
+                f"is of type {data_type}, {what} has no form that training sets, files and stores share; cast it in "
+                "the model, for example to varchar or a number, or set exclude: true"
             )
     return None
 
