@@ -44,6 +44,7 @@ def manifest(meta: str, columns: Mapping[str, Any] | None = None, service: str =
     node = {
         "name": "flights",
         "resource_type": "model",
+        "package_name": "demo",
         "patch_path": "demo://models/events.yml",
         "config": {"event_time": "at", "materialized": "table", "meta": {"pit_join": declared}},
         "columns": {
@@ -58,7 +59,11 @@ def manifest(meta: str, columns: Mapping[str, Any] | None = None, service: str =
         "depends_on": {"nodes": ["model.demo.flights"]},
         "config": {"meta": {"pit_join": {"features": [service]}}},
     }
-    return {"nodes": {"model.demo.flights": node}, "exposures": {"exposure.demo.delays": exposure} if service else {}}
+    return {
+        "metadata": {"project_name": "demo"},
+        "nodes": {"model.demo.flights": node},
+        "exposures": {"exposure.demo.delays": exposure} if service else {},
+    }
 
 
 def read(meta: str, columns: Mapping[str, Any] | None = None) -> FeatureView:

@@ -673,7 +673,7 @@ def test_a_type_without_a_form_is_refused_where_it_is_declared(kind: str, form: 
 @pytest.mark.parametrize("function", ["last", "first", "max"])
 def test_and_so_is_a_window_of_it(function: str) -> None:
     windows = [{"name": "newest", "function": function, "column": "value", "window": "1 day"}]
-    with pytest.raises(ProjectError, match=r"aggregations\.newest: is of type bit has no form"):
+    with pytest.raises(ProjectError, match=r"aggregations\.newest: is of type bit, which has no form"):
         Registry.from_manifest(declared("bit", aggregations=windows))
 
 

@@ -329,7 +329,13 @@ def problems(node: dict[str, Any], meta: dict[str, Any], column: dict[str, Any] 
         for name, kind in {"id": "varchar", "at": "timestamp", "gone": "boolean", "weight": "double"}.items()
     }
     columns["weight"]["config"] = {"meta": {"pit_join": column or {}}}
-    made = {"name": "products", "resource_type": "model", "original_file_path": "products.yml", "columns": columns}
+    made = {
+        "name": "products",
+        "resource_type": "model",
+        "package_name": "shop",
+        "original_file_path": "products.yml",
+        "columns": columns,
+    }
     config |= node.pop("config", {})
     manifest = {
         "metadata": {"project_name": "shop"},
