@@ -25,7 +25,7 @@ from pit_join import waiting
 from pit_join.project import dbt_project
 from pit_join.project.dbt_project import Project
 
-LONGEST = ("test_against_oracle", "test_windows_against_oracle", "test_window_history")
+LONGEST = ("test_windows_against_oracle", "test_online_robustness", "test_backfill", "test_against_oracle")
 DEMO = ("dbt_project.yml", "profiles", "seeds", "models", "macros", "examples/on_demand", "tests/dbt")
 
 
@@ -70,7 +70,7 @@ def pytest_collection_finish() -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The files that take minutes go first, so that no worker is left alone with one at the end."""
+    """The files that take longest go first, so that no worker is left alone with one at the end."""
     items.sort(key=lambda item: LONGEST.index(item.path.stem) if item.path.stem in LONGEST else len(LONGEST))
 
 

@@ -15,7 +15,7 @@ from support.runs import for_each, number_of
 pytestmark = pytest.mark.slow
 
 # Drawn in runs of ten 1,200 are of about as many kinds (views, types, lags, bounds) as 2,000 of one run.
-EXAMPLES = number_of(50, 1200, "ORACLE_EXAMPLES")
+EXAMPLES = number_of(40, 1200, "ORACLE_EXAMPLES")
 MICROSECOND = timedelta(microseconds=1)
 
 

@@ -178,6 +178,7 @@ def test_a_plain_reference_truncates_windows_and_is_an_error(example: Built, cop
     assert "cuts to the batch: windows would miss every event before it" in problem
 
 
+@pytest.mark.rest
 def test_a_second_build_runs_no_old_batches(filled: Built, copy_of: Callable[[Built], Built]) -> None:
     again = copy_of(filled)
     result = again.dbt("build")
@@ -418,6 +419,7 @@ def reader(directory: Path) -> Iterator[subprocess.Popen[bytes]]:
         process.stdout.close()
 
 
+@pytest.mark.rest
 def test_a_reader_holds_the_warehouse(
     filled: Built, caplog: pytest.LogCaptureFixture, at_first_pause: Callable[[Callable[[], object]], None]
 ) -> None:

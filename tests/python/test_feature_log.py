@@ -149,6 +149,7 @@ def both(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Both]:
         yield Both(connection, tmp_path_factory.mktemp("on_demand"), monkeypatch)
 
 
+@pytest.mark.rest
 def test_every_type_and_on_demand_features(both: Both) -> None:
     """All types that a store has, with nulls, NaN and lists, are logged as they were served; so are request fields."""
     seen = set()

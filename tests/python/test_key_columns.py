@@ -161,6 +161,7 @@ def test_a_role_names_the_keys_of_the_entity(shop: Built) -> None:
         store.get_historical_features("labels", ["tickets:urgent"])
 
 
+@pytest.mark.rest
 def test_dbt_tests_read_the_columns_of_the_table(shop: Built) -> None:
     yaml = shop.directory / "models" / "models.yml"
     before = yaml.read_text()
@@ -219,6 +220,7 @@ def test_views_and_check(exported: Path) -> None:
     assert FeatureStore(exported).check().problems == ()
 
 
+@pytest.mark.rest
 def test_a_key_of_another_type_in_the_table(exported: Path) -> None:
     """The declared type of the column is the key's."""
     yaml = exported / "models" / "models.yml"

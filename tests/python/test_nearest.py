@@ -229,6 +229,7 @@ def test_a_vector_is_not_less_than_nothing_away_from_itself() -> None:
 
 
 @pytest.mark.parametrize("metric", sampled(METRICS, 1))
+@pytest.mark.rest
 def test_recall(metric: str, folder: Path) -> None:
     numbers = np.random.default_rng(20)
     centres = numbers.normal(size=(100, 32))

@@ -731,6 +731,7 @@ def test_rows_are_put_in_order_with_their_nulls(kind: pa.DataType, nulls: bool) 
 # ------------------------------------------------------------------------------------------------------- the output
 
 
+@pytest.mark.rest
 def test_a_set_can_be_built_again_from_its_metadata(lab: Path, store: FeatureStore, tmp_path: Path) -> None:
     role = "other=late(user_id=friend_id)"
     spine = pa.table(

@@ -95,6 +95,7 @@ def test_the_page_shows_the_examples_as_they_are() -> None:
     assert shown == {path.read_text() for path in EXAMPLES.iterdir() if path.is_file()}
 
 
+@pytest.mark.rest
 def test_commands_of_the_page(project: Path) -> None:
     assert "the store is as of" in run("pit-join export", project)
     assert follow(steps(PAGE), project) == []

@@ -142,7 +142,7 @@ def test_plain_views(exporter: Exporter) -> None:
     SEEN.clear()
     for_each(
         each,
-        number_of(10, 80),
+        number_of(6, 80),
         until=lambda: set(SEEN) == {(kind, False) for kind in KINDS},
         case=cases(),
         export_pick=PICK,

@@ -187,6 +187,7 @@ def test_a_file_is_found_from_another_folder(shop: Path, tmp_path: Path) -> None
     assert (tmp_path / "set.csv").read_text().splitlines()[2] == "1,2026-03-04 00:00:00,100"
 
 
+@pytest.mark.rest
 def test_a_view_that_is_broken(tmp_path: Path) -> None:
     """Each problem names its view, and the other views are described all the same."""
     shop = make(tmp_path / "shop").directory

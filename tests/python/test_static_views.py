@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import struct
 from contextlib import closing
@@ -16,6 +17,7 @@ from online_cases import contents_of
 from support.feature_logs import rows_of
 from support.projects import Result, make_project, run, view
 from support.rule_sql import MACROS, macro_nodes
+from support.runs import sampled
 
 from pit_join import FeatureLog, FeatureStore
 from pit_join.definitions.registry import Registry
@@ -120,8 +122,7 @@ def shop(made: Shop) -> Shop:
 # Training sets --------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("kind", ["table", "view"])
-@pytest.mark.parametrize("gap", [(), ("--gap", "400 days")])
+@pytest.mark.parametrize(("kind", "gap"), sampled(itertools.product(["table", "view"], [(), ("--gap", "400 days")]), 2))
 def test_a_row_is_found_at_any_time(shop: Shop, kind: str, gap: tuple[str, ...]) -> None:
     """A missing key, a null key and a null time have the statuses that they have elsewhere."""
     shop.fill(PRODUCTS, kind)
@@ -166,8 +167,7 @@ def test_coverage_shows_no_age_and_names_the_plan(shop: Shop) -> None:
 # One row a key --------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("kind", ["table", "view"])
-@pytest.mark.parametrize("apart", [False, True])
+@pytest.mark.parametrize(("kind", "apart"), sampled(itertools.product(["table", "view"], [False, True]), 2))
 def test_commands_refuse_two_rows_of_a_key(shop: Shop, kind: str, apart: bool) -> None:
     """Be they neighbours in the table, and it else in order, or not; rows with a null key are no two of one."""
     assert shop.run("export").status == 0

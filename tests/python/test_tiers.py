@@ -537,6 +537,7 @@ def recent(shop: Shop, days: int = 0) -> None:
     shop.run(manifest(), int(datetime.now(timezone.utc).timestamp() * 1e6), named={"fast": shop.fast})
 
 
+@pytest.mark.rest
 def test_a_server_of_a_store_that_fails(shop: Shop) -> None:
     recent(shop)
     with serving(shop.urls[""], "--deadline", "200 ms", named={"fast": shop.fast}) as server:
@@ -576,6 +577,7 @@ def test_a_strict_server(shop: Shop) -> None:
         assert server.metrics()["pit_join_store_errors_total"] == 1
 
 
+@pytest.mark.rest
 def test_a_server_of_views_that_are_missing_or_too_old(shop: Shop) -> None:
     shop.export(("profile",))
     with serving(shop.urls[""], named={"fast": shop.fast}) as server:

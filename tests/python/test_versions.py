@@ -193,6 +193,7 @@ def test_a_model_takes_the_features_of_a_service(project: Built, tmp_path: Path)
     assert pq.read_table(output).to_pylist() == [row], "as the command line has it"
 
 
+@pytest.mark.rest
 def test_a_model_lists_what_its_service_reads(project: Built, tmp_path: Path) -> None:
     own = copied(project, tmp_path / "shop").directory
     model = own / "models" / "of_service.sql"
@@ -258,6 +259,7 @@ def test_versions_are_served_side_by_side(project: Built, tmp_path: Path) -> Non
     assert (done.status, "4 views, 4 keys" in done.out) == (0, True), done.out
 
 
+@pytest.mark.rest
 def test_an_export_says_that_the_latest_version_is_another_one(project: Built, tmp_path: Path) -> None:
     own = copied(project, tmp_path / "shop").directory
     log = tmp_path / "log"

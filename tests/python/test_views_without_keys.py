@@ -293,6 +293,7 @@ def test_logged_rows_are_compared(shop: Path, tmp_path: Path) -> None:
     assert not skew.changes
 
 
+@pytest.mark.rest
 def test_differences_are_found_and_an_export_mends_them(shop: Path, tmp_path: Path) -> None:
     other = project_of(tmp_path / "shop", "rates", "orders")
     log = FeatureLog(tmp_path / "log", sample=1)

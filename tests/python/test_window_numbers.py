@@ -79,7 +79,7 @@ HALF = math.sqrt(0.5)
         ("decimal(18,2)", [Decimal(f"9999999999999999.9{digit}") for digit in (7, 8, 9)], 0.01),
         ("decimal(38,2)", [GREAT, *(Decimal(f"9{24 * '0'}.0{digit}") for digit in (1, 2, 3))], 0.01),
         ("decimal(38,38)", [NINES, *(Decimal(f"-{index}e-38") for index in range(3))], 1e-38),
-    ], 8),
+    ], 5),
 )  # fmt: skip
 def test_deviations_of_values_that_are_equally_far_apart(
     plan: str, value_type: str, values: list[Any], step: float
@@ -298,6 +298,7 @@ BUILDS = number_of(6, 12)
 
 
 @pytest.mark.parametrize("plan", PLANS)
+@pytest.mark.rest
 def test_builds_with_several_threads_give_the_same_bits(plan: str) -> None:
     """Values of four magnitudes, in windows of thousands of events."""
     functions = ("sum", "avg", "stddev")

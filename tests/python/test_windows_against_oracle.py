@@ -51,7 +51,7 @@ from pit_join.definitions.registry import Registry
 
 pytestmark = pytest.mark.slow
 
-EXAMPLES = number_of(35, 1000, "WINDOW_EXAMPLES")
+EXAMPLES = number_of(25, 1000, "WINDOW_EXAMPLES")
 
 
 @pytest.fixture(scope="module")

@@ -199,6 +199,7 @@ def scores(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("command", ["verify", "monitor"])
+@pytest.mark.rest
 def test_a_file_that_changes_in_the_middle_makes_no_difference(
     scores: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str
 ) -> None:
@@ -267,6 +268,7 @@ def test_only_its_own_thread_uses_a_connection(scores: Path, tmp_path: Path, mon
         assert threading.main_thread() not in watched.threads
 
 
+@pytest.mark.rest
 def test_a_feature_that_cannot_be_computed_is_left_out_alone(
     scores: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -297,6 +299,7 @@ def test_a_feature_that_cannot_be_computed_is_left_out_alone(
         features.verify()
 
 
+@pytest.mark.rest
 def test_an_export_reads_a_file_only_for_a_writer(scores: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A view that is not exported is described without a copy of its file; one that is, windows too, is copied once."""
     staged: list[str] = []
@@ -325,6 +328,7 @@ def test_an_export_reads_a_file_only_for_a_writer(scores: Path, monkeypatch: pyt
         features.export(["windows"])
 
 
+@pytest.mark.rest
 def test_a_view_that_cannot_be_described_leaves_the_others(scores: Path, caplog: pytest.LogCaptureFixture) -> None:
     """An export of one view lists the defaults of all that it can; an error ends a transaction, and not the export."""
     models = scores / "models"
