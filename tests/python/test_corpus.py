@@ -1,8 +1,8 @@
 """The stored corpus: today's macros give what is stored, in every plan, and the oracle still says the same.
 
-DuckDB runs all of it as it does by itself, one half in `make test`, the other in `make test-rest`. Where it may leave the
-order of insertion, with one, two or eight threads as the run's seed chooses, it runs a ninth of the cases, and all of
-them with each number in `make test-long`.
+DuckDB runs all of it as it does by itself, one half in `make test`, the other in `make test-rest`. Where it may leave
+the order of insertion, with one, two or eight threads as the run's seed chooses, it runs a ninth of the cases, and all
+of them with each number in `make test-long`.
 """
 
 from __future__ import annotations
