@@ -39,7 +39,7 @@ from pit_join.history.fingerprints import Fingerprints
 from pit_join.project.dbt_project import Project
 from pit_join.project.rendering import Renderer
 
-pytestmark = pytest.mark.dbt
+pytestmark = [pytest.mark.dbt, pytest.mark.rest]
 
 SOURCE = ROOT / "tests/projects/whole"
 ZONES = ("America/New_York", "Asia/Kolkata", "UTC")
