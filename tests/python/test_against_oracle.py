@@ -60,7 +60,7 @@ def test_without_defaults_and_provenance(connection: duckdb.DuckDBPyConnection) 
         for plan in PLANS.values():
             assert not differences(case, connection, plan, provenance=False, defaults=False)
 
-    for_each(check, number_of(5, 100), on=connection, case=cases(doubled=True))
+    for_each(check, number_of(3, 100), on=connection, case=cases(doubled=True))
 
 
 def test_histories_longer_than_a_vector(connection: duckdb.DuckDBPyConnection) -> None:
@@ -69,7 +69,7 @@ def test_histories_longer_than_a_vector(connection: duckdb.DuckDBPyConnection) -
         for plan in PLANS.values():
             assert not differences(case, connection, plan)
 
-    for_each(check, number_of(5, 100), on=connection, case=cases(doubled=True))
+    for_each(check, number_of(3, 100), on=connection, case=cases(doubled=True))
 
 
 def test_history_not_yet_known_changes_nothing(connection: duckdb.DuckDBPyConnection) -> None:
@@ -91,7 +91,7 @@ def test_history_not_yet_known_changes_nothing(connection: duckdb.DuckDBPyConnec
                 load(connection, earlier)
                 assert fetch(connection, plan(earlier, connection, False, True), columns)[number] == full[number]
 
-    for_each(check, number_of(5, 150), on=connection, case=cases(doubled=True))
+    for_each(check, number_of(3, 150), on=connection, case=cases(doubled=True))
 
 
 def test_snapshot_equals_the_oracle(connection: duckdb.DuckDBPyConnection) -> None:

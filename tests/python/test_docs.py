@@ -59,6 +59,7 @@ def test_tutorial(tutorial: tuple[Path, list[str]]) -> None:
     assert tutorial[1] == []
 
 
+@pytest.mark.rest
 def test_python_page(project: Path) -> None:
     text = (DOCS / "python.md").read_text()
     examples = doctest.DocTestParser().get_doctest(text, {}, "python.md", "docs/python.md", 0)

@@ -482,6 +482,7 @@ def test_the_server_logs(online: Path, tmp_path: Path, workers: int) -> None:
     assert {row["roles"]["visits"]["exported_at"] for row in rows} == {AT}
 
 
+@pytest.mark.rest
 def test_the_server_counts_rows(online: Path, tmp_path: Path) -> None:
     """There is never room for a request of so many rows."""
     body = {"features": ["visits:visits_number"], "entities": {"user_id": ["u1"] * 20_001}}

@@ -740,6 +740,7 @@ def test_no_packet_is_held_back(server: Serving) -> None:
     assert min(took[30:]) < 0.03, took
 
 
+@pytest.mark.rest
 def test_workers(golden: Path) -> None:
     with serving(golden, "--workers", "2") as server:
         for _ in range(20):  # each on a connection of its own

@@ -86,6 +86,7 @@ def private_bytes(server: Serving, processes: list[int]) -> int:
 
 
 @pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.rest
 def test_load_while_exports_go_on(tmp_path: Path, workers: int) -> None:
     store = open_store(str(tmp_path / "online"), create=True)
     export(store, KEYS, 1)
