@@ -284,21 +284,25 @@ late_sums as (
         select
             *,
             sum(case when _pit_available_at <= _pit_before then 0 else 1 end) over (
-                partition by {{ keys }}, {{ item.input }} order by _pit_available_at, _pit_end rows unbounded preceding
+                partition by {{ keys }}, {{ item.input }} order by _pit_available_at rows unbounded preceding
             ) as _pit_island
         from (
             select
                 *,
                 max(_pit_end) over (
-                    partition by {{ keys }}, {{ item.input }} order by _pit_available_at, _pit_end
-                    rows between unbounded preceding and 1 preceding
+                    partition by {{ keys }}, {{ item.input }} order by _pit_available_at rows between unbounded preceding and 1 preceding
                 ) as _pit_before
             from (
-                select *, {{ pit_join._window_end(view, item.window, 'events') }} as _pit_end
-                from events
-                where {{ item.input }} is not null
-            ) as ends
-            where _pit_available_at < _pit_end
+                -- One row for each start: two sorts could put equal rows into different orders, and make two islands of one.
+                select {{ keys }}, {{ item.input }}, _pit_available_at, max(_pit_end) as _pit_end
+                from (
+                    select *, {{ pit_join._window_end(view, item.window, 'events') }} as _pit_end
+                    from events
+                    where {{ item.input }} is not null
+                ) as ends
+                where _pit_available_at < _pit_end
+                group by {{ keys }}, {{ item.input }}, _pit_available_at
+            ) as starts
         ) as befores
     ) as islands
     group by {{ keys }}, {{ item.input }}, _pit_island

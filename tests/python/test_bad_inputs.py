@@ -246,7 +246,7 @@ WRONG_VIEWS: dict[str, tuple[str, str]] = {
     ),
     "v_keys_map_differs": (
         view("entity: user, join_keys: {UserID: user_id}", f"{BASE}, {VALUE}"),
-        r"join_keys: views of one entity share its keys; 'user' has \['user_id'\], got \['UserID'\]",
+        r"join_keys: views of one entity share its keys; '\w+' of 'user' has \['user_id'\], got \['UserID'\]",
     ),
     "v_keys_type": (
         view("entity: u7, join_keys: {a: when}", f"{BASE}, {{name: when, data_type: time}}, {VALUE}"),
@@ -273,7 +273,7 @@ WRONG_VIEWS: dict[str, tuple[str, str]] = {
     ),
     "v_keys_differ": (
         view("entity: user, join_keys: [other_id]", f"{BASE}, {{name: other_id, data_type: bigint}}, {VALUE}"),
-        r"join_keys: views of one entity share its keys; 'user' has \['user_id'\]",
+        r"join_keys: views of one entity share its keys; '\w+' of 'user' has \['user_id'\], got \['other_id'\]",
     ),
     "v_no_time": (view(KEYS, f"{BASE}, {VALUE}", event_time=""), "config.event_time: is missing; name the column"),
     "v_time_missing": (

@@ -316,3 +316,24 @@ def test_builds_with_several_threads_give_the_same_bits(plan: str) -> None:
         query = training_set_of(case, renderer_of(case), plan, provenance=False)
         total = f"select sum(hash(t, {', '.join(case.views[0].features)})) from ({query})"
         assert len({connection.execute(total).fetchone() for _ in range(BUILDS)}) == 1
+
+
+@pytest.mark.parametrize("plan", PLANS)
+def test_values_that_come_at_one_instant_are_told_apart_once(plan: str) -> None:
+    """Two sorts of equal rows by several threads may differ."""
+    case = small([Declaration("values", "count_distinct", "value", (THREE_HOURS, LIFETIME), True)], [], "double", [])
+    with duckdb.connect(config={"threads": 8}) as connection:
+        load(connection, case)
+        connection.execute(f"""
+            insert into v
+            select 'a', t, t, number % 5
+            from range({EVENTS}) as numbers(number)
+            cross join lateral (select timestamp '2026-03-15 12:00' + interval (number % 3) minute) as times(t)
+        """)
+        connection.execute(
+            "insert into s select 'a', timestamp '2026-03-15 13:00' + interval (range) hour from range(4)"
+        )
+        query = training_set_of(case, renderer_of(case), plan, provenance=False)
+        for _ in range(3):
+            found = connection.execute(f"select values_3h, values_lifetime from ({query}) order by t").fetchall()
+            assert found == [(5, 5), (5, 5), (5, 5), (0, 5)]

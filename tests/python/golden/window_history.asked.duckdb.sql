@@ -178,21 +178,25 @@ _pit_values as (
             select
                 *,
                 sum(case when _pit_available_at <= _pit_before then 0 else 1 end) over (
-                    partition by _pit_key_1, _pit_input_1 order by _pit_available_at, _pit_end rows unbounded preceding
+                    partition by _pit_key_1, _pit_input_1 order by _pit_available_at rows unbounded preceding
                 ) as _pit_island
             from (
                 select
                     *,
                     max(_pit_end) over (
-                        partition by _pit_key_1, _pit_input_1 order by _pit_available_at, _pit_end
-                        rows between unbounded preceding and 1 preceding
+                        partition by _pit_key_1, _pit_input_1 order by _pit_available_at rows between unbounded preceding and 1 preceding
                     ) as _pit_before
                 from (
-                    select *, events._pit_event + 604800000000 /* window: 7 days */ as _pit_end
-                    from events
-                    where _pit_input_1 is not null
-                ) as ends
-                where _pit_available_at < _pit_end
+                    -- One row for each start: two sorts could put equal rows into different orders, and make two islands of one.
+                    select _pit_key_1, _pit_input_1, _pit_available_at, max(_pit_end) as _pit_end
+                    from (
+                        select *, events._pit_event + 604800000000 /* window: 7 days */ as _pit_end
+                        from events
+                        where _pit_input_1 is not null
+                    ) as ends
+                    where _pit_available_at < _pit_end
+                    group by _pit_key_1, _pit_input_1, _pit_available_at
+                ) as starts
             ) as befores
         ) as islands
         group by _pit_key_1, _pit_input_1, _pit_island
