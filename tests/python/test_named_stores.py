@@ -153,6 +153,7 @@ def test_neighbours_in_another_store(lab: Lab) -> None:
 
 
 @pytest.mark.parametrize("options", sampled([(), ("--select", "clicks")], 1))
+@pytest.mark.rest
 def test_a_view_moves_between_named_stores(lab: Lab, options: tuple[str, ...]) -> None:
     lab.export(0)
     client = lab.client()

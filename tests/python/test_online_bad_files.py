@@ -118,6 +118,7 @@ def refuses(machine: Machine, online: Path, says: str, export_says: str | None =
 # ----------------------------------------------------------------------------------------------------- whole files
 
 
+@pytest.mark.rest
 def test_the_good_store(machine: Machine, project: Path, online: Path) -> None:
     """What all the cases below begin with."""
     done = machine.reads(online)

@@ -300,6 +300,7 @@ with store._environment.begin() as transaction:
 """
 
 
+@pytest.mark.rest
 def test_a_killed_reader_does_not_keep_old_pages(tmp_path: Path) -> None:
     """A reader in the middle of a read keeps what it sees, so the file grows; after its end it must not."""
     keys, data = 3000, tmp_path / "online" / "data.mdb"
@@ -492,6 +493,7 @@ assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 3
 """
 
 
+@pytest.mark.rest
 def test_a_store_that_was_opened_before_a_fork(tmp_path: Path) -> None:
     """LMDB would take the child for its parent, whose place among the readers it would give up: it must refuse."""
     code = "from pit_join.records.store_manifest import Contents\n"

@@ -143,6 +143,7 @@ union all select day, cast(seen_at at time zone '{zone}' as timestamp)
 
 
 @pytest.mark.dbt
+@pytest.mark.rest
 def test_a_pinned_profile_makes_dbt_write_utc(pinned: Snapshots) -> None:
     clocks = pinned.rows(CLOCKS.format(zone="UTC"))
     assert len(clocks) == 12
@@ -165,6 +166,7 @@ GONE: dict[str, Any] = {"customer_tiers": None, "customer_tier_history": None}
 
 
 @pytest.mark.dbt
+@pytest.mark.rest
 def test_rows_count_from_the_instant_of_the_run(pinned: Snapshots, caplog: pytest.LogCaptureFixture) -> None:
     """And what dbt copies, the city from January, from when dbt saw it."""
     first, second = pinned.runs
@@ -182,6 +184,7 @@ def test_rows_count_from_the_instant_of_the_run(pinned: Snapshots, caplog: pytes
 
 
 @pytest.mark.dbt
+@pytest.mark.rest
 def test_deleted_keys_leave_the_store(pinned: Snapshots, tmp_path: Path) -> None:
     store = FeatureStore(pinned.directory, online_store=tmp_path / "store")
     for run, expected in ((pinned.runs[0], ["free", "gold"]), (pinned.runs[1], ["gold", None])):

@@ -335,6 +335,7 @@ WRONG = {
 
 
 @pytest.mark.parametrize("name", WRONG)
+@pytest.mark.rest
 def test_what_is_wrong_is_said(tmp_path: Path, name: str) -> None:
     meta, column, says = WRONG[name]
     vector = "{name: v, data_type: 'float[]', config: {meta: {pit_join: {nearest: cosine}}}}"

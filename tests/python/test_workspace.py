@@ -109,6 +109,7 @@ def opened(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
 ONCE = {"project": 1, "manifest": 1, "registry": 1, "macros": 1, "warehouse": 1}
 
 
+@pytest.mark.rest
 def test_verify_and_monitor_open_everything_once(demo: Built, tmp_path: Path, opened: Counter[str]) -> None:
     log = FeatureLog(tmp_path / "log", sample=1)
     features = FeatureStore(demo.directory, online_store=tmp_path / "online", feature_log=log)
@@ -145,6 +146,7 @@ def test_the_store_of_the_project_opens_it_no_second_time(
     assert opened == {"project": 2, "manifest": 1, "registry": 1, "macros": 1, "warehouse": 1}
 
 
+@pytest.mark.rest
 def test_verify_takes_the_store_of_the_target_as_it_is(scores: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("PIT_JOIN_ONLINE_STORE", raising=False)
     features = FeatureStore(scores)
