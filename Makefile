@@ -27,8 +27,7 @@ demo: setup ## build the example project, its training set and its online store
 	$(BIN)/pit-join get --service flight_delay_v1 --now '$(DEMO_TIME)' $(DEMO_FLIGHT)
 	$(BIN)/pit-join verify --all
 
-# One process more than there are processors, since many tests wait for other processes.
-PYTEST = $(BIN)/python -m pytest --numprocesses $$(($$(getconf _NPROCESSORS_ONLN) + 1)) --dist loadfile --no-loadscope-reorder
+PYTEST := $(BIN)/python -m pytest --numprocesses auto --dist loadfile --no-loadscope-reorder
 
 test: setup ## run the tests but those that take long, with few generated cases
 	$(PYTEST) -m 'not rest'

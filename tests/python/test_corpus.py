@@ -45,6 +45,7 @@ def test_every_plan_gives_what_is_stored(entries: list[Entry], half: int) -> Non
 
 @pytest.mark.slow
 @pytest.mark.parametrize("threads", sampled([1, 2, 8], 1))
+@pytest.mark.rest
 def test_every_plan_gives_what_is_stored_in_no_order(entries: list[Entry], threads: int) -> None:
     numbered = [*enumerate(entries)]
     some = numbered if LONG else numbered[first_seed() % min(9, len(numbered)) :: 9]

@@ -71,6 +71,7 @@ def headwind_of(mph: float, wind_dir: float, here: tuple[float, float], there: t
     return float(mph / 1.150779448 * source.dot(along) / np.linalg.norm(along))
 
 
+@pytest.mark.rest
 def test_headwind_over_http_is_that_of_the_training_set(demo: Built, flights: pa.Table, tmp_path: Path) -> None:
     """All flights of the spine, at an hour at which the wind of one airport has no direction."""
     store = FeatureStore(demo.directory, online_store=str(tmp_path / "store"))

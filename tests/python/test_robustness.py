@@ -169,6 +169,7 @@ def built(lab: Path) -> pa.Table:
     return tables[0]
 
 
+@pytest.mark.rest
 def test_two_processes_on_a_cold_project(built: pa.Table) -> None:
     statuses = {name: set(built[f"{name}__status"].unique().to_pylist()) for name in ("big", "tied", "late")}
     assert statuses["big"] == {"PRESENT", "NULL_KEY", "NOT_FOUND", "OUTSIDE_MAX_AGE", "NOT_YET_KNOWN"}

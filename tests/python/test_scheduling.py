@@ -165,6 +165,7 @@ def test_crontab_says_when_a_step_fails(project: Path) -> None:
     assert not (project / "logs/export.jsonl").exists()
 
 
+@pytest.mark.rest
 def test_units(project: Path) -> None:
     service = settings(example("pit-join-export.service", project))
     (kind,), (folder,), (variable,) = (service[name] for name in ("Type", "WorkingDirectory", "Environment"))

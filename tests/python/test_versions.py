@@ -129,6 +129,7 @@ def rows(project: Built, spine: str, *features: str, **options: Any) -> dict[str
 
 
 @pytest.mark.parametrize("version", COLOURS)
+@pytest.mark.rest
 def test_a_version_is_named_behind_the_view(project: Built, version: str) -> None:
     assert rows(project, "labels", f"prefs.v{version}:colour")["colour"] == COLOURS[version]
 
