@@ -850,7 +850,7 @@ def check(result: Result, status: int, says: tuple[str, ...]) -> None:
     assert result.out == ""
 
 
-@pytest.mark.parametrize("case", sampled(CASES, 60), ids=lambda case: case.title)
+@pytest.mark.parametrize("case", sampled(CASES, 35), ids=lambda case: case.title)
 def test_bad_input(world: World, case: Case, tmp_path: Path) -> None:
     out = tmp_path / "out"
     before = sorted(path.name for path in world.files.iterdir())

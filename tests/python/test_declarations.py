@@ -194,7 +194,7 @@ def test_both_know_which_name_of_two_packages_is_found() -> None:
     assert sorted(said_by_python(found)) == said_by_macros(found)
 
 
-@pytest.mark.parametrize(("place", "value", "accepted"), sampled(VALUES, 250))
+@pytest.mark.parametrize(("place", "value", "accepted"), sampled(VALUES, 120))
 def test_both_read_a_value_alike(place: str, value: Any, accepted: bool) -> None:
     manifest = changed(place, value)
     python, macros = said_by_python(manifest), said_by_macros(manifest)
@@ -202,7 +202,7 @@ def test_both_read_a_value_alike(place: str, value: Any, accepted: bool) -> None
     assert places_of(python) == places_of(macros)
 
 
-@pytest.mark.parametrize(("place", "value", "accepted"), sampled(INSTANTS, 40))
+@pytest.mark.parametrize(("place", "value", "accepted"), sampled(INSTANTS, 20))
 def test_both_read_an_instant_alike(place: str, value: Any, accepted: bool) -> None:
     renderer = Renderer({**project(), "macros": macro_nodes()})
     if not accepted:

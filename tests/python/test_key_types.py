@@ -140,7 +140,7 @@ def drawn(types: Sequence[KeyType]) -> tuple[list[dict[str, Any]], list[dict[str
     return history, spine
 
 
-@pytest.mark.parametrize("types", sampled(PAIRS, 20), ids=name_of)
+@pytest.mark.parametrize("types", sampled(PAIRS, 10), ids=name_of)
 def test_keys_of_each_type_beside_each_other(connection: Any, types: tuple[KeyType, ...]) -> None:
     read = manifest(types)
     Registry.from_manifest(read)

@@ -72,7 +72,7 @@ KEYS = {
     ),
 }
 NAMES = {kind: f"v{number}" for number, kind in enumerate(KEYS)}
-SOME = sampled(KEYS, 5)
+SOME = sampled(KEYS, 3)
 
 
 @pytest.fixture(scope="module")

@@ -496,7 +496,7 @@ def _calls_without_keys() -> Iterator[Call]:
 
 
 CALLS = tuple(_calls())
-ASKED = tuple(sampled(CALLS, 60))
+ASKED = tuple(sampled(CALLS, 40))
 # The macro says what is wrong, in the same words here and there.
 WRONG = {
     "no_feature": Call("training_set", {"spine": "s", "features": ["user_activity:logins"]}),

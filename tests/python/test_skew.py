@@ -22,6 +22,7 @@ import pytest
 from support.dbt import Built
 from support.pages import DOCS, follow, steps
 from support.projects import BASE, KEYS, make_project, run, view
+from support.runs import sampled
 
 from pit_join import FeatureLog, FeatureStore, Monitoring, PitJoinError
 from pit_join.monitoring.offline_rule import same
@@ -196,7 +197,7 @@ PLANTED: dict[str, tuple[Callable[[Lab], None], dict[tuple[str, str, str], dict[
 }
 
 
-@pytest.mark.parametrize("what", PLANTED)
+@pytest.mark.parametrize("what", sampled(PLANTED, 4))
 def test_what_is_planted_is_found_and_nothing_else(lab: Lab, what: str) -> None:
     plant, wanted = PLANTED[what]
     plant(lab)
