@@ -25,7 +25,7 @@ from support.runs import sampled
 from pit_join import FeatureStore
 from pit_join.online.opening import open_store
 
-pytestmark = pytest.mark.dbt
+pytestmark = [pytest.mark.dbt, pytest.mark.rest]
 
 START = datetime(2026, 1, 1, tzinfo=timezone.utc)
 GENERATIONS, USERS = 4, 50
@@ -153,7 +153,6 @@ def test_neighbours_in_another_store(lab: Lab) -> None:
 
 
 @pytest.mark.parametrize("options", sampled([(), ("--select", "clicks")], 1))
-@pytest.mark.rest
 def test_a_view_moves_between_named_stores(lab: Lab, options: tuple[str, ...]) -> None:
     lab.export(0)
     client = lab.client()
@@ -175,7 +174,6 @@ def test_a_view_moves_between_named_stores(lab: Lab, options: tuple[str, ...]) -
     assert run(*lab.command("verify", "--all")).status == 0
 
 
-@pytest.mark.rest
 def test_a_view_that_moves_to_the_default_store_and_back(lab: Lab) -> None:
     lab.export(0)
     client = lab.client()
@@ -210,7 +208,6 @@ cli.run()
     ),
     ids=str,
 )
-@pytest.mark.rest
 def test_a_kill_between_two_stores(lab: Lab, stores: int, moved: dict[str, str]) -> None:
     """Readers go on, also those that begin then; each view is whole; the next export is as if nothing had happened."""
     lab.export(0)
@@ -228,7 +225,6 @@ def test_a_kill_between_two_stores(lab: Lab, stores: int, moved: dict[str, str])
     assert lab.export(2, "--json").out.count('"written": 0') == 3
 
 
-@pytest.mark.rest
 def test_two_exports_at_once(lab: Lab) -> None:
     """Of different views and stores: one waits for the other, and what both have written is there."""
     lab.export(0)

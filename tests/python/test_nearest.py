@@ -44,7 +44,7 @@ from pit_join.online.protocol import OnlineStore
 from pit_join.records.embeddings import METRICS, StoredIndex, distances
 from pit_join.records.store_manifest import Contents
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.rest]
 
 EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 WORKER = Path(__file__).parent / "nearest_worker.py"
@@ -229,7 +229,6 @@ def test_a_vector_is_not_less_than_nothing_away_from_itself() -> None:
 
 
 @pytest.mark.parametrize("metric", sampled(METRICS, 1))
-@pytest.mark.rest
 def test_recall(metric: str, folder: Path) -> None:
     numbers = np.random.default_rng(20)
     centres = numbers.normal(size=(100, 32))
@@ -247,7 +246,6 @@ def test_recall(metric: str, folder: Path) -> None:
     assert hits / 2000 >= 0.95
 
 
-@pytest.mark.rest
 def test_every_row_of_a_graph_can_be_reached() -> None:
     """Of graphs that are begun by several threads one in two hundred has rows that no search finds."""
     for seed in range(1000):
@@ -407,7 +405,6 @@ def said(*arguments: object) -> str:
     return (done.stderr + done.stdout).strip()
 
 
-@pytest.mark.rest
 def test_readers_while_exports_go_on(store: OnlineStore, folder: Path, tmp_path: Path) -> None:
     export_generation(store, 0)
     stop = tmp_path / "stop"
@@ -428,7 +425,6 @@ def test_readers_while_exports_go_on(store: OnlineStore, folder: Path, tmp_path:
         assert changes > 5
 
 
-@pytest.mark.rest
 def test_kill_9_at_every_step(store: OnlineStore, folder: Path) -> None:
     """Old or new as a whole, and nothing is left over by the export after."""
     query = [1.0] * DIMENSIONS
@@ -533,7 +529,6 @@ def test_a_disk_that_fails(store: OnlineStore, folder: Path, monkeypatch: pytest
 
 
 @pytest.mark.parametrize("ending", sampled(["keys", "vectors", "usearch"], 1))
-@pytest.mark.rest
 def test_a_file_that_is_cut_short_while_it_is_mapped(ending: str, store: OnlineStore, folder: Path) -> None:
     export_generation(store, 0 if ending == "usearch" else 1)
     process = start("ask", folder, "opened")

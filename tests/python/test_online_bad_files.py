@@ -36,7 +36,7 @@ from pit_join.records.store_manifest import StoredView
 from pit_join.references import Request
 from pit_join.serving.reader import OnlineReader
 
-pytestmark = pytest.mark.dbt
+pytestmark = [pytest.mark.dbt, pytest.mark.rest]
 
 PAGE = 4096
 PROJECT_KEYS = 3000
@@ -118,7 +118,6 @@ def refuses(machine: Machine, online: Path, says: str, export_says: str | None =
 # ----------------------------------------------------------------------------------------------------- whole files
 
 
-@pytest.mark.rest
 def test_the_good_store(machine: Machine, project: Path, online: Path) -> None:
     """What all the cases below begin with."""
     done = machine.reads(online)
@@ -542,7 +541,6 @@ def test_keys_at_the_limit(tmp_path: Path) -> None:
         assert reader.get({"user_id": ""}) == {"place": 0}
 
 
-@pytest.mark.rest
 def test_a_long_key_at_the_command_line(machine: Machine, project: Path, tmp_path: Path) -> None:
     folder = tmp_path / "lab"
     shutil.copytree(project, folder, ignore=shutil.ignore_patterns("good"))
@@ -583,7 +581,6 @@ def test_verify_of_a_store_that_is_not_there(machine: Machine, project: Path, tm
         FeatureStore(project, online_store=tmp_path / "none").online_reader(["clicks:*"])
 
 
-@pytest.mark.rest
 def test_a_file_that_shrinks_while_it_is_open(machine: Machine, online: Path) -> None:
     """Whoever cuts a file that is mapped ends the processes that read it; a new process must say what is wrong."""
     export(open_store(str(online)), 100, 0)

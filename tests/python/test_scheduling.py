@@ -30,7 +30,7 @@ from pit_join.export.export import Export
 from pit_join.monitoring.parity import Parity
 from pit_join.online.protocol import Changes
 
-pytestmark = pytest.mark.dbt
+pytestmark = [pytest.mark.dbt, pytest.mark.rest]
 
 PAGE = DOCS / "scheduling.md"
 EXAMPLES = ROOT / "examples" / "scheduling"
@@ -95,7 +95,6 @@ def test_the_page_shows_the_examples_as_they_are() -> None:
     assert shown == {path.read_text() for path in EXAMPLES.iterdir() if path.is_file()}
 
 
-@pytest.mark.rest
 def test_commands_of_the_page(project: Path) -> None:
     assert "the store is as of" in run("pit-join export", project)
     assert follow(steps(PAGE), project) == []
@@ -127,7 +126,6 @@ def crontab(project: Path) -> tuple[dict[str, str], list[str], str]:
     return dict(variable.split("=", 1) for variable in variables), fields, command
 
 
-@pytest.mark.rest
 def test_crontab(project: Path) -> None:
     variables, fields, command = crontab(project)
     assert fields == ["7", "*", "*", "*", "*"]
@@ -143,7 +141,6 @@ def test_crontab(project: Path) -> None:
     assert sum(exported["views"]["airport_weather"].values()) == 3
 
 
-@pytest.mark.rest
 def test_crontab_says_when_a_step_fails(project: Path) -> None:
     variables, _, command = crontab(project)
     with (project / "logs/refresh.lock").open("a") as file:
@@ -165,7 +162,6 @@ def test_crontab_says_when_a_step_fails(project: Path) -> None:
     assert not (project / "logs/export.jsonl").exists()
 
 
-@pytest.mark.rest
 def test_units(project: Path) -> None:
     service = settings(example("pit-join-export.service", project))
     (kind,), (folder,), (variable,) = (service[name] for name in ("Type", "WorkingDirectory", "Environment"))
@@ -231,7 +227,6 @@ def test_dag_runs_the_commands_of_the_unit() -> None:
 
 
 @pytest.mark.redis
-@pytest.mark.rest
 def test_workflow(project: Path, tmp_path: Path) -> None:
     text = (EXAMPLES / "refresh-online-store.yml").read_text()
     workflow = yaml.safe_load(text)
@@ -272,7 +267,6 @@ def test_workflow(project: Path, tmp_path: Path) -> None:
 # What the page says -------------------------------------------------------------------------------------
 
 
-@pytest.mark.rest
 def test_a_second_export_ends_with_status_3(project: Path, tmp_path: Path) -> None:
     store = tmp_path / "store"
     assert pit_join(project, "export", store=store).exit_code == 0
@@ -331,7 +325,6 @@ def test_an_export_keeps_to_the_lag_and_readers_take_it_by_themselves(project: P
     assert known == [7, 8, 7]
 
 
-@pytest.mark.rest
 def test_every_export_writes_the_store(project: Path, tmp_path: Path) -> None:
     store = tmp_path / "store"
     for _ in range(2):

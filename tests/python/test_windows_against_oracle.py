@@ -85,6 +85,7 @@ def test_without_a_plan_defaults_and_provenance(connection: duckdb.DuckDBPyConne
     for_each(check, number_of(5, 100), on=connection, case=window_cases())
 
 
+@pytest.mark.rest
 def test_many_events_of_few_keys(connection: duckdb.DuckDBPyConnection) -> None:
     """Longer than a vector of DuckDB and than any block of events that a plan sums up in advance."""
 
