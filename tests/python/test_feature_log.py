@@ -40,7 +40,7 @@ from pit_join.records.arrow import values_of
 from pit_join.references import Request
 from pit_join.serving.reader import OnlineReader
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.rest]
 
 ENOUGH = 30.0  # seconds, for what takes a moment
 
@@ -149,7 +149,6 @@ def both(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Both]:
         yield Both(connection, tmp_path_factory.mktemp("on_demand"), monkeypatch)
 
 
-@pytest.mark.rest
 def test_every_type_and_on_demand_features(both: Both) -> None:
     """All types that a store has, with nulls, NaN and lists, are logged as they were served; so are request fields."""
     seen = set()
@@ -383,7 +382,6 @@ for rows in (4000, 3):
 
 
 @pytest.mark.kill
-@pytest.mark.rest
 def test_a_kill_leaves_whole_files(online: Path, tmp_path: Path) -> None:
     code = (
         SERVE
@@ -419,7 +417,6 @@ def test_at_the_end_of_a_process_everything_is_written(online: Path, tmp_path: P
     assert len(rows_of(tmp_path / "log")) == 1
 
 
-@pytest.mark.rest
 def test_several_processes_share_a_folder(online: Path, tmp_path: Path) -> None:
     code = (
         SERVE
@@ -482,7 +479,6 @@ def test_the_server_logs(online: Path, tmp_path: Path, workers: int) -> None:
     assert {row["roles"]["visits"]["exported_at"] for row in rows} == {AT}
 
 
-@pytest.mark.rest
 def test_the_server_counts_rows(online: Path, tmp_path: Path) -> None:
     """There is never room for a request of so many rows."""
     body = {"features": ["visits:visits_number"], "entities": {"user_id": ["u1"] * 20_001}}

@@ -37,7 +37,7 @@ from pit_join.records.keys import KeyCodec
 from pit_join.serving.reader import OnlineReader
 from pit_join.statuses import COMPUTE_FAILED, NOT_EXPORTED, ONLINE, OUTSIDE_MAX_AGE, STORE_FAILED, STORE_LATE
 
-pytestmark = [pytest.mark.slow, pytest.mark.redis]
+pytestmark = [pytest.mark.slow, pytest.mark.redis, pytest.mark.rest]
 
 AT = datetime(2026, 3, 1, 12, tzinfo=timezone.utc)
 LATE = 30.0  # seconds that no answer may take
@@ -370,7 +370,6 @@ def test_a_store_that_is_silent(shop: Shop) -> None:
         until(reader, WHOLE)
 
 
-@pytest.mark.rest
 def test_a_store_that_goes_on_being_silent_is_left_alone(shop: Shop) -> None:
     """After five requests that came to nothing only one in a second waits."""
     shop.export()
@@ -537,7 +536,6 @@ def recent(shop: Shop, days: int = 0) -> None:
     shop.run(manifest(), int(datetime.now(timezone.utc).timestamp() * 1e6), named={"fast": shop.fast})
 
 
-@pytest.mark.rest
 def test_a_server_of_a_store_that_fails(shop: Shop) -> None:
     recent(shop)
     with serving(shop.urls[""], "--deadline", "200 ms", named={"fast": shop.fast}) as server:
@@ -577,7 +575,6 @@ def test_a_strict_server(shop: Shop) -> None:
         assert server.metrics()["pit_join_store_errors_total"] == 1
 
 
-@pytest.mark.rest
 def test_a_server_of_views_that_are_missing_or_too_old(shop: Shop) -> None:
     shop.export(("profile",))
     with serving(shop.urls[""], named={"fast": shop.fast}) as server:
@@ -606,7 +603,6 @@ def as_described(server: Serving) -> set[str]:
     return {status for answer in answers for column in answer.json()["results"] for status in column["statuses"]}
 
 
-@pytest.mark.rest
 def test_the_description_holds_while_a_store_fails(shop: Shop) -> None:
     """Defaults are served in all these states; together their answers have every status of the document."""
     shop.export(("profile",))
@@ -627,7 +623,6 @@ def test_the_description_holds_while_a_store_fails(shop: Shop) -> None:
     assert set().union(*seen) == set(ONLINE)
 
 
-@pytest.mark.rest
 def test_the_description_holds_for_a_strict_server(shop: Shop) -> None:
     recent(shop)
     with serving(shop.urls[""], "--strict", named={"fast": shop.fast}) as server:

@@ -17,6 +17,8 @@ from generate_windows import LIFETIME, Declaration, Span, WindowCase
 from support.runs import number_of, sampled
 from support.window_sql import HOUR, NOON, ONE_HOUR, PLANS, renderer_of, small, summed, training_set_of
 
+pytestmark = pytest.mark.rest
+
 TWO_HOURS = Span("2 hours", "2h", 2 * HOUR)
 THREE_HOURS = Span("3 hours", "3h", 3 * HOUR)
 SPREAD = (Declaration("sd", "stddev", "value", (TWO_HOURS, THREE_HOURS, LIFETIME), True),)
@@ -298,7 +300,6 @@ BUILDS = number_of(6, 12)
 
 
 @pytest.mark.parametrize("plan", PLANS)
-@pytest.mark.rest
 def test_builds_with_several_threads_give_the_same_bits(plan: str) -> None:
     """Values of four magnitudes, in windows of thousands of events."""
     functions = ("sum", "avg", "stddev")
