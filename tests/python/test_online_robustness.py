@@ -45,7 +45,7 @@ from pit_join.serving.reader import OnlineReader
 from pit_join.warehouse import duckdb_session as warehouse
 from pit_join.warehouse.spool import Spool
 
-pytestmark = [pytest.mark.dbt, pytest.mark.kill]
+pytestmark = [pytest.mark.dbt, pytest.mark.kill, pytest.mark.rest]
 
 START = datetime(2026, 1, 1, tzinfo=timezone.utc)
 GENERATIONS, PROJECT_KEYS = 4, 6_000
@@ -175,7 +175,6 @@ def settle(online: Path) -> None:
         pass
 
 
-@pytest.mark.rest
 def test_kills_of_an_export(project: Path, tmp_path: Path) -> None:
     """Readers see the old or the new snapshot, nothing else; the next export is as good as the first."""
     online, drawn = tmp_path / "online", random.Random(3)
@@ -264,7 +263,6 @@ def unfinish(online: Path) -> None:
 
 
 @pytest.mark.parametrize("options", [[], ["--select", "clicks"]])
-@pytest.mark.rest
 def test_an_export_that_was_killed_at_its_last_step(project: Path, tmp_path: Path, options: list[str]) -> None:
     """It is seen when the next one begins, which must build on it: on what it wrote, and on what it said of itself."""
     folders = tmp_path / "online", tmp_path / "undisturbed"
@@ -300,7 +298,6 @@ with store._environment.begin() as transaction:
 """
 
 
-@pytest.mark.rest
 def test_a_killed_reader_does_not_keep_old_pages(tmp_path: Path) -> None:
     """A reader in the middle of a read keeps what it sees, so the file grows; after its end it must not."""
     keys, data = 3000, tmp_path / "online" / "data.mdb"
@@ -329,7 +326,6 @@ def test_a_killed_reader_does_not_keep_old_pages(tmp_path: Path) -> None:
 # ---------------------------------------------------------------------------------------------------------- readers
 
 
-@pytest.mark.rest
 def test_readers_at_full_speed_beside_exports(tmp_path: Path) -> None:
     """Two readers, and exports of three views by another process: no error, no mix."""
     online, keys = tmp_path / "online", 8000
@@ -352,7 +348,6 @@ def test_readers_at_full_speed_beside_exports(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("elsewhere", [True, False], ids=["other process", "same process"])
-@pytest.mark.rest
 def test_eight_threads_share_a_reader(elsewhere: bool, tmp_path: Path) -> None:
     online, keys, last = tmp_path / "online", 2000, number_of(6, 12)
     store = open_store(str(online), create=True)
@@ -394,7 +389,6 @@ def test_eight_threads_share_a_reader(elsewhere: bool, tmp_path: Path) -> None:
     assert all(last in each and len(each) >= 2 for each in seen)
 
 
-@pytest.mark.rest
 def test_export_and_read_in_one_process_in_any_order(project: Path, tmp_path: Path) -> None:
     store = FeatureStore(project, online_store=tmp_path / "online")
     references = [f"{name}:*" for name in VIEWS]
@@ -425,7 +419,6 @@ def test_export_and_read_in_one_process_in_any_order(project: Path, tmp_path: Pa
     assert other.get_online_features(references, [{"user_id": "u1"}]).to_dict()["clicks_number"] == [1000]
 
 
-@pytest.mark.rest
 def test_a_query_that_lacks_memory_after_some_rows(
     project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -493,7 +486,6 @@ assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 3
 """
 
 
-@pytest.mark.rest
 def test_a_store_that_was_opened_before_a_fork(tmp_path: Path) -> None:
     """LMDB would take the child for its parent, whose place among the readers it would give up: it must refuse."""
     code = "from pit_join.records.store_manifest import Contents\n"
@@ -609,7 +601,6 @@ FULL = "Error: (the disk of the online store in .* is full|the online store in .
 @pytest.mark.parametrize(
     ("room", "aside"), sampled(itertools.product([0, 4096, 100_000, 1_000_000], ["in memory", "in a file"]), 2)
 )
-@pytest.mark.rest
 def test_a_full_disk(room: int, aside: str, project: Path, disk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What is to be written is put aside there first, if it is much."""
     online = disk / "online"
@@ -642,7 +633,6 @@ def test_a_full_disk_for_little_that_is_put_aside(disk: Path, monkeypatch: pytes
     assert whole(OnlineReader(store, REQUESTS), 20) == 1
 
 
-@pytest.mark.rest
 def test_a_full_disk_at_the_first_export(project: Path, disk: Path) -> None:
     for room, generation in ((0, 0), (40_000, 0), (200_000, 1)):
         ballast = fill(disk, room)
@@ -685,7 +675,6 @@ def test_a_file_that_may_not_grow(project: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.redis
-@pytest.mark.rest
 def test_a_full_disk_under_the_cache(project: Path, tmp_path: Path) -> None:
     """The snapshots of a server are put aside there; the embedded store does not need it."""
     with running(valkey_binary(), tmp_path) as server:
@@ -805,7 +794,6 @@ def test_a_second_export(project: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("moment", ["snapshot", "transaction"])
-@pytest.mark.rest
 def test_interrupt(moment: str, project: Path, tmp_path: Path) -> None:
     """Ctrl-C: a word, no traceback; nothing has changed, and the next export goes."""
     online = tmp_path / "online"
@@ -859,7 +847,6 @@ def test_nobody_hears_of_ctrl_c_within_a_commit() -> None:
         signal.signal(signal.SIGINT, before)
 
 
-@pytest.mark.rest
 def test_an_export_does_not_load_pandas(project: Path, tmp_path: Path) -> None:
     """Where it is installed, pyarrow would: that takes as long as a small export."""
     code = "from pit_join.cli.main import main; main(sys.argv[1:], standalone_mode=False)\n"

@@ -27,7 +27,7 @@ from support.runs import sampled
 from pit_join import FeatureLog, FeatureStore, Monitoring, PitJoinError
 from pit_join.monitoring.offline_rule import same
 
-pytestmark = pytest.mark.dbt
+pytestmark = [pytest.mark.dbt, pytest.mark.rest]
 
 UTC = timezone.utc
 NOON = datetime(2025, 3, 1, 12, tzinfo=UTC)
@@ -213,7 +213,6 @@ def test_what_is_planted_is_found_and_nothing_else(lab: Lab, what: str) -> None:
     assert len(said["hints"]) == (what != "stale view")
 
 
-@pytest.mark.rest
 def test_all_of_them_in_one_project(lab: Lab) -> None:
     lab.sql("update account set plan = 'gold' where user_id = 'b' and event_timestamp = '2025-03-01 11:50:00+00'")
     lab.store.export(as_of=NOON)
@@ -229,7 +228,6 @@ def test_all_of_them_in_one_project(lab: Lab) -> None:
     assert (example.served_at, example.service, example.served_status) == (ASKED, "churn", "PRESENT")
 
 
-@pytest.mark.rest
 def test_how_much_a_lag_falls_short(own: Lab) -> None:
     """With so much more lag the rule does not know at the time served what was not exported: then all is a match."""
     stale_view(own)
@@ -241,7 +239,6 @@ def test_how_much_a_lag_falls_short(own: Lab) -> None:
     assert not own.monitor().found
 
 
-@pytest.mark.rest
 def test_stale_arguments_make_a_stale_on_demand_feature(lab: Lab) -> None:
     """And are told of their view, also if that is not stale where it is served itself."""
     lab.store.export(["account"], as_of=NOON - timedelta(minutes=15))
@@ -282,7 +279,6 @@ def test_whole_seconds(tmp_path: Path) -> None:
     assert {each.feature: each.different for each in again.features} == {"seen": 2, "all_seen": 0}
 
 
-@pytest.mark.rest
 def test_a_macro_that_was_changed(own: Lab) -> None:
     own.serve()
     (own.folder / "macros" / "share.sql").write_text(MACRO.replace("/", "+"))
@@ -368,7 +364,6 @@ def flipped(data: bytes) -> bytes:
     raise AssertionError("each wrong bit is noticed without checksums")
 
 
-@pytest.mark.rest
 def test_files_that_cannot_be_read_are_named_and_left_out(lab: Lab) -> None:
     lab.serve()
     (good,) = lab.log.iterdir()
@@ -392,7 +387,6 @@ def test_files_that_cannot_be_read_are_named_and_left_out(lab: Lab) -> None:
     assert run("--project-dir", str(lab.folder), "monitor", "--log", str(lab.log)).status == 1
 
 
-@pytest.mark.rest
 def test_spans_and_services(lab: Lab) -> None:
     lab.serve(ASKED)
     lab.serve(ASKED + timedelta(minutes=1))
@@ -424,7 +418,6 @@ def test_without_defaults_and_with_full_names(lab: Lab) -> None:
     assert {"value": -1.0, "status": "NULL_VALUE"} in [each.get("score") for each in values]
 
 
-@pytest.mark.rest
 def test_floats_of_windows_may_differ_a_little(lab: Lab) -> None:
     lab.serve()
     lab.sql("update visits set seconds = seconds * (1 + 1e-12)")
@@ -435,7 +428,6 @@ def test_floats_of_windows_may_differ_a_little(lab: Lab) -> None:
     assert found == {("friend", "credit"), ("share", "share"), ("per_visit", "share")}
 
 
-@pytest.mark.rest
 def test_chunks_give_the_same(lab: Lab, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
     """However many rows are compared at a time; progress is logged."""
     for number in range(4):
@@ -489,6 +481,5 @@ def test_same_within_a_tolerance() -> None:
 # The page -------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.rest
 def test_monitoring_page(demo: Built, copy_of: Callable[[Built], Built]) -> None:
     assert follow(steps(DOCS / "monitoring.md"), copy_of(demo).directory) == []
