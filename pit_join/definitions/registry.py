@@ -37,7 +37,7 @@ class Registry:
 
     @classmethod
     def from_manifest(cls, manifest: Mapping[str, Any]) -> Registry:
-        """Read and check a manifest (the parsed `manifest.json` of dbt 1.10 or newer).
+        """Read and check a manifest (the parsed `manifest.json` of dbt 1.11.8 or newer).
 
         Raises:
             ProjectError: with every problem of the project, each naming its file and key.
