@@ -84,8 +84,9 @@ _pit_available_at <= {{ pit_join._last_instant(at, strict) }}
 
 {#-
     The terms of an `order by`: deleted, then the content, then the stored event time, if there is one. Nanoseconds of
-    stored times may differ within a microsecond. Nulls are the smallest, and -0.0 is less than 0.0. The content is the features; for events, which become features
-    only by aggregation, it is all columns, and there a null in `deleted` means false.
+    stored times may differ within a microsecond. Nulls are the smallest, and -0.0 is less than 0.0. The content is the
+    features; for events, which become features only by aggregation, it is all columns, and there a null in `deleted` means
+    false.
 -#}
 {% macro _tie_order(view, relation) -%}
 {%- set quote = pit_join._identifier -%}

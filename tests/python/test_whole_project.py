@@ -300,9 +300,9 @@ def answers(row: Mapping[str, Any]) -> Iterator[tuple[str, oracle.Answer]]:
         found = oracle.look_up(request, row, rows, "event_timestamp", timedelta(0))
         yield name, oracle.with_defaults(found, one)
     versions = window_oracle.current_versions(WINDOWS, purchases())
-    asked: Any = oracle.Request(WINDOWS, COUNTS)  # type: ignore[arg-type]
+    asked: Any = oracle.Request(WINDOWS, COUNTS)
     found = window_oracle.look_up(asked, row, versions, "event_timestamp", timedelta(0))
-    yield "purchases", oracle.with_defaults(found, WINDOWS)  # type: ignore[arg-type]
+    yield "purchases", oracle.with_defaults(found, WINDOWS)
 
 
 def ratio(points: int | None, cents: int | None) -> float:
