@@ -34,7 +34,7 @@ def whole(path: Path) -> Iterator[str]:
             yield name
             os.replace(name, path)
         except BaseException:
-            os.unlink(name)
+            Path(name).unlink(missing_ok=True)
             raise
         return
     try:

@@ -32,11 +32,13 @@ def check_output(path: Path) -> None:
     if path.suffix.lower() not in FORMATS:
         raise PitJoinError(f"cannot tell the format of {path}; its name must end in {', '.join(FORMATS)}")
     try:
-        is_folder = path.is_dir()
+        is_folder, is_special = path.is_dir(), path.exists() and not path.is_file()
     except OSError as error:
         raise PitJoinError(f"cannot write {path}: {error.strerror}") from error
     if is_folder:
         raise PitJoinError(f"{path} is a folder; give the name of a file")
+    if is_special:  # it would be replaced, also where a link leads to it
+        raise PitJoinError(f"{path} is a device or a pipe; give the name of a file")
     if not path.parent.is_dir():
         raise PitJoinError(f"the folder {path.parent} does not exist; make it first")
     if not os.access(path.parent, os.W_OK):
@@ -89,7 +91,8 @@ def _write(table: pa.Table, name: str, suffix: str) -> None:
     if suffix == ".parquet":
         # Dictionaries pay for text; for numbers they cost time and are given up halfway.
         text = [field.name for field in table.schema if not pa.types.is_primitive(field.type)]
-        pq.write_table(table, name, row_group_size=_ROW_GROUP, use_dictionary=text)
+        with pa.OSFile(name, "wb") as sink:  # by its name Arrow would remove the file after an error, a device too
+            pq.write_table(table, sink, row_group_size=_ROW_GROUP, use_dictionary=text)
     elif suffix == ".arrow":
         with pa.OSFile(name, "wb") as sink, pa.ipc.new_file(sink, table.schema) as writer:
             writer.write_table(table, max_chunksize=_ROW_GROUP)

@@ -524,6 +524,8 @@ CASES = [
          "--spine", "labels", *FEATURES, "--output", "{out}/nowhere/set.parquet"),
     case("an output that is a folder", 2, "folder.parquet is a folder; give the name of a file",
          "--spine", "labels", *FEATURES, "--output", "{out}/folder.parquet"),
+    case("an output that is a pipe", 2, "pipe.csv is a device or a pipe; give the name of a file",
+         "--spine", "labels", *FEATURES, "--output", "{out}/pipe.csv"),
     case("an output whose folder is a file", 2, "(is not a folder|does not exist)",
          "--spine", "labels", *FEATURES, "--output", "{f}/text.csv/set.parquet"),
     *(case(f"a disk that is full (.{kind})", 2, (rf"cannot write .*set\.{kind}: ", "(File too large|too large)"),
@@ -813,9 +815,11 @@ def make_world(folder: Path) -> World:
 
 
 def attempt(world: World, case: Case, out: Path) -> Result:
-    """Run a case; its outputs would be in `out`, which holds a folder named like a file and one older file."""
+    """Run a case; its outputs would be in `out`, which holds a folder and a pipe named like files and one older file."""
     out.mkdir(exist_ok=True)
     (out / "folder.parquet").mkdir(exist_ok=True)
+    if not (out / "pipe.csv").exists():
+        os.mkfifo(out / "pipe.csv")
     (out / "set.arrow").write_text("older")
     project = world.shop if case.project == "shop" else world.files / case.project
     fill = [
@@ -855,7 +859,7 @@ def test_bad_input(world: World, case: Case, tmp_path: Path) -> None:
     out = tmp_path / "out"
     before = sorted(path.name for path in world.files.iterdir())
     check(attempt(world, case, out), case.status, case.says)
-    assert sorted(path.name for path in out.iterdir()) == ["folder.parquet", "set.arrow"]
+    assert sorted(path.name for path in out.iterdir()) == ["folder.parquet", "pipe.csv", "set.arrow"]
     assert (out / "set.arrow").read_text() == "older"
     assert list((out / "folder.parquet").iterdir()) == []
     assert sorted(path.name for path in world.files.iterdir()) == before
