@@ -815,7 +815,7 @@ def make_world(folder: Path) -> World:
 
 
 def attempt(world: World, case: Case, out: Path) -> Result:
-    """Run a case; its outputs would be in `out`, which holds a folder and a pipe named like files and one older file."""
+    """Run a case; its outputs would be in `out`, which holds a folder, a pipe and an older file."""
     out.mkdir(exist_ok=True)
     (out / "folder.parquet").mkdir(exist_ok=True)
     if not (out / "pipe.csv").exists():
