@@ -12,6 +12,7 @@ from pit_join.errors import (
     RequestError,
     SpineError,
     StoreError,
+    StoreUrlError,
     WarehouseError,
 )
 
@@ -77,6 +78,7 @@ __all__ = [
     "SpineError",
     "StaleView",
     "StoreError",
+    "StoreUrlError",
     "TrainingBuild",
     "TrainingSet",
     "WarehouseError",

@@ -16,6 +16,7 @@ __all__ = [
     "RequestError",
     "SpineError",
     "StoreError",
+    "StoreUrlError",
     "WarehouseError",
     "command_line",
     "option",
@@ -64,6 +65,12 @@ class StoreError(PitJoinError):
 
     exit_status = 3
     status = STORE_FAILED
+
+
+class StoreUrlError(StoreError):
+    """A URL of an online store that cannot be read, or two names for one store."""
+
+    exit_status = 2
 
 
 class WarehouseError(PitJoinError):

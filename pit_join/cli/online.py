@@ -121,9 +121,10 @@ def get(
 def verify(ctx: click.Context, select: list[str], sample: int, every: bool, as_json: bool) -> None:
     """Compare what the store serves with the offline rule at the instant of the export: values, statuses, event times.
 
-    Exit status 1 if anything differs. Run verify after an export, on the warehouse that was exported: rows that dbt has
-    added since may have been known at that instant. A static view has no history, so what differs there has changed
-    since the export, which is printed and is not a difference.
+    Exit status 1 if anything differs, also in what the store says of its views and services. Run verify after an
+    export, on the warehouse that was exported: rows that dbt has added since may have been known at that instant. A
+    static view has no history, so what differs there has changed since the export, which is printed and is not a
+    difference.
 
     The warehouse is opened once and held, read only, until everything is compared: a `dbt build` that starts meanwhile
     waits by the profile's `retries`, or fails. External tables are read once.
@@ -162,7 +163,9 @@ def verify(ctx: click.Context, select: list[str], sample: int, every: bool, as_j
         )
         for view, number in found.changed.items():
             click.echo(f"! {view}: {number:,} differences: the view is static, and has changed since the export")
-    if found.found:
+        for sentence in found.descriptions:
+            click.echo(f"! {sentence}; run pit-join export")
+    if found.found or found.descriptions:
         ctx.exit(1)
 
 

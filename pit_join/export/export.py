@@ -31,9 +31,12 @@ from pit_join.online.urls import check_urls, folder_of, store_url
 from pit_join.records.store_manifest import Contents, StoredService, StoredView
 from pit_join.references import OnDemandRequest
 from pit_join.warehouse.expressions import ARGUMENTS, minor_version
-from pit_join.workspace import Console, Workspace
+from pit_join.workspace import Console, Histories, Workspace
 
-__all__ = ["Export", "export"]
+__all__ = ["Export", "export", "services_of"]
+
+# DuckDB's memory; it spills the rest to disk. The store starts to write after DuckDB has finished.
+_MEMORY_BYTES = 384 * 2**20
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +116,8 @@ def export(
         kept = {name: kept_views(name, before, chosen, registry) for name in stores}
         with workspace.warehouse() as warehouse:
             instant = as_of or datetime.now(timezone.utc)  # after the wait for locks, so that nothing known is missed
-            taken = SnapshotTaker(workspace, warehouse, open_now, instant)
+            warehouse.spill_to(workspace.project.cache, _MEMORY_BYTES)
+            taken = SnapshotTaker(workspace, Histories(warehouse, workspace), open_now, instant)
             taken.check(chosen)
             found = {view.name: taken.view(view, writers[view.online_store]) for view in chosen}
             listed = views_elsewhere(before[""], chosen, registry) if views else {}
@@ -154,7 +158,7 @@ def _about(workspace: Workspace, listed: Mapping[str, StoredView], latest: Mappi
         target=workspace.project.connection.target,
         exported_at=datetime.now(timezone.utc),
         views=listed,
-        services=_services(workspace),
+        services=services_of(workspace),
         latest=latest,
         duckdb=minor_version(),
     )
@@ -181,7 +185,8 @@ def _replace(targets: Mapping[str, _Target], about: Contents, dry_run: bool, con
     return changes
 
 
-def _services(workspace: Workspace) -> dict[str, StoredService]:
+def services_of(workspace: Workspace) -> dict[str, StoredService]:
+    """Return the feature services of a project as a store describes them."""
     registry, macros, found = workspace.registry, workspace.macros, {}
     for name, service in registry.services.items():
         requests = registry.completed(service.requests)

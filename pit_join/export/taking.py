@@ -15,25 +15,20 @@ from pit_join.export.places import not_storable
 from pit_join.export.snapshot import Snapshot
 from pit_join.online.protocol import Writer
 from pit_join.records.store_manifest import StoredView
-from pit_join.warehouse.duckdb_session import DuckDBWarehouse
 from pit_join.warehouse.spool import Restarted
 from pit_join.warehouse.sql import identifier
 from pit_join.workspace import Histories, Workspace
 
 __all__ = ["SnapshotTaker"]
 
-# DuckDB's memory; it spills the rest to disk. The store starts to write after DuckDB has finished.
-_MEMORY_BYTES = 384 * 2**20
-
 
 class SnapshotTaker:
     """A taker of snapshots of views in one state of the warehouse; snapshots that are read twice stay in `files`."""
 
-    def __init__(self, workspace: Workspace, warehouse: DuckDBWarehouse, files: ExitStack, instant: datetime) -> None:
+    def __init__(self, workspace: Workspace, histories: Histories, files: ExitStack, instant: datetime) -> None:
         self._macros, self._folder, self._console = workspace.macros, workspace.project.cache, workspace.console
-        self._histories = Histories(warehouse, workspace)
+        self._histories = histories
         self._files, self._instant = files, instant
-        warehouse.spill_to(self._folder, _MEMORY_BYTES)
 
     def check(self, views: Collection[FeatureView]) -> None:
         """Check the tables and types of all views, so that all problems are shown at once.

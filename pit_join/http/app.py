@@ -44,6 +44,8 @@ _SMALL_BODY = 65_536  # bytes
 _FEW_VALUES = 5_000
 _READ_ON = 16  # times as much as is allowed
 _LONGEST_DETAIL = 2_000
+# An answer does not name the place of a store, which the message of the error does.
+_NO_STORE = "the online store cannot be read, or nothing was exported to it; the log says more"
 _OPEN = ("/health", "/ready")
 # What `curl -d` says of a body, as in Feast's documentation; and nothing at all.
 _BODY_TYPES = ("", JSON, "application/x-www-form-urlencoded")
@@ -60,8 +62,8 @@ class Settings:
     `FeatureStore.online_reader`. Ages are judged as of `now` (with a time zone); None is the clock's.
     """
 
-    store: str
-    stores: Mapping[str, str] = field(default_factory=dict)
+    store: str = field(repr=False)
+    stores: Mapping[str, str] = field(default_factory=dict, repr=False)
     api_key: str | None = field(default=None, repr=False)
     max_body_bytes: int = 4_194_304
     max_rows: int = 10_000
@@ -192,10 +194,9 @@ class _Server:
         try:
             await run_in_threadpool(self._store.online_contents)
         except PitJoinError as error:
-            # Anyone may ask for this without a key: the answer must not name the place of the store.
             self.metrics.store_error()
             _log.warning("not ready: %s", error)
-            return _error(503, "the online store cannot be read, or nothing was exported to it; the log says more")
+            return _error(503, _NO_STORE)
         return _json_response({"status": "ready"})
 
     async def show_metrics(self, request: Request) -> Response:
@@ -216,7 +217,7 @@ class _Server:
         if isinstance(error, StoreError):
             self.metrics.store_error()
             _log.warning("%s", error)
-            return _error(503, str(error))
+            return _error(503, _NO_STORE)
         return _error(422, str(error))
 
 

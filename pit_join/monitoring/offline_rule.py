@@ -92,12 +92,12 @@ class OfflineRule:
 
     def __init__(self, workspace: Workspace, warehouse: DuckDBWarehouse) -> None:
         self._workspace, self.registry = workspace, workspace.registry
-        self._histories = Histories(warehouse, workspace)
+        self.histories = Histories(warehouse, workspace)
         self._defaults: dict[str, dict[str, pa.Scalar | PitJoinError]] = {}
 
     def check(self, views: Iterable[FeatureView]) -> None:
         """Check the tables of all views, so that all problems are shown at once."""
-        self._histories.check(views)
+        self.histories.check(views)
 
     def keys(self, view: FeatureView, sample: int | None) -> pa.Table:
         """Return the keys of a view's history in order, or `sample` of them at random.
@@ -106,15 +106,15 @@ class OfflineRule:
         """
         if not view.join_keys:
             return pa.table({_EVERY_ROW: [True]})
-        self._histories.prepare([view])
-        history = self._histories.staged(view)
+        self.histories.prepare([view])
+        history = self.histories.staged(view)
         statement = self._workspace.macros.text("_keys_statement", view=view.name, sample=sample, history=history)
         what = f"the keys of the feature view '{view.name}' cannot be read"
-        return self._histories.warehouse.table(statement, what)
+        return self.histories.warehouse.table(statement, what)
 
     def forget(self, view: FeatureView) -> None:
         """Free the memory of a view that is not asked for again."""
-        self._histories.forget(view)
+        self.histories.forget(view)
 
     def ask(self, view: FeatureView, features: Sequence[str], keys: Mapping[str, pa.Array], moments: pa.Array) -> Known:
         """Return the known rows of a view; `keys` are named as the view names them."""
@@ -180,11 +180,11 @@ class OfflineRule:
         )
         try:
             # Committed before anything is asked: an error undoes no copy, and no file is read twice.
-            self._histories.stage([view])
-            self._histories.clear()
-            return TrainingBuild(self._workspace, request).run_beside_others(self._histories).to_arrow()
+            self.histories.stage([view])
+            self.histories.clear()
+            return TrainingBuild(self._workspace, request).run_beside_others(self.histories).to_arrow()
         except PitJoinError:
-            self._histories.begin_anew()
+            self.histories.begin_anew()
             raise
 
     def computed(self, request: OnDemandRequest, roles: Sequence[Request], defaults: bool) -> Expressions:

@@ -17,6 +17,7 @@ import pyarrow.compute as pc
 from pit_join.definitions.views import FeatureView
 from pit_join.errors import PitJoinError, StoreError, suggest
 from pit_join.export.places import moved_versions
+from pit_join.monitoring.descriptions import changed_services, changed_views
 from pit_join.monitoring.offline_rule import OfflineRule, same
 from pit_join.online.protocol import ReadableStore
 from pit_join.records.arrow import arrow_values, values_of
@@ -51,7 +52,8 @@ class Parity:
     """The result of a comparison: compared keys by view, the number of differences, and the first thousand.
 
     `changed` counts by view the differences of static views, which are not among the others: the rule knows only the
-    values of today, so these tables have changed since the export.
+    values of today, so these tables have changed since the export. `descriptions` says in a sentence each what the
+    store says of itself otherwise than the project: a ttl, a default, the SQL of a service.
     """
 
     keys: Mapping[str, int]
@@ -59,6 +61,7 @@ class Parity:
     found: int
     differences: tuple[Difference, ...]
     changed: Mapping[str, int] = field(default_factory=dict)
+    descriptions: tuple[str, ...] = ()
 
     def as_json(self) -> dict[str, Any]:
         """Return the result as plain values."""
@@ -73,6 +76,7 @@ class Parity:
             "found": self.found,
             "differences": shown,
             "changed": dict(self.changed),
+            "descriptions": list(self.descriptions),
         }
 
 
@@ -84,6 +88,8 @@ def verify(
     sample: int | None = None,
 ) -> Parity:
     """Compare values, statuses and event times of the store with the offline rule at the instant of the export.
+
+    What the store says of the views, and if all are compared of the services, is compared with the project.
 
     Args:
         workspace: the project whose warehouse has the history.
@@ -115,6 +121,9 @@ def verify(
     with workspace.warehouse() as warehouse:
         rule = OfflineRule(workspace, warehouse)
         rule.check(declared.values())
+        descriptions = [*changed_views(workspace, rule.histories, stored, declared)]
+        if not views:
+            descriptions += changed_services(workspace, contents)
         for done, name in enumerate(chosen):
             workspace.console.progress(done, len(chosen), name)
             keys[name], before = 0, found + changed.total()
@@ -133,7 +142,7 @@ def verify(
                 raise StoreError("an export ended while the online store was compared; run pit-join verify again")
             rule.forget(declared[name])
     workspace.console.progress(len(chosen), len(chosen), "")
-    return Parity(keys, values, found, tuple(differences), dict(changed))
+    return Parity(keys, values, found, tuple(differences), dict(changed), tuple(descriptions))
 
 
 class _Comparison:

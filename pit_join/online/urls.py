@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
-from pit_join.errors import StoreError, option
+from pit_join.errors import StoreUrlError, option
 
 __all__ = [
-    "CacheLimits", "cache_limits", "check_urls", "folder_of", "how_to_name", "is_remote", "store_url",
+    "CacheLimits", "cache_limits", "check_urls", "folder_of", "how_to_name", "is_folder", "is_remote", "store_url",
     "without_cache_options",
 ]  # fmt: skip
 
 _CACHE_OPTIONS = {"cache_mb": "64", "cache_seconds": "0"}
+_SHOWN = {*_CACHE_OPTIONS, "prefix", "timeout"}
+_PLACE = re.compile(r"(\[[^\]@]*\]|[^:/@]*)(:\d+)?(/\d*)?")
+# What was meant as a URL, and not as the name of a folder; a drive of Windows has one letter.
+_NEARLY = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:|(redis|rediss)\W.*@", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,13 +39,13 @@ def check_urls(urls: Mapping[str, str]) -> None:
     """Refuse two names for one store: an export under one name would delete what the other exported.
 
     Raises:
-        StoreError: naming the two.
+        StoreUrlError: naming the two.
     """
     names: dict[str, str] = {}
     for name, url in urls.items():
         other = names.setdefault(url, name)
         if other != name:
-            raise StoreError(
+            raise StoreUrlError(
                 f"the online stores '{other or 'default'}' and '{name or 'default'}' are one, {store_url(url)}; give "
                 "each a folder of its own, or of a server a prefix of its own (?prefix=NAME)"
             )
@@ -52,15 +57,37 @@ def how_to_name(store: str) -> str:
     return f"give {given}, or set PIT_JOIN_ONLINE_STORE_{store.upper()}"
 
 
+def is_folder(url: str) -> bool:
+    """Return whether a store is a folder, by its URL; text that is neither a folder nor a URL is refused elsewhere."""
+    return not is_remote(url) and not _NEARLY.match(url)
+
+
 def folder_of(url: str) -> Path | None:
     """Return the folder of an embedded store, by its URL; None for a remote one."""
     return None if is_remote(url) else Path(url)
 
 
 def store_url(url: str) -> str:
-    """Return a store's URL without a password, for messages."""
-    head, at, rest = url.rpartition("@")
-    return f"{head.split('://')[0]}://{rest}" if at and "://" in head else url
+    """Return a store's URL for messages: without user and password, and with the values of harmless options only.
+
+    Of what cannot be told apart from a password nothing is shown.
+
+    >>> store_url("rediss://app:secret@host:6379/0?prefix=a&ssl_password=secret")
+    'rediss://host:6379/0?prefix=a&ssl_password=***'
+    >>> store_url("redis://app:secret")
+    'redis://app:***'
+    """
+    if not is_remote(url):
+        return url if is_folder(url) else "***"
+    scheme, _, rest = url.partition("://")
+    before, _, after = rest.rpartition("@")
+    if "?" in before:  # a password with a question mark, or an option with an @
+        return f"{scheme}://***"
+    place, _, query = after.partition("#")[0].partition("?")
+    if not _PLACE.fullmatch(place):
+        place = f"{place.partition(':')[0].partition('/')[0]}:***"
+    shown = [f"{name}={value if name in _SHOWN else '***'}" for name, value in parse_qsl(query, keep_blank_values=True)]
+    return f"{scheme}://{place}" + (f"?{'&'.join(shown)}" if shown else "")
 
 
 def cache_limits(url: str) -> CacheLimits | None:
@@ -72,7 +99,7 @@ def cache_limits(url: str) -> CacheLimits | None:
     CacheLimits(bytes=1048576, seconds=0.5)
 
     Raises:
-        StoreError: if a limit is not a number.
+        StoreUrlError: if a limit is not a number.
     """
     if not is_remote(url):
         return None
@@ -85,7 +112,7 @@ def cache_limits(url: str) -> CacheLimits | None:
         except ValueError:
             number = -1.0
         if not 0 <= number < 1e9:
-            raise StoreError(f"{store_url(url)}: {name} is a number, 0 or more, got '{given}'")
+            raise StoreUrlError(f"{store_url(url)}: {name} is a number, 0 or more, got '{given}'")
         found.append(number)
     return CacheLimits(int(found[0] * 2**20), found[1]) if found[0] else None
 

@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from xxhash import xxh3_64_hexdigest
+
 from pit_join.errors import RequestError, StoreError, suggest, suggest_service
 from pit_join.records.embeddings import StoredIndex
 from pit_join.records.keys import KeyCodec
@@ -116,8 +118,8 @@ class Contents:
     duckdb: str = ""
 
     def to_json(self) -> bytes:
-        """The bytes that a store keeps."""
-        return json.dumps(
+        """The bytes that a store keeps; the last name is a checksum of those before it."""
+        written = json.dumps(
             {
                 "pit_join_online_store": FORMAT,
                 "project": self.project,
@@ -138,6 +140,8 @@ class Contents:
             ensure_ascii=False,
             indent=1,
         ).encode()
+        head = written.removesuffix(b"\n}")
+        return b'%s,\n "checksum": "%s"\n}' % (head, xxh3_64_hexdigest(head).encode())
 
     @classmethod
     def from_json(cls, data: bytes | None, where: str) -> Contents:
@@ -155,6 +159,11 @@ class Contents:
             raise StoreError(
                 f"{where} is damaged or is not a store of pit-join: its contents cannot be read"
             ) from error
+        # Older stores have none.
+        if "checksum" in read and read["checksum"] != xxh3_64_hexdigest(data[: data.rindex(b",")]):
+            raise StoreError(
+                f"{where} is damaged: its contents do not have the checksum that they name; run pit-join export"
+            )
         if not isinstance(found, int) or not 1 <= found <= FORMAT:
             raise StoreError(
                 f"{where} was written by a newer pit-join (format {found}; this one reads up to {FORMAT}); upgrade "

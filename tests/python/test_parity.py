@@ -20,8 +20,8 @@ import numpy as np
 import pyarrow as pa
 import pytest
 from click.testing import CliRunner, Result
-from support.dbt import Built, copied
-from support.projects import BASE, KEYS, make_project, view
+from support.dbt import Built, copied, run_dbt
+from support.projects import BASE, KEYS, make_project, run, view
 from writing import replace_all
 
 from pit_join import FeatureStore, PitJoinError, StoreError
@@ -449,6 +449,7 @@ def test_the_command_names_what_differs(cli: Callable[..., Result], store: Onlin
         "values": 81,
         "found": 1,
         "changed": {},
+        "descriptions": [],
         "differences": [
             {
                 "view": VIEW,
@@ -582,3 +583,59 @@ def test_what_needs_more_memory_gets_it(demo: Built, tmp_path: Path) -> None:
         warehouse.execute("create temp table kept as select 42 as a", "made")
         with pytest.raises(PitJoinError, match=r"[Mm]emory"):  # a profile has the last word
             assert not warehouse.spooled(query, "without room", None).num_rows
+
+
+PLAN = '{name: plan, data_type: varchar, config: {meta: {pit_join: {default: "free"}}}}'
+SERVICE = """exposures:
+  - name: churn
+    type: ml
+    owner: {name: a}
+    depends_on: [ref('plans')]
+    config: {meta: {pit_join: {features: ["plans:plan"]}}}
+"""
+
+
+def test_what_the_store_says_of_itself_is_compared(tmp_path: Path) -> None:
+    """After an edit without an export: nothing but the description differs, and the status is 1."""
+    project = make_project(
+        tmp_path / "shop", {"plans": view(f"{KEYS}, ttl: 5 days", f"{BASE}, {PLAN}")}, exposures=SERVICE
+    )
+    (project / "models/plans.sql").write_text(
+        "select 'u1' as user_id, timestamptz '2026-03-01 00:00+00' as event_timestamp, 'pro' as plan"
+    )
+    assert run_dbt(project, "build").success
+    store = FeatureStore(project)
+    store.export(as_of="2026-03-02")
+    assert store.verify().descriptions == ()
+    yaml = project / "models/models.yml"
+    original = yaml.read_text()
+    for old, new, said in (
+        ("5 days", "4 days", ["the feature view 'plans' has another ttl in the store: 432000 s, now 345600 s"]),
+        (", ttl: 5 days", "", ["the feature view 'plans' has another ttl in the store: 432000 s, now none"]),
+        ('"free"', '"none"', [
+            "the feature view 'plans' has another default in the store: plan 'free', now plan 'none'"
+        ]),
+        ("name: churn\n", "name: churn_v2\n", [
+            "the feature service 'churn' of the store is not in the project any more",
+            "the feature service 'churn_v2' is not in the store",
+        ]),
+        ('["plans:plan"]', "[{view: plans, as: p, features: [plan]}]", [
+            "the feature service 'churn' has other features in the store"
+        ]),
+        ('["plans:plan"]}', '["plans:plan"], full_feature_names: true}', [
+            "the feature service 'churn' has other names or another SQL of on-demand features in the store"
+        ]),
+    ):  # fmt: skip
+        assert old in original
+        yaml.write_text(original.replace(old, new))
+        assert list(store.verify().descriptions) == said
+    done = run("--project-dir", str(project), "verify")
+    assert done.status == 1
+    assert done.out.splitlines() == [
+        "1 views, 1 keys, 1 values compared: 0 differences",
+        "! the feature service 'churn' has other names or another SQL of on-demand features in the store; run "
+        "pit-join export",
+    ]
+    assert list(store.verify(["plans"]).descriptions) == []  # of chosen views alone
+    store.export(as_of="2026-03-02")
+    assert store.verify().descriptions == ()

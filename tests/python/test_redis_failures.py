@@ -22,7 +22,7 @@ from support.projects import BASE, KEYS, make_project, view
 from support.stores import AT, put
 from writing import replace_all
 
-from pit_join.errors import StoreError
+from pit_join.errors import StoreError, StoreUrlError
 from pit_join.online.opening import open_store
 from pit_join.online.stores import redis_store
 from pit_join.online.urls import store_url
@@ -136,7 +136,24 @@ def test_passwords(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         with pytest.raises(StoreError) as refused:
             open_store(server.url.replace("://", "://user:hidden@"))
         assert "hidden" not in str(refused.value)
-    assert store_url("redis://user:hidden@host:1/0?prefix=a") == "redis://host:1/0?prefix=a"
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("redis://user:hidden@host:1/0?prefix=a", "redis://host:1/0?prefix=a"),
+        ("redis://host/0?password=hidden&username=hidden", "redis://host/0?password=***&username=***"),
+        ("rediss://host?ssl_keyfile=hidden&timeout=2", "rediss://host?ssl_keyfile=***&timeout=2"),
+        ("redis://host/0?password=hid@den", "redis://***"),
+        ("redis://:hid@den:hid@host:1/0", "redis://host:1/0"),
+        ("redis://host:1/0#hidden", "redis://host:1/0"),
+        ("redis:/:hidden@host", "***"),
+        ("online/dev@2", "online/dev@2"),
+        ("C:/online", "C:/online"),
+    ],
+)
+def test_urls_are_shown_without_secrets(url: str, shown: str) -> None:
+    assert store_url(url) == shown
 
 
 def test_tls(tmp_path: Path) -> None:
@@ -178,23 +195,33 @@ def test_no_server_and_no_host() -> None:
 @pytest.mark.parametrize(
     ("url", "says"),
     [
-        ("redis://", "must specify one of"),
-        ("redis://localhost:99999/0", "Port out of range"),
-        ("redis://localhost:abc/0", "Port could not be cast"),
-        ("redis://[::1/0", "Invalid IPv6 URL"),
-        ("redis://localhost:1/zero", "cannot be read .*: a database is a number"),
-        ("redis://user:hid/den@localhost:1/0", "redis://localhost:1/0 cannot be read .*write %2F for /"),
-        ("redis://user:12/hidden@localhost:1/0", "redis://localhost:1/0 cannot be read .*write %2F for /"),
+        ("redis://", "its form is redis://"),
+        ("redis://localhost:99999/0", "its port is not a number up to 65535"),
+        ("redis://localhost:abc/0", "its port is not a number"),
+        ("redis://user:hidden", r"^redis://user:\*\*\* cannot be read .*its port is not a number"),
+        ("redis://[::1/0", "its form is redis://"),
+        ("redis://localhost:1/zero", "a database is a number"),
+        ("redis://localhost:1/hidden", r"^redis://localhost:\*\*\*: a database is a number"),
+        ("redis://user:hid/den@localhost:1/0", "redis://localhost:1/0.*write %2F for /"),
+        ("redis://user:12/hidden@localhost:1/0", "redis://localhost:1/0.*write %2F for /"),
+        ("redis://:hid?den@localhost:1/0", r"^redis://\*\*\* cannot be read .*%3F for \?"),
         ("redis://:hid[den@localhost:1/0", "redis://localhost:1/0 cannot be read .*%5B for \\["),
-        ("redis://:hidden@localhost:1/0?timout=1", "redis://localhost:1/0.* cannot be read .*'timout'"),
-        ("redis://localhost:1/0?socket_timeout=x", "socket_timeout"),
+        ("redis://:hidden@localhost:1/0?timout=1", "redis://localhost:1/0.* cannot be read .*'timout' is unknown"),
+        ("redis://localhost:1/0?ssl_password=hidden", r"ssl_password=\*\*\* cannot be read .*'ssl_password' is unk"),
+        ("redis://localhost:1/0?socket_timeout=hidden", "its option 'socket_timeout' has a wrong value"),
+        ("redis:/:hidden@localhost:1/0", "begins like a URL, but has no '://'"),
+        ("redis:hidden@localhost:1/0", "begins like a URL"),
+        ("redis//:hidden@localhost:1/0", "begins like a URL"),
+        ("postgres://u:hidden@localhost/hidden", r"^no online store is known for postgres://localhost:\*\*\*;"),
+        ("unix:///hidden", r"^no online store is known for unix://:\*\*\*;"),
         ("redis://localhost:1/0?timeout=nan", "the timeout is a number of seconds above 0"),
         ("redis://localhost:1/0?timeout=inf", "the timeout is a number of seconds above 0"),
     ],
 )
 def test_a_url_that_cannot_be_read(url: str, says: str) -> None:
-    with pytest.raises(StoreError, match=says) as caught:
+    with pytest.raises(StoreUrlError, match=says) as caught:
         open_store(url)
+    assert caught.value.exit_status == 2
     shown = "".join(traceback.format_exception(type(caught.value), caught.value, caught.value.__traceback__))
     assert "hid" not in shown
 

@@ -28,6 +28,7 @@ from support.dbt import ROOT
 from support.plain_keys import plain_key
 from support.record_cases import BY_NAME, BYTES, SCALAR, Rows, Type, list_of, plain_record
 from writing import replace_all
+from xxhash import xxh3_64_hexdigest
 
 from pit_join.errors import StoreError
 from pit_join.export.snapshot import Snapshot
@@ -321,14 +322,17 @@ def test_an_export_of_the_same_rows_finds_nothing_to_write(golden: Path) -> None
 
 def changed(change: Mapping[str, Any]) -> bytes:
     contents = Contents("p", "t", AT, {name: given.stored(name)[0] for name, given in VIEWS.items()}, SERVICES)
-    return json.dumps(json.loads(contents.to_json()) | change).encode()
+    plain = json.loads(contents.to_json())
+    del plain["checksum"]  # older stores have none
+    return json.dumps(plain | change).encode()
 
 
 def test_contents_come_back_and_new_names_are_ignored() -> None:
     same = Contents.from_json(changed({}), "the store")
     views = json.loads(changed({}))["views"]
     news = changed({"new": 1, "views": {name: view | {"new": {}} for name, view in views.items()}})
-    assert Contents.from_json(news, "the store").to_json() == same.to_json() == changed_back(changed({}))
+    assert Contents.from_json(news, "the store").to_json() == same.to_json()
+    assert {**json.loads(same.to_json()), "checksum": ""} == {**json.loads(changed({})), "checksum": ""}
     for name, view in same.views.items():
         given, _ = VIEWS[name].stored(name)
         assert (view.keys, view.layout.id, view.ttl, view.instant, view.defaults, view.missing, view.rows) == (
@@ -336,8 +340,28 @@ def test_contents_come_back_and_new_names_are_ignored() -> None:
         )  # fmt: skip
 
 
-def changed_back(data: bytes) -> bytes:
-    return json.dumps(json.loads(data), ensure_ascii=False, indent=1).encode()
+def test_a_flipped_bit_of_the_contents_is_never_served() -> None:
+    """Neither in the SQL of on-demand features, nor in a ttl; only the name of the checksum itself may be another."""
+    contents = Contents("p", "t", AT, {name: given.stored(name)[0] for name, given in VIEWS.items()}, SERVICES)
+    data = contents.to_json()
+    head, _, tail = data.rpartition(b",")
+    assert tail == b'\n "checksum": "%s"\n}' % xxh3_64_hexdigest(head).encode()
+    same = Contents.from_json(data, "the store").to_json()
+    unseen, refused = set(), set()
+    for place in range(len(data)):
+        flipped = bytearray(data)
+        flipped[place] ^= 1 << place % 8
+        try:
+            found = Contents.from_json(bytes(flipped), "the store")
+        except StoreError as error:
+            refused.add(str(error).partition(":")[0])
+        else:
+            assert found.to_json() == same
+            unseen.add(place)
+    assert refused <= {"the store is damaged", "the store is damaged or is not a store of pit-join"}
+    name = data.rindex(b"checksum")
+    assert unseen <= set(range(len(head) + 1, len(data))), unseen
+    assert unseen & set(range(name, name + len("checksum")))
 
 
 def test_a_newer_format_is_refused() -> None:
@@ -404,8 +428,9 @@ def codes(cell: str) -> list[str]:
     return re.findall(r"`([^`]*)`", cell)
 
 
-EXAMPLE = json.loads(re.search(r"```json\n(\{.*?)```", PAGE, re.DOTALL)[1])  # type: ignore[index]
-VIEW = Contents.from_json(json.dumps(EXAMPLE).encode(), "the page").views["activity"]
+SHOWN = re.search(r"```json\n(\{.*?)```", PAGE, re.DOTALL)[1]  # type: ignore[index]
+EXAMPLE = json.loads(SHOWN)
+VIEW = Contents.from_json(SHOWN.encode(), "the page").views["activity"]
 ROWS = Rows(
     [INTEGER, BY_NAME["float"], STRING, BY_NAME["bool"], list_of(BY_NAME["int16"])],
     [(7, None, "pro", True, [1, None, -1])],
@@ -419,8 +444,9 @@ def test_the_contents_of_the_page() -> None:
     inside = [*EXAMPLE["services"]["churn_v1"], *role, *on_demand]
     assert set(names) == {*EXAMPLE, *EXAMPLE["views"]["activity"], *inside}
     assert EXAMPLE["pit_join_online_store"] == FORMAT
-    again = Contents.from_json(json.dumps(EXAMPLE).encode(), "the page").to_json()
-    assert json.loads(again) == EXAMPLE
+    again = json.loads(Contents.from_json(SHOWN.encode(), "the page").to_json())
+    assert [*again][-1] == "checksum"
+    assert again == EXAMPLE | {"checksum": again["checksum"]}  # the page has other white space
     defaults = dict(zip(VIEW.features, VIEW.decoder(VIEW.features).read(VIEW.defaults or b"", b"")[1], strict=True))
     assert defaults == {"visits": 0, "plan": "free", "score": None, "active": None, "recent": None}
     columns = {name: kind.array([defaults[name]]) for name, kind in zip(VIEW.features, ROWS.types, strict=True)}
@@ -496,7 +522,7 @@ def test_the_record_of_the_page() -> None:
 def test_the_record_of_the_page_lies_in_lmdb_where_it_says(tmp_path: Path) -> None:
     columns = {n: kind.array([v]) for n, kind, v in zip(VIEW.features, ROWS.types, ROWS.values[0], strict=True)}
     table = pa.table({"user": ["é"], "_pit_event": ROWS.events, **columns})
-    contents = json.dumps(EXAMPLE).encode()
+    contents = SHOWN.encode()
     folder = tmp_path / "online"
     with open_store(str(folder), create=True).writing(1, lambda message: None) as writer:
         rows = {"activity": (VIEW, Snapshot("activity", ("user",), table))}

@@ -20,7 +20,7 @@ from urllib.parse import parse_qsl, urlencode, urlsplit
 
 from xxhash import xxh3_64_digest
 
-from pit_join.errors import PitJoinError, StoreError, option
+from pit_join.errors import PitJoinError, StoreError, StoreUrlError, option
 from pit_join.online.protocol import Changes, OnProgress, Records, Rows, Wanted
 from pit_join.online.urls import store_url
 from pit_join.records.layout import checksum, view_number
@@ -47,15 +47,15 @@ def open_store(url: str, *, create: bool = False) -> RedisStore:
     parts = urlsplit(url)
     options = dict(parse_qsl(parts.query))
     if not (parts.path.strip("/") or "0").isdecimal():  # redis-py would take database 0
-        raise ValueError("a database is a number, as in redis://host:6379/0")
+        raise StoreUrlError(f"{store_url(url)}: a database is a number, as in redis://host:6379/0; write %2F for /")
     prefix = options.pop("prefix", "pit_join")
     if not prefix or set("{}") & set(prefix):
-        raise StoreError(f"{store_url(url)}: a prefix has no braces and is not empty, got '{prefix}'")
+        raise StoreUrlError(f"{store_url(url)}: a prefix has no braces and is not empty, got '{prefix}'")
     timeout = 0.0
     with suppress(ValueError):
         timeout = float(options.pop("timeout", _TIMEOUT))
     if not 0 < timeout < float("inf"):
-        raise StoreError(f"{store_url(url)}: the timeout is a number of seconds above 0")
+        raise StoreUrlError(f"{store_url(url)}: the timeout is a number of seconds above 0")
     return RedisStore(parts._replace(query=urlencode(options)).geturl(), prefix, timeout)
 
 

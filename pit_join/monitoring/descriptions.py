@@ -1,0 +1,78 @@
+"""The comparison of what a store says of itself with what the project would export now."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
+from datetime import datetime, timezone
+
+from pit_join.definitions.views import FeatureView
+from pit_join.export.export import services_of
+from pit_join.export.taking import SnapshotTaker
+from pit_join.records.store_manifest import Contents, StoredView
+from pit_join.workspace import Histories, Workspace
+
+__all__ = ["changed_services", "changed_views"]
+
+
+def changed_views(
+    workspace: Workspace, histories: Histories, stored: Mapping[str, StoredView], views: Mapping[str, FeatureView]
+) -> Iterator[str]:
+    """Yield a sentence for each part of some views that the store describes otherwise than the project.
+
+    Raises:
+        PitJoinError: if a view cannot be exported now.
+    """
+    with ExitStack() as files:
+        taken = SnapshotTaker(workspace, histories, files, datetime.now(timezone.utc))
+        for name, view in views.items():
+            now, _ = taken.view(view)
+            for part, there, here in _parts(stored[name], now, view):
+                if there != here:
+                    yield f"the feature view '{name}' has another {part} in the store: {there}, now {here}"
+
+
+def _parts(stored: StoredView, now: StoredView, view: FeatureView) -> Iterator[tuple[str, object, object]]:
+    yield "entity", stored.entity or "none", now.entity or "none"
+    yield "key", _listed(stored.keys), _listed(now.keys)
+    yield "list of features", stored.layout.describe(), now.layout.describe()
+    yield "ttl", _age(stored.ttl), _age(now.ttl)
+    # The records of defaults and of missing keys; with other features they are others, too.
+    if stored.layout.describe() == now.layout.describe():
+        yield "default", _values(stored, stored.defaults), _values(now, now.defaults)
+        yield "value of a key without a record", _values(stored, stored.missing), _values(now, now.missing)
+    nearest = {feature.name: feature.nearest for feature in view.features if feature.nearest}
+    yield "metric of embeddings", {name: index.metric for name, index in stored.nearest.items()}, nearest
+
+
+def _listed(keys: Mapping[str, str]) -> str:
+    return ", ".join(f"{name} {kind}" for name, kind in keys.items()) or "none"
+
+
+def _age(ttl: int | None) -> str:
+    return "none" if ttl is None else f"{ttl / 1e6:g} s"
+
+
+def _values(view: StoredView, record: bytes | None) -> str:
+    if record is None:
+        return "none"
+    values = view.decoder(view.features).read(record, b"")[1]
+    return ", ".join(f"{name} {value!r}" for name, value in zip(view.features, values, strict=True))
+
+
+def changed_services(workspace: Workspace, contents: Contents) -> Iterator[str]:
+    """Yield a sentence for each feature service that the store describes otherwise than the project.
+
+    Raises:
+        PitJoinError: if on-demand features of a service cannot be written as SQL.
+    """
+    now = services_of(workspace)
+    for name in sorted({*now, *contents.services}):
+        if name not in contents.services:
+            yield f"the feature service '{name}' is not in the store"
+        elif name not in now:
+            yield f"the feature service '{name}' of the store is not in the project any more"
+        elif now[name].requests != contents.services[name].requests:
+            yield f"the feature service '{name}' has other features in the store"
+        elif now[name] != contents.services[name]:
+            yield f"the feature service '{name}' has other names or another SQL of on-demand features in the store"
