@@ -32,6 +32,14 @@ _KEY = "PIT_JOIN_API_KEY"
     "--max-rows", type=click.IntRange(min=1), default=10_000, show_default=True, metavar="N",
     help="Refuse requests with more rows.",
 )  # fmt: skip
+@click.option(
+    "--max-connections", type=click.IntRange(min=1), default=4096, show_default=True, metavar="N",
+    help="Connections that each process takes at a time; those that wait make room for new ones.",
+)  # fmt: skip
+@click.option(
+    "--request-timeout", default="30 s", show_default=True, metavar="DURATION",
+    help="Close a connection whose request does not come whole, or whose answer is not read, within this time.",
+)  # fmt: skip
 @click.option("--feature-log", metavar="DIR", help="Log a sample of served values into this folder, as Parquet files.")
 @click.option(
     "--log-sample", type=click.FloatRange(0, 1), default=0.01, show_default=True, metavar="SHARE",
@@ -54,6 +62,8 @@ def serve(
     workers: int,
     max_body_bytes: int,
     max_rows: int,
+    max_connections: int,
+    request_timeout: str,
     feature_log: str | None,
     log_sample: float,
     deadline: str,
@@ -80,10 +90,12 @@ def serve(
     key = os.environ.get(_KEY)
     if key is not None and not key.strip():
         raise PitJoinError(f"{_KEY} is set and empty; give it a key, or unset it to serve without")
-    try:
-        seconds = parse_duration(deadline).total_seconds()
-    except ValueError as error:
-        raise PitJoinError(f"--deadline: {error}") from None
+    seconds = {}
+    for name, given in {"--deadline": deadline, "--request-timeout": request_timeout}.items():
+        try:
+            seconds[name] = parse_duration(given).total_seconds()
+        except ValueError as error:
+            raise PitJoinError(f"{name}: {error}") from None
     store = ctx.obj()
     settings = Settings(
         store.online_store,
@@ -94,7 +106,16 @@ def serve(
         feature_log=feature_log,
         log_sample=log_sample,
         strict=strict,
-        deadline=seconds,
+        deadline=seconds["--deadline"],
         now=read_instant(now),
     )
-    run(settings, host, port, workers, access_log, lambda message: click.echo(message, err=True))
+    run(
+        settings,
+        host,
+        port,
+        workers,
+        access_log,
+        lambda message: click.echo(message, err=True),
+        max_connections=max_connections,
+        request_seconds=seconds["--request-timeout"],
+    )

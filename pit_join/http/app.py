@@ -74,9 +74,12 @@ class Settings:
     now: datetime | None = None
 
 
-def make_app(settings: Settings) -> ASGIApp:
-    """Make the application, which opens the store with the first request that needs it."""
-    served = _Server(settings)
+def make_app(settings: Settings, state: Mapping[str, Any] | None = None) -> ASGIApp:
+    """Make the application, which opens the store with the first request that needs it.
+
+    `state` is the state of its lifespan, which the server's connections read.
+    """
+    served = _Server(settings, state or {})
     handlers: dict[type[Exception], _Handler] = {
         HTTPException: _http_error, PitJoinError: served.refused, ClientDisconnect: _gone, Exception: _broken,
     }  # fmt: skip
@@ -124,8 +127,8 @@ def _direct(
 class _Server:
     """The answers to each path."""
 
-    def __init__(self, settings: Settings) -> None:
-        self._settings = settings
+    def __init__(self, settings: Settings, state: Mapping[str, Any]) -> None:
+        self._settings, self._state = settings, state
         self._log = None
         if settings.feature_log is not None:
             self._log = FeatureLog(settings.feature_log, settings.log_sample, on_rows=self._logged)
@@ -138,9 +141,9 @@ class _Server:
         self.metrics.logged(outcome, rows)
 
     @asynccontextmanager
-    async def lifespan(self, app: Starlette) -> AsyncIterator[None]:
+    async def lifespan(self, app: Starlette) -> AsyncIterator[Mapping[str, Any]]:
         """Flush the feature log at the end, since a worker may end by a signal."""
-        yield
+        yield self._state
         if self._log is not None:
             await run_in_threadpool(self._log.close)
 

@@ -16,6 +16,7 @@ from uvicorn.supervisors import Multiprocess
 
 from pit_join.errors import PitJoinError
 from pit_join.http.app import Settings, make_app
+from pit_join.http.connections import BoundedConnection, Bounds, raise_descriptors
 from pit_join.http.metrics import SHARED_FOLDER
 from pit_join.online.urls import store_url
 
@@ -27,7 +28,15 @@ _IDLE_SECONDS = 75  # longer than clients keep a connection, so that none sends 
 
 
 def serve(
-    settings: Settings, host: str, port: int, workers: int, access_log: bool, on_message: Callable[[str], None]
+    settings: Settings,
+    host: str,
+    port: int,
+    workers: int,
+    access_log: bool,
+    on_message: Callable[[str], None],
+    *,
+    max_connections: int = 4096,
+    request_seconds: float = 30.0,
 ) -> None:
     """Answer requests until SIGTERM or SIGINT; those in flight are finished, for up to 30 seconds.
 
@@ -37,6 +46,8 @@ def serve(
         port: its port; 0 for a free one, which is said.
         workers: processes; each opens the store for itself.
         access_log: write a line for each request.
+        max_connections: how many each process takes at a time.
+        request_seconds: how long a connection may take to send a whole request, or to read an answer.
         on_message: called with the address, and with a warning where the server is not safe.
 
     Raises:
@@ -46,9 +57,16 @@ def serve(
         on_message(
             f"warning: anyone who can reach {host} can read all features; set PIT_JOIN_API_KEY, or listen on 127.0.0.1"
         )
+    allowed = raise_descriptors(max_connections)
+    if allowed < max_connections:
+        on_message(
+            f"warning: this process may open few files, so that it takes {allowed:,} connections at a time, and not "
+            f"{max_connections:,}; raise the limit (ulimit -n, or LimitNOFILE= in a unit of systemd)"
+        )
     config = uvicorn.Config(
-        partial(make_app, settings),
+        partial(make_app, settings, {"bounds": Bounds(allowed, request_seconds)}),
         factory=True,
+        http=BoundedConnection,
         workers=workers,
         lifespan="on",
         ws="none",
