@@ -6,6 +6,7 @@ The JSON has the form of Feast's feature server (docs/serving.md says how each t
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta, timezone
 from functools import lru_cache
@@ -74,25 +75,30 @@ def _quality(parameters: Sequence[str]) -> float:
         return 0.0
 
 
-def reply(request: FeatureRequest, reader: OnlineReader, form: str, now: datetime | None = None) -> Reply:
+def reply(
+    request: FeatureRequest, reader: OnlineReader, form: str, now: datetime | None = None, until: float | None = None
+) -> Reply:
     """Read the features of a request, and write them in one of the forms.
 
-    Ages are judged as of `now`, by default the clock's.
+    Ages are judged as of `now`, by default the clock's. Stores must answer before `until` (`time.monotonic`), by
+    default within the reader's deadline.
 
     Raises:
         EntityError: if the keys do not fit, or the form has no place for a feature's type.
         StoreError: if the store cannot be used.
+        StoreChangedError: see `OnlineReader`.
     """
+    deadline = None if until is None else max(0.0, until - time.monotonic())
     kinds = reader.key_kinds
     if kinds and not request.entities:
         needed = ", ".join(kinds)
         raise EntityError(f"'entities' must map each key to a list of values, and is empty; the features need {needed}")
     keys = request_keys(request, kinds)
     if form == JSON and request.rows == 1:
-        row = read_stored(reader, {name: value for name, (value,) in keys.items()}, now=now)
+        row = read_stored(reader, {name: value for name, (value,) in keys.items()}, now=now, deadline=deadline)
         if row is not None:
             return _one_row(request, kinds, row)
-    found = reader.get_online_features(keys, now=now)
+    found = reader.get_online_features(keys, now=now, deadline=deadline)
     if form == FLOATS:
         return _floats(found)
     roles = found.by_role()

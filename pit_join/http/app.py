@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mappin
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
-from functools import lru_cache, partial
+from functools import partial
 from http import HTTPStatus
 from typing import Any
 
@@ -25,26 +25,28 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from pit_join.errors import PitJoinError, RequestError, StoreError
+from pit_join.errors import PitJoinError, StoreError
 from pit_join.feature_store import FeatureStore
 from pit_join.http.answers import ARROW, FLOATS, JSON, Reply, chosen_form, dumps, reply
 from pit_join.http.metrics import CONTENT_TYPE_LATEST, Metrics
 from pit_join.http.nearest import nearest
 from pit_join.http.openapi import document, page
+from pit_join.http.readers import Asked, LateError, Readers
 from pit_join.http.requests import read_request
+from pit_join.http.services import services_as_json
 from pit_join.monitoring.feature_log import FeatureLog
 from pit_join.online.urls import is_remote
-from pit_join.records.store_manifest import Contents
-from pit_join.serving.reader import DEADLINE, OnlineReader
+from pit_join.serving.reader import DEADLINE, OnlineReader, StoreChangedError
 
 __all__ = ["Settings", "make_app"]
 
-_PREPARED = 128  # readers, one for each distinct request
+_START_SECONDS = 10.0
 _SMALL_BODY = 65_536  # bytes
 _FEW_VALUES = 5_000
 _READ_ON = 16  # times as much as is allowed
 _LONGEST_DETAIL = 2_000
 # An answer does not name the place of a store, which the message of the error does.
+_NOT_PREPARED = "this request is asked for the first time, and cannot be prepared within the deadline; ask again"
 _NO_STORE = "the online store cannot be read, or nothing was exported to it; the log says more"
 _OPEN = ("/health", "/ready")
 # What `curl -d` says of a body, as in Feast's documentation; and nothing at all.
@@ -74,12 +76,12 @@ class Settings:
     now: datetime | None = None
 
 
-def make_app(settings: Settings, state: Mapping[str, Any] | None = None) -> ASGIApp:
+def make_app(settings: Settings, start: Callable[[], Mapping[str, Any]] = dict) -> ASGIApp:
     """Make the application, which opens the store with the first request that needs it.
 
-    `state` is the state of its lifespan, which the server's connections read.
+    `start` is called in the event loop; what it returns is the state for the server's connections.
     """
-    served = _Server(settings, state or {})
+    served = _Server(settings, start)
     handlers: dict[type[Exception], _Handler] = {
         HTTPException: _http_error, PitJoinError: served.refused, ClientDisconnect: _gone, Exception: _broken,
     }  # fmt: skip
@@ -127,14 +129,14 @@ def _direct(
 class _Server:
     """The answers to each path."""
 
-    def __init__(self, settings: Settings, state: Mapping[str, Any]) -> None:
-        self._settings, self._state = settings, state
+    def __init__(self, settings: Settings, start: Callable[[], Mapping[str, Any]]) -> None:
+        self._settings, self._start = settings, start
         self._log = None
         if settings.feature_log is not None:
             self._log = FeatureLog(settings.feature_log, settings.log_sample, on_rows=self._logged)
         self._store = FeatureStore(online_store=settings.store, online_stores=settings.stores, feature_log=self._log)
         self._embedded = not any(map(is_remote, (settings.store, *self._store.online_stores.values())))
-        self._reader = lru_cache(maxsize=_PREPARED)(self._new_reader)
+        self._readers = Readers(self._new_reader)
         self.metrics = Metrics(self._store.online_contents)
 
     def _logged(self, outcome: str, rows: int) -> None:
@@ -142,8 +144,11 @@ class _Server:
 
     @asynccontextmanager
     async def lifespan(self, app: Starlette) -> AsyncIterator[Mapping[str, Any]]:
-        """Flush the feature log at the end, since a worker may end by a signal."""
-        yield self._state
+        """Prepare all services before the first request; flush the feature log at the end, which may be a signal."""
+        state = self._start()
+        await self._prepare()
+        yield state
+        self._readers.close()
         if self._log is not None:
             await run_in_threadpool(self._log.close)
 
@@ -151,7 +156,11 @@ class _Server:
         form = chosen_form(_headers(request).get(b"accept", b""))
         if form is None:
             raise HTTPException(406, f"answers are {JSON}, {ARROW} or {FLOATS}; name one of them in Accept")
-        written = await self._reply(await _body(request, self._settings.max_body_bytes), form)
+        body = await _body(request, self._settings.max_body_bytes)
+        try:
+            written = await self._reply(body, form, time.monotonic() + self._settings.deadline)
+        except LateError:
+            raise HTTPException(503, _NOT_PREPARED, {"retry-after": "1"}) from None
         for (view, status), number in written.statuses.items():
             self.metrics.values(view, status, number)
         if written.failures:
@@ -163,32 +172,48 @@ class _Server:
         content = await run_in_threadpool(nearest, body, self._store, self._settings.max_rows, self._settings.now)
         return Response(content, media_type=JSON)
 
-    async def _reply(self, body: bytes, form: str) -> Reply:
-        if not self._embedded or len(body) > _SMALL_BODY:
-            return await run_in_threadpool(self._reply_in_thread, body, form)
-        wanted = read_request(body, self._settings.max_rows)
-        reader = self._reader(wanted.features, wanted.full_feature_names)
-        if form == ARROW or reader.on_demand or wanted.rows * len(reader.names) > _FEW_VALUES:
-            return await run_in_threadpool(reply, wanted, reader, form, self._settings.now)
-        return reply(wanted, reader, form, self._settings.now)
+    async def _reply(self, body: bytes, form: str, until: float) -> Reply:
+        """Answer a request; see `Readers` for what it may wait for."""
+        settings, large = self._settings, len(body) > _SMALL_BODY
+        wanted = (
+            await run_in_threadpool(read_request, body, settings.max_rows)
+            if large
+            else read_request(body, settings.max_rows)
+        )
+        asked = (wanted.features, wanted.full_feature_names)
+        reader = await self._readers.get(asked, until)
+        answer = partial(reply, wanted, reader, form, settings.now, until)
+        values = wanted.rows * len(reader.names)
+        in_thread = large or not self._embedded or form == ARROW or reader.on_demand or values > _FEW_VALUES
+        while True:
+            try:
+                return await run_in_threadpool(answer) if in_thread else answer()
+            except StoreChangedError:
+                await self._readers.renewed(asked, reader, until)
 
-    def _reply_in_thread(self, body: bytes, form: str) -> Reply:
-        wanted = read_request(body, self._settings.max_rows)
-        reader = self._reader(wanted.features, wanted.full_feature_names)
-        return reply(wanted, reader, form, self._settings.now)
-
-    def _new_reader(self, features: str | tuple[str, ...], full_feature_names: bool) -> OnlineReader:
+    def _new_reader(self, asked: Asked) -> OnlineReader:
+        features, full_feature_names = asked
         reader = self._store.online_reader(
             features if isinstance(features, str) else list(features),
             full_feature_names=full_feature_names,
             strict=self._settings.strict,
             deadline=self._settings.deadline,
         )
+        reader.renews = False
         reader.warn_of_later_exports(self._settings.now)
         return reader
 
+    async def _prepare(self) -> None:
+        """Open the stores, and prepare the feature services; a store that is down does not keep the server from it."""
+        try:
+            contents = await run_in_threadpool(self._store.online_contents)
+        except PitJoinError as error:
+            _log.warning("%s", error)
+            return
+        await self._readers.prepare(((name, False) for name in contents.services), time.monotonic() + _START_SECONDS)
+
     async def feature_services(self, request: Request) -> Response:
-        return _json_response(_services(await run_in_threadpool(self._store.online_contents)))
+        return _json_response(services_as_json(await run_in_threadpool(self._store.online_contents)))
 
     async def health(self, request: Request) -> Response:
         return _json_response({"status": "alive"})
@@ -231,35 +256,6 @@ class _QuickResponse(Response):
         self.status_code, self.background, self.body = HTTPStatus.OK.value, None, written.content
         self.raw_headers = [(b"content-length", b"%d" % len(self.body)), (b"content-type", form.encode())]
         self.raw_headers += [(name.encode(), value.encode("latin-1")) for name, value in written.headers.items()]
-
-
-def _services(contents: Contents) -> dict[str, Any]:
-    """Return the feature services of a store with the names and types of their features and keys."""
-    found = []
-    for name, service in contents.services.items():
-        about: dict[str, Any] = {"name": name, "full_feature_names": service.full_feature_names}
-        try:
-            roles, names, needed = contents.resolve(service.requests, service.full_feature_names)
-        except RequestError as error:  # a view of it is not exported
-            found.append({**about, "problem": str(error)})
-            continue
-        features = {
-            name: {"name": name, "feature": "on_demand", "type": returns} for name, returns in needed.returns.items()
-        }
-        keys: dict[str, str] = {}
-        for role in roles:
-            types = {column.name: column.type for column in role.view.layout.fields}
-            for column, feature in zip(role.features, role.names, strict=True):
-                about_feature = {"name": feature, "feature": f"{role.view.name}:{column}", "type": types[column]}
-                features[feature] = about_feature
-        for role in (*roles, *needed.roles):
-            keys |= {role.key_names[key]: kind for key, kind in role.view.keys.items()}
-        about["features"] = [features[feature] for feature in names]
-        about["keys"] = [{"name": key, "type": kind} for key, kind in keys.items()]
-        fields = {field: " and ".join(dict.fromkeys(types)) for field, types in needed.fields.items()}
-        about["request_fields"] = [{"name": field, "type": kind} for field, kind in fields.items()]
-        found.append(about)
-    return {"feature_services": found}
 
 
 def _headers(request: Request) -> dict[bytes, bytes]:

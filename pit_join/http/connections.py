@@ -19,13 +19,14 @@ from typing import Any
 import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-__all__ = ["HEAD_BYTES", "BoundedConnection", "Bounds", "Seldom", "raise_descriptors"]
+__all__ = ["HEAD_BYTES", "BoundedConnection", "Bounds", "Seldom", "raise_descriptors", "start_connections"]
 
 HEAD_BYTES = 65_536
 """The largest head of a request: its first line and its headers."""
 
 _FLUSH_SECONDS = 5.0
 _OTHER_FILES = 256  # stores, logs, connections to network stores
+_AT_ONCE = 2048
 _FEWEST = 16
 
 _log = logging.getLogger("pit_join")
@@ -60,16 +61,28 @@ class Bounds:
     full: Seldom = field(default_factory=Seldom)
 
 
-def raise_descriptors(connections: int) -> int:
-    """Raise the limit of open files, which workers inherit, and return how many connections a process may take."""
+def raise_descriptors(connections: int) -> tuple[int, int]:
+    """Raise the limit of open files, which workers inherit, for a number of connections.
+
+    Returns:
+        how many connections a process may take, and how many of them at once: asyncio takes all that wait in one step.
+    """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = connections + _OTHER_FILES
+    wanted = connections + _AT_ONCE + _OTHER_FILES
     if soft != resource.RLIM_INFINITY and soft < wanted:
         soft = wanted if hard == resource.RLIM_INFINITY else min(hard, wanted)
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-    if soft == resource.RLIM_INFINITY:
-        return connections
-    return min(connections, max(_FEWEST, soft - _OTHER_FILES))
+    if soft == resource.RLIM_INFINITY or soft >= wanted:
+        return connections, _AT_ONCE
+    room = max(2 * _FEWEST, soft - _OTHER_FILES)
+    at_once = min(_AT_ONCE, max(_FEWEST, room // 4))
+    return min(connections, room - at_once), at_once
+
+
+def start_connections(bounds: Bounds) -> dict[str, Bounds]:
+    """Prepare the running event loop, and return the state in which its connections find their bounds."""
+    _warn_of_descriptors(asyncio.get_running_loop())
+    return {"bounds": bounds}
 
 
 def _warn_of_descriptors(loop: asyncio.AbstractEventLoop) -> None:
@@ -99,8 +112,6 @@ class BoundedConnection(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Take a connection, if there is room."""
         super().connection_made(transport)
-        if self.loop.get_exception_handler() is None:
-            _warn_of_descriptors(self.loop)
         self._bounds: Bounds = self.app_state["bounds"]
         if len(self.connections) > self._bounds.connections:
             if not self._bounds.waiting:

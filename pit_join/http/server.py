@@ -14,15 +14,15 @@ from ipaddress import ip_address
 import uvicorn
 from uvicorn.supervisors import Multiprocess
 
-from pit_join.errors import PitJoinError
+from pit_join.errors import PitJoinError, StoreError, StoreUrlError
 from pit_join.http.app import Settings, make_app
-from pit_join.http.connections import BoundedConnection, Bounds, raise_descriptors
+from pit_join.http.connections import BoundedConnection, Bounds, raise_descriptors, start_connections
 from pit_join.http.metrics import SHARED_FOLDER
+from pit_join.online.opening import open_store
 from pit_join.online.urls import store_url
 
 __all__ = ["Settings", "serve"]
 
-_WAITING = 2048  # connections
 _STOP_SECONDS = 30
 _IDLE_SECONDS = 75  # longer than clients keep a connection, so that none sends into one that is being closed
 
@@ -51,22 +51,31 @@ def serve(
         on_message: called with the address, and with a warning where the server is not safe.
 
     Raises:
+        StoreUrlError: if the URL of a store cannot be read.
         PitJoinError: if the port cannot be listened on.
     """
+    for url in (settings.store, *settings.stores.values()):
+        try:
+            open_store(url).close()
+        except StoreUrlError:
+            raise
+        except StoreError:
+            pass  # it may come later; each worker says that it cannot be read
     if settings.api_key is None and not _is_local(host):
         on_message(
             f"warning: anyone who can reach {host} can read all features; set PIT_JOIN_API_KEY, or listen on 127.0.0.1"
         )
-    allowed = raise_descriptors(max_connections)
+    allowed, at_once = raise_descriptors(max_connections)
     if allowed < max_connections:
         on_message(
             f"warning: this process may open few files, so that it takes {allowed:,} connections at a time, and not "
             f"{max_connections:,}; raise the limit (ulimit -n, or LimitNOFILE= in a unit of systemd)"
         )
     config = uvicorn.Config(
-        partial(make_app, settings, {"bounds": Bounds(allowed, request_seconds)}),
+        partial(make_app, settings, partial(start_connections, Bounds(allowed, request_seconds))),
         factory=True,
         http=BoundedConnection,
+        backlog=at_once,
         workers=workers,
         lifespan="on",
         ws="none",
@@ -77,7 +86,7 @@ def serve(
         timeout_keep_alive=_IDLE_SECONDS,
         timeout_graceful_shutdown=_STOP_SECONDS,
     )
-    with _listening(host, port) as listener:
+    with _listening(host, port, at_once) as listener:
         shown = f"[{host}]" if ":" in host else host
         on_message(f"http://{shown}:{listener.getsockname()[1]}/ serves {store_url(settings.store)}")
         if workers == 1:
@@ -93,13 +102,13 @@ def serve(
             shutil.rmtree(folder, ignore_errors=True)
 
 
-def _listening(host: str, port: int) -> socket.socket:
+def _listening(host: str, port: int, waiting: int) -> socket.socket:
     # asyncio sets TCP_NODELAY only on a socket whose protocol is TCP by name.
     listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind((host, port))
-        listener.listen(_WAITING)
+        listener.listen(waiting)
     except OSError as error:
         listener.close()
         raise PitJoinError(f"cannot listen on {host}, port {port}: {error}; give another --host or --port") from error

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from operator import itemgetter
 from typing import Any
 
@@ -83,7 +83,7 @@ def make_plan(
         RequestError: if the store does not have what is asked for.
     """
     mark, data = store.contents(until)
-    source, statements = _source(Contents.from_json(data, "the online store"), requests, full_feature_names, defaults)
+    source, statements = _source(_contents(data), requests, full_feature_names, defaults)
     resolved, names, needed = source.resolved
     codecs: _Codecs = {}
     place = {name: i for i, name in enumerate(names)}
@@ -114,6 +114,12 @@ def make_plan(
         source=source,
         may_lack=remote or len(store.names) > 1 or any(view.instant is None for view, _ in wanted),
     )
+
+
+@lru_cache(maxsize=4)
+def _contents(data: bytes | None) -> Contents:
+    """The contents of a store as they were read last: all readers of one state share them."""
+    return Contents.from_json(data, "the online store")
 
 
 @cache

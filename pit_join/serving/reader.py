@@ -27,7 +27,7 @@ from pit_join.serving.vector import FeatureVector, ReadRow, RowRecords, read_row
 from pit_join.statuses import COMPUTE_FAILED, NOT_EXPORTED, STORE_FAILED
 from pit_join.times import parse_instant
 
-__all__ = ["DEADLINE", "OnlineReader", "read_stored"]
+__all__ = ["DEADLINE", "OnlineReader", "StoreChangedError", "read_stored"]
 
 DEADLINE = 0.05
 """Seconds within which an application's request is answered, unless it says otherwise."""
@@ -39,6 +39,10 @@ _log = logging.getLogger("pit_join")
 
 class _OnDemandAsked(Exception):
     """A request for stored features alone is for on-demand features, too."""
+
+
+class StoreChangedError(Exception):
+    """An export has changed the store, and the reader must be renewed before it reads."""
 
 
 class OnlineReader:
@@ -54,6 +58,9 @@ class OnlineReader:
         deadline: seconds within which a request is answered; None for no bound. An embedded store is read in
             microseconds, without looking at the clock.
         log: the log of a sample of what is served.
+
+    After an export the reader prepares itself anew with the next read; if `renews` is set to False, that read raises
+    `StoreChangedError` instead, for a caller that calls `renew` in another thread.
 
     `failures` counts by view and status the requests that were served defaults because of a failure; the view of
     on-demand features is `on_demand`.
@@ -78,9 +85,22 @@ class OnlineReader:
         self._prepare = partial(
             make_plan, store, requests, full_feature_names=full_feature_names, defaults=defaults, strict=strict
         )
+        self.renews = True
+        self._renewal_error: StoreError | RequestError | None = None
         self.failures: Counter[tuple[str, str]] = Counter()
         self._counting = threading.Lock()
         self._plan = self._prepare(until=None)
+
+    def renew(self) -> None:
+        """Prepare the reader anew for the present state of the store; an error is that of the next read."""
+        try:
+            self._plan = self._prepare(until=None)
+        except (StoreError, RequestError) as error:
+            self._renewal_error = error
+
+    def is_current(self, other: OnlineReader) -> bool:
+        """Return whether two readers of one store were prepared for the same state of it."""
+        return bool(self._plan.mark == other._plan.mark)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -160,6 +180,7 @@ class OnlineReader:
         entity_rows: Any,
         *,
         now: str | date | None = None,
+        deadline: float | None = None,
     ) -> OnlineFeatures:
         """Read the features of many entity rows from one state of the store.
 
@@ -168,6 +189,7 @@ class OnlineReader:
                 single value stands for all rows (`{"user_id": 42, "item_id": [7, 8, 9]}`); or a pandas, polars or Arrow
                 table. Repeated keys are read once.
             now: the instant at which ages are judged; the clock's by default. Naive is UTC.
+            deadline: seconds within which the stores must answer; by default the reader's.
 
         Raises:
             EntityError: if a row does not fit the keys.
@@ -175,18 +197,18 @@ class OnlineReader:
         """
         rows = EntityRows(entity_rows)
         try:
-            return self._many_rows(rows, moment_of(now))
+            return self._many_rows(rows, moment_of(now), deadline)
         except EntityError as error:
             raise self._with_unknown_key(error, rows.mappings) from None
 
-    def _many_rows(self, rows: EntityRows, moment: int) -> OnlineFeatures:
+    def _many_rows(self, rows: EntityRows, moment: int, deadline: float | None) -> OnlineFeatures:
         row_keys: list[RowKeys] = []
 
         def distinct(plan: ReadPlan) -> list[list[bytes]]:
             row_keys[:] = [RowKeys(rows.keys(codec)) for codec in plan.codecs]
             return [keys.distinct for keys in row_keys]
 
-        plan, keys, found = self._read(distinct)
+        plan, keys, found = self._read(distinct, deadline)
         records = self._sound(plan, keys, found)
         stored = plan.stored(row_keys, records, moment)
         computed: Mapping[str, FeatureColumn] = {}
@@ -200,12 +222,16 @@ class OnlineReader:
         return OnlineFeatures(plan.names, stored, rows.columns(self.keys), len(rows), computed)
 
     def _row(
-        self, keys_of: Callable[[ReadPlan], list[list[bytes]]], entity_row: Mapping[str, Any], now: str | date | None
+        self,
+        keys_of: Callable[[ReadPlan], list[list[bytes]]],
+        entity_row: Mapping[str, Any],
+        now: str | date | None,
+        deadline: float | None = None,
     ) -> ReadRow:
         """Read one entity row; see `get`, and `_read` for `keys_of`."""
         moment = moment_of(now)
         try:
-            plan, keys, records = self._read(keys_of)
+            plan, keys, records = self._read(keys_of, deadline)
             try:
                 row = read_row(plan, keys, records, entity_row, moment)
             except StoreError:  # a record is damaged
@@ -220,10 +246,11 @@ class OnlineReader:
         return row
 
     def _read(
-        self, keys_of: Callable[[ReadPlan], list[list[bytes]]]
+        self, keys_of: Callable[[ReadPlan], list[list[bytes]]], deadline: float | None
     ) -> tuple[ReadPlan, list[list[bytes]], Sequence[Records]]:
         """Return a plan of the present state, the keys from `keys_of` for each of its codecs, and their records."""
-        until = None if self._deadline is None else time.monotonic() + self._deadline
+        deadline = self._deadline if deadline is None else deadline
+        until = None if deadline is None else time.monotonic() + deadline
         plan = self._plan
         try:
             for _ in range(_MOST_EXPORTS):
@@ -231,6 +258,9 @@ class OnlineReader:
                 records = self._store.read(plan.mark, [(view, keys[number]) for view, number in plan.wanted], until)
                 if records is not None:
                     return plan, keys, self._noted(plan, keys, records) if plan.may_lack else records
+                if not self.renews:
+                    error, self._renewal_error = self._renewal_error, None
+                    raise error or StoreChangedError
                 self._plan = plan = self._prepare(until=until)
             raise StoreError("the online store changes faster than it can be read; please report this")
         except (StoreError, RequestError) as error:
@@ -289,7 +319,11 @@ class OnlineReader:
 
 
 def read_stored(
-    reader: OnlineReader, entity_row: Mapping[str, Any], *, now: str | date | None = None
+    reader: OnlineReader,
+    entity_row: Mapping[str, Any],
+    *,
+    now: str | date | None = None,
+    deadline: float | None = None,
 ) -> RowRecords | None:
     """Read one entity row as `OnlineReader.get` does, without a dict; None where on-demand features are asked for.
 
@@ -303,7 +337,7 @@ def read_stored(
         return [[codec.encode(entity_row) or b""] for codec in plan.codecs]
 
     try:
-        return RowRecords(*reader._row(keys_of, entity_row, now))
+        return RowRecords(*reader._row(keys_of, entity_row, now, deadline))
     except _OnDemandAsked:
         return None
 

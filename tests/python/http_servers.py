@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -34,14 +35,30 @@ class Serving:
     said: list[str] = field(default_factory=list)
 
     def ask(self, body: object, **headers: str) -> httpx.Response:
-        """POST /get-online-features with a body as JSON."""
+        """POST /get-online-features with a body as JSON; again where the answer says when, as clients do."""
         names = {name.replace("_", "-"): value for name, value in headers.items()}
-        return self.client.post("/get-online-features", json=body, headers=names)
+        for _ in range(20):
+            answer = self.ask_once(body, **names)
+            if "retry-after" not in answer.headers:
+                break
+            time.sleep(0.1)
+        return answer
+
+    def ask_once(self, body: object, **headers: str) -> httpx.Response:
+        """POST /get-online-features with a body as JSON."""
+        return self.client.post("/get-online-features", json=body, headers=headers)
 
     def metrics(self, **headers: str) -> dict[str, float]:
         """What it counts, by name with labels."""
         text = self.client.get("/metrics", headers=headers).text
         return {line.rsplit(" ", 1)[0]: float(line.rsplit(" ", 1)[1]) for line in text.splitlines() if line[0] != "#"}
+
+    def says(self, text: str) -> bool:
+        """Whether it writes a line with some text; lines come a little later than answers."""
+        ends = time.monotonic() + 10
+        while not (found := any(text in line for line in self.said)) and time.monotonic() < ends:
+            time.sleep(0.01)
+        return found
 
     def stop(self) -> int:
         """SIGTERM; gives the exit status."""

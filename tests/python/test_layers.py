@@ -23,7 +23,7 @@ PACKAGE = Path(pit_join.__file__).parent
 # From the top down: a wing imports only from the rows below its own, and only these packages of other people.
 WINGS = {
     ("cli",): {"click", "rich"},
-    ("http",): {"httptools", "numpy", "orjson", "prometheus_client", "pyarrow", "starlette", "uvicorn"},
+    ("http",): {"cachetools", "httptools", "numpy", "orjson", "prometheus_client", "pyarrow", "starlette", "uvicorn"},
     ("feature_store",): set(),
     ("catalog",): set(),
     ("monitoring",): {"numpy", "pyarrow"},

@@ -937,7 +937,7 @@ def test_http_store_errors_and_odd_keys(store: OnlineStore, folder: Path) -> Non
             path.unlink()
         answer = server.client.post("/nearest", json={"view": "items", "feature": "embedding", "vector": [1]})
         assert answer.status_code == 503
-        assert any("is missing; run pit-join export" in line for line in server.said)
+        assert server.says("is missing; run pit-join export")
 
 
 def test_an_open_index_is_shared_between_threads(store: OnlineStore, folder: Path) -> None:

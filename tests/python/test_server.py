@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import date, datetime, timedelta, timezone
 from decimal import Decimal
 from pathlib import Path
@@ -27,6 +28,7 @@ from http_servers import COMMAND, Serving, fuzz, serving
 from online_worker import expected, export
 from servers import free_ports, running, valkey_binary
 from support.stores import put
+from writing import replace_all
 
 from pit_join import FeatureStore
 from pit_join.http.answers import ARROW, FLOATS, JSON
@@ -34,6 +36,8 @@ from pit_join.online.opening import open_store
 from pit_join.records.arrow import field_of
 from pit_join.records.keys import KeyCodec
 from pit_join.records.layout import element_of
+from pit_join.records.store_manifest import Contents, StoredService
+from pit_join.references import Request
 
 pytestmark = pytest.mark.slow
 
@@ -523,7 +527,7 @@ def test_a_store_that_comes_later(empty: Path) -> None:
         unreadable = {"detail": "the online store cannot be read, or nothing was exported to it; the log says more"}
         for answer in (server.ask(ask), server.client.get("/ready")):
             assert (answer.status_code, answer.json()) == (503, unreadable)
-        assert any(f"there is no online store in {empty}; run pit-join export" in line for line in server.said)
+        assert server.says(f"there is no online store in {empty}; run pit-join export")
         assert server.client.get("/health").status_code == 200
         assert server.client.get("/feature-services").status_code == 503
         counted = server.metrics()
@@ -532,7 +536,7 @@ def test_a_store_that_comes_later(empty: Path) -> None:
         store = open_store(str(empty), create=True)
         answer = server.ask(ask)
         assert (answer.status_code, answer.json()) == (503, unreadable)
-        assert any("nothing was exported to" in line for line in server.said)
+        assert server.says("nothing was exported to")
         assert server.client.get("/ready").status_code == 503
         export(store, 10, 1)
         assert balance(server, 1) == {name: [value] for name, value in expected(1, 1).items()}
@@ -573,7 +577,7 @@ def test_a_damaged_record(empty: Path) -> None:
     with serving(empty, "--strict") as server:
         answers = [server.ask(one) for one in asked]
         assert [answer.status_code for answer in answers] == [200, 503]
-        assert any("damaged" in line for line in server.said)
+        assert server.says("damaged")
         assert server.metrics()["pit_join_store_errors_total"] == 1
 
 
@@ -581,6 +585,52 @@ def whole(asking: socket.socket) -> bytes:
     """All that comes until the server closes the connection."""
     with asking.makefile("rb") as answer:
         return answer.read()
+
+
+def test_a_url_that_cannot_be_read_stops_the_start() -> None:
+    status, said = run("--store", "redis://app:hidden", "serve", "--port", "0")
+    assert status == 2
+    assert said.startswith("Error: redis://app:*** cannot be read as the URL of an online store: its port is not a ")
+    assert said.count("\n") == 1
+
+
+def test_a_request_is_prepared_beside_others(empty: Path) -> None:
+    """One that is new waits no longer than its deadline, and is answered when it has been prepared; others go on."""
+    put(open_store(str(empty), create=True), {"activity": {"user_id": ["a", "b"], "n": [1, 2]}})
+    ask = {"features": ["activity:n"], "entities": {"user_id": ["a"]}}
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        slow = f"redis://127.0.0.1:{silent.getsockname()[1]}/0?timeout=2"
+        with serving(empty, "--deadline", "300 ms", named={"slow": slow}) as server:
+            assert server.client.get("/health").status_code == 200
+            while (answer := server.ask_once(ask)).status_code == 503:
+                assert answer.json()["detail"].startswith("this request is asked for the first time, and cannot be pre")
+                assert answer.headers["retry-after"] == "1"
+                assert answer.elapsed < timedelta(seconds=1.5)
+            assert served(answer)["n"]["values"] == [1]
+            new = {**ask, "full_feature_names": True}
+            seen = set()
+            while (answer := server.ask_once(new)).status_code == 503:
+                warm = server.ask(ask)
+                seen.add((warm.status_code, served(warm)["n"]["values"][0]))
+            assert served(answer)["activity__n"]["values"] == [1]
+            assert seen == {(200, 1)}
+
+
+def test_services_are_prepared_before_the_first_request(empty: Path) -> None:
+    """So that the first one meets its deadline, were it never so short; after an export, too."""
+    store = open_store(str(empty), create=True)
+    wide = {"wide": {"user_id": ["a"], **{f"f{number}": [number] for number in range(10_000)}}}
+    put(store, wide)
+    request = Request("wide", ("*",), "wide")
+    contents = Contents.from_json(store.contents()[1], "the store")
+    services = {"all": StoredService((request,), False)}
+    with store.writing(1, print) as writer:
+        replace_all(writer, replace(contents, services=services).to_json(), {}, contents.views, 1, False)
+    with serving(empty, "--deadline", "5 ms") as server:
+        entities = {"user_id": ["a"]}
+        assert len(server.ask_once({"feature_service": "all", "entities": entities}).json()["results"]) == 10_001
+        cold = server.ask_once({"features": ["wide:*"], "entities": entities, "full_feature_names": True})
+        assert cold.status_code == 503
 
 
 def test_no_secret_of_a_url_is_said(empty: Path) -> None:
@@ -594,7 +644,7 @@ def test_no_secret_of_a_url_is_said(empty: Path) -> None:
         assert [answer.status_code for answer in answers] == [503, 503, 503, 200, 200]
         assert not [answer for answer in answers if "hidden" in answer.text or "127.0.0.1" in answer.text]
         shown = f"redis://127.0.0.1:{port}/0?username=***&password=***"
-        assert any(f"{shown} cannot be reached" in line for line in server.said)
+        assert server.says(f"{shown} cannot be reached")
         assert not [line for line in server.said if "hidden" in line]
 
 
@@ -615,7 +665,7 @@ def test_redis(tmp_path: Path) -> None:
                     assert server.client.get("/health").elapsed.total_seconds() < 1
                 answer = whole(asking)
             assert answer.startswith(b"HTTP/1.1 503 ")
-            assert any("did not answer within" in line for line in server.said)
+            assert server.says("did not answer within")
             redis.process.send_signal(signal.SIGCONT)
             assert served(server.ask(ask))["n"]["values"] == [1, None]
             put(open_store(redis.url), {"activity": {"user_id": ["a"], "n": [7]}})
@@ -726,6 +776,7 @@ def test_it_finishes_what_it_has_begun(golden: Path) -> None:
         server.process.send_signal(signal.SIGTERM)
         refused = False
         while not refused:
+            time.sleep(0.01)
             with socket.socket() as another:
                 refused = another.connect_ex(("127.0.0.1", server.port)) != 0
         asking.sendall(text)
