@@ -285,7 +285,8 @@ class FeatureStore(OnlineClient):
         Args:
             select: names of feature views; the others stay as they are. All with `online: true` by default, and then
                 nothing else stays in the store.
-            as_of: the instant, such as `"2026-03-18 14:30"` (naive is UTC); now by default.
+            as_of: the instant, such as `"2026-03-18 14:30"` (naive is UTC); now by default, if the store does not hold
+                a later one. `"now"` replaces that, too.
             dry_run: count the changes, and make none.
 
         Raises:
@@ -299,7 +300,8 @@ class FeatureStore(OnlineClient):
             self._default_url(workspace.project),
             _names(select),
             named=self.online_stores,
-            as_of=read_instant(as_of),
+            as_of=None if as_of == "now" else read_instant(as_of),
+            roll_back=as_of == "now",
             dry_run=dry_run,
         )
 

@@ -25,8 +25,9 @@ __all__ = ["export", "get", "verify"]
 def export(ctx: click.Context, select: list[str], as_of: str | None, dry_run: bool, as_json: bool) -> None:
     """Make the online store the snapshot of one instant: the latest values that were known then, of every key.
 
-    Only differences are written, and readers see all of them or none. An earlier --as-of is a rollback. A second export
-    waits until the first has ended (see --wait).
+    Only differences are written, and readers see all of them or none. An earlier --as-of is a rollback; without it an
+    export is refused where the store is of a later time, since then a clock is wrong (`--as-of now` rolls back to the
+    present). A second export waits until the first has ended (see --wait).
 
     \b
     Examples:

@@ -14,6 +14,7 @@ from typing import Any
 
 from pit_join.export.indexing import Indexes, check_can_index
 from pit_join.export.places import (
+    check_clock,
     chosen_views,
     contents_of,
     hidden_latest,
@@ -72,6 +73,7 @@ def export(
     *,
     named: Mapping[str, str] | None = None,
     as_of: datetime | None = None,
+    roll_back: bool = False,
     dry_run: bool = False,
 ) -> Export:
     """Make the online stores hold the snapshot of the feature views at an instant.
@@ -85,6 +87,7 @@ def export(
             `online: true`, and then no others stay in the stores.
         named: the URLs of the other stores by name, see `FeatureView.online_store`.
         as_of: the instant; now by default.
+        roll_back: export the present also where the stores are of a later time.
         dry_run: compute the changes without making them.
 
     Raises:
@@ -116,6 +119,8 @@ def export(
         kept = {name: kept_views(name, before, chosen, registry) for name in stores}
         with workspace.warehouse() as warehouse:
             instant = as_of or datetime.now(timezone.utc)  # after the wait for locks, so that nothing known is missed
+            if as_of is None and not roll_back:
+                check_clock(before, instant)
             warehouse.spill_to(workspace.project.cache, _MEMORY_BYTES)
             taken = SnapshotTaker(workspace, Histories(warehouse, workspace), open_now, instant)
             taken.check(chosen)

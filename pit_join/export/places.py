@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import datetime, timedelta
 
 from pit_join.definitions.field_type import FieldType
 from pit_join.definitions.registry import Registry
 from pit_join.definitions.views import FeatureView
-from pit_join.errors import PitJoinError, StoreError, suggest
+from pit_join.errors import PitJoinError, StoreError, option, suggest
 from pit_join.online.protocol import OnlineStore
 from pit_join.online.urls import how_to_name
 from pit_join.records.store_manifest import Contents, StoredView
 from pit_join.references import listed, model_and_version
 
 __all__ = [
+    "check_clock",
     "chosen_views",
     "contents_of",
     "hidden_latest",
@@ -28,6 +30,7 @@ __all__ = [
 ]
 
 # Types of DuckDB that training sets have and `records.arrow.type_name` does not; of lists, those of lists.
+_CLOCKS_DIFFER = timedelta(seconds=60)  # of two hosts that export in turn
 _NOT_STORED = re.compile(r"TIME|TIME_NS|STRUCT|MAP")
 
 
@@ -47,6 +50,21 @@ def contents_of(store: OnlineStore) -> Contents | None:
     """Return what a store says of itself; None before its first export."""
     _, data = store.contents()
     return None if data is None else Contents.from_json(data, "the online store")
+
+
+def check_clock(before: Mapping[str, Mapping[str, StoredView]], now: datetime) -> None:
+    """Refuse to export the present where it lies before what is stored: a wrong clock would roll the stores back.
+
+    Raises:
+        StoreError: if a view of the stores is of an instant more than a minute later.
+    """
+    instants = [view.instant for views in before.values() for view in views.values() if view.instant]
+    if instants and max(instants) > now + _CLOCKS_DIFFER:
+        raise StoreError(
+            f"the online store is as of {max(instants):%Y-%m-%d %H:%M:%S} UTC, and the clock of this host says "
+            f"{now:%Y-%m-%d %H:%M:%S} UTC; set the clock, or roll the store back with "
+            + option("as_of='now'", "--as-of now")
+        )
 
 
 def moved_versions(before: Contents | None, latest: Mapping[str, str]) -> Iterator[str]:

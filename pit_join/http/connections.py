@@ -154,6 +154,13 @@ class BoundedConnection(HttpToolsProtocol):
             if self.transport.is_closing():
                 return
 
+    def eof_received(self) -> bool:  # type: ignore[override]
+        """Let a client that sends nothing more have its answer; asyncio would close the connection."""
+        due = not self._idle and self._timer is None
+        if due:
+            self.cycle.keep_alive = False
+        return due
+
     def on_message_begin(self) -> None:
         """Begin a request."""
         self._in_head, self._head = True, 0

@@ -269,6 +269,21 @@ def test_a_client_that_asks_for_http_2(store: Path) -> None:
         assert len(server.said) == 1
 
 
+def test_a_client_that_has_nothing_more_to_send(store: Path) -> None:
+    """It closes its half of the connection, as `nc -N` does, and has its answer even where that takes a while."""
+    ask = json.dumps(ASK | {"full_feature_names": True}).encode()
+    with serving(store, "--deadline", "5 s") as server:
+        for body in (ask, BODY, BODY):
+            with connected(server) as connection:
+                connection.sendall(HEAD % len(body) + b"\r\n" + body)
+                connection.shutdown(socket.SHUT_WR)
+                assert b'"values":[1,2]' in rest_of(connection)
+        with connected(server) as connection:
+            connection.sendall(HEAD % len(BODY) + b"\r\n" + BODY[:-1])
+            connection.shutdown(socket.SHUT_WR)
+            assert rest_of(connection) == b""
+
+
 def test_what_is_no_request(store: Path) -> None:
     with serving(store) as server, connected(server) as connection:
         connection.sendall(b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03")  # the beginning of TLS

@@ -26,6 +26,7 @@ from writing import replace_all
 
 from pit_join import FeatureStore, PitJoinError, StoreError
 from pit_join.cli.main import main
+from pit_join.export import export as export_module
 from pit_join.monitoring.offline_rule import same
 from pit_join.monitoring.parity import Difference
 from pit_join.online.opening import open_store
@@ -583,6 +584,35 @@ def test_what_needs_more_memory_gets_it(demo: Built, tmp_path: Path) -> None:
         warehouse.execute("create temp table kept as select 42 as a", "made")
         with pytest.raises(PitJoinError, match=r"[Mm]emory"):  # a profile has the last word
             assert not warehouse.spooled(query, "without room", None).num_rows
+
+
+def test_a_clock_that_is_wrong_does_not_roll_the_store_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    project = make_project(tmp_path / "shop", {"plans": view(KEYS, f"{BASE}, {PLAN}")})
+    (project / "models/plans.sql").write_text(
+        "select 'u1' as user_id, timestamptz '2026-03-01 00:00+00' as event_timestamp, 'pro' as plan"
+    )
+    assert run_dbt(project, "build").success
+    store = FeatureStore(project)
+    first = store.export().instant
+
+    class Clock(datetime):
+        behind = timedelta(0)
+
+        @classmethod
+        def now(cls, tz: Any = None) -> datetime:
+            return datetime.now(tz) - cls.behind
+
+    monkeypatch.setattr(export_module, "datetime", Clock)
+    Clock.behind = timedelta(seconds=50)
+    assert store.export().instant < first
+    Clock.behind = timedelta(days=1)
+    with pytest.raises(StoreError, match=r"^the online store is as of 20.* UTC, and the clock of this host says 20.*"):
+        store.export()
+    done = run("--project-dir", str(project), "export", "--dry-run")
+    assert (done.status, done.err.endswith("set the clock, or roll the store back with --as-of now\n")) == (3, True)
+    assert store.export(as_of="now").instant < first - timedelta(hours=23)  # as that clock has it
+    store.export(as_of="2026-03-02")
+    assert store.export().views["plans"].unchanged == 1
 
 
 PLAN = '{name: plan, data_type: varchar, config: {meta: {pit_join: {default: "free"}}}}'
