@@ -53,6 +53,8 @@ class Metrics:
             "pit_join_feature_log_rows", "Rows of sampled requests: logged, dropped (others waited), failed.",
             ["outcome"], registry=own,
         )  # fmt: skip
+        # What a worker has counted outlives it, so that each one that has died leaves one more.
+        Counter("pit_join_worker_starts", "Processes that were started to answer requests.", registry=own).inc()
         # Looking up a label takes longer than counting.
         self._of_path, self._of_status = lru_cache(seconds.labels), lru_cache(requests.labels)
         self._of_view = lru_cache(maxsize=4096)(values.labels)

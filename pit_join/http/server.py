@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import logging
+import multiprocessing
 import os
 import shutil
 import signal
 import socket
 import tempfile
+import threading
 from collections.abc import Callable
 from functools import partial
 from ipaddress import ip_address
+from multiprocessing import connection
 
 import uvicorn
 from uvicorn.supervisors import Multiprocess
@@ -24,6 +28,7 @@ from pit_join.online.urls import store_url
 __all__ = ["Settings", "serve"]
 
 _STOP_SECONDS = 30
+_log = logging.getLogger("pit_join")
 _IDLE_SECONDS = 75  # longer than clients keep a connection, so that none sends into one that is being closed
 
 
@@ -38,7 +43,7 @@ def serve(
     max_connections: int = 4096,
     request_seconds: float = 30.0,
 ) -> None:
-    """Answer requests until SIGTERM or SIGINT; those in flight are finished, for up to 30 seconds.
+    """Answer requests until SIGTERM, SIGINT or SIGHUP; those in flight are finished, for up to 30 seconds.
 
     Args:
         settings: the store, the key and the limits.
@@ -72,7 +77,7 @@ def serve(
             f"{max_connections:,}; raise the limit (ulimit -n, or LimitNOFILE= in a unit of systemd)"
         )
     config = uvicorn.Config(
-        partial(make_app, settings, partial(start_connections, Bounds(allowed, request_seconds))),
+        partial(make_app, settings, partial(_start, Bounds(allowed, request_seconds))),
         factory=True,
         http=BoundedConnection,
         backlog=at_once,
@@ -97,9 +102,37 @@ def serve(
         folder = tempfile.mkdtemp(prefix="pit-join-metrics-")
         os.environ[SHARED_FOLDER] = folder
         try:
-            Multiprocess(config, sockets=[listener]).run()
+            _Workers(config, sockets=[listener]).run()
         finally:
             shutil.rmtree(folder, ignore_errors=True)
+
+
+class _Workers(Multiprocess):
+    """The processes of one server; one that dies is replaced, which is said."""
+
+    def keep_subprocess_alive(self) -> None:
+        """Replace processes that have died, or do not answer."""
+        for each in self.processes:
+            if not self.should_exit.is_set() and not each.process.is_alive():
+                _log.warning("the worker %s has died (exit status %s); another replaces it", each.pid, each.exitcode)
+        super().keep_subprocess_alive()
+
+    def handle_hup(self) -> None:
+        """End as a server with one process does."""
+        self.handle_term()
+
+
+def _start(bounds: Bounds) -> dict[str, Bounds]:
+    """Prepare a process in its event loop: it ends when its parent has, or when its terminal hangs up."""
+    signal.signal(signal.SIGHUP, lambda *_: signal.raise_signal(signal.SIGTERM))
+    if parent := multiprocessing.parent_process():
+        threading.Thread(target=_end_after, args=[parent.sentinel], daemon=True).start()
+    return start_connections(bounds)
+
+
+def _end_after(sentinel: int) -> None:
+    connection.wait([sentinel])
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 def _listening(host: str, port: int, waiting: int) -> socket.socket:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 import re
 import shutil
 import signal
@@ -815,11 +816,57 @@ def test_workers(golden: Path) -> None:
         workers = children(server.process.pid)
         assert len(workers) >= 2
         assert server.stop() == 0
-    # Among them is one of Python's own, which ends when it sees that its parent has.
+    wait_for_the_end_of(workers)  # among them one of Python's own, which ends when it sees that its parent has
+
+
+def wait_for_the_end_of(workers: list[int]) -> None:
     until = time.monotonic() + 10
     while left := [worker for worker in workers if is_running(worker)]:
         assert time.monotonic() < until, left
         time.sleep(0.02)
+
+
+@pytest.mark.rest
+@pytest.mark.kill
+def test_workers_end_with_their_parent(golden: Path) -> None:
+    """However it ends; otherwise they would hold the port, and serve for ever."""
+    with serving(golden, "--workers", "2") as server:
+        assert served(server.ask(ONE))["count_7d"]["values"] == [2]
+        workers = children(server.process.pid)
+        server.process.kill()
+        wait_for_the_end_of(workers)
+
+
+@pytest.mark.rest
+@pytest.mark.kill
+def test_a_worker_that_dies_is_replaced_and_counted(golden: Path) -> None:
+    with serving(golden, "--workers", "2") as server:
+        server.client.close()
+        wait_for_starts(server, 2)
+        worker = max(children(server.process.pid))
+        os.kill(worker, signal.SIGKILL)
+        assert server.says(f"the worker {worker} has died (exit status -9); another replaces it")
+        wait_for_starts(server, 3)
+
+
+def wait_for_starts(server: Serving, number: int) -> None:
+    """Each time by a connection of its own."""
+    until = time.monotonic() + 30
+    metrics = f"http://127.0.0.1:{server.port}/metrics"
+    while f"pit_join_worker_starts_total {number}.0" not in httpx.get(metrics, timeout=30, trust_env=False).text:
+        assert time.monotonic() < until
+        time.sleep(0.1)
+
+
+@pytest.mark.rest
+@pytest.mark.parametrize("options", [(), ("--workers", "2")], ids=["one", "two"])
+def test_a_hangup_ends_it(golden: Path, options: tuple[str, ...]) -> None:
+    with serving(golden, *options) as server:
+        assert served(server.ask(ONE))["count_7d"]["values"] == [2]
+        workers = children(server.process.pid)
+        os.killpg(server.process.pid, signal.SIGHUP)  # as a terminal does that is closed
+        assert server.process.wait(30) == 0
+        wait_for_the_end_of(workers)
 
 
 def is_running(process: int) -> bool:
