@@ -131,7 +131,7 @@ def test_the_good_store(machine: Machine, project: Path, online: Path) -> None:
 HALF, ALL_BUT_ONE = -1, -2
 
 
-@pytest.mark.parametrize("length", sampled([1, 100, 4095, 4096, 5000, 8191, 8192, 3 * PAGE, HALF, ALL_BUT_ONE], 2))
+@pytest.mark.parametrize("length", sampled([8192, 3 * PAGE, HALF, ALL_BUT_ONE], 2))
 def test_truncated(length: int, machine: Machine, project: Path, online: Path) -> None:
     size = (online / "data.mdb").stat().st_size
     os.truncate(online / "data.mdb", {HALF: size // 2, ALL_BUT_ONE: size - PAGE}.get(length, length))
@@ -141,6 +141,22 @@ def test_truncated(length: int, machine: Machine, project: Path, online: Path) -
     is_error(machine.runs(online, "export"), says)
     # The advice of the message helps.
     shutil.rmtree(online)
+    assert machine.runs(online, "export").status == 0
+    assert machine.reads(online).status == 0
+
+
+@pytest.mark.parametrize("length", sampled([1, 100, 4095, 4096, 5000, 8191], 2))
+@pytest.mark.parametrize("zeros", [False, True], ids=["written", "zeros"])
+def test_a_store_that_was_not_made_whole(
+    length: int, zeros: bool, machine: Machine, project: Path, online: Path
+) -> None:
+    """As a full disk or a power cut leaves it; the next export makes it anew."""
+    os.truncate(online / "data.mdb", length)
+    if zeros:
+        (online / "data.mdb").write_bytes(b"\0" * length)
+    says = "was not made whole, as on a full disk; run pit-join export"
+    is_error(machine.reads(online), says)
+    is_error(machine.runs(online, *GET), says)
     assert machine.runs(online, "export").status == 0
     assert machine.reads(online).status == 0
 
@@ -279,6 +295,7 @@ def edited(online: Path, change: Callable[[lmdb.Transaction], None]) -> None:
 def contents_edited(online: Path, change: Callable[[Any], Any]) -> None:
     def edit(transaction: lmdb.Transaction) -> None:
         read = json.loads(transaction.get(b"\0"))
+        del read["checksum"]  # what is not edited by accident has the right one, or none
         changed = change(read)
         transaction.put(b"\0", changed if isinstance(changed, bytes) else json.dumps(changed).encode())
 

@@ -25,6 +25,7 @@ from pit_join.errors import StoreError
 from pit_join.files import lock
 from pit_join.online.delta import Delta, Spill, StoredEntries, find_delta
 from pit_join.online.protocol import Changes, OnProgress, Records, Rows, Wanted
+from pit_join.online.store_files import fill_out, is_stump, making
 from pit_join.records.layout import checksum, view_number
 from pit_join.records.store_manifest import Contents, StoredView
 
@@ -54,9 +55,10 @@ def open_store(url: str, *, create: bool = False) -> LmdbStore:
     folder = Path(url)
     data = folder / "data.mdb"
     with _readable_errors(folder):
-        if create and not data.is_file():
+        if create and (not data.is_file() or is_stump(data)):
             folder.mkdir(parents=True, exist_ok=True)
-            _environment(folder, data)
+            with making(folder, data):
+                _environment(folder, data)
         return LmdbStore(folder)
 
 
@@ -74,7 +76,9 @@ def _environment(folder: Path, data: Path) -> tuple[lmdb.Environment, int]:
             raise _forked(folder)
         if environment is not None:  # the store was removed, and perhaps made anew
             environment.close()
-        _fill_out(folder / "lock.mdb")
+        if data.is_file() and data.stat().st_size > 0 and is_stump(data):
+            raise StoreError(f"the online store in {folder} was not made whole, as on a full disk; run pit-join export")
+        fill_out(folder / "lock.mdb", _LOCK_BYTES)
         # Only a writable environment can be shared by the readers and the exporter of one process.
         writable = os.access(data if data.exists() else folder, os.W_OK)
         environment = lmdb.open(key[1], map_size=_MAP_BYTES, max_readers=_MOST_READERS, readonly=not writable)
@@ -96,13 +100,6 @@ def _environment(folder: Path, data: Path) -> tuple[lmdb.Environment, int]:
 
 def _forked(folder: Path) -> StoreError:
     return StoreError(f"the online store in {folder} was opened before this process was forked; open it after")
-
-
-def _fill_out(lock_file: Path) -> None:
-    """Allocate the mapped lock file, since on a full disk a write to a missing page ends the process."""
-    if os.access(lock_file if lock_file.exists() else lock_file.parent, os.W_OK):
-        with lock_file.open("ab") as file:
-            os.posix_fallocate(file.fileno(), 0, _LOCK_BYTES)
 
 
 class LmdbStore:
