@@ -5,6 +5,7 @@ The macros' SQL alone (`latest_snapshot`) decides the contents of a snapshot; th
 
 from __future__ import annotations
 
+import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
@@ -27,7 +28,7 @@ from pit_join.export.places import (
 )
 from pit_join.export.taking import SnapshotTaker
 from pit_join.online.opening import open_store
-from pit_join.online.protocol import Changes, Writer
+from pit_join.online.protocol import Changes, OnlineStore, Writer
 from pit_join.online.urls import check_urls, folder_of, store_url
 from pit_join.records.store_manifest import Contents, StoredService, StoredView
 from pit_join.references import OnDemandRequest
@@ -105,9 +106,9 @@ def export(
     known = {**(named or {}), "": url}
     check_urls(known)
     urls = needed_stores(chosen, known)
-    stores = {name: open_store(each, create=True) for name, each in urls.items()}
     workspace.project.cache.mkdir(parents=True, exist_ok=True)
     with ExitStack() as open_now:
+        stores = _opened(urls, open_now if dry_run else None)
         # All exports take the default store first: a fixed lock order cannot deadlock.
         writers = {
             name: open_now.enter_context(stores[name].writing(console.wait, console.warn)) for name in sorted(stores)
@@ -154,6 +155,17 @@ class _Target:
     kept: Mapping[str, StoredView]
     indexes: Indexes
     written: dict[str, StoredView]
+
+
+def _opened(urls: Mapping[str, str], preview: ExitStack | None) -> dict[str, OnlineStore]:
+    """Open the stores, each made where there is none; for a preview it is made in a folder that is removed after it."""
+    found = {}
+    for name, url in urls.items():
+        folder = folder_of(url)
+        if preview and folder and not (folder.exists() and any(folder.iterdir())):
+            url = preview.enter_context(tempfile.TemporaryDirectory(prefix="pit-join-"))
+        found[name] = open_store(url, create=True)
+    return found
 
 
 def _about(workspace: Workspace, listed: Mapping[str, StoredView], latest: Mapping[str, str]) -> Contents:

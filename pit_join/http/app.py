@@ -272,6 +272,8 @@ async def _body(request: Request, most: int) -> bytes:
     content_type = headers.get(b"content-type", b"").decode("latin-1").split(";")[0].strip().lower()
     if content_type not in _BODY_TYPES:
         raise HTTPException(415, f"the body must be {JSON}, got {content_type}")
+    if (encoding := headers.get(b"content-encoding", b"").decode("latin-1").strip().lower()) not in ("", "identity"):
+        raise HTTPException(415, f"the body must not be compressed, got Content-Encoding: {encoding}")
     declared = headers.get(b"content-length", b"")
     if declared.isdigit() and int(declared) > most and b"expect" in headers:
         raise _too_large(most)  # the client asks before it sends

@@ -19,7 +19,7 @@ _MAGIC = slice(16, 20)  # of LMDB's first page
 
 
 def is_stump(data: Path) -> bool:
-    """Return whether a file is the beginning of an empty store, as a full disk or a power cut leaves it."""
+    """Return whether a file is the beginning of a store, as a full disk or a power cut leaves it."""
     if data.stat().st_size >= 2 * mmap.PAGESIZE:
         return False
     head = data.read_bytes()[: _MAGIC.stop]

@@ -524,7 +524,7 @@ def test_a_dry_run_into_nothing_leaves_nothing(project: Path, tmp_path: Path) ->
     features = FeatureStore(project, online_store=tmp_path / "online")
     done = features.export([VIEW], as_of=AT, dry_run=True)
     assert done.views[VIEW].written == 15
-    with pytest.raises(StoreError, match="nothing was exported"):
+    with pytest.raises(StoreError, match="there is no online store in"):
         features.verify()
 
 
@@ -593,6 +593,8 @@ def test_a_clock_that_is_wrong_does_not_roll_the_store_back(tmp_path: Path, monk
     )
     assert run_dbt(project, "build").success
     store = FeatureStore(project)
+    assert store.export(dry_run=True).views["plans"].written == 1
+    assert not (project / "online").exists()  # a preview makes nothing
     first = store.export().instant
 
     class Clock(datetime):

@@ -384,6 +384,9 @@ BAD: dict[str, tuple[str, str, bytes, dict[str, str], int, str]] = {
     "rows": ("POST", ASK, body(entities={"id": [1] * 100_000}), {}, 422, r"the request has 100,000 rows, .* 10,000 .*"),
     "large": ("POST", ASK, b" " * 10_000_000, {}, 413, r"the body is larger than 4,194,304 bytes; ask in parts"),
     "long detail": ("POST", ASK, body(entities={"id": ["x" * 50_000]}), {}, 422, r".{2000}\.\.\."),
+    "compressed": (
+        "POST", ASK, body(), {"content-encoding": "gzip"}, 415, "the body must not be compressed, got .*: gzip",
+    ),
     "content type": ("POST", ASK, body(), {"content-type": "text/xml"}, 415, r"the body must be application/json, .*"),
     "accept": ("POST", ASK, body(), {"accept": "text/html"}, 406, r"answers are application/json, .*"),
     "method": ("GET", ASK, b"", {}, 405, r"/get-online-features does not accept GET"),
