@@ -108,7 +108,7 @@ def export(
     urls = needed_stores(chosen, known)
     workspace.project.cache.mkdir(parents=True, exist_ok=True)
     with ExitStack() as open_now:
-        stores = _opened(urls, open_now if dry_run else None)
+        stores = _opened(urls, open_now if dry_run else None, console)
         # All exports take the default store first: a fixed lock order cannot deadlock.
         writers = {
             name: open_now.enter_context(stores[name].writing(console.wait, console.warn)) for name in sorted(stores)
@@ -157,7 +157,7 @@ class _Target:
     written: dict[str, StoredView]
 
 
-def _opened(urls: Mapping[str, str], preview: ExitStack | None) -> dict[str, OnlineStore]:
+def _opened(urls: Mapping[str, str], preview: ExitStack | None, console: Console) -> dict[str, OnlineStore]:
     """Open the stores, each made where there is none; for a preview it is made in a folder that is removed after it."""
     found = {}
     for name, url in urls.items():
@@ -165,6 +165,8 @@ def _opened(urls: Mapping[str, str], preview: ExitStack | None) -> dict[str, Onl
         if preview and folder and not (folder.exists() and any(folder.iterdir())):
             url = preview.enter_context(tempfile.TemporaryDirectory(prefix="pit-join-"))
         found[name] = open_store(url, create=True)
+        for message in found[name].warnings():
+            console.warn(message)
     return found
 
 

@@ -11,6 +11,7 @@ import socket
 import tempfile
 import threading
 from collections.abc import Callable
+from contextlib import closing
 from functools import partial
 from ipaddress import ip_address
 from multiprocessing import connection
@@ -61,7 +62,9 @@ def serve(
     """
     for url in (settings.store, *settings.stores.values()):
         try:
-            open_store(url).close()
+            with closing(open_store(url)) as store:
+                for message in store.warnings():
+                    on_message(f"warning: {message}")
         except StoreUrlError:
             raise
         except StoreError:

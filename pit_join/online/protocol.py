@@ -131,5 +131,12 @@ class ReadableStore(Protocol):
 class OnlineStore(ReadableStore, Protocol):
     """A store of the latest records that an export can write."""
 
+    def warnings(self) -> Iterator[str]:
+        """Yield what an operator should know of the store: that it may lose records, or grows.
+
+        Raises:
+            StoreError: if the store cannot be used.
+        """
+
     def writing(self, wait: float, on_wait: Callable[[str], None]) -> AbstractContextManager[Writer]:
         """Become the only exporter; wait up to `wait` seconds for another one."""

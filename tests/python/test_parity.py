@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import struct
 import tempfile
@@ -584,6 +585,21 @@ def test_what_needs_more_memory_gets_it(demo: Built, tmp_path: Path) -> None:
         warehouse.execute("create temp table kept as select 42 as a", "made")
         with pytest.raises(PitJoinError, match=r"[Mm]emory"):  # a profile has the last word
             assert not warehouse.spooled(query, "without room", None).num_rows
+
+
+def test_a_reader_that_is_stuck_is_named(store: OnlineStore, cli: Callable[..., Result]) -> None:
+    """It keeps the pages of its state from being used again."""
+    plan = ("export", "--select", VIEW, "--as-of", AT.isoformat())
+    with store._environment.begin() as reading:  # type: ignore[attr-defined] # as a process that hangs does
+        for _ in range(3):
+            assert list(store.warnings()) == []  # type: ignore[attr-defined]
+            assert cli(*plan).exit_code == 0
+        assert reading.get(b"\0") is not None
+        done = cli(*plan)
+        assert done.exit_code == 0
+        assert f"the process {os.getpid()} still reads the state of the store in" in done.stderr
+        assert "that is 3 exports old; until it ends, the file grows with each export" in done.stderr
+    assert list(store.warnings()) == []  # type: ignore[attr-defined]
 
 
 def test_a_clock_that_is_wrong_does_not_roll_the_store_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,6 +16,7 @@ from pathlib import Path
 import duckdb
 import pytest
 import redis
+from http_servers import serving
 from servers import Server, cluster, counting, free_ports, redis_binary, running, valkey_binary
 from support.forks import programs
 from support.projects import BASE, KEYS, make_project, view
@@ -317,6 +318,51 @@ def test_an_export_that_lost_its_lock_does_not_go_on(server: Server) -> None:
 
     with pytest.raises(StoreError, match="another export took over"):
         overtaken()
+
+
+def test_an_evicted_lock_is_none_that_was_taken(server: Server) -> None:
+    def lost() -> None:
+        with open_store(server.url).writing(1, lambda message: None) as writer:
+            with redis.Redis(port=server.port) as client:
+                client.delete("{pit_join}:lock")
+            replace_all(writer, Contents("demo", "dev", AT, {}).to_json(), {}, {}, 1, False)
+
+    with pytest.raises(StoreError, match=r"has lost the lock of this export: it was evicted .* run it again$"):
+        lost()
+
+
+@pytest.mark.parametrize(
+    ("options", "warns"),
+    [
+        ((), False),
+        (("--maxmemory", "100mb"), False),
+        (("--maxmemory-policy", "allkeys-lru"), False),  # without a limit nothing is evicted
+        (("--maxmemory", "100mb", "--maxmemory-policy", "allkeys-lru"), True),
+        (("--maxmemory", "100mb", "--maxmemory-policy", "volatile-ttl"), True),
+    ],
+    ids=["neither", "a limit", "a policy", "both", "of keys that expire"],
+)
+def test_a_server_that_may_evict_records(options: tuple[str, ...], warns: bool, tmp_path: Path) -> None:
+    """Which would be served as NOT_FOUND: export and server say so."""
+    with running(valkey_binary(), tmp_path / "server", *options) as server:
+        put(open_store(server.url), {"activity": USERS})
+        said = list(open_store(server.url).warnings())
+        expected = f"{server.url} may evict records (maxmemory-policy {options[-1]}), which are then " if warns else ""
+        assert [text[: len(expected)] for text in said] == ([expected] if warns else [])
+        with serving(server.url) as http:
+            assert any(text.startswith(f"warning: {expected}") for text in http.said) == warns
+
+
+def test_a_user_who_may_not_ask_for_info(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    with redis.Redis(port=server.port) as client:
+        client.acl_setuser("app", enabled=True, passwords=["+secret"], keys=["*"], commands=["+@all", "-info"])
+    monkeypatch.setenv("PIT_JOIN_REDIS_USERNAME", "app")
+    monkeypatch.setenv("PIT_JOIN_REDIS_PASSWORD", "secret")
+    store = open_store(server.url)
+    put(store, {"activity": USERS})
+    (said,) = store.warnings()
+    assert said.startswith(f"whether {server.url} may evict records is unknown, since INFO is forbidden to this user")
+    assert OnlineReader(store, [Request("activity", ("*",), "activity")]).get({"user_id": "u1"}) == {"a": 1}
 
 
 @pytest.mark.rest

@@ -208,7 +208,8 @@ def test_some_views(shop: Shop) -> None:
 def test_a_dry_run_changes_no_store(shop: Shop) -> None:
     assert shop.export(dry_run=True).views["activity"].written == 1000
     assert open_store(shop.fast).contents()[1] is None
-    assert shop.store().contents()[1] is None
+    with pytest.raises(StoreError, match="there is no online store in"):
+        shop.store()
 
 
 def test_a_view_moves(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -42,6 +42,7 @@ _CONTENTS = b"\0"  # sorts before every record
 _LONGEST_KEY = 511 - _PREFIX
 _FEW = 8
 _LOOK_SECONDS = 1.0
+_STUCK_EXPORTS = 3
 
 # LMDB calls a write that was cut short, as on a disk with a little room left, an input/output error.
 _UNWRITABLE = ("Input/output error", "File too large", "quota exceeded")
@@ -204,6 +205,21 @@ class LmdbStore:
         environment, inode = _environment(self._folder, data)
         self._look_again = time.monotonic() + _LOOK_SECONDS
         return environment, inode << 64
+
+    def warnings(self) -> Iterator[str]:
+        """See `OnlineStore`: processes that hold an old state, so that no space is used again."""
+        with _readable_errors(self._folder):
+            self._environment.reader_check()
+            newest = self._environment.info()["last_txnid"]
+            for line in self._environment.readers().splitlines()[1:]:
+                process, _, read = line.split()
+                if read.isdigit() and int(read) <= newest - _STUCK_EXPORTS:
+                    size = (self._folder / "data.mdb").stat().st_size
+                    yield (
+                        f"the process {process} still reads the state of the store in {self._folder} that is "
+                        f"{newest - int(read)} exports old; until it ends, the file grows with each export (it has "
+                        f"{size / 2**20:,.1f} MiB now)"
+                    )
 
     def close(self) -> None:
         """Nothing to do: the files are shared with all other stores of this process, and end with it."""
