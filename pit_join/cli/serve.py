@@ -8,6 +8,7 @@ import click
 
 from pit_join.cli.options import Command, check_options
 from pit_join.errors import PitJoinError, with_extra
+from pit_join.references import split_list
 from pit_join.times import parse_duration, read_instant
 
 __all__ = ["serve"]
@@ -40,6 +41,11 @@ _KEY = "PIT_JOIN_API_KEY"
     "--request-timeout", default="30 s", show_default=True, metavar="DURATION",
     help="Close a connection whose request does not come whole, or whose answer is not read, within this time.",
 )  # fmt: skip
+@click.option(
+    "--allowed-hosts", metavar="HOST[,HOST...]",
+    help="Answer requests only to these names (Host header). Default: on a local address without a key localhost and "
+    "the like, otherwise any.",
+)  # fmt: skip
 @click.option("--feature-log", metavar="DIR", help="Log a sample of served values into this folder, as Parquet files.")
 @click.option(
     "--log-sample", type=click.FloatRange(0, 1), default=0.01, show_default=True, metavar="SHARE",
@@ -64,6 +70,7 @@ def serve(
     max_rows: int,
     max_connections: int,
     request_timeout: str,
+    allowed_hosts: str | None,
     feature_log: str | None,
     log_sample: float,
     deadline: str,
@@ -108,6 +115,7 @@ def serve(
         strict=strict,
         deadline=seconds["--deadline"],
         now=read_instant(now),
+        hosts=None if allowed_hosts is None else frozenset(split_list(allowed_hosts.lower())),
     )
     run(
         settings,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hmac
 import logging
+import re
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
@@ -49,6 +50,7 @@ _LONGEST_DETAIL = 2_000
 _NOT_PREPARED = "this request is asked for the first time, and cannot be prepared within the deadline; ask again"
 _NO_STORE = "the online store cannot be read, or nothing was exported to it; the log says more"
 _OPEN = ("/health", "/ready")
+_PORT = re.compile(r":\d*$")
 # What `curl -d` says of a body, as in Feast's documentation; and nothing at all.
 _BODY_TYPES = ("", JSON, "application/x-www-form-urlencoded")
 
@@ -61,7 +63,8 @@ class Settings:
     """The settings of a server: its stores, its API key (or None), its limits, and its feature log.
 
     `store` is the default one, `stores` are others by name; `strict` and `deadline` are those of
-    `FeatureStore.online_reader`. Ages are judged as of `now` (with a time zone); None is the clock's.
+    `FeatureStore.online_reader`. Ages are judged as of `now` (with a time zone); None is the clock's. `hosts` are the
+    names by which requests may call the server; None for any.
     """
 
     store: str = field(repr=False)
@@ -74,6 +77,7 @@ class Settings:
     strict: bool = False
     deadline: float = DEADLINE
     now: datetime | None = None
+    hosts: frozenset[str] | None = None
 
 
 def make_app(settings: Settings, start: Callable[[], Mapping[str, Any]] = dict) -> ASGIApp:
@@ -102,7 +106,7 @@ def make_app(settings: Settings, start: Callable[[], Mapping[str, Any]] = dict) 
     app.router.redirect_slashes = False
     direct = {("POST", "/get-online-features"): _direct(served.get_online_features, handlers)}
     paths = [route.path for route in app.routes if isinstance(route, Route)]
-    return _Guard(app, direct, settings.api_key, served.metrics, paths)
+    return _Guard(app, direct, settings, served.metrics, paths)
 
 
 def _direct(
@@ -325,18 +329,19 @@ async def _broken(request: Request, error: Exception) -> Response:
 
 
 class _Guard:
-    """The outermost layer: checks the API key, counts and measures. `direct` bypass the application."""
+    """The outermost layer: checks host and API key, counts and measures. `direct` bypass the application."""
 
     def __init__(
         self,
         app: ASGIApp,
         direct: Mapping[tuple[str, str], ASGIApp],
-        api_key: str | None,
+        settings: Settings,
         metrics: Metrics,
         paths: Iterable[str],
     ) -> None:
         self._app, self._direct, self._metrics = app, direct, metrics
-        self._key = None if api_key is None else api_key.encode()
+        self._key = None if settings.api_key is None else settings.api_key.encode()
+        self._hosts = settings.hosts
         self._paths = frozenset(paths)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -353,7 +358,10 @@ class _Guard:
 
         path = scope["path"]
         try:
-            if self._key is None or path in _OPEN or self._knows(scope):
+            if self._hosts is not None and path not in _OPEN and not self._is_called_so(scope):
+                refusal = "the server is not known by the name in 'Host'; name it in --allowed-hosts"
+                await _error(421, refusal)(scope, receive, sent)
+            elif self._key is None or path in _OPEN or self._knows(scope):
                 await self._direct.get((scope["method"], path), self._app)(scope, receive, sent)
             else:
                 refusal = "give the API key, as 'Authorization: Bearer KEY' or 'X-API-Key: KEY'"
@@ -363,6 +371,10 @@ class _Guard:
         finally:
             # Unknown paths are counted as one: there is no bound to their number.
             self._metrics.request(path if path in self._paths else "other", status, time.perf_counter() - started)
+
+    def _is_called_so(self, scope: Scope) -> bool:
+        named = next((value for name, value in scope["headers"] if name == b"host"), b"").decode("latin-1").lower()
+        return not named or _PORT.sub("", named) in (self._hosts or ())  # a browser never leaves it out
 
     def _knows(self, scope: Scope) -> bool:
         same = partial(hmac.compare_digest, self._key or b"")

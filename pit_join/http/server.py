@@ -12,6 +12,7 @@ import tempfile
 import threading
 from collections.abc import Callable
 from contextlib import closing
+from dataclasses import replace
 from functools import partial
 from ipaddress import ip_address
 from multiprocessing import connection
@@ -29,6 +30,8 @@ from pit_join.online.urls import store_url
 __all__ = ["Settings", "serve"]
 
 _STOP_SECONDS = 30
+# A page of another site can reach the server by a name of its own that leads here, and the browser tells that name.
+_LOCAL = frozenset({"localhost", "127.0.0.1", "[::1]"})
 _log = logging.getLogger("pit_join")
 _IDLE_SECONDS = 75  # longer than clients keep a connection, so that none sends into one that is being closed
 
@@ -60,15 +63,7 @@ def serve(
         StoreUrlError: if the URL of a store cannot be read.
         PitJoinError: if the port cannot be listened on.
     """
-    for url in (settings.store, *settings.stores.values()):
-        try:
-            with closing(open_store(url)) as store:
-                for message in store.warnings():
-                    on_message(f"warning: {message}")
-        except StoreUrlError:
-            raise
-        except StoreError:
-            pass  # it may come later; each worker says that it cannot be read
+    _look_at_stores(settings, on_message)
     if settings.api_key is None and not _is_local(host):
         on_message(
             f"warning: anyone who can reach {host} can read all features; set PIT_JOIN_API_KEY, or listen on 127.0.0.1"
@@ -79,6 +74,8 @@ def serve(
             f"warning: this process may open few files, so that it takes {allowed:,} connections at a time, and not "
             f"{max_connections:,}; raise the limit (ulimit -n, or LimitNOFILE= in a unit of systemd)"
         )
+    if settings.hosts is None and settings.api_key is None and _is_local(host):
+        settings = replace(settings, hosts=_LOCAL | {host.lower(), f"[{host}]"})
     config = uvicorn.Config(
         partial(make_app, settings, partial(_start, Bounds(allowed, request_seconds))),
         factory=True,
@@ -108,6 +105,19 @@ def serve(
             _Workers(config, sockets=[listener]).run()
         finally:
             shutil.rmtree(folder, ignore_errors=True)
+
+
+def _look_at_stores(settings: Settings, on_message: Callable[[str], None]) -> None:
+    """Refuse a URL that cannot be read, and say what an operator should know of a store; one that is down may come."""
+    for url in (settings.store, *settings.stores.values()):
+        try:
+            with closing(open_store(url)) as store:
+                for message in store.warnings():
+                    on_message(f"warning: {message}")
+        except StoreUrlError:
+            raise
+        except StoreError:
+            pass  # each worker says so
 
 
 class _Workers(Multiprocess):

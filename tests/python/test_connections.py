@@ -28,7 +28,7 @@ pytestmark = pytest.mark.slow
 
 ASK = {"features": ["activity:n"], "entities": {"user_id": ["a", "b"]}}
 BODY = json.dumps(ASK).encode()
-HEAD = b"POST /get-online-features HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n"
+HEAD = b"POST /get-online-features HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n"
 
 
 LIMITED = """
@@ -193,11 +193,11 @@ def test_a_request_that_comes_byte_by_byte(store: Path) -> None:
 @pytest.mark.parametrize(
     "head",
     [
-        b"GET /health HTTP/1.1\r\nHost: x\r\nX: " + b"a" * HEAD_BYTES + b"\r\n\r\n",
-        b"GET /health HTTP/1.1\r\nHost: x\r\n" + b"X: a\r\n" * (HEAD_BYTES // 6 + 1) + b"\r\n",
-        b"GET /" + b"a" * HEAD_BYTES + b" HTTP/1.1\r\nHost: x\r\n\r\n",
-        b"GET /health HTTP/1.1\r\nHost: x\r\nX: " + b"a" * 3 * HEAD_BYTES,
-        b"GET /health HTTP/1.1\r\nHost: x\r\n" + b"a" * 3 * HEAD_BYTES,
+        b"GET /health HTTP/1.1\r\nHost: localhost\r\nX: " + b"a" * HEAD_BYTES + b"\r\n\r\n",
+        b"GET /health HTTP/1.1\r\nHost: localhost\r\n" + b"X: a\r\n" * (HEAD_BYTES // 6 + 1) + b"\r\n",
+        b"GET /" + b"a" * HEAD_BYTES + b" HTTP/1.1\r\nHost: localhost\r\n\r\n",
+        b"GET /health HTTP/1.1\r\nHost: localhost\r\nX: " + b"a" * 3 * HEAD_BYTES,
+        b"GET /health HTTP/1.1\r\nHost: localhost\r\n" + b"a" * 3 * HEAD_BYTES,
         b"GET /" + b"a" * 3 * HEAD_BYTES,
     ],
     ids=["a header", "many headers", "a path", "a header without end", "a name without end", "a path without end"],
@@ -217,7 +217,7 @@ def test_a_large_head(store: Path, head: bytes) -> None:
 def test_a_head_that_is_just_large_enough(store: Path) -> None:
     with serving(store) as server, connected(server) as connection:
         for size in (HEAD_BYTES - 200, HEAD_BYTES - 200):  # each request has a bound of its own
-            connection.sendall(b"GET /health HTTP/1.1\r\nHost: x\r\nX: " + b"a" * size + b"\r\n\r\n")
+            connection.sendall(b"GET /health HTTP/1.1\r\nHost: localhost\r\nX: " + b"a" * size + b"\r\n\r\n")
             assert connection.recv(15) == b"HTTP/1.1 200 OK"
             while b"alive" not in connection.recv(65_536):
                 pass
@@ -232,7 +232,7 @@ def test_an_endless_head_costs_nothing(store: Path) -> None:
         before = memory(server)
         for _ in range(20):
             with connected(server) as connection:
-                connection.sendall(b"GET /health HTTP/1.1\r\nHost: x\r\n")
+                connection.sendall(b"GET /health HTTP/1.1\r\nHost: localhost\r\n")
                 assert sent_before_the_end(connection, b"X: " + b"a" * 100_000, 1000) < 1000
         assert values(server) == [1, 2]
         assert memory(server) - before < 20 * 2**20
@@ -258,7 +258,7 @@ def test_a_client_that_asks_for_http_2(store: Path) -> None:
     upgrade = b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAEAAEAAAAIAAAABAAMAAABk\r\n"
     with serving(store) as server, connected(server, 5) as connection:
         for more in (upgrade, b"", upgrade):
-            connection.sendall(b"GET /health HTTP/1.1\r\nHost: x\r\n" + more + b"\r\n")
+            connection.sendall(b"GET /health HTTP/1.1\r\nHost: localhost\r\n" + more + b"\r\n")
             found = b""
             while b"alive" not in found:
                 found += connection.recv(65_536)

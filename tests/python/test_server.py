@@ -415,7 +415,7 @@ def test_a_large_body_in_chunks(server: Serving) -> None:
     answer = server.client.post(ASK, content=(b" " * 100_000 for _ in range(100)))
     assert (answer.status_code, answer.json()["detail"][:28]) == (413, "the body is larger than 4,19")
     with socket.create_connection(("127.0.0.1", server.port), timeout=30) as asking:
-        head = f"POST {ASK} HTTP/1.1\r\nHost: x\r\nContent-Length: 9999999\r\nExpect: 100-continue\r\n\r\n"
+        head = f"POST {ASK} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9999999\r\nExpect: 100-continue\r\n\r\n"
         asking.sendall(head.encode())
         assert asking.recv(100).startswith(b"HTTP/1.1 413 ")
 
@@ -488,6 +488,28 @@ def run(*arguments: str, **environment: str) -> tuple[int, str]:
         [COMMAND, *arguments], env=environment, capture_output=True, text=True, timeout=30, check=False
     )
     return done.returncode, done.stderr
+
+
+def test_names_of_the_host(golden: Path) -> None:
+    """Without a key a page of another site could reach the server, under a name of its own that leads to this host."""
+    names = {
+        "localhost": 200, "127.0.0.1": 200, "[::1]": 200, "LOCALHOST:6566": 200, "evil.example": 421,
+        "127.0.0.1.evil.example": 421, "localhost.evil.example:80": 421,
+    }  # fmt: skip
+
+    def answers(server: Serving) -> dict[str, int]:
+        return {name: server.ask_once(ONE, host=name).status_code for name in names}
+
+    with serving(golden) as server:
+        assert answers(server) == names
+        assert server.client.get("/health", headers={"host": "evil.example"}).status_code == 200
+        assert server.ask_once(ONE, host="evil.example").json() == {
+            "detail": "the server is not known by the name in 'Host'; name it in --allowed-hosts"
+        }
+    with serving(golden, "--allowed-hosts", "evil.example, features") as server:
+        assert answers(server) == {name: 200 if name == "evil.example" else 421 for name in names}
+    with serving(golden, key="secret") as server:
+        assert server.ask_once(ONE, host="evil.example", **{"x-api-key": "secret"}).status_code == 200
 
 
 def test_an_empty_key_is_none(golden: Path) -> None:
@@ -663,8 +685,8 @@ def test_redis(tmp_path: Path) -> None:
             redis.process.send_signal(signal.SIGSTOP)
             with socket.create_connection(("127.0.0.1", server.port), timeout=30) as asking:
                 text = json.dumps(ask)
-                head = f"POST {ASK} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: {len(text)}\r\n\r\n"
-                asking.sendall(f"{head}{text}".encode())
+                head = f"POST {ASK} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n"
+                asking.sendall(f"{head}Content-Length: {len(text)}\r\n\r\n{text}".encode())
                 for _ in range(20):
                     assert server.client.get("/health").elapsed.total_seconds() < 1
                 answer = whole(asking)
@@ -774,7 +796,7 @@ def test_keys_of_any_json(server: Serving, golden: Path, form: str) -> None:
 def test_it_finishes_what_it_has_begun(golden: Path) -> None:
     with serving(golden) as server, socket.create_connection(("127.0.0.1", server.port), timeout=30) as asking:
         text = json.dumps(ONE).encode()
-        head = f"POST {ASK} HTTP/1.1\r\nHost: x\r\nContent-Length: {len(text)}\r\nExpect: 100-continue\r\n\r\n"
+        head = f"POST {ASK} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(text)}\r\nExpect: 100-continue\r\n\r\n"
         asking.sendall(head.encode())
         assert asking.recv(100).startswith(b"HTTP/1.1 100 ")  # it waits for the body
         server.process.send_signal(signal.SIGTERM)
@@ -797,7 +819,7 @@ def children(process: int) -> list[int]:
 def test_no_packet_is_held_back(server: Serving) -> None:
     """Where the system collects small packets, an answer takes 40 ms, as soon as a connection is not new any more."""
     text = json.dumps({"features": ["all_types:*"], "entities": {"id": [1, 2]}}).encode()
-    request = f"POST {ASK} HTTP/1.1\r\nHost: x\r\nContent-Length: {len(text)}\r\n\r\n".encode() + text
+    request = f"POST {ASK} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(text)}\r\n\r\n".encode() + text
     took = []
     with socket.create_connection(("127.0.0.1", server.port), timeout=30) as asking, asking.makefile("rb") as answers:
         for _ in range(60):
