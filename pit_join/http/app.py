@@ -34,6 +34,7 @@ from pit_join.http.nearest import nearest
 from pit_join.http.openapi import document, page
 from pit_join.http.readers import Asked, LateError, Readers
 from pit_join.http.requests import read_request
+from pit_join.http.seldom import Seldom
 from pit_join.http.services import services_as_json
 from pit_join.monitoring.feature_log import FeatureLog
 from pit_join.online.urls import is_remote
@@ -47,7 +48,7 @@ _FEW_VALUES = 5_000
 _READ_ON = 16  # times as much as is allowed
 _LONGEST_DETAIL = 2_000
 # An answer does not name the place of a store, which the message of the error does.
-_NOT_PREPARED = "this request is asked for the first time, and cannot be prepared within the deadline; ask again"
+_NOT_PREPARED = "this request is new, or so is the export, and it cannot be prepared within the deadline; ask again"
 _NO_STORE = "the online store cannot be read, or nothing was exported to it; the log says more"
 _OPEN = ("/health", "/ready")
 _PORT = re.compile(r":\d*$")
@@ -140,6 +141,7 @@ class _Server:
             self._log = FeatureLog(settings.feature_log, settings.log_sample, on_rows=self._logged)
         self._store = FeatureStore(online_store=settings.store, online_stores=settings.stores, feature_log=self._log)
         self._embedded = not any(map(is_remote, (settings.store, *self._store.online_stores.values())))
+        self._say = Seldom()
         self._readers = Readers(self._new_reader)
         self.metrics = Metrics(self._store.online_contents)
 
@@ -169,6 +171,8 @@ class _Server:
             self.metrics.values(view, status, number)
         if written.failures:
             self.metrics.store_error()
+            for reason in set(written.failures.values()):
+                self._say(f"defaults are served: {reason}")
         return _QuickResponse(written, form)
 
     async def nearest(self, request: Request) -> Response:
@@ -227,7 +231,7 @@ class _Server:
             await run_in_threadpool(self._store.online_contents)
         except PitJoinError as error:
             self.metrics.store_error()
-            _log.warning("not ready: %s", error)
+            self._say(f"not ready: {error}")
             return _error(503, _NO_STORE)
         return _json_response({"status": "ready"})
 
@@ -248,7 +252,7 @@ class _Server:
         """Answer with the message of an error that the package raised."""
         if isinstance(error, StoreError):
             self.metrics.store_error()
-            _log.warning("%s", error)
+            self._say(str(error))
             return _error(503, _NO_STORE)
         return _error(422, str(error))
 

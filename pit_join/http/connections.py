@@ -8,9 +8,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import json
-import logging
 import resource
-import time
 from collections import OrderedDict
 from dataclasses import dataclass, field
 from http import HTTPStatus
@@ -19,7 +17,9 @@ from typing import Any
 import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-__all__ = ["HEAD_BYTES", "BoundedConnection", "Bounds", "Seldom", "raise_descriptors", "start_connections"]
+from pit_join.http.seldom import Seldom
+
+__all__ = ["HEAD_BYTES", "BoundedConnection", "Bounds", "raise_descriptors", "start_connections"]
 
 HEAD_BYTES = 65_536
 """The largest head of a request: its first line and its headers."""
@@ -28,24 +28,6 @@ _FLUSH_SECONDS = 5.0
 _OTHER_FILES = 256  # stores, logs, connections to network stores
 _AT_ONCE = 2048
 _FEWEST = 16
-
-_log = logging.getLogger("pit_join")
-
-
-class Seldom:
-    """A warning that is logged once a minute at most."""
-
-    def __init__(self, seconds: float = 60.0) -> None:
-        self._seconds, self._last, self._unsaid = seconds, -seconds, 0
-
-    def __call__(self, message: str) -> None:
-        """Log it, with the number of times that it was not."""
-        now = time.monotonic()
-        if now < self._last + self._seconds:
-            self._unsaid += 1
-            return
-        _log.warning(message + (f" ({self._unsaid:,} times more since the last such line)" if self._unsaid else ""))
-        self._last, self._unsaid = now, 0
 
 
 @dataclass
@@ -58,7 +40,7 @@ class Bounds:
     connections: int
     seconds: float
     waiting: OrderedDict[BoundedConnection, None] = field(default_factory=OrderedDict)
-    full: Seldom = field(default_factory=Seldom)
+    say: Seldom = field(default_factory=Seldom)
 
 
 def raise_descriptors(connections: int) -> tuple[int, int]:
@@ -107,7 +89,7 @@ class BoundedConnection(HttpToolsProtocol):
     _timer: asyncio.TimerHandle | None = None  # until the request has come
     _stuck: asyncio.TimerHandle | None = None  # until the client has read
     _in_head = False
-    _head = _unparsed = 0
+    _head = _unparsed = _heads = 0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Take a connection, if there is room."""
@@ -115,10 +97,10 @@ class BoundedConnection(HttpToolsProtocol):
         self._bounds: Bounds = self.app_state["bounds"]
         if len(self.connections) > self._bounds.connections:
             if not self._bounds.waiting:
-                self._bounds.full(f"all {self._bounds.connections:,} connections are at work; a further one is refused")
+                self._bounds.say(f"all {self._bounds.connections:,} connections are at work; a further one is refused")
                 self._refuse(HTTPStatus.SERVICE_UNAVAILABLE, "the server has no room for another connection; try later")
                 return
-            self._bounds.full(f"all {self._bounds.connections:,} connections are taken; those that wait make room")
+            self._bounds.say(f"all {self._bounds.connections:,} connections are taken; those that wait make room")
             oldest, _ = self._bounds.waiting.popitem(last=False)
             oldest.transport.abort()
         self._wait()
@@ -136,7 +118,7 @@ class BoundedConnection(HttpToolsProtocol):
             self._wait()
         for start in range(0, len(data), HEAD_BYTES):
             part = data[start : start + HEAD_BYTES]
-            before = self._in_head
+            heads, before = self._heads, self._in_head
             try:
                 self.parser.feed_data(part)
             except httptools.HttpParserUpgrade:
@@ -145,7 +127,8 @@ class BoundedConnection(HttpToolsProtocol):
                 if self._head <= HEAD_BYTES:
                     self._refuse(HTTPStatus.BAD_REQUEST, "this is not a request of HTTP/1.1")
             # Of a line that has not ended the parser says nothing.
-            self._unparsed = self._unparsed + len(part) if before and self._in_head else 0
+            same = before and self._in_head and self._heads == heads
+            self._unparsed = self._unparsed + len(part) if same else 0
             if max(self._head, self._unparsed) > HEAD_BYTES:
                 self._refuse(
                     HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,
@@ -163,7 +146,7 @@ class BoundedConnection(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         """Begin a request."""
-        self._in_head, self._head = True, 0
+        self._in_head, self._head, self._heads = True, 0, self._heads + 1
         if self._timer is None:
             self._wait()
         super().on_message_begin()

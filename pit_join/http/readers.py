@@ -35,6 +35,8 @@ class Readers:
     def __init__(self, make: Callable[[Asked], OnlineReader]) -> None:
         self._make = make
         self._ready: LRUCache[Asked, OnlineReader] = LRUCache(_MOST)
+        self._kept: dict[Asked, OnlineReader] = {}  # the services, which no other requests displace
+        self._others: asyncio.Future[None] | None = None
         self._coming: dict[Asked, asyncio.Future[OnlineReader]] = {}
         self._pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="pit-join-prepare")
 
@@ -45,7 +47,11 @@ class Readers:
             LateError: if it is not.
             PitJoinError: if the store cannot be read, or does not have what is asked for.
         """
-        return self._ready.get(asked) or await self._wait(asked, partial(self._make, asked), until)
+        return (
+            self._kept.get(asked)
+            or self._ready.get(asked)
+            or await self._wait(asked, partial(self._make, asked), until)
+        )
 
     async def renewed(self, asked: Asked, reader: OnlineReader, until: float) -> None:
         """Prepare a reader anew, since an export has changed the store; and all others, before they are asked for.
@@ -54,19 +60,25 @@ class Readers:
             LateError: if it takes longer than until then.
         """
         await self._wait(asked, partial(_renewed, reader), until)
-        for other, known in list(self._ready.items()):
-            if not known.is_current(reader):
-                self._begin(other, partial(_renewed, known))
+        if self._others is None or self._others.done():
+            self._others = asyncio.ensure_future(self._renew_others(reader))
 
     async def prepare(self, several: Iterable[Asked], until: float) -> None:
         """Prepare the readers of some requests, as far as the time allows and nothing is wrong with them."""
         begun = [self._begin(asked, partial(self._make, asked)) for asked in several]
         if begun:
             await asyncio.wait(begun, timeout=max(0.0, until - time.monotonic()))
+        self._kept = {asked: self._ready[asked] for asked in self._ready}
 
     def close(self) -> None:
         """Let the threads end."""
         self._pool.shutdown(wait=False, cancel_futures=True)
+
+    async def _renew_others(self, renewed: OnlineReader) -> None:
+        """One by one, so that threads are left for those that are asked for meanwhile."""
+        for asked, reader in {**self._ready, **self._kept}.items():
+            if not reader.is_current(renewed):
+                await asyncio.wait([self._begin(asked, partial(_renewed, reader))])
 
     async def _wait(self, asked: Asked, act: Callable[[], OnlineReader], until: float) -> OnlineReader:
         future = self._begin(asked, act)

@@ -8,11 +8,12 @@ from datetime import datetime, timezone
 
 from pit_join.definitions.views import FeatureView
 from pit_join.export.export import services_of
+from pit_join.export.places import online_views
 from pit_join.export.taking import SnapshotTaker
 from pit_join.records.store_manifest import Contents, StoredView
 from pit_join.workspace import Histories, Workspace
 
-__all__ = ["changed_services", "changed_views"]
+__all__ = ["changed_services", "changed_views", "moved_views"]
 
 
 def changed_views(
@@ -58,6 +59,15 @@ def _values(view: StoredView, record: bytes | None) -> str:
         return "none"
     values = view.decoder(view.features).read(record, b"")[1]
     return ", ".join(f"{name} {value!r}" for name, value in zip(view.features, values, strict=True))
+
+
+def moved_views(workspace: Workspace, contents: Contents) -> Iterator[str]:
+    """Yield a sentence for each view that the next export would bring to the store, or take from it."""
+    online = online_views(workspace.registry)
+    for name in online.keys() - contents.views.keys():
+        yield f"the feature view '{name}' is not in the store"
+    for name in contents.views.keys() - online.keys():
+        yield f"the feature view '{name}' of the store has online: false in the project"
 
 
 def changed_services(workspace: Workspace, contents: Contents) -> Iterator[str]:

@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 from pit_join.definitions.views import FeatureView
 from pit_join.errors import PitJoinError, StoreError, suggest
 from pit_join.export.places import moved_versions
-from pit_join.monitoring.descriptions import changed_services, changed_views
+from pit_join.monitoring.descriptions import changed_services, changed_views, moved_views
 from pit_join.monitoring.offline_rule import OfflineRule, same
 from pit_join.online.protocol import ReadableStore
 from pit_join.records.arrow import arrow_values, values_of
@@ -124,6 +124,7 @@ def verify(
         descriptions = [*changed_views(workspace, rule.histories, stored, declared)]
         if not views:
             descriptions += changed_services(workspace, contents)
+            descriptions += moved_views(workspace, contents)
         for done, name in enumerate(chosen):
             workspace.console.progress(done, len(chosen), name)
             keys[name], before = 0, found + changed.total()

@@ -18,6 +18,7 @@ _FORM = "redis://[USER:PASSWORD@]HOST[:PORT][/DATABASE][?OPTION=VALUE&...]"
 _REASONS = {
     r"unexpected keyword argument '(\w+)'": "its option '{}' is unknown",
     r"Invalid value for '(\w+)'": "its option '{}' has a wrong value",
+    r"SSL Certificate Requirements": "its option 'ssl_cert_reqs' has a wrong value",
     r"\b[Pp]ort\b": "its port is not a number up to 65535",
     "": f"its form is {_FORM}",
 }

@@ -66,7 +66,11 @@ class SeveralStores:
 
     def contents(self, until: float | None = None) -> tuple[object, bytes | None]:
         """See `ReadableStore`; for a store that cannot be read, the default store's description of it."""
-        started = {name: source.start(partial(_contents, until=until)) for name, source in self._sources.items()}
+        # The default store's failure is the caller's error; of another store's records are defaults.
+        started = {
+            name: source.start(partial(_contents, until=until), says=bool(name))
+            for name, source in self._sources.items()
+        }
         marks: dict[str, object] = {}
         own: list[tuple[str, bytes | None]] = []
         for name, answer in started.items():
@@ -155,7 +159,7 @@ class _Embedded:
         self._url = url
         self._store: ReadableStore | None = None
 
-    def start(self, act: Callable[[ReadableStore], _T]) -> Callable[[float | None], _T]:
+    def start(self, act: Callable[[ReadableStore], _T], *, says: bool = True) -> Callable[[float | None], _T]:
         """Return a function that does something with the store."""
         return lambda until: act(self._opened())
 
@@ -182,17 +186,20 @@ class _Remote(_Embedded):
         self._failing = False
         self._threads: tuple[int, ThreadPoolExecutor] | None = None
 
-    def start(self, act: Callable[[ReadableStore], _T]) -> Callable[[float | None], _T]:
-        """Begin something, unless the store has failed too often; return a function that waits for the result."""
+    def start(self, act: Callable[[ReadableStore], _T], *, says: bool = True) -> Callable[[float | None], _T]:
+        """Begin something, unless the store has failed too often; return a function that waits for the result.
+
+        With `says` the log says that defaults are served if it fails.
+        """
         state, now = self._breaker.state, time.monotonic()
         # After a pause only one caller tries the store again; the others must not wait for it.
         if state == STATE_OPEN or (state == STATE_HALF_OPEN and now < self._tried_at + _RECOVERY_SECONDS):
             return self._refuse
         if state == STATE_HALF_OPEN:
             self._tried_at = now
-        return partial(self._wait, self._pool().submit(lambda: act(self._opened())))
+        return partial(self._wait, self._pool().submit(lambda: act(self._opened())), says)
 
-    def _wait(self, future: Future[_T], until: float | None) -> _T:
+    def _wait(self, future: Future[_T], says: bool, until: float | None) -> _T:
         seconds = None if until is None else max(0.0, until - time.monotonic())
         try:
             with self._breaker:
@@ -200,10 +207,12 @@ class _Remote(_Embedded):
         except FutureTimeoutError as error:
             future.cancel()
             late = _LateError(f"{self._where} did not answer before the deadline")
-            self._failed(late)
+            if says:
+                self._failed(late)
             raise late from error
         except StoreError as error:
-            self._failed(error)
+            if says:
+                self._failed(error)
             raise
         if self._failing:
             self._failing = False

@@ -16,10 +16,11 @@ __all__ = [
 ]  # fmt: skip
 
 _CACHE_OPTIONS = {"cache_mb": "64", "cache_seconds": "0"}
-_SHOWN = {*_CACHE_OPTIONS, "prefix", "timeout"}
+# The options that are shown in messages, and what their values look like if nothing else is hidden in them.
+_SHOWN = {**dict.fromkeys((*_CACHE_OPTIONS, "timeout"), r"[\d.]*"), "prefix": r"[\w.-]*"}
 _PLACE = re.compile(r"(\[[^\]@]*\]|[^:/@]*)(:\d+)?(/\d*)?")
 # What was meant as a URL, and not as the name of a folder; a drive of Windows has one letter.
-_NEARLY = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:|(redis|rediss)\W.*@", re.DOTALL)
+_NEARLY = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:|(redis|rediss)\W.*@|(//)?[^/]*:[^/]*@", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +87,10 @@ def store_url(url: str) -> str:
     place, _, query = after.partition("#")[0].partition("?")
     if not _PLACE.fullmatch(place):
         place = f"{place.partition(':')[0].partition('/')[0]}:***"
-    shown = [f"{name}={value if name in _SHOWN else '***'}" for name, value in parse_qsl(query, keep_blank_values=True)]
+    shown = [
+        f"{name}={value if name in _SHOWN and re.fullmatch(_SHOWN[name], value) else '***'}"
+        for name, value in parse_qsl(query, keep_blank_values=True)
+    ]
     return f"{scheme}://{place}" + (f"?{'&'.join(shown)}" if shown else "")
 
 
@@ -112,7 +116,7 @@ def cache_limits(url: str) -> CacheLimits | None:
         except ValueError:
             number = -1.0
         if not 0 <= number < 1e9:
-            raise StoreUrlError(f"{store_url(url)}: {name} is a number, 0 or more, got '{given}'")
+            raise StoreUrlError(f"{store_url(url)}: {name} is a number, 0 or more")
         found.append(number)
     return CacheLimits(int(found[0] * 2**20), found[1]) if found[0] else None
 

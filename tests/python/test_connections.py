@@ -21,7 +21,8 @@ import pytest
 from http_servers import COMMAND, Serving, serving
 from support.stores import put
 
-from pit_join.http.connections import HEAD_BYTES, Seldom, _warn_of_descriptors
+from pit_join.http.connections import HEAD_BYTES, _warn_of_descriptors
+from pit_join.http.seldom import Seldom
 from pit_join.online.opening import open_store
 
 pytestmark = pytest.mark.slow
@@ -226,6 +227,14 @@ def test_a_head_that_is_just_large_enough(store: Path) -> None:
         assert connection.recv(15) == b"HTTP/1.1 200 OK"
 
 
+def test_large_heads_one_after_the_other(store: Path) -> None:
+    """Each has a bound of its own, also where parts of several come at once."""
+    request = b"GET /health HTTP/1.1\r\nHost: localhost\r\nX: " + b"a" * 10_000 + b"\r\n\r\n"
+    with serving(store) as server, connected(server) as connection:
+        connection.sendall(request * 50 + request.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n"))
+        assert rest_of(connection).count(b"alive") == 51
+
+
 def test_an_endless_head_costs_nothing(store: Path) -> None:
     """100 MB of headers were kept, and took 14 seconds."""
     with serving(store) as server:
@@ -246,7 +255,7 @@ def memory(server: Serving) -> int:
 def test_requests_one_after_the_other_and_at_once(store: Path) -> None:
     request = HEAD % len(BODY) + b"\r\n" + BODY
     with serving(store) as server, connected(server, 3) as connection:
-        for times in (1, 1, 5):
+        for times in (1, 1, 5, 2000):
             connection.sendall(request * times)
             found = b""
             while found.count(b'"values":[1,2]') < times:
@@ -273,11 +282,11 @@ def test_a_client_that_has_nothing_more_to_send(store: Path) -> None:
     """It closes its half of the connection, as `nc -N` does, and has its answer even where that takes a while."""
     ask = json.dumps(ASK | {"full_feature_names": True}).encode()
     with serving(store, "--deadline", "5 s") as server:
-        for body in (ask, BODY, BODY):
+        for body, times in ((ask, 1), (BODY, 1), (BODY, 20)):
             with connected(server) as connection:
-                connection.sendall(HEAD % len(body) + b"\r\n" + body)
+                connection.sendall((HEAD % len(body) + b"\r\n" + body) * times)
                 connection.shutdown(socket.SHUT_WR)
-                assert b'"values":[1,2]' in rest_of(connection)
+                assert rest_of(connection).count(b'"values":[1,2]') == times
         with connected(server) as connection:
             connection.sendall(HEAD % len(BODY) + b"\r\n" + BODY[:-1])
             connection.shutdown(socket.SHUT_WR)
@@ -323,8 +332,9 @@ def test_a_warning_is_said_seldom(caplog: pytest.LogCaptureFixture) -> None:
     seldom = Seldom(0.2)
     for _ in range(5):
         seldom("full")
+        seldom("100 % full")
     time.sleep(0.3)
     seldom("full")
     assert [record.getMessage() for record in caplog.records] == [
-        "full", "full (4 times more since the last such line)",
+        "full", "100 % full", "full (4 times more since the last such line)",
     ]  # fmt: skip

@@ -663,6 +663,9 @@ def test_what_the_store_says_of_itself_is_compared(tmp_path: Path) -> None:
         ('"free"', '"none"', [
             "the feature view 'plans' has another default in the store: plan 'free', now plan 'none'"
         ]),
+        ("ttl: 5 days", "ttl: 5 days, online: false", [
+            "the feature view 'plans' of the store has online: false in the project"
+        ]),
         ("name: churn\n", "name: churn_v2\n", [
             "the feature service 'churn' of the store is not in the project any more",
             "the feature service 'churn_v2' is not in the store",

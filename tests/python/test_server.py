@@ -629,7 +629,7 @@ def test_a_request_is_prepared_beside_others(empty: Path) -> None:
         with serving(empty, "--deadline", "300 ms", named={"slow": slow}) as server:
             assert server.client.get("/health").status_code == 200
             while (answer := server.ask_once(ask)).status_code == 503:
-                assert answer.json()["detail"].startswith("this request is asked for the first time, and cannot be pre")
+                assert answer.json()["detail"].startswith("this request is new, or so is the export, and it cannot be")
                 assert answer.headers["retry-after"] == "1"
                 assert answer.elapsed < timedelta(seconds=1.5)
             assert served(answer)["n"]["values"] == [1]

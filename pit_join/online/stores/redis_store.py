@@ -42,7 +42,7 @@ def open_store(url: str, *, create: bool = False) -> RedisStore:
         raise StoreUrlError(f"{store_url(url)}: a database is a number, as in redis://host:6379/0; write %2F for /")
     prefix = options.pop("prefix", "pit_join")
     if not prefix or set("{}") & set(prefix):
-        raise StoreUrlError(f"{store_url(url)}: a prefix has no braces and is not empty, got '{prefix}'")
+        raise StoreUrlError(f"{store_url(url)}: a prefix has no braces and is not empty")
     timeout = 0.0
     with suppress(ValueError):
         timeout = float(options.pop("timeout", _TIMEOUT))
@@ -230,6 +230,8 @@ class RedisStore:
                 raise StoreError(f"{self._place.where} wants a password; set PIT_JOIN_REDIS_PASSWORD") from error
             raise StoreError(f"{self._place.where} refuses: {error}") from error
         except redis.RedisError as error:
+            if type(error) is redis.RedisError:  # of the options of the URL
+                raise ValueError(str(error)) from None
             raise StoreError(f"{self._place.where} cannot be used: {error}") from error
 
 

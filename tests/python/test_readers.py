@@ -1,0 +1,125 @@
+"""Prepared readers of the HTTP server: which are kept, which wait, and in what order they are renewed."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Coroutine
+from typing import Any, ClassVar
+
+import pytest
+
+from pit_join.http.readers import Asked, LateError, Readers
+
+SERVICE: Asked = ("service", False)
+AT_ONCE = 60.0  # seconds; what takes longer is a failure
+
+
+class Prepared:
+    """A reader of one state, and how often each was made and renewed."""
+
+    state = 0
+    made: ClassVar[Counter[Asked]] = Counter()
+    renewed: ClassVar[list[Asked]]
+    wait: Callable[[], object] = staticmethod(lambda: None)
+
+    def __init__(self, asked: Asked) -> None:
+        self.asked, self.mark = asked, self.state
+        type(self).made[asked] += 1
+        type(self).wait()
+
+    def renew(self) -> None:
+        type(self).wait()
+        self.renewed.append(self.asked)
+        self.mark = self.state
+
+    def is_current(self, other: Prepared) -> bool:
+        return self.mark == other.mark
+
+
+@pytest.fixture(autouse=True)
+def _nothing_was_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Prepared, "state", 0)
+    monkeypatch.setattr(Prepared, "made", Counter())
+    monkeypatch.setattr(Prepared, "renewed", [], raising=False)
+    monkeypatch.setattr(Prepared, "wait", staticmethod(lambda: None))
+
+
+def in_loop(act: Callable[[Readers], Coroutine[Any, Any, None]]) -> None:
+    async def run() -> None:
+        readers = Readers(Prepared)  # type: ignore[arg-type]
+        try:
+            await act(readers)
+        finally:
+            readers.close()
+
+    asyncio.run(run())
+
+
+def soon() -> float:
+    return time.monotonic() + AT_ONCE
+
+
+def test_services_are_not_displaced() -> None:
+    async def act(readers: Readers) -> None:
+        await readers.prepare([SERVICE], soon())
+        for number in range(300):
+            await readers.get((str(number), False), soon())
+        await readers.get(SERVICE, soon())
+        await readers.get(("299", False), soon())
+        await readers.get(("0", False), soon())
+        assert {asked: times for asked, times in Prepared.made.items() if times > 1} == {("0", False): 2}
+
+    in_loop(act)
+
+
+def test_one_request_is_prepared_once_and_may_be_late() -> None:
+    ready = threading.Event()
+
+    async def act(readers: Readers) -> None:
+        Prepared.wait = staticmethod(ready.wait)
+        for _ in range(3):
+            with pytest.raises(LateError):
+                await readers.get(("slow", True), time.monotonic() + 0.01)
+        ready.set()
+        assert (await readers.get(("slow", True), soon())).asked == ("slow", True)  # type: ignore[attr-defined]
+        assert Prepared.made == {("slow", True): 1}
+
+    in_loop(act)
+
+
+def test_what_is_asked_for_is_renewed_before_all_others() -> None:
+    """After an export; the others follow one by one, also those that nobody asks for."""
+
+    async def act(readers: Readers) -> None:
+        await readers.prepare([SERVICE], soon())
+        found = {name: await readers.get((name, False), soon()) for name in "abcdefghij"}
+        Prepared.state = 1
+        Prepared.wait = staticmethod(lambda: time.sleep(0.02))
+        await readers.renewed(("j", False), found["j"], soon())
+        await readers.renewed(("h", False), found["h"], soon())
+        assert Prepared.renewed[0] == ("j", False)
+        assert ("h", False) in Prepared.renewed[1:4]
+        until = soon()
+        while len(Prepared.renewed) < 11:
+            assert time.monotonic() < until
+            await asyncio.sleep(0.01)
+        assert Counter(Prepared.renewed) == Counter([SERVICE, *((name, False) for name in "abcdefghij")])
+
+    in_loop(act)
+
+
+def test_an_error_is_that_of_its_request_alone() -> None:
+    def broken() -> None:
+        raise ValueError("no such feature")
+
+    async def act(readers: Readers) -> None:
+        Prepared.wait = staticmethod(broken)
+        with pytest.raises(ValueError, match="no such feature"):
+            await readers.get(("a", False), soon())
+        Prepared.wait = staticmethod(lambda: None)
+        assert (await readers.get(("a", False), soon())).asked == ("a", False)  # type: ignore[attr-defined]
+
+    in_loop(act)
