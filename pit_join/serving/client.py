@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import threading
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from datetime import date, datetime, timezone
 from functools import cached_property
 from typing import Any
+
+from cachetools import LRUCache
 
 from pit_join.json_values import time_text
 from pit_join.online.protocol import ReadableStore
@@ -19,12 +22,16 @@ from pit_join.times import parse_instant
 
 __all__ = ["OnlineClient", "describe_entity"]
 
+_PREPARED = 128
+
 
 class OnlineClient:
     """A client of an online store, which `open_online` opens at the first use; `log` takes a sample of its reads."""
 
     def __init__(self, open_online: Callable[[], ReadableStore], log: ServedLog | None) -> None:
         self._open_online, self._log = open_online, log
+        self._prepared: LRUCache[Hashable, OnlineReader] = LRUCache(_PREPARED)
+        self._preparing = threading.Lock()
 
     @cached_property
     def _online(self) -> ReadableStore:
@@ -95,6 +102,8 @@ class OnlineClient:
     ) -> OnlineFeatures:
         """Read the latest features of some entity rows, in one read of the online store.
 
+        The last 128 requests stay prepared: what was asked for before is read at once, and a new export is seen.
+
         Args:
             features: references such as `["user_activity:login_count_30d"]`, or the name of a feature service.
             entity_rows: mappings with a value for every key, such as `[{"user_id": 42}]`; or one mapping of lists, in
@@ -113,8 +122,18 @@ class OnlineClient:
         Raises:
             PitJoinError: one of its subclasses, saying what is wrong and what to do.
         """
-        names = {"full_feature_names": full_feature_names, "defaults": defaults}
-        reader = self.online_reader(features, roles=roles, **names, strict=strict, deadline=deadline)
+        roles = tuple(roles)
+        asked = features if isinstance(features, str) else tuple(features)
+        # A feature may be a mapping, which has no hash.
+        known = asked if isinstance(asked, str) or all(type(each) is str for each in asked) else repr(asked)
+        key = (known, roles, full_feature_names, defaults, strict, deadline)
+        with self._preparing:
+            reader = self._prepared.get(key)
+        if reader is None:
+            names = {"full_feature_names": full_feature_names, "defaults": defaults}
+            reader = self.online_reader(asked, roles=roles, **names, strict=strict, deadline=deadline)
+            with self._preparing:
+                self._prepared[key] = reader
         reader.warn_of_later_exports(now)
         return reader.get_online_features(entity_rows, now=now)
 

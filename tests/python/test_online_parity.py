@@ -447,7 +447,7 @@ def unsealed(records: Mapping[bytes, bytes]) -> dict[bytes, bytes]:
 def as_said(contents: Contents) -> dict[str, Any]:
     """What a store says of itself, apart from when it was exported."""
     said = json.loads(contents.to_json())
-    del said["exported_at"]
+    del said["exported_at"], said["checksum"]
     return said
 
 

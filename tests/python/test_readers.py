@@ -1,4 +1,4 @@
-"""Prepared readers of the HTTP server: which are kept, which wait, and in what order they are renewed."""
+"""Prepared readers of the HTTP server and the plain call: which are kept, which wait, which are renewed first."""
 
 from __future__ import annotations
 
@@ -7,11 +7,16 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Coroutine
+from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
+from support.stores import put
 
+from pit_join import FeatureStore
 from pit_join.http.readers import Asked, LateError, Readers
+from pit_join.online.opening import open_store
+from pit_join.serving import reader as reader_module
 
 SERVICE: Asked = ("service", False)
 AT_ONCE = 60.0  # seconds; what takes longer is a failure
@@ -123,3 +128,60 @@ def test_an_error_is_that_of_its_request_alone() -> None:
         assert (await readers.get(("a", False), soon())).asked == ("a", False)  # type: ignore[attr-defined]
 
     in_loop(act)
+
+
+# The plain call of Python --------------------------------------------------------------------------------------
+
+
+def test_the_plain_call_prepares_a_request_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However it names the features; and it sees each export."""
+    store = open_store(str(tmp_path / "online"), create=True)
+    put(store, {"activity": {"user_id": ["a"], "n": [1], "m": [5]}})
+    prepared = []
+    make_plan = reader_module.make_plan
+
+    def counted(*given: Any, **how: Any) -> Any:
+        prepared.append(given)
+        return make_plan(*given, **how)
+
+    monkeypatch.setattr(reader_module, "make_plan", counted)
+    features = FeatureStore(online_store=tmp_path / "online")
+    for asked in (["activity:n"], ("activity:n",), iter(["activity:n"])):
+        assert features.get_online_features(asked, [{"user_id": "a"}]).to_dict() == {"user_id": ["a"], "n": [1]}
+    assert len(prepared) == 1
+    for how in ({"full_feature_names": True}, {"defaults": False}, {"strict": True}, {"deadline": None}):
+        features.get_online_features(["activity:n"], [{"user_id": "a"}], **how)  # type: ignore[arg-type]
+    features.get_online_features(["x:n"], [{"user_id": "a"}], roles=["x=activity"])
+    features.get_online_features([{"view": "activity", "features": ["m"]}], [{"user_id": "a"}])
+    features.get_online_features([{"view": "activity", "features": ["m"]}], [{"user_id": "a"}])
+    assert len(prepared) == 7
+    put(store, {"activity": {"user_id": ["a"], "n": [2], "m": [5]}})
+    assert features.get_online_features(["activity:n"], [{"user_id": "a"}]).to_dict()["n"] == [2]
+    assert len(prepared) == 8
+
+
+def test_the_plain_call_by_many_threads_beside_an_exporter(tmp_path: Path) -> None:
+    """No call that begins after an export has ended sees the state before it."""
+    store = open_store(str(tmp_path / "online"), create=True)
+    put(store, {"activity": {"user_id": ["a"], "n": [0], "m": [0]}})
+    features = FeatureStore(online_store=tmp_path / "online")
+    done, wrong = [0], []
+    ends = time.monotonic() + 3
+
+    def call() -> None:
+        while time.monotonic() < ends:
+            least = done[0]
+            found = features.get_online_features(["activity:n", "activity:m"], [{"user_id": "a"}]).to_dict()
+            if found["n"] != found["m"] or found["n"][0] < least:
+                wrong.append((least, found))
+
+    threads = [threading.Thread(target=call) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    while time.monotonic() < ends:
+        put(store, {"activity": {"user_id": ["a"], "n": [done[0] + 1], "m": [done[0] + 1]}})
+        done[0] += 1
+    for thread in threads:
+        thread.join()
+    assert wrong == []
+    assert done[0] > 10
