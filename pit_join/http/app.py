@@ -363,7 +363,7 @@ class _Guard:
         path = scope["path"]
         try:
             if self._hosts is not None and path not in _OPEN and not self._is_called_so(scope):
-                refusal = "the server is not known by the name in 'Host'; name it in --allowed-hosts"
+                refusal = "the server does not answer to the name in 'Host'; its operator may allow that name"
                 await _error(421, refusal)(scope, receive, sent)
             elif self._key is None or path in _OPEN or self._knows(scope):
                 await self._direct.get((scope["method"], path), self._app)(scope, receive, sent)

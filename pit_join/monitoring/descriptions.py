@@ -13,24 +13,23 @@ from pit_join.export.taking import SnapshotTaker
 from pit_join.records.store_manifest import Contents, StoredView
 from pit_join.workspace import Histories, Workspace
 
-__all__ = ["changed_services", "changed_views", "moved_views"]
+__all__ = ["changed_parts", "changed_services", "moved_views"]
 
 
-def changed_views(
-    workspace: Workspace, histories: Histories, stored: Mapping[str, StoredView], views: Mapping[str, FeatureView]
-) -> Iterator[str]:
-    """Yield a sentence for each part of some views that the store describes otherwise than the project.
+def changed_parts(workspace: Workspace, histories: Histories, stored: StoredView, view: FeatureView) -> Iterator[str]:
+    """Yield a sentence for each part of a view that the store describes otherwise than the project.
+
+    The view's staged rows are forgotten.
 
     Raises:
-        PitJoinError: if a view cannot be exported now.
+        PitJoinError: if the view cannot be exported now.
     """
+    histories.stage([view])
     with ExitStack() as files:
-        taken = SnapshotTaker(workspace, histories, files, datetime.now(timezone.utc))
-        for name, view in views.items():
-            now, _ = taken.view(view)
-            for part, there, here in _parts(stored[name], now, view):
-                if there != here:
-                    yield f"the feature view '{name}' has another {part} in the store: {there}, now {here}"
+        now, _ = SnapshotTaker(workspace, histories, files, datetime.now(timezone.utc)).view(view)
+    for part, there, here in _parts(stored, now, view):
+        if there != here:
+            yield f"the feature view '{view.name}' has another {part} in the store: {there}, now {here}"
 
 
 def _parts(stored: StoredView, now: StoredView, view: FeatureView) -> Iterator[tuple[str, object, object]]:

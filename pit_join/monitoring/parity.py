@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 from pit_join.definitions.views import FeatureView
 from pit_join.errors import PitJoinError, StoreError, suggest
 from pit_join.export.places import moved_versions
-from pit_join.monitoring.descriptions import changed_services, changed_views, moved_views
+from pit_join.monitoring.descriptions import changed_parts, changed_services, moved_views
 from pit_join.monitoring.offline_rule import OfflineRule, same
 from pit_join.online.protocol import ReadableStore
 from pit_join.records.arrow import arrow_values, values_of
@@ -121,7 +121,7 @@ def verify(
     with workspace.warehouse() as warehouse:
         rule = OfflineRule(workspace, warehouse)
         rule.check(declared.values())
-        descriptions = [*changed_views(workspace, rule.histories, stored, declared)]
+        descriptions: list[str] = []
         if not views:
             descriptions += changed_services(workspace, contents)
             descriptions += moved_views(workspace, contents)
@@ -141,6 +141,7 @@ def verify(
                         differences.append(difference)
             if found + changed.total() > before and store.contents()[1] != data:
                 raise StoreError("an export ended while the online store was compared; run pit-join verify again")
+            descriptions += changed_parts(workspace, rule.histories, stored[name], declared[name])
             rule.forget(declared[name])
     workspace.console.progress(len(chosen), len(chosen), "")
     return Parity(keys, values, found, tuple(differences), dict(changed), tuple(descriptions))

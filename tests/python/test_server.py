@@ -504,7 +504,7 @@ def test_names_of_the_host(golden: Path) -> None:
         assert answers(server) == names
         assert server.client.get("/health", headers={"host": "evil.example"}).status_code == 200
         assert server.ask_once(ONE, host="evil.example").json() == {
-            "detail": "the server is not known by the name in 'Host'; name it in --allowed-hosts"
+            "detail": "the server does not answer to the name in 'Host'; its operator may allow that name"
         }
     with serving(golden, "--allowed-hosts", "evil.example, features") as server:
         assert answers(server) == {name: 200 if name == "evil.example" else 421 for name in names}
