@@ -78,7 +78,7 @@ class Readers:
         """One by one, so that threads are left for those that are asked for meanwhile."""
         for asked, reader in {**self._ready, **self._kept}.items():
             if not reader.is_current(renewed):
-                await asyncio.wait([self._begin(asked, partial(_renewed, reader))])
+                await asyncio.wait([self._begin(asked, partial(_renewed, reader, for_a_read=False))])
 
     async def _wait(self, asked: Asked, act: Callable[[], OnlineReader], until: float) -> OnlineReader:
         future = self._begin(asked, act)
@@ -99,6 +99,6 @@ class Readers:
             self._ready[asked] = future.result()
 
 
-def _renewed(reader: OnlineReader) -> OnlineReader:
-    reader.renew()
+def _renewed(reader: OnlineReader, for_a_read: bool = True) -> OnlineReader:
+    reader.renew(for_a_read=for_a_read)
     return reader

@@ -91,12 +91,17 @@ class OnlineReader:
         self._counting = threading.Lock()
         self._plan = self._prepare(until=None)
 
-    def renew(self) -> None:
-        """Prepare the reader anew for the present state of the store; an error is that of the next read."""
+    def renew(self, *, for_a_read: bool = True) -> None:
+        """Prepare the reader anew for the present state of the store.
+
+        An error is that of the read that waits for it; without one the next read tries again.
+        """
+        error = None
         try:
             self._plan = self._prepare(until=None)
-        except (StoreError, RequestError) as error:
-            self._renewal_error = error
+        except (StoreError, RequestError) as found:
+            error = found
+        self._renewal_error = error if for_a_read else None
 
     def is_current(self, other: OnlineReader) -> bool:
         """Return whether two readers of one store were prepared for the same state of it."""

@@ -582,6 +582,25 @@ def test_a_store_that_comes_later(empty: Path) -> None:
         assert server.stop() == 0
 
 
+def test_a_view_that_comes_back_while_nobody_asks_for_it(empty: Path) -> None:
+    """It is renewed when others are asked for; that it was not there then is no error of a later request."""
+    store = open_store(str(empty), create=True)
+    one, both = ({name: {"user_id": ["a"], "n": [1]} for name in names} for names in (("x",), ("x", "y")))
+    put(store, both)
+    x, y = ({"features": [f"{name}:n"], "entities": {"user_id": ["a"]}} for name in ("x", "y"))
+    with serving(empty) as server:
+        for _ in range(3):
+            assert [served(server.ask(ask))["n"]["statuses"] for ask in (x, y)] == [["PRESENT"]] * 2
+            put(store, one)
+            assert served(server.ask(x))["n"]["statuses"] == ["PRESENT"]
+            time.sleep(0.3)  # in which the other one is renewed
+            put(store, both)
+            assert served(server.ask(y))["n"]["statuses"] == ["PRESENT"]
+            put(store, one)
+            assert served(server.ask(y))["n"]["statuses"] == ["NOT_EXPORTED"]
+            put(store, both)
+
+
 def test_a_damaged_record(empty: Path) -> None:
     store = open_store(str(empty), create=True)
     put(store, {"activity": {"user_id": ["a", "b"], "n": [1, 2]}})
