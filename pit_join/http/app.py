@@ -82,7 +82,7 @@ class Settings:
 
 
 def make_app(settings: Settings, start: Callable[[], Mapping[str, Any]] = dict) -> ASGIApp:
-    """Make the application, which opens the store with the first request that needs it.
+    """Make the application, which opens the stores when it starts.
 
     `start` is called in the event loop; what it returns is the state for the server's connections.
     """
@@ -150,7 +150,7 @@ class _Server:
 
     @asynccontextmanager
     async def lifespan(self, app: Starlette) -> AsyncIterator[Mapping[str, Any]]:
-        """Prepare all services before the first request; flush the feature log at the end, which may be a signal."""
+        """Prepare all services before the first request; flush the feature log when the process ends."""
         state = self._start()
         await self._prepare()
         yield state

@@ -10,6 +10,7 @@ import errno
 import json
 import resource
 from collections import OrderedDict
+from contextlib import suppress
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Any
@@ -120,9 +121,8 @@ class BoundedConnection(HttpToolsProtocol):
             part = data[start : start + HEAD_BYTES]
             heads, before = self._heads, self._in_head
             try:
-                self.parser.feed_data(part)
-            except httptools.HttpParserUpgrade:
-                pass  # the client would like HTTP/2, and goes on in HTTP/1.1
+                with suppress(httptools.HttpParserUpgrade):  # a client that would like HTTP/2 goes on in HTTP/1.1
+                    self.parser.feed_data(part)
             except httptools.HttpParserError:
                 if self._head <= HEAD_BYTES:
                     self._refuse(HTTPStatus.BAD_REQUEST, "this is not a request of HTTP/1.1")

@@ -68,7 +68,7 @@ class Readers:
         begun = [self._begin(asked, partial(self._make, asked)) for asked in several]
         if begun:
             await asyncio.wait(begun, timeout=max(0.0, until - time.monotonic()))
-        self._kept = {asked: self._ready[asked] for asked in self._ready}
+        self._kept = dict(self._ready)
 
     def close(self) -> None:
         """Let the threads end."""

@@ -114,10 +114,9 @@ def _look_at_stores(settings: Settings, on_message: Callable[[str], None]) -> No
             with closing(open_store(url)) as store:
                 for message in store.warnings():
                     on_message(f"warning: {message}")
-        except StoreUrlError:
-            raise
-        except StoreError:
-            pass  # each worker says so
+        except StoreError as error:  # of one that is down each worker says so
+            if isinstance(error, StoreUrlError):
+                raise
 
 
 class _Workers(Multiprocess):

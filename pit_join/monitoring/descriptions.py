@@ -84,4 +84,4 @@ def changed_services(workspace: Workspace, contents: Contents) -> Iterator[str]:
         elif now[name].requests != contents.services[name].requests:
             yield f"the feature service '{name}' has other features in the store"
         elif now[name] != contents.services[name]:
-            yield f"the feature service '{name}' has other names or another SQL of on-demand features in the store"
+            yield f"the feature service '{name}' has other names, or other SQL for its on-demand features, in the store"

@@ -40,7 +40,7 @@ def open_store(url: str, *, create: bool = False) -> OnlineStore:
     scheme, slashes, _ = url.partition("://")
     if not slashes:
         raise StoreUrlError(
-            f"the text of the online store begins like a URL, but has no '://'; write {_FORM}, or ./NAME for a folder "
+            f"the name of the online store begins like a URL, but has no '://'; write {_FORM}, or ./NAME for a folder "
             "of such a name"
         )
     try:

@@ -73,7 +73,6 @@ def test_alerts_name_metrics_that_exist(tmp_path: Path) -> None:
 
 def test_the_unit() -> None:
     unit = configparser.ConfigParser(strict=False, interpolation=None)
-    unit.optionxform = str  # type: ignore[method-assign, assignment]
     unit.read_string(UNIT.read_text())
     program, command, *options = shlex.split(unit["Service"]["ExecStart"])
     assert program.endswith("/pit-join")

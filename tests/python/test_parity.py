@@ -592,14 +592,14 @@ def test_a_reader_that_is_stuck_is_named(store: OnlineStore, cli: Callable[..., 
     plan = ("export", "--select", VIEW, "--as-of", AT.isoformat())
     with store._environment.begin() as reading:  # type: ignore[attr-defined] # as a process that hangs does
         for _ in range(3):
-            assert list(store.warnings()) == []  # type: ignore[attr-defined]
+            assert list(store.warnings()) == []
             assert cli(*plan).exit_code == 0
         assert reading.get(b"\0") is not None
         done = cli(*plan)
         assert done.exit_code == 0
         assert f"the process {os.getpid()} still reads the state of the store in" in done.stderr
         assert "that is 3 exports old; until it ends, the file grows with each export" in done.stderr
-    assert list(store.warnings()) == []  # type: ignore[attr-defined]
+    assert list(store.warnings()) == []
 
 
 def test_a_clock_that_is_wrong_does_not_roll_the_store_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -674,7 +674,7 @@ def test_what_the_store_says_of_itself_is_compared(tmp_path: Path) -> None:
             "the feature service 'churn' has other features in the store"
         ]),
         ('["plans:plan"]}', '["plans:plan"], full_feature_names: true}', [
-            "the feature service 'churn' has other names or another SQL of on-demand features in the store"
+            "the feature service 'churn' has other names, or other SQL for its on-demand features, in the store"
         ]),
     ):  # fmt: skip
         assert old in original
@@ -684,7 +684,7 @@ def test_what_the_store_says_of_itself_is_compared(tmp_path: Path) -> None:
     assert done.status == 1
     assert done.out.splitlines() == [
         "1 views, 1 keys, 1 values compared: 0 differences",
-        "! the feature service 'churn' has other names or another SQL of on-demand features in the store; run "
+        "! the feature service 'churn' has other names, or other SQL for its on-demand features, in the store; run "
         "pit-join export",
     ]
     assert list(store.verify(["plans"]).descriptions) == []  # of chosen views alone

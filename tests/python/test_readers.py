@@ -54,7 +54,8 @@ def _nothing_was_made(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def in_loop(act: Callable[[Readers], Coroutine[Any, Any, None]]) -> None:
     async def run() -> None:
-        readers = Readers(Prepared)  # type: ignore[arg-type]
+        make: Any = Prepared
+        readers = Readers(make)
         try:
             await act(readers)
         finally:
@@ -89,7 +90,8 @@ def test_one_request_is_prepared_once_and_may_be_late() -> None:
             with pytest.raises(LateError):
                 await readers.get(("slow", True), time.monotonic() + 0.01)
         ready.set()
-        assert (await readers.get(("slow", True), soon())).asked == ("slow", True)  # type: ignore[attr-defined]
+        found: Any = await readers.get(("slow", True), soon())
+        assert found.asked == ("slow", True)
         assert Prepared.made == {("slow", True): 1}
 
     in_loop(act)
@@ -125,7 +127,8 @@ def test_an_error_is_that_of_its_request_alone() -> None:
         with pytest.raises(ValueError, match="no such feature"):
             await readers.get(("a", False), soon())
         Prepared.wait = staticmethod(lambda: None)
-        assert (await readers.get(("a", False), soon())).asked == ("a", False)  # type: ignore[attr-defined]
+        found: Any = await readers.get(("a", False), soon())
+        assert found.asked == ("a", False)
 
     in_loop(act)
 
@@ -149,8 +152,14 @@ def test_the_plain_call_prepares_a_request_once(tmp_path: Path, monkeypatch: pyt
     for asked in (["activity:n"], ("activity:n",), iter(["activity:n"])):
         assert features.get_online_features(asked, [{"user_id": "a"}]).to_dict() == {"user_id": ["a"], "n": [1]}
     assert len(prepared) == 1
-    for how in ({"full_feature_names": True}, {"defaults": False}, {"strict": True}, {"deadline": None}):
-        features.get_online_features(["activity:n"], [{"user_id": "a"}], **how)  # type: ignore[arg-type]
+    others: list[dict[str, Any]] = [
+        {"full_feature_names": True},
+        {"defaults": False},
+        {"strict": True},
+        {"deadline": None},
+    ]
+    for how in others:
+        features.get_online_features(["activity:n"], [{"user_id": "a"}], **how)
     features.get_online_features(["x:n"], [{"user_id": "a"}], roles=["x=activity"])
     features.get_online_features([{"view": "activity", "features": ["m"]}], [{"user_id": "a"}])
     features.get_online_features([{"view": "activity", "features": ["m"]}], [{"user_id": "a"}])
