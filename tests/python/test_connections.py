@@ -312,6 +312,23 @@ def test_a_client_that_does_not_read(store: Path) -> None:
         assert descriptors(server) < 40
 
 
+def test_an_answer_that_is_not_read(tmp_path: Path) -> None:
+    """One whole request, of which the client takes no answer, and says nothing more."""
+    put(open_store(str(tmp_path / "online"), create=True), {"activity": {"user_id": ["a"], "text": ["x" * 2000]}})
+    wide = json.dumps({"features": ["activity:text"], "entities": {"user_id": ["a"] * 10_000}}).encode()
+    with serving(tmp_path / "online", "--request-timeout", "1 s") as server:
+        assert server.client.get("/health").status_code == 200
+        before = descriptors(server)
+        with connected(server) as connection:
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            connection.sendall(HEAD % len(wide) + b"\r\n" + wide)
+            assert connection.recv(15) == b"HTTP/1.1 200 OK"
+            until = time.monotonic() + 10
+            while descriptors(server) > before:
+                assert time.monotonic() < until
+                time.sleep(0.05)
+
+
 def descriptors(server: Serving) -> int:
     return len(os.listdir(f"/proc/{server.process.pid}/fd"))
 
