@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import date, datetime, timezone
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any
-
-from cachetools import LRUCache
 
 from pit_join.json_values import time_text
 from pit_join.online.protocol import ReadableStore
@@ -25,13 +23,20 @@ __all__ = ["OnlineClient", "describe_entity"]
 _PREPARED = 128
 
 
+@dataclass(frozen=True, slots=True)
+class _Mappings:
+    """Features of which some are mappings, which have no hash; `text` tells them from others."""
+
+    text: str
+    features: tuple[Any, ...] = field(compare=False)
+
+
 class OnlineClient:
     """A client of an online store, which `open_online` opens at the first use; `log` takes a sample of its reads."""
 
     def __init__(self, open_online: Callable[[], ReadableStore], log: ServedLog | None) -> None:
         self._open_online, self._log = open_online, log
-        self._prepared: LRUCache[Hashable, OnlineReader] = LRUCache(_PREPARED)
-        self._preparing = threading.Lock()
+        self._prepared = lru_cache(_PREPARED)(self._prepare)
 
     @cached_property
     def _online(self) -> ReadableStore:
@@ -122,20 +127,21 @@ class OnlineClient:
         Raises:
             PitJoinError: one of its subclasses, saying what is wrong and what to do.
         """
-        roles = tuple(roles)
-        asked = features if isinstance(features, str) else tuple(features)
-        # A feature may be a mapping, which has no hash.
-        known = asked if isinstance(asked, str) or all(type(each) is str for each in asked) else repr(asked)
-        key = (known, roles, full_feature_names, defaults, strict, deadline)
-        with self._preparing:
-            reader = self._prepared.get(key)
-        if reader is None:
-            names = {"full_feature_names": full_feature_names, "defaults": defaults}
-            reader = self.online_reader(asked, roles=roles, **names, strict=strict, deadline=deadline)
-            with self._preparing:
-                self._prepared[key] = reader
-        reader.warn_of_later_exports(now)
+        asked: str | tuple[Any, ...] = features if isinstance(features, str) else tuple(features)
+        reader = self._prepared(
+            asked if isinstance(asked, str) or _have_hashes(asked) else _Mappings(repr(asked), asked),
+            roles=tuple(roles),
+            full_feature_names=full_feature_names,
+            defaults=defaults,
+            strict=strict,
+            deadline=deadline,
+        )
+        if now is not None:
+            reader.warn_of_later_exports(now)
         return reader.get_online_features(entity_rows, now=now)
+
+    def _prepare(self, features: str | tuple[Any, ...] | _Mappings, **settings: Any) -> OnlineReader:
+        return self.online_reader(features.features if isinstance(features, _Mappings) else features, **settings)
 
     def nearest(
         self, view: str, feature: str, vector: Vector, k: int = 10, *, now: str | date | None = None
@@ -175,6 +181,14 @@ def describe_entity(
         }
         for name in found.names
     }
+
+
+def _have_hashes(values: tuple[Any, ...]) -> bool:
+    try:
+        hash(values)
+    except TypeError:
+        return False
+    return True
 
 
 def _iso(event: Any) -> str:

@@ -39,6 +39,13 @@ class EntityRows:
         return self._length
 
     @property
+    def only(self) -> Mapping[str, Any] | None:
+        """The row, where there is one and it is a mapping of single values."""
+        if not isinstance(self._given, Mapping):
+            return self._given[0] if self._length == 1 else None
+        return None if any(map(_is_list, self._given.values())) else self._given
+
+    @property
     def mappings(self) -> Sequence[Mapping[str, Any]]:
         """The rows as mappings, or the one mapping of lists."""
         return [self._given] if isinstance(self._given, Mapping) else self._given

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import reprlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
 from functools import cached_property, lru_cache
@@ -20,6 +20,10 @@ from pit_join.statuses import NULL_VALUE, PRESENT
 __all__ = ["OnlineFeatures"]
 
 
+_LaidOut = tuple[Sequence[RoleRecords], Mapping[str, FeatureColumn]]
+"""The records of each role, and the on-demand features by name."""
+
+
 class OnlineFeatures:
     """The features of some entity rows, all read from one state of the store.
 
@@ -30,18 +34,29 @@ class OnlineFeatures:
     def __init__(
         self,
         names: tuple[str, ...],
-        roles: Sequence[RoleRecords],
-        keys: Mapping[str, list[Any]],
+        keys: dict[str, list[Any]],
         rows: int,
-        computed: Mapping[str, FeatureColumn],
+        lay_out: Callable[[], _LaidOut],
     ) -> None:
-        self._names, self._roles, self._keys, self._rows, self._computed = names, roles, keys, rows, computed
+        self._names, self._keys, self._rows, self._lay_out = names, keys, rows, lay_out
 
     def __len__(self) -> int:
         return self._rows
 
     def __repr__(self) -> str:
         return f"<OnlineFeatures: {self._rows} rows of {reprlib.repr(self._names)}>"
+
+    @cached_property
+    def _laid_out(self) -> _LaidOut:
+        return self._lay_out()
+
+    @property
+    def _roles(self) -> Sequence[RoleRecords]:
+        return self._laid_out[0]
+
+    @property
+    def _computed(self) -> Mapping[str, FeatureColumn]:
+        return self._laid_out[1]
 
     @property
     def names(self) -> tuple[str, ...]:

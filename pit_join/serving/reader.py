@@ -23,7 +23,7 @@ from pit_join.serving.features import OnlineFeatures
 from pit_join.serving.log_entry import Served, ServedLog
 from pit_join.serving.read_plan import ReadPlan, make_plan
 from pit_join.serving.role_records import FeatureColumn, RoleRecords, RowKeys
-from pit_join.serving.vector import FeatureVector, ReadRow, RowRecords, read_row
+from pit_join.serving.vector import FeatureVector, OneRow, ReadRow, RowRecords, read_row
 from pit_join.statuses import COMPUTE_FAILED, NOT_EXPORTED, STORE_FAILED
 from pit_join.times import parse_instant
 
@@ -174,7 +174,7 @@ class OnlineReader:
             StoreError: if the store cannot be used, or a record is damaged, and reading is strict.
             ComputeError: if on-demand features cannot be computed, and reading is strict.
         """
-        row = self._row(lambda plan: [[codec.encode(entity_row) or b""] for codec in plan.codecs], entity_row, now)
+        row = self._row(partial(_keys_of, entity_row), entity_row, moment_of(now))
         plan, _, values, _, _ = row
         vector = FeatureVector(zip(plan.names, plan.pick(values) if plan.pick else values))  # noqa: B905 as in `read_row`
         vector._row = row
@@ -201,8 +201,12 @@ class OnlineReader:
             StoreError: if the store cannot be used, or a record is damaged, and reading is strict.
         """
         rows = EntityRows(entity_rows)
+        moment = moment_of(now)
+        if (only := rows.only) is not None:
+            row = self._row(partial(_keys_of, only), only, moment, deadline)
+            return OneRow(row, {name: only[name] for name in row[0].key_kinds}, moment)
         try:
-            return self._many_rows(rows, moment_of(now), deadline)
+            return self._many_rows(rows, moment, deadline)
         except EntityError as error:
             raise self._with_unknown_key(error, rows.mappings) from None
 
@@ -224,17 +228,16 @@ class OnlineReader:
         if self._log is not None and self._log.sampled():
             given = rows.columns((*self.keys, *self.request_fields))
             self._log.add(len(rows), partial(_served_rows, plan, stored, given, len(rows), computed, moment))
-        return OnlineFeatures(plan.names, stored, rows.columns(self.keys), len(rows), computed)
+        return OnlineFeatures(plan.names, rows.columns(self.keys), len(rows), lambda: (stored, computed))
 
     def _row(
         self,
         keys_of: Callable[[ReadPlan], list[list[bytes]]],
         entity_row: Mapping[str, Any],
-        now: str | date | None,
+        moment: int,
         deadline: float | None = None,
     ) -> ReadRow:
         """Read one entity row; see `get`, and `_read` for `keys_of`."""
-        moment = moment_of(now)
         try:
             plan, keys, records = self._read(keys_of, deadline)
             try:
@@ -339,22 +342,23 @@ def read_stored(
     def keys_of(plan: ReadPlan) -> list[list[bytes]]:
         if plan.on_demand:
             raise _OnDemandAsked
-        return [[codec.encode(entity_row) or b""] for codec in plan.codecs]
+        return _keys_of(entity_row, plan)
 
     try:
-        return RowRecords(*reader._row(keys_of, entity_row, now, deadline))
+        return RowRecords(*reader._row(keys_of, entity_row, moment_of(now), deadline))
     except _OnDemandAsked:
         return None
 
 
-def _served_row(row: ReadRow, given: Mapping[str, Any], moment: int) -> Served:
+def _keys_of(entity_row: Mapping[str, Any], plan: ReadPlan) -> list[list[bytes]]:
+    return [[codec.encode(entity_row) or b""] for codec in plan.codecs]
+
+
+def _served_row(row: ReadRow, given: dict[str, Any], moment: int) -> Served:
     """One row for the feature log, whose thread finds the statuses of stored features."""
-    plan, records, read, _, on_demand_statuses = row
-    values = dict(zip(plan.names, plan.in_order(read), strict=True))
-    stored = plan.stored([RowKeys([codec.encode(given)]) for codec in plan.codecs], records, moment)
-    computed = plan.on_demand.columns(values, on_demand_statuses) if plan.on_demand else {}
-    features = OnlineFeatures(plan.names, stored, {}, 1, computed)
-    return Served(plan.source, moment, {name: [value] for name, value in given.items()}, features, values)
+    features = OneRow(row, given, moment)
+    values = dict(zip(features.names, features.values, strict=True))
+    return Served(row[0].source, moment, {name: [value] for name, value in given.items()}, features, values)
 
 
 def _served_rows(
@@ -367,4 +371,4 @@ def _served_rows(
 ) -> Served:
     """Many rows for the feature log; with records of their own, since the caller uses the others at the same time."""
     own = [RoleRecords(each.role, each.keys, each.given, moment) for each in stored]
-    return Served(plan.source, moment, given, OnlineFeatures(plan.names, own, {}, rows, computed))
+    return Served(plan.source, moment, given, OnlineFeatures(plan.names, {}, rows, lambda: (own, computed)))

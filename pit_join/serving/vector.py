@@ -8,10 +8,13 @@ from typing import Any, NamedTuple
 
 from pit_join.online.protocol import Records
 from pit_join.records.layout import NO_TIME, instant
+from pit_join.serving.features import OnlineFeatures
 from pit_join.serving.read_plan import ReadPlan
 from pit_join.serving.role_records import (
+    FeatureColumn,
     KeyResult,
     RolePlan,
+    RoleRecords,
     RowKeys,
     failures_of,
     status_in,
@@ -19,7 +22,7 @@ from pit_join.serving.role_records import (
 )
 from pit_join.statuses import NULL_KEY, OUTSIDE_MAX_AGE, PRESENT
 
-__all__ = ["FeatureVector", "ReadRow", "RowRecords", "read_row"]
+__all__ = ["FeatureVector", "OneRow", "ReadRow", "RowRecords", "read_row"]
 
 _Result = str | tuple[int, tuple[Any, ...] | None]
 """A status without a record; or the event time of a record and its values, None where it is too old."""
@@ -89,6 +92,34 @@ class FeatureVector(dict[str, Any]):
     def failures(self) -> dict[str, str]:
         """The views whose records could not be read, each with the sentence that says why; defaults stand for them."""
         return RowRecords(*self._row).failures()
+
+
+class OneRow(OnlineFeatures):
+    """The features of one entity row in the form of many; its records are laid out only where values do not suffice."""
+
+    def __init__(self, row: ReadRow, keys: dict[str, Any], moment: int) -> None:
+        super().__init__(row[0].names, {name: [value] for name, value in keys.items()}, 1, self._of_one)
+        self._row, self._moment = row, moment
+
+    @property
+    def values(self) -> Sequence[Any]:
+        """The values to serve, in the order of `names`."""
+        return self._row[0].in_order(self._row[2])
+
+    def to_dict(self, include_event_timestamps: bool = False) -> dict[str, list[Any]]:
+        """See `OnlineFeatures.to_dict`."""
+        if include_event_timestamps:
+            return super().to_dict(include_event_timestamps)
+        found = {name: [value] for name, value in zip(self._names, self.values)}  # noqa: B905 as in `read_row`
+        return {**self._keys, **found}
+
+    def _of_one(self) -> tuple[Sequence[RoleRecords], Mapping[str, FeatureColumn]]:
+        plan, records, _, _, statuses = self._row
+        keys = {name: value for name, (value,) in self._keys.items()}
+        computed: Mapping[str, FeatureColumn] = {}
+        if plan.on_demand:
+            computed = plan.on_demand.columns(dict(zip(plan.names, self.values, strict=True)), statuses)
+        return plan.stored([RowKeys([codec.encode(keys)]) for codec in plan.codecs], records, self._moment), computed
 
 
 def read_row(
