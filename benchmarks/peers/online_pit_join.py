@@ -3,12 +3,13 @@
 import hashlib
 import sys
 from datetime import datetime, timezone
+from functools import cache
 from pathlib import Path
 
 import numpy as np
 from online_worker import CANDIDATES, candidates, entities, features_of, serve, timed, wrong_vectors
 
-from pit_join import FeatureStore
+from pit_join import FeatureStore, OnlineReader
 
 data, url = Path(sys.argv[1]), sys.argv[2]
 features = features_of(data)
@@ -21,12 +22,39 @@ def vector(seed: int, count: int, most: int) -> dict:
     return timed(lambda number: reader.get({"user_id": number}), entities(seed, count, most))
 
 
+def plain(seed: int, count: int, most: int) -> dict:
+    """The call that people write, made again and again: the store keeps what it prepares."""
+    return timed(
+        lambda number: store.get_online_features(features, [{"user_id": number}]).to_dict(), entities(seed, count, most)
+    )
+
+
 def on_demand(seed: int, count: int, most: int) -> dict:
     """The same features and two that are computed; what a request sends beside its key."""
-    scored = store.online_reader("scored")
+    return timed(scored().get, scored_rows(seed, count, most))
+
+
+def on_demand_plain(seed: int, count: int, most: int) -> dict:
+    return timed(lambda row: store.get_online_features("scored", [row]).to_dict(), scored_rows(seed, count, most))
+
+
+def bare_sql(seed: int, count: int, most: int) -> dict:
+    """The statement of the same two features, parsed once, executed by DuckDB with the arguments of each row."""
+    expressions = scored()._plan.on_demand._expressions
+    connection = expressions._connection()
+    parsed = connection.extract_statements(expressions._one)[0]
+    rows = [[1.5, row["event_timestamp"], row["amount"]] for row in scored_rows(seed, count, most)]
+    return timed(lambda values: connection.execute(parsed, values).fetchall(), rows)
+
+
+@cache
+def scored() -> OnlineReader:
+    return store.online_reader("scored")
+
+
+def scored_rows(seed: int, count: int, most: int) -> list[dict]:
     now = datetime.now(timezone.utc)
-    rows = [{"user_id": number, "event_timestamp": now, "amount": 12.5} for number in entities(seed, count, most)]
-    return timed(scored.get, rows)
+    return [{"user_id": number, "event_timestamp": now, "amount": 12.5} for number in entities(seed, count, most)]
 
 
 def row(seed: int, count: int, most: int) -> dict:
@@ -43,6 +71,30 @@ def read_candidates(request: tuple[int, list[int]]) -> None:
 
 def batch(seed: int, count: int) -> dict:
     return timed(read_candidates, candidates(data, seed, count))
+
+
+def batch_plain(seed: int, count: int) -> dict:
+    """The same by the plain call, with a new matrix each time."""
+    views = sorted({feature.split(":")[0] for feature in features}, key=[f.split(":")[0] for f in features].index)
+
+    def read(request: tuple[int, list[int]]) -> np.ndarray:
+        user, items = request
+        rows = {"user_id": user, "item_id": items}
+        return store.get_online_features([f"{view}:*" for view in views], rows).to_numpy()
+
+    return timed(read, candidates(data, seed, count))
+
+
+def few_of_wide(seed: int, count: int) -> dict:
+    """The plain call for 20 features, of a store that holds 2,500."""
+    some = [*features[:7], *features[600:607], *features[-6:]]
+    rows = [{"user_id": user, "item_id": items[0]} for user, items in candidates(data, seed, count)]
+    return timed(lambda row: store.get_online_features(some, [row]).to_dict(), rows)
+
+
+def few_of_wide_prepared(seed: int, count: int) -> dict:
+    rows = [{"user_id": user, "item_id": items[0]} for user, items in candidates(data, seed, count)]
+    return timed(store.online_reader([*features[:7], *features[600:607], *features[-6:]]).get, rows)
 
 
 def wide(seed: int, count: int) -> dict:
@@ -63,9 +115,15 @@ def digest(seed: int) -> str:
 serve(
     {
         "vector": vector,
+        "plain": plain,
         "on_demand": on_demand,
+        "on_demand_plain": on_demand_plain,
+        "bare_sql": bare_sql,
         "row": row,
         "batch": batch,
+        "batch_plain": batch_plain,
+        "few_of_wide": few_of_wide,
+        "few_of_wide_prepared": few_of_wide_prepared,
         "wide": wide,
         "wrong": wrong,
         "digest": digest,

@@ -11,7 +11,7 @@ import json
 import re
 import struct
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta, timezone
 from decimal import Context, Decimal
@@ -136,18 +136,14 @@ class Layout:
         start = self.bitmap + -(-len(self.fields) // 64) * 8
         self.offsets: dict[str, int] = {}
         self.codes = {field.name: code for field, (code, _) in zip(self.fields, codes, strict=True)}
-        self._positions: dict[str, int] = {}
         self.varying: list[Field] = []
-        text, position = f"<qqII{start - HEADER.size}x", 4
         for i in order:
             field, (code, width) = self.fields[i], codes[i]
-            self.offsets[field.name], self._positions[field.name] = start, position
-            start, position = start + width, position + (2 if code == "II" else 1)
-            text += code
+            self.offsets[field.name] = start
+            start += width
             if code in ("I", "II") and field.type not in SCALARS:
                 self.varying.append(field)
         self.size = start
-        self.unpack = struct.Struct(text).unpack_from
 
     def describe(self) -> str:
         """The layout as text, from which it can be made again."""
@@ -158,9 +154,16 @@ class Layout:
         """Read the text that `describe` returned."""
         return cls([Field(name, data_type) for name, data_type in json.loads(text)])
 
-    def position(self, name: str) -> int:
-        """Return the position of a feature's fixed part in the result of `unpack`."""
-        return self._positions[name]
+    def unpacker(self, names: Iterable[str]) -> tuple[_Unpack, dict[str, int]]:
+        """Return a function that unpacks the header and the fixed parts of some features, and each one's position."""
+        text, end, position = HEADER.format, HEADER.size, 4
+        positions: dict[str, int] = {}
+        for name in sorted(set(names), key=lambda name: self.offsets[name]):
+            start, code = self.offsets[name], self.codes[name]
+            text += f"{start - end}x{code}"
+            end, positions[name] = start + struct.calcsize(f"<{code}"), position
+            position += 2 if code == "II" else 1
+        return struct.Struct(f"{text}{self.size - end}x").unpack_from, positions
 
 
 class Decoder:
@@ -173,20 +176,21 @@ class Decoder:
 
     def __init__(self, layout: Layout, names: Sequence[str], view: int) -> None:
         self.layout, self.names = layout, tuple(names)
-        self._unpack, self._id, self._view = layout.unpack, layout.id, view
+        self._id, self._view = layout.id, view
         self._id_bytes = struct.pack("<I", layout.id)
         number = {field.name: i for i, field in enumerate(layout.fields)}
         self.bits = [number[name] for name in names]
-        positions = [layout.position(name) for name in names]
+        varying, wanted = [field.name for field in layout.varying], set(names)
+        before = {name: varying[i - 1] if i else None for i, name in enumerate(varying) if name in wanted}
+        self._unpack, place = layout.unpacker([*names, *filter(None, before.values())])
+        positions = [place[name] for name in names]
         first = positions[0] if positions else 0
         neighbours = positions == list(range(first, first + len(positions)))
         self._pick = itemgetter(slice(first, first + len(positions))) if neighbours else itemgetter(*positions)
         types = {field.name: field.type for field in layout.fields}
-        ends = {field.name: layout.position(field.name) for field in layout.varying}
-        before = dict(zip(ends, [None, *ends.values()], strict=False))
         readers = [
-            _reader(types[name], position, before.get(name), layout.size)
-            for name, position in zip(names, positions, strict=True)
+            _reader(types[name], place[name], place[other] if (other := before.get(name)) else None, layout.size)
+            for name in names
         ]
         # Few of the bitmaps that are possible ever occur.
         self._nulls: dict[bytes, list[int]] = {}
@@ -225,6 +229,14 @@ class Decoder:
         values = self._pick(raw)
         return raw[1], self._finished(raw, values, record) if raw[3] or self._readers else values
 
+    def read_sound(self, records: bytes, start: int, length: int) -> tuple[int, tuple[Any, ...]]:
+        """What `read` returns of one of several records, which `check` has found to be whole."""
+        raw = self._unpack(records, start)
+        values = self._pick(raw)
+        if raw[3] or self._readers:
+            values = self._finished(raw, values, records[start : start + length])
+        return raw[1], values
+
     def _refusal(self, record: bytes) -> StoreError:
         if len(record) < HEADER.size:
             return StoreError(_DAMAGED)
@@ -252,6 +264,7 @@ class Decoder:
 
 
 _Reader = Callable[[tuple[Any, ...], bytes], Any]
+_Unpack = Callable[..., tuple[Any, ...]]
 
 
 def _reader(data_type: str, position: int, before: int | None, size: int) -> _Reader | None:

@@ -15,8 +15,8 @@ from pit_join.records.store_manifest import StoredView
 from pit_join.statuses import NOT_FOUND, NULL_KEY, NULL_VALUE, OUTSIDE_MAX_AGE, PRESENT
 
 __all__ = [
-    "FeatureColumn", "KeyResult", "RoleColumns", "RolePlan", "RoleRecords", "RowKeys", "failures_of", "judge",
-    "status_in", "status_without",
+    "FeatureColumn", "KeyResult", "RoleColumns", "RolePlan", "RoleRecords", "RowKeys", "failures_of", "status_in",
+    "status_without",
 ]  # fmt: skip
 
 KeyResult = tuple[str, int | None, tuple[Any, ...] | None]
@@ -106,18 +106,6 @@ class RoleColumns(NamedTuple):
     times: Sequence[int | None]
 
 
-def judge(role: RolePlan, record: bytes, key: bytes, moment: int) -> KeyResult:
-    """Decode the record of a key, and judge its age at a moment.
-
-    Raises:
-        StoreError: if the record is damaged.
-    """
-    event, values = role.decoder.read(record, key)
-    if role.ttl is not None and moment - event > role.ttl:
-        return OUTSIDE_MAX_AGE, event, None
-    return PRESENT, None if event == NO_TIME else event, values
-
-
 def status_without(records: Records) -> str:
     """Return the status of a key that has no record among those that a store returned."""
     return records.status if isinstance(records, Failed) else NOT_FOUND
@@ -135,7 +123,7 @@ def failures_of(records: Iterable[tuple[RolePlan, Records]]) -> dict[str, str]:
 
 
 class RoleRecords:
-    """The records of one role: those of the distinct keys, as a store returned them, judged at `moment`."""
+    """The sound records of one role (see `Decoder.check`), those of the distinct keys, judged at `moment`."""
 
     def __init__(self, role: RolePlan, keys: RowKeys, given: Records, moment: int) -> None:
         self.role, self.keys, self.given, self.moment = role, keys, given, moment
@@ -145,13 +133,18 @@ class RoleRecords:
     def results(self) -> list[KeyResult]:
         """The result of every distinct key."""
         found: list[KeyResult] = []
-        end = 0
+        read, start = self.role.decoder.read_sound, 0
+        oldest = NO_TIME if self.role.ttl is None else self.moment - self.role.ttl
         for key, length in zip(dict.fromkeys(self.keys.each), self.lengths, strict=True):
-            if not length:
+            if length:
+                event, values = read(self.records, start, length)
+                if event < oldest:
+                    found.append((OUTSIDE_MAX_AGE, event, None))
+                else:
+                    found.append((PRESENT, None if event == NO_TIME else event, values))
+                start += length
+            else:
                 found.append((NULL_KEY if key is None else status_without(self.given), None, None))
-                continue
-            found.append(judge(self.role, self.records[end : end + length], key or b"", self.moment))
-            end += length
         return found
 
     def columns(self) -> dict[str, list[Any]]:

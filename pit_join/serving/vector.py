@@ -152,6 +152,9 @@ def read_row(
         values += role.served(None)
     statuses: Sequence[str] = ()
     if plan.on_demand:
+        for role, place in plan.arguments:
+            if place >= len(plan.roles):  # all others were read above
+                role.decoder.check(*records[place], keys[role.codec_number])
         taken = plan.taken([RowKeys(each) for each in keys], records, moment)
         computed, statuses = plan.on_demand.one(taken, entity_row)
         values += computed

@@ -11,6 +11,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import orjson
 import pytest
 from support.projects import run
@@ -22,12 +23,13 @@ from pit_join.http.answers import JSON, reply
 from pit_join.http.requests import read_request
 from pit_join.online.opening import open_store
 from pit_join.online.protocol import OnlineStore
+from pit_join.online.stores.lmdb_store import _prefix
 from pit_join.records.store_manifest import Contents, StoredService, StoredView
 from pit_join.references import OnDemandRequest, Request
 from pit_join.serving.client import describe_entity
 from pit_join.serving.log_entry import Served
 from pit_join.serving.reader import OnlineReader
-from pit_join.statuses import NOT_EXPORTED, NOT_FOUND, NULL_KEY, NULL_VALUE, PRESENT
+from pit_join.statuses import NOT_EXPORTED, NOT_FOUND, NULL_KEY, NULL_VALUE, PRESENT, STORE_FAILED
 
 REQUESTS = [Request("a", ("*",), "a"), Request("b", ("n",), "b", {"user_id": "item"})]
 
@@ -47,11 +49,15 @@ def test_statuses_are_those_of_rows(store: OnlineStore) -> None:
     keys = [(1, 7), (2, 8), (1, None), (None, 7), (3, 9), (2**70, 7)]
     for user, item in keys:
         row = {"user_id": user, "item": item}
-        vector, found = reader.get(row), reader.get_online_features([row])
+        vector = reader.get(row)
+        forms = [reader.get_online_features(rows) for rows in ([row], row | {}, [row | {}] * 2)]
         row.clear()  # which the caller may use for the next request
-        assert vector == {name: found.to_dict()[name][0] for name in reader.names}
-        assert vector.statuses == {name: found.statuses[name][0] for name in reader.names}
-        assert vector.event_timestamps == {name: found.event_timestamps[name][0] for name in reader.names}
+        for found in forms:
+            assert vector == {name: found.to_dict()[name][0] for name in reader.names}
+            assert vector.statuses == {name: found.statuses[name][0] for name in reader.names}
+            assert vector.event_timestamps == {name: found.event_timestamps[name][0] for name in reader.names}
+            assert found.to_dict(include_event_timestamps=True)["x__ts"][0] == forms[2].to_dict(True)["x__ts"][0]
+            assert np.array_equal(found.to_numpy()[0], forms[2].to_numpy()[0], equal_nan=True)
         assert list(vector) == list(vector.statuses) == list(vector.event_timestamps) == list(reader.names)
     assert reader.get({"user_id": 2, "item": None}).statuses == {"x": NULL_VALUE, "y": PRESENT, "n": NULL_KEY}
     assert reader.get({"user_id": 3, "item": 2**70}).statuses == {"x": NOT_FOUND, "y": NOT_FOUND, "n": NOT_FOUND}
@@ -125,6 +131,24 @@ def test_one_row_is_read_once_where_an_export_adds_on_demand_features(tmp_path: 
         assert reader.failures == {("b", NOT_EXPORTED): failures}
         assert len(log) == failures
         assert log[-1].features.statuses["n"] == [NOT_EXPORTED]
+
+
+def test_a_damaged_record_that_only_an_on_demand_feature_takes(tmp_path: Path) -> None:
+    store = open_store(str(tmp_path / "online"), create=True)
+    _, views = put(store, {"a": {"user_id": [1], "x": [1.5]}, "b": {"user_id": [1], "n": [5]}})
+    doubled = OnDemandRequest("twice", "doubled", {"x": "a:x"}, {"x": "double"}, "double")
+    sql = 'select cast("a:x" as double) * 2 as doubled from _pit_arguments'
+    declare(store, views, StoredService((Request("b", ("n",), "b"), doubled), False, (sql, sql, sql)))
+    reader = OnlineReader(store, "scores", strict=False)
+    row = {"user_id": 1}
+    assert reader.get(row)["doubled"] == 3.0
+    with store._environment.begin(write=True) as transaction:  # type: ignore[attr-defined] # a disk does it otherwise
+        cursor = transaction.cursor()
+        cursor.set_range(_prefix("a"))
+        key, record = cursor.item()
+        transaction.put(key, record[:40] + bytes([record[40] ^ 1]) + record[41:])
+    for read in (reader.get(row), reader.get_online_features([row]), reader.get_online_features([row, row])):
+        assert read.statuses["doubled"] in (STORE_FAILED, [STORE_FAILED], [STORE_FAILED] * 2)
 
 
 @pytest.mark.parametrize(

@@ -267,7 +267,7 @@ def test_an_argument_is_cast_before_it_is_computed_with(both: Both) -> None:
     wanted = {"r_double": 1.5, "stored": 2.5, "f_int": 3}
     reader = OnlineReader(both.store(), "s")
     assert reader.get(row, now=AT) == wanted
-    assert {name: values[0] for name, values in reader.get_online_features([row], now=AT).to_dict().items()} == (
+    assert {name: values[0] for name, values in reader.get_online_features([row, row], now=AT).to_dict().items()} == (
         {"id": 1} | wanted
     )
 
@@ -612,10 +612,11 @@ def test_a_request_without_what_they_need(both: Both) -> None:
         for value in (np.float32(10), np.int64(10), Decimal("10.0"), 10):
             ask({"id": 1, "r_double": value})
     for odd in (2**200, -(2**130)):
-        with pytest.raises(PitJoinError, match=FAILED):
-            reader.get({"id": 1, "r_double": odd})
+        for ask in (reader.get, lambda row: reader.get_online_features([row])):
+            with pytest.raises(PitJoinError, match=FAILED):
+                ask({"id": 1, "r_double": odd})
         with pytest.raises(EntityError, match="'r_double' are not of one type"):
-            reader.get_online_features([{"id": 1, "r_double": odd}])
+            reader.get_online_features([{"id": 1, "r_double": odd}] * 2)
     with pytest.raises(EntityError, match="'r_double' are not of one type"):
         reader.get_online_features({"id": 1, "r_double": [2**70, 0.5]})
     with pytest.raises(RequestError, match="on-demand features are read by a feature service"):

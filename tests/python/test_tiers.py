@@ -146,7 +146,7 @@ def shop(tmp_path: Path, server: Server, monkeypatch: pytest.MonkeyPatch) -> Ite
 
 def vector(reader: OnlineReader, row: Mapping[str, Any] = ROW, now: datetime = AT) -> dict[str, tuple[Any, str]]:
     """Values with statuses, asked both ways."""
-    found = reader.get_online_features([row], now=now)
+    found = reader.get_online_features([row, row], now=now)
     values = found.to_dict()
     one = reader.get(row, now=now)
     assert one == {name: values[name][0] for name in found.names}
