@@ -230,7 +230,7 @@ class Decoder:
         return raw[1], self._finished(raw, values, record) if raw[3] or self._readers else values
 
     def read_sound(self, records: bytes, start: int, length: int) -> tuple[int, tuple[Any, ...]]:
-        """What `read` returns of one of several records, which `check` has found to be whole."""
+        """Read one of several records, which `check` has found to be whole; see `read`."""
         raw = self._unpack(records, start)
         values = self._pick(raw)
         if raw[3] or self._readers:
