@@ -27,6 +27,7 @@ NOT_COMPARED = (FEAST_IMPORTS, FLOOR)  # their output, if any, is no training se
 TIMEOUT = 3_600  # seconds
 RANGE_TIMEOUT = 120  # on a hot key the range join may take hours
 WINDOWS = ("1h", "1d", "7d", "30d")
+FLOATS = tuple(f"{name}_{window}" for name in ("count", "sum_x", "avg_x") for window in WINDOWS)
 SUMS = tuple(f"{name}_{window}" for name in ("count", "sum_v", "avg_v") for window in WINDOWS)
 
 
@@ -54,6 +55,7 @@ class Entry:
     limit: str = ""  # DuckDB's memory_limit
     features: tuple[str, ...] = ()  # of the window view; none: all of all views
     reference: str = ASOF  # the program whose output is right
+    within: str = ""  # floats may differ by that much, because the reference has rounded running sums
     as_of: bool = False  # the outputs are histories: compared as of every row of the reference
     peak: float = 0  # bound on the peak memory, in GB
     timeout: int = TIMEOUT
@@ -104,6 +106,7 @@ def cases(memory_limit: str, scale: float) -> dict[str, tuple[str, list[Entry]]]
         "W2": ("W2: windows, mild (500k spine rows, 2M events, 12 features in four windows)", _windows_mild()),
         "W3": ("W3: min and max over 7 days (spine and events as W1)", _extremes()),
         "W4": ("W4: history (30-day counts of 20k users on 730 days, from 4M events)", _history()),
+        "W5": ("W5: windows over doubles (the data of W1 and W2, sum and average of a double)", _windows_of_floats()),
         "G": ("G: growth (the query of W1 on more and more events)", _growth(scale)),
     }
 
@@ -191,6 +194,19 @@ def _extremes() -> list[Entry]:
         ),
         _windowed(ROLLING, "W1", f"{ROLLING}, min and max", extremes, reference=ROLLING, to=sums),
     ]
+
+
+def _windows_of_floats() -> list[Entry]:
+    entries = []
+    for data, what, others in (("W2", "mild", (PREFIX, RANGE)), ("W1", "hot key", (PREFIX,))):
+        names = {program: f"{program}, {what}" for program in (*others, PRODUCT)}
+        for program, label in names.items():
+            to = "" if program == PREFIX else names[PREFIX]
+            entry = _windowed(program, data, label, FLOATS, to=to, within="1e-6")
+            if program == PRODUCT:
+                entry.target = Target(tuple(names[other] for other in others), 1.5)
+            entries.append(entry)
+    return entries
 
 
 def _history() -> list[Entry]:

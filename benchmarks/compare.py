@@ -1,8 +1,8 @@
 """Compare an output with the reference: one line on what differs, exit status 1 if anything does.
 
 ``python compare.py REFERENCE OUTPUT``: both Parquet, with the unique column ``row_id`` of the spine in them. With
-``--as-of`` behind it both are histories (key, event_timestamp, counts): compared at every row of the reference, with no
-row yet the same as a count of 0.
+``--within 1e-6`` behind it floats may differ by that much. With ``--as-of`` both are histories (key, event_timestamp,
+counts): compared at every row of the reference, with no row yet the same as a count of 0.
 """
 
 import sys
@@ -10,7 +10,7 @@ import sys
 import duckdb
 
 
-def compare(reference: str, output: str) -> tuple[bool, str]:
+def compare(reference: str, output: str, within: str = "") -> tuple[bool, str]:
     """Whether ``output`` has the rows, order and values of ``reference``, and a line that says how not."""
     connection = duckdb.connect()
     connection.execute("set TimeZone = 'UTC'")
@@ -40,7 +40,11 @@ def compare(reference: str, output: str) -> tuple[bool, str]:
     # a row number stands for the order; without it rows are matched by row_id
     match = "positional join" if in_order else "join"
     on = "" if in_order else "on a.row_id = b.row_id"
-    checks = ", ".join(f'count(*) filter (a."{c}" is distinct from b."{c}")' for c in columns)
+    close = {c: f' and not coalesce(abs(a."{c}" - b."{c}") <= {within}, false)' for c in columns if within}
+    checks = ", ".join(
+        f'count(*) filter (a."{c}" is distinct from b."{c}"{close.get(c, "") if kind == "DOUBLE" else ""})'
+        for c, kind in columns.items()
+    )
     both = f"'{reference}' as a {match} '{output}' as b {on}"
     counts = connection.execute(f"select {checks} from {both}").fetchone()
     wrong = {c: n for c, n in zip(columns, counts, strict=True) if n}
@@ -51,7 +55,7 @@ def compare(reference: str, output: str) -> tuple[bool, str]:
         said.append("values equal")
     same = not said
     if same:
-        said.append(f"equal: {got:,} rows, in order")
+        said.append(f"equal: {got:,} rows, in order" + (f", floats within {within}" if within else ""))
     if changed := sum(found[c] != kind for c, kind in columns.items()):
         said.append(f"other types in {changed} columns")
     return same, "; ".join(said)
@@ -74,7 +78,7 @@ def compare_as_of(reference: str, output: str) -> tuple[bool, str]:
 
 
 if __name__ == "__main__":
-    compared = compare_as_of if "--as-of" in sys.argv[3:] else compare
-    equal, line = compared(sys.argv[1], sys.argv[2])
+    paths, options = sys.argv[1:3], sys.argv[3:]
+    equal, line = compare_as_of(*paths) if "--as-of" in options else compare(*paths, *options[1:])
     print(line)
     sys.exit(0 if equal else 1)

@@ -82,13 +82,17 @@ _SUMS = (
     {"name": "sum_v", "function": "sum", "column": "v", "windows": WINDOWS},
     {"name": "avg_v", "function": "avg", "column": "v", "windows": WINDOWS},
 )
+_FLOATS = (
+    {"name": "sum_x", "function": "sum", "column": "x", "windows": WINDOWS},
+    {"name": "avg_x", "function": "avg", "column": "x", "windows": WINDOWS},
+)
 _EXTREMES = (
     {"name": "min_v", "function": "min", "column": "v", "windows": ["7 days"]},
     {"name": "max_v", "function": "max", "column": "v", "windows": ["7 days"]},
 )
 EVENTS = {
-    "W1": Events("events with a hot key", 5_000_000, 500_000, 100_000, 1.2, 365, (*_SUMS, *_EXTREMES)),
-    "W2": Events("events, mildly skewed", 2_000_000, 500_000, 100_000, 0.53, 365, _SUMS),
+    "W1": Events("events with a hot key", 5_000_000, 500_000, 100_000, 1.2, 365, (*_SUMS, *_FLOATS, *_EXTREMES)),
+    "W2": Events("events, mildly skewed", 2_000_000, 500_000, 100_000, 0.53, 365, (*_SUMS, *_FLOATS)),
     "W4": Events(
         "events of two years, keys alike",
         4_000_000,

@@ -25,7 +25,7 @@ from statistics import median
 from cases import NOT_COMPARED, OURS, PRODUCT, PROGRAMS, TIMEOUT, Entry, Run, Target, cases
 
 HERE = Path(__file__).resolve().parent
-SCENARIOS = ("A", "B", "C", "D", "M", "W1", "W2", "W3", "W4", "G")
+SCENARIOS = ("A", "B", "C", "D", "M", "W1", "W2", "W3", "W4", "W5", "G")
 FEAST_VENV = HERE / ".venv-feast"
 
 
@@ -151,7 +151,8 @@ def run_case(entries: list[Entry], data: Data, repeat: int) -> None:
 
 def check(entry: Entry, reference: Path, output: Path) -> None:
     """Compare an output with the reference, in a process of its own."""
-    argv = [sys.executable, HERE / "compare.py", reference, output, *(["--as-of"] if entry.as_of else [])]
+    how = ["--as-of"] if entry.as_of else ["--within", entry.within] if entry.within else []
+    argv = [sys.executable, HERE / "compare.py", reference, output, *how]
     done = subprocess.run(argv, capture_output=True, text=True, check=False)
     entry.check = done.stdout.strip() or f"could not be compared: {_reason(done.stderr, done.returncode)}"
     entry.correct = done.returncode == 0

@@ -21,6 +21,9 @@
     plan        'range' compares every event with every row of its keys (best where windows are small); 'stacked' uses
                 running sums and tiles, and its work never grows quadratically ('stacked')
     late        whether events may become known late or be superseded; false only where it was checked (true)
+    floats      {column: {unit, count_bits}} of columns of floats that were checked: all are whole numbers of up to 93 bits
+                in units of 2^unit; where their number of `count_bits` fits into 128 bits beside their sum, they are added
+                up together, else it is none. Sums are the same without it, and take longer ({})
     provenance  a name N: also return N__event_timestamp, and call the status N__status
 
     Grain: one row for each row of the spine: `_pit_row`, `_pit_status`, `_pit_age` (microseconds from the newest event of
@@ -34,7 +37,7 @@
 
 {% macro duckdb__window_features(spine, history, features, options={}) -%}
 {%- set asked = pit_join._completed(options, {
-    'join_keys': {}, 'plan': 'stacked', 'late': true, 'provenance': none
+    'join_keys': {}, 'plan': 'stacked', 'late': true, 'provenance': none, 'floats': {}
 }, 'the options of window_features') -%}
 {%- if asked.plan not in ('range', 'stacked') -%}
     {{ exceptions.raise_compiler_error("unknown plan '" ~ asked.plan ~ "'; there are range and stacked") }}
@@ -42,7 +45,7 @@
 {%- set view = pit_join._prepared(history, asked.join_keys) -%}
 {%- set keys = view.key_names | join(', ') -%}
 {%- set strict = view.closed == 'left' -%}
-{%- set wanted = pit_join._wanted_aggregations(features, view.aggregations) -%}
+{%- set wanted = pit_join._wanted_aggregations(features, view.aggregations, asked.floats) -%}
 {#- Smaller tiles are computed from larger ones by recursion. -#}
 with {{ 'recursive ' if asked.plan == 'stacked' }}{{ pit_join._window_events(view, wanted) }},
 
@@ -128,10 +131,10 @@ from valued
 {%- endmacro %}
 
 
-{#- The requested aggregations, each with three more entries. They are `as`, its name in the result, `alias`, its name
-    within the query, and `input`, the column of `events` that it aggregates (shared by aggregations with one column and
-    one condition). -#}
-{% macro _wanted_aggregations(features, aggregations) -%}
+{#- The requested aggregations, each with more entries: `as`, its name in the result, `alias`, its name within the query,
+    `input`, the column of `events` that it aggregates (shared by aggregations with one column and one condition), and
+    `floats`, what is known of its column, see `window_features`. -#}
+{% macro _wanted_aggregations(features, aggregations, floats={}) -%}
     {%- set by_name = {} -%}
     {%- for aggregation in aggregations -%}
         {%- do by_name.update({aggregation.name: aggregation}) -%}
@@ -142,7 +145,7 @@ from valued
         {%- set item = {} -%}
         {%- do item.update(by_name[feature.column]) -%}
         {%- set input = inputs.setdefault(item.column ~ '|' ~ item.where, '_pit_input_' ~ (inputs | length + 1)) -%}
-        {%- do item.update({'as': feature.name, 'default': feature.get('default'), 'alias': '_pit_value_' ~ loop.index, 'input': input}) -%}
+        {%- do item.update({'as': feature.name, 'default': feature.get('default'), 'alias': '_pit_value_' ~ loop.index, 'input': input, 'floats': floats.get(item.column)}) -%}
         {%- do wanted.append(item) -%}
     {%- endfor -%}
     {{ return(wanted) }}

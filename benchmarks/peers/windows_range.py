@@ -12,7 +12,15 @@ INTERVALS = {"1h": "1 hour", "1d": "1 day", "7d": "7 days", "30d": "30 days"}
 
 data, output, features = Path(sys.argv[1]), sys.argv[2], sys.argv[3].split(",")
 longest = [w for w in INTERVALS if any(f.endswith(f"_{w}") for f in features)][-1]
-calls = {"count": "count(events.v)", "sum_v": "sum(v)::bigint", "avg_v": "avg(v)", "min_v": "min(v)", "max_v": "max(v)"}
+calls = {
+    "count": "count(events.v)",
+    "sum_v": "sum(v)::bigint",
+    "avg_v": "avg(v)",
+    "sum_x": "sum(x)",
+    "avg_x": "avg(x)",
+    "min_v": "min(v)",
+    "max_v": "max(v)",
+}
 selected = []
 for feature in features:
     call, _, window = feature.rpartition("_")

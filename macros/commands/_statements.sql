@@ -22,7 +22,7 @@
 -#}
 {% macro _view_statements(alias, spine, features, options) -%}
     {%- set asked = pit_join._completed(options, {
-        'full_feature_names': false, 'provenance': false, 'defaults': true, 'ties': true, 'late': true, 'history': none, 'plan': none
+        'full_feature_names': false, 'provenance': false, 'defaults': true, 'ties': true, 'late': true, 'floats': {}, 'history': none, 'plan': none
     }, 'the options of _view_statements') -%}
     {%- set requests, names, computed = pit_join._requests(features, asked.full_feature_names, asked.defaults) -%}
     {%- if not execute -%}
@@ -31,7 +31,7 @@
     {%- for request in requests if request.alias == alias -%}
         {%- do request.update({'view': pit_join._read_from(request.view, asked.history)}) -%}
         {%- if request.view.aggregations -%}
-            {{ return([pit_join._view_join(spine, request, asked.provenance, {'late': asked.late, 'plan': asked.plan or 'stacked'})]) }}
+            {{ return([pit_join._view_join(spine, request, asked.provenance, {'late': asked.late, 'floats': asked.floats, 'plan': asked.plan or 'stacked'})]) }}
         {%- endif -%}
         {%- set join = {'ties': asked.ties, 'late': asked.late} -%}
         {{ return([

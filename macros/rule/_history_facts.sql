@@ -2,7 +2,8 @@
     The facts of a feature view's table by which a build chooses a plan, in one streaming pass. One row:
     rows; dated, the rows with a key, an event time and, where declared, a created time; unordered, rows that are not
     stored in the order (keys, event time, created); tied, rows equal in these to the one before; late, rows that did
-    not become known after the one before; newest, the greatest event time in microseconds UTC.
+    not become known after the one before; newest, the greatest event time in microseconds UTC. Of a window view also
+    floats: of each column of floats that is added up the number of NaN and infinities, the least magnitude but 0 and the greatest.
 
     If no row is unordered, tied and late are exact; otherwise they have no meaning. Of a static view newest is null.
 -#}
@@ -55,8 +56,14 @@ from dated
     events, since each may be superseded. -#}
 {% macro _event_facts(view) -%}
 {%- set dated = view.key_names + pit_join._version(view) -%}
+{%- set columns = [] -%}
+{%- for item in view.aggregations if item.function in ('sum', 'avg') and pit_join._is_float(item.column_type) and item.column not in columns -%}
+    {%- do columns.append(item.column) -%}
+{%- endfor -%}
+{%- set read = [] -%}
+{%- for column in columns %}{% do read.append('cast(' ~ pit_join._identifier(column) ~ ' as double) as _pit_float_' ~ loop.index) %}{% endfor -%}
 with timed as (
-    {{ pit_join._timed(view, []) | indent(4) }}
+    {{ pit_join._timed(view, read) | indent(4) }}
 )
 
 select
@@ -65,7 +72,18 @@ select
     0 as unordered,
     0 as tied,
     {{ 'count(*)' if view.event_key else 'count_if(case when _pit_event <= ' ~ (pit_join._last_event(view) or pit_join._never()) ~ ' then _pit_created > _pit_event + ' ~ (view.lag or 0) ~ ' end)' if view.created_timestamp else '0' }} as late,
-    max(_pit_event) as newest
+    max(_pit_event) as newest,
+    [
+        {%- for column in columns %}
+        {%- set float = '_pit_float_' ~ loop.index %}
+        {
+            'column': {{ pit_join._literal(column) }},
+            'odd': count_if(not isfinite({{ float }})),
+            'least': min(abs({{ float }})) filter (where {{ float }} <> 0),
+            'greatest': max(abs({{ float }}))
+        }{{ ',' if not loop.last }}
+        {%- endfor %}
+    ] as floats
 from timed
 {%- endmacro %}
 

@@ -2,41 +2,48 @@
     The measures of counts, sums and averages: numbers whose sums are exact. A mapping {name: {value, running}} of the
     number that an event adds and its running sum over the rows so far. The names end in
 
-    _p        integers of up to 64 bits: a value in the upper bits of one number, and a 1 in its lower 34 to count it
-    _n, _s    all else: the count; other decimals as they are
+    _p        integers of up to 64 bits: a value in the upper bits of one number, and a 1 in its lower 34 to count it; floats
+              of one unit likewise, as whole numbers of it, where both fit
+    _n        all else but floats of several classes: the count
+    _s        decimals, as they are; other floats of one unit
     _h, _l    numbers whose sum may overflow (`_is_wide`) as whole numbers: the upper bits and the lower 64
-    _s, _t    floats as whole numbers, those of the greatest class of the column and of the next one (see `_wholes.sql`)
-    _odd      the counts of NaN, infinity and -infinity, in 42 bits each
+    _s, _t    other floats as whole numbers, those of the greatest class of the column and of the next one (`_wholes.sql`)
+    _c        the counts of other floats in one number: all of them, NaN, infinity and -infinity, in 31 bits each
 
-    Floats of all other classes are added up by `_residues`: the sum of each class is exact, and so does not depend on that.
+    Floats of all other classes are added up apart, see `_float_sums.sql`.
 -#}
 {% macro _measures(sums) -%}
     {%- set measures = {} -%}
-    {%- for item in sums if item.function != 'count' and pit_join._packs(item.column_type) -%}
-        {%- do measures.update({item.input ~ '_p': pit_join._measure(item.input ~ '_p', pit_join._packed('events.' ~ item.input))}) -%}
+    {%- for item in sums if item.function != 'count' and pit_join._packed_bits(item) -%}
+        {%- set whole = pit_join._in_unit('events.' ~ item.input, item.floats.unit) if item.floats else 'cast(events.' ~ item.input ~ ' as hugeint)' -%}
+        {%- do measures.update({item.input ~ '_p': pit_join._measure(item.input ~ '_p', pit_join._packed(whole, pit_join._packed_bits(item)))}) -%}
     {%- endfor -%}
+    {%- set spread = pit_join._float_inputs(sums) -%}
     {%- for item in sums if item.input ~ '_p' not in measures -%}
         {%- set name, value = item.input, 'events.' ~ item.input -%}
-        {#- Every row counts, so the row number is the count; the sums run in the order of the rows. -#}
-        {%- set every = {'value': '1', 'running': 'row_number() over ()'} -%}
-        {%- set some = pit_join._measure(name ~ '_n', 'case when ' ~ value ~ ' is not null then 1 end', 'count') -%}
-        {%- do measures.update({name ~ '_n': some if item.column or item.where else every}) -%}
-        {%- if item.function != 'count' and pit_join._is_wide(item.column_type) -%}
-            {%- do measures.update({
-                name ~ '_h': pit_join._measure(name ~ '_h', pit_join._upper(value, item.column_type)),
-                name ~ '_l': pit_join._measure(name ~ '_l', pit_join._lower(value, item.column_type)),
-            }) -%}
-        {%- elif item.function != 'count' and not pit_join._is_float(item.column_type) -%}
-            {%- do measures.update({name ~ '_s': pit_join._measure(name ~ '_s', value)}) -%}
-        {%- elif item.function != 'count' -%}
+        {%- if name in spread -%}
             {%- set parts = {
+                name ~ '_c': pit_join._counts(value),
                 name ~ '_s': 'case when ' ~ value ~ '_class = classes.' ~ name ~ '_s then ' ~ value ~ '_whole end',
                 name ~ '_t': 'case when ' ~ value ~ '_class = classes.' ~ name ~ '_t then ' ~ value ~ '_whole end',
-                name ~ '_odd': pit_join._odd(value),
             } -%}
             {%- for part, number in parts.items() -%}
                 {%- do measures.update({part: pit_join._measure(part, number)}) -%}
             {%- endfor -%}
+        {%- else -%}
+            {#- Every row counts, so the row number is the count; the sums run in the order of the rows. -#}
+            {%- set every = {'value': '1', 'running': 'row_number() over ()'} -%}
+            {%- set some = pit_join._measure(name ~ '_n', 'case when ' ~ value ~ ' is not null then 1 end', 'count') -%}
+            {%- do measures.update({name ~ '_n': some if item.column or item.where else every}) -%}
+            {%- if item.function != 'count' and pit_join._is_wide(item.column_type) -%}
+                {%- do measures.update({
+                    name ~ '_h': pit_join._measure(name ~ '_h', pit_join._upper(value, item.column_type)),
+                    name ~ '_l': pit_join._measure(name ~ '_l', pit_join._lower(value, item.column_type)),
+                }) -%}
+            {%- elif item.function != 'count' -%}
+                {%- set number = pit_join._in_unit(value, item.floats.unit) if item.floats else value -%}
+                {%- do measures.update({name ~ '_s': pit_join._measure(name ~ '_s', number)}) -%}
+            {%- endif -%}
         {%- endif -%}
     {%- endfor -%}
     {{ return(measures) }}
@@ -50,67 +57,43 @@
 {%- endmacro %}
 
 
-{#- Whether the sum of a column fits into one number beside its count: integers of up to 64 bits. -#}
-{% macro _packs(column_type) -%}
-    {%- set kind = (column_type or '') | lower -%}
-    {{ return(not (pit_join._is_float(kind) or 'dec' in kind or 'num' in kind or 'huge' in kind or '128' in kind)) }}
+{#- The bits of the count, where the sum of a column fits into one number beside it: integers of up to 64 bits, and some
+    floats of one unit. -#}
+{% macro _packed_bits(item) -%}
+    {%- set kind = (item.column_type or '') | lower -%}
+    {%- if pit_join._is_float(kind) -%}
+        {{ return(item.floats.count_bits if item.floats else none) }}
+    {%- endif -%}
+    {{ return(none if 'dec' in kind or 'num' in kind or 'huge' in kind or '128' in kind else 34) }}
 {%- endmacro %}
 
 
-{#- The bits of the count in a packed number, and the bits of each count in `_odd`. -#}
-{% macro _count_bits() -%}
-    {{ return(34) }}
-{%- endmacro %}
-
+{#- The bits of each count in `_c`. -#}
 {% macro _odd_bits() -%}
-    {{ return(42) }}
+    {{ return(31) }}
 {%- endmacro %}
 
 
-{% macro _packed(value) -%}
-cast({{ value }} as hugeint) * {{ 2 ** pit_join._count_bits() }} /* {{ pit_join._count_bits() }} bits of count */ + 1
+{% macro _packed(whole, bits) -%}
+{{ whole }} * {{ 2 ** bits }} /* {{ bits }} bits of count */ + 1
 {%- endmacro %}
 
 
-{% macro _odd(value) -%}
+{% macro _counts(value) -%}
 {%- set bits = pit_join._odd_bits() -%}
 case
-    when isnan({{ value }}) then 1::hugeint
-    when {{ value }} = 'infinity' then {{ 2 ** bits }}::hugeint /* above {{ bits }} bits of NaN */
-    when {{ value }} = '-infinity' then {{ 2 ** (2 * bits) }}::hugeint /* above {{ bits }} bits of infinity */
+    when isfinite({{ value }}) then 1::hugeint
+    when isnan({{ value }}) then {{ 2 ** bits + 1 }}::hugeint /* above {{ bits }} bits of all */
+    when {{ value }} = 'infinity' then {{ 2 ** (2 * bits) + 1 }}::hugeint /* above {{ bits }} bits of NaN */
+    when {{ value }} = '-infinity' then {{ 2 ** (3 * bits) + 1 }}::hugeint /* above {{ bits }} bits of infinity */
 end
 {%- endmacro %}
 
 
-{#-
-    A sum of floats. What is rounded off the sum of a class is added last, so cancelling classes leave the right rest. Where a
-    class alone exceeds the largest float, and others take that back, all are added up in units of 2^64.
--#}
-{% macro _float_sum(part, input, slot) -%}
-{%- set added = pit_join._added_classes(part, input, slot, '') -%}
-case
-    when isfinite({{ added }}) then {{ added }}
-    else ({{ pit_join._added_classes(part, input, slot, ' / 4294967296') }}) * 18446744073709551616::double
-end
-{%- endmacro %}
-
-{#- The same in units of the square of what the square root of each unit is divided by. -#}
-{% macro _added_classes(part, input, slot, shrunk) -%}
-{%- set sums = {} -%}
-{%- for side, macro in {'near': pit_join._near, 'lacking': pit_join._lacking}.items() -%}
-    {%- set great = pit_join._of_class(macro(part.s), '(classes.' ~ input ~ '_s_unit' ~ shrunk ~ ')') -%}
-    {%- set less = pit_join._of_class(macro(part.t), '(classes.' ~ input ~ '_t_unit' ~ shrunk ~ ')') -%}
-    {%- set rest = 'coalesce(residues.' ~ input ~ '_' ~ slot ~ '.' ~ side ~ ', 0)' ~ (shrunk ~ shrunk) -%}
-    {%- do sums.update({side: great ~ ' + (' ~ less ~ ' + ' ~ rest ~ ')'}) -%}
-{%- endfor -%}
-{{ sums.near }} + ({{ sums.lacking }})
-{%- endmacro %}
-
-
-{#- The inputs that are added up as floats. -#}
+{#- The inputs that are added up as floats of several classes. -#}
 {% macro _float_inputs(items) -%}
     {%- set inputs = [] -%}
-    {%- for item in items if item.function in ('sum', 'avg') and pit_join._is_float(item.column_type) and item.input not in inputs -%}
+    {%- for item in items if item.function in ('sum', 'avg') and pit_join._is_float(item.column_type) and not item.floats and item.input not in inputs -%}
         {%- do inputs.append(item.input) -%}
     {%- endfor -%}
     {{ return(inputs) }}
@@ -143,12 +126,8 @@ classed as (
 classes as (
     select
         {%- for input in floats %}
-        {%- for part in ('s', 't') %}
-        {%- set class = 'coalesce(' ~ input ~ '[' ~ loop.index ~ '], 0)' %}
-        {{ class }} as {{ input }}_{{ part }},
-        {{ pit_join._unit(class) }} as {{ input }}_{{ part }}_unit{{ ',' if not loop.last }}
-        {%- endfor %}
-        {{- ',' if not loop.last }}
+        coalesce({{ input }}[1], 0) as {{ input }}_s,
+        coalesce({{ input }}[2], 0) as {{ input }}_t{{ ',' if not loop.last }}
         {%- endfor %}
     from (
         select
@@ -187,16 +166,25 @@ measured as (
 {%- endmacro %}
 
 
+{#- The sum of a measure over a window, from the CTEs of sums. -#}
+{% macro _sum_of(measure, slot, late) -%}
+{%- set column = measure ~ '_' ~ slot -%}
+{{ '(sums.' ~ column ~ ' + late_sums.' ~ column ~ ')' if late else 'sums.' ~ column }}
+{%- endmacro %}
+
+
 {#- The value of a count, sum or average, from the sums of its measures. -#}
 {% macro _summed(item, windows, measures, late=false) -%}
 {%- set slot = windows.index(item.window) + 1 -%}
 {%- set part = {} -%}
-{%- for name in ('p', 'n', 's', 't', 'h', 'l', 'odd') -%}
-    {%- set column = item.input ~ '_' ~ name ~ '_' ~ slot -%}
-    {%- do part.update({name: '(sums.' ~ column ~ ' + late_sums.' ~ column ~ ')' if late else 'sums.' ~ column}) -%}
+{%- for name in ('p', 'n', 's', 'h', 'l', 'c') -%}
+    {%- do part.update({name: pit_join._sum_of(item.input ~ '_' ~ name, slot, late)}) -%}
 {%- endfor -%}
 {%- if item.input ~ '_p' in measures -%}
-    {%- do part.update({'n': pit_join._unpacked_count(part.p), 's': pit_join._unpacked_sum(part.p)}) -%}
+    {%- set bits = pit_join._packed_bits(item) -%}
+    {%- do part.update({'n': pit_join._unpacked_count(part.p, bits), 's': '(' ~ part.p ~ ' >> ' ~ bits ~ ')'}) -%}
+{%- elif item.input ~ '_c' in measures -%}
+    {%- do part.update({'n': '(' ~ part.c ~ ' & ' ~ (2 ** pit_join._odd_bits() - 1) ~ ')'}) -%}
 {%- endif -%}
 {%- if item.function == 'count' -%}
 {{ part.n }}
@@ -204,19 +192,19 @@ measured as (
 case when {{ part.n }} > 0 then
     {{ (pit_join._of_halves(part.h, part.l, item.column_type) if item.function == 'sum' else pit_join._near_halves(part.h, part.l, item.column_type) ~ ' / ' ~ part.n) | indent(4) }}
 end
+{%- elif item.floats -%}
+case when {{ part.n }} > 0 then {{ pit_join._rounded(part.s) }} * pow(2.0, {{ item.floats.unit }}){{ ' / ' ~ part.n if item.function == 'avg' }} end
 {%- elif not pit_join._is_float(item.column_type) -%}
 case when {{ part.n }} > 0 then {{ part.s if item.function == 'sum' else 'cast(' ~ part.s ~ ' as double) / ' ~ part.n }} end
 {%- else -%}
 {%- set bits = pit_join._odd_bits() -%}
-{%- set nan = part.odd ~ ' % ' ~ 2 ** bits ~ ' > 0' -%}
-{%- set up = '(' ~ part.odd ~ ' // ' ~ 2 ** bits ~ ') % ' ~ 2 ** bits ~ ' > 0' -%}
-{%- set down = part.odd ~ ' // ' ~ 2 ** (2 * bits) ~ ' > 0' -%}
+{%- set nan = '(' ~ part.c ~ ' >> ' ~ bits ~ ') % ' ~ 2 ** bits ~ ' > 0' -%}
+{%- set up = '(' ~ part.c ~ ' >> ' ~ 2 * bits ~ ') % ' ~ 2 ** bits ~ ' > 0' -%}
+{%- set down = part.c ~ ' >> ' ~ 3 * bits ~ ' > 0' -%}
 case when {{ part.n }} > 0 then
     case
-        when {{ part.odd }} = 0 then (
-            {{ pit_join._float_sum(part, item.input, slot) | indent(12) }}
-        ){{ ' / ' ~ part.n if item.function == 'avg' }}
-        -- {{ bits }} bits each count NaN, infinity and -infinity.
+        when {{ part.c }} < {{ 2 ** bits }} then float_sums.{{ item.input ~ '_' ~ slot }}{{ ' / ' ~ part.n if item.function == 'avg' }}
+        -- Above {{ bits }} bits that count all, {{ bits }} bits each count NaN, infinity and -infinity.
         when {{ nan }} or ({{ up }} and {{ down }}) then 'nan'::double
         when {{ up }} then 'infinity'::double
         else '-infinity'::double
@@ -226,12 +214,8 @@ end
 {%- endmacro %}
 
 
-{% macro _unpacked_count(packed) -%}
-({{ packed }} & {{ 2 ** pit_join._count_bits() - 1 }} /* {{ pit_join._count_bits() }} bits of count */)
-{%- endmacro %}
-
-{% macro _unpacked_sum(packed) -%}
-{{ packed }} >> {{ pit_join._count_bits() }}
+{% macro _unpacked_count(packed, bits) -%}
+({{ packed }} & {{ 2 ** bits - 1 }} /* {{ bits }} bits of count */)
 {%- endmacro %}
 
 

@@ -71,7 +71,7 @@ sums as (
 ),
 {%- if floats %}
 
-{{ pit_join._residues(view, floats, windows, 'range') }},
+{{ pit_join._float_sums(view, floats, windows, 'range') }},
 {%- endif %}
 {%- if spread %}
 
@@ -91,8 +91,7 @@ windowed as (
         sums._pit_newest
     from sums
     {%- if floats %}
-    cross join classes
-    left join residues on sums._pit_query = residues._pit_query
+    left join float_sums on sums._pit_query = float_sums._pit_query
     {%- endif %}
     {%- if spread %}
     left join deviations on sums._pit_query = deviations._pit_query

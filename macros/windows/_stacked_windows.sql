@@ -28,7 +28,7 @@
 {%- endif %}
 {%- if floats %}
 
-{{ pit_join._residues(view, floats, windows, 'stacked') }},
+{{ pit_join._float_sums(view, floats, windows, 'stacked', late) }},
 {%- endif %}
 {%- for item in distinct %}
 
@@ -76,8 +76,7 @@ windowed as (
     left join distinct_{{ item.alias }}_sums on asked._pit_query = distinct_{{ item.alias }}_sums._pit_query
     {%- endfor %}
     {%- if floats %}
-    cross join classes
-    left join residues on asked._pit_query = residues._pit_query
+    left join float_sums on asked._pit_query = float_sums._pit_query
     {%- endif %}
     {%- if spread %}
     left join deviations on asked._pit_query = deviations._pit_query

@@ -71,6 +71,29 @@ cast({{ whole }} - cast(cast({{ whole }} as double) as hugeint) as double)
 {%- endmacro %}
 
 
+{#- The nearest float of a whole number, rounded once. What the first one lacks beyond 53 bits is cut to 53 with the last one
+    set, so that it stays on its side of the middle of two floats. -#}
+{% macro _rounded(whole) -%}
+{%- set lacking = '(' ~ whole ~ ' - cast(cast(' ~ whole ~ ' as double) as hugeint))' -%}
+(
+    cast({{ whole }} as double)
+    + case when abs({{ lacking }}) < {{ 2 ** 53 }} then cast({{ lacking }} as double) else cast({{ pit_join._cut(lacking, 24) }} as double) * {{ 2 ** 24 }} end
+)
+{%- endmacro %}
+
+
+{#- A whole number without its lower bits; its last bit is set if any of these was. -#}
+{% macro _cut(whole, bits) -%}
+(({{ whole }} >> {{ bits }}) | cast({{ whole }} & {{ 2 ** bits - 1 }} <> 0 as hugeint))
+{%- endmacro %}
+
+
+{#- A float as a whole number of 2^unit, see `floats` of `window_features`. -#}
+{% macro _in_unit(value, unit) -%}
+cast(cast({{ value }} as double) * pow(2.0, {{ -unit }}) as hugeint)
+{%- endmacro %}
+
+
 {#- An integer or a decimal as a whole number. -#}
 {% macro _whole_number(value, column_type) -%}
 {%- if pit_join._is_decimal(column_type) -%}

@@ -11,11 +11,14 @@ from fractions import Fraction
 from typing import Any
 
 import duckdb
+import numpy as np
 import pytest
 from generate import load
 from generate_windows import LIFETIME, Declaration, Span, WindowCase
 from support.runs import number_of, sampled
 from support.window_sql import HOUR, NOON, ONE_HOUR, PLANS, renderer_of, small, summed, training_set_of
+
+from pit_join.training.joins import units_of
 
 pytestmark = pytest.mark.rest
 
@@ -293,6 +296,85 @@ def test_rows_that_are_not_in_the_window_change_no_bit(plan: str) -> None:
     for others in ([1e300], [1e-300], [1e300, 1e250, 1e-300], [-1e25, 3e11, math.nan]):
         later = [f"insert into v values ('a', '2030-01-01', '2030-01-01', '{value}')" for value in others]
         assert found(case, plan, *later) == known
+
+
+def in_one_unit(case: WindowCase, plan: str) -> dict[str, list[Any]]:
+    """Each feature at each row of the spine, as `found`, by the facts of the table as a build does."""
+    renderer = renderer_of(case)
+    with duckdb.connect(config={"threads": 2}) as connection:
+        load(connection, case)
+        facts = connection.execute(str(renderer.call("_facts_statement", view="v", history=None))).fetchall()
+        names = [column for column, *_ in connection.description or ()]
+        floats = dict(units_of(dict(zip(names, facts[0], strict=True))))
+        spine = renderer.call("spine_rows", spine="s", event_timestamp="t")
+        connection.execute(f"create temp table _pit_spine as {spine}")
+        (query,) = renderer.call(
+            "_view_statements",
+            alias="v",
+            spine="_pit_spine",
+            features=["v:*"],
+            options={"plan": plan, "floats": floats},
+        )
+        assert floats.keys() == {"value"}
+        assert "classes" not in query
+        rows = connection.execute(f"from ({query}) order by _pit_row").fetchall()
+        names = [column for column, *_ in connection.description or ()]
+    return {
+        name: [row[position] for row in rows] for position, name in enumerate(names) if "_2h" in name or "_l" in name
+    }
+
+
+@pytest.mark.parametrize("plan", PLANS)
+@pytest.mark.parametrize("value_type", ["double", "float"])
+def test_sums_in_one_unit_are_those_in_classes_and_rounded_once(plan: str, value_type: str) -> None:
+    """Magnitudes within 2^40 of each other, of one class of floats or of two; sums that cancel out, nulls, zeros."""
+    functions = [*summed(TWO_HOURS, LIFETIME), Declaration("count", "count", "value", (TWO_HOURS, LIFETIME), True)]
+    for seed in range(number_of(6, 60)):
+        source = random.Random(seed)
+        low = source.choice((-21, -20, 19, -1, 0, -60, source.uniform(-80, 60)))
+        high = low + source.choice((0, 1, 20, 38.5))
+        values: list[Any] = []
+        for _ in range(80):
+            value = source.choice((-1, 1)) * 2.0 ** source.uniform(low, high)
+            short = math.ldexp(round(math.frexp(value)[0] * 8), math.frexp(value)[1] - 3)
+            values.append(source.choice((value, value, short, -(values or [value])[-1] if values else value)))
+        values[5:9] = [0.0, values[3], -values[3], source.choice((0.0, None))] if values[3] else [0.0] * 4
+        if value_type == "float":
+            values = [None if value is None else float(np.float32(value)) for value in values]
+        case = hourly(functions, values, value_type)
+        found_in_classes = {name: of for name, of in found(case, plan).items() if name not in ("k", "t")}
+        assert in_one_unit(case, plan) == found_in_classes
+        for index in range(len(values)):
+            for name, first in (("2h", max(0, index - 1)), ("lifetime", 0)):
+                known = [Fraction(value) for value in values[first : index + 1] if value is not None]
+                assert found_in_classes[f"sum_{name}"][index] == (float(sum(known)) if known else None)
+
+
+@pytest.mark.parametrize("plan", PLANS)
+def test_sums_just_beside_the_middle_of_two_floats(plan: str) -> None:
+    """A bit far behind the middle decides."""
+    greatest = 2.0**19
+    values = [greatest, 2.0**-34 + 2.0**-86, -greatest, -greatest, -(2.0**-34) - 2.0**-86]
+    case = hourly(summed(TWO_HOURS), values, "double")
+    assert found(case, plan)["sum_2h"][1::3] == [greatest + 2.0**-33, -greatest - 2.0**-33]
+
+
+def test_whole_numbers_of_128_bits_are_rounded_once() -> None:
+    """In the middle of two floats, and just beside it, where the engine's own cast may be rounded twice."""
+    source = random.Random(11)
+    wholes = []
+    for _ in range(20_000):
+        bits = source.randrange(54, 126)
+        middle = ((source.getrandbits(52) << 1 | 1) << (bits - 53)) + (1 << bits)
+        beside = source.choice(
+            (0, source.randrange(-3, 4), source.randrange(-1, 2) << source.randrange((bits - 53) // 2 + 1))
+        )
+        wholes.append(source.choice((1, -1)) * (middle + beside))
+    rounded = renderer_of(hourly(summed(LIFETIME), [1.0], "double")).call("_rounded", whole="whole")
+    query = f"select {rounded} from (select unnest(?::varchar[])::hugeint as whole) as wholes"
+    with duckdb.connect() as connection:
+        rows = connection.execute(query, [list(map(str, wholes))]).fetchall()
+    assert [one for (one,) in rows] == [float(whole) for whole in wholes]
 
 
 EVENTS = 60_000

@@ -64,9 +64,7 @@ classed as (
 classes as (
     select
         coalesce(_pit_input_1[1], 0) as _pit_input_1_s,
-        pow(2.0, 20 * (coalesce(_pit_input_1[1], 0) - 50)) as _pit_input_1_s_unit,
-        coalesce(_pit_input_1[2], 0) as _pit_input_1_t,
-        pow(2.0, 20 * (coalesce(_pit_input_1[2], 0) - 50)) as _pit_input_1_t_unit
+        coalesce(_pit_input_1[2], 0) as _pit_input_1_t
     from (
         select
             list_reverse_sort(list(distinct _pit_input_1_class) filter (where _pit_input_1 <> 0 and isfinite(_pit_input_1))) as _pit_input_1
@@ -78,14 +76,14 @@ measured as (
     select
         events.*,
         events._pit_available_at <> events._pit_event as _pit_late,
-        case when events._pit_input_1 is not null then 1 end as _pit_input_1_n,
-        case when events._pit_input_1_class = classes._pit_input_1_s then events._pit_input_1_whole end as _pit_input_1_s,
-        case when events._pit_input_1_class = classes._pit_input_1_t then events._pit_input_1_whole end as _pit_input_1_t,
         case
-            when isnan(events._pit_input_1) then 1::hugeint
-            when events._pit_input_1 = 'infinity' then 4398046511104::hugeint /* above 42 bits of NaN */
-            when events._pit_input_1 = '-infinity' then 19342813113834066795298816::hugeint /* above 42 bits of infinity */
-        end as _pit_input_1_odd
+            when isfinite(events._pit_input_1) then 1::hugeint
+            when isnan(events._pit_input_1) then 2147483649::hugeint /* above 31 bits of all */
+            when events._pit_input_1 = 'infinity' then 4611686018427387905::hugeint /* above 31 bits of NaN */
+            when events._pit_input_1 = '-infinity' then 9903520314283042199192993793::hugeint /* above 31 bits of infinity */
+        end as _pit_input_1_c,
+        case when events._pit_input_1_class = classes._pit_input_1_s then events._pit_input_1_whole end as _pit_input_1_s,
+        case when events._pit_input_1_class = classes._pit_input_1_t then events._pit_input_1_whole end as _pit_input_1_t
     from classed as events
     cross join classes
 ),
@@ -95,17 +93,15 @@ ordered as (
     from (
         select
             _pit_key_1,
-            _pit_input_1_n,
+            _pit_input_1_c,
             _pit_input_1_s,
             _pit_input_1_t,
-            _pit_input_1_odd,
             _pit_available_at
         from measured
         where not _pit_late
         union all
         select distinct
             _pit_key_1,
-            null,
             null,
             null,
             null,
@@ -123,10 +119,9 @@ running as (
         select
             _pit_key_1,
             _pit_available_at,
-            count(_pit_input_1_n) over (rows unbounded preceding) as _pit_input_1_n,
+            coalesce(sum(_pit_input_1_c) over (rows unbounded preceding), 0) as _pit_input_1_c,
             coalesce(sum(_pit_input_1_s) over (rows unbounded preceding), 0) as _pit_input_1_s,
             coalesce(sum(_pit_input_1_t) over (rows unbounded preceding), 0) as _pit_input_1_t,
-            coalesce(sum(_pit_input_1_odd) over (rows unbounded preceding), 0) as _pit_input_1_odd,
             lead(_pit_key_1) over () is not distinct from _pit_key_1
             and lead(_pit_available_at) over () is not distinct from _pit_available_at as _pit_goes_on
         from ordered
@@ -148,10 +143,9 @@ found as (
         points._pit_query,
         points._pit_slot,
         running._pit_available_at,
-        running._pit_input_1_n,
+        running._pit_input_1_c,
         running._pit_input_1_s,
-        running._pit_input_1_t,
-        running._pit_input_1_odd
+        running._pit_input_1_t
     from points
     asof join running
         on
@@ -162,10 +156,9 @@ found as (
 sums as (
     select
         _pit_query,
-        max(_pit_input_1_n) filter (where _pit_slot = 0) - max(_pit_input_1_n) filter (where _pit_slot = 1) as _pit_input_1_n_1,
+        max(_pit_input_1_c) filter (where _pit_slot = 0) - max(_pit_input_1_c) filter (where _pit_slot = 1) as _pit_input_1_c_1,
         max(_pit_input_1_s) filter (where _pit_slot = 0) - max(_pit_input_1_s) filter (where _pit_slot = 1) as _pit_input_1_s_1,
         max(_pit_input_1_t) filter (where _pit_slot = 0) - max(_pit_input_1_t) filter (where _pit_slot = 1) as _pit_input_1_t_1,
-        max(_pit_input_1_odd) filter (where _pit_slot = 0) - max(_pit_input_1_odd) filter (where _pit_slot = 1) as _pit_input_1_odd_1,
         nullif(max(_pit_available_at) filter (where _pit_slot = 0), -9223372036854775807 /* before all */) as _pit_newest
     from found
     group by _pit_query
@@ -200,14 +193,12 @@ late_ranges as (
 late_changes as (
     select
         _pit_query,
-        coalesce(sum(_pit_input_1_n) filter (where _pit_begins and _pit_slot = 1), 0)
-        - coalesce(sum(_pit_input_1_n) filter (where not _pit_begins and _pit_slot = 1), 0) as _pit_input_1_n_1,
+        coalesce(sum(_pit_input_1_c) filter (where _pit_begins and _pit_slot = 1), 0)
+        - coalesce(sum(_pit_input_1_c) filter (where not _pit_begins and _pit_slot = 1), 0) as _pit_input_1_c_1,
         coalesce(sum(_pit_input_1_s) filter (where _pit_begins and _pit_slot = 1), 0)
         - coalesce(sum(_pit_input_1_s) filter (where not _pit_begins and _pit_slot = 1), 0) as _pit_input_1_s_1,
         coalesce(sum(_pit_input_1_t) filter (where _pit_begins and _pit_slot = 1), 0)
-        - coalesce(sum(_pit_input_1_t) filter (where not _pit_begins and _pit_slot = 1), 0) as _pit_input_1_t_1,
-        coalesce(sum(_pit_input_1_odd) filter (where _pit_begins and _pit_slot = 1), 0)
-        - coalesce(sum(_pit_input_1_odd) filter (where not _pit_begins and _pit_slot = 1), 0) as _pit_input_1_odd_1
+        - coalesce(sum(_pit_input_1_t) filter (where not _pit_begins and _pit_slot = 1), 0) as _pit_input_1_t_1
     from (
         select *, _pit_first as _pit_query, true as _pit_begins
         from late_ranges
@@ -221,10 +212,9 @@ late_changes as (
 late_sums as (
     select
         asked._pit_query,
-        coalesce(sum(late_changes._pit_input_1_n_1) over until_then, 0) as _pit_input_1_n_1,
+        coalesce(sum(late_changes._pit_input_1_c_1) over until_then, 0) as _pit_input_1_c_1,
         coalesce(sum(late_changes._pit_input_1_s_1) over until_then, 0) as _pit_input_1_s_1,
-        coalesce(sum(late_changes._pit_input_1_t_1) over until_then, 0) as _pit_input_1_t_1,
-        coalesce(sum(late_changes._pit_input_1_odd_1) over until_then, 0) as _pit_input_1_odd_1
+        coalesce(sum(late_changes._pit_input_1_t_1) over until_then, 0) as _pit_input_1_t_1
     from asked
     left join late_changes on asked._pit_query = late_changes._pit_query
     window until_then as (order by asked._pit_query rows unbounded preceding)
@@ -281,30 +271,88 @@ residues_sums as (
     window residues_until_then as (partition by slots._pit_slot order by asked._pit_query rows unbounded preceding)
 ),
 
--- Classes are added from the smallest to the greatest, so that it does not matter which of them are here.
-residues_added as (
-    select
-        _pit_query,
-        _pit_slot // 100 as _pit_item,
-        list_reduce(
-            list_sort(list({
-                'class': _pit_slot % 100,
-                'near': cast(total as double) / pow(2.0, 73) * pow(2.0, 20 * ((_pit_slot % 100) - 50)) * pow(2.0, 20 * ((_pit_slot % 100) - 50)),
-                'lacking': cast(total - cast(cast(total as double) as hugeint) as double) / pow(2.0, 73) * pow(2.0, 20 * ((_pit_slot % 100) - 50)) * pow(2.0, 20 * ((_pit_slot % 100) - 50))
-            })),
-            lambda one, other: {'class': other.class, 'near': other.near + one.near, 'lacking': other.lacking + one.lacking}
-        ) as total
-    from residues_sums
-    where total is not null
-    group by _pit_query, _pit_slot // 100
-),
-
 residues as (
     select
         _pit_query,
-        any_value(total) filter (where _pit_item = 1) as _pit_input_1_1
-    from residues_added
+        list({'class': _pit_slot % 100, 'total': total}) filter (where _pit_slot // 100 = 1) as _pit_input_1_1
+    from residues_sums
+    where total <> 0
     group by _pit_query
+),
+
+-- The two greatest classes of each sum, and all others as one float.
+float_parts as (
+    select
+        _pit_query,
+        case when _pit_all_1 is null then _pit_input_1_1_s_class else coalesce(_pit_all_1[1].class, 0) end as _pit_input_1_1_s_class,
+        case when _pit_all_1 is null then _pit_input_1_1_t_class else coalesce(_pit_all_1[2].class, 0) end as _pit_input_1_1_t_class,
+        case when _pit_all_1 is null then _pit_input_1_1_s else coalesce(_pit_all_1[1].total, 0) end as _pit_input_1_1_s_total,
+        case when _pit_all_1 is null then _pit_input_1_1_t else coalesce(_pit_all_1[2].total, 0) end as _pit_input_1_1_t_total,
+        coalesce(list_reduce(
+            list_transform(list_reverse(_pit_all_1[3:]), lambda one: (
+                cast(one.total as double)
+                + case when abs((one.total - cast(cast(one.total as double) as hugeint))) < 9007199254740992 then cast((one.total - cast(cast(one.total as double) as hugeint)) as double) else cast((((one.total - cast(cast(one.total as double) as hugeint)) >> 24) | cast((one.total - cast(cast(one.total as double) as hugeint)) & 16777215 <> 0 as hugeint)) as double) * 16777216 end
+            ) / pow(2.0, 73) * pow(2.0, 20 * (one.class - 50)) * pow(2.0, 20 * (one.class - 50))),
+            lambda less, greater: less + greater,
+            0::double
+        ), 0) as _pit_input_1_1_others
+    from (
+        select
+            *,
+            case when _pit_input_1_1_residues is not null then
+                list_reverse_sort(list_filter(_pit_input_1_1_residues || [{'class': _pit_input_1_1_s_class, 'total': _pit_input_1_1_s}, {'class': _pit_input_1_1_t_class, 'total': _pit_input_1_1_t}], lambda one: one.total <> 0))
+            end as _pit_all_1
+        from (
+            select
+                sums._pit_query,
+                (sums._pit_input_1_s_1 + late_sums._pit_input_1_s_1) as _pit_input_1_1_s,
+                classes._pit_input_1_s as _pit_input_1_1_s_class,
+                (sums._pit_input_1_t_1 + late_sums._pit_input_1_t_1) as _pit_input_1_1_t,
+                classes._pit_input_1_t as _pit_input_1_1_t_class,
+                residues._pit_input_1_1 as _pit_input_1_1_residues
+            from sums
+            left join late_sums on sums._pit_query = late_sums._pit_query
+            left join residues on sums._pit_query = residues._pit_query
+            cross join classes
+        ) as summed
+    ) as listed
+),
+
+-- Classes are 40 powers of two apart.
+float_wholes as (
+    select
+        _pit_query,
+        case
+            when _pit_input_1_1_s_class = _pit_input_1_1_t_class + 1 and abs((_pit_input_1_1_s_total + (_pit_input_1_1_t_total >> 40))) < 77371252455336267181195264 then (_pit_input_1_1_s_total + (_pit_input_1_1_t_total >> 40)) * 1099511627776 + (_pit_input_1_1_t_total & 1099511627775)
+            when _pit_input_1_1_s_class = _pit_input_1_1_t_class + 1 then (_pit_input_1_1_s_total + (_pit_input_1_1_t_total >> 40)) | cast(_pit_input_1_1_t_total & 1099511627775 <> 0 as hugeint)
+            else _pit_input_1_1_s_total
+        end as _pit_input_1_1_whole,
+        case when _pit_input_1_1_s_class = _pit_input_1_1_t_class + 1 and abs((_pit_input_1_1_s_total + (_pit_input_1_1_t_total >> 40))) < 77371252455336267181195264 then pow(2.0, 20 * (_pit_input_1_1_t_class - 50)) else pow(2.0, 20 * (_pit_input_1_1_s_class - 50)) end as _pit_input_1_1_unit,
+        _pit_input_1_1_others + case when _pit_input_1_1_s_class = _pit_input_1_1_t_class + 1 then 0 else (
+            cast(_pit_input_1_1_t_total as double)
+            + case when abs((_pit_input_1_1_t_total - cast(cast(_pit_input_1_1_t_total as double) as hugeint))) < 9007199254740992 then cast((_pit_input_1_1_t_total - cast(cast(_pit_input_1_1_t_total as double) as hugeint)) as double) else cast((((_pit_input_1_1_t_total - cast(cast(_pit_input_1_1_t_total as double) as hugeint)) >> 24) | cast((_pit_input_1_1_t_total - cast(cast(_pit_input_1_1_t_total as double) as hugeint)) & 16777215 <> 0 as hugeint)) as double) * 16777216 end
+        ) / pow(2.0, 73) * pow(2.0, 20 * (_pit_input_1_1_t_class - 50)) * pow(2.0, 20 * (_pit_input_1_1_t_class - 50)) end as _pit_input_1_1_others
+    from float_parts
+),
+
+-- Where the greatest classes alone exceed the largest float, and others take that back, all are added in units of 2^64.
+float_sums as (
+    select
+        _pit_query,
+        case
+            when isfinite((
+            cast(_pit_input_1_1_whole as double)
+            + case when abs((_pit_input_1_1_whole - cast(cast(_pit_input_1_1_whole as double) as hugeint))) < 9007199254740992 then cast((_pit_input_1_1_whole - cast(cast(_pit_input_1_1_whole as double) as hugeint)) as double) else cast((((_pit_input_1_1_whole - cast(cast(_pit_input_1_1_whole as double) as hugeint)) >> 24) | cast((_pit_input_1_1_whole - cast(cast(_pit_input_1_1_whole as double) as hugeint)) & 16777215 <> 0 as hugeint)) as double) * 16777216 end
+        ) / pow(2.0, 73) * _pit_input_1_1_unit * _pit_input_1_1_unit) then (
+            cast(_pit_input_1_1_whole as double)
+            + case when abs((_pit_input_1_1_whole - cast(cast(_pit_input_1_1_whole as double) as hugeint))) < 9007199254740992 then cast((_pit_input_1_1_whole - cast(cast(_pit_input_1_1_whole as double) as hugeint)) as double) else cast((((_pit_input_1_1_whole - cast(cast(_pit_input_1_1_whole as double) as hugeint)) >> 24) | cast((_pit_input_1_1_whole - cast(cast(_pit_input_1_1_whole as double) as hugeint)) & 16777215 <> 0 as hugeint)) as double) * 16777216 end
+        ) / pow(2.0, 73) * _pit_input_1_1_unit * _pit_input_1_1_unit + _pit_input_1_1_others
+            else ((
+            cast(_pit_input_1_1_whole as double)
+            + case when abs((_pit_input_1_1_whole - cast(cast(_pit_input_1_1_whole as double) as hugeint))) < 9007199254740992 then cast((_pit_input_1_1_whole - cast(cast(_pit_input_1_1_whole as double) as hugeint)) as double) else cast((((_pit_input_1_1_whole - cast(cast(_pit_input_1_1_whole as double) as hugeint)) >> 24) | cast((_pit_input_1_1_whole - cast(cast(_pit_input_1_1_whole as double) as hugeint)) & 16777215 <> 0 as hugeint)) as double) * 16777216 end
+        ) / pow(2.0, 73) * (_pit_input_1_1_unit * pow(2.0, -32)) * (_pit_input_1_1_unit * pow(2.0, -32)) + _pit_input_1_1_others * pow(2.0, -64)) * pow(2.0, 64)
+        end as _pit_input_1_1
+    from float_wholes
 ),
 
 tiles_864000000000_spans as (
@@ -383,17 +431,12 @@ tiles_864000000000 as (
 windowed as (
     select
         asked._pit_query,
-        case when (sums._pit_input_1_n_1 + late_sums._pit_input_1_n_1) > 0 then
+        case when ((sums._pit_input_1_c_1 + late_sums._pit_input_1_c_1) & 2147483647) > 0 then
             case
-                when (sums._pit_input_1_odd_1 + late_sums._pit_input_1_odd_1) = 0 then (
-                    case
-                        when isfinite(cast((sums._pit_input_1_s_1 + late_sums._pit_input_1_s_1) as double) / pow(2.0, 73) * (classes._pit_input_1_s_unit) * (classes._pit_input_1_s_unit) + (cast((sums._pit_input_1_t_1 + late_sums._pit_input_1_t_1) as double) / pow(2.0, 73) * (classes._pit_input_1_t_unit) * (classes._pit_input_1_t_unit) + coalesce(residues._pit_input_1_1.near, 0)) + (cast((sums._pit_input_1_s_1 + late_sums._pit_input_1_s_1) - cast(cast((sums._pit_input_1_s_1 + late_sums._pit_input_1_s_1) as double) as hugeint) as double) / pow(2.0, 73) * (classes._pit_input_1_s_unit) * (classes._pit_input_1_s_unit) + (cast((sums._pit_input_1_t_1 + late_sums._pit_input_1_t_1) - cast(cast((sums._pit_input_1_t_1 + late_sums._pit_input_1_t_1) as double) as hugeint) as double) / pow(2.0, 73) * (classes._pit_input_1_t_unit) * (classes._pit_input_1_t_unit) + coalesce(residues._pit_input_1_1.lacking, 0)))) then cast((sums._pit_input_1_s_1 + late_sums._pit_input_1_s_1) as double) / pow(2.0, 73) * (classes._pit_input_1_s_unit) * (classes._pit_input_1_s_unit) + (cast((sums._pit_input_1_t_1 + late_sums._pit_input_1_t_1) as double) / pow(2.0, 73) * (classes._pit_input_1_t_unit) * (classes._pit_input_1_t_unit) + coalesce(residues._pit_input_1_1.near, 0)) + (cast((sums._pit_input_1_s_1 + late_sums._pit_input_1_s_1) - cast(cast((sums._pit_input_1_s_1 + late_sums._pit_input_1_s_1) as double) as hugeint) as double) / pow(2.0, 73) * (classes._pit_input_1_s_unit) * (classes._pit_input_1_s_unit) + (cast((sums._pit_input_1_t_1 + late_sums._pit_input_1_t_1) - cast(cast((sums._pit_input_1_t_1 + late_sums._pit_input_1_t_1) as double) as hugeint) as double) / pow(2.0, 73) * (classes._pit_input_1_t_unit) * (classes._pit_input_1_t_unit) + coalesce(residues._pit_input_1_1.lacking, 0)))
-                        else (cast((sums._pit_input_1_s_1 + late_sums._pit_input_1_s_1) as double) / pow(2.0, 73) * (classes._pit_input_1_s_unit / 4294967296) * (classes._pit_input_1_s_unit / 4294967296) + (cast((sums._pit_input_1_t_1 + late_sums._pit_input_1_t_1) as double) / pow(2.0, 73) * (classes._pit_input_1_t_unit / 4294967296) * (classes._pit_input_1_t_unit / 4294967296) + coalesce(residues._pit_input_1_1.near, 0) / 4294967296 / 4294967296) + (cast((sums._pit_input_1_s_1 + late_sums._pit_input_1_s_1) - cast(cast((sums._pit_input_1_s_1 + late_sums._pit_input_1_s_1) as double) as hugeint) as double) / pow(2.0, 73) * (classes._pit_input_1_s_unit / 4294967296) * (classes._pit_input_1_s_unit / 4294967296) + (cast((sums._pit_input_1_t_1 + late_sums._pit_input_1_t_1) - cast(cast((sums._pit_input_1_t_1 + late_sums._pit_input_1_t_1) as double) as hugeint) as double) / pow(2.0, 73) * (classes._pit_input_1_t_unit / 4294967296) * (classes._pit_input_1_t_unit / 4294967296) + coalesce(residues._pit_input_1_1.lacking, 0) / 4294967296 / 4294967296))) * 18446744073709551616::double
-                    end
-                )
-                -- 42 bits each count NaN, infinity and -infinity.
-                when (sums._pit_input_1_odd_1 + late_sums._pit_input_1_odd_1) % 4398046511104 > 0 or (((sums._pit_input_1_odd_1 + late_sums._pit_input_1_odd_1) // 4398046511104) % 4398046511104 > 0 and (sums._pit_input_1_odd_1 + late_sums._pit_input_1_odd_1) // 19342813113834066795298816 > 0) then 'nan'::double
-                when ((sums._pit_input_1_odd_1 + late_sums._pit_input_1_odd_1) // 4398046511104) % 4398046511104 > 0 then 'infinity'::double
+                when (sums._pit_input_1_c_1 + late_sums._pit_input_1_c_1) < 2147483648 then float_sums._pit_input_1_1
+                -- Above 31 bits that count all, 31 bits each count NaN, infinity and -infinity.
+                when ((sums._pit_input_1_c_1 + late_sums._pit_input_1_c_1) >> 31) % 2147483648 > 0 or (((sums._pit_input_1_c_1 + late_sums._pit_input_1_c_1) >> 62) % 2147483648 > 0 and (sums._pit_input_1_c_1 + late_sums._pit_input_1_c_1) >> 93 > 0) then 'nan'::double
+                when ((sums._pit_input_1_c_1 + late_sums._pit_input_1_c_1) >> 62) % 2147483648 > 0 then 'infinity'::double
                 else '-infinity'::double
             end
         end as _pit_value_1,
@@ -402,8 +445,7 @@ windowed as (
     from asked
     left join sums on asked._pit_query = sums._pit_query
     left join late_sums on asked._pit_query = late_sums._pit_query
-    cross join classes
-    left join residues on asked._pit_query = residues._pit_query
+    left join float_sums on asked._pit_query = float_sums._pit_query
     left join tiles_864000000000 on asked._pit_query = tiles_864000000000._pit_query
 ),
 

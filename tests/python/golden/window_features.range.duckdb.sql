@@ -64,9 +64,7 @@ classed as (
 classes as (
     select
         coalesce(_pit_input_1[1], 0) as _pit_input_1_s,
-        pow(2.0, 20 * (coalesce(_pit_input_1[1], 0) - 50)) as _pit_input_1_s_unit,
-        coalesce(_pit_input_1[2], 0) as _pit_input_1_t,
-        pow(2.0, 20 * (coalesce(_pit_input_1[2], 0) - 50)) as _pit_input_1_t_unit
+        coalesce(_pit_input_1[2], 0) as _pit_input_1_t
     from (
         select
             list_reverse_sort(list(distinct _pit_input_1_class) filter (where _pit_input_1 <> 0 and isfinite(_pit_input_1))) as _pit_input_1
@@ -77,14 +75,14 @@ classes as (
 measured as (
     select
         events.*,
-        case when events._pit_input_1 is not null then 1 end as _pit_input_1_n,
-        case when events._pit_input_1_class = classes._pit_input_1_s then events._pit_input_1_whole end as _pit_input_1_s,
-        case when events._pit_input_1_class = classes._pit_input_1_t then events._pit_input_1_whole end as _pit_input_1_t,
         case
-            when isnan(events._pit_input_1) then 1::hugeint
-            when events._pit_input_1 = 'infinity' then 4398046511104::hugeint /* above 42 bits of NaN */
-            when events._pit_input_1 = '-infinity' then 19342813113834066795298816::hugeint /* above 42 bits of infinity */
-        end as _pit_input_1_odd
+            when isfinite(events._pit_input_1) then 1::hugeint
+            when isnan(events._pit_input_1) then 2147483649::hugeint /* above 31 bits of all */
+            when events._pit_input_1 = 'infinity' then 4611686018427387905::hugeint /* above 31 bits of NaN */
+            when events._pit_input_1 = '-infinity' then 9903520314283042199192993793::hugeint /* above 31 bits of infinity */
+        end as _pit_input_1_c,
+        case when events._pit_input_1_class = classes._pit_input_1_s then events._pit_input_1_whole end as _pit_input_1_s,
+        case when events._pit_input_1_class = classes._pit_input_1_t then events._pit_input_1_whole end as _pit_input_1_t
     from classed as events
     cross join classes
 ),
@@ -102,10 +100,9 @@ sums as (
     select
         asked._pit_query,
         arg_max(events._pit_input_1, row(events._pit_event, events._pit_created, events._pit_input_1), 3) filter (where events._pit_input_1 is not null) as _pit_value_2,
-        coalesce(sum(events._pit_input_1_n), 0) as _pit_input_1_n_1,
+        coalesce(sum(events._pit_input_1_c), 0) as _pit_input_1_c_1,
         coalesce(sum(events._pit_input_1_s), 0) as _pit_input_1_s_1,
         coalesce(sum(events._pit_input_1_t), 0) as _pit_input_1_t_1,
-        coalesce(sum(events._pit_input_1_odd), 0) as _pit_input_1_odd_1,
         max(events._pit_event) as _pit_newest
     from asked
     inner join placed as events
@@ -154,54 +151,105 @@ residues_sums as (
     group by asked._pit_query, spans._pit_slot
 ),
 
--- Classes are added from the smallest to the greatest, so that it does not matter which of them are here.
-residues_added as (
-    select
-        _pit_query,
-        _pit_slot // 100 as _pit_item,
-        list_reduce(
-            list_sort(list({
-                'class': _pit_slot % 100,
-                'near': cast(total as double) / pow(2.0, 73) * pow(2.0, 20 * ((_pit_slot % 100) - 50)) * pow(2.0, 20 * ((_pit_slot % 100) - 50)),
-                'lacking': cast(total - cast(cast(total as double) as hugeint) as double) / pow(2.0, 73) * pow(2.0, 20 * ((_pit_slot % 100) - 50)) * pow(2.0, 20 * ((_pit_slot % 100) - 50))
-            })),
-            lambda one, other: {'class': other.class, 'near': other.near + one.near, 'lacking': other.lacking + one.lacking}
-        ) as total
-    from residues_sums
-    where total is not null
-    group by _pit_query, _pit_slot // 100
-),
-
 residues as (
     select
         _pit_query,
-        any_value(total) filter (where _pit_item = 1) as _pit_input_1_1
-    from residues_added
+        list({'class': _pit_slot % 100, 'total': total}) filter (where _pit_slot // 100 = 1) as _pit_input_1_1
+    from residues_sums
+    where total <> 0
     group by _pit_query
+),
+
+-- The two greatest classes of each sum, and all others as one float.
+float_parts as (
+    select
+        _pit_query,
+        case when _pit_all_1 is null then _pit_input_1_1_s_class else coalesce(_pit_all_1[1].class, 0) end as _pit_input_1_1_s_class,
+        case when _pit_all_1 is null then _pit_input_1_1_t_class else coalesce(_pit_all_1[2].class, 0) end as _pit_input_1_1_t_class,
+        case when _pit_all_1 is null then _pit_input_1_1_s else coalesce(_pit_all_1[1].total, 0) end as _pit_input_1_1_s_total,
+        case when _pit_all_1 is null then _pit_input_1_1_t else coalesce(_pit_all_1[2].total, 0) end as _pit_input_1_1_t_total,
+        coalesce(list_reduce(
+            list_transform(list_reverse(_pit_all_1[3:]), lambda one: (
+                cast(one.total as double)
+                + case when abs((one.total - cast(cast(one.total as double) as hugeint))) < 9007199254740992 then cast((one.total - cast(cast(one.total as double) as hugeint)) as double) else cast((((one.total - cast(cast(one.total as double) as hugeint)) >> 24) | cast((one.total - cast(cast(one.total as double) as hugeint)) & 16777215 <> 0 as hugeint)) as double) * 16777216 end
+            ) / pow(2.0, 73) * pow(2.0, 20 * (one.class - 50)) * pow(2.0, 20 * (one.class - 50))),
+            lambda less, greater: less + greater,
+            0::double
+        ), 0) as _pit_input_1_1_others
+    from (
+        select
+            *,
+            case when _pit_input_1_1_residues is not null then
+                list_reverse_sort(list_filter(_pit_input_1_1_residues || [{'class': _pit_input_1_1_s_class, 'total': _pit_input_1_1_s}, {'class': _pit_input_1_1_t_class, 'total': _pit_input_1_1_t}], lambda one: one.total <> 0))
+            end as _pit_all_1
+        from (
+            select
+                sums._pit_query,
+                sums._pit_input_1_s_1 as _pit_input_1_1_s,
+                classes._pit_input_1_s as _pit_input_1_1_s_class,
+                sums._pit_input_1_t_1 as _pit_input_1_1_t,
+                classes._pit_input_1_t as _pit_input_1_1_t_class,
+                residues._pit_input_1_1 as _pit_input_1_1_residues
+            from sums
+            left join residues on sums._pit_query = residues._pit_query
+            cross join classes
+        ) as summed
+    ) as listed
+),
+
+-- Classes are 40 powers of two apart.
+float_wholes as (
+    select
+        _pit_query,
+        case
+            when _pit_input_1_1_s_class = _pit_input_1_1_t_class + 1 and abs((_pit_input_1_1_s_total + (_pit_input_1_1_t_total >> 40))) < 77371252455336267181195264 then (_pit_input_1_1_s_total + (_pit_input_1_1_t_total >> 40)) * 1099511627776 + (_pit_input_1_1_t_total & 1099511627775)
+            when _pit_input_1_1_s_class = _pit_input_1_1_t_class + 1 then (_pit_input_1_1_s_total + (_pit_input_1_1_t_total >> 40)) | cast(_pit_input_1_1_t_total & 1099511627775 <> 0 as hugeint)
+            else _pit_input_1_1_s_total
+        end as _pit_input_1_1_whole,
+        case when _pit_input_1_1_s_class = _pit_input_1_1_t_class + 1 and abs((_pit_input_1_1_s_total + (_pit_input_1_1_t_total >> 40))) < 77371252455336267181195264 then pow(2.0, 20 * (_pit_input_1_1_t_class - 50)) else pow(2.0, 20 * (_pit_input_1_1_s_class - 50)) end as _pit_input_1_1_unit,
+        _pit_input_1_1_others + case when _pit_input_1_1_s_class = _pit_input_1_1_t_class + 1 then 0 else (
+            cast(_pit_input_1_1_t_total as double)
+            + case when abs((_pit_input_1_1_t_total - cast(cast(_pit_input_1_1_t_total as double) as hugeint))) < 9007199254740992 then cast((_pit_input_1_1_t_total - cast(cast(_pit_input_1_1_t_total as double) as hugeint)) as double) else cast((((_pit_input_1_1_t_total - cast(cast(_pit_input_1_1_t_total as double) as hugeint)) >> 24) | cast((_pit_input_1_1_t_total - cast(cast(_pit_input_1_1_t_total as double) as hugeint)) & 16777215 <> 0 as hugeint)) as double) * 16777216 end
+        ) / pow(2.0, 73) * pow(2.0, 20 * (_pit_input_1_1_t_class - 50)) * pow(2.0, 20 * (_pit_input_1_1_t_class - 50)) end as _pit_input_1_1_others
+    from float_parts
+),
+
+-- Where the greatest classes alone exceed the largest float, and others take that back, all are added in units of 2^64.
+float_sums as (
+    select
+        _pit_query,
+        case
+            when isfinite((
+            cast(_pit_input_1_1_whole as double)
+            + case when abs((_pit_input_1_1_whole - cast(cast(_pit_input_1_1_whole as double) as hugeint))) < 9007199254740992 then cast((_pit_input_1_1_whole - cast(cast(_pit_input_1_1_whole as double) as hugeint)) as double) else cast((((_pit_input_1_1_whole - cast(cast(_pit_input_1_1_whole as double) as hugeint)) >> 24) | cast((_pit_input_1_1_whole - cast(cast(_pit_input_1_1_whole as double) as hugeint)) & 16777215 <> 0 as hugeint)) as double) * 16777216 end
+        ) / pow(2.0, 73) * _pit_input_1_1_unit * _pit_input_1_1_unit) then (
+            cast(_pit_input_1_1_whole as double)
+            + case when abs((_pit_input_1_1_whole - cast(cast(_pit_input_1_1_whole as double) as hugeint))) < 9007199254740992 then cast((_pit_input_1_1_whole - cast(cast(_pit_input_1_1_whole as double) as hugeint)) as double) else cast((((_pit_input_1_1_whole - cast(cast(_pit_input_1_1_whole as double) as hugeint)) >> 24) | cast((_pit_input_1_1_whole - cast(cast(_pit_input_1_1_whole as double) as hugeint)) & 16777215 <> 0 as hugeint)) as double) * 16777216 end
+        ) / pow(2.0, 73) * _pit_input_1_1_unit * _pit_input_1_1_unit + _pit_input_1_1_others
+            else ((
+            cast(_pit_input_1_1_whole as double)
+            + case when abs((_pit_input_1_1_whole - cast(cast(_pit_input_1_1_whole as double) as hugeint))) < 9007199254740992 then cast((_pit_input_1_1_whole - cast(cast(_pit_input_1_1_whole as double) as hugeint)) as double) else cast((((_pit_input_1_1_whole - cast(cast(_pit_input_1_1_whole as double) as hugeint)) >> 24) | cast((_pit_input_1_1_whole - cast(cast(_pit_input_1_1_whole as double) as hugeint)) & 16777215 <> 0 as hugeint)) as double) * 16777216 end
+        ) / pow(2.0, 73) * (_pit_input_1_1_unit * pow(2.0, -32)) * (_pit_input_1_1_unit * pow(2.0, -32)) + _pit_input_1_1_others * pow(2.0, -64)) * pow(2.0, 64)
+        end as _pit_input_1_1
+    from float_wholes
 ),
 
 windowed as (
     select
         sums._pit_query,
-        case when sums._pit_input_1_n_1 > 0 then
+        case when (sums._pit_input_1_c_1 & 2147483647) > 0 then
             case
-                when sums._pit_input_1_odd_1 = 0 then (
-                    case
-                        when isfinite(cast(sums._pit_input_1_s_1 as double) / pow(2.0, 73) * (classes._pit_input_1_s_unit) * (classes._pit_input_1_s_unit) + (cast(sums._pit_input_1_t_1 as double) / pow(2.0, 73) * (classes._pit_input_1_t_unit) * (classes._pit_input_1_t_unit) + coalesce(residues._pit_input_1_1.near, 0)) + (cast(sums._pit_input_1_s_1 - cast(cast(sums._pit_input_1_s_1 as double) as hugeint) as double) / pow(2.0, 73) * (classes._pit_input_1_s_unit) * (classes._pit_input_1_s_unit) + (cast(sums._pit_input_1_t_1 - cast(cast(sums._pit_input_1_t_1 as double) as hugeint) as double) / pow(2.0, 73) * (classes._pit_input_1_t_unit) * (classes._pit_input_1_t_unit) + coalesce(residues._pit_input_1_1.lacking, 0)))) then cast(sums._pit_input_1_s_1 as double) / pow(2.0, 73) * (classes._pit_input_1_s_unit) * (classes._pit_input_1_s_unit) + (cast(sums._pit_input_1_t_1 as double) / pow(2.0, 73) * (classes._pit_input_1_t_unit) * (classes._pit_input_1_t_unit) + coalesce(residues._pit_input_1_1.near, 0)) + (cast(sums._pit_input_1_s_1 - cast(cast(sums._pit_input_1_s_1 as double) as hugeint) as double) / pow(2.0, 73) * (classes._pit_input_1_s_unit) * (classes._pit_input_1_s_unit) + (cast(sums._pit_input_1_t_1 - cast(cast(sums._pit_input_1_t_1 as double) as hugeint) as double) / pow(2.0, 73) * (classes._pit_input_1_t_unit) * (classes._pit_input_1_t_unit) + coalesce(residues._pit_input_1_1.lacking, 0)))
-                        else (cast(sums._pit_input_1_s_1 as double) / pow(2.0, 73) * (classes._pit_input_1_s_unit / 4294967296) * (classes._pit_input_1_s_unit / 4294967296) + (cast(sums._pit_input_1_t_1 as double) / pow(2.0, 73) * (classes._pit_input_1_t_unit / 4294967296) * (classes._pit_input_1_t_unit / 4294967296) + coalesce(residues._pit_input_1_1.near, 0) / 4294967296 / 4294967296) + (cast(sums._pit_input_1_s_1 - cast(cast(sums._pit_input_1_s_1 as double) as hugeint) as double) / pow(2.0, 73) * (classes._pit_input_1_s_unit / 4294967296) * (classes._pit_input_1_s_unit / 4294967296) + (cast(sums._pit_input_1_t_1 - cast(cast(sums._pit_input_1_t_1 as double) as hugeint) as double) / pow(2.0, 73) * (classes._pit_input_1_t_unit / 4294967296) * (classes._pit_input_1_t_unit / 4294967296) + coalesce(residues._pit_input_1_1.lacking, 0) / 4294967296 / 4294967296))) * 18446744073709551616::double
-                    end
-                )
-                -- 42 bits each count NaN, infinity and -infinity.
-                when sums._pit_input_1_odd_1 % 4398046511104 > 0 or ((sums._pit_input_1_odd_1 // 4398046511104) % 4398046511104 > 0 and sums._pit_input_1_odd_1 // 19342813113834066795298816 > 0) then 'nan'::double
-                when (sums._pit_input_1_odd_1 // 4398046511104) % 4398046511104 > 0 then 'infinity'::double
+                when sums._pit_input_1_c_1 < 2147483648 then float_sums._pit_input_1_1
+                -- Above 31 bits that count all, 31 bits each count NaN, infinity and -infinity.
+                when (sums._pit_input_1_c_1 >> 31) % 2147483648 > 0 or ((sums._pit_input_1_c_1 >> 62) % 2147483648 > 0 and sums._pit_input_1_c_1 >> 93 > 0) then 'nan'::double
+                when (sums._pit_input_1_c_1 >> 62) % 2147483648 > 0 then 'infinity'::double
                 else '-infinity'::double
             end
         end as _pit_value_1,
         sums._pit_value_2,
         sums._pit_newest
     from sums
-    cross join classes
-    left join residues on sums._pit_query = residues._pit_query
+    left join float_sums on sums._pit_query = float_sums._pit_query
 ),
 
 -- The instant from which a key has events, where no event was found.

@@ -112,8 +112,8 @@ _pit_rows as (
         _pit_time,
         cast(sums._pit_input_1_n_1 as bigint) as "carrier_landings_24h",
         cast(sums._pit_input_1_n_2 as bigint) as "carrier_landings_7d",
-        cast(case when (sums._pit_input_2_p_1 & 17179869183 /* 34 bits of count */) > 0 then cast(sums._pit_input_2_p_1 >> 34 as double) / (sums._pit_input_2_p_1 & 17179869183 /* 34 bits of count */) end as double) as "carrier_arr_delay_24h",
-        cast(case when (sums._pit_input_2_p_2 & 17179869183 /* 34 bits of count */) > 0 then cast(sums._pit_input_2_p_2 >> 34 as double) / (sums._pit_input_2_p_2 & 17179869183 /* 34 bits of count */) end as double) as "carrier_arr_delay_7d",
+        cast(case when (sums._pit_input_2_p_1 & 17179869183 /* 34 bits of count */) > 0 then cast((sums._pit_input_2_p_1 >> 34) as double) / (sums._pit_input_2_p_1 & 17179869183 /* 34 bits of count */) end as double) as "carrier_arr_delay_24h",
+        cast(case when (sums._pit_input_2_p_2 & 17179869183 /* 34 bits of count */) > 0 then cast((sums._pit_input_2_p_2 >> 34) as double) / (sums._pit_input_2_p_2 & 17179869183 /* 34 bits of count */) end as double) as "carrier_arr_delay_7d",
         cast(sums._pit_input_3_n_1 as bigint) as "carrier_late_landings_24h",
         cast(sums._pit_input_3_n_2 as bigint) as "carrier_late_landings_7d"
     from sums
