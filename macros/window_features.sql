@@ -22,8 +22,8 @@
                 running sums and tiles, and its work never grows quadratically ('stacked')
     late        whether events may become known late or be superseded; false only where it was checked (true)
     floats      {column: {unit, count_bits}} of columns of floats that were checked: all are whole numbers of up to 93 bits
-                in units of 2^unit; where their number of `count_bits` fits into 128 bits beside their sum, they are added
-                up together, else it is none. Sums are the same without it, and take longer ({})
+                in units of 2^unit. With `count_bits` (or none) a count of so many bits fits into 128 bits beside their
+                sum. Sums are the same without it, and take longer ({})
     provenance  a name N: also return N__event_timestamp, and call the status N__status
 
     Grain: one row for each row of the spine: `_pit_row`, `_pit_status`, `_pit_age` (microseconds from the newest event of
@@ -131,9 +131,9 @@ from valued
 {%- endmacro %}
 
 
-{#- The requested aggregations, each with more entries: `as`, its name in the result, `alias`, its name within the query,
-    `input`, the column of `events` that it aggregates (shared by aggregations with one column and one condition), and
-    `floats`, what is known of its column, see `window_features`. -#}
+{#- The requested aggregations, each with more entries. They are `as`, its name in the result, `alias`, its name within the
+    query, `input`, the column of `events` that it aggregates (shared by aggregations with one column and one condition),
+    and `floats`, what is known of its column, see `window_features`. -#}
 {% macro _wanted_aggregations(features, aggregations, floats={}) -%}
     {%- set by_name = {} -%}
     {%- for aggregation in aggregations -%}

@@ -1,6 +1,6 @@
 {#-
-    CTE `float_sums`: for each instant asked the sums of floats of several classes (see `_wholes.sql`), a column for each
-    input and window. The sum of each class is exact. Of those that are not 0 the two greatest are added exactly if they
+    CTE `float_sums`: the sums of floats of several classes at each instant asked (see `_wholes.sql`). It has a column for
+    each input and window. The sum of each class is exact. Of those that are not 0 the two greatest are added exactly if they
     follow each other, and rounded once; all others are added as floats before. So a sum depends on the sums of its classes
     alone: it is the same whichever classes the rest of the column has, and as if all were added up in one unit.
 -#}
@@ -86,7 +86,7 @@ float_sums as (
 {%- endmacro %}
 
 
-{#- The sum of classes, a list of {class, total} that begins with the greatest, added as floats from the least on. -#}
+{#- The sum of a list of classes that begins with the greatest, as floats; the least is added first. -#}
 {% macro _as_floats(classes) -%}
 list_reduce(
     list_transform(list_reverse({{ classes }}), lambda one: {{ pit_join._of_class(pit_join._rounded('one.total') | indent(4), pit_join._unit('one.class')) }}),
@@ -96,8 +96,8 @@ list_reduce(
 {%- endmacro %}
 
 
-{#- CTE `residues`: for each instant asked and each input and window the sums of the floats of all classes but the two
-    greatest, as a list of {class, total}; null if there are none. -#}
+{#- CTE `residues`: the exact sums of all classes but the two greatest, at each instant asked. It has a column for each
+    input and window, a list of {class, total}; null if there are none. -#}
 {% macro _residues(view, inputs, windows, plan) -%}
 -- A slot is 100 times the number of an input and a window, and the class of the values.
 residues_spans as (

@@ -57,8 +57,8 @@
 {%- endmacro %}
 
 
-{#- The bits of the count, where the sum of a column fits into one number beside it: integers of up to 64 bits, and some
-    floats of one unit. -#}
+{#- The bits of the count that fits into one number beside a column's sum; none if it does not. Integers of up to 64 bits
+    and some floats of one unit leave room for it. -#}
 {% macro _packed_bits(item) -%}
     {%- set kind = (item.column_type or '') | lower -%}
     {%- if pit_join._is_float(kind) -%}
