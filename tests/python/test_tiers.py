@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
@@ -403,6 +404,51 @@ def test_the_default_store_is_silent(shop: Shop, tmp_path: Path) -> None:
             shop.server.start(client)
         export_to(shop, shop.fast)
         until(reader, WHOLE)
+
+
+def test_a_default_store_that_has_lost_everything(shop: Shop) -> None:
+    """Who knew its features gets defaults until the next export, many requests at once as well."""
+    export_to(shop, shop.fast)
+    shop.urls = {"": shop.fast}
+    lost = without_activity("NOT_EXPORTED") | {"age": (None, "NOT_EXPORTED")}
+    entities = {"user_id": [1], "amount": [50]}
+    service = {"feature_service": "s", "entities": entities}
+    features = {"features": ["activity:visits", "profile:age"], "entities": {"user_id": [1]}}
+
+    def answered(ask: Mapping[str, Any]) -> dict[str, tuple[Any, str]]:
+        return values_of(http.ask_once(ask).json(), set(WHOLE))
+
+    with (
+        shop.reader() as reader,
+        shop.reader(strict=True) as strict,
+        serving(shop.fast, "--deadline", "20 s", "--now", AT.isoformat()) as http,
+    ):
+        asked = [(service, WHOLE), (features, {name: WHOLE[name] for name in ("visits", "age")})]
+        for ask, whole in asked:
+            assert answered(ask) == whole
+        with redis.Redis(port=shop.server.port) as client:
+            client.flushall()
+        assert vector(reader) == lost
+        assert reader.failures["activity", "NOT_EXPORTED"] == 2
+        with pytest.raises(StoreError, match="nothing was exported to the online store yet; run pit-join export"):
+            strict.get(ROW)
+        with pytest.raises(StoreError, match="nothing was exported"), shop.reader():
+            pass  # nobody has told it of any feature
+        assert http.ask({**service, "full_feature_names": True}).status_code == 503
+        with ThreadPoolExecutor(16) as pool:
+            for ask, whole in asked:
+                expected = {name: lost[name] for name in whole}
+                assert all(found == expected for found in pool.map(answered, [ask] * 50))
+        export_to(shop, shop.fast)
+        assert vector(reader) == vector(strict) == WHOLE
+        for ask, whole in asked:
+            assert answered(ask) == whole
+
+
+def values_of(answer: Mapping[str, Any], names: set[str]) -> dict[str, tuple[Any, str]]:
+    """The values of an HTTP answer of one row, with their statuses."""
+    columns = zip(answer["metadata"]["feature_names"], answer["results"], strict=True)
+    return {name: (each["values"][0], each["statuses"][0]) for name, each in columns if name in names}
 
 
 def export_to(shop: Shop, url: str) -> None:
