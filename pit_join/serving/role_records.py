@@ -118,9 +118,9 @@ def judge(role: RolePlan, record: bytes, key: bytes, moment: int) -> KeyResult:
     return PRESENT, None if event == NO_TIME else event, values
 
 
-def status_without(records: Records) -> str:
-    """Return the status of a key that has no record among those that a store returned."""
-    return records.status if isinstance(records, Failed) else NOT_FOUND
+def status_without(records: Records, place: int) -> str:
+    """Return the status of a key, by its place, that has no record among those that a store returned."""
+    return records.status if isinstance(records, Failed) and place in records.lost else NOT_FOUND
 
 
 def status_in(result: KeyResult, feature: int) -> str:
@@ -148,7 +148,7 @@ class RoleRecords:
         end = 0
         for key, length in zip(dict.fromkeys(self.keys.each), self.lengths, strict=True):
             if not length:
-                found.append((NULL_KEY if key is None else status_without(self.given), None, None))
+                found.append((NULL_KEY if key is None else status_without(self.given, len(found)), None, None))
                 continue
             found.append(judge(self.role, self.records[end : end + length], key or b"", self.moment))
             end += length

@@ -140,7 +140,7 @@ def counting(server: Server) -> Iterator[tuple[int, Callable[[], int]]]:
 
 
 @contextmanager
-def cluster(binary: str, folder: Path, nodes: int = 3) -> Iterator[list[Server]]:
+def cluster(binary: str, folder: Path, *options: str, nodes: int = 3) -> Iterator[list[Server]]:
     """Some servers as one cluster, each with a part of the slots."""
     with ExitStack() as stack:
         servers = [
@@ -154,6 +154,7 @@ def cluster(binary: str, folder: Path, nodes: int = 3) -> Iterator[list[Server]]
                     "2000",
                     "--cluster-require-full-coverage",
                     "no",
+                    *options,
                     port=port,
                 )
             )
@@ -172,9 +173,14 @@ def cluster(binary: str, folder: Path, nodes: int = 3) -> Iterator[list[Server]]
         yield servers
 
 
-def _knows_all(client: redis.Redis, nodes: int) -> bool:
+def cluster_facts(client: redis.Redis) -> dict[str, str]:
+    """What a node of a cluster says of it."""
     info = client.execute_command("CLUSTER", "INFO")
-    facts = info if isinstance(info, dict) else dict(line.split(":") for line in info.decode().split())
+    return info if isinstance(info, dict) else dict(line.split(":") for line in info.decode().split())
+
+
+def _knows_all(client: redis.Redis, nodes: int) -> bool:
+    facts = cluster_facts(client)
     slots = client.execute_command("CLUSTER", "SLOTS")
     return facts["cluster_state"] == "ok" and int(facts["cluster_known_nodes"]) == nodes and len(slots) == nodes
 
