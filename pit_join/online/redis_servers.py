@@ -1,18 +1,24 @@
-"""Connections to Redis, one server or a cluster, and what its errors mean. Outside world: the servers."""
+"""Connections to Redis: one server, a cluster, or the master that Sentinel names. Outside world: the servers."""
 
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import urlsplit
 
 from pit_join.errors import PitJoinError, StoreError
 
-__all__ = ["Command", "Servers", "ask_server"]
+__all__ = ["SENTINEL", "Command", "Servers", "ask_server"]
+
+SENTINEL = "+sentinel"
+"""The end of the scheme of a URL that names Sentinels, and not the server itself."""
 
 _NODES_TRIED = 3
+_SENTINEL_PORT = 26379
 
 Command = tuple[Any, ...]
 """A command with its arguments, of which the first is a key."""
@@ -27,7 +33,7 @@ class Servers:
     timeout: float
 
     def connect(self, timeout: float, retries: int) -> Any:
-        """Return a client of the server, or of the cluster that the server belongs to."""
+        """Return a client of the server, of the cluster that it belongs to, or of the master that Sentinel names."""
         try:
             import redis
             from redis.backoff import NoBackoff
@@ -45,6 +51,8 @@ class Servers:
             if given := os.environ.get(f"PIT_JOIN_REDIS_{name.upper()}"):
                 options[name] = given
         with self.readable_errors():
+            if SENTINEL in self.url.partition(":")[0]:
+                return self._master(options)
             client = redis.Redis.from_url(self.url, **options)
             with suppress(redis.exceptions.NoPermissionError):  # then it is taken for one server
                 if client.info("cluster").get("cluster_enabled"):
@@ -55,6 +63,36 @@ class Servers:
                     options["retry"] = Retry(NoBackoff(), _NODES_TRIED, supported_errors=(redis.ConnectionError,))
                     return redis.RedisCluster.from_url(self.url, **options)
             return client
+
+    def _master(self, options: dict[str, Any]) -> Any:
+        """Return a client that asks the Sentinels for the master whenever it opens a connection."""
+        import redis
+
+        connection: Any = redis.connection  # without types, as is the next one
+        sentinel: Any = redis.sentinel
+        parts = urlsplit(self.url)
+        user, at, hosts = parts.netloc.rpartition("@")
+        service, _, database = parts.path.strip("/").partition("/")
+        places = [urlsplit(f"//{place}") for place in hosts.split(",")]
+        sentinels = [(place.hostname, place.port or _SENTINEL_PORT) for place in places]
+        plain = parts._replace(
+            scheme=parts.scheme.removesuffix(SENTINEL), netloc=f"{user}{at}host", path=f"/{database}"
+        )
+        given = connection.parse_url(plain.geturl())
+        tls = {"ssl": given.pop("connection_class", None) is not None}
+        tls |= {name: value for name, value in given.items() if name.startswith("ssl_")}
+        own = {
+            **tls,
+            "retry": options["retry"],
+            # All of them may be silent, and are asked one after the other.
+            **dict.fromkeys(("socket_timeout", "socket_connect_timeout"), self.timeout / len(sentinels)),
+        }
+        for name in ("username", "password"):
+            own[name] = given.pop(f"sentinel_{name}", os.environ.get(f"PIT_JOIN_REDIS_SENTINEL_{name.upper()}"))
+        del given["host"]
+        client = sentinel.Sentinel(sentinels, sentinel_kwargs=own).master_for(service, **options | given | tls)
+        client.ping()
+        return client
 
     @contextmanager
     def readable_errors(self, node: str | None = None) -> Iterator[None]:
@@ -75,6 +113,16 @@ class Servers:
             raise StoreError(f"{where} did not answer within {self.timeout:g} s (timeout= in the URL)") from error
         except (redis.exceptions.ClusterError, redis.exceptions.RedisClusterException) as error:
             raise StoreError(f"the cluster at {self.where} does not serve all keys now: {error}") from error
+        except redis.sentinel.MasterNotFoundError as error:
+            # Its text may have a password in it, and is not shown.
+            if re.search("NOAUTH|WRONGPASS|Authentication|username-password", str(error)):
+                raise StoreError(
+                    f"a Sentinel of {where} refuses the user or password; set PIT_JOIN_REDIS_SENTINEL_USERNAME and "
+                    "PIT_JOIN_REDIS_SENTINEL_PASSWORD"
+                ) from None
+            raise StoreError(
+                f"{where} cannot be reached: no Sentinel that answers knows a master of that name that is up"
+            ) from None
         except redis.ConnectionError as error:
             raise StoreError(f"{where} cannot be reached: {error}") from error
         except redis.ResponseError as error:

@@ -173,6 +173,34 @@ def cluster(binary: str, folder: Path, *options: str, nodes: int = 3) -> Iterato
         yield servers
 
 
+@contextmanager
+def sentinel(binary: str, folder: Path, master: Server, *settings: str, **client_options: str) -> Iterator[int]:
+    """The port of a Sentinel that watches a master named `lab`, and promotes a replica soon after the master's end."""
+    (port,) = free_ports(1)
+    folder.mkdir(parents=True, exist_ok=True)
+    # It writes what it finds out into its file.
+    (folder / "sentinel.conf").write_text(
+        "\n".join(
+            [
+                "bind 127.0.0.1", f"dir {folder}", *settings,
+                f"{'tls-port' if 'ssl_ca_certs' in client_options else 'port'} {port}",
+                f"sentinel monitor lab 127.0.0.1 {master.port} 1",
+                "sentinel auth-pass lab secret",
+                "sentinel down-after-milliseconds lab 300",
+                "sentinel failover-timeout lab 2000",
+            ]
+        )
+    )  # fmt: skip
+    process = _start([binary, str(folder / "sentinel.conf"), "--sentinel"])
+    try:
+        with redis.Redis(port=port, ssl="ssl_ca_certs" in client_options, **client_options) as client:  # type: ignore[arg-type]
+            _wait(client, process)
+        yield port
+    finally:
+        process.kill()
+        process.wait()
+
+
 def cluster_facts(client: redis.Redis) -> dict[str, str]:
     """What a node of a cluster says of it."""
     info = client.execute_command("CLUSTER", "INFO")

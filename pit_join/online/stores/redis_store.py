@@ -16,7 +16,7 @@ from urllib.parse import parse_qsl, urlencode, urlsplit
 from pit_join.errors import StoreError, StoreUrlError, option
 from pit_join.online.protocol import Failed, Records, Wanted
 from pit_join.online.redis_nodes import ClusterNodes
-from pit_join.online.redis_servers import Command, Servers, ask_server
+from pit_join.online.redis_servers import SENTINEL, Command, Servers, ask_server
 from pit_join.online.redis_writer import HASHES, Place, RedisWriter, hash_of, token_of
 from pit_join.online.remote import NodeError
 from pit_join.online.urls import store_url
@@ -25,7 +25,7 @@ from pit_join.waiting import wait_until
 
 __all__ = ["SCHEMES", "RedisStore", "open_store"]
 
-SCHEMES = ("redis", "rediss")
+SCHEMES = ("redis", "rediss", f"redis{SENTINEL}", f"rediss{SENTINEL}")
 
 _TIMEOUT = 1.0
 _EXPORT_TIMEOUT = 30.0
@@ -35,13 +35,21 @@ _LOCK_SECONDS = 60
 def open_store(url: str, *, create: bool = False) -> RedisStore:
     """Connect to `redis://[user[:password]@]host:port/db`, or `rediss://` for TLS.
 
-    Of the URL's query `prefix` (`pit_join`) tells stores on one server apart and `timeout` (1) is in seconds; all else
-    goes to redis-py (`ssl_ca_certs`). PIT_JOIN_REDIS_USERNAME and PIT_JOIN_REDIS_PASSWORD keep secrets out of the URL.
+    `redis+sentinel://[user[:password]@]host:port,host:port/service/db` names Sentinels and the service whose master is
+    the store. Of the URL's query `prefix` (`pit_join`) tells stores on one server apart and `timeout` (1) is in
+    seconds; all else goes to redis-py (`ssl_ca_certs`). PIT_JOIN_REDIS_USERNAME and PIT_JOIN_REDIS_PASSWORD keep
+    secrets out of the URL, and PIT_JOIN_REDIS_SENTINEL_USERNAME and PIT_JOIN_REDIS_SENTINEL_PASSWORD those of Sentinel.
     """
     parts = urlsplit(url)
     options = dict(parse_qsl(parts.query))
-    if not (parts.path.strip("/") or "0").isdecimal():  # redis-py would take database 0
-        raise StoreUrlError(f"{store_url(url)}: a database is a number, as in redis://host:6379/0; write %2F for /")
+    database, example = parts.path.strip("/"), "redis://host:6379/0"
+    if parts.scheme.endswith(SENTINEL):
+        service, _, database = database.partition("/")
+        example = "redis+sentinel://host:26379/mymaster/0"
+        if not service or not all(place.strip() for place in parts.netloc.rpartition("@")[2].split(",")):
+            raise ValueError("a Sentinel or the service is missing")
+    if not (database or "0").isdecimal():  # redis-py would take database 0
+        raise StoreUrlError(f"{store_url(url)}: a database is a number, as in {example}; write %2F for /")
     prefix = options.pop("prefix", "pit_join")
     if not prefix or set("{}") & set(prefix):
         raise StoreUrlError(f"{store_url(url)}: a prefix has no braces and is not empty")
