@@ -3,13 +3,15 @@
     each input and window. The sum of each class is exact. Of those that are not 0 the two greatest are added exactly if they
     follow each other, and rounded once; all others are added as floats before. So a sum depends on the sums of its classes
     alone: it is the same whichever classes the rest of the column has, and as if all were added up in one unit.
+
+    how  {plan, late}: the plan of the query, and whether there is a CTE `late_sums`
 -#}
-{% macro _float_sums(view, inputs, windows, plan, late=false) -%}
+{% macro _float_sums(view, inputs, windows, how) -%}
 {%- set sums = [] -%}
 {%- for input in inputs %}{% for window in windows %}
     {%- do sums.append({'input': input, 'slot': loop.index, 'name': input ~ '_' ~ loop.index}) -%}
 {%- endfor %}{% endfor -%}
-{{ pit_join._residues(view, inputs, windows, plan) }},
+{{ pit_join._residues(view, inputs, windows, how.plan) }},
 
 -- The two greatest classes of each sum, and all others as one float.
 float_parts as (
@@ -37,13 +39,13 @@ float_parts as (
                 sums._pit_query
                 {%- for sum in sums %},
                 {%- for name in ('s', 't') %}
-                {{ pit_join._sum_of(sum.input ~ '_' ~ name, sum.slot, late) }} as {{ sum.name }}_{{ name }},
+                {{ pit_join._sum_of(sum.input ~ '_' ~ name, sum.slot, how.late) }} as {{ sum.name }}_{{ name }},
                 classes.{{ sum.input }}_{{ name }} as {{ sum.name }}_{{ name }}_class,
                 {%- endfor %}
                 residues.{{ sum.name }} as {{ sum.name }}_residues
                 {%- endfor %}
             from sums
-            {%- if late %}
+            {%- if how.late %}
             left join late_sums on sums._pit_query = late_sums._pit_query
             {%- endif %}
             left join residues on sums._pit_query = residues._pit_query

@@ -71,7 +71,7 @@ sums as (
 ),
 {%- if floats %}
 
-{{ pit_join._float_sums(view, floats, windows, 'range') }},
+{{ pit_join._float_sums(view, floats, windows, {'plan': 'range', 'late': false}) }},
 {%- endif %}
 {%- if spread %}
 

@@ -28,7 +28,7 @@
 {%- endif %}
 {%- if floats %}
 
-{{ pit_join._float_sums(view, floats, windows, 'stacked', late) }},
+{{ pit_join._float_sums(view, floats, windows, {'plan': 'stacked', 'late': late}) }},
 {%- endif %}
 {%- for item in distinct %}
 

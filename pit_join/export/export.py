@@ -8,7 +8,7 @@ from __future__ import annotations
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timezone
 from typing import Any
@@ -108,7 +108,7 @@ def export(
     urls = needed_stores(chosen, known)
     workspace.project.cache.mkdir(parents=True, exist_ok=True)
     with ExitStack() as open_now:
-        stores = _opened(urls, open_now if dry_run else None, console)
+        stores = _opened(urls, open_now, console, dry_run=dry_run)
         # All exports take the default store first: a fixed lock order cannot deadlock.
         writers = {
             name: open_now.enter_context(stores[name].writing(console.wait, console.warn)) for name in sorted(stores)
@@ -157,14 +157,14 @@ class _Target:
     written: dict[str, StoredView]
 
 
-def _opened(urls: Mapping[str, str], preview: ExitStack | None, console: Console) -> dict[str, OnlineStore]:
+def _opened(urls: Mapping[str, str], open_now: ExitStack, console: Console, *, dry_run: bool) -> dict[str, OnlineStore]:
     """Open the stores, each made where there is none; for a preview it is made in a folder that is removed after it."""
     found = {}
     for name, url in urls.items():
         folder = folder_of(url)
-        if preview and folder and not (folder.exists() and any(folder.iterdir())):
-            url = preview.enter_context(tempfile.TemporaryDirectory(prefix="pit-join-"))
-        found[name] = open_store(url, create=True)
+        if dry_run and folder and not (folder.exists() and any(folder.iterdir())):
+            url = open_now.enter_context(tempfile.TemporaryDirectory(prefix="pit-join-"))
+        found[name] = open_now.enter_context(closing(open_store(url, create=True)))
         for message in found[name].warnings():
             console.warn(message)
     return found

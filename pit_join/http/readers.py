@@ -6,10 +6,12 @@ import asyncio
 import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from functools import partial
 
 from cachetools import LRUCache
 
+from pit_join.errors import StoreError
 from pit_join.serving.reader import OnlineReader
 
 __all__ = ["Asked", "LateError", "Readers"]
@@ -78,7 +80,7 @@ class Readers:
         """One by one, so that threads are left for those that are asked for meanwhile."""
         for asked, reader in {**self._ready, **self._kept}.items():
             if not reader.is_current(renewed):
-                await asyncio.wait([self._begin(asked, partial(_renewed, reader, for_a_read=False))])
+                await asyncio.wait([self._begin(asked, partial(_renewed, reader))])
 
     async def _wait(self, asked: Asked, act: Callable[[], OnlineReader], until: float) -> OnlineReader:
         future = self._begin(asked, act)
@@ -99,6 +101,7 @@ class Readers:
             self._ready[asked] = future.result()
 
 
-def _renewed(reader: OnlineReader, for_a_read: bool = True) -> OnlineReader:
-    reader.renew(for_a_read=for_a_read)
+def _renewed(reader: OnlineReader) -> OnlineReader:
+    with suppress(StoreError):  # the next read asks the same store
+        reader.renew()
     return reader

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from cachetools import LRUCache
 
-from pit_join.online.protocol import ReadableStore, Records, Wanted
+from pit_join.online.protocol import Failed, ReadableStore, Records, Wanted
 from pit_join.online.urls import CacheLimits
 from pit_join.records.store_manifest import StoredView
 
@@ -59,6 +59,7 @@ class CachedStore:
         missing = [
             (view, [key for key in dict.fromkeys(keys) if (view.entity, key) not in found]) for view, keys in wanted
         ]
+        lost: dict[_Entry, Failed] = {}
         if not (fresh and len(found) == len(needed)):
             asked_at = time.monotonic()
             records = self._store.read(mark, missing, until)
@@ -66,10 +67,16 @@ class CachedStore:
                 return None
             fetched: dict[_Entry, dict[str, bytes]] = {}
             for (view, keys), several in zip(missing, records, strict=True):
-                for key, record in zip(keys, _each(several), strict=True):
-                    fetched.setdefault((view.entity, key), {})[view.name] = record
+                failed = several if isinstance(several, Failed) else None
+                for place, (key, record) in enumerate(zip(keys, _each(several), strict=True)):
+                    if failed is not None and place in failed.lost:
+                        lost[view.entity, key] = failed
+                    else:
+                        fetched.setdefault((view.entity, key), {})[view.name] = record
             self._keep(mark, fetched, asked_at)
             found.update(fetched)
+        if lost:
+            return [_with_lost(view, keys, found, lost) for view, keys in wanted]
         answers = [[found[view.entity, key][view.name] for key in keys] for view, keys in wanted]
         return [(b"".join(several), list(map(len, several))) for several in answers]
 
@@ -117,6 +124,22 @@ def _each(records: Records) -> Iterator[bytes]:
     for length in lengths:
         yield whole[end : end + length]
         end += length
+
+
+def _with_lost(
+    view: StoredView,
+    keys: Sequence[bytes],
+    found: Mapping[_Entry, Mapping[str, bytes]],
+    lost: Mapping[_Entry, Failed],
+) -> Records:
+    """Return the records of a view's keys, some of which the store may have failed to return."""
+    known = [found.get((view.entity, key), {}).get(view.name) for key in keys]
+    failures = {place: lost[view.entity, keys[place]] for place, record in enumerate(known) if record is None}
+    each = [record or b"" for record in known]
+    if not failures:
+        return b"".join(each), list(map(len, each))
+    first = next(iter(failures.values()))
+    return Failed.beside(each, failures.keys(), first.status, first.error)
 
 
 def _size(views: Mapping[str, bytes]) -> int:

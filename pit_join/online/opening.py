@@ -13,7 +13,10 @@ from pit_join.online.urls import cache_limits, is_folder, store_url, without_cac
 
 __all__ = ["open_store"]
 
-_FORM = "redis://[USER:PASSWORD@]HOST[:PORT][/DATABASE][?OPTION=VALUE&...]"
+_FORM = (
+    "redis://[USER:PASSWORD@]HOST[:PORT][/DATABASE][?OPTION=VALUE&...], or for Sentinel "
+    "redis+sentinel://[USER:PASSWORD@]HOST[:PORT],.../SERVICE[/DATABASE]"
+)
 # What libraries say of a URL, and what is said instead: their words may repeat a part of a password.
 _REASONS = {
     r"unexpected keyword argument '(\w+)'": "its option '{}' is unknown",

@@ -26,19 +26,25 @@ Records = tuple[bytes, list[int]]
 
 
 class Failed(tuple[bytes, list[int]]):
-    """The records of keys that could not be read: no record for any key.
+    """The records of keys of which some could not be read.
 
-    `status` is the status of their features, `error` says what happened.
+    `lost` are the places of those keys, `status` is the status of their features, `error` says what happened.
     """
 
+    lost: Collection[int]
     status: str
     error: PitJoinError
 
     @classmethod
     def of(cls, keys: int, status: str, error: PitJoinError) -> Failed:
         """Return no records for a number of keys."""
-        found = cls((b"", [0] * keys))
-        found.status, found.error = status, error
+        return cls.beside([b""] * keys, range(keys), status, error)
+
+    @classmethod
+    def beside(cls, records: Sequence[bytes], lost: Collection[int], status: str, error: PitJoinError) -> Failed:
+        """Return the record of each key, of which those that are lost are empty."""
+        found = cls((b"".join(records), list(map(len, records))))
+        found.lost, found.status, found.error = lost, status, error
         return found
 
 

@@ -1,46 +1,29 @@
 """Several online stores read as one: in parallel, each within the deadline and behind a circuit breaker.
 
-An embedded store is read in the caller's thread, in microseconds. A remote store is read in another thread, which the
-caller leaves behind at the deadline; it ends at the store's own timeout.
+An embedded store is read in the caller's thread, in microseconds, and a remote store in another one (see `Remote`).
 """
 
 from __future__ import annotations
 
 import logging
-import os
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from concurrent.futures import TimeoutError as FutureTimeoutError
 from dataclasses import replace
 from functools import lru_cache, partial
 from pathlib import Path
-from typing import Any, TypeVar
-
-from circuitbreaker import STATE_HALF_OPEN, STATE_OPEN, CircuitBreaker
+from typing import TypeVar
 
 from pit_join.errors import StoreError
 from pit_join.online.cache import CachedStore
 from pit_join.online.opening import open_store
 from pit_join.online.protocol import Failed, ReadableStore, Records, Wanted
+from pit_join.online.remote import Remote
 from pit_join.online.urls import cache_limits, check_urls, folder_of, is_remote, store_url
 from pit_join.records.store_manifest import Contents, StoredView
-from pit_join.statuses import STORE_LATE
 
 __all__ = ["SeveralStores"]
 
-_THREADS = 32
-_MOST_FAILURES = 5  # in a row
-_RECOVERY_SECONDS = 1.0
-
 _log = logging.getLogger("pit_join")
 _T = TypeVar("_T")
-
-
-class _LateError(StoreError):
-    """A store did not answer before the deadline."""
-
-    status = STORE_LATE
 
 
 class SeveralStores:
@@ -176,62 +159,13 @@ class _Embedded:
 
 
 class _Remote(_Embedded):
-    """A store that is read in other threads, and not at all while its circuit breaker is open."""
+    """A store that is read in other threads."""
 
     def __init__(self, name: str, url: str) -> None:
         super().__init__(name, url)
-        self._where = f"the online store '{name}' ({store_url(url)})" if name else f"the online store {store_url(url)}"
-        self._breaker = CircuitBreaker(_MOST_FAILURES, _RECOVERY_SECONDS, (StoreError, FutureTimeoutError))
-        self._tried_at = 0.0
-        self._failing = False
-        self._threads: tuple[int, ThreadPoolExecutor] | None = None
+        shown = store_url(url)
+        self._server = Remote(f"the online store '{name}' ({shown})" if name else f"the online store {shown}")
 
     def start(self, act: Callable[[ReadableStore], _T], *, says: bool = True) -> Callable[[float | None], _T]:
-        """Begin something, unless the store has failed too often; return a function that waits for the result.
-
-        With `says` the log says that defaults are served if it fails.
-        """
-        state, now = self._breaker.state, time.monotonic()
-        # After a pause only one caller tries the store again; the others must not wait for it.
-        if state == STATE_OPEN or (state == STATE_HALF_OPEN and now < self._tried_at + _RECOVERY_SECONDS):
-            return self._refuse
-        if state == STATE_HALF_OPEN:
-            self._tried_at = now
-        return partial(self._wait, self._pool().submit(lambda: act(self._opened())), says)
-
-    def _wait(self, future: Future[_T], says: bool, until: float | None) -> _T:
-        seconds = None if until is None else max(0.0, until - time.monotonic())
-        try:
-            with self._breaker:
-                found = future.result(seconds)
-        except FutureTimeoutError as error:
-            future.cancel()
-            late = _LateError(f"{self._where} did not answer before the deadline")
-            if says:
-                self._failed(late)
-            raise late from error
-        except StoreError as error:
-            if says:
-                self._failed(error)
-            raise
-        if self._failing:
-            self._failing = False
-            _log.warning("%s answers again", self._where)
-        return found
-
-    def _refuse(self, until: float | None) -> Any:
-        raise StoreError(
-            f"{self._where} is not asked for up to {_RECOVERY_SECONDS:g} s, since it failed {_MOST_FAILURES} times in "
-            f"a row: {self._breaker.last_failure or 'it did not answer before the deadline'}"
-        )
-
-    def _failed(self, error: StoreError) -> None:
-        if not self._failing:
-            self._failing = True
-            _log.warning("its features are defaults until it answers: %s", error)
-
-    def _pool(self) -> ThreadPoolExecutor:
-        """Return the threads of this process; a forked process has none of its parent's."""
-        if self._threads is None or self._threads[0] != os.getpid():
-            self._threads = os.getpid(), ThreadPoolExecutor(_THREADS, thread_name_prefix="pit-join")
-        return self._threads[1]
+        """See `Remote`."""
+        return self._server.start(lambda: act(self._opened()), says=says)

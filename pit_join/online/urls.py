@@ -18,7 +18,9 @@ __all__ = [
 _CACHE_OPTIONS = {"cache_mb": "64", "cache_seconds": "0"}
 # The options that are shown in messages, and what their values look like if nothing else is hidden in them.
 _SHOWN = {**dict.fromkeys((*_CACHE_OPTIONS, "timeout"), r"[\d.]*"), "prefix": r"[\w.-]*"}
-_PLACE = re.compile(r"(\[[^\]@]*\]|[^:/@]*)(:\d+)?(/\d*)?")
+_HOST = r"(\[[^\]@]*\]|[^:/@,]*)(:\d+)?"
+_PLACE = re.compile(rf"{_HOST}(/\d*)?")
+_SENTINELS = re.compile(rf"{_HOST}(,{_HOST})*(/[\w.-]+(/\d*)?)?")
 # What was meant as a URL, and not as the name of a folder; a drive of Windows has one letter.
 _NEARLY = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:|(redis|rediss)\W.*@|(//)?[^/]*:[^/]*@", re.DOTALL)
 
@@ -85,7 +87,7 @@ def store_url(url: str) -> str:
     if "?" in before:  # a password with a question mark, or an option with an @
         return f"{scheme}://***"
     place, _, query = after.partition("#")[0].partition("?")
-    if not _PLACE.fullmatch(place):
+    if not (_SENTINELS if scheme.endswith("+sentinel") else _PLACE).fullmatch(place):
         place = f"{place.partition(':')[0].partition('/')[0]}:***"
     shown = [
         f"{name}={value if name in _SHOWN and re.fullmatch(_SHOWN[name], value) else '***'}"

@@ -18,10 +18,17 @@ from pit_join.records.embeddings import StoredIndex
 from pit_join.records.keys import KeyCodec
 from pit_join.records.layout import Decoder, Layout, view_number
 from pit_join.references import OnDemandRequest, Request, RequestItem, default_alias, parse_reference
+from pit_join.statuses import NOT_EXPORTED
 
 __all__ = ["FORMAT", "Contents", "OnDemandArguments", "ResolvedRole", "StoredService", "StoredView"]
 
 FORMAT = 1
+
+
+class _EmptyError(StoreError):
+    """A store to which nothing was exported, or that has lost everything."""
+
+    status = NOT_EXPORTED
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +158,7 @@ class Contents:
             StoreError: if there are none yet, or they are something else, or of a newer format.
         """
         if data is None:
-            raise StoreError(f"nothing was exported to {where} yet; run pit-join export")
+            raise _EmptyError(f"nothing was exported to {where} yet; run pit-join export")
         try:
             read = json.loads(data)
             found = read["pit_join_online_store"]

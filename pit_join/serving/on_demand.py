@@ -78,7 +78,7 @@ class OnDemand:
                 if (found := self._expressions.one([values[0] for values in columns])) is not None:
                     failed = self._failed(arguments)
                     pairs = zip(self.names, found, strict=True)
-                    return list(found), [failed.get(name) or _status(value) for name, value in pairs]
+                    return list(found), [failed.get(name, (None,))[0] or _status(value) for name, value in pairs]
             except ComputeError:  # `_many` finds the features that can be computed
                 if self._tried is None:
                     raise
@@ -96,17 +96,18 @@ class OnDemand:
             for name, status in zip(self.names, statuses, strict=True)
         }
 
-    def _failed(self, arguments: Sequence[RoleRecords]) -> dict[str, str]:
-        """Return the features whose arguments could not be read, with the status of the arguments."""
-        roles = {
-            role.alias: read.given.status
-            for role, read in zip(self._arguments.roles, arguments, strict=True)
-            if isinstance(read.given, Failed)
-        }
-        if not roles:
-            return {}
-        takes = self._arguments.takes.items()
-        return {name: roles[alias] for name, aliases in takes for alias in sorted(aliases) if alias in roles}
+    def _failed(self, arguments: Sequence[RoleRecords]) -> dict[str, list[str | None]]:
+        """Return the features with arguments that could not be read, with their status in each row or None."""
+        roles = {}
+        for role, read in zip(self._arguments.roles, arguments, strict=True):
+            if isinstance(given := read.given, Failed):
+                lost = [given.status if place in given.lost else None for place in range(len(read.lengths))]
+                roles[role.alias] = read.by_row(lost)
+        found = {}
+        for name, aliases in self._arguments.takes.items():
+            if failed := [roles[alias] for alias in sorted(aliases) if alias in roles]:
+                found[name] = [next(filter(None, row), None) for row in zip(*failed, strict=True)]
+        return found
 
     def _many(self, arguments: Sequence[RoleRecords], fields: Mapping[str, list[Any]]) -> dict[str, FeatureColumn]:
         import pyarrow as pa
@@ -125,7 +126,9 @@ class OnDemand:
         failed, result = self._failed(arguments), {}
         for name, (array, wrong) in self._computed(pa.table(columns)).items():
             values, kind = values_of(array), array.type
-            statuses = [failed[name]] * len(values) if name in failed else list(map(_status, values))
+            statuses = list(map(_status, values))
+            if name in failed:
+                statuses = [lost or status for lost, status in zip(failed[name], statuses, strict=True)]
             if wrong is not None:
                 statuses = [COMPUTE_FAILED if w else s for w, s in zip(wrong.to_pylist(), statuses, strict=True)]
             result[name] = FeatureColumn(

@@ -70,19 +70,21 @@ class ReadPlan:
 def make_plan(
     store: ReadableStore,
     requests: Sequence[RequestItem] | str,
+    mark: object,
+    data: bytes | None,
     *,
     full_feature_names: bool,
     defaults: bool,
     strict: bool,
-    until: float | None,
 ) -> ReadPlan:
-    """Prepare requests, or the service of that name, for the present state of the store; see `OnlineReader`.
+    """Prepare requests, or the service of that name, for a state of the store; see `OnlineReader`.
+
+    `mark` and `data` are those of `store.contents`.
 
     Raises:
-        StoreError: if the store cannot be used, or nothing was exported.
+        StoreError: if the contents cannot be used, or nothing was exported.
         RequestError: if the store does not have what is asked for.
     """
-    mark, data = store.contents(until)
     source, statements = _source(_contents(data), requests, full_feature_names, defaults)
     resolved, names, needed = source.resolved
     codecs: _Codecs = {}

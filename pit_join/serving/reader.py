@@ -86,26 +86,34 @@ class OnlineReader:
             make_plan, store, requests, full_feature_names=full_feature_names, defaults=defaults, strict=strict
         )
         self.renews = True
-        self._renewal_error: StoreError | RequestError | None = None
+        # The mark of a state of the store that does not have what is asked for, and the error that says so.
+        self._refusal: tuple[object, StoreError | RequestError] | None = None
         self.failures: Counter[tuple[str, str]] = Counter()
         self._counting = threading.Lock()
-        self._plan = self._prepare(until=None)
+        self._plan = self._prepare(*store.contents())
 
-    def renew(self, *, for_a_read: bool = True) -> None:
-        """Prepare the reader anew for the present state of the store.
+    def renew(self, until: float | None = None) -> None:
+        """Prepare the reader anew for the present state of the store, which must answer before `until`.
 
-        An error is that of the read that waits for it; without one the next read tries again.
+        If that state does not have what is asked for, reads say so until the store changes again.
+
+        Raises:
+            StoreError: if the store cannot be used.
         """
-        error = None
+        mark, data = self._store.contents(until)
         try:
-            self._plan = self._prepare(until=None)
-        except (StoreError, RequestError) as found:
-            error = found
-        self._renewal_error = error if for_a_read else None
+            self._plan, self._refusal = self._prepare(mark, data), None
+        except (StoreError, RequestError) as error:
+            self._refusal = mark, error
 
     def is_current(self, other: OnlineReader) -> bool:
         """Return whether two readers of one store were prepared for the same state of it."""
-        return bool(self._plan.mark == other._plan.mark)
+        return bool(self._mark == other._mark)
+
+    @property
+    def _mark(self) -> object:
+        refusal = self._refusal  # once: another thread may renew the reader
+        return refusal[0] if refusal else self._plan.mark
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -259,17 +267,21 @@ class OnlineReader:
         """Return a plan of the present state, the keys from `keys_of` for each of its codecs, and their records."""
         deadline = self._deadline if deadline is None else deadline
         until = None if deadline is None else time.monotonic() + deadline
-        plan = self._plan
         try:
             for _ in range(_MOST_EXPORTS):
-                keys = keys_of(plan)
-                records = self._store.read(plan.mark, [(view, keys[number]) for view, number in plan.wanted], until)
-                if records is not None:
-                    return plan, keys, self._noted(plan, keys, records) if plan.may_lack else records
+                plan, refusal = self._plan, self._refusal
+                if refusal is not None:
+                    mark, error = refusal
+                    if self._store.read(mark, (), until) is not None:
+                        raise error.with_traceback(None)  # which would grow with each read
+                else:
+                    keys = keys_of(plan)
+                    records = self._store.read(plan.mark, [(view, keys[number]) for view, number in plan.wanted], until)
+                    if records is not None:
+                        return plan, keys, self._noted(plan, keys, records) if plan.may_lack else records
                 if not self.renews:
-                    error, self._renewal_error = self._renewal_error, None
-                    raise error or StoreChangedError
-                self._plan = plan = self._prepare(until=until)
+                    raise StoreChangedError
+                self.renew(until)
             raise StoreError("the online store changes faster than it can be read; please report this")
         except (StoreError, RequestError) as error:
             if self._strict:

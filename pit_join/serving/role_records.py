@@ -106,9 +106,9 @@ class RoleColumns(NamedTuple):
     times: Sequence[int | None]
 
 
-def status_without(records: Records) -> str:
-    """Return the status of a key that has no record among those that a store returned."""
-    return records.status if isinstance(records, Failed) else NOT_FOUND
+def status_without(records: Records, place: int) -> str:
+    """Return the status of a key, by its place, that has no record among those that a store returned."""
+    return records.status if isinstance(records, Failed) and place in records.lost else NOT_FOUND
 
 
 def status_in(result: KeyResult, feature: int) -> str:
@@ -144,7 +144,7 @@ class RoleRecords:
                     found.append((PRESENT, None if event == NO_TIME else event, values))
                 start += length
             else:
-                found.append((NULL_KEY if key is None else status_without(self.given), None, None))
+                found.append((NULL_KEY if key is None else status_without(self.given, len(found)), None, None))
         return found
 
     def columns(self) -> dict[str, list[Any]]:

@@ -148,7 +148,7 @@ def read_row(
             results.append((event, None))
         else:
             is_null = not key and plan.codecs[role.codec_number].encode(entity_row) is None
-            results.append(NULL_KEY if is_null else status_without(given))
+            results.append(NULL_KEY if is_null else status_without(given, 0))
         values += role.served(None)
     statuses: Sequence[str] = ()
     if plan.on_demand:

@@ -140,7 +140,7 @@ def counting(server: Server) -> Iterator[tuple[int, Callable[[], int]]]:
 
 
 @contextmanager
-def cluster(binary: str, folder: Path, nodes: int = 3) -> Iterator[list[Server]]:
+def cluster(binary: str, folder: Path, *options: str, nodes: int = 3) -> Iterator[list[Server]]:
     """Some servers as one cluster, each with a part of the slots."""
     with ExitStack() as stack:
         servers = [
@@ -154,6 +154,7 @@ def cluster(binary: str, folder: Path, nodes: int = 3) -> Iterator[list[Server]]
                     "2000",
                     "--cluster-require-full-coverage",
                     "no",
+                    *options,
                     port=port,
                 )
             )
@@ -172,9 +173,42 @@ def cluster(binary: str, folder: Path, nodes: int = 3) -> Iterator[list[Server]]
         yield servers
 
 
-def _knows_all(client: redis.Redis, nodes: int) -> bool:
+@contextmanager
+def sentinel(binary: str, folder: Path, master: Server, *settings: str, **client_options: str) -> Iterator[int]:
+    """The port of a Sentinel that watches a master named `lab`, and promotes a replica soon after the master's end."""
+    (port,) = free_ports(1)
+    folder.mkdir(parents=True, exist_ok=True)
+    # It writes what it finds out into its file.
+    (folder / "sentinel.conf").write_text(
+        "\n".join(
+            [
+                "bind 127.0.0.1", f"dir {folder}", *settings,
+                f"{'tls-port' if 'ssl_ca_certs' in client_options else 'port'} {port}",
+                f"sentinel monitor lab 127.0.0.1 {master.port} 1",
+                "sentinel auth-pass lab secret",
+                "sentinel down-after-milliseconds lab 300",
+                "sentinel failover-timeout lab 2000",
+            ]
+        )
+    )  # fmt: skip
+    process = _start([binary, str(folder / "sentinel.conf"), "--sentinel"])
+    try:
+        with redis.Redis(port=port, ssl="ssl_ca_certs" in client_options, **client_options) as client:  # type: ignore[arg-type]
+            _wait(client, process)
+        yield port
+    finally:
+        process.kill()
+        process.wait()
+
+
+def cluster_facts(client: redis.Redis) -> dict[str, str]:
+    """What a node of a cluster says of it."""
     info = client.execute_command("CLUSTER", "INFO")
-    facts = info if isinstance(info, dict) else dict(line.split(":") for line in info.decode().split())
+    return info if isinstance(info, dict) else dict(line.split(":") for line in info.decode().split())
+
+
+def _knows_all(client: redis.Redis, nodes: int) -> bool:
+    facts = cluster_facts(client)
     slots = client.execute_command("CLUSTER", "SLOTS")
     return facts["cluster_state"] == "ok" and int(facts["cluster_known_nodes"]) == nodes and len(slots) == nodes
 

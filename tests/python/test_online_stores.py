@@ -9,7 +9,7 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-from servers import cluster, redis_binary, running, valkey_binary
+from servers import cluster, redis_binary, running, sentinel, valkey_binary
 from support.stores import put
 
 from pit_join.errors import RequestError, StoreError
@@ -39,10 +39,19 @@ def valkey_cluster(folder: Path) -> Iterator[str]:
         yield servers[0].url
 
 
+def redis_sentinel(folder: Path) -> Iterator[str]:
+    with (
+        running(redis_binary(), folder / "master", "--requirepass", "secret", password="secret") as master,
+        sentinel(redis_binary(), folder / "sentinel", master) as port,
+    ):
+        yield f"redis+sentinel://:secret@127.0.0.1:{port}/lab"
+
+
 STORES = [
     pytest.param(lmdb, id="lmdb"),
     pytest.param(valkey, id="valkey", marks=pytest.mark.redis),
     pytest.param(redis_server, id="redis_server", marks=[pytest.mark.redis, pytest.mark.rest]),
+    pytest.param(redis_sentinel, id="redis_sentinel", marks=[pytest.mark.redis, pytest.mark.rest]),
     pytest.param(valkey_cluster, id="valkey_cluster", marks=[pytest.mark.redis, pytest.mark.rest]),
 ]
 

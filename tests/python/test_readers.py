@@ -35,7 +35,7 @@ class Prepared:
         type(self).made[asked] += 1
         type(self).wait()
 
-    def renew(self, *, for_a_read: bool = True) -> None:
+    def renew(self) -> None:
         type(self).wait()
         self.renewed.append(self.asked)
         self.mark = self.state

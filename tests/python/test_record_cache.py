@@ -16,11 +16,12 @@ from pit_join.errors import StoreError
 from pit_join.online import cache as record_cache
 from pit_join.online.cache import CachedStore
 from pit_join.online.opening import open_store
-from pit_join.online.protocol import OnlineStore
+from pit_join.online.protocol import Failed, OnlineStore
 from pit_join.online.several import SeveralStores
 from pit_join.online.urls import CacheLimits, cache_limits
 from pit_join.references import Request
 from pit_join.serving.reader import OnlineReader
+from pit_join.statuses import STORE_FAILED
 
 MB = 2**20
 BOTH = [Request("activity", ("*",), "activity"), Request("profile", ("*",), "profile")]
@@ -135,6 +136,36 @@ def test_for_a_time_the_store_is_not_asked_at_all(store: OnlineStore, monkeypatc
     fill(store, 3)
     assert ask(reader, 2) == {"visits": [3002], "level": [3002]}
     assert ask(reader, 1) == {"visits": [3001], "level": [3001]}
+
+
+def test_what_a_store_failed_to_return_is_not_kept(store: OnlineStore) -> None:
+    """All else of the same answer is."""
+
+    class Broken(Watched):
+        """A store with a part that is down, where every other user is."""
+
+        down = True
+
+        def read(self, mark: object, wanted: Any, until: float | None = None) -> Any:
+            found = super().read(mark, wanted, until)
+            if not self.down:
+                return found
+            answers = []
+            for (_, keys), records in zip(wanted, found, strict=True):
+                lost = range(1, len(keys), 2)
+                each = [b"" if place in lost else one for place, one in enumerate(record_cache._each(records))]
+                answers.append(Failed.beside(each, lost, STORE_FAILED, StoreError("a part is down")))
+            return answers
+
+    broken = Broken(store)
+    reader = OnlineReader(CachedStore(broken, CacheLimits(MB, 0)), BOTH, strict=False)
+    found = reader.get_online_features({"user_id": ["u1", "u2", "u3", "u2"]})
+    assert found.to_dict()["level"] == [1001, None, 1003, None]
+    assert found.statuses["level"] == ["PRESENT", "STORE_FAILED", "PRESENT", "STORE_FAILED"]
+    assert set(found.failures) == {"activity", "profile"}
+    broken.down = False
+    assert ask(reader, 1, 2, 3)["visits"] == [1001, 1002, 1003]
+    assert broken.last() == {"activity": 1, "profile": 1}
 
 
 def test_it_is_bounded(store: OnlineStore) -> None:

@@ -111,6 +111,24 @@ def test_restarted_empty(server: Server) -> None:
     assert reader.get({"user_id": "u1"}) == {"a": 1}
 
 
+def test_a_server_that_has_lost_everything_is_asked_once_a_read(server: Server) -> None:
+    """That it is empty is known after the first read, as long as it says that nothing has changed."""
+    put(open_store(server.url), {"activity": USERS})
+    with counting(server) as (port, asked):
+        store = open_store(f"redis://127.0.0.1:{port}/0")
+        reader = OnlineReader(store, [Request("activity", ("*",), "activity")], strict=False)
+        with redis.Redis(port=server.port) as client:
+            client.flushall()
+        assert reader.get({"user_id": "u1"}).statuses == {"a": "NOT_EXPORTED"}
+        before = asked()
+        for _ in range(3):
+            assert reader.get({"user_id": "u1"}).statuses == {"a": "NOT_EXPORTED"}
+        assert asked() == before + 3
+        put(open_store(server.url), {"activity": USERS})
+        assert reader.get({"user_id": "u1"}) == {"a": 1}
+        store.close()
+
+
 def test_emptied_beside_us(server: Server) -> None:
     """An export must not believe that what it wrote last is still there."""
     reader = prepared(server.url)

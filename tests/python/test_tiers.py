@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
@@ -20,7 +21,7 @@ import pytest
 import redis
 from http_servers import Serving, ask_as_described, fuzz, serving
 from online_cases import Exporter, contents_of, dump
-from servers import Server, running, valkey_binary
+from servers import Server, cluster, cluster_facts, running, valkey_binary
 from support.feature_logs import rows_of
 from support.on_demand_cases import macro
 from support.rule_sql import macro_nodes
@@ -31,6 +32,7 @@ from pit_join.export.export import Export
 from pit_join.feature_store import FeatureStore
 from pit_join.monitoring.feature_log import FeatureLog
 from pit_join.online.opening import open_store
+from pit_join.online.redis_writer import hash_of
 from pit_join.online.several import SeveralStores
 from pit_join.online.stores.lmdb_store import LmdbWriter
 from pit_join.records.keys import KeyCodec
@@ -405,6 +407,51 @@ def test_the_default_store_is_silent(shop: Shop, tmp_path: Path) -> None:
         until(reader, WHOLE)
 
 
+def test_a_default_store_that_has_lost_everything(shop: Shop) -> None:
+    """Who knew its features gets defaults until the next export, many requests at once as well."""
+    export_to(shop, shop.fast)
+    shop.urls = {"": shop.fast}
+    lost = without_activity("NOT_EXPORTED") | {"age": (None, "NOT_EXPORTED")}
+    features = {"features": ["activity:visits", "profile:age"], "entities": {"user_id": [1]}}
+    asked = [(SERVICE, WHOLE), (features, {name: WHOLE[name] for name in ("visits", "age")})]
+    with (
+        shop.reader() as reader,
+        shop.reader(strict=True) as strict,
+        serving(shop.fast, "--deadline", "20 s", "--now", AT.isoformat()) as http,
+    ):
+        for ask, whole in asked:
+            assert answered(http, ask) == whole
+        with redis.Redis(port=shop.server.port) as client:
+            client.flushall()
+        assert vector(reader) == lost
+        assert reader.failures["activity", "NOT_EXPORTED"] == 2
+        with pytest.raises(StoreError, match="nothing was exported to the online store yet; run pit-join export"):
+            strict.get(ROW)
+        with pytest.raises(StoreError, match="nothing was exported"), shop.reader():
+            pass  # nobody has told it of any feature
+        assert http.ask({**SERVICE, "full_feature_names": True}).status_code == 503
+        with ThreadPoolExecutor(16) as pool:
+            for ask, whole in asked:
+                expected = {name: lost[name] for name in whole}
+                assert all(found == expected for found in pool.map(answered, [http] * 50, [ask] * 50))
+        export_to(shop, shop.fast)
+        assert vector(reader) == vector(strict) == WHOLE
+        for ask, whole in asked:
+            assert answered(http, ask) == whole
+
+
+SERVICE = {"feature_service": "s", "entities": {"user_id": [1], "amount": [50]}}
+
+
+def answered(server: Serving, ask: object = SERVICE, **headers: str) -> dict[str, tuple[Any, str]]:
+    """The values of one row over HTTP, with their statuses."""
+    answer = server.ask(ask, **headers)
+    assert answer.status_code == 200, answer.text
+    found = answer.json()
+    pairs = zip(found["metadata"]["feature_names"], found["results"], strict=True)
+    return {name: (each["values"][0], each["statuses"][0]) for name, each in pairs if name not in ("user_id", "amount")}
+
+
 def export_to(shop: Shop, url: str) -> None:
     from pit_join.export.export import export
 
@@ -422,6 +469,235 @@ def test_a_reader_of_a_store_that_is_down(shop: Shop) -> None:
         until(reader, without_activity("NOT_EXPORTED"))  # it was started empty
         shop.export()
         until(reader, WHOLE)
+
+
+# A cluster of which a node is down ----------------------------------------------------------------------------
+
+USERS = range(200)
+EVERYBODY = {"user_id": list(USERS), "amount": 50}
+
+
+@pytest.fixture(scope="module")
+def nodes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Server]]:
+    """Nodes that keep what they have when they are started anew."""
+    options = ("--appendonly", "yes", "--cluster-node-timeout", "500")
+    with cluster(valkey_binary(), tmp_path_factory.mktemp("nodes"), *options) as started:
+        yield started
+
+
+@pytest.fixture
+def town(
+    tmp_path: Path, nodes: list[Server], monkeypatch: pytest.MonkeyPatch
+) -> Iterator[tuple[Shop, Server, Server, dict[int, int]]]:
+    """A shop in a cluster; the node with the store's own keys, another one, and the port of the node of each user."""
+    with duckdb.connect(config={"threads": 1}) as connection:
+        connection.execute("set TimeZone = 'UTC'")
+        shop = Shop(connection, tmp_path, monkeypatch, server=nodes[0])
+        with redis.RedisCluster("127.0.0.1", nodes[0].port) as client:
+            own = client.get_node_from_key("{pit_join}:version").port
+            homes = {user: client.get_node_from_key(hash_name(user)).port for user in USERS}
+        first, other, third = sorted(nodes, key=lambda node: node.port != own)
+        shop.urls = {"": f"{third.url}?timeout=5&cache_mb=0"}
+        export_to(shop, shop.urls[""])
+        yield shop, first, other, homes
+        for node in nodes:
+            if node.process.poll() is not None:
+                started(node)
+        end = time.monotonic() + LATE
+        while not all(map(serves, nodes)):  # one that has just started says for a while that the cluster is down
+            assert time.monotonic() < end
+            time.sleep(0.05)
+
+
+def hash_name(user: int) -> str:
+    """The key in Redis of a user's records."""
+    key = KeyCodec({"user_id": "integer"}).encode({"user_id": user}) or b""
+    return f"pit_join:{{user:{hash_of(key)}}}"
+
+
+def everybody(gone: set[int]) -> dict[str, tuple[list[Any], list[str]]]:
+    """What is served of all users, of whom the records of some are lost."""
+    lost = ["STORE_FAILED" if user in gone else "PRESENT" for user in USERS]
+    visits = [4 if user in gone else 10 + user for user in USERS]
+    return {
+        "age": ([None if user in gone else 20 + user for user in USERS], lost),
+        "visits": (visits, lost),
+        "share": ([50 / each for each in visits], lost),
+        "twice": ([100] * len(USERS), ["PRESENT"] * len(USERS)),
+    }
+
+
+def check_town(reader: OnlineReader, server: Serving | None, gone: set[int]) -> None:
+    found = reader.get_online_features(EVERYBODY, now=AT)
+    values = found.to_dict()
+    assert {name: (values[name], found.statuses[name]) for name in found.names} == everybody(gone)
+    assert set(found.failures) == ({"profile", "activity"} if gone else set())
+    expected = everybody(gone)
+    for user in USERS[::40]:
+        one = {name: (each[user], statuses[user]) for name, (each, statuses) in expected.items()}
+        assert vector(reader, {"user_id": user, "amount": 50}) == one
+        if server is not None:
+            assert answered(server, {**SERVICE, "entities": {"user_id": [user], "amount": [50]}}) == one
+    if server is not None:
+        answer = server.ask({**SERVICE, "entities": {"user_id": list(USERS), "amount": [50] * len(USERS)}}).json()
+        columns = zip(answer["metadata"]["feature_names"], answer["results"], strict=True)
+        found_there = {name: (each["values"], each["statuses"]) for name, each in columns if name in expected}
+        assert found_there == expected
+
+
+def serves(node: Server) -> bool:
+    with redis.Redis(port=node.port) as client:
+        return cluster_facts(client)["cluster_state"] == "ok"
+
+
+def mark_of(shop: Shop) -> object:
+    with closing(open_store(shop.urls[""])) as store:
+        return store.contents()[0]
+
+
+def started(node: Server) -> None:
+    with redis.Redis(port=node.port) as client:
+        node.start(client)
+
+
+def until_whole(reader: OnlineReader) -> None:
+    end = time.monotonic() + LATE
+    while set(statuses := reader.get_online_features(EVERYBODY, now=AT).statuses["visits"]) != {"PRESENT"}:
+        assert time.monotonic() < end, statuses
+        time.sleep(0.05)
+
+
+def test_a_node_of_a_cluster_that_is_down(town: tuple[Shop, Server, Server, dict[int, int]]) -> None:
+    """It costs what lies there, in each request, for who comes while it is down as well; until it is back."""
+    shop, _, node, homes = town
+    gone = {user for user, port in homes.items() if port == node.port}
+    assert 0 < len(gone) < len(USERS)
+    with (
+        shop.reader(deadline=5) as reader,
+        shop.reader(strict=True, deadline=5) as strict,
+        serving(shop.urls[""], "--deadline", "5 s", "--now", AT.isoformat()) as http,
+    ):
+        check_town(reader, http, set())
+        before = mark_of(shop)
+        node.stop()
+        check_town(reader, http, gone)
+        check_town(reader, http, gone)  # the circuit breaker of the node is open
+        with shop.reader(deadline=5) as late:
+            check_town(late, None, gone)
+        with pytest.raises(StoreError, match=rf"the node 127.0.0.1:{node.port} of redis://"):
+            strict.get_online_features(EVERYBODY)
+        with pytest.raises(StoreError, match=rf"cannot be reached: .*{node.port}"):
+            export_to(shop, shop.urls[""])
+        assert mark_of(shop) == before
+        started(node)
+        until_whole(reader)
+        check_town(reader, http, set())
+
+
+def test_a_node_of_a_cluster_that_is_silent(town: tuple[Shop, Server, Server, dict[int, int]]) -> None:
+    """The other nodes have answered by the deadline."""
+    shop, _, node, homes = town
+    with shop.reader(deadline=1.0) as reader:
+        until_whole(reader)
+        node.process.send_signal(signal.SIGSTOP)
+        try:
+            found = reader.get_online_features(EVERYBODY, now=AT)
+        finally:
+            node.process.send_signal(signal.SIGCONT)
+        expected = ["STORE_LATE" if homes[user] == node.port else "PRESENT" for user in USERS]
+        assert found.statuses["age"] == expected
+        assert "did not answer before the deadline" in found.failures["profile"]
+        until_whole(reader)
+
+
+def test_the_node_with_the_description_is_down(town: tuple[Shop, Server, Server, dict[int, int]]) -> None:
+    """Who has read it goes on; nobody can begin, and who tries in vain does not keep the others from reading."""
+    shop, node, _, homes = town
+    gone = {user for user, port in homes.items() if port == node.port}
+    assert 0 < len(gone) < len(USERS)
+    with (
+        shop.reader(deadline=5) as reader,
+        serving(shop.urls[""], "--deadline", "5 s", "--now", AT.isoformat()) as http,
+    ):
+        assert answered(http) == WHOLE
+        node.stop()
+        check_town(reader, http, gone)
+        for _ in range(10):
+            assert http.client.get("/ready").status_code == 503
+            with pytest.raises(StoreError, match=rf"{node.port} .*; that node has the description of the store"):
+                OnlineReader(reader._store, "s")
+        check_town(reader, http, gone)
+        with pytest.raises(StoreError, match=rf"cannot be reached: .*{node.port}"):
+            export_to(shop, shop.urls[""])
+        started(node)
+        until_whole(reader)
+        check_town(reader, http, set())
+        with redis.RedisCluster("127.0.0.1", node.port) as client:
+            client.flushall()
+        lost = without_activity("NOT_EXPORTED") | {"age": (None, "NOT_EXPORTED")}
+        assert vector(reader) == answered(http) == lost
+        export_to(shop, shop.urls[""])
+        assert vector(reader) == answered(http) == WHOLE
+
+
+def test_slots_that_move(town: tuple[Shop, Server, Server, dict[int, int]]) -> None:
+    """They are read while they move and after it, and from the node that takes them over from one that is down."""
+    shop, own, node, homes = town
+    user, other = [user for user, port in homes.items() if port == node.port][:2]
+    (port,) = set(homes.values()) - {own.port, node.port}
+    with (
+        redis.Redis(port=node.port) as source,
+        redis.Redis(port=port) as target,
+        redis.Redis(port=own.port) as third,
+        shop.reader(deadline=None) as reader,
+    ):
+        ids = {client: client.execute_command("CLUSTER", "MYID") for client in (source, target)}
+        slot, later = (source.execute_command("CLUSTER", "KEYSLOT", hash_name(each)) for each in (user, other))
+        row = {"user_id": user, "amount": 50}
+        whole = vector(reader, row)
+        target.execute_command("CLUSTER", "SETSLOT", slot, "IMPORTING", ids[source])
+        source.execute_command("CLUSTER", "SETSLOT", slot, "MIGRATING", ids[target])
+        keys = source.execute_command("CLUSTER", "GETKEYSINSLOT", slot, 100)
+        source.migrate("127.0.0.1", port, keys, 0, 5000)
+        assert vector(reader, row) == whole
+        for client in (target, source, third):
+            client.execute_command("CLUSTER", "SETSLOT", slot, "NODE", ids[target])
+        assert vector(reader, row) == whole
+        assert not reader.failures
+        node.stop()
+        for client in (target, third):
+            client.execute_command("CLUSTER", "SETSLOT", later, "NODE", ids[target])
+        target.execute_command("CLUSTER", "BUMPEPOCH")
+        row, end = {"user_id": other, "amount": 50}, time.monotonic() + LATE
+        while (status := reader.get(row, now=AT).statuses["age"]) != "NOT_FOUND":  # that node has none of its records
+            assert time.monotonic() < end, status
+            time.sleep(0.05)
+
+
+def test_a_cluster_that_wants_all_its_nodes(town: tuple[Shop, Server, Server, dict[int, int]]) -> None:
+    """As clusters do by default: then it serves nothing."""
+    shop, _, node, _ = town
+    living = [redis.Redis(port=port) for port in set(town[3].values()) - {node.port}]
+    everything = set(USERS)
+    try:
+        with shop.reader(deadline=5) as reader:
+            assert vector(reader) == WHOLE
+            for client in living:
+                client.config_set("cluster-require-full-coverage", "yes")
+            node.stop()
+            end = time.monotonic() + LATE
+            while set((found := reader.get_online_features(EVERYBODY, now=AT)).statuses["age"]) != {"STORE_FAILED"}:
+                assert time.monotonic() < end, found.statuses
+                time.sleep(0.05)
+            check_town(reader, None, everything)
+            assert "does not serve all keys now" in found.failures["profile"]
+            for client in living:
+                client.config_set("cluster-require-full-coverage", "no")
+            started(node)
+            until_whole(reader)
+    finally:
+        for client in living:
+            client.close()
 
 
 FORK = """
@@ -517,14 +793,6 @@ def test_what_is_logged(shop: Shop) -> None:
 
 
 # Over HTTP ----------------------------------------------------------------------------------------------------
-
-
-def answered(server: Serving, **headers: str) -> dict[str, tuple[Any, str]]:
-    answer = server.ask({"feature_service": "s", "entities": {"user_id": [1], "amount": [50]}}, **headers)
-    assert answer.status_code == 200, answer.text
-    found = answer.json()
-    pairs = zip(found["metadata"]["feature_names"], found["results"], strict=True)
-    return {name: (column["values"][0], column["statuses"][0]) for name, column in pairs if name != "user_id"}
 
 
 def counted(server: Serving, view: str, status: str) -> float:

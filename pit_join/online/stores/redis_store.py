@@ -7,23 +7,25 @@ hash: sixteen bytes a record, by which an export tells what has changed without 
 
 from __future__ import annotations
 
-import os
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
-from pit_join.errors import PitJoinError, StoreError, StoreUrlError, option
-from pit_join.online.protocol import Records, Wanted
+from pit_join.errors import StoreError, StoreUrlError, option
+from pit_join.online.protocol import Failed, Records, Wanted
+from pit_join.online.redis_nodes import ClusterNodes
+from pit_join.online.redis_servers import SENTINEL, Command, Servers, ask_server
 from pit_join.online.redis_writer import HASHES, Place, RedisWriter, hash_of, token_of
+from pit_join.online.remote import NodeError
 from pit_join.online.urls import store_url
 from pit_join.records.store_manifest import StoredView
 from pit_join.waiting import wait_until
 
 __all__ = ["SCHEMES", "RedisStore", "open_store"]
 
-SCHEMES = ("redis", "rediss")
+SCHEMES = ("redis", "rediss", f"redis{SENTINEL}", f"rediss{SENTINEL}")
 
 _TIMEOUT = 1.0
 _EXPORT_TIMEOUT = 30.0
@@ -33,13 +35,21 @@ _LOCK_SECONDS = 60
 def open_store(url: str, *, create: bool = False) -> RedisStore:
     """Connect to `redis://[user[:password]@]host:port/db`, or `rediss://` for TLS.
 
-    Of the URL's query `prefix` (`pit_join`) tells stores on one server apart and `timeout` (1) is in seconds; all else
-    goes to redis-py (`ssl_ca_certs`). PIT_JOIN_REDIS_USERNAME and PIT_JOIN_REDIS_PASSWORD keep secrets out of the URL.
+    `redis+sentinel://[user[:password]@]host:port,host:port/service/db` names Sentinels and the service whose master is
+    the store. Of the URL's query `prefix` (`pit_join`) tells stores on one server apart and `timeout` (1) is in
+    seconds; all else goes to redis-py (`ssl_ca_certs`). PIT_JOIN_REDIS_USERNAME and PIT_JOIN_REDIS_PASSWORD keep
+    secrets out of the URL, and PIT_JOIN_REDIS_SENTINEL_USERNAME and PIT_JOIN_REDIS_SENTINEL_PASSWORD those of Sentinel.
     """
     parts = urlsplit(url)
     options = dict(parse_qsl(parts.query))
-    if not (parts.path.strip("/") or "0").isdecimal():  # redis-py would take database 0
-        raise StoreUrlError(f"{store_url(url)}: a database is a number, as in redis://host:6379/0; write %2F for /")
+    database, example = parts.path.strip("/"), "redis://host:6379/0"
+    if parts.scheme.endswith(SENTINEL):
+        service, _, database = database.partition("/")
+        example = "redis+sentinel://host:26379/mymaster/0"
+        if not service or not all(place.strip() for place in parts.netloc.rpartition("@")[2].split(",")):
+            raise ValueError("a Sentinel or the service is missing")
+    if not (database or "0").isdecimal():  # redis-py would take database 0
+        raise StoreUrlError(f"{store_url(url)}: a database is a number, as in {example}; write %2F for /")
     prefix = options.pop("prefix", "pit_join")
     if not prefix or set("{}") & set(prefix):
         raise StoreUrlError(f"{store_url(url)}: a prefix has no braces and is not empty")
@@ -48,7 +58,7 @@ def open_store(url: str, *, create: bool = False) -> RedisStore:
         timeout = float(options.pop("timeout", _TIMEOUT))
     if not 0 < timeout < float("inf"):
         raise StoreUrlError(f"{store_url(url)}: the timeout is a number of seconds above 0")
-    return RedisStore(parts._replace(query=urlencode(options)).geturl(), prefix, timeout)
+    return RedisStore(Servers(parts._replace(query=urlencode(options)).geturl(), store_url(url), timeout), prefix)
 
 
 class RedisStore:
@@ -56,13 +66,19 @@ class RedisStore:
 
     names = ("",)
 
-    def __init__(self, url: str, prefix: str, timeout: float) -> None:
-        self._url, self._place, self._timeout = url, Place(prefix, store_url(url)), timeout
-        self._client = self._connected(timeout, retries=0)
+    def __init__(self, servers: Servers, prefix: str) -> None:
+        self._servers, self._place = servers, Place(prefix, servers.where)
+        self._client = servers.connect(servers.timeout, retries=0)
+        # Of one server there is no part that can fail alone.
+        self._nodes = ClusterNodes(self._client, servers) if hasattr(self._client, "nodes_manager") else None
 
     def contents(self, until: float | None = None) -> tuple[object, bytes | None]:
         """See `OnlineStore`."""
-        mark, data = self._asked(lambda: self._client.mget(self._place.own("version"), self._place.own("contents")))
+        own = self._place.own
+        (answer,) = self._ask([("MGET", own("version"), own("contents"))], until)
+        if isinstance(answer, StoreError):
+            raise _without_description(answer)
+        mark, data = answer
         return mark, data
 
     def read(self, mark: object, wanted: Wanted, until: float | None = None) -> list[Records] | None:
@@ -75,28 +91,30 @@ class RedisStore:
                 name = self._place.hash(view.entity, hash_of(key))
                 fields.setdefault(name, []).append(token + key)
                 places.setdefault(name, []).append((number, row))
-
-        def ask() -> list[Any]:
-            pipeline = self._client.pipeline(transaction=False)
-            pipeline.get(self._place.own("version"))
-            for name, asked in fields.items():
-                pipeline.hmget(name, asked)
-            return list(pipeline.execute())
-
-        version, *answers = self._asked(ask)
-        if version != mark:
+        own = ("GET", self._place.own("version"))
+        version, *answers = self._ask([own, *(("HMGET", name, *asked) for name, asked in fields.items())], until)
+        if isinstance(version, StoreError):
+            # Nobody can export while that node is down: those who know a state of the store go on with it.
+            if not isinstance(mark, bytes):
+                raise _without_description(version)
+        elif version != mark:
             return None
         found = [[b""] * len(keys) for _, keys in wanted]
+        lost: list[dict[int, StoreError]] = [{} for _ in wanted]
         for name, records in zip(fields, answers, strict=True):
-            for (number, row), record in zip(places[name], records, strict=True):
-                found[number][row] = record or b""
-        return [(b"".join(records), list(map(len, records))) for records in found]
+            if isinstance(records, StoreError):
+                for number, row in places[name]:
+                    lost[number][row] = records
+            else:
+                for (number, row), record in zip(places[name], records, strict=True):
+                    found[number][row] = record or b""
+        return [_records(each, errors) for each, errors in zip(found, lost, strict=True)]
 
     def warnings(self) -> Iterator[str]:
         """See `OnlineStore`: a server that may evict records, which would then be served as if there were none."""
         from redis.exceptions import NoPermissionError
 
-        with self._readable_errors():
+        with self._servers.readable_errors():
             try:
                 found = self._client.info("memory")
             except NoPermissionError:
@@ -119,7 +137,7 @@ class RedisStore:
         """See `OnlineStore`."""
         start = token_of(view) + b"\0"
         for first in range(0, HASHES, 64):
-            with self._readable_errors():
+            with self._servers.readable_errors():
                 pipeline = self._client.pipeline(transaction=False)
                 for number in range(first, first + 64):
                     pipeline.hgetall(self._place.hash(view.entity, number))
@@ -132,8 +150,8 @@ class RedisStore:
         """See `OnlineStore`."""
         from redis.exceptions import LockError, RedisError
 
-        with self._readable_errors():
-            client = self._connected(max(self._timeout, _EXPORT_TIMEOUT), retries=1)
+        with self._servers.readable_errors():
+            client = self._servers.connect(max(self._servers.timeout, _EXPORT_TIMEOUT), retries=1)
             # It ends by itself soon after an exporter was killed; until then a thread holds on to it.
             lock = client.lock(self._place.own("lock"), timeout=_LOCK_SECONDS, thread_local=False)
             message = f"another export is at work; waiting up to {wait:g} s"
@@ -167,72 +185,23 @@ class RedisStore:
         """Close the connections."""
         self._client.close()
 
-    def _asked(self, ask: Callable[[], Any]) -> Any:
-        """Return the answer of the server; ask again if it closed an idle connection, not if it is silent."""
-        import redis
+    def _ask(self, commands: Sequence[Command], until: float | None) -> list[Any]:
+        """Return the answers to commands; of a cluster an error in place of what a node did not answer."""
+        if self._nodes is not None:
+            return self._nodes.ask(commands, until)
+        with self._servers.readable_errors():
+            return ask_server(self._client, commands)
 
-        with self._readable_errors():
-            try:
-                return ask()
-            except redis.ConnectionError:
-                return ask()
 
-    def _connected(self, timeout: float, retries: int) -> Any:
-        try:
-            import redis
-            from redis.backoff import NoBackoff
-            from redis.retry import Retry
-        except ImportError as error:
-            raise StoreError(
-                f"the online store {self._place.where} needs the package redis; run pip install 'pit-join[redis]'"
-            ) from error
-        options: dict[str, Any] = {
-            "socket_timeout": timeout,
-            "socket_connect_timeout": timeout,
-            "retry": Retry(NoBackoff(), retries, supported_errors=(redis.ConnectionError,)),
-        }
-        for name in ("username", "password"):
-            if given := os.environ.get(f"PIT_JOIN_REDIS_{name.upper()}"):
-                options[name] = given
-        with self._readable_errors():
-            client = redis.Redis.from_url(self._url, **options)
-            with suppress(redis.exceptions.NoPermissionError):  # then it is taken for one server
-                if client.info("cluster").get("cluster_enabled"):
-                    client.close()
-                    # A node that is silent takes the time twice: redis-py may ask it too where the keys are now.
-                    options |= {"socket_timeout": timeout / 2, "socket_connect_timeout": timeout / 2}
-                    return redis.RedisCluster.from_url(self._url, **options)
-            return client
+def _records(each: Sequence[bytes], errors: Mapping[int, StoreError]) -> Records:
+    if not errors:
+        return b"".join(each), list(map(len, each))
+    first = next(iter(errors.values()))
+    return Failed.beside(each, errors.keys(), first.status, first)
 
-    @contextmanager
-    def _readable_errors(self) -> Iterator[None]:
-        import redis
 
-        try:
-            yield
-        except PitJoinError:
-            raise
-        except (redis.AuthenticationError, redis.exceptions.NoPermissionError) as error:
-            raise StoreError(
-                f"{self._place.where} refuses the user or password ({error}); set PIT_JOIN_REDIS_USERNAME and "
-                "PIT_JOIN_REDIS_PASSWORD"
-            ) from error
-        except redis.TimeoutError as error:
-            raise StoreError(
-                f"{self._place.where} did not answer within {self._timeout:g} s (timeout= in the URL)"
-            ) from error
-        except (redis.exceptions.ClusterError, redis.exceptions.RedisClusterException) as error:
-            raise StoreError(f"the cluster at {self._place.where} does not serve all keys now: {error}") from error
-        except redis.ConnectionError as error:
-            raise StoreError(f"{self._place.where} cannot be reached: {error}") from error
-        except redis.ResponseError as error:
-            if "NOAUTH" in str(error) or "WRONGPASS" in str(error):
-                raise StoreError(f"{self._place.where} wants a password; set PIT_JOIN_REDIS_PASSWORD") from error
-            raise StoreError(f"{self._place.where} refuses: {error}") from error
-        except redis.RedisError as error:
-            if type(error) is redis.RedisError:  # of the options of the URL
-                raise ValueError(str(error)) from None
-            raise StoreError(f"{self._place.where} cannot be used: {error}") from error
+def _without_description(error: StoreError) -> NodeError:
+    return NodeError(f"{error}; that node has the description of the store", error.status)
 
 
 def _hold(lock: Any, ended: threading.Event) -> None:

@@ -1,0 +1,78 @@
+"""A Redis cluster read node by node: one that is down costs only its own records.
+
+Each node is asked in another thread, within the deadline and behind a circuit breaker of its own.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from functools import partial
+from typing import Any
+
+from pit_join.errors import StoreError
+from pit_join.online.redis_servers import Command, Servers, ask_server
+from pit_join.online.remote import Remote
+
+__all__ = ["ClusterNodes"]
+
+_WAITED = 0.8  # of the time until the deadline
+
+
+class ClusterNodes:
+    """The nodes of a cluster, as a client of it knows them."""
+
+    def __init__(self, client: Any, servers: Servers) -> None:
+        self._client, self._servers = client, servers
+        self._remotes: dict[str, Remote] = {}
+
+    def ask(self, commands: Sequence[Command], until: float | None) -> list[Any]:
+        """Return the answers to commands; an error in place of each that the node of its key did not answer."""
+        places: dict[str, list[int]] = {}
+        nodes: dict[str, Any] = {}
+        with self._servers.readable_errors():
+            for place, command in enumerate(commands):
+                node = self._client.get_node_from_key(command[1])
+                nodes[node.name] = node
+                places.setdefault(node.name, []).append(place)
+        if until is not None:
+            # At the deadline itself the caller leaves this thread, and with it what the other nodes have answered.
+            now = time.monotonic()
+            until = now + _WAITED * (until - now)
+        started = {
+            name: self._remote(name).start(partial(self._answers, nodes[name], [commands[place] for place in own]))
+            for name, own in places.items()
+        }
+        found: list[Any] = [None] * len(commands)
+        for name, answers in started.items():
+            try:
+                answered = answers(until)
+            except StoreError as error:
+                answered = [error] * len(places[name])
+            for place, answer in zip(places[name], answered, strict=True):
+                found[place] = answer
+        return found
+
+    def _remote(self, name: str) -> Remote:
+        if name not in self._remotes:
+            self._remotes.setdefault(name, Remote(f"the node {name} of {self._servers.where}"))
+        return self._remotes[name]
+
+    def _answers(self, node: Any, commands: Sequence[Command]) -> list[Any]:
+        import redis
+        from redis.exceptions import AskError, TryAgainError
+
+        with self._servers.readable_errors(node.name):
+            try:
+                found = ask_server(self._client.get_redis_connection(node), commands, raise_on_error=False)
+            except (redis.ConnectionError, redis.TimeoutError):
+                with suppress(redis.RedisError):  # a replica may have taken its place
+                    self._client.nodes_manager.initialize()
+                raise
+            for place, answer in enumerate(found):
+                if isinstance(answer, (AskError, TryAgainError)):  # the key has moved, or is moving
+                    found[place] = self._client.execute_command(*commands[place])
+                elif isinstance(answer, Exception):
+                    raise answer
+            return found

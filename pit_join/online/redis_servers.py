@@ -1,0 +1,151 @@
+"""Connections to Redis: one server, a cluster, or the master that Sentinel names. Outside world: the servers."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit
+
+from pit_join.errors import PitJoinError, StoreError
+
+__all__ = ["SENTINEL", "Command", "Servers", "ask_server"]
+
+SENTINEL = "+sentinel"
+"""The end of the scheme of a URL that names Sentinels, and not the server itself."""
+
+_NODES_TRIED = 3
+_SENTINEL_PORT = 26379
+
+Command = tuple[Any, ...]
+"""A command with its arguments, of which the first is a key."""
+
+
+@dataclass(frozen=True, slots=True)
+class Servers:
+    """The servers of a store: their URL for redis-py and for messages, and the seconds of a request."""
+
+    url: str
+    where: str
+    timeout: float
+
+    def connect(self, timeout: float, retries: int) -> Any:
+        """Return a client of the server, of the cluster that it belongs to, or of the master that Sentinel names."""
+        try:
+            import redis
+            from redis.backoff import NoBackoff
+            from redis.retry import Retry
+        except ImportError as error:
+            raise StoreError(
+                f"the online store {self.where} needs the package redis; run pip install 'pit-join[redis]'"
+            ) from error
+        options: dict[str, Any] = {
+            "socket_timeout": timeout,
+            "socket_connect_timeout": timeout,
+            "retry": Retry(NoBackoff(), retries, supported_errors=(redis.ConnectionError,)),
+        }
+        for name in ("username", "password"):
+            if given := os.environ.get(f"PIT_JOIN_REDIS_{name.upper()}"):
+                options[name] = given
+        with self.readable_errors():
+            if SENTINEL in self.url.partition(":")[0]:
+                return self._master(options)
+            client = redis.Redis.from_url(self.url, **options)
+            with suppress(redis.exceptions.NoPermissionError):  # then it is taken for one server
+                if client.info("cluster").get("cluster_enabled"):
+                    client.close()
+                    # A node that is silent takes the time twice: redis-py may ask it too where the keys are now. And it
+                    # begins with a node of its own choice, which may be down: only when it retries it asks another one.
+                    options |= {"socket_timeout": timeout / 2, "socket_connect_timeout": timeout / 2}
+                    options["retry"] = Retry(NoBackoff(), _NODES_TRIED, supported_errors=(redis.ConnectionError,))
+                    return redis.RedisCluster.from_url(self.url, **options)
+            return client
+
+    def _master(self, options: dict[str, Any]) -> Any:
+        """Return a client that asks the Sentinels for the master whenever it opens a connection."""
+        import redis
+
+        connection: Any = redis.connection  # without types, as is the next one
+        sentinel: Any = redis.sentinel
+        parts = urlsplit(self.url)
+        user, at, hosts = parts.netloc.rpartition("@")
+        service, _, database = parts.path.strip("/").partition("/")
+        places = [urlsplit(f"//{place}") for place in hosts.split(",")]
+        sentinels = [(place.hostname, place.port or _SENTINEL_PORT) for place in places]
+        plain = parts._replace(
+            scheme=parts.scheme.removesuffix(SENTINEL), netloc=f"{user}{at}host", path=f"/{database}"
+        )
+        given = connection.parse_url(plain.geturl())
+        tls = {"ssl": given.pop("connection_class", None) is not None}
+        tls |= {name: value for name, value in given.items() if name.startswith("ssl_")}
+        own = {
+            **tls,
+            "retry": options["retry"],
+            # All of them may be silent, and are asked one after the other.
+            **dict.fromkeys(("socket_timeout", "socket_connect_timeout"), self.timeout / len(sentinels)),
+        }
+        for name in ("username", "password"):
+            own[name] = given.pop(f"sentinel_{name}", os.environ.get(f"PIT_JOIN_REDIS_SENTINEL_{name.upper()}"))
+        del given["host"]
+        client = sentinel.Sentinel(sentinels, sentinel_kwargs=own).master_for(service, **options | given | tls)
+        client.ping()
+        return client
+
+    @contextmanager
+    def readable_errors(self, node: str | None = None) -> Iterator[None]:
+        """Raise the errors of redis-py as `StoreError`, which names the node if it is about one."""
+        import redis
+
+        where = f"the node {node} of {self.where}" if node else self.where
+        try:
+            yield
+        except PitJoinError:
+            raise
+        except (redis.AuthenticationError, redis.exceptions.NoPermissionError) as error:
+            raise StoreError(
+                f"{where} refuses the user or password ({error}); set PIT_JOIN_REDIS_USERNAME and "
+                "PIT_JOIN_REDIS_PASSWORD"
+            ) from error
+        except redis.TimeoutError as error:
+            raise StoreError(f"{where} did not answer within {self.timeout:g} s (timeout= in the URL)") from error
+        except (redis.exceptions.ClusterError, redis.exceptions.RedisClusterException) as error:
+            raise StoreError(f"the cluster at {self.where} does not serve all keys now: {error}") from error
+        except redis.sentinel.MasterNotFoundError as error:
+            # Its text may have a password in it, and is not shown.
+            if re.search("NOAUTH|WRONGPASS|Authentication|username-password", str(error)):
+                raise StoreError(
+                    f"a Sentinel of {where} refuses the user or password; set PIT_JOIN_REDIS_SENTINEL_USERNAME and "
+                    "PIT_JOIN_REDIS_SENTINEL_PASSWORD"
+                ) from None
+            raise StoreError(
+                f"{where} cannot be reached: no Sentinel that answers knows a master of that name that is up"
+            ) from None
+        except redis.ConnectionError as error:
+            raise StoreError(f"{where} cannot be reached: {error}") from error
+        except redis.ResponseError as error:
+            if "NOAUTH" in str(error) or "WRONGPASS" in str(error):
+                raise StoreError(f"{where} wants a password; set PIT_JOIN_REDIS_PASSWORD") from error
+            raise StoreError(f"{where} refuses: {error}") from error
+        except redis.RedisError as error:
+            if type(error) is redis.RedisError:  # of the options of the URL
+                raise ValueError(str(error)) from None
+            raise StoreError(f"{where} cannot be used: {error}") from error
+
+
+def ask_server(client: Any, commands: Sequence[Command], *, raise_on_error: bool = True) -> list[Any]:
+    """Return the answers of one server; ask again if it closed an idle connection, not if it is silent."""
+    import redis
+
+    def ask() -> list[Any]:
+        pipeline = client.pipeline(transaction=False)
+        for command in commands:
+            pipeline.execute_command(*command)
+        return list(pipeline.execute(raise_on_error))
+
+    try:
+        return ask()
+    except redis.ConnectionError:
+        return ask()
