@@ -50,6 +50,8 @@
 {#- Called by name, so that dbt knows which macros a model depends on. #}
 {%- if added | length == features | length -%}
 with {{ pit_join._added_history(view, features, span) }},
+{%- elif pit_join._has_frames(view, features, span) -%}
+with {{ pit_join._framed_history(view, features, span) }},
 {%- else -%}
 with {{ pit_join._asked_history(view, features, span) }},
 {%- endif %}

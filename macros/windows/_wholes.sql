@@ -90,7 +90,7 @@ cast({{ whole }} - cast(cast({{ whole }} as double) as hugeint) as double)
 
 {#- A float as a whole number of 2^unit, see `floats` of `window_features`. -#}
 {% macro _in_unit(value, unit) -%}
-cast(cast({{ value }} as double) * pow(2.0, {{ -unit }}) as hugeint)
+cast(cast({{ value }} as double) * pow(2.0, -({{ unit }})) as hugeint)
 {%- endmacro %}
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from typing import Any
@@ -18,6 +18,7 @@ from generate_windows import (
     WindowCase,
     added_up,
     expected_records,
+    in_frames,
     near,
     result_columns,
     window_cases,
@@ -27,11 +28,14 @@ from oracle import EPOCH, Record, Request, microseconds
 from support.rule_sql import in_words
 from support.runs import for_each, number_of, sampled
 from support.window_sql import (
+    HOUR,
     INSTANT,
+    NOON,
     columns_of,
     in_order,
     probe,
     renderer_of,
+    small,
     training_set_of,
     type_name,
     types_of,
@@ -50,7 +54,7 @@ def connection() -> Iterator[duckdb.DuckDBPyConnection]:
 
 # The history --------------------------------------------------------------------------------------------------
 
-EXACT = st.booleans()
+FORMS = st.sampled_from((lambda case: case, added_up, in_frames, in_frames))
 GRIDS = st.sampled_from((None, None, 1, 2, 3, "1 day"))
 
 
@@ -64,8 +68,8 @@ def grid_of(case: WindowCase, view: WindowView, size: int | str | None) -> tuple
 
 
 def test_history_equals_the_oracle(connection: duckdb.DuckDBPyConnection) -> None:
-    def check(case: WindowCase, exact: bool, size: int | str | None, dense: bool) -> None:
-        case = added_up(case) if exact else case
+    def check(case: WindowCase, form: Callable[[WindowCase], WindowCase], size: int | str | None, dense: bool) -> None:
+        case = form(case)
         load(connection, case)
         for view in case.window_views:
             text, grid = grid_of(case, view, size)
@@ -78,7 +82,7 @@ def test_history_equals_the_oracle(connection: duckdb.DuckDBPyConnection) -> Non
 
     number = number_of(6, 200)
     for_each(
-        check, number, on=connection, case=window_cases(plain_views=False), exact=EXACT, size=GRIDS, dense=st.booleans()
+        check, number, on=connection, case=window_cases(plain_views=False), form=FORMS, size=GRIDS, dense=st.booleans()
     )
 
 
@@ -86,9 +90,14 @@ def test_a_part_of_the_history_has_the_same_rows(connection: duckdb.DuckDBPyConn
     """From start on and before end, each on a change point or beside one."""
 
     def check(
-        case: WindowCase, exact: bool, size: int | str | None, dense: bool, choice: tuple[int, int], beside: int
+        case: WindowCase,
+        form: Callable[[WindowCase], WindowCase],
+        size: int | str | None,
+        dense: bool,
+        choice: tuple[int, int],
+        beside: int,
     ) -> None:
-        case = added_up(case) if exact else case
+        case = form(case)
         load(connection, case)
         for view in case.window_views:
             text, grid = grid_of(case, view, size)
@@ -112,12 +121,34 @@ def test_a_part_of_the_history_has_the_same_rows(connection: duckdb.DuckDBPyConn
         number_of(6, 200),
         on=connection,
         case=window_cases(plain_views=False),
-        exact=EXACT,
+        form=FORMS,
         size=GRIDS,
         dense=st.booleans(),
         choice=st.tuples(number, number),
         beside=st.sampled_from((0, 0, 1, -1)),
     )
+
+
+@pytest.mark.parametrize("grid", [None, "1 hour"])
+def test_each_part_of_a_history_by_frames(connection: duckdb.DuckDBPyConnection, grid: str | None) -> None:
+    """Windows that are empty for long, and events without a value, which change nothing, also after a long silence."""
+    spans = (Span("2 hours", "2h", 2 * HOUR), Span("5 hours", "5h", 5 * HOUR))
+    functions = [Declaration(each, each, "value", spans, True) for each in ("min", "last", "sum")]
+    values = [1.5, 2.5, *7 * [None], -3.0, None, 4.5, *12 * [None], 0.1]
+    case = in_frames(small(functions, values, "double", []))
+    load(connection, case)
+    silent = [f"timestamp '{NOON + hours * HOUR}'" for hours in (12, 21)]
+    connection.execute(f"delete from v where e between {silent[0]} and {silent[1]}")
+    (view,) = case.window_views
+    columns = columns_of(case, view, INSTANT)
+    whole = fetch(connection, renderer_of(case).call("window_history", view="v", grid=grid), columns)
+    assert len(whole) > 10
+    for start in range(-1, len(values) + 6):
+        for shift in (timedelta(0), timedelta(microseconds=1)):
+            at = NOON + start * HOUR + shift
+            query = renderer_of(case).call("window_history", view="v", grid=grid, start=f"{at.isoformat()}Z")
+            part = fetch(connection, query, columns)
+            assert in_order(view, part) == in_order(view, [row for row in whole if at <= row[INSTANT.name][1]])
 
 
 def history_differences(
@@ -177,8 +208,8 @@ def snapshot_values(view: WindowView, versions: Sequence[Version], at: int) -> d
 def test_history_joined_as_of_equals_the_exact_window(connection: duckdb.DuckDBPyConnection) -> None:
     """closed right: the row at or before T; closed left: the row before T. At, before and after every change."""
 
-    def check(case: WindowCase, exact: bool, closed: str) -> None:
-        case = added_up(case) if exact else case
+    def check(case: WindowCase, form: Callable[[WindowCase], WindowCase], closed: str) -> None:
+        case = form(case)
         for view in (replace(view, closed=closed) for view in case.window_views):
             rows = []
             for keys, versions in by_key(current_versions(view, case.histories[view.name].rows)).items():
@@ -208,7 +239,7 @@ def test_history_joined_as_of_equals_the_exact_window(connection: duckdb.DuckDBP
             assert not unlike(found, wanted)[:5]
 
     edges = st.sampled_from(("left", "right"))
-    for_each(check, number_of(6, 140), on=connection, case=window_cases(plain_views=False), exact=EXACT, closed=edges)
+    for_each(check, number_of(6, 140), on=connection, case=window_cases(plain_views=False), form=FORMS, closed=edges)
 
 
 # Many instants ------------------------------------------------------------------------------------------------
