@@ -220,7 +220,7 @@ class Contents:
             if owners.setdefault(name.lower(), owner) != owner:
                 raise RequestError(
                     f"both {owners[name.lower()]} and {owner} would be named {name}; "
-                    + ("rename one of them" if "__" in name else "use full_feature_names")
+                    + ("rename one of them" if "__" in name else "use full feature names (view__feature)")
                 )
 
         for number, request in enumerate(requests, 1):
