@@ -13,7 +13,7 @@ DEMO_OUTPUT := target/flight_delay.parquet
 DEMO_TIME := 2013-03-10 18:00
 DEMO_FLIGHT := --entity origin=JFK --entity dest=TPA --entity carrier=B6 --entity tailnum=N283JB
 
-.PHONY: help demo test test-rest test-long quick newest lowest lint ruff mypy sqlfluff files words strict-parse docs docs-check bench clean distclean setup
+.PHONY: help demo test test-rest test-long quick newest lowest lint ruff mypy sqlfluff files words strict-parse docs docs-check bench soak clean distclean setup
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -76,6 +76,9 @@ docs-check: setup ## fail if a generated page is stale
 
 bench: setup ## measure against other ways to do the same
 	$(BIN)/python benchmarks/run.py
+
+soak: setup ## serve and export side by side for ten minutes, and hold all answers, memory and descriptors
+	$(BIN)/python benchmarks/soak.py
 
 clean: ## remove what the other targets made, except .venv
 	rm -rf target logs dist build online warehouse.duckdb warehouse.duckdb.wal

@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all, and locks on files. Outside world: the file system."""
+"""Files that appear whole or not at all, private files, and locks on files. Outside world: the file system."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import contextlib
 import fcntl
 import os
 import secrets
+import stat
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,22 +14,50 @@ from pathlib import Path
 from pit_join.errors import PitJoinError, option
 from pit_join.waiting import wait_until
 
-__all__ = ["lock", "whole"]
+__all__ = ["lock", "private_file", "private_folder", "whole"]
+
+
+def private_folder(path: Path) -> None:
+    """Make a folder that is its owner's alone, where there is none; one that is there keeps its mode."""
+    path.mkdir(0o700, parents=True, exist_ok=True)
+
+
+def private_file(path: str, flags: int) -> int:
+    """Open a file, as the `opener` of `open()`, and make a new one private, whatever the umask.
+
+    It is its owner's alone, unless its folder is open to a group: then so is the file. A file that is there keeps its
+    mode.
+    """
+    try:
+        handle = os.open(path, flags | os.O_CREAT | os.O_EXCL, 0o600)
+    except FileExistsError:
+        return os.open(path, flags)
+    _share(handle, os.path.dirname(path) or ".")
+    return handle
+
+
+def _share(handle: int, folder: str) -> None:
+    """Let the group of a folder use a new file as it may use the folder, whatever the umask."""
+    with contextlib.suppress(PermissionError):  # of a file system without modes
+        os.fchmod(handle, 0o600 | stat.S_IMODE(os.stat(folder).st_mode) & 0o060)
 
 
 @contextlib.contextmanager
-def whole(path: Path) -> Iterator[str]:
+def whole(path: Path, *, private: bool = False) -> Iterator[str]:
     """Yield the name of a new file that replaces `path` only when the block ends without an error.
 
+    The umask decides who may read the file; a private one is as `private_file` says.
     On Linux the file has no name in any folder until it is complete, so that even a killed process leaves no file.
     """
     folder = str(path.resolve().parent)
     unnamed = None
     if hasattr(os, "O_TMPFILE"):
         with contextlib.suppress(OSError):
-            unnamed = os.open(folder, os.O_TMPFILE | os.O_RDWR, 0o666)
+            unnamed = os.open(folder, os.O_TMPFILE | os.O_RDWR, 0o600 if private else 0o666)
     if unnamed is None:
         handle, name = tempfile.mkstemp(dir=folder, prefix=".pit-join-")
+        if private:
+            _share(handle, folder)
         os.close(handle)
         try:
             yield name
@@ -38,6 +67,8 @@ def whole(path: Path) -> Iterator[str]:
             raise
         return
     try:
+        if private:
+            _share(unnamed, folder)
         yield f"/proc/self/fd/{unnamed}"
         # A link cannot take another file's place, a rename can. (Only with a folder's handle does link() follow /proc.)
         name = f".pit-join-{secrets.token_hex(8)}"

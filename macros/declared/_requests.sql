@@ -70,7 +70,7 @@
             {%- for column in (columns if feature_name == '*' else [feature_name]) -%}
                 {%- set feature = pit_join._declared_feature(request, column, asked.defaults) -%}
                 {%- set name = alias ~ '__' ~ column if asked.full_feature_names or is_role else column -%}
-                {%- if pit_join._take_name(name, owner ~ ':' ~ column, 'use full_feature_names', asked) -%}
+                {%- if pit_join._take_name(name, owner ~ ':' ~ column, 'use full feature names (view__feature)', asked) -%}
                     {%- do request.features.append({'column': column, 'name': name, 'default': feature.default}) -%}
                 {%- endif -%}
             {%- endfor -%}

@@ -184,10 +184,15 @@ def type_of(kind: DuckDBPyType, text: str | None = None) -> FieldType:
 
 @cache
 def memory(process: int) -> duckdb.DuckDBPyConnection:
-    """Return the database in memory of a process, which must not read any file.
+    """Return the database in memory of a process, which reads no file, and whose settings are locked.
 
-    DuckDB's shared connection will not do: it refuses calls while it is busy. Its threads do not survive a fork.
+    The SQL that it runs comes from projects and online stores. DuckDB's shared connection will not do: it refuses calls
+    while it is busy. Its threads do not survive a fork.
     """
     import duckdb
 
-    return duckdb.connect(config={"enable_external_access": False})
+    connection = duckdb.connect(
+        config={"enable_external_access": False, "preserve_insertion_order": True, "arrow_large_buffer_size": True}
+    )
+    connection.execute("set global TimeZone = 'UTC'; set lock_configuration = true")
+    return connection

@@ -35,13 +35,15 @@ _FEWEST = 16
 class Bounds:
     """The bounds of one process: the most connections, and the seconds within which a request must have come.
 
-    `waiting` are the connections whose request has not come, the one that has waited longest first.
+    `waiting` are the connections whose request has not come, the one that has waited longest first. When the process is
+    `ending`, each answer is the last one of its connection.
     """
 
     connections: int
     seconds: float
     waiting: OrderedDict[BoundedConnection, None] = field(default_factory=OrderedDict)
     say: Seldom = field(default_factory=Seldom)
+    ending: bool = False
 
 
 def raise_descriptors(connections: int) -> tuple[int, int]:
@@ -173,6 +175,8 @@ class BoundedConnection(HttpToolsProtocol):
             )
             return
         super().on_headers_complete()
+        if self._bounds.ending:
+            self.close_after_answer()
 
     def on_message_complete(self) -> None:
         """Wait no longer: the request is whole."""
@@ -185,6 +189,18 @@ class BoundedConnection(HttpToolsProtocol):
         super().on_response_complete()
         if not self.transport.is_closing() and self.timeout_keep_alive_task is not None:
             self._bounds.waiting[self] = None
+
+    def close_after_answer(self) -> None:
+        """Let the answer that is due, if one is, be the last one."""
+        if not self._idle:
+            self.cycle.keep_alive = False
+
+    def shutdown(self) -> None:
+        """End the connection now, or after the answer to the request that has come, or has begun to."""
+        if self._idle and not self._in_head:
+            self._close()
+        else:
+            self.close_after_answer()
 
     def timeout_keep_alive_handler(self) -> None:
         """End a connection on which no further request has come."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import multiprocessing
 import os
@@ -11,14 +12,16 @@ import socket
 import tempfile
 import threading
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import replace
 from functools import partial
 from ipaddress import ip_address
 from multiprocessing import connection
+from typing import cast
 
 import uvicorn
-from uvicorn.supervisors import Multiprocess
+from uvicorn.config import STARTUP_FAILURE
+from uvicorn.supervisors.multiprocess import Multiprocess, Process
 
 from pit_join.errors import PitJoinError, StoreError, StoreUrlError
 from pit_join.http.app import Settings, make_app
@@ -30,6 +33,7 @@ from pit_join.online.urls import store_url
 __all__ = ["Settings", "serve"]
 
 _STOP_SECONDS = 30
+_LINGER_SECONDS = 1.0  # in which a client that asks again is told to close, instead of sending into a closed connection
 # A page of another site can reach the server by a name of its own that leads here, and the browser tells that name.
 _LOCAL = frozenset({"localhost", "127.0.0.1", "[::1]"})
 _log = logging.getLogger("pit_join")
@@ -97,7 +101,7 @@ def serve(
         if workers == 1:
             for number in (signal.SIGTERM, signal.SIGINT):
                 signal.signal(number, lambda *_: None)  # uvicorn has obeyed it, and raises it once more at the end
-            uvicorn.Server(config).run(sockets=[listener])
+            _Server(config).run(sockets=[listener])
             return
         folder = tempfile.mkdtemp(prefix="pit-join-metrics-")
         os.environ[SHARED_FOLDER] = folder
@@ -119,19 +123,79 @@ def _look_at_stores(settings: Settings, on_message: Callable[[str], None]) -> No
                 raise
 
 
+class _Server(uvicorn.Server):
+    """One process, which at its end answers what clients have sent; uvicorn resets what it has not read yet."""
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Take the connections that wait, close the listeners, and then each connection after its answer.
+
+        One without a request is closed a second later; it may send one meanwhile.
+        """
+        loop, waiting = asyncio.get_running_loop(), list[socket.socket]()
+        for listener in sockets or ():
+            with suppress(OSError):  # no further one waits
+                for _ in range(self.config.backlog):
+                    waiting.append(listener.accept()[0])
+        for server in self.servers:
+            server.close()
+        bounds: Bounds = self.lifespan.state["bounds"]
+        bounds.ending = True
+        make = partial(BoundedConnection, self.config, self.server_state, self.lifespan.state)
+        for each in waiting:
+            with suppress(OSError):  # the client has left
+                await loop.connect_accepted_socket(make, each)
+        connections = cast("set[BoundedConnection]", self.server_state.connections)
+        for held in connections:
+            held.close_after_answer()
+        until = loop.time() + _LINGER_SECONDS
+        while connections and loop.time() < until and not self.force_exit:
+            await asyncio.sleep(0.01)
+        await super().shutdown(sockets)
+
+
+class _Worker(Process):
+    """One of several processes."""
+
+    def target(self, sockets: list[socket.socket] | None = None) -> None:
+        """Run in the new process."""
+        self._server = _Server(self.config)
+        super().target(sockets)
+
+
 class _Workers(Multiprocess):
     """The processes of one server; one that dies is replaced, which is said."""
 
+    def init_processes(self) -> None:
+        """Start all processes."""
+        self.processes = [self._started() for _ in range(self.processes_num)]
+
     def keep_subprocess_alive(self) -> None:
         """Replace processes that have died, or do not answer."""
-        for each in self.processes:
-            if not self.should_exit.is_set() and not each.process.is_alive():
-                _log.warning("the worker %s has died (exit status %s); another replaces it", each.pid, each.exitcode)
-        super().keep_subprocess_alive()
+        for number, each in enumerate(self.processes):
+            if self.should_exit.is_set() or each.is_alive(self.config.timeout_worker_healthcheck):
+                continue
+            each.kill()
+            each.join()
+            if each.exitcode == STARTUP_FAILURE:  # as the next one would
+                self.should_exit.set()
+                return
+            _log.warning("the worker %s has died (exit status %s); another replaces it", each.pid, each.exitcode)
+            self.processes[number] = self._started()
+
+    def terminate_all(self) -> None:
+        """End all processes; the last one closes the port."""
+        for listener in self.sockets:
+            listener.close()
+        super().terminate_all()
 
     def handle_hup(self) -> None:
         """End as a server with one process does."""
         self.handle_term()
+
+    def _started(self) -> Process:
+        process = _Worker(self.config, self.sockets)
+        process.start()
+        return process
 
 
 def _start(bounds: Bounds) -> dict[str, Bounds]:

@@ -23,7 +23,7 @@ import pyarrow.parquet as pq
 
 from pit_join.definitions.field_type import read_type
 from pit_join.errors import PitJoinError
-from pit_join.files import whole
+from pit_join.files import private_folder, whole
 from pit_join.records.arrow import arrow_values
 from pit_join.records.keys import KeyCodec
 from pit_join.references import listed
@@ -112,10 +112,10 @@ class LogRows:
         Raises:
             PitJoinError, OSError, ValueError, OverflowError, pyarrow.ArrowException: if the file cannot be written.
         """
-        folder.mkdir(parents=True, exist_ok=True)
+        private_folder(folder)
         table = self._table()
         try:
-            with whole(folder / names.next()) as name:
+            with whole(folder / names.next(), private=True) as name:
                 pq.write_table(table, name, compression="zstd", write_page_checksum=True)
         except pa.ArrowInvalid as error:
             # Parquet has no seconds, and an infinite time cannot be cast to milliseconds.

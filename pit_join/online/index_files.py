@@ -18,6 +18,7 @@ import numpy as np
 from xxhash import xxh3_64
 
 from pit_join.errors import StoreError
+from pit_join.files import private_file
 from pit_join.records.embeddings import EXACT_ROWS, Matrix, StoredIndex, distances, lengths
 
 __all__ = ["EMBEDDING_TYPES", "OpenIndex", "check_files", "graph", "remove_others", "usearch_version", "write_file"]
@@ -88,6 +89,8 @@ def write_file(folder: Path, name: str, write: Callable[[Path], None]) -> tuple[
     """
     new = folder / f"{name}.new"
     try:
+        with open(new, "wb", opener=private_file):
+            pass  # a file that is there keeps its mode when it is written
         write(new)
         with new.open("rb") as file:
             os.fsync(file.fileno())

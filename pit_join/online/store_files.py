@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from pit_join.errors import StoreError
-from pit_join.files import lock
+from pit_join.files import lock, private_file
 
 __all__ = ["fill_out", "is_stump", "making"]
 
@@ -33,7 +33,7 @@ def making(folder: Path, data: Path) -> Iterator[None]:
     Raises:
         StoreError: if another process makes one for longer than ten seconds.
     """
-    with (folder / "export.lock").open("a") as held:
+    with open(folder / "export.lock", "a", opener=private_file) as held:
         lock(
             held.fileno(),
             wait=_SECONDS,
@@ -44,11 +44,13 @@ def making(folder: Path, data: Path) -> Iterator[None]:
         )
         if data.is_file() and is_stump(data):
             data.unlink()
+        with open(data, "ab", opener=private_file):
+            pass  # LMDB takes an empty file for a new one, and would make its own as the umask says
         yield
 
 
 def fill_out(lock_file: Path, size: int) -> None:
     """Allocate the mapped lock file, since on a full disk a write to a missing page ends the process."""
     if os.access(lock_file if lock_file.exists() else lock_file.parent, os.W_OK):
-        with lock_file.open("ab") as file:
+        with open(lock_file, "ab", opener=private_file) as file:
             os.posix_fallocate(file.fileno(), 0, size)

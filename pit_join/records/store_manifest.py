@@ -182,14 +182,7 @@ class Contents:
                 target=read["target"],
                 exported_at=datetime.fromisoformat(read["exported_at"]),
                 views={name: _view_from_json(name, view) for name, view in read["views"].items()},
-                services={
-                    name: StoredService(
-                        tuple(map(_request_from_json, service["features"])),
-                        service["full_feature_names"],
-                        _statements(service.get("on_demand")),
-                    )
-                    for name, service in read["services"].items()
-                },
+                services={name: _service_from_json(service) for name, service in read["services"].items()},
                 latest={str(model): str(view) for model, view in read.get("latest", {}).items()},
                 duckdb=str(read.get("duckdb", "")),
             )
@@ -227,7 +220,7 @@ class Contents:
             if owners.setdefault(name.lower(), owner) != owner:
                 raise RequestError(
                     f"both {owners[name.lower()]} and {owner} would be named {name}; "
-                    + ("rename one of them" if "__" in name else "use full_feature_names")
+                    + ("rename one of them" if "__" in name else "use full feature names (view__feature)")
                 )
 
         for number, request in enumerate(requests, 1):
@@ -315,17 +308,32 @@ def _roles(
     )
 
 
+def _service_from_json(read: Mapping[str, Any]) -> StoredService:
+    requests, statements = tuple(map(_request_from_json, read["features"])), read.get("on_demand")
+    if any(isinstance(request, OnDemandRequest) for request in requests) != (statements is not None):
+        raise TypeError("on-demand features and their SQL do not belong together")
+    if statements is not None and (not isinstance(statements, list) or len(statements) not in (2, 3)):
+        raise TypeError(f"the SQL of on-demand features is {statements!r}")
+    return StoredService(requests, read["full_feature_names"], None if statements is None else _texts(*statements))
+
+
 def _request_from_json(item: Mapping[str, Any]) -> RequestItem:
     if "on_demand" in item:
         given = (item["on_demand"], item["as"], item["arguments"], item["types"], item["returns"], item["default"])
+        for mapping in (item["arguments"], item["types"]):
+            _texts(*mapping, *mapping.values())
+        _texts(item["on_demand"], item["as"], item["returns"])
         return OnDemandRequest(*given)
+    _texts(item["view"], item["as"], *item["features"], *item["join_keys"], *item["join_keys"].values())
     return Request(item["view"], tuple(item["features"]), item["as"], item["join_keys"])
 
 
-def _statements(found: Any) -> tuple[str, ...] | None:
-    if found is not None and (len(found) not in (2, 3) or not all(isinstance(each, str) for each in found)):
-        raise TypeError(f"the SQL of on-demand features is {found!r}")
-    return None if found is None else tuple(found)
+def _texts(*found: Any) -> tuple[str, ...]:
+    for each in found:
+        if not isinstance(each, str):
+            raise TypeError(f"{each!r} is not a text")
+        each.encode()  # a lone surrogate, which JSON can write, is a ValueError
+    return found
 
 
 def _view_as_json(view: StoredView) -> dict[str, Any]:

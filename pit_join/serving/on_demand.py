@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pit_join.definitions.field_type import read_type
-from pit_join.errors import ComputeError, EntityError
+from pit_join.errors import ComputeError, EntityError, StoreError
 from pit_join.online.protocol import Failed
 from pit_join.records.store_manifest import OnDemandArguments
 from pit_join.serving.role_records import FeatureColumn, RoleRecords
@@ -45,13 +45,19 @@ class OnDemand:
         self, statements: Sequence[str], arguments: OnDemandArguments, *, defaults: bool, strict: bool
     ) -> None:
         # Imported here, since only requests with on-demand features need DuckDB.
-        from pit_join.warehouse.expressions import Expressions
+        from pit_join.warehouse.expressions import Expressions, problem_of_statements
 
         self.fields = arguments.fields
         self._types: dict[str, str] = {}
         for role in arguments.roles:
             stored = {field.name: field.type for field in role.view.layout.fields}
             self._types |= {name: stored[feature] for name, feature in zip(role.names, role.features, strict=True)}
+        taken = (*((name, ()) for name in self._types), *self.fields.items())
+        if problem := problem_of_statements(tuple(statements), taken, tuple(arguments.returns.items())):
+            raise StoreError(
+                "the online store is damaged: the SQL of its on-demand features cannot be that of an export "
+                f"({problem}); run pit-join export"
+            )
         sql_types = {name: _SQL_TYPES.get(kind, kind) for name, kind in self._types.items()}
         self._plain = all(kind.startswith("decimal") or kind in _SQL_TYPES.values() for kind in sql_types.values())
         columns: dict[str, str | None] = {**sql_types, **dict.fromkeys(self.fields)}

@@ -14,7 +14,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import date, datetime
 from decimal import Decimal
-from functools import cache
+from functools import cache, lru_cache
 from typing import TYPE_CHECKING, Any
 
 import duckdb
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ARGUMENTS", "CLOCK", "SESSION", "Expressions", "minor_version", "problem_of", "problem_of_condition",
-    "problem_of_value", "untried",
+    "problem_of_statements", "problem_of_value", "untried",
 ]  # fmt: skip
 
 ARGUMENTS = "_pit_arguments"
@@ -38,7 +38,6 @@ ARGUMENTS = "_pit_arguments"
 # Values that DuckDB takes as parameters.
 _PLAIN = (bool, int, float, str, bytes, Decimal, datetime, date, type(None))
 _SAME_VALUES = ("VARCHAR", "BOOLEAN", "BLOB")
-_SETTINGS = "set TimeZone = 'UTC'; set preserve_insertion_order = true; set arrow_large_buffer_size = true"
 
 CLOCK = frozenset((
     "ago", "current_date", "current_localtime", "current_localtimestamp", "current_time", "current_timestamp",
@@ -54,6 +53,8 @@ SESSION = frozenset((
 """The functions that read the session, its transaction or the program."""
 
 _ERRORS = ("error", "assert_true")
+_RULE = "an on-demand feature is computed from its arguments"
+_TRIED = 2  # the number of the statement in which no error ends the query
 
 
 class Expressions:
@@ -142,7 +143,7 @@ def problem_of(expression: str, statements: Sequence[str], types: Mapping[str, s
     It must be SQL of its arguments alone, with one value for each row, and the same value at any time. `statements`
     compute it over arguments of `types`.
     """
-    if problem := _problem_of_text(expression, "an on-demand feature is computed from its arguments"):
+    if problem := _problem_of_text(expression, _RULE):
         return problem
     connection = _cursor()
     columns = ", ".join(f'cast(null as {kind}) as "{name}"' for name, kind in types.items())
@@ -154,6 +155,42 @@ def problem_of(expression: str, statements: Sequence[str], types: Mapping[str, s
         said = re.sub(r"^\w+ Error: ", "", _one_line(str(error))).partition(" You might need to add explicit")[0]
         listed = ", ".join(types.values())
         return f"its SQL cannot be computed from arguments of the declared types ({listed}): {said}"
+    return None
+
+
+@lru_cache(maxsize=256)
+def problem_of_statements(
+    statements: tuple[str, ...],
+    arguments: tuple[tuple[str, tuple[str, ...]], ...],
+    returns: tuple[tuple[str, str], ...],
+) -> str | None:
+    """Return why texts of a store are not the SQL of its on-demand features (see `StoredService`); None if they are.
+
+    Others than its readers may have written the store. So its SQL must be what `problem_of` lets a project export:
+    expressions of `arguments`, which have the types that they are cast to, with a value in each row for each of
+    `returns`, which have its type.
+    """
+    kinds = [*(kind for _, types in arguments for kind in types), *(kind for _, kind in returns)]
+    if unknown := [kind for kind in kinds if not is_known(kind)]:
+        return f"there is no type {unknown[0]}"
+    columns = ", ".join(f"null as {identifier(name)}" for name, _ in arguments)
+    for number, statement in enumerate(statements):
+        try:
+            parsed = _parsed(statement)
+        except ValueError as error:
+            return str(error)
+        if _frame(parsed) != _frame(_parsed(f"select 1 from {ARGUMENTS}")):
+            return f"it is not one query of {ARGUMENTS}, row by row"
+        if problem := _problem_of_parts(parsed, _RULE, {name.lower() for name, _ in arguments}):
+            return problem
+        try:
+            found = _cursor().execute(f"describe with {ARGUMENTS} as (select {columns}) {statement}").fetchall()
+        except duckdb.Error as error:
+            return _one_line(str(error))
+        tried = 'struct(tried struct("value" {0}), "default" {0})' if number == _TRIED else "{0}"
+        wanted = [(name, read_type(tried.format(kind)).name) for name, kind in returns]
+        if [(name, read_type(kind).name) for name, kind, *_ in found] != wanted:
+            return f"its columns are not {', '.join(f'{name} {kind}' for name, kind in wanted)}"
     return None
 
 
@@ -188,22 +225,51 @@ def problem_of_value(value: Any, kind: FieldType) -> str | None:
 
 
 def _problem_of_text(text: str, rule: str, columns: Collection[str] = ()) -> str | None:
-    own = {name.lower() for name in columns}
     if not text.strip():
         return "it is empty"
     # Within parentheses, where the text will stand, and without, so that it cannot close them.
     for query in (f"select (\n{text}\n)", f"select\n{text}\n"):
-        parsed = json.loads(_cursor().execute("select json_serialize_sql(?)", [query]).fetchall()[0][0])
-        if parsed["error"]:
-            return f"it is not an SQL expression: {_one_line(parsed['error_message'])}"
-        selected = parsed["statements"][0]["node"]["select_list"] if len(parsed["statements"]) == 1 else []
-        if len(selected) != 1:
+        try:
+            parsed = _parsed(query)
+        except ValueError as error:
+            return f"it is not an SQL expression: {error}"
+        if len(parsed.get("select_list", ())) != 1:
             return "it must be one SQL expression"
-        for node in _nodes(selected):
-            # A column comes before a function of its name, such as current_date.
-            of_its_own = node["class"] == "COLUMN_REF" and node["column_names"][-1].lower() in own
-            if not of_its_own and (why := _refused(node, rule)):
-                return why
+        if why := _problem_of_parts(parsed, rule, {name.lower() for name in columns}):
+            return why
+    return None
+
+
+def _parsed(query: str) -> Mapping[str, Any]:
+    """Return a query as DuckDB parses it; empty if it is not one query alone.
+
+    Raises:
+        ValueError: saying why it is not a query.
+    """
+    try:
+        found = json.loads(_cursor().execute("select json_serialize_sql(?)", [query]).fetchall()[0][0])
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+    if found["error"]:
+        is_other = found["error_type"] == "not implemented"  # said of statements that are not queries
+        raise ValueError("it is not a query" if is_other else _one_line(found["error_message"]))
+    node: Mapping[str, Any] = found["statements"][0]["node"] if len(found["statements"]) == 1 else {}
+    return node
+
+
+def _frame(parsed: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return all of a query but what it selects: its table, conditions, groups, order and the like."""
+    table = {name: part for name, part in parsed.get("from_table", {}).items() if not name.startswith("query_location")}
+    return {**parsed, "select_list": None, "from_table": table}
+
+
+def _problem_of_parts(parsed: Mapping[str, Any], rule: str, own: Collection[str]) -> str | None:
+    """Return why a part of a query's expressions is not allowed; `own` are the columns of its table in lower case."""
+    for node in _nodes(parsed["select_list"]):
+        # A column comes before a function of its name, such as current_date.
+        of_its_own = node["class"] == "COLUMN_REF" and node["column_names"][-1].lower() in own
+        if not of_its_own and (why := _refused(node, rule)):
+            return why
     return None
 
 
@@ -234,20 +300,20 @@ def _refused(node: Mapping[str, Any], rule: str) -> str | None:
 
 def _nodes(parsed: Any) -> Iterator[Mapping[str, Any]]:
     """Yield all parts of a parsed expression."""
-    if isinstance(parsed, Mapping):
-        if "class" in parsed:
-            yield parsed
-        parsed = list(parsed.values())
-    for part in parsed if isinstance(parsed, list) else ():
-        yield from _nodes(part)
+    waiting = [parsed]
+    while waiting:
+        part = waiting.pop()
+        if isinstance(part, Mapping):
+            if "class" in part:
+                yield part
+            part = list(part.values())
+        if isinstance(part, list):
+            waiting += reversed(part)
 
 
 @interruptible()
 def _cursor() -> duckdb.DuckDBPyConnection:
-    # The SQL comes from a project or an online store, and must not read any file.
-    connection = memory(os.getpid()).cursor()
-    connection.execute(_SETTINGS)
-    return connection
+    return memory(os.getpid()).cursor()
 
 
 @cache

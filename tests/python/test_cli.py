@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import inspect
 import io
 import logging
 import re
@@ -18,12 +19,14 @@ import duckdb
 import pyarrow as pa
 import pytest
 from click.testing import CliRunner, Result
+from support.stores import put
 
 import pit_join
 from pit_join.cli.console import bar, messages
 from pit_join.cli.main import main
 from pit_join.errors import PitJoinError, RequestError, SpineError
 from pit_join.feature_store import FeatureStore
+from pit_join.online.opening import open_store
 from pit_join.training.spine import check_columns, find_spine
 from pit_join.warehouse.duckdb_session import wait_until_free
 from pit_join.warehouse.interrupts import interruptible
@@ -471,19 +474,38 @@ def test_errors_name_arguments_in_python_and_options_in_commands(monkeypatch: py
         fail()
 
 
-def test_no_message_names_an_option_alone() -> None:
-    """Outside of `cli/`, a text with an option stands in a call of `option`; the server has only the command."""
+def test_two_features_of_one_name(tmp_path: Path) -> None:
+    """The advice fits the command line, Python and HTTP."""
+    put(open_store(str(tmp_path), create=True), {name: {"id": [1], "n": [1]} for name in ("a", "b")}, keys=("id",))
+    says = "both a:n and b:n would be named n; use full feature names (view__feature)"
+    out = run("--store", str(tmp_path), "get", "--features", "a:n,b:n", "--entity", "id=1").output
+    assert out == f"Error: {says}\n"
+    with pytest.raises(RequestError, match=re.escape(says)):
+        FeatureStore(online_store=tmp_path).get_online_features(["a:n", "b:n"], [{"id": 1}])
+
+
+def test_no_message_names_an_option_or_an_argument_alone() -> None:
+    """Outside of `cli/`, a text with one of them stands in a call of `option`; the server has only the command."""
+    methods = [method for name, method in vars(FeatureStore).items() if name == "__init__" or callable(method)]
+    arguments = {name for method in methods for name in inspect.signature(method).parameters if "_" in name}
     package, found = Path(pit_join.__file__).parent, []
+    # Declarations and requests of HTTP have names that are those of arguments, too.
+    of_both = {*package.glob("http/*"), *package.glob("definitions/*"), package / "feature_store.py"}
     for path in {*package.rglob("*.py")} - {*package.glob("cli/*"), package / "http" / "server.py"}:
+        names = "" if path in of_both else rf"|\b({'|'.join(arguments)})\b(?!:)"
         tree = ast.parse(path.read_text())
         calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call)]
-        named = [call.args[1] for call in calls if getattr(call.func, "id", "") == "option"]
-        allowed = {id(part) for each in named for part in ast.walk(each)}
+        parts = [each for call in calls if getattr(call.func, "id", "") == "option" for each in call.args]
+        documented = [
+            node for node in ast.walk(tree) if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
+        ]
+        allowed = {id(part) for each in (*parts, *documented) for part in ast.walk(each)}
         texts = [node for node in ast.walk(tree) if isinstance(node, ast.Constant) and isinstance(node.value, str)]
         found += [
             (path.name, text.value)
             for text in texts
-            if re.search(r"\s--[a-z]", text.value)
+            if " " in text.value
+            and re.search(rf"(?<![\w-])--[a-z]{names}", text.value)
             and id(text) not in allowed
             and "dbt build --full-refresh" not in text.value
         ]

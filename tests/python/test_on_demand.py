@@ -499,7 +499,8 @@ def test_expressions_see_no_files(expression: str) -> None:
     statement = f"select {expression} as v from _pit_arguments"
     with pytest.raises(PitJoinError, match=FAILED):
         Expressions(statement, {"x": None}, ("varchar",)).one(["a"])
-    for statement in ("copy (select 1) to 'x.csv'", "install spatial", "attach 'x.db'"):
+    sets = ("set threads = 1", "set TimeZone = 'Asia/Tokyo'", "set lock_configuration = false", "pragma threads = 1")
+    for statement in ("copy (select 1) to 'x.csv'", "install spatial", "attach 'x.db'", *sets):
         with pytest.raises(PitJoinError, match=FAILED):
             Expressions(statement, {}, ("varchar",)).many(pa.table({"x": [1]}))
 

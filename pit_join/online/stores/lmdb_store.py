@@ -22,7 +22,7 @@ from typing import Any
 import lmdb
 
 from pit_join.errors import StoreError
-from pit_join.files import lock
+from pit_join.files import lock, private_file, private_folder
 from pit_join.online.delta import Delta, Spill, StoredEntries, find_delta
 from pit_join.online.protocol import Changes, OnProgress, Records, Rows, Wanted
 from pit_join.online.store_files import fill_out, is_stump, making
@@ -57,7 +57,7 @@ def open_store(url: str, *, create: bool = False) -> LmdbStore:
     data = folder / "data.mdb"
     with _readable_errors(folder):
         if create and (not data.is_file() or is_stump(data)):
-            folder.mkdir(parents=True, exist_ok=True)
+            private_folder(folder)
             with making(folder, data):
                 _environment(folder, data)
         return LmdbStore(folder)
@@ -173,7 +173,7 @@ class LmdbStore:
         self._look_again = 0.0
         with _readable_errors(self._folder):
             self._look()
-            handle = os.open(self._folder / "export.lock", os.O_RDWR | os.O_CREAT, 0o666)
+            handle = private_file(str(self._folder / "export.lock"), os.O_RDWR)
         try:
             lock(
                 handle, wait=wait, on_wait=on_wait, busy="another export is at work",

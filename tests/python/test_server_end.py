@@ -1,0 +1,106 @@
+"""The end of a server under load: what clients have sent is answered, and all else is refused or closed."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import signal
+import socket
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from http_servers import Serving, serving
+from support.stores import put
+
+from pit_join.online.opening import open_store
+
+pytestmark = pytest.mark.slow
+
+ASK = json.dumps({"features": ["activity:n"], "entities": {"user_id": ["a"]}})
+HEAD = f"POST /get-online-features HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(ASK)}\r\n"
+CLIENTS = 8
+SECONDS = 20.0  # for what takes a moment
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("end") / "online"
+    put(open_store(str(folder), create=True), {"activity": {"user_id": ["a"], "n": [1]}})
+    return folder
+
+
+def wait_until(done: Callable[[], bool]) -> None:
+    until = time.monotonic() + SECONDS
+    while not done():
+        assert time.monotonic() < until
+        time.sleep(0.01)
+
+
+def refuses(server: Serving) -> bool:
+    with socket.socket() as another:
+        return another.connect_ex(("127.0.0.1", server.port)) != 0
+
+
+def ask_until_refused(port: int, keeps: bool, seen: Counter[str]) -> None:
+    """Ask without a pause, on one connection for as long as the server lets it, or each time on a new one."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=SECONDS)
+    while True:
+        try:
+            if connection.sock is None:
+                connection.connect()
+        except ConnectionRefusedError:
+            seen["refused"] += 1
+            return
+        try:
+            connection.request("POST", "/get-online-features", ASK)
+            answer = connection.getresponse()
+            answer.read()
+            seen[f"status {answer.status}"] += 1
+        except (ConnectionError, http.client.HTTPException):
+            seen["broken"] += 1
+            connection.close()
+        if not keeps:
+            connection.close()
+
+
+@pytest.mark.parametrize("workers", [1, pytest.param(3, marks=pytest.mark.rest)])
+def test_under_load(workers: int, store: Path) -> None:
+    """Of those that connect in the moment in which the port is closed the system itself may reset one."""
+    with serving(store, "--workers", str(workers)) as server:
+        wait_until(lambda: server.client.get("/ready").status_code == 200)
+        server.client.close()
+        seen = [Counter[str]() for _ in range(CLIENTS)]
+        clients = [
+            threading.Thread(target=ask_until_refused, args=(server.port, number % 2 == 0, each))
+            for number, each in enumerate(seen)
+        ]
+        for client in clients:
+            client.start()
+        wait_until(lambda: all(each["status 200"] > 20 for each in seen))
+        assert server.stop() == 0
+        for client in clients:
+            client.join()
+    found = sum(seen, Counter[str]())
+    assert found["refused"] == CLIENTS
+    assert found["broken"] <= 1, found
+    assert found.keys() <= {"refused", "broken", "status 200"}
+
+
+def test_connections_without_a_request_are_closed(store: Path) -> None:
+    """Both a new one and one that was used; a request whose head has begun to come is waited for."""
+    with serving(store) as server, socket.create_connection(("127.0.0.1", server.port), SECONDS) as half:
+        with socket.create_connection(("127.0.0.1", server.port), SECONDS) as new:
+            half.sendall(HEAD[:40].encode())
+            assert server.client.post("/get-online-features", content=ASK).status_code == 200  # it has read that, too
+            server.process.send_signal(signal.SIGTERM)
+            wait_until(lambda: refuses(server))
+            assert new.recv(1) == b""
+        half.sendall(f"{HEAD[40:]}\r\n{ASK}".encode())
+        answer = half.makefile("rb").read()
+        assert answer.startswith(b"HTTP/1.1 200 ")
+        assert b"connection: close\r\n" in answer
+        assert server.process.wait(SECONDS) == 0
