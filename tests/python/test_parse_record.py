@@ -191,6 +191,7 @@ def test_files_that_dbt_does_not_read_do_not_matter(shop: Path) -> None:
     assert read(shop)[1] == 0
 
 
+@pytest.mark.rest
 def test_a_changed_environment_is_seen(shop: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def alias() -> tuple[str, int]:
         manifest, parses = read(shop)
@@ -292,6 +293,7 @@ def test_a_record_that_is_damaged_or_foreign_is_not_taken(shop: Path, damage: st
         assert read(shop)[1] == 1
 
 
+@pytest.mark.rest
 def test_a_record_of_another_moment_than_the_manifest_beside_it(shop: Path) -> None:
     """As a run leaves them that is stopped between the two."""
     record = (shop / "target/partial_parse.msgpack").read_bytes()
@@ -305,6 +307,7 @@ def test_a_record_of_another_moment_than_the_manifest_beside_it(shop: Path) -> N
     assert ("walrus" in json.dumps(manifest), parses) == (True, 0)
 
 
+@pytest.mark.rest
 def test_a_project_that_was_moved_is_parsed(shop: Path, tmp_path: Path) -> None:
     """The paths of seeds are in the manifest, and dbt goes on with those of the old place."""
     shutil.copytree(shop, tmp_path / "shop")
@@ -320,6 +323,7 @@ def test_packages_that_are_not_installed_are_for_dbt_to_say(shop: Path) -> None:
         read(shop)
 
 
+@pytest.mark.rest
 def test_ignored_files_are_for_dbt_to_find(shop: Path) -> None:
     write(shop / ".dbtignore", "learned.py\n")
     manifest, parses = read(shop)
@@ -341,6 +345,7 @@ def test_only_what_has_changed_is_parsed_and_dbts_own_files_stay_as_they_are(sho
     assert {path: path.read_bytes() for path in (shop / "target").glob("*") if path.is_file()} == before
 
 
+@pytest.mark.rest
 def test_files_that_change_while_dbt_parses(shop: Path) -> None:
     class Disturbed(Project):
         def _dbt(self, *arguments: str) -> str:
