@@ -54,7 +54,7 @@ def check_project(workspace: Workspace) -> Check:
     project = workspace.name  # a project that dbt itself cannot read is an error, not a finding
     registry, problems = Registry.read(workspace.manifest)
     broken = {tuple(problem.split(": ")[:2]) for problem in problems}
-    problems += (f"dbt: {said}; write the file, or remove the entry" for said in workspace.project.unused_entries())
+    problems += workspace.project.unused_entries()
     on_demand = registry.on_demand.values()
     problems += workspace.on_demand_problems(each for each in on_demand if (each.path, each.name) not in broken)
     for name, service in sorted(registry.services.items()):

@@ -27,7 +27,8 @@ class Connection:
     """The databases of a target and DuckDB's options for them.
 
     `databases` are keyed by their names in SQL, the one that dbt writes first; relative paths in SQL start at
-    `directory`. The rest is the profile's `config_options`, `settings`, `extensions`, `secrets` and `filesystems`.
+    `directory`. `profile_hash` is dbt's own hash of the target. The rest is the profile's `config_options`, `settings`,
+    `extensions`, `secrets` and `filesystems`.
     """
 
     target: str
@@ -38,6 +39,7 @@ class Connection:
     extensions: tuple[str, ...] = ()
     secrets: tuple[Mapping[str, Any], ...] = ()
     filesystems: tuple[Mapping[str, Any], ...] = ()
+    profile_hash: str = field(default="", compare=False)
 
     @property
     def pins_utc(self) -> bool:

@@ -1,38 +1,33 @@
 """A dbt project on disk: its profile, its manifest and dbt itself. Outside world: the project's files and dbt.
 
-dbt is started only when the project's files have changed since the manifest was made, since it takes seconds.
+dbt is started only where neither it nor pit-join has read the project's files as they are now, since it takes seconds.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import re
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
 from typing import Any
 
 from pit_join.errors import ProjectError, option
+from pit_join.files import whole
+from pit_join.project.parse_record import ParseRecord, find_record
 from pit_join.project.profile import read_profile, read_yaml
+from pit_join.project.sources import Sources, environment
 
 __all__ = ["Project"]
 
-_ENV_VAR = re.compile(rb"env_var\(\s*['\"]([^'\"]+)['\"]")
 # What dbt says of a template, without what it says of itself.
 _WHY = re.compile(
     r"(?:Error while parsing node: inline_query|Compilation Error.*)\n(.*?)(?=\n\s*(?:Encountered an error|>)|\s*\Z)",
     re.DOTALL,
 )
-# dbt warns of an entry of YAML without a model, seed, snapshot or macro, and goes on without it.
-_WITHOUT_FILE = re.compile(
-    r"(Found patch for macro .* which was not found|Did not find matching node .* of file '(.*)')"
-)
-_DEFINITIONS = (".sql", ".yml", ".yaml", ".md", ".py")
-_FOLDERS = ("model-paths", "seed-paths", "macro-paths", "test-paths", "snapshot-paths", "analysis-paths", "docs-paths")
 
 
 class Project:
@@ -62,6 +57,7 @@ class Project:
         self._settings = read_yaml(path)
         self._on_parse = on_parse
         self._parsed = ""
+        self._unused: list[str] = []
         self.profiles_dir = self._find_profiles(Path(profiles_dir) if profiles_dir else None)
         self.connection = read_profile(
             self.profiles_dir / "profiles.yml", self._settings.get("profile"), target, self.directory
@@ -158,17 +154,27 @@ class Project:
         Raises:
             ProjectError: with what dbt says, if it cannot read the project.
         """
-        self._parsed = self._key()
-        path = self.cache / f"manifest-{self._parsed}.json"
-        if not path.is_file():
-            self._parse(self.cache, path)
-        return dict(json.loads(path.read_bytes()))
+        sources = self._sources()
+        self._parsed = sources.key
+        path = self.cache / f"manifest-{sources.key}.json"
+        manifest = self._kept(path)
+        if manifest is None:
+            try:
+                self.cache.mkdir(parents=True, exist_ok=True)
+                text = self._find_manifest(sources)
+                for old in self.cache.glob("manifest-*.json"):
+                    old.unlink(missing_ok=True)
+                with whole(path) as name:
+                    Path(name).write_text(text)
+            except OSError as error:
+                raise ProjectError(f"cannot keep the manifest in {self.cache}: {error}") from error
+            manifest = dict(json.loads(text))
+        self._unused = manifest.pop("unused_entries")
+        return manifest
 
     def unused_entries(self) -> list[str]:
-        """Return dbt's warnings of YAML entries without a file, in the files of the last `manifest`."""
-        path = self.cache / f"unused-{self._parsed}.json"
-        said = json.loads(path.read_bytes()) if path.is_file() else []
-        return [text for text, file in said if not file or (self.directory / file).is_file()]
+        """Return what is wrong with YAML entries without a file, in the files of the last `manifest`."""
+        return self._unused
 
     def compile(self, inline: str) -> str:
         """Return a template as dbt itself renders it.
@@ -176,7 +182,7 @@ class Project:
         Raises:
             ProjectError: with what dbt says, or if the files are no longer those of the last `manifest`.
         """
-        if self._key() != self._parsed:
+        if self._sources().key != self._parsed:
             raise ProjectError("the project has changed while the command ran; run the command again")
         self._on_parse("asking dbt to compile, since the project overrides a macro")
         try:
@@ -210,60 +216,48 @@ class Project:
             + option("profiles_dir=", "--profiles-dir")
         )
 
-    def _files(self) -> Iterator[Path]:
-        """Yield the files that hold definitions, in a fixed order."""
-        defaults = {folder: [folder.removesuffix("-paths") + "s"] for folder in _FOLDERS} | {
-            "analysis-paths": ["analyses"]
-        }
-        folders = [name for key in _FOLDERS for name in self._settings.get(key) or defaults[key]]
-        folders.append(self._packages)
-        for name in ("dbt_project.yml", "packages.yml", "dependencies.yml", "package-lock.yml"):
-            yield self.directory / name
-        yield self.profiles_dir / "profiles.yml"
-        seen: set[str] = set()
-        for folder in folders:
-            for root, subfolders, names in os.walk(self.directory / folder, followlinks=True):
-                real = os.path.realpath(root)
-                if real in seen:
-                    subfolders.clear()
-                    continue
-                seen.add(real)
-                subfolders.sort()
-                yield from (Path(root, name) for name in sorted(names))
+    def _sources(self) -> Sources:
+        return Sources.read(self.directory, self._packages, self.profiles_dir / "profiles.yml", self.connection)
 
-    def _key(self) -> str:
-        """Return a hash of everything that dbt's parse depends on, apart from the rows of seeds."""
-        from importlib.metadata import version
-
-        digest = hashlib.sha256(f"{version('dbt-core')} {version('dbt-duckdb')}".encode())
-        variables: set[bytes] = set()
-        for path in self._files():
-            digest.update(f"\0{path}\0".encode())
-            if path.suffix in _DEFINITIONS and path.is_file():
-                content = path.read_bytes()
-                digest.update(content)
-                variables.update(_ENV_VAR.findall(content))
-        for name in sorted(variables):
-            digest.update(f"\0{name.decode()}={os.environ.get(name.decode())}".encode())
-        return digest.hexdigest()[:24]
-
-    def _parse(self, folder: Path, path: Path) -> None:
-        self._on_parse("the project has changed: dbt parses it")
+    def _kept(self, path: Path) -> dict[str, Any] | None:
+        """Return the manifest in a file, unless it was made with other environment variables than those of now."""
         try:
-            folder.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryDirectory(dir=folder, prefix="parse-") as scratch:
-                said = self._dbt("parse", "--no-partial-parse", "--target-path", scratch)
-                for old in (*folder.glob("manifest-*.json"), *folder.glob("unused-*.json")):
-                    old.unlink(missing_ok=True)
-                (folder / f"unused-{self._parsed}.json").write_text(json.dumps(_WITHOUT_FILE.findall(said)))
-                os.replace(Path(scratch) / "manifest.json", path)
-        except OSError as error:
-            raise ProjectError(f"cannot keep the manifest in {folder}: {error}") from error
+            manifest: dict[str, Any] = json.loads(path.read_bytes())
+        except FileNotFoundError:
+            return None
+        same = all(environment(name) == value for name, value in manifest["env_vars"].items())
+        return manifest if same else None
+
+    def _find_manifest(self, sources: Sources) -> str:
+        """Return the manifest as JSON from dbt's record if that is of the very files, otherwise by a parse."""
+        own = self.cache / f"parsed-{sources.state}.msgpack"
+        project = sources.packages[0].name
+        found = find_record(sources, self.cache.parents[1] / "partial_parse.msgpack", own)
+        if found and not found[1] and sources.complete:
+            return found[0].manifest(project)
+        self._on_parse("the project has changed: dbt parses it")
+        with tempfile.TemporaryDirectory(dir=self.cache, prefix="parse-") as scratch:
+            path = Path(scratch, "partial_parse.msgpack")
+            begin = ["--no-partial-parse"]
+            if found:
+                record, changed = found
+                record.copy(path, self.connection.target, changed)
+                begin = ["--partial-parse-file-path", str(path), "--partial-parse-file-diff"]
+            self._dbt("parse", *begin, "--no-write-json", "--target-path", scratch)
+            if self._sources().key != sources.key:
+                raise ProjectError("the project has changed while the command ran; run the command again")
+            manifest = ParseRecord(path).manifest(project)
+            for old in self.cache.glob("parsed-*.msgpack"):
+                old.unlink(missing_ok=True)
+            os.replace(path, own)
+        return manifest
 
     def _dbt(self, *arguments: str) -> str:
         command = [
-            sys.executable, "-c", "from dbt.cli.main import cli; cli()",
+            # dbt only allocates: a sixth of its CPU time would go into looking for garbage.
+            sys.executable, "-c", "import gc; gc.set_threshold(100_000, 50, 100); from dbt.cli.main import cli; cli()",
             "--no-use-colors", "--no-send-anonymous-usage-stats", "--no-version-check",
+            "--log-level-file", "none",
             *arguments,
             "--project-dir", str(self.directory), "--profiles-dir", str(self.profiles_dir),
             "--target", self.connection.target,

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ast
+import hashlib
 import os
+import pprint
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
@@ -37,6 +39,17 @@ ATTACH_KEYS = ("path", "alias", "type", "secret", "options", "read_only", "is_du
 
 EXTENSION_KEYS = ("name", "repo")
 """The keys of an item of `extensions` that is a mapping; dbt has installed it from `repo`."""
+
+# What dbt hashes of a target (`_connection_keys` in dbt/adapters/duckdb/credentials.py), with its defaults.
+_HASHED: dict[str, Any] = {
+    "schema": "main", "config_options": None, "extensions": None, "settings": {}, "external_root": ".",
+    "use_credential_provider": None, "attach": None, "filesystems": None, "remote": None, "plugins": None,
+    "disable_transactions": False,
+}  # fmt: skip
+_HASHED_OF_ITEMS: dict[str, dict[str, Any]] = {
+    "attach": dict.fromkeys(ATTACH_KEYS) | {"read_only": False},
+    "plugins": dict.fromkeys(("module", "alias", "config")),
+}
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 # A URL, or a path with its kind in front: sqlite:x.db, ducklake:x.ducklake, s3://x/y.duckdb.
@@ -106,6 +119,7 @@ class _Target:
             extensions=tuple(self._extensions()),
             secrets=tuple(self._secrets()),
             filesystems=tuple(item for _, item in self._items("filesystems", "fs")),
+            profile_hash=_profile_hash(self._output, file),
         )
         if self._problems:
             raise ProjectError(self._problems)
@@ -191,6 +205,19 @@ class _Target:
             yield {"type": "s3", "provider": "credential_chain"}
         elif provider:
             self._wrong("use_credential_provider", f"must be aws, got {provider!r}")
+
+
+def _profile_hash(output: Mapping[str, Any], file: str) -> str:
+    """Return the hash by which dbt sees a change of a target, as `build_manifest_state_check` (dbt/parser/manifest.py).
+
+    Of a value that dbt converts it is another hash, which only means that dbt is asked.
+    """
+    hashed = _HASHED | {"database": _name_of(file), "path": file}
+    hashed |= {key: output[key] for key in hashed if output.get(key) is not None}
+    for key, defaults in _HASHED_OF_ITEMS.items():
+        if isinstance(hashed[key], list):
+            hashed[key] = [defaults | item if isinstance(item, dict) else item for item in hashed[key]]
+    return hashlib.sha256(pprint.pformat(sorted(hashed.items())).encode()).hexdigest()
 
 
 def _name_of(path: str) -> str:

@@ -32,7 +32,7 @@ WINGS = {
     ("serving",): {"numpy", "pandas", "pyarrow"},
     ("history",): set(),
     ("workspace",): set(),
-    ("project",): {"jinja2", "yaml"},
+    ("project",): {"jinja2", "msgpack", "yaml"},
     ("warehouse",): {"duckdb", "fsspec", "pyarrow"},
     ("online",): {"cachetools", "circuitbreaker", "lmdb", "numpy", "redis", "usearch", "xxhash"},
     ("definitions",): {"duckdb"},

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
+import pprint
 import sys
 from collections.abc import Mapping
+from copy import deepcopy
 from dataclasses import fields
 from pathlib import Path
 from types import SimpleNamespace
@@ -69,6 +72,25 @@ def test_keys_that_do_not_change_what_is_read(tmp_path: Path) -> None:
     assert read(tmp_path, NO_EFFECT) == read(tmp_path)
     attached = "attach: [{path: a.duckdb"
     assert read(tmp_path, f"{attached}, read_only: true, is_ducklake: false}}]") == read(tmp_path, f"{attached}}}]")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        NO_EFFECT.replace("motherduck_token: hunter2\n", ""),
+        "{database: lake, attach: [{path: lake.duckdb, alias: lake}, {path: x, options: {type: sqlite}}], settings: }",
+        "{path: .my.db.duckdb, extensions: [json, {name: h3, repo: community}], config_options: {threads: 2}}",
+        "{path: folder/a.duckdb, settings: {TimeZone: UTC, s3_region: eu}, use_credential_provider: aws}",
+        "{secrets: [{type: s3, key_id: a}], filesystems: [{fs: s3, anon: true}]}",
+    ],
+)
+def test_dbts_hash_of_a_target(text: str, tmp_path: Path) -> None:
+    """It changes with what templates read of a target, and proves that dbt has parsed for that."""
+    target = {"path": "shop.duckdb"} | (yaml.safe_load(text) or {})
+    credentials = DuckDBCredentials.from_dict(DuckDBCredentials.translate_aliases(deepcopy(target)))
+    hashed = pprint.pformat(sorted(credentials.connection_info()))
+    assert read(tmp_path, text).profile_hash == hashlib.sha256(hashed.encode()).hexdigest()
 
 
 # What is used ----------------------------------------------------------------------------------------------

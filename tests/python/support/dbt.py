@@ -130,7 +130,7 @@ def example(name: str, tmp_path: Path) -> Path:
 
 def manifest_of(project: Project) -> Path:
     """Where pit_join keeps the manifest of the files as they are now."""
-    return project.cache / f"manifest-{project._key()}.json"
+    return project.cache / f"manifest-{project._sources().key}.json"
 
 
 def build(directory: Path) -> Built:
