@@ -13,7 +13,7 @@ with DAG(
     max_active_runs=1,  # the next run waits until this one has ended
     default_args={
         "cwd": "/srv/features",
-        "env": {"PIT_JOIN_ONLINE_STORE": "/srv/features/online"},
+        "env": {"PIT_JOIN_ONLINE_STORE": "/srv/features/online/prod"},
         "append_env": True,  # secrets: PIT_JOIN_REDIS_PASSWORD is taken from the worker's environment
         "execution_timeout": timedelta(minutes=40),
     },

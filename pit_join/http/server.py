@@ -11,6 +11,7 @@ import signal
 import socket
 import tempfile
 import threading
+import time
 from collections.abc import Callable
 from contextlib import closing, suppress
 from dataclasses import replace
@@ -33,6 +34,7 @@ from pit_join.online.urls import store_url
 __all__ = ["Settings", "serve"]
 
 _STOP_SECONDS = 30
+_MOST_FAILURES, _YOUNG_SECONDS = 10, 30.0
 _LINGER_SECONDS = 1.0  # in which a client that asks again is told to close, instead of sending into a closed connection
 # A page of another site can reach the server by a name of its own that leads here, and the browser tells that name.
 _LOCAL = frozenset({"localhost", "127.0.0.1", "[::1]"})
@@ -106,7 +108,10 @@ def serve(
         folder = tempfile.mkdtemp(prefix="pit-join-metrics-")
         os.environ[SHARED_FOLDER] = folder
         try:
-            _Workers(config, sockets=[listener]).run()
+            supervisor = _Workers(config, sockets=[listener])
+            supervisor.run()
+            if supervisor.problem:
+                raise PitJoinError(supervisor.problem)
         finally:
             shutil.rmtree(folder, ignore_errors=True)
 
@@ -165,6 +170,14 @@ class _Worker(Process):
 class _Workers(Multiprocess):
     """The processes of one server; one that dies is replaced, which is said."""
 
+    problem = ""
+    """Why the server has ended, if nobody has asked for it."""
+
+    def __init__(self, config: uvicorn.Config, sockets: list[socket.socket]) -> None:
+        self._failures = 0  # of young processes, in a row
+        self._began: dict[Process, float] = {}
+        super().__init__(config, sockets)
+
     def init_processes(self) -> None:
         """Start all processes."""
         self.processes = [self._started() for _ in range(self.processes_num)]
@@ -176,7 +189,11 @@ class _Workers(Multiprocess):
                 continue
             each.kill()
             each.join()
-            if each.exitcode == STARTUP_FAILURE:  # as the next one would
+            young = time.monotonic() < self._began.pop(each) + _YOUNG_SECONDS
+            failed = young and (each.exitcode or 0) > 0  # one that was killed has a negative status
+            self._failures = self._failures + 1 if failed else 0
+            if each.exitcode == STARTUP_FAILURE or self._failures >= _MOST_FAILURES:  # as the next one would
+                self.problem = f"the workers end when they start (exit status {each.exitcode})"
                 self.should_exit.set()
                 return
             _log.warning("the worker %s has died (exit status %s); another replaces it", each.pid, each.exitcode)
@@ -194,6 +211,7 @@ class _Workers(Multiprocess):
 
     def _started(self) -> Process:
         process = _Worker(self.config, self.sockets)
+        self._began[process] = time.monotonic()
         process.start()
         return process
 

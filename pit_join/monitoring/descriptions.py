@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 
 from pit_join.definitions.views import FeatureView
 from pit_join.export.export import services_of
 from pit_join.export.places import online_views
 from pit_join.export.taking import SnapshotTaker
 from pit_join.records.store_manifest import Contents, StoredView
+from pit_join.times import format_duration
 from pit_join.workspace import Histories, Workspace
 
 __all__ = ["changed_parts", "changed_services", "moved_views"]
@@ -50,7 +51,7 @@ def _listed(keys: Mapping[str, str]) -> str:
 
 
 def _age(ttl: int | None) -> str:
-    return "none" if ttl is None else f"{ttl / 1e6:g} s"
+    return "none" if ttl is None else format_duration(timedelta(microseconds=ttl))
 
 
 def _values(view: StoredView, record: bytes | None) -> str:

@@ -142,4 +142,4 @@ def _unused_entries(files: Mapping[str, Any], project: str) -> Iterator[str]:
                 names = [f"{entry['name']}.v{each['v']}" for each in entry.get("versions") or ()] or [entry["name"]]
                 for name in names:
                     if name not in (file.get("mcp") or () if part == "macros" else used):
-                        yield f"{where}: {name}: {part} has no such file; write it, or remove the entry"
+                        yield f"{where}: {name}: this entry of {part} has no file; write one, or remove the entry"

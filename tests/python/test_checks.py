@@ -102,7 +102,7 @@ SAID: list[list[str]] = [
     [r"misspelt: config\.meta\.pitjoin: is not read; did you mean pit_join\?"],
     [r"raw\.events: config\.meta\.pit_join: a source cannot be", r"no_view: columns\.value\..*: has no effect"],
     [r"elsewhere: config\.pit_join: is not read"],
-    ["""macro "absent" which was not found""", "patch with name 'prefs_v3'"],
+    ["absent: this entry of macros has no file", r"prefs.*v3: this entry of models has no file"],
     ["lucky: random does not give the same value"],
     [r"unstorable: columns\.value: is of type int\[\]\[\], which the online store cannot hold"],
     [r"prefs\.v2: online: is false for the latest version"],

@@ -31,6 +31,15 @@ from pit_join.serving.log_entry import Served
 from pit_join.serving.reader import OnlineReader
 from pit_join.statuses import NOT_EXPORTED, NOT_FOUND, NULL_KEY, NULL_VALUE, PRESENT, STORE_FAILED
 
+TWICE = 'cast("a:x" as double) * 2'
+DOUBLED = (
+    f"select cast({TWICE} as double) as doubled from _pit_arguments",
+    f"select cast({TWICE} as double) as doubled from _pit_arguments",
+    f"select {{'tried': try({{'value': cast({TWICE} as double)}}), 'default': cast(null as double)}} as doubled "
+    "from _pit_arguments",
+)
+"""The SQL of an on-demand feature as an export writes it: with defaults, without, and tried."""
+
 REQUESTS = [Request("a", ("*",), "a"), Request("b", ("n",), "b", {"user_id": "item"})]
 
 
@@ -113,7 +122,6 @@ def test_one_row_is_read_once_where_an_export_adds_on_demand_features(tmp_path: 
     _, views = put(store, {"a": {"user_id": [1], "x": [1.5]}, "b": {"user_id": [1], "n": [5]}})
     requests = (Request("a", ("*",), "a"), Request("b", ("n",), "b"))
     doubled = OnDemandRequest("twice", "doubled", {"x": "a:x"}, {"x": "double"}, "double")
-    sql = 'select cast("a:x" as double) * 2 as doubled from _pit_arguments'
     declare(store, views, StoredService(requests, False))
     log = Logged()
     reader = OnlineReader(store, "scores", strict=False, log=log)
@@ -121,7 +129,7 @@ def test_one_row_is_read_once_where_an_export_adds_on_demand_features(tmp_path: 
     values = {"user_id": 1, "x": 1.5, "n": None}
     for failures, more in ((1, {}), (2, {"doubled": 3.0}), (3, {"doubled": 3.0})):
         if failures == 2:
-            declare(store, views, StoredService((*requests, doubled), False, (sql, sql, sql)))
+            declare(store, views, StoredService((*requests, doubled), False, DOUBLED))
             assert not reader.on_demand  # the reader does not know of the export yet
         found = json.loads(reply(asked, reader, JSON).content)
         columns = dict(zip(found["metadata"]["feature_names"], found["results"], strict=True))
@@ -137,8 +145,7 @@ def test_a_damaged_record_that_only_an_on_demand_feature_takes(tmp_path: Path) -
     store = open_store(str(tmp_path / "online"), create=True)
     _, views = put(store, {"a": {"user_id": [1], "x": [1.5]}, "b": {"user_id": [1], "n": [5]}})
     doubled = OnDemandRequest("twice", "doubled", {"x": "a:x"}, {"x": "double"}, "double")
-    sql = 'select cast("a:x" as double) * 2 as doubled from _pit_arguments'
-    declare(store, views, StoredService((Request("b", ("n",), "b"), doubled), False, (sql, sql, sql)))
+    declare(store, views, StoredService((Request("b", ("n",), "b"), doubled), False, DOUBLED))
     reader = OnlineReader(store, "scores", strict=False)
     row = {"user_id": 1}
     assert reader.get(row)["doubled"] == 3.0

@@ -39,6 +39,8 @@ def test_backup_and_restore(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.chdir(tmp_path)
     scripts = {step.file: step.text for step in steps(DOCS / "operations.md") if step.file}
     assert list(scripts) == ["backup.sh", "restore.sh"]
+    (tmp_path / "online/dev").mkdir(parents=True)
+    (tmp_path / "online/dev").chmod(0o2770)
     store(tmp_path / "online/dev", 1)
     with serving(tmp_path / "online/dev") as server:
         for _ in range(2):  # an older copy is replaced
@@ -46,6 +48,8 @@ def test_backup_and_restore(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         store(tmp_path / "online/dev", 2)
         assert server.ask(ASK).json()["results"][1]["values"] == [2]
         subprocess.run(["sh", "-c", scripts["restore.sh"]], check=True)
+        modes = [oct(path.stat().st_mode)[-4:] for path in (tmp_path / "online/dev", tmp_path / "online/dev/data.mdb")]
+        assert modes == ["2770", "0660"], "a copy is as open to a group as the store was"
         seen, until = [2], time.monotonic() + 3
         while time.monotonic() < until:
             (value,) = server.ask(ASK).json()["results"][1]["values"]
@@ -64,6 +68,7 @@ def test_alerts_name_metrics_that_exist(tmp_path: Path) -> None:
     rules = [rule for group in yaml.safe_load(ALERTS.read_text())["groups"] for rule in group["rules"]]
     assert len(rules) == len({rule["alert"] for rule in rules}) >= 7
     asked = {name for rule in rules for name in re.findall(r"pit_join_\w+", rule["expr"])}
+    assert rules[0]["alert"] == "ServerIsDown", "without it all others may be silent"
     assert asked <= known, asked - known
     assert 'pit_join_request_seconds_bucket{le="0.025",path="/get-online-features"}' in text
     statuses = {name for rule in rules for name in re.findall(r"[A-Z]{2,}_[A-Z]+", rule["expr"])}

@@ -658,8 +658,8 @@ def test_what_the_store_says_of_itself_is_compared(tmp_path: Path) -> None:
     yaml = project / "models/models.yml"
     original = yaml.read_text()
     for old, new, said in (
-        ("5 days", "4 days", ["the feature view 'plans' has another ttl in the store: 432000 s, now 345600 s"]),
-        (", ttl: 5 days", "", ["the feature view 'plans' has another ttl in the store: 432000 s, now none"]),
+        ("5 days", "4 days", ["the feature view 'plans' has another ttl in the store: 5 days, now 4 days"]),
+        (", ttl: 5 days", "", ["the feature view 'plans' has another ttl in the store: 5 days, now none"]),
         ('"free"', '"none"', [
             "the feature view 'plans' has another default in the store: plan 'free', now plan 'none'"
         ]),

@@ -400,7 +400,9 @@ def test_entries_without_a_file_are_those_that_dbt_warns_of(shop: Path) -> None:
     found = project.unused_entries()
     assert sorted(text.split(": ")[1] for text in found) == sorted(named.get(name, name) for name in warned)
     assert len(found) == 8
-    assert found[0] == "models/unused.yml: ghost_model: models has no such file; write it, or remove the entry"
+    assert (
+        found[0] == "models/unused.yml: ghost_model: this entry of models has no file; write one, or remove the entry"
+    )
     edit(shop / "models/plain.sql", "walrus", "turtle")  # dbt's partial parse does not warn again
     project.manifest()
     assert (sorted(project.unused_entries()), project.parses) == (sorted(found), 1)

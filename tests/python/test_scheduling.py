@@ -178,7 +178,7 @@ def test_units(project: Path) -> None:
         assert done.returncode == 0, done.stdout + done.stderr
         outputs.append(done.stdout)
     exported, verified = outputs
-    assert json.loads(exported)["store"] == f"{project}/online"
+    assert json.loads(exported)["store"] == f"{project}/online/prod"
     assert verified.endswith(" 0 differences\n")
 
 
@@ -223,7 +223,7 @@ def test_dag_runs_the_commands_of_the_unit() -> None:
     assert text.endswith("    build >> export >> verify\n")
     (dag,) = calls(tree, "DAG")
     assert (dag["max_active_runs"], dag["catchup"], dag["schedule"]) == (1, False, "7 * * * *")
-    assert f"'cwd': '{PLACE}', 'env': {{'PIT_JOIN_ONLINE_STORE': '{PLACE}/online'}}" in dag["default_args"]
+    assert f"'cwd': '{PLACE}', 'env': {{'PIT_JOIN_ONLINE_STORE': '{PLACE}/online/prod'}}" in dag["default_args"]
 
 
 @pytest.mark.redis

@@ -891,6 +891,19 @@ def test_a_worker_that_dies_is_replaced_and_counted(golden: Path) -> None:
         wait_for_starts(server, 3)
 
 
+@pytest.mark.rest
+def test_workers_that_all_end_when_they_start_end_the_server(golden: Path, tmp_path: Path) -> None:
+    """So that a supervisor sees it, and clients are not left waiting."""
+    (tmp_path / "sitecustomize.py").write_text(
+        "import os, sys\nif any('spawn_main' in each for each in sys.orig_argv):\n    os._exit(7)\n"
+    )
+    command = [COMMAND, "--store", str(golden), "serve", "--port", "0", "--workers", "2"]
+    environment = os.environ | {"PYTHONPATH": str(tmp_path)}
+    done = subprocess.run(command, env=environment, text=True, capture_output=True, timeout=60, check=False)
+    assert done.returncode == 2
+    assert done.stderr.endswith("Error: the workers end when they start (exit status 7)\n")
+
+
 def wait_for_starts(server: Serving, number: int) -> None:
     """Each time by a connection of its own."""
     until = time.monotonic() + 30
