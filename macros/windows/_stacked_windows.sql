@@ -1,20 +1,20 @@
 {#-
     The plan 'stacked', which takes about as long for one hot key as for many cold ones. Sums and counts are running sums
     over the events in the order in which they become known; a window is the sum at its end less the sum at its start.
-    Everything else (events known late or superseded, distinct values, minima, maxima, first and last events, deviations)
-    is assigned to the range of instants at which it counts: see `_counted_ranges`.
+    So are distinct values where no event is late. Everything else (events known late or superseded, minima, maxima, first
+    and last events, deviations) is assigned to the range of instants at which it counts: see `_counted_ranges`.
     The last CTE is `windowed`: `_pit_query`, `_pit_newest` and a column for each aggregation.
 -#}
 {% macro _stacked_windows(view, wanted, late) -%}
 {%- set late = late and (view.created_timestamp or view.event_key) -%}
 {%- set longest = pit_join._longest_window(view) -%}
-{%- set sums = wanted | selectattr('function', 'in', ['count', 'sum', 'avg']) | list -%}
+{%- set sums = wanted | selectattr('function', 'in', ['count', 'sum', 'avg'] + ([] if late else ['count_distinct'])) | list -%}
 {%- set spread = wanted | selectattr('function', 'equalto', 'stddev') | list -%}
-{%- set distinct = wanted | selectattr('function', 'equalto', 'count_distinct') | list -%}
+{%- set distinct = wanted | selectattr('function', 'equalto', 'count_distinct') | list if late else [] -%}
 {%- set tiled = wanted | selectattr('function', 'in', ['min', 'max', 'first', 'last', 'last_n']) | list -%}
-{%- set measures = pit_join._measures(sums) -%}
 {%- set floats = pit_join._float_inputs(sums) -%}
 {%- set windows = sums | map(attribute='window') | unique | list -%}
+{%- set measures = pit_join._measures(sums, windows) -%}
 {%- set tile_windows = [longest] if late else [] -%}
 {%- for item in tiled if item.window not in tile_windows -%}
     {%- do tile_windows.append(item.window) -%}
@@ -170,10 +170,14 @@ found as (
 sums as (
     select
         _pit_query,
-        {%- for name in measures %}
+        {%- for name, measure in measures.items() %}
+        {%- if 'slot' in measure %}
+        max({{ name }}) filter (where _pit_slot = {{ measure.slot }}) as {{ name }},
+        {%- else %}
         {%- for window in windows %}
         max({{ name }}) filter (where _pit_slot = 0) - max({{ name }}) filter (where _pit_slot = {{ loop.index }}) as {{ name }}_{{ loop.index }},
         {%- endfor %}
+        {%- endif %}
         {%- endfor %}
         nullif(max(_pit_available_at) filter (where _pit_slot = 0), {{ pit_join._before_all() }}) as _pit_newest
     from found
@@ -265,47 +269,4 @@ late_sums as (
     left join late_changes on asked._pit_query = late_changes._pit_query
     window until_then as (order by asked._pit_query rows unbounded preceding)
 )
-{%- endmacro %}
-
-
-{#- CTE `distinct_X_sums`: for each instant asked the number of different values in the window. Overlapping intervals of one
-    value are merged; each counts once. -#}
-{% macro _distinct_counts(view, item) -%}
-{%- set name = 'distinct_' ~ item.alias -%}
-{%- set keys = view.key_names | join(', ') -%}
-{{ name }}_spans as (
-    select
-        {{ keys }},
-        0 as _pit_slot,
-        min(_pit_available_at) as _pit_available_at,
-        max(_pit_end) as _pit_end
-    from (
-        select
-            *,
-            sum(case when _pit_available_at <= _pit_before then 0 else 1 end) over (
-                partition by {{ keys }}, {{ item.input }} order by _pit_available_at rows unbounded preceding
-            ) as _pit_island
-        from (
-            select
-                *,
-                max(_pit_end) over (
-                    partition by {{ keys }}, {{ item.input }} order by _pit_available_at rows between unbounded preceding and 1 preceding
-                ) as _pit_before
-            from (
-                -- One row for each start: two sorts could put equal rows into different orders, and make two islands of one.
-                select {{ keys }}, {{ item.input }}, _pit_available_at, max(_pit_end) as _pit_end
-                from (
-                    select *, {{ pit_join._window_end(view, item.window, 'events') }} as _pit_end
-                    from events
-                    where {{ item.input }} is not null
-                ) as ends
-                where _pit_available_at < _pit_end
-                group by {{ keys }}, {{ item.input }}, _pit_available_at
-            ) as starts
-        ) as befores
-    ) as islands
-    group by {{ keys }}, {{ item.input }}, _pit_island
-),
-
-{{ pit_join._span_sums(name, view, {'total': '1'}, 'stacked') }}
 {%- endmacro %}
