@@ -10,6 +10,7 @@
     _h, _l    numbers whose sum may overflow (`_is_wide`) as whole numbers: the upper bits and the lower 64
     _s, _t    other floats as whole numbers, those of the greatest class of the column and of the next one (`_wholes.sql`)
     _c        the counts of other floats in one number: all of them, NaN, infinity and -infinity, in 31 bits each
+    _number   the count of the values so far, by which the newest are looked up (`_newest_values.sql`)
     _begun_W  the different values that enter the window of slot W, and
     _ended_W  those that leave it (`_distinct.sql`)
 
@@ -18,7 +19,7 @@
 {% macro _measures(items, windows=[]) -%}
     {%- set measures = {} -%}
     {%- set sums = items | rejectattr('function', 'equalto', 'count_distinct') | list -%}
-    {%- for item in sums if item.function != 'count' and pit_join._packed_bits(item) -%}
+    {%- for item in sums if item.function in ('sum', 'avg') and pit_join._packed_bits(item) -%}
         {%- set whole = pit_join._in_unit('events.' ~ item.input, item.floats.unit) if item.floats else 'cast(events.' ~ item.input ~ ' as hugeint)' -%}
         {%- do measures.update({item.input ~ '_p': pit_join._measure(item.input ~ '_p', pit_join._packed(whole, pit_join._packed_bits(item)))}) -%}
     {%- endfor -%}
@@ -39,16 +40,19 @@
             {%- set every = {'value': '1', 'running': 'row_number() over ()'} -%}
             {%- set some = pit_join._measure(name ~ '_n', 'case when ' ~ value ~ ' is not null then 1 end', 'count') -%}
             {%- do measures.update({name ~ '_n': some if item.column or item.where else every}) -%}
-            {%- if item.function != 'count' and pit_join._is_wide(item.column_type) -%}
+            {%- if item.function in ('sum', 'avg') and pit_join._is_wide(item.column_type) -%}
                 {%- do measures.update({
                     name ~ '_h': pit_join._measure(name ~ '_h', pit_join._upper(value, item.column_type)),
                     name ~ '_l': pit_join._measure(name ~ '_l', pit_join._lower(value, item.column_type)),
                 }) -%}
-            {%- elif item.function != 'count' -%}
+            {%- elif item.function in ('sum', 'avg') -%}
                 {%- set number = pit_join._in_unit(value, item.floats.unit) if item.floats else value -%}
                 {%- do measures.update({name ~ '_s': pit_join._measure(name ~ '_s', number)}) -%}
             {%- endif -%}
         {%- endif -%}
+    {%- endfor -%}
+    {%- for item in items if item.function in ('last', 'last_n') -%}
+        {%- do measures.update({item.input ~ '_number': dict(pit_join._measure(item.input ~ '_number', 'case when events.' ~ item.input ~ ' is not null then 1 end', 'count'), slot=0)}) -%}
     {%- endfor -%}
     {%- for item in items if item.function == 'count_distinct' -%}
         {%- do measures.update(pit_join._distinct_measures(item, windows.index(item.window) + 1)) -%}
@@ -202,6 +206,8 @@ measured as (
 {%- endif -%}
 {%- if item.function == 'count_distinct' -%}
 {{ pit_join._distinct_of(item, slot) }}
+{%- elif item.function in ('last', 'last_n') -%}
+{{ pit_join._newest_of(item, part.n) }}
 {%- elif item.function == 'count' -%}
 {{ part.n }}
 {%- elif pit_join._is_wide(item.column_type) -%}

@@ -1,17 +1,21 @@
 {#-
     The plan 'stacked', which takes about as long for one hot key as for many cold ones. Sums and counts are running sums
     over the events in the order in which they become known; a window is the sum at its end less the sum at its start.
-    So are distinct values where no event is late. Everything else (events known late or superseded, minima, maxima, first
-    and last events, deviations) is assigned to the range of instants at which it counts: see `_counted_ranges`.
+    So are distinct and newest values where no event is late. Everything else (events known late or superseded, minima, maxima,
+    first events, deviations) is assigned to the range of instants at which it counts: see `_counted_ranges`.
     The last CTE is `windowed`: `_pit_query`, `_pit_newest` and a column for each aggregation.
 -#}
 {% macro _stacked_windows(view, wanted, late) -%}
 {%- set late = late and (view.created_timestamp or view.event_key) -%}
 {%- set longest = pit_join._longest_window(view) -%}
-{%- set sums = wanted | selectattr('function', 'in', ['count', 'sum', 'avg'] + ([] if late else ['count_distinct'])) | list -%}
+{%- set sums = wanted | selectattr('function', 'in', ['count', 'sum', 'avg'] + ([] if late else ['count_distinct', 'last', 'last_n'])) | list -%}
 {%- set spread = wanted | selectattr('function', 'equalto', 'stddev') | list -%}
 {%- set distinct = wanted | selectattr('function', 'equalto', 'count_distinct') | list if late else [] -%}
-{%- set tiled = wanted | selectattr('function', 'in', ['min', 'max', 'first', 'last', 'last_n']) | list -%}
+{%- set tiled = wanted | selectattr('function', 'in', ['min', 'max', 'first'] + (['last', 'last_n'] if late else [])) | list -%}
+{%- set looked_up = {} -%}
+{%- for item in sums if item.function in ('last', 'last_n') -%}
+    {%- do looked_up.update({item.input: [item.n or 1, looked_up.get(item.input, 0)] | max}) -%}
+{%- endfor -%}
 {%- set floats = pit_join._float_inputs(sums) -%}
 {%- set windows = sums | map(attribute='window') | unique | list -%}
 {%- set measures = pit_join._measures(sums, windows) -%}
@@ -30,6 +34,10 @@
 
 {{ pit_join._float_sums(view, floats, windows, {'plan': 'stacked', 'late': late}) }},
 {%- endif %}
+{%- for input, length in looked_up.items() %}
+
+{{ pit_join._newest_values(view, input, length) }},
+{%- endfor %}
 {%- for item in distinct %}
 
 {{ pit_join._distinct_counts(view, item) }},
@@ -72,6 +80,9 @@ windowed as (
     {%- if late %}
     left join late_sums on asked._pit_query = late_sums._pit_query
     {%- endif %}
+    {%- for input in looked_up %}
+    left join {{ input }}_newest on asked._pit_query = {{ input }}_newest._pit_query
+    {%- endfor %}
     {%- for item in distinct %}
     left join distinct_{{ item.alias }}_sums on asked._pit_query = distinct_{{ item.alias }}_sums._pit_query
     {%- endfor %}

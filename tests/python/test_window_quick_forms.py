@@ -19,6 +19,8 @@ pytestmark = pytest.mark.rest
 WINDOWS = (ONE_HOUR, Span("3 hours", "3h", 3 * HOUR), LIFETIME)
 FORMS = {  # function and type of the values: what only the SQL of the general form has
     ("count_distinct", "integer"): "distinct__pit_value_1_spans",
+    ("last_n", "integer"): "tiles_",
+    ("last", "double"): "tiles_",
 }
 
 
