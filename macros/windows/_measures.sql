@@ -13,6 +13,7 @@
     _number   the count of the values so far, by which the newest are looked up (`_newest_values.sql`)
     _begun_W  the different values that enter the window of slot W, and
     _ended_W  those that leave it (`_distinct.sql`)
+    _highs    and _lows, _high_squares, _products, _low_squares: for deviations of values of one class (`_deviations.sql`)
 
     Floats of all other classes are added up apart, see `_float_sums.sql`.
 -#}
@@ -50,6 +51,12 @@
                 {%- do measures.update({name ~ '_s': pit_join._measure(name ~ '_s', number)}) -%}
             {%- endif -%}
         {%- endif -%}
+    {%- endfor -%}
+    {%- for item in items if item.function == 'stddev' -%}
+        {%- set whole = 'events.' ~ item.input ~ '_whole' -%}
+        {%- for part, number in pit_join._deviation_parts(pit_join._high(whole), pit_join._low(whole)).items() -%}
+            {%- do measures.update({item.input ~ '_' ~ part: pit_join._measure(item.input ~ '_' ~ part, number)}) -%}
+        {%- endfor -%}
     {%- endfor -%}
     {%- for item in items if item.function in ('last', 'last_n') -%}
         {%- do measures.update({item.input ~ '_number': dict(pit_join._measure(item.input ~ '_number', 'case when events.' ~ item.input ~ ' is not null then 1 end', 'count'), slot=0)}) -%}
@@ -115,19 +122,19 @@ end
 {% macro _classed(items, floats, source) -%}
 {%- set inputs = {} -%}
 {%- for item in items if item.function == 'stddev' or item.input in floats -%}
-    {%- do inputs.update({item.input: item.column_type}) -%}
+    {%- do inputs.update({item.input: item}) -%}
 {%- endfor -%}
 classed as (
     select
         *
-        {%- for input, column_type in inputs.items() %},
-        {{ pit_join._in_class(input, column_type) | indent(8) }} as {{ input }}_whole
+        {%- for input, item in inputs.items() %},
+        {{ pit_join._in_class(input, item.column_type, pit_join._one_class(item)) | indent(8) }} as {{ input }}_whole
         {%- endfor %}
     from (
         select
             *
-            {%- for input, column_type in inputs.items() %},
-            {{ pit_join._class(input, column_type) | indent(12) }} as {{ input }}_class
+            {%- for input, item in inputs.items() %},
+            {{ (pit_join._one_class(item) or pit_join._class(input, item.column_type)) | string | indent(12) }} as {{ input }}_class
             {%- endfor %}
         from {{ source }}
     ) as events

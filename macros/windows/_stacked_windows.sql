@@ -1,15 +1,20 @@
 {#-
     The plan 'stacked', which takes about as long for one hot key as for many cold ones. Sums and counts are running sums
     over the events in the order in which they become known; a window is the sum at its end less the sum at its start.
-    So are distinct and newest values where no event is late. Everything else (events known late or superseded, minima, maxima,
-    first events, deviations) is assigned to the range of instants at which it counts: see `_counted_ranges`.
+    So are deviations of values of one class, and distinct and newest values where no event is late. Everything else (events
+    known late or superseded, minima, maxima, first events) is assigned to the range of instants at which it counts: see
+    `_counted_ranges`.
     The last CTE is `windowed`: `_pit_query`, `_pit_newest` and a column for each aggregation.
 -#}
 {% macro _stacked_windows(view, wanted, late) -%}
 {%- set late = late and (view.created_timestamp or view.event_key) -%}
 {%- set longest = pit_join._longest_window(view) -%}
-{%- set sums = wanted | selectattr('function', 'in', ['count', 'sum', 'avg'] + ([] if late else ['count_distinct', 'last', 'last_n'])) | list -%}
-{%- set spread = wanted | selectattr('function', 'equalto', 'stddev') | list -%}
+{%- set deviations = wanted | selectattr('function', 'equalto', 'stddev') | list -%}
+{%- set sums = [] -%}
+{%- set summed = ['count', 'sum', 'avg'] + ([] if late else ['count_distinct', 'last', 'last_n']) -%}
+{%- for item in wanted if item.function in summed or (item in deviations and pit_join._one_class(item)) -%}
+    {%- do sums.append(item) -%}
+{%- endfor -%}
 {%- set distinct = wanted | selectattr('function', 'equalto', 'count_distinct') | list if late else [] -%}
 {%- set tiled = wanted | selectattr('function', 'in', ['min', 'max', 'first'] + (['last', 'last_n'] if late else [])) | list -%}
 {%- set looked_up = {} -%}
@@ -23,7 +28,7 @@
 {%- for item in tiled if item.window not in tile_windows -%}
     {%- do tile_windows.append(item.window) -%}
 {%- endfor -%}
-{{ pit_join._measured(view, sums + spread, measures, late) }},
+{{ pit_join._measured(view, sums + (deviations | reject('in', sums) | list), measures, late) }},
 
 {{ pit_join._running_sums(view, measures, windows, late) }},
 {%- if late %}
@@ -42,9 +47,9 @@
 
 {{ pit_join._distinct_counts(view, item) }},
 {%- endfor %}
-{%- if spread %}
+{%- if deviations %}
 
-{{ pit_join._deviations(view, spread, 'stacked') }},
+{{ pit_join._deviations(view, deviations, {'plan': 'stacked', 'windows': windows, 'measures': measures, 'late': late}) }},
 {%- endif %}
 {%- for window in tile_windows %}
 
@@ -59,7 +64,7 @@ windowed as (
         {{ 'tiles_' ~ (item.window or 'lifetime') ~ '.' ~ item.alias }},
         {%- elif item in distinct %}
         {{ 'distinct_' ~ item.alias }}_sums.total as {{ item.alias }},
-        {%- elif item in spread %}
+        {%- elif item in deviations %}
         deviations.{{ item.alias }},
         {%- else %}
         {{ pit_join._summed(item, windows, measures, late) | indent(8) }} as {{ item.alias }},
@@ -89,7 +94,7 @@ windowed as (
     {%- if floats %}
     left join float_sums on asked._pit_query = float_sums._pit_query
     {%- endif %}
-    {%- if spread %}
+    {%- if deviations %}
     left join deviations on asked._pit_query = deviations._pit_query
     {%- endif %}
     {%- for window in tile_windows %}

@@ -21,6 +21,8 @@ FORMS = {  # function and type of the values: what only the SQL of the general f
     ("count_distinct", "integer"): "distinct__pit_value_1_spans",
     ("last_n", "integer"): "tiles_",
     ("last", "double"): "tiles_",
+    ("stddev", "integer"): "deviations_spans",
+    ("stddev", "double"): "deviations_spans",
 }
 
 

@@ -45,10 +45,7 @@ asked as (
 classed as (
     select
         *,
-        case
-            when _pit_input_1_class < 99 then cast(cast(_pit_input_1 as double) / pow(2.0, 20 * ((_pit_input_1_class) - 50)) / pow(2.0, 20 * ((_pit_input_1_class) - 50)) * pow(2.0, 73) as hugeint)
-            else 0
-        end as _pit_input_1_whole
+        case when _pit_input_1_class < 99 then cast(cast(_pit_input_1 as double) / pow(2.0, 20 * ((_pit_input_1_class) - 50)) / pow(2.0, 20 * ((_pit_input_1_class) - 50)) * pow(2.0, 73) as hugeint) else 0 end as _pit_input_1_whole
     from (
         select
             *,
