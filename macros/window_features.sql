@@ -63,6 +63,13 @@ asked as (
             {%- endfor %}
             {{ pit_join._last_instant('_pit_time', strict) }} as _pit_at
         from {{ pit_join._named(spine, 'spine') }}
+        union all
+        -- No rows: keys get the type that they have beside those of events, which decides their order.
+        select
+            {{ keys }},
+            null
+        from events
+        where false
     ) as rows_asked
     where _pit_at is not null and {{ view.key_names | join(' is not null and ') }} is not null
 ),

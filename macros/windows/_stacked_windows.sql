@@ -53,7 +53,7 @@
 {%- endif %}
 {%- for window in tile_windows %}
 
-{{ pit_join._tiles(view, tiled | selectattr('window', 'equalto', window) | list, window, late and window == longest) }},
+{{ pit_join._tiles(view, tiled | selectattr('window', 'equalto', window) | list, window, late) }},
 {%- endfor %}
 
 windowed as (
@@ -198,35 +198,6 @@ sums as (
         nullif(max(_pit_available_at) filter (where _pit_slot = 0), {{ pit_join._before_all() }}) as _pit_newest
     from found
     group by _pit_query
-)
-{%- endmacro %}
-
-
-{#-
-    CTE `X_ranges`: the rows of `X_spans` with the first and the last of the instants asked at which they count. The spans
-    have keys, `_pit_available_at`, `_pit_end` and more columns; spans that count at no instant asked are removed. `asked`
-    numbers the instants of a key consecutively.
--#}
-{% macro _counted_ranges(name, view) -%}
-{{ name }}_ranges as (
-    select
-        spans.*,
-        first_asked._pit_query as _pit_first,
-        last_asked._pit_query as _pit_last
-    from {{ name }}_spans as spans
-    asof join asked as first_asked
-        on
-            {%- for key in view.key_names %}
-            {{ pit_join._asof_equal(view, loop.index0, 'spans.' ~ key, 'first_asked.' ~ key) }} and
-            {%- endfor %}
-            {{ pit_join._is_known('first_asked._pit_at', false) }}
-    asof join asked as last_asked
-        on
-            {%- for key in view.key_names %}
-            {{ pit_join._asof_equal(view, loop.index0, 'spans.' ~ key, 'last_asked.' ~ key) }} and
-            {%- endfor %}
-            spans._pit_end > last_asked._pit_at
-    where first_asked._pit_query <= last_asked._pit_query
 )
 {%- endmacro %}
 

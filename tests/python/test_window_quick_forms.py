@@ -23,6 +23,8 @@ FORMS = {  # function and type of the values: what only the SQL of the general f
     ("last", "double"): "tiles_",
     ("stddev", "integer"): "deviations_spans",
     ("stddev", "double"): "deviations_spans",
+    ("min", "double"): "tiles_3600000000_begun",
+    ("max", "integer"): "tiles_3600000000_begun",
 }
 
 
@@ -46,7 +48,7 @@ def events(source: random.Random, value_type: str) -> list[tuple[Any, ...]]:
 
 
 def answers(
-    function: str, value_type: str, rows: list[tuple[Any, ...]], plan: str, late: bool
+    function: str, value_type: str, rows: list[tuple[Any, ...]], plan: str, late: bool, *more: str
 ) -> tuple[str, list[Any]]:
     """The query of a build that finds late events, or none, and its rows at the events and at the ends of windows."""
     case = small(declared(function), [], value_type, [])
@@ -56,6 +58,8 @@ def answers(
         noon = "timestamp '2026-03-15 12:00' + interval 1 minute *"
         connection.executemany(f"insert into v select ?, {noon} ?, {noon} ?, ?", rows)
         connection.execute("insert into s select k, e + interval (after) minute from v, range(0, 190, 20) as _(after)")
+        for statement in more:
+            connection.execute(statement)
         facts = connection.execute(str(renderer.call("_facts_statement", view="v", history=None))).fetchall()
         names = [column for column, *_ in connection.description or ()]
         floats = {} if late else dict(units_of(dict(zip(names, facts[0], strict=True))))
@@ -80,3 +84,13 @@ def test_the_quick_form_gives_what_the_general_one_gives(function: str, value_ty
         for plan in PLANS:
             _, general = answers(function, value_type, rows, plan, late=True)
             assert general == quick
+
+
+@pytest.mark.parametrize("table", ["s", "v"])
+@pytest.mark.parametrize(("function", "late"), [("max", False), ("max", True), ("last_n", False)])
+def test_keys_that_are_in_another_order_in_the_spine(function: str, late: bool, table: str) -> None:
+    """Instants and values are numbered in the order of keys; here one side has texts, the other an enum."""
+    rows = events(random.Random(1), "integer")
+    sorted_otherwise = f"alter table {table} alter k type enum('c', 'a', 'b')"
+    _, wanted = answers(function, "integer", rows, "range", late)
+    assert answers(function, "integer", rows, "stacked", late, sorted_otherwise)[1] == wanted

@@ -38,6 +38,13 @@ asked as (
             spine."user_id" as _pit_key_1,
             _pit_time - 1 as _pit_at
         from spine
+        union all
+        -- No rows: keys get the type that they have beside those of events, which decides their order.
+        select
+            _pit_key_1,
+            null
+        from events
+        where false
     ) as rows_asked
     where _pit_at is not null and _pit_key_1 is not null
 ),

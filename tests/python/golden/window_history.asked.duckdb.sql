@@ -101,6 +101,13 @@ _pit_values as (
                 spine."_pit_key_1" as _pit_key_1,
                 _pit_time as _pit_at
             from _pit_spine as spine
+            union all
+            -- No rows: keys get the type that they have beside those of events, which decides their order.
+            select
+                _pit_key_1,
+                null
+            from events
+            where false
         ) as rows_asked
         where _pit_at is not null and _pit_key_1 is not null
     ),
