@@ -59,6 +59,7 @@ class Entry:
     as_of: bool = False  # the outputs are histories: compared as of every row of the reference
     peak: float = 0  # bound on the peak memory, in GB
     timeout: int = TIMEOUT
+    plan: str = ""  # of windows; none: the one that the product chooses
     start_up: str = ""  # label of the entry that has next to no data
     millions: float = 0  # of events: the time for each is shown
     runs: list[Run] = field(default_factory=list)  # the first is the warm-up
@@ -107,6 +108,7 @@ def cases(memory_limit: str, scale: float) -> dict[str, tuple[str, list[Entry]]]
         "W3": ("W3: min and max over 7 days (spine and events as W1)", _extremes()),
         "W4": ("W4: history (30-day counts of 20k users on 730 days, from 4M events)", _history()),
         "W5": ("W5: windows over doubles (the data of W1 and W2, sum and average of a double)", _windows_of_floats()),
+        "W6": ("W6: last_n, deviations, distinct values (the data of W2, four windows, plan stacked)", _others()),
         "G": ("G: growth (the query of W1 on more and more events)", _growth(scale)),
     }
 
@@ -207,6 +209,31 @@ def _windows_of_floats() -> list[Entry]:
                 entry.target = Target(tuple(names[other] for other in others), 1.5)
             entries.append(entry)
     return entries
+
+
+def _others() -> list[Entry]:
+    """Functions beside the count over the same windows; an entry's reference is the plan `range`."""
+    count = f"{PRODUCT}, count"
+    entries = [_windowed(PRODUCT, "W2", count, _of("count"), plan="stacked")]
+    for name, bound in (("last_v", 6), ("stddev_v", 3), ("stddev_x", 3), ("distinct_v", 3)):
+        target = Target(count, bound)
+        entries.append(
+            _windowed(
+                PRODUCT,
+                "W2",
+                f"{PRODUCT}, {name}",
+                _of(name),
+                plan="stacked",
+                reference=PRODUCT,
+                to=count,
+                target=target,
+            )
+        )
+    return entries
+
+
+def _of(name: str) -> tuple[str, ...]:
+    return tuple(f"{name}_{window}" for window in WINDOWS)
 
 
 def _history() -> list[Entry]:

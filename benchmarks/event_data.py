@@ -90,9 +90,15 @@ _EXTREMES = (
     {"name": "min_v", "function": "min", "column": "v", "windows": ["7 days"]},
     {"name": "max_v", "function": "max", "column": "v", "windows": ["7 days"]},
 )
+_OTHERS = (
+    {"name": "last_v", "function": "last_n", "column": "v", "n": 5, "windows": WINDOWS},
+    {"name": "stddev_v", "function": "stddev", "column": "v", "windows": WINDOWS},
+    {"name": "stddev_x", "function": "stddev", "column": "x", "windows": WINDOWS},
+    {"name": "distinct_v", "function": "count_distinct", "column": "v", "windows": WINDOWS},
+)
 EVENTS = {
     "W1": Events("events with a hot key", 5_000_000, 500_000, 100_000, 1.2, 365, (*_SUMS, *_FLOATS, *_EXTREMES)),
-    "W2": Events("events, mildly skewed", 2_000_000, 500_000, 100_000, 0.53, 365, (*_SUMS, *_FLOATS)),
+    "W2": Events("events, mildly skewed", 2_000_000, 500_000, 100_000, 0.53, 365, (*_SUMS, *_FLOATS, *_OTHERS)),
     "W4": Events(
         "events of two years, keys alike",
         4_000_000,

@@ -25,7 +25,7 @@ from statistics import median
 from cases import NOT_COMPARED, OURS, PRODUCT, PROGRAMS, TIMEOUT, Entry, Run, Target, cases
 
 HERE = Path(__file__).resolve().parent
-SCENARIOS = ("A", "B", "C", "D", "M", "W1", "W2", "W3", "W4", "W5", "G")
+SCENARIOS = ("A", "B", "C", "D", "M", "W1", "W2", "W3", "W4", "W5", "W6", "G")
 FEAST_VENV = HERE / ".venv-feast"
 
 
@@ -40,7 +40,8 @@ def command(entry: Entry, data: Path, output: Path) -> list[str]:
     features = ",".join(f"{view}:{feature}" for view in views for feature in entry.features or "*")
     spine = data / "raw" / "spine.parquet"
     build = ["build-training-set", "--spine", str(spine), "--features", features, "--output", str(output)]
-    return [pit_join(), "--project-dir", str(data), *build]
+    plan = ["--window-plan", entry.plan] if entry.plan else []
+    return [pit_join(), "--project-dir", str(data), *build, *plan]
 
 
 def pit_join() -> str:
@@ -116,7 +117,7 @@ class Data:
         key = (directory, entry.reference, entry.features)
         if key not in self.references:
             output = directory / f"reference-{len(self.references)}.parquet"
-            maker = Entry(entry.reference, entry.data, features=entry.features)
+            maker = Entry(entry.reference, entry.data, features=entry.features, plan="range" if entry.plan else "")
             run = measure(command(maker, directory, output))
             if run.error:
                 sys.exit(f"the reference output of {directory.name} could not be made: {run.error}")

@@ -21,9 +21,10 @@
     plan        'range' compares every event with every row of its keys (best where windows are small); 'stacked' uses
                 running sums and tiles, and its work never grows quadratically ('stacked')
     late        whether events may become known late or be superseded; false only where it was checked (true)
-    floats      {column: {unit, count_bits}} of columns of floats that were checked: all are whole numbers of up to 93 bits
-                in units of 2^unit. With `count_bits` (or none) a count of so many bits fits into 128 bits beside their
-                sum. Sums are the same without it, and take longer ({})
+    floats      {column: {unit, count_bits, class}} of columns of floats that were checked: all are whole numbers of up to 93
+                bits in units of 2^unit. With `count_bits` (or none) a count of so many bits fits into 128 bits beside their
+                sum. With `class` (or none) all are of that class, see `_wholes.sql`. Features are the same without it, and
+                take longer ({})
     provenance  a name N: also return N__event_timestamp, and call the status N__status
 
     Grain: one row for each row of the spine: `_pit_row`, `_pit_status`, `_pit_age` (microseconds from the newest event of
@@ -62,6 +63,13 @@ asked as (
             {%- endfor %}
             {{ pit_join._last_instant('_pit_time', strict) }} as _pit_at
         from {{ pit_join._named(spine, 'spine') }}
+        union all
+        -- No rows: keys get the type that they have beside those of events, which decides their order.
+        select
+            {{ keys }},
+            null
+        from events
+        where false
     ) as rows_asked
     where _pit_at is not null and {{ view.key_names | join(' is not null and ') }} is not null
 ),

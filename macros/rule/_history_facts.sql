@@ -3,7 +3,8 @@
     rows; dated, the rows with a key, an event time and, where declared, a created time; unordered, rows that are not
     stored in the order (keys, event time, created); tied, rows equal in these to the one before; late, rows that did
     not become known after the one before; newest, the greatest event time in microseconds UTC. Of a window view also
-    floats: of each column of floats that is added up the number of NaN and infinities, the least magnitude but 0 and the greatest.
+    floats: of each column of floats that is added up the number of NaN and infinities, the least magnitude but 0, the greatest,
+    and for a deviation the class of all values, if they are of one (see `_wholes.sql`).
 
     If no row is unordered, tied and late are exact; otherwise they have no meaning. Of a static view newest is null.
 -#}
@@ -56,12 +57,17 @@ from dated
     events, since each may be superseded. -#}
 {% macro _event_facts(view) -%}
 {%- set dated = view.key_names + pit_join._version(view) -%}
-{%- set columns = [] -%}
-{%- for item in view.aggregations if item.function in ('sum', 'avg') and pit_join._is_float(item.column_type) and item.column not in columns -%}
-    {%- do columns.append(item.column) -%}
+{%- set columns, spread = [], [] -%}
+{%- for item in view.aggregations if item.function in ('sum', 'avg', 'stddev') and pit_join._is_float(item.column_type) -%}
+    {%- do columns.append(item.column) if item.column not in columns -%}
+    {%- do spread.append(item.column) if item.function == 'stddev' -%}
 {%- endfor -%}
 {%- set read = [] -%}
-{%- for column in columns %}{% do read.append('cast(' ~ pit_join._identifier(column) ~ ' as double) as _pit_float_' ~ loop.index) %}{% endfor -%}
+{%- for column in columns -%}
+    {%- set value, name = pit_join._identifier(column), '_pit_float_' ~ loop.index -%}
+    {%- do read.append('cast(' ~ value ~ ' as double) as ' ~ name) -%}
+    {%- do read.append(pit_join._class(value, 'double') ~ ' as ' ~ name ~ '_class') if column in spread -%}
+{%- endfor -%}
 with timed as (
     {{ pit_join._timed(view, read) | indent(4) }}
 )
@@ -80,7 +86,8 @@ select
             'column': {{ pit_join._literal(column) }},
             'odd': count_if(not isfinite({{ float }})),
             'least': min(abs({{ float }})) filter (where {{ float }} <> 0),
-            'greatest': max(abs({{ float }}))
+            'greatest': max(abs({{ float }})),
+            'class': {{ 'case when min(' ~ float ~ '_class) = max(' ~ float ~ '_class) then min(' ~ float ~ '_class) end' if column in spread else 'null' }}
         }{{ ',' if not loop.last }}
         {%- endfor %}
     ] as floats

@@ -1,26 +1,28 @@
 {#-
     CTE `deviations`: sample deviations at each instant asked. A whole number (see `_wholes.sql`) is written in two digits of
     47 bits, `high` and `low`. The sums of the digits and of their products are exact, and so is the squared distance from the
-    mean that follows from these: nothing is rounded before that, whatever the mean is. Products can be added up 2^30 times.
+    mean that follows from these: nothing is rounded before that, whatever the mean is. Products can be added up 2^30 times in
+    a window, and 2^33 times in running sums. Values that are all of one class are added up in running sums with all else,
+    and have nothing to merge; the sums are exact in either way, so the deviations have the same bits.
+
+    how  {plan, windows, measures, late}: the plan of the query, and where it has running sums, what `_summed` needs of these
 -#}
-{% macro _deviations(view, items, plan) -%}
+{% macro _deviations(view, items, how) -%}
 {%- set mask = 2 ** 47 - 1 -%}
-{%- set parts = {
-    'counted': '1',
-    'highs': 'high',
-    'lows': 'low',
-    'high_squares': 'cast(high as hugeint) * high',
-    'products': 'cast(high as hugeint) * low',
-    'low_squares': 'cast(low as hugeint) * low',
-} -%}
+{%- set parts = dict(pit_join._deviation_parts('high', 'low'), counted='1') -%}
+{%- set spread, alike = [], [] -%}
+{%- for item in items -%}
+    {%- do (alike if item.input ~ '_highs' in how.measures else spread).append(dict(item, slot=100 * loop.index)) -%}
+{%- endfor -%}
+{%- if spread -%}
 -- A slot is 100 times the number of a feature and the class of its values.
 deviations_spans as (
-    {%- for item in items %}
+    {%- for item in spread %}
     select
         {{ view.key_names | join(', ') }},
-        {{ 100 * loop.index }} + {{ item.input }}_class as _pit_slot,
-        cast({{ item.input }}_whole >> 47 as bigint) as high,
-        cast({{ item.input }}_whole & {{ mask }} as bigint) as low,
+        {{ item.slot }} + {{ item.input }}_class as _pit_slot,
+        {{ pit_join._high(item.input ~ '_whole') }} as high,
+        {{ pit_join._low(item.input ~ '_whole') }} as low,
         _pit_available_at,
         {{ pit_join._window_end(view, item.window, 'measured') }} as _pit_end
     from measured
@@ -31,7 +33,35 @@ deviations_spans as (
     {%- endfor %}
 ),
 
-{{ pit_join._span_sums('deviations', view, parts, plan) }},
+{{ pit_join._span_sums('deviations', view, parts, how.plan) }},
+
+{% endif -%}
+deviations_totals as (
+    {%- for item in alike %}
+    {%- set slot = how.windows.index(item.window) + 1 %}
+    select
+        sums._pit_query,
+        {{ item.slot + pit_join._one_class(item) }} as _pit_slot,
+        {%- for part in parts if part != 'counted' %}
+        {{ pit_join._sum_of(item.input ~ '_' ~ part, slot, how.late) }} as {{ part }},
+        {%- endfor %}
+        {{ pit_join._summed(dict(item, function='count'), how.windows, how.measures, how.late) }} as counted
+    from sums
+    {%- if how.late %}
+    left join late_sums on sums._pit_query = late_sums._pit_query
+    {%- endif %}
+    {%- if spread or not loop.last %}
+    union all
+    {%- endif %}
+    {%- endfor %}
+    {%- if spread %}
+    select
+        _pit_query,
+        _pit_slot,
+        {{ parts.keys() | join(',\n        ') }}
+    from deviations_sums
+    {%- endif %}
+),
 
 -- The mean is the nearest whole number: what is left of the sum is at most half a count, and cancels little below.
 deviations_means as (
@@ -42,7 +72,7 @@ deviations_means as (
         select
             *,
             highs * {{ mask + 1 }} + lows as total
-        from deviations_sums
+        from deviations_totals
         where counted > 0
     ) as totals
 ),
@@ -88,13 +118,20 @@ deviations_classes as (
     ) as distances
 ),
 
+{% if spread -%}
 -- Classes are merged from the greatest to the smallest, in units of the greatest: the distance of their means adds to the squares.
+{% endif -%}
 deviations_merged as (
     select
         _pit_query,
         _pit_item,
+        {%- set merged = "{'class': class, 'counted': counted, 'near': near, 'lacking': lacking, 'squares': squares}" %}
+        {%- if not spread %}
+        {{ merged }} as merged
+    from deviations_classes
+        {%- else %}
         list_reduce(
-            list_sort(list({'class': class, 'counted': counted, 'near': near, 'lacking': lacking, 'squares': squares}), 'desc'),
+            list_sort(list({{ merged }}), 'desc'),
             {#- The mean of a class less the mean of a greater one, in the unit of the greater. #}
             {%- set shrunk = 'pow(2.0, 40 * (other.class - one.class))' %}
             {%- set between = '((other.near * ' ~ shrunk ~ ' - one.near) + (other.lacking * ' ~ shrunk ~ ' - one.lacking))' %}
@@ -109,6 +146,7 @@ deviations_merged as (
         ) as merged
     from deviations_classes
     group by _pit_query, _pit_item
+        {%- endif %}
 ),
 
 deviations as (
@@ -129,4 +167,24 @@ deviations as (
     from deviations_merged
     group by _pit_query
 )
+{%- endmacro %}
+
+
+{#- The numbers that a value adds to the sums, from its two digits. -#}
+{% macro _deviation_parts(high, low) -%}
+    {{ return({
+        'highs': high,
+        'lows': low,
+        'high_squares': 'cast(' ~ high ~ ' as hugeint) * ' ~ high,
+        'products': 'cast(' ~ high ~ ' as hugeint) * ' ~ low,
+        'low_squares': 'cast(' ~ low ~ ' as hugeint) * ' ~ low,
+    }) }}
+{%- endmacro %}
+
+{% macro _high(whole) -%}
+cast({{ whole }} >> 47 as bigint)
+{%- endmacro %}
+
+{% macro _low(whole) -%}
+cast({{ whole }} & {{ 2 ** 47 - 1 }} as bigint)
 {%- endmacro %}

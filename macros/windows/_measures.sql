@@ -1,6 +1,7 @@
 {#-
-    The measures of counts, sums and averages: numbers whose sums are exact. A mapping {name: {value, running}} of the
-    number that an event adds and its running sum over the rows so far. The names end in
+    The measures of counts, sums and averages: numbers whose sums are exact. A mapping {name: {value, running, slot}} of the
+    number that an event adds and its running sum over the rows so far. With a `slot` only its running sum at that end of a
+    window is wanted: see `points` of `_running_sums`. `windows` are those of the slots. The names end in
 
     _p        integers of up to 64 bits: a value in the upper bits of one number, and a 1 in its lower 34 to count it; floats
               of one unit likewise, as whole numbers of it, where both fit
@@ -9,12 +10,17 @@
     _h, _l    numbers whose sum may overflow (`_is_wide`) as whole numbers: the upper bits and the lower 64
     _s, _t    other floats as whole numbers, those of the greatest class of the column and of the next one (`_wholes.sql`)
     _c        the counts of other floats in one number: all of them, NaN, infinity and -infinity, in 31 bits each
+    _number   the count of the values so far, by which the newest are looked up (`_newest_values.sql`)
+    _begun_W  the different values that enter the window of slot W, and
+    _ended_W  those that leave it (`_distinct.sql`)
+    _highs    and _lows, _high_squares, _products, _low_squares: for deviations of values of one class (`_deviations.sql`)
 
     Floats of all other classes are added up apart, see `_float_sums.sql`.
 -#}
-{% macro _measures(sums) -%}
+{% macro _measures(items, windows=[]) -%}
     {%- set measures = {} -%}
-    {%- for item in sums if item.function != 'count' and pit_join._packed_bits(item) -%}
+    {%- set sums = items | rejectattr('function', 'equalto', 'count_distinct') | list -%}
+    {%- for item in sums if item.function in ('sum', 'avg') and pit_join._packed_bits(item) -%}
         {%- set whole = pit_join._in_unit('events.' ~ item.input, item.floats.unit) if item.floats else 'cast(events.' ~ item.input ~ ' as hugeint)' -%}
         {%- do measures.update({item.input ~ '_p': pit_join._measure(item.input ~ '_p', pit_join._packed(whole, pit_join._packed_bits(item)))}) -%}
     {%- endfor -%}
@@ -35,16 +41,28 @@
             {%- set every = {'value': '1', 'running': 'row_number() over ()'} -%}
             {%- set some = pit_join._measure(name ~ '_n', 'case when ' ~ value ~ ' is not null then 1 end', 'count') -%}
             {%- do measures.update({name ~ '_n': some if item.column or item.where else every}) -%}
-            {%- if item.function != 'count' and pit_join._is_wide(item.column_type) -%}
+            {%- if item.function in ('sum', 'avg') and pit_join._is_wide(item.column_type) -%}
                 {%- do measures.update({
                     name ~ '_h': pit_join._measure(name ~ '_h', pit_join._upper(value, item.column_type)),
                     name ~ '_l': pit_join._measure(name ~ '_l', pit_join._lower(value, item.column_type)),
                 }) -%}
-            {%- elif item.function != 'count' -%}
+            {%- elif item.function in ('sum', 'avg') -%}
                 {%- set number = pit_join._in_unit(value, item.floats.unit) if item.floats else value -%}
                 {%- do measures.update({name ~ '_s': pit_join._measure(name ~ '_s', number)}) -%}
             {%- endif -%}
         {%- endif -%}
+    {%- endfor -%}
+    {%- for item in items if item.function == 'stddev' -%}
+        {%- set whole = 'events.' ~ item.input ~ '_whole' -%}
+        {%- for part, number in pit_join._deviation_parts(pit_join._high(whole), pit_join._low(whole)).items() -%}
+            {%- do measures.update({item.input ~ '_' ~ part: pit_join._measure(item.input ~ '_' ~ part, number)}) -%}
+        {%- endfor -%}
+    {%- endfor -%}
+    {%- for item in items if item.function in ('last', 'last_n') -%}
+        {%- do measures.update({item.input ~ '_number': dict(pit_join._measure(item.input ~ '_number', 'case when events.' ~ item.input ~ ' is not null then 1 end', 'count'), slot=0)}) -%}
+    {%- endfor -%}
+    {%- for item in items if item.function == 'count_distinct' -%}
+        {%- do measures.update(pit_join._distinct_measures(item, windows.index(item.window) + 1)) -%}
     {%- endfor -%}
     {{ return(measures) }}
 {%- endmacro %}
@@ -101,24 +119,24 @@ end
 
 
 {#- CTEs `classed`, the events with the class and the whole number of each input, and `classes`, the two greatest. -#}
-{% macro _classed(items, floats) -%}
+{% macro _classed(items, floats, source) -%}
 {%- set inputs = {} -%}
 {%- for item in items if item.function == 'stddev' or item.input in floats -%}
-    {%- do inputs.update({item.input: item.column_type}) -%}
+    {%- do inputs.update({item.input: item}) -%}
 {%- endfor -%}
 classed as (
     select
         *
-        {%- for input, column_type in inputs.items() %},
-        {{ pit_join._in_class(input, column_type) | indent(8) }} as {{ input }}_whole
+        {%- for input, item in inputs.items() %},
+        {{ pit_join._in_class(input, item.column_type, pit_join._one_class(item)) | indent(8) }} as {{ input }}_whole
         {%- endfor %}
     from (
         select
             *
-            {%- for input, column_type in inputs.items() %},
-            {{ pit_join._class(input, column_type) | indent(12) }} as {{ input }}_class
+            {%- for input, item in inputs.items() %},
+            {{ (pit_join._one_class(item) or pit_join._class(input, item.column_type)) | string | indent(12) }} as {{ input }}_class
             {%- endfor %}
-        from events
+        from {{ source }}
     ) as events
 )
 {%- if floats %},
@@ -144,10 +162,17 @@ classes as (
 {#- CTE `measured`: the events with their measures, and whether they are `_pit_late`: known late or superseded. -#}
 {% macro _measured(view, items, measures, late) -%}
 {%- set floats = pit_join._float_inputs(items) -%}
-{%- set classed = floats or items | selectattr('function', 'equalto', 'stddev') | list -%}
-{%- if classed -%}
-{{ pit_join._classed(items, floats) }},
+{%- set source = namespace(name='events') -%}
+{%- set distinct = items | selectattr('function', 'equalto', 'count_distinct') | list -%}
+{%- if distinct -%}
+{{ pit_join._repeats(view, distinct) }},
 
+{% set source.name = 'repeats' -%}
+{% endif -%}
+{%- if floats or items | selectattr('function', 'equalto', 'stddev') | list -%}
+{{ pit_join._classed(items, floats, source.name) }},
+
+{% set source.name = 'classed' -%}
 {% endif -%}
 measured as (
     select
@@ -158,7 +183,7 @@ measured as (
         {%- for name, measure in measures.items() %},
         {{ measure.value | indent(8) }} as {{ name }}
         {%- endfor %}
-    from {{ 'classed as events' if classed else 'events' }}
+    from {{ source.name }}{{ ' as events' if source.name != 'events' }}
     {%- if floats %}
     cross join classes
     {%- endif %}
@@ -173,7 +198,7 @@ measured as (
 {%- endmacro %}
 
 
-{#- The value of a count, sum or average, from the sums of its measures. -#}
+{#- The value of an aggregation from the sums of its measures. -#}
 {% macro _summed(item, windows, measures, late=false) -%}
 {%- set slot = windows.index(item.window) + 1 -%}
 {%- set part = {} -%}
@@ -186,7 +211,11 @@ measured as (
 {%- elif item.input ~ '_c' in measures -%}
     {%- do part.update({'n': '(' ~ part.c ~ ' & ' ~ (2 ** pit_join._odd_bits() - 1) ~ ')'}) -%}
 {%- endif -%}
-{%- if item.function == 'count' -%}
+{%- if item.function == 'count_distinct' -%}
+{{ pit_join._distinct_of(item, slot) }}
+{%- elif item.function in ('last', 'last_n') -%}
+{{ pit_join._newest_of(item, part.n) }}
+{%- elif item.function == 'count' -%}
 {{ part.n }}
 {%- elif pit_join._is_wide(item.column_type) -%}
 case when {{ part.n }} > 0 then

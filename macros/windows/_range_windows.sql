@@ -75,7 +75,7 @@ sums as (
 {%- endif %}
 {%- if spread %}
 
-{{ pit_join._deviations(view, spread, 'range') }},
+{{ pit_join._deviations(view, spread, {'plan': 'range', 'measures': {}}) }},
 {%- endif %}
 
 windowed as (

@@ -1,25 +1,34 @@
 {#-
     The plan 'stacked', which takes about as long for one hot key as for many cold ones. Sums and counts are running sums
     over the events in the order in which they become known; a window is the sum at its end less the sum at its start.
-    Everything else (events known late or superseded, distinct values, minima, maxima, first and last events, deviations)
-    is assigned to the range of instants at which it counts: see `_counted_ranges`.
+    So are deviations of values of one class, and distinct and newest values where no event is late. Everything else (events
+    known late or superseded, minima, maxima, first events) is assigned to the range of instants at which it counts: see
+    `_counted_ranges`.
     The last CTE is `windowed`: `_pit_query`, `_pit_newest` and a column for each aggregation.
 -#}
 {% macro _stacked_windows(view, wanted, late) -%}
 {%- set late = late and (view.created_timestamp or view.event_key) -%}
 {%- set longest = pit_join._longest_window(view) -%}
-{%- set sums = wanted | selectattr('function', 'in', ['count', 'sum', 'avg']) | list -%}
-{%- set spread = wanted | selectattr('function', 'equalto', 'stddev') | list -%}
-{%- set distinct = wanted | selectattr('function', 'equalto', 'count_distinct') | list -%}
-{%- set tiled = wanted | selectattr('function', 'in', ['min', 'max', 'first', 'last', 'last_n']) | list -%}
-{%- set measures = pit_join._measures(sums) -%}
+{%- set deviations = wanted | selectattr('function', 'equalto', 'stddev') | list -%}
+{%- set sums = [] -%}
+{%- set summed = ['count', 'sum', 'avg'] + ([] if late else ['count_distinct', 'last', 'last_n']) -%}
+{%- for item in wanted if item.function in summed or (item in deviations and pit_join._one_class(item)) -%}
+    {%- do sums.append(item) -%}
+{%- endfor -%}
+{%- set distinct = wanted | selectattr('function', 'equalto', 'count_distinct') | list if late else [] -%}
+{%- set tiled = wanted | selectattr('function', 'in', ['min', 'max', 'first'] + (['last', 'last_n'] if late else [])) | list -%}
+{%- set looked_up = {} -%}
+{%- for item in sums if item.function in ('last', 'last_n') -%}
+    {%- do looked_up.update({item.input: [item.n or 1, looked_up.get(item.input, 0)] | max}) -%}
+{%- endfor -%}
 {%- set floats = pit_join._float_inputs(sums) -%}
 {%- set windows = sums | map(attribute='window') | unique | list -%}
+{%- set measures = pit_join._measures(sums, windows) -%}
 {%- set tile_windows = [longest] if late else [] -%}
 {%- for item in tiled if item.window not in tile_windows -%}
     {%- do tile_windows.append(item.window) -%}
 {%- endfor -%}
-{{ pit_join._measured(view, sums + spread, measures, late) }},
+{{ pit_join._measured(view, sums + (deviations | reject('in', sums) | list), measures, late) }},
 
 {{ pit_join._running_sums(view, measures, windows, late) }},
 {%- if late %}
@@ -30,17 +39,21 @@
 
 {{ pit_join._float_sums(view, floats, windows, {'plan': 'stacked', 'late': late}) }},
 {%- endif %}
+{%- for input, length in looked_up.items() %}
+
+{{ pit_join._newest_values(view, input, length) }},
+{%- endfor %}
 {%- for item in distinct %}
 
 {{ pit_join._distinct_counts(view, item) }},
 {%- endfor %}
-{%- if spread %}
+{%- if deviations %}
 
-{{ pit_join._deviations(view, spread, 'stacked') }},
+{{ pit_join._deviations(view, deviations, {'plan': 'stacked', 'windows': windows, 'measures': measures, 'late': late}) }},
 {%- endif %}
 {%- for window in tile_windows %}
 
-{{ pit_join._tiles(view, tiled | selectattr('window', 'equalto', window) | list, window, late and window == longest) }},
+{{ pit_join._tiles(view, tiled | selectattr('window', 'equalto', window) | list, window, late) }},
 {%- endfor %}
 
 windowed as (
@@ -51,7 +64,7 @@ windowed as (
         {{ 'tiles_' ~ (item.window or 'lifetime') ~ '.' ~ item.alias }},
         {%- elif item in distinct %}
         {{ 'distinct_' ~ item.alias }}_sums.total as {{ item.alias }},
-        {%- elif item in spread %}
+        {%- elif item in deviations %}
         deviations.{{ item.alias }},
         {%- else %}
         {{ pit_join._summed(item, windows, measures, late) | indent(8) }} as {{ item.alias }},
@@ -72,13 +85,16 @@ windowed as (
     {%- if late %}
     left join late_sums on asked._pit_query = late_sums._pit_query
     {%- endif %}
+    {%- for input in looked_up %}
+    left join {{ input }}_newest on asked._pit_query = {{ input }}_newest._pit_query
+    {%- endfor %}
     {%- for item in distinct %}
     left join distinct_{{ item.alias }}_sums on asked._pit_query = distinct_{{ item.alias }}_sums._pit_query
     {%- endfor %}
     {%- if floats %}
     left join float_sums on asked._pit_query = float_sums._pit_query
     {%- endif %}
-    {%- if spread %}
+    {%- if deviations %}
     left join deviations on asked._pit_query = deviations._pit_query
     {%- endif %}
     {%- for window in tile_windows %}
@@ -170,43 +186,18 @@ found as (
 sums as (
     select
         _pit_query,
-        {%- for name in measures %}
+        {%- for name, measure in measures.items() %}
+        {%- if 'slot' in measure %}
+        max({{ name }}) filter (where _pit_slot = {{ measure.slot }}) as {{ name }},
+        {%- else %}
         {%- for window in windows %}
         max({{ name }}) filter (where _pit_slot = 0) - max({{ name }}) filter (where _pit_slot = {{ loop.index }}) as {{ name }}_{{ loop.index }},
         {%- endfor %}
+        {%- endif %}
         {%- endfor %}
         nullif(max(_pit_available_at) filter (where _pit_slot = 0), {{ pit_join._before_all() }}) as _pit_newest
     from found
     group by _pit_query
-)
-{%- endmacro %}
-
-
-{#-
-    CTE `X_ranges`: the rows of `X_spans` with the first and the last of the instants asked at which they count. The spans
-    have keys, `_pit_available_at`, `_pit_end` and more columns; spans that count at no instant asked are removed. `asked`
-    numbers the instants of a key consecutively.
--#}
-{% macro _counted_ranges(name, view) -%}
-{{ name }}_ranges as (
-    select
-        spans.*,
-        first_asked._pit_query as _pit_first,
-        last_asked._pit_query as _pit_last
-    from {{ name }}_spans as spans
-    asof join asked as first_asked
-        on
-            {%- for key in view.key_names %}
-            {{ pit_join._asof_equal(view, loop.index0, 'spans.' ~ key, 'first_asked.' ~ key) }} and
-            {%- endfor %}
-            {{ pit_join._is_known('first_asked._pit_at', false) }}
-    asof join asked as last_asked
-        on
-            {%- for key in view.key_names %}
-            {{ pit_join._asof_equal(view, loop.index0, 'spans.' ~ key, 'last_asked.' ~ key) }} and
-            {%- endfor %}
-            spans._pit_end > last_asked._pit_at
-    where first_asked._pit_query <= last_asked._pit_query
 )
 {%- endmacro %}
 
@@ -265,47 +256,4 @@ late_sums as (
     left join late_changes on asked._pit_query = late_changes._pit_query
     window until_then as (order by asked._pit_query rows unbounded preceding)
 )
-{%- endmacro %}
-
-
-{#- CTE `distinct_X_sums`: for each instant asked the number of different values in the window. Overlapping intervals of one
-    value are merged; each counts once. -#}
-{% macro _distinct_counts(view, item) -%}
-{%- set name = 'distinct_' ~ item.alias -%}
-{%- set keys = view.key_names | join(', ') -%}
-{{ name }}_spans as (
-    select
-        {{ keys }},
-        0 as _pit_slot,
-        min(_pit_available_at) as _pit_available_at,
-        max(_pit_end) as _pit_end
-    from (
-        select
-            *,
-            sum(case when _pit_available_at <= _pit_before then 0 else 1 end) over (
-                partition by {{ keys }}, {{ item.input }} order by _pit_available_at rows unbounded preceding
-            ) as _pit_island
-        from (
-            select
-                *,
-                max(_pit_end) over (
-                    partition by {{ keys }}, {{ item.input }} order by _pit_available_at rows between unbounded preceding and 1 preceding
-                ) as _pit_before
-            from (
-                -- One row for each start: two sorts could put equal rows into different orders, and make two islands of one.
-                select {{ keys }}, {{ item.input }}, _pit_available_at, max(_pit_end) as _pit_end
-                from (
-                    select *, {{ pit_join._window_end(view, item.window, 'events') }} as _pit_end
-                    from events
-                    where {{ item.input }} is not null
-                ) as ends
-                where _pit_available_at < _pit_end
-                group by {{ keys }}, {{ item.input }}, _pit_available_at
-            ) as starts
-        ) as befores
-    ) as islands
-    group by {{ keys }}, {{ item.input }}, _pit_island
-),
-
-{{ pit_join._span_sums(name, view, {'total': '1'}, 'stacked') }}
 {%- endmacro %}

@@ -9,7 +9,8 @@
         level 1                  [-----] [-----] [-----]
         level 0                  [-] [-] [-] [-] [-] [-]
 -#}
-{% macro _tiles(view, items, window, newest) -%}
+{% macro _tiles(view, items, window, late) -%}
+{%- set newest = late and window == pit_join._longest_window(view) -%}
 {%- set name = 'tiles_' ~ (window or 'lifetime') -%}
 {%- set version = 'events.' ~ pit_join._version(view) | join(', events.') -%}
 {#- The position of the value in row(version, value). -#}
@@ -35,7 +36,19 @@
     from events
 ),
 
-{{ pit_join._counted_ranges(name, view) }},
+{{ pit_join._counted_ranges(name, view, none if late or window is none else pit_join._microseconds(window, 'window')) }},
+
+-- Many events count at the same instants.
+{{ name }}_shared as (
+    select
+        _pit_first,
+        _pit_last
+        {%- for column in columns %},
+        {{ pit_join._best(column, items) }} as {{ column }}
+        {%- endfor %}
+    from {{ name }}_ranges
+    group by _pit_first, _pit_last
+),
 
 {{ name }}_laid as (
     select
@@ -45,10 +58,17 @@
         {{ pit_join._best(column, items) }} as {{ column }}
         {%- endfor %}
     from (
-        select *, cast(floor(log2(_pit_last - _pit_first + 1)) as integer) as _pit_level
-        from {{ name }}_ranges
-    ) as levelled
-    cross join lateral (values (_pit_first), (_pit_last + 1 - (1::bigint << _pit_level))) as starts(_pit_start)
+        select
+            *,
+            case when _pit_begins then _pit_first else _pit_last + 1 - (1::bigint << _pit_level) end as _pit_start
+        from (
+            select
+                *,
+                cast(floor(log2(_pit_last - _pit_first + 1)) as integer) as _pit_level
+            from {{ name }}_shared
+        ) as levelled
+        cross join (values (true), (false)) as edges(_pit_begins)
+    ) as started
     group by _pit_level, _pit_start
 ),
 

@@ -20,22 +20,27 @@ case
     when {{ value }} = 0 then 50
     else 50 + cast(floor((log2(abs(cast({{ value }} as double))) + 20) / 40) as integer)
 end
-{%- elif pit_join._is_wide(column_type) -%}
-case when cast({{ pit_join._whole_number(value, column_type) }} >> 93 as hugeint) in (0, -1) then 50 else 51 end
 {%- else -%}
-50
+case when cast({{ pit_join._whole_number(value, column_type) }} >> 93 as hugeint) in (0, -1) then 50 else 51 end
 {%- endif -%}
 {%- endmacro %}
 
 
-{#- The whole number in the unit of its `X_class`. One power of two alone could overflow a float. -#}
-{% macro _in_class(value, column_type) -%}
+{#- The class of all values of an aggregation's column; none if they may be of several. -#}
+{% macro _one_class(item) -%}
+    {%- if pit_join._is_float(item.column_type) -%}
+        {{ return(item.floats.class if item.floats else none) }}
+    {%- endif -%}
+    {{ return(none if pit_join._is_wide(item.column_type) else 50) }}
+{%- endmacro %}
+
+
+{#- The whole number in the unit of its class: of `class`, or of `X_class` where that is not known. One power of two alone could overflow a float. -#}
+{% macro _in_class(value, column_type, class) -%}
 {%- if pit_join._is_float(column_type) -%}
-{%- set unit = pit_join._unit('(' ~ value ~ '_class)') -%}
-case
-    when {{ value }}_class < 99 then cast(cast({{ value }} as double) / {{ unit }} / {{ unit }} * {{ pit_join._float_unit() }} as hugeint)
-    else 0
-end
+{%- set unit = pit_join._unit(class or '(' ~ value ~ '_class)') -%}
+{%- set whole = 'cast(cast(' ~ value ~ ' as double) / ' ~ unit ~ ' / ' ~ unit ~ ' * ' ~ pit_join._float_unit() ~ ' as hugeint)' -%}
+{{ whole if class else 'case when ' ~ value ~ '_class < 99 then ' ~ whole ~ ' else 0 end' }}
 {%- elif pit_join._is_wide(column_type) -%}
 {%- set whole = pit_join._whole_number(value, column_type) -%}
 cast(case when {{ value }}_class = 50 then {{ whole }} else {{ whole }} >> 40 end as hugeint)

@@ -209,4 +209,5 @@ def units_of(facts: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
         bits = greatest - least + _MANTISSA_BITS
         if not column["odd"] and bits <= _MOST_BITS and max(-least, greatest) <= 900:
             fits = bits + 2 * count_bits < 127
-            yield column["column"], {"unit": least - _MANTISSA_BITS, "count_bits": count_bits if fits else None}
+            known = {"unit": least - _MANTISSA_BITS, "count_bits": count_bits if fits else None}
+            yield column["column"], {**known, "class": column["class"]}

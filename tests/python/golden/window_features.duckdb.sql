@@ -38,6 +38,13 @@ asked as (
             spine."user_id" as _pit_key_1,
             _pit_time - 1 as _pit_at
         from spine
+        union all
+        -- No rows: keys get the type that they have beside those of events, which decides their order.
+        select
+            _pit_key_1,
+            null
+        from events
+        where false
     ) as rows_asked
     where _pit_at is not null and _pit_key_1 is not null
 ),
@@ -45,10 +52,7 @@ asked as (
 classed as (
     select
         *,
-        case
-            when _pit_input_1_class < 99 then cast(cast(_pit_input_1 as double) / pow(2.0, 20 * ((_pit_input_1_class) - 50)) / pow(2.0, 20 * ((_pit_input_1_class) - 50)) * pow(2.0, 73) as hugeint)
-            else 0
-        end as _pit_input_1_whole
+        case when _pit_input_1_class < 99 then cast(cast(_pit_input_1 as double) / pow(2.0, 20 * ((_pit_input_1_class) - 50)) / pow(2.0, 20 * ((_pit_input_1_class) - 50)) * pow(2.0, 73) as hugeint) else 0 end as _pit_input_1_whole
     from (
         select
             *,
@@ -173,21 +177,52 @@ late_spans as (
     where _pit_late
 ),
 
+late_begun as (
+    -- DuckDB computes a window without an order in one thread, over the rows in the order in which they are stored or were sorted.
+    select * exclude (_pit_asked)
+    from (
+        select
+            *,
+            count(case when _pit_asked = 1 then 1 end) over (rows unbounded preceding) as _pit_before
+        from (
+            select
+                *,
+                null as _pit_asked
+            from late_spans
+            union all by name
+            select _pit_key_1, _pit_at as _pit_available_at, 1 as _pit_asked
+            from asked
+            order by _pit_key_1, _pit_available_at, _pit_asked nulls first
+        ) as rows_and_asked
+    ) as counted
+    where _pit_asked is null
+),
+
 late_ranges as (
     select
-        spans.*,
-        first_asked._pit_query as _pit_first,
-        last_asked._pit_query as _pit_last
-    from late_spans as spans
-    asof join asked as first_asked
-        on
-            spans._pit_key_1 = first_asked._pit_key_1 and
-            _pit_available_at <= first_asked._pit_at
-    asof join asked as last_asked
-        on
-            spans._pit_key_1 = last_asked._pit_key_1 and
-            spans._pit_end > last_asked._pit_at
-    where first_asked._pit_query <= last_asked._pit_query
+        * exclude (_pit_before),
+        _pit_before + 1 as _pit_first
+    from (
+        -- DuckDB computes a window without an order in one thread, over the rows in the order in which they are stored or were sorted.
+        select * exclude (_pit_asked)
+        from (
+            select
+                *,
+                count(case when _pit_asked = 1 then 1 end) over (rows unbounded preceding) as _pit_last
+            from (
+                select
+                    *,
+                    null as _pit_asked
+                from late_begun
+                union all by name
+                select _pit_key_1, _pit_at as _pit_end, 1 as _pit_asked
+                from asked
+                order by _pit_key_1, _pit_end, _pit_asked nulls first
+            ) as rows_and_asked
+        ) as counted
+        where _pit_asked is null
+    ) as placed
+    where _pit_before < _pit_last
 ),
 
 late_changes as (
@@ -233,21 +268,52 @@ residues_spans as (
     where _pit_input_1_class not in (classes._pit_input_1_s, classes._pit_input_1_t, 99) and _pit_input_1 <> 0
 ),
 
+residues_begun as (
+    -- DuckDB computes a window without an order in one thread, over the rows in the order in which they are stored or were sorted.
+    select * exclude (_pit_asked)
+    from (
+        select
+            *,
+            count(case when _pit_asked = 1 then 1 end) over (rows unbounded preceding) as _pit_before
+        from (
+            select
+                *,
+                null as _pit_asked
+            from residues_spans
+            union all by name
+            select _pit_key_1, _pit_at as _pit_available_at, 1 as _pit_asked
+            from asked
+            order by _pit_key_1, _pit_available_at, _pit_asked nulls first
+        ) as rows_and_asked
+    ) as counted
+    where _pit_asked is null
+),
+
 residues_ranges as (
     select
-        spans.*,
-        first_asked._pit_query as _pit_first,
-        last_asked._pit_query as _pit_last
-    from residues_spans as spans
-    asof join asked as first_asked
-        on
-            spans._pit_key_1 = first_asked._pit_key_1 and
-            _pit_available_at <= first_asked._pit_at
-    asof join asked as last_asked
-        on
-            spans._pit_key_1 = last_asked._pit_key_1 and
-            spans._pit_end > last_asked._pit_at
-    where first_asked._pit_query <= last_asked._pit_query
+        * exclude (_pit_before),
+        _pit_before + 1 as _pit_first
+    from (
+        -- DuckDB computes a window without an order in one thread, over the rows in the order in which they are stored or were sorted.
+        select * exclude (_pit_asked)
+        from (
+            select
+                *,
+                count(case when _pit_asked = 1 then 1 end) over (rows unbounded preceding) as _pit_last
+            from (
+                select
+                    *,
+                    null as _pit_asked
+                from residues_begun
+                union all by name
+                select _pit_key_1, _pit_at as _pit_end, 1 as _pit_asked
+                from asked
+                order by _pit_key_1, _pit_end, _pit_asked nulls first
+            ) as rows_and_asked
+        ) as counted
+        where _pit_asked is null
+    ) as placed
+    where _pit_before < _pit_last
 ),
 
 residues_changes as (
@@ -365,21 +431,63 @@ tiles_864000000000_spans as (
     from events
 ),
 
+tiles_864000000000_begun as (
+    -- DuckDB computes a window without an order in one thread, over the rows in the order in which they are stored or were sorted.
+    select * exclude (_pit_asked)
+    from (
+        select
+            *,
+            count(case when _pit_asked = 1 then 1 end) over (rows unbounded preceding) as _pit_before
+        from (
+            select
+                *,
+                null as _pit_asked
+            from tiles_864000000000_spans
+            union all by name
+            select _pit_key_1, _pit_at as _pit_available_at, 1 as _pit_asked
+            from asked
+            order by _pit_key_1, _pit_available_at, _pit_asked nulls first
+        ) as rows_and_asked
+    ) as counted
+    where _pit_asked is null
+),
+
 tiles_864000000000_ranges as (
     select
-        spans.*,
-        first_asked._pit_query as _pit_first,
-        last_asked._pit_query as _pit_last
-    from tiles_864000000000_spans as spans
-    asof join asked as first_asked
-        on
-            spans._pit_key_1 = first_asked._pit_key_1 and
-            _pit_available_at <= first_asked._pit_at
-    asof join asked as last_asked
-        on
-            spans._pit_key_1 = last_asked._pit_key_1 and
-            spans._pit_end > last_asked._pit_at
-    where first_asked._pit_query <= last_asked._pit_query
+        * exclude (_pit_before),
+        _pit_before + 1 as _pit_first
+    from (
+        -- DuckDB computes a window without an order in one thread, over the rows in the order in which they are stored or were sorted.
+        select * exclude (_pit_asked)
+        from (
+            select
+                *,
+                count(case when _pit_asked = 1 then 1 end) over (rows unbounded preceding) as _pit_last
+            from (
+                select
+                    *,
+                    null as _pit_asked
+                from tiles_864000000000_begun
+                union all by name
+                select _pit_key_1, _pit_at as _pit_end, 1 as _pit_asked
+                from asked
+                order by _pit_key_1, _pit_end, _pit_asked nulls first
+            ) as rows_and_asked
+        ) as counted
+        where _pit_asked is null
+    ) as placed
+    where _pit_before < _pit_last
+),
+
+-- Many events count at the same instants.
+tiles_864000000000_shared as (
+    select
+        _pit_first,
+        _pit_last,
+        list_reverse_sort(list_distinct(flatten(list(_pit_value_2))))[:3] as _pit_value_2,
+        max(_pit_newest) as _pit_newest
+    from tiles_864000000000_ranges
+    group by _pit_first, _pit_last
 ),
 
 tiles_864000000000_laid as (
@@ -389,10 +497,17 @@ tiles_864000000000_laid as (
         list_reverse_sort(list_distinct(flatten(list(_pit_value_2))))[:3] as _pit_value_2,
         max(_pit_newest) as _pit_newest
     from (
-        select *, cast(floor(log2(_pit_last - _pit_first + 1)) as integer) as _pit_level
-        from tiles_864000000000_ranges
-    ) as levelled
-    cross join lateral (values (_pit_first), (_pit_last + 1 - (1::bigint << _pit_level))) as starts(_pit_start)
+        select
+            *,
+            case when _pit_begins then _pit_first else _pit_last + 1 - (1::bigint << _pit_level) end as _pit_start
+        from (
+            select
+                *,
+                cast(floor(log2(_pit_last - _pit_first + 1)) as integer) as _pit_level
+            from tiles_864000000000_shared
+        ) as levelled
+        cross join (values (true), (false)) as edges(_pit_begins)
+    ) as started
     group by _pit_level, _pit_start
 ),
 

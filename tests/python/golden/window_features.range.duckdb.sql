@@ -38,6 +38,13 @@ asked as (
             spine."user_id" as _pit_key_1,
             _pit_time - 1 as _pit_at
         from spine
+        union all
+        -- No rows: keys get the type that they have beside those of events, which decides their order.
+        select
+            _pit_key_1,
+            null
+        from events
+        where false
     ) as rows_asked
     where _pit_at is not null and _pit_key_1 is not null
 ),
@@ -45,10 +52,7 @@ asked as (
 classed as (
     select
         *,
-        case
-            when _pit_input_1_class < 99 then cast(cast(_pit_input_1 as double) / pow(2.0, 20 * ((_pit_input_1_class) - 50)) / pow(2.0, 20 * ((_pit_input_1_class) - 50)) * pow(2.0, 73) as hugeint)
-            else 0
-        end as _pit_input_1_whole
+        case when _pit_input_1_class < 99 then cast(cast(_pit_input_1 as double) / pow(2.0, 20 * ((_pit_input_1_class) - 50)) / pow(2.0, 20 * ((_pit_input_1_class) - 50)) * pow(2.0, 73) as hugeint) else 0 end as _pit_input_1_whole
     from (
         select
             *,

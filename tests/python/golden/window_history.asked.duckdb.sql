@@ -101,14 +101,33 @@ _pit_values as (
                 spine."_pit_key_1" as _pit_key_1,
                 _pit_time as _pit_at
             from _pit_spine as spine
+            union all
+            -- No rows: keys get the type that they have beside those of events, which decides their order.
+            select
+                _pit_key_1,
+                null
+            from events
+            where false
         ) as rows_asked
         where _pit_at is not null and _pit_key_1 is not null
     ),
 
+    repeats as (
+        select
+            *,
+            lag(_pit_available_at) over same_1 as _pit_input_1_before,
+            lead(_pit_available_at) over same_1 as _pit_input_1_after
+        from events
+        window
+            same_1 as (partition by _pit_key_1, _pit_input_1 order by _pit_available_at)
+    ),
+
     measured as (
         select
-            events.*
-        from events
+            events.*,
+            case when events._pit_input_1 is not null and (events._pit_input_1_before is null or events._pit_input_1_before + 604800000000 /* window: 7 days */ < events._pit_available_at) then 1 end as _pit_input_1_begun_1,
+            case when events._pit_input_1 is not null and (events._pit_input_1_after is null or events._pit_available_at + 604800000000 /* window: 7 days */ < events._pit_input_1_after) then 1 end as _pit_input_1_ended_1
+        from repeats as events
     ),
 
     ordered as (
@@ -116,11 +135,15 @@ _pit_values as (
         from (
             select
                 _pit_key_1,
+                _pit_input_1_begun_1,
+                _pit_input_1_ended_1,
                 _pit_available_at
             from measured
             union all
             select distinct
                 _pit_key_1,
+                null,
+                null,
                 -9223372036854775807 /* before all */
             from asked
         ) as events_and_begins
@@ -135,6 +158,8 @@ _pit_values as (
             select
                 _pit_key_1,
                 _pit_available_at,
+                count(_pit_input_1_begun_1) over (rows unbounded preceding) as _pit_input_1_begun_1,
+                count(_pit_input_1_ended_1) over (rows unbounded preceding) as _pit_input_1_ended_1,
                 lead(_pit_key_1) over () is not distinct from _pit_key_1
                 and lead(_pit_available_at) over () is not distinct from _pit_available_at as _pit_goes_on
             from ordered
@@ -146,13 +171,18 @@ _pit_values as (
     points as (
         select _pit_query, _pit_key_1, _pit_at, 0 as _pit_slot
         from asked
+        union all
+        select _pit_query, _pit_key_1, _pit_at - 604800000000 /* window: 7 days */, 1
+        from asked
     ),
 
     found as (
         select
             points._pit_query,
             points._pit_slot,
-            running._pit_available_at
+            running._pit_available_at,
+            running._pit_input_1_begun_1,
+            running._pit_input_1_ended_1
         from points
         asof join running
             on
@@ -163,91 +193,20 @@ _pit_values as (
     sums as (
         select
             _pit_query,
+            max(_pit_input_1_begun_1) filter (where _pit_slot = 0) as _pit_input_1_begun_1,
+            max(_pit_input_1_ended_1) filter (where _pit_slot = 1) as _pit_input_1_ended_1,
             nullif(max(_pit_available_at) filter (where _pit_slot = 0), -9223372036854775807 /* before all */) as _pit_newest
         from found
         group by _pit_query
     ),
 
-    distinct__pit_value_1_spans as (
-        select
-            _pit_key_1,
-            0 as _pit_slot,
-            min(_pit_available_at) as _pit_available_at,
-            max(_pit_end) as _pit_end
-        from (
-            select
-                *,
-                sum(case when _pit_available_at <= _pit_before then 0 else 1 end) over (
-                    partition by _pit_key_1, _pit_input_1 order by _pit_available_at rows unbounded preceding
-                ) as _pit_island
-            from (
-                select
-                    *,
-                    max(_pit_end) over (
-                        partition by _pit_key_1, _pit_input_1 order by _pit_available_at rows between unbounded preceding and 1 preceding
-                    ) as _pit_before
-                from (
-                    -- One row for each start: two sorts could put equal rows into different orders, and make two islands of one.
-                    select _pit_key_1, _pit_input_1, _pit_available_at, max(_pit_end) as _pit_end
-                    from (
-                        select *, events._pit_event + 604800000000 /* window: 7 days */ as _pit_end
-                        from events
-                        where _pit_input_1 is not null
-                    ) as ends
-                    where _pit_available_at < _pit_end
-                    group by _pit_key_1, _pit_input_1, _pit_available_at
-                ) as starts
-            ) as befores
-        ) as islands
-        group by _pit_key_1, _pit_input_1, _pit_island
-    ),
-
-    distinct__pit_value_1_ranges as (
-        select
-            spans.*,
-            first_asked._pit_query as _pit_first,
-            last_asked._pit_query as _pit_last
-        from distinct__pit_value_1_spans as spans
-        asof join asked as first_asked
-            on
-                spans._pit_key_1 = first_asked._pit_key_1 and
-                _pit_available_at <= first_asked._pit_at
-        asof join asked as last_asked
-            on
-                spans._pit_key_1 = last_asked._pit_key_1 and
-                spans._pit_end > last_asked._pit_at
-        where first_asked._pit_query <= last_asked._pit_query
-    ),
-
-    distinct__pit_value_1_changes as (
-        select
-            case when _pit_begins then _pit_first else _pit_last + 1 end as _pit_query,
-            _pit_slot,
-            sum(case when _pit_begins then 1 else -(1) end) as total
-        from distinct__pit_value_1_ranges
-        cross join (values (true), (false)) as edges(_pit_begins)
-        group by case when _pit_begins then _pit_first else _pit_last + 1 end, _pit_slot
-    ),
-
-    distinct__pit_value_1_sums as (
-        select
-            asked._pit_query,
-            slots._pit_slot,
-            sum(changes.total) over distinct__pit_value_1_until_then as total
-        from asked
-        cross join (select distinct _pit_slot from distinct__pit_value_1_changes) as slots
-        left join distinct__pit_value_1_changes as changes on asked._pit_query = changes._pit_query and slots._pit_slot = changes._pit_slot
-        window distinct__pit_value_1_until_then as (partition by slots._pit_slot order by asked._pit_query rows unbounded preceding)
-    ),
-
     windowed as (
         select
             asked._pit_query,
-            distinct__pit_value_1_sums.total as _pit_value_1,
+            sums._pit_input_1_begun_1 - sums._pit_input_1_ended_1 as _pit_value_1,
             case when asked._pit_at < sums._pit_newest + 604800000000 /* window: 7 days */ then sums._pit_newest end as _pit_newest
         from asked
         left join sums on asked._pit_query = sums._pit_query
-        left join distinct__pit_value_1_sums on asked._pit_query = distinct__pit_value_1_sums._pit_query
     ),
 
     -- The instant from which a key has events, where no event was found.
