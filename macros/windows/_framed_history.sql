@@ -180,8 +180,8 @@ units as {{ pit_join._materialized() }} (
         select
             {%- for column in floats %}
             {%- set value = 'cast(' ~ pit_join._identifier(column) ~ ' as double)' %}
-            {%- set least = 'log2(min(abs(' ~ value ~ ')) filter (where ' ~ value ~ ' <> 0))' %}
-            {%- set greatest = 'log2(nullif(max(abs(' ~ value ~ ')), 0))' %}
+            {%- set within = ' filter (where ' ~ value ~ ' <> 0 and isfinite(' ~ value ~ '))' %}
+            {%- set least, greatest = 'log2(min(abs(' ~ value ~ '))' ~ within ~ ')', 'log2(max(abs(' ~ value ~ '))' ~ within ~ ')' %}
             -- One bit more at both ends, since logarithms are rounded; 53 bits are those of a float, and 93 may be added up.
             coalesce(cast(floor({{ least }}) as integer), 0) - 54 as unit_{{ loop.index }},
             count_if(not isfinite({{ value }})) = 0

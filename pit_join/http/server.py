@@ -189,7 +189,7 @@ class _Workers(Multiprocess):
                 continue
             each.kill()
             each.join()
-            young = time.monotonic() < self._began.pop(each) + _YOUNG_SECONDS
+            young = time.monotonic() < self._began.pop(each, 0.0) + _YOUNG_SECONDS
             failed = young and (each.exitcode or 0) > 0  # one that was killed has a negative status
             self._failures = self._failures + 1 if failed else 0
             if each.exitcode == STARTUP_FAILURE or self._failures >= _MOST_FAILURES:  # as the next one would
@@ -204,6 +204,11 @@ class _Workers(Multiprocess):
         for listener in self.sockets:
             listener.close()
         super().terminate_all()
+
+    def handle_ttin(self) -> None:
+        """Add a process."""
+        self.processes_num += 1
+        self.processes.append(self._started())
 
     def handle_hup(self) -> None:
         """End as a server with one process does."""

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 import duckdb
 
 from pit_join.definitions.field_type import FieldType, is_known, memory, read_type
-from pit_join.errors import ComputeError
+from pit_join.errors import ComputeError, StoreError
 from pit_join.warehouse.interrupts import interruptible
 from pit_join.warehouse.sql import identifier, literal
 
@@ -169,6 +169,9 @@ def problem_of_statements(
     Others than its readers may have written the store. So its SQL must be what `problem_of` lets a project export:
     expressions of `arguments`, which have the types that they are cast to, with a value in each row for each of
     `returns`, which have its type.
+
+    Raises:
+        StoreError: if that cannot be found out now.
     """
     kinds = [*(kind for _, types in arguments for kind in types), *(kind for _, kind in returns)]
     if unknown := [kind for kind in kinds if not is_known(kind)]:
@@ -185,6 +188,8 @@ def problem_of_statements(
             return problem
         try:
             found = _cursor().execute(f"describe with {ARGUMENTS} as (select {columns}) {statement}").fetchall()
+        except duckdb.OperationalError as error:  # of the process and not of the SQL, such as too little memory
+            raise StoreError(f"the SQL of on-demand features cannot be checked: {_one_line(str(error))}") from error
         except duckdb.Error as error:
             return _one_line(str(error))
         tried = 'struct(tried struct("value" {0}), "default" {0})' if number == _TRIED else "{0}"

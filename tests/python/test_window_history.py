@@ -36,6 +36,7 @@ from support.window_sql import (
     probe,
     renderer_of,
     small,
+    summed,
     training_set_of,
     type_name,
     types_of,
@@ -149,6 +150,20 @@ def test_each_part_of_a_history_by_frames(connection: duckdb.DuckDBPyConnection,
             query = renderer_of(case).call("window_history", view="v", grid=grid, start=f"{at.isoformat()}Z")
             part = fetch(connection, query, columns)
             assert in_order(view, part) == in_order(view, [row for row in whole if at <= row[INSTANT.name][1]])
+
+
+@pytest.mark.parametrize("values", [["nan", "nan"], ["0.0", "inf"], [None, "-inf"], ["0.0", "-0.0"], [None, None]])
+def test_a_history_by_frames_of_floats_without_a_magnitude(
+    connection: duckdb.DuckDBPyConnection, values: list[Any]
+) -> None:
+    """NaN and infinities fit no unit, and zeros and nulls any."""
+    case = in_frames(small(summed(Span("2 hours", "2h", 2 * HOUR)), values, "double", []))
+    load(connection, case)
+    (view,) = case.window_views
+    found = fetch(connection, renderer_of(case).call("window_history", view="v"), columns_of(case, view, INSTANT))
+    numbers = [None if value is None else float(value) for value in values]
+    case = in_frames(small(summed(Span("2 hours", "2h", 2 * HOUR)), numbers, "double", []))
+    assert not history_differences(case, case.window_views[0], found, None, False)
 
 
 def history_differences(
