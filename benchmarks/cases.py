@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-PRODUCT, ASOF = "pit-join", "hand-written ASOF"
+PRODUCT, ASOF, GATHER = "pit-join", "hand-written ASOF", "hand-written gather"
 FEAST, FEAST_IMPORTS, FLOOR = "Feast on DuckDB", "Feast, imports only", "floor"
 PREFIX, RANGE, ROLLING = "hand-written prefix sums", "range join", "polars rolling"
 HISTORY, DENSE, POINTS = "pit-join window_history", "hand-written dense grid", "hand-written change points"
 PROGRAMS = {  # name in the table: script in peers/
     ASOF: "duckdb_asof",
+    GATHER: "duckdb_gather",
     "polars join_asof": "polars_asof",
     "pandas merge_asof": "pandas_asof",
     FEAST: "feast_duckdb",
@@ -40,6 +41,7 @@ class Target:
     at_least: bool = False
     without: str = ""  # label of the entry (a start-up) whose time is left out in a second ratio
     per_event: bool = False  # the ratio is that of the times per event, the start-up left out on both sides
+    cpu: bool = False  # the ratio is that of the CPU times: of short runs they vary less
 
 
 @dataclass
@@ -99,6 +101,9 @@ def cases(memory_limit: str, scale: float) -> dict[str, tuple[str, list[Entry]]]
         "B": ("B: wide (17k spine rows, 10 views of 300k rows and 100 features)", _versus_asof("B", 0.5)),
         "C": ("C: large (1M spine rows, 5 views of 5M rows and 20 features)", _large()),
         "D": ("D: what abilities cost (as A; ratios to the product on the plain data)", _abilities()),
+        "P": ("P: small spine (1M rows of a month and a tenth of the keys, 10M history rows, ttl 7 days)", _pruned()),
+        "U": ("U: no order (as A and D1, the histories in no order)", _unordered()),
+        "F": ("F: few rows (17k spine rows, 10 views of 17k rows and 100 features; and a tenth of A)", _few()),
         "M": (
             f"M: B and C under DuckDB's memory_limit of {memory_limit} (target: they finish)",
             _limited(memory_limit),
@@ -153,6 +158,31 @@ def _abilities() -> list[Entry]:
         )
         for program in (PRODUCT, ASOF)
         for data, what in variants.items()
+    ]
+
+
+def _pruned() -> list[Entry]:
+    return [Entry(ASOF, "P"), Entry(PRODUCT, "P", to=ASOF, target=Target(ASOF, 0.6, cpu=True))]
+
+
+def _unordered() -> list[Entry]:
+    entries = []
+    for data, what, bound in (("U1", "plain", 1.15), ("U2", "created", 1.2)):
+        asof = f"{ASOF}, {what}"
+        entries.append(Entry(ASOF, data, asof))
+        target = Target(asof, bound, cpu=True)
+        entries.append(Entry(PRODUCT, data, f"{PRODUCT}, {what}", to=asof, target=target))
+    return entries
+
+
+def _few() -> list[Entry]:
+    wide, narrow, tenth = f"{PRODUCT}, wide", f"{ASOF}, a tenth of A", f"{PRODUCT}, a tenth of A"
+    return [
+        Entry(GATHER, "F"),
+        Entry(PRODUCT, "F", wide, to=GATHER, target=Target(GATHER, 1.2, cpu=True)),
+        Entry("polars join_asof", "F", to=GATHER),
+        Entry(ASOF, "A", narrow, shrink=0.1),
+        Entry(PRODUCT, "A", tenth, shrink=0.1, to=narrow, target=Target(narrow, 1.5, cpu=True)),
     ]
 
 

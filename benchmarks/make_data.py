@@ -2,8 +2,8 @@
 
 ``data/<scenario>-<scale>/`` then holds
 
-* ``raw/*.parquet``: the spine and one file per feature view, in the order (keys, event time), for the peers (windows:
-  the events, see ``event_data.py``);
+* ``raw/*.parquet``: the spine and one file per feature view, in the order (keys, event time) unless the scenario is
+  shuffled, for the peers (windows: the events, see ``event_data.py``);
 * a dbt project whose models copy those files into ``warehouse.duckdb`` in the same order; the product and the
   hand-written SQL read that;
 * ``scenario.json``: what is in it, written last, so that a directory without it is made again.
@@ -53,6 +53,10 @@ class Scenario:
     created: bool = False  # declares a created_timestamp
     late: float = 0.0  # share of rows that become known only after the key's next event
     tied: float = 0.0  # share of rows that take part in a tie of (key, event time)
+    spine_days: int = 365  # the spine's times are in the last days of the year
+    spine_keys: float = 1.0  # share of the keys that the spine asks for
+    ttl_days: int = 0  # 0: no ttl
+    shuffled: bool = False  # the histories are written in no order
 
     def scaled(self, scale: float) -> Scenario:
         def shrink(n: int) -> int:
@@ -80,6 +84,10 @@ SCENARIOS = {
     "D2": _narrow("A with event times on the hour: ties possible, none there", step_us=HOUR_US),
     "D3": _narrow("A with a created time, 25 % of the rows late", created=True, late=0.25),
     "D4": _narrow("A with 5 % of the rows in ties", tied=0.05),
+    "P": _narrow("A for the last month and a tenth of the keys, ttl 7 days", spine_days=30, spine_keys=0.1, ttl_days=7),
+    "U1": _narrow("A in no order", shuffled=True),
+    "U2": _narrow("D1 in no order", created=True, shuffled=True),
+    "F": Scenario("few rows: 10 views of 100 features", 17_000, 17_000, 5_000, views=10, features=100),
 }
 
 
@@ -118,6 +126,10 @@ def _write_views(where: Path, scenario: Scenario) -> list[dict]:
     if scenario.created:
         order.append("loaded_at")
         meta["created_timestamp"] = "loaded_at"
+    if scenario.ttl_days:
+        meta["ttl"] = f"{scenario.ttl_days} days"
+    if scenario.shuffled:
+        order = []
     views = []
     for number, seed in enumerate(seeds[1:], start=1):
         view = f"view_{number}"
@@ -153,8 +165,10 @@ def _write_events(where: Path, scenario: Events) -> list[dict]:
 def _spine(scenario: Scenario, rng: np.random.Generator) -> pa.Table:
     """A spine in no particular order, with unknown keys and doubled rows; ``row_id`` is the position."""
     n = scenario.spine
-    key = rng.integers(0, int(scenario.keys * (1 + UNKNOWN_KEYS)) + 1, n)
-    time = START_US + rng.integers(0, YEAR_US, n)
+    every = int(1 / scenario.spine_keys)
+    key = rng.integers(0, int(scenario.keys * scenario.spine_keys * (1 + UNKNOWN_KEYS)) + 1, n) * every
+    days_us = scenario.spine_days * 24 * HOUR_US
+    time = START_US + YEAR_US - days_us + rng.integers(0, days_us, n)
     copies = rng.choice(n, int(n * DOUBLED_ROWS), replace=False)
     originals = rng.integers(0, n, len(copies))
     key[copies], time[copies] = key[originals], time[originals]
@@ -169,7 +183,7 @@ def _spine(scenario: Scenario, rng: np.random.Generator) -> pa.Table:
 
 
 def _history(scenario: Scenario, view: str, rng: np.random.Generator) -> pa.Table:
-    """One view's history in the order (key, event time), that pair unique unless ties are asked for."""
+    """One view's history, by default in the order (key, event time), that pair unique unless ties are asked for."""
     n, slots = scenario.history, YEAR_US // scenario.step_us
     # one number codes key and time: its distinct values are unique pairs, already in order
     codes = np.unique(rng.integers(0, scenario.keys * slots, int(n * 1.05) + 100))
@@ -186,7 +200,8 @@ def _history(scenario: Scenario, view: str, rng: np.random.Generator) -> pa.Tabl
         columns["loaded_at"] = _timestamps(_created(scenario, key, time, rng))
     for number in range(1, scenario.features + 1):
         columns[f"{view}_f{number}"] = _feature(number, n, rng)
-    return pa.table(columns)
+    table = pa.table(columns)
+    return table.take(pa.array(rng.permutation(n))) if scenario.shuffled else table
 
 
 def _created(scenario: Scenario, key: np.ndarray, time: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -248,8 +263,8 @@ def _write_project(where: Path, views: list[dict]) -> None:
     models = []
     for view in views:
         name = view["name"]
-        order = ", ".join(view["order"])
-        files[f"models/{name}.sql"] = f"select * from read_parquet('raw/{name}.parquet')\norder by {order}\n"
+        order = f"order by {', '.join(view['order'])}\n" if view["order"] else ""
+        files[f"models/{name}.sql"] = f"select * from read_parquet('raw/{name}.parquet')\n{order}"
         columns = "".join(f"      - {{name: {c}, data_type: {t}}}\n" for c, t in view["columns"].items())
         meta = "".join(f"          {key}: {json.dumps(value)}\n" for key, value in view["meta"].items())
         models.append(

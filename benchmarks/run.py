@@ -25,7 +25,7 @@ from statistics import median
 from cases import NOT_COMPARED, OURS, PRODUCT, PROGRAMS, TIMEOUT, Entry, Run, Target, cases
 
 HERE = Path(__file__).resolve().parent
-SCENARIOS = ("A", "B", "C", "D", "M", "W1", "W2", "W3", "W4", "W5", "W6", "G")
+SCENARIOS = ("A", "B", "C", "D", "P", "U", "F", "M", "W1", "W2", "W3", "W4", "W5", "W6", "G")
 FEAST_VENV = HERE / ".venv-feast"
 
 
@@ -166,10 +166,12 @@ def seconds(entry: Entry, without: Entry | None = None) -> list[float]:
     return [run.wall - other.wall for run, other in zip(entry.runs[1:], without.runs[1:], strict=True)]
 
 
-def ratio(entry: Entry, other: Entry | None, without: Entry | None = None) -> float | None:
-    """The median over the rounds of the ratio of wall times in the same round."""
+def ratio(entry: Entry, other: Entry | None, without: Entry | None = None, *, cpu: bool = False) -> float | None:
+    """The median over the rounds of the ratio of wall (or CPU) times in the same round."""
     if other is None or entry.failed or other.failed:
         return None
+    if cpu:
+        return median(a.cpu / b.cpu for a, b in zip(entry.runs[1:], other.runs[1:], strict=True))
     return median(a / b for a, b in zip(seconds(entry, without), seconds(other), strict=True))
 
 
@@ -247,7 +249,8 @@ def _bound(entry: Entry, target: Target, by_label: dict[str, Entry]) -> str:
     else:
         # one that did not finish in its time is not the better one
         others = [by_label.get(name) for name in names]
-        values = [ratio(entry, other) for other in others if other is None or not other.unfinished]
+        values = [ratio(entry, other, cpu=target.cpu) for other in others if other is None or not other.unfinished]
+        text += " of CPU time" if target.cpu else ""
         value = max(values) if values and None not in values else None
     if value is None:
         return f"{text}: unknown"

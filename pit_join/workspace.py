@@ -82,6 +82,11 @@ class Workspace:
         """The macros of the project, ready to be rendered."""
         return Macros(self.manifest, self.project.dispatch_order, self.project.compile, self.project.cache)
 
+    def overrides(self, macro: str) -> bool:
+        """Return whether the project, or another package, has an implementation of a macro of its own."""
+        macros = self.manifest["macros"].values()
+        return any(each["name"].endswith(f"__{macro}") and each["package_name"] != "pit_join" for each in macros)
+
     @property
     def name(self) -> str:
         """The project and the target of its profile, as messages name them that compare several projects."""

@@ -13,7 +13,7 @@ import duckdb
 
 data, output = Path(sys.argv[1]), sys.argv[2]
 facts = json.loads((data / "scenario.json").read_text())
-created, tied = facts["parameters"]["created"], facts["parameters"]["tied"]
+created, tied, ttl = (facts["parameters"][name] for name in ("created", "tied", "ttl_days"))
 
 ctes, joins, selected = [], [], ["spine.* exclude (file_row_number)"]
 for view in facts["views"]:
@@ -38,7 +38,8 @@ for view in facts["views"]:
         f"asof left join {history} as {name}\n"
         f"  on spine.customer_id = {name}.customer_id and spine.event_timestamp >= {name}.{time}"
     )
-    selected += [f"{name}.{f}" for f in features]
+    fresh = f"spine.event_timestamp - {name}.event_timestamp <= interval '{ttl} days'"
+    selected += [f"case when {fresh} then {name}.{f} end as {f}" if ttl else f"{name}.{f}" for f in features]
 
 spine = data / "raw" / "spine.parquet"
 ctes.insert(0, f"spine as (from read_parquet('{spine}', file_row_number = true))")

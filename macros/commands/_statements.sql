@@ -18,11 +18,13 @@
 
 {#-
     The statements of one view, the last of which returns its columns: see `step` of `point_in_time_join`. The options are
-    those of `training_set` and of the join, and: `history`, a stored copy to read, and `plan`, that of a window view.
+    those of `training_set` and of the join, and: `history`, a stored copy to read, `plan`, that of a window view, and
+    `pruned`, whether to join only the part of the history that `_pruned` selects, from a copy.
 -#}
 {% macro _view_statements(alias, spine, features, options) -%}
     {%- set asked = pit_join._completed(options, {
-        'full_feature_names': false, 'provenance': false, 'defaults': true, 'ties': true, 'late': true, 'floats': {}, 'history': none, 'plan': none
+        'full_feature_names': false, 'provenance': false, 'defaults': true, 'ties': true, 'late': true, 'floats': {}, 'history': none, 'plan': none,
+        'pruned': false
     }, 'the options of _view_statements') -%}
     {%- set requests, names, computed = pit_join._requests(features, asked.full_feature_names, asked.defaults) -%}
     {%- if not execute -%}
@@ -30,11 +32,16 @@
     {%- endif -%}
     {%- for request in requests if request.alias == alias -%}
         {%- do request.update({'view': pit_join._read_from(request.view, asked.history)}) -%}
+        {%- set first = [] -%}
+        {%- if asked.pruned -%}
+            {%- do first.append('create or replace temp table _pit_pruned as ' ~ pit_join._pruned(spine, request, asked.ties)) -%}
+            {%- do request.update({'view': pit_join._read_from(request.view, '_pit_pruned')}) -%}
+        {%- endif -%}
         {%- if request.view.aggregations -%}
-            {{ return([pit_join._view_join(spine, request, asked.provenance, {'late': asked.late, 'floats': asked.floats, 'plan': asked.plan or 'stacked'})]) }}
+            {{ return(first + [pit_join._view_join(spine, request, asked.provenance, {'late': asked.late, 'floats': asked.floats, 'plan': asked.plan or 'stacked'})]) }}
         {%- endif -%}
         {%- set join = {'ties': asked.ties, 'late': asked.late} -%}
-        {{ return([
+        {{ return(first + [
             'create or replace temp table _pit_matched as ' ~ pit_join._view_join(spine, request, asked.provenance, dict(join, step='match')),
             pit_join._view_join(spine, request, asked.provenance, dict(join, step='values')),
         ]) }}
@@ -64,6 +71,18 @@ from (
 ) as doubled
 order by all
 limit 1
+{%- endmacro %}
+
+
+{#- The share of a history that `_pruned` would leave, from a sample of so many percent: see `_pruned_share`. -#}
+{% macro _share_statement(alias, spine, features, options) -%}
+    {%- set asked = pit_join._completed(options, {'full_feature_names': false, 'history': none, 'percent': 100}, 'the options of _share_statement') -%}
+    {%- set requests, names, computed = pit_join._requests(features, asked.full_feature_names) -%}
+    {%- if not execute -%}
+        {{ return('') }}
+    {%- endif -%}
+    {%- set request = (requests | selectattr('alias', 'equalto', alias) | list)[0] -%}
+    {{ return(pit_join._pruned_share(spine, pit_join._prepared(pit_join._read_from(request.view, asked.history), request['keys']), asked.percent)) }}
 {%- endmacro %}
 
 

@@ -34,19 +34,18 @@ spine._pit_time,
 {%- endif -%}
 {%- set known = 'known' if options.late and view.created_timestamp else 'history' -%}
 {% if known == 'known' -%}
+{%- set version = '_pit_event::hugeint * 18446744073709551616 /* 2^64 */ + _pit_created' -%}
 -- A row that became known after a newer one never wins; of the rows that became known together only the newest does.
--- (Of rows with one event time the one created later is known later, so the created time need not be compared.)
+-- (As one number, and with a frame that ends behind the rows known together, so that DuckDB compares and sorts less.)
 known as (
     select *
     from history
-    window as_known as (
-        partition by {{ view.key_names | join(', ') }}
-        order by _pit_available_at, {{ pit_join._version(view) | join(', ') }}
-        rows unbounded preceding
-    )
     qualify
-        _pit_event >= max(_pit_event) over as_known
-        and lead(_pit_available_at) over as_known is distinct from _pit_available_at
+        {{ version }} >= max({{ version }}) over (
+            partition by {{ view.key_names | join(', ') }}
+            order by _pit_available_at
+            range between unbounded preceding and current row
+        )
 ),
 
 {% endif -%}

@@ -33,21 +33,24 @@ numbered as {{ once ~ ' ' if once }}(
 {#- CTEs up to `matched`, which break ties. Contents are read only for tied rows. -#}
 {% macro _without_ties(view, carried) -%}
 {%- set same = view.key_names + pit_join._version(view) -%}
--- Rows equal in (keys, event time, created) to one that was joined: the greatest by content wins.
+-- Rows equal in (keys, event time, created) to another one that was joined. Mostly there are none, and all below is empty.
+-- (A semi join, since DuckDB makes a grouping of the whole history of such an `exists`.)
+doubles as (
+    select history.*
+    from history
+    semi join joined
+        on {% for column in same %}joined.{{ column }} = history.{{ column }} and {% endfor %}joined._pit_row_id <> history._pit_row_id
+),
+
+-- The greatest by content wins.
 tied as (
     select *
-    from (
-        select
-            history.*,
-            count(*) over (partition by {{ same | join(', ') }}) as _pit_ties
-        from history
-        where exists (
-            select 1
-            from joined
-            where {% for column in same %}joined.{{ column }} = history.{{ column }}{{ ' and ' if not loop.last }}{% endfor %}
-        )
-    ) as counted
-    where _pit_ties > 1
+    from history
+    where exists (
+        select 1
+        from doubles
+        where {% for column in same %}doubles.{{ column }} = history.{{ column }}{{ ' and ' if not loop.last }}{% endfor %}
+    )
 ),
 
 winners as (

@@ -87,8 +87,7 @@ class TrainingBuild:
     def _query(self, spine: SpineRows) -> str:
         request = self._request
         asked = {"event_timestamp": request.event_timestamp, "gap": request.gap, **request.macro_arguments()}
-        macros = self._workspace.manifest["macros"].values()
-        if any(m["name"].endswith("__training_set") and m["package_name"] != "pit_join" for m in macros):
+        if self._workspace.overrides("training_set"):
             return self._macros.text("training_set", spine=spine.sql, **asked)  # the project's own, which takes no type
         features = asked.pop("features")
         asked["time_type"] = spine.time_type

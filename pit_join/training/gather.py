@@ -17,7 +17,8 @@ from pit_join.frames import as_arrow, columns_of, readable
 
 __all__ = ["arguments", "beside", "in_order", "row_numbers", "spilled"]
 
-# Larger parts of the result, one a view, are spilled to an unnamed temporary file, mapped into memory.
+# Larger parts of the result, one a view, are put in order by several threads, and spilled to an unnamed temporary file,
+# mapped into memory. For less, fresh memory for each thread costs more than the threads save.
 _IN_MEMORY_BYTES = 64 * 2**20
 
 # The columns of a join beside its features; features that only on-demand ones take begin with _pit_, too.
@@ -36,13 +37,17 @@ def in_order(table: pa.Table, rows: int) -> pa.Table:
     positions = np.empty(rows, dtype=np.int32 if rows < 2**31 else np.int64)
     positions[numbers - 1] = np.arange(rows, dtype=positions.dtype)
     indices = row_numbers(positions)
-    with ThreadPoolExecutor() as threads:
-        taken = threads.map(lambda column: _take(column.combine_chunks(), indices), columns.columns)
-        return pa.table(list(taken), schema=columns.schema)
+    if columns.nbytes <= _IN_MEMORY_BYTES:
+        taken = [_take(column, indices) for column in columns.columns]
+    else:
+        with ThreadPoolExecutor() as threads:
+            taken = list(threads.map(lambda column: _take(column, indices), columns.columns))
+    return pa.table(taken, schema=columns.schema)
 
 
-def _take(array: pa.Array, indices: pa.Array) -> pa.Array:
+def _take(column: pa.ChunkedArray, indices: pa.Array) -> pa.Array:
     """Take as `array.take` does; for numbers with nulls, values and nulls apart, which is eight times faster."""
+    array = column.combine_chunks()
     if not array.null_count or not pa.types.is_primitive(array.type):
         return array.take(indices)
     valid = array.is_valid().take(indices)

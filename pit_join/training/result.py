@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import os
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -128,7 +129,7 @@ class TrainingSet:
         table, path = self.to_arrow(), Path(path)
         spine = table.select(self.metadata["spine_columns"])
         metadata, features = dict(self.metadata), self.metadata["features"]
-        with ThreadPoolExecutor() as threads:
+        with ThreadPoolExecutor(os.cpu_count()) as threads:  # more of them would only wait for Python's lock
             hashing = threads.submit(_fingerprint, spine)
             if path.suffix.lower() == ".parquet":
                 found = threads.map(lambda name: _statistics(table[name]), features)
@@ -251,9 +252,12 @@ def _statistics(column: pa.ChunkedArray) -> dict[str, Any]:
     numbers = column if pa.types.is_floating(kind) else pc.cast(column, pa.float64(), safe=False)
     mean = pc.mean(numbers).as_py()
     step = max(1, len(numbers) // _SAMPLED_ROWS)
-    sample = np.from_dlpack(numbers.take(row_numbers(np.arange(0, len(numbers), step))).drop_null().combine_chunks())
+    if step > 1:
+        numbers = numbers.take(row_numbers(np.arange(0, len(numbers), step)))
+    sample = np.from_dlpack(numbers.drop_null().combine_chunks())
     sample = sample[np.isfinite(sample)].astype(np.float64)
     found["mean"] = mean if mean is not None and np.isfinite(mean) else None
     if len(sample):
-        found["quantiles"] = dict(zip(map(str, _QUANTILES), np.quantile(sample, _QUANTILES).tolist(), strict=True))
+        values = np.quantile(sample, _QUANTILES, overwrite_input=True).tolist()
+        found["quantiles"] = dict(zip(map(str, _QUANTILES), values, strict=True))
     return found

@@ -127,8 +127,10 @@ class Spine:
 
         A column without any value may be of any type, and becomes one of the wanted type.
         """
+        import numpy as np
         import pyarrow as pa
-        import pyarrow.compute as pc
+
+        from pit_join.training.gather import row_numbers
 
         by_lower = {name.lower(): name for name, _ in columns_of(frame)}
         needed = {by_lower[name.lower()]: kind for name, kind in wanted.items() if name.lower() in by_lower}
@@ -136,7 +138,7 @@ class Spine:
         empty = [name for name in needed if table[name].null_count == len(table)]
         for name in empty:
             table = table.set_column(table.column_names.index(name), name, pa.nulls(len(table)))
-        numbers = pc.cumulative_sum(pa.repeat(pa.scalar(1, pa.int64()), len(table)))
+        numbers = row_numbers(np.arange(1, len(table) + 1, dtype="int64"))
         try:
             warehouse.register(_IN_MEMORY, readable(table).append_column("_pit_row", numbers))
         except PitJoinError as error:

@@ -29,7 +29,7 @@ def test_every_plan_equals_the_oracle(connection: duckdb.DuckDBPyConnection) -> 
     def check(case: Case) -> None:
         load(connection, case)
         wrong = {}
-        for name in ("asof", "portable", "staged"):
+        for name in ("asof", "portable", "staged", "pruned"):
             if found := differences(case, connection, PLANS[name]):
                 wrong[name] = found[:5]
         assert not wrong

@@ -401,6 +401,8 @@ def _calls() -> Iterator[Call]:
     for alias, history in product(("origin_weather", "dest_weather", "route_history"), (None, "_pit_history_0")):
         asked = {"alias": alias, "spine": "_pit_spine", "features": ROLES}
         yield Call("_view_statements", {**asked, "options": {"ties": False, "history": history}})
+        yield Call("_view_statements", {**asked, "options": {"ties": history is None, "pruned": True}})
+        yield Call("_share_statement", {**asked, "options": {"history": history, "percent": "0.5"}})
     for view in ("user_activity", "route_history", "odd_names", "has_rowid"):
         yield Call("_facts_statement", {"view": view, "history": None})
         yield Call("_keys_statement", {"view": view, "sample": None if view == "odd_names" else 1000})
@@ -460,6 +462,8 @@ def _window_calls() -> Iterator[Call]:
     for plan in (None, "range", "stacked"):
         asked = {"alias": "odd_windows", "spine": "_pit_spine", "features": [windows]}
         yield Call("_view_statements", {**asked, "options": {"provenance": True, "plan": plan}})
+    yield Call("_view_statements", {**asked, "options": {"pruned": True}})
+    yield Call("_share_statement", {**asked, "options": {}})
     for view, history in product(("odd_windows", "carrier_landings"), (None, "_pit_history_0")):
         yield Call("_facts_statement", {"view": view, "history": history})
         asked = {"view": view, "as_of": "2026-03-18T14:30:00+00:00", "in_order": False, "history": history}
@@ -486,7 +490,7 @@ def _calls_without_keys() -> Iterator[Call]:
             yield Call("_snapshot_statement", asked)
         for plan in (None, "range") if view == "all_events" else (None,):
             asked = {"alias": view, "spine": "_pit_spine", "features": NO_KEYS}
-            yield Call("_view_statements", {**asked, "options": {"plan": plan}})
+            yield Call("_view_statements", {**asked, "options": {"plan": plan, "pruned": plan is None}})
     yield Call("_pairs_statement", {"alias": "all_events", "spine": "_pit_spine", "features": NO_KEYS, "options": {}})
     for grid, start in product((None, "1 day"), (None, "2026-03-18")):
         yield Call("window_history", {"view": "all_events", "grid": grid, "start": start})

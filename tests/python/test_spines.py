@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable
 from contextlib import nullcontext
 from datetime import datetime
@@ -138,3 +140,22 @@ def test_keys_that_a_float_cannot_tell_apart(
         given = (warehouse, "t", warehouse.columns("from t", "t"), [("ID", read_type(wanted))], "labels")
         with pytest.raises(SpineError, match=problem) if problem else nullcontext():
             check_key_values(*given)
+
+
+def test_a_parquet_file_is_read_without_pandas(tmp_path: Path) -> None:
+    """To load pandas takes a fifth of a second."""
+    pq.write_table(pa.table(PLAIN), tmp_path / "spine.parquet")
+    code = """
+import sys
+from pathlib import Path
+from pit_join.definitions.connection import Connection
+from pit_join.definitions.field_type import read_type
+from pit_join.training.spine import find_spine
+from pit_join.warehouse.duckdb_session import DuckDBWarehouse
+with DuckDBWarehouse(Connection("dev", Path.cwd(), {})) as warehouse:
+    manifest = {"metadata": {"project_name": "shop"}, "nodes": {}}
+    find_spine("spine.parquet", manifest, Path.cwd()).rows(warehouse, {"id": read_type("int")}, "at")
+print("pandas" in sys.modules)
+"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"

@@ -36,6 +36,7 @@ from support.window_sql import (
     differences,
     manifest_of,
     probe,
+    pruned,
     renderer_of,
     small,
     summed,
@@ -69,10 +70,12 @@ def test_every_plan_equals_the_oracle(connection: duckdb.DuckDBPyConnection) -> 
     def check(case: WindowCase) -> None:
         load(connection, case)
         columns, wanted = result_columns(case, provenance=True), expected_records(case, provenance=True)
-        found = {plan: fetch(connection, training_set_of(case, renderer_of(case), plan), columns) for plan in PLANS}
+        queries = {plan: training_set_of(case, renderer_of(case), plan) for plan in PLANS}
+        queries["pruned"] = pruned(case, renderer_of(case), connection)
+        found = {plan: fetch(connection, query, columns) for plan, query in queries.items()}
         wrong = {plan: unlike(rows, wanted)[:5] for plan, rows in found.items()}
         assert not any(wrong.values()), wrong
-        assert found["range"] == found["stacked"]
+        assert found["range"] == found["stacked"] == found["pruned"]
 
     for_each(check, EXAMPLES, on=connection, case=window_cases())
 

@@ -17,18 +17,16 @@ with history as not materialized (
 ),
 
 -- A row that became known after a newer one never wins; of the rows that became known together only the newest does.
--- (Of rows with one event time the one created later is known later, so the created time need not be compared.)
+-- (As one number, and with a frame that ends behind the rows known together, so that DuckDB compares and sorts less.)
 known as (
     select *
     from history
-    window as_known as (
-        partition by _pit_key_1
-        order by _pit_available_at, _pit_event, _pit_created
-        rows unbounded preceding
-    )
     qualify
-        _pit_event >= max(_pit_event) over as_known
-        and lead(_pit_available_at) over as_known is distinct from _pit_available_at
+        _pit_event::hugeint * 18446744073709551616 /* 2^64 */ + _pit_created >= max(_pit_event::hugeint * 18446744073709551616 /* 2^64 */ + _pit_created) over (
+            partition by _pit_key_1
+            order by _pit_available_at
+            range between unbounded preceding and current row
+        )
 ),
 
 joined as (
@@ -48,21 +46,24 @@ joined as (
             _pit_available_at <= coalesce(spine._pit_time, -9223372036854775807 /* before all */)
 ),
 
--- Rows equal in (keys, event time, created) to one that was joined: the greatest by content wins.
+-- Rows equal in (keys, event time, created) to another one that was joined. Mostly there are none, and all below is empty.
+-- (A semi join, since DuckDB makes a grouping of the whole history of such an `exists`.)
+doubles as (
+    select history.*
+    from history
+    semi join joined
+        on joined._pit_key_1 = history._pit_key_1 and joined._pit_event = history._pit_event and joined._pit_created = history._pit_created and joined._pit_row_id <> history._pit_row_id
+),
+
+-- The greatest by content wins.
 tied as (
     select *
-    from (
-        select
-            history.*,
-            count(*) over (partition by _pit_key_1, _pit_event, _pit_created) as _pit_ties
-        from history
-        where exists (
-            select 1
-            from joined
-            where joined._pit_key_1 = history._pit_key_1 and joined._pit_event = history._pit_event and joined._pit_created = history._pit_created
-        )
-    ) as counted
-    where _pit_ties > 1
+    from history
+    where exists (
+        select 1
+        from doubles
+        where doubles._pit_key_1 = history._pit_key_1 and doubles._pit_event = history._pit_event and doubles._pit_created = history._pit_created
+    )
 ),
 
 winners as (

@@ -157,8 +157,8 @@ def rule_query(case: Case, sheet: Sheet, plan: str, connection: Any, macros: Map
         return rule_sql.exported(renderer, connection, sheet.view, **sheet.options)
     if sheet.view is not None:
         return str(renderer.call("latest_snapshot", view=sheet.view.name, **sheet.options))
-    if plan == "staged":
-        return rule_sql.staged(case, renderer, connection, True, True)
+    if plan in ("staged", "pruned"):
+        return rule_sql.staged(case, renderer, connection, True, True, pruned=plan == "pruned")
     return rule_sql.whole(case, renderer, True, True, rule_sql.PORTABLE if plan == "portable" else None)
 
 
@@ -167,6 +167,8 @@ def window_query(case: WindowCase, sheet: Sheet, plan: str, connection: Any, mac
     renderer = window_sql.renderer_of(case, macros)
     if sheet.view is not None:
         return str(renderer.call("latest_snapshot", view=sheet.view.name, as_of=sheet.options["as_of"]))
+    if plan == "pruned":
+        return window_sql.pruned(case, renderer, connection)
     return window_sql.training_set_of(case, renderer, plan)
 
 
@@ -187,8 +189,10 @@ class Kind:
 
 
 KINDS = {
-    "rule": Kind(("asof", "portable", "staged", "unnumbered", *SNAPSHOTS), rule_sheets, rule_wanted, rule_query),
-    "windows": Kind(("range", "stacked", "snapshot"), window_sheets, window_wanted, window_query),
+    "rule": Kind(
+        ("asof", "portable", "staged", "pruned", "unnumbered", *SNAPSHOTS), rule_sheets, rule_wanted, rule_query
+    ),
+    "windows": Kind(("range", "stacked", "pruned", "snapshot"), window_sheets, window_wanted, window_query),
     "history": Kind(("history",), history_sheets, history_wanted, history_query),
 }
 

@@ -127,8 +127,20 @@ def whole(case: Case, renderer: Renderer, provenance: bool, defaults: bool, join
     )
 
 
-def staged(case: Case, renderer: Renderer, connection: Any, provenance: bool, defaults: bool) -> str:
-    """As the command line does it: look at each table, choose a plan, one statement a view, then side by side."""
+def staged(
+    case: Case,
+    renderer: Renderer,
+    connection: Any,
+    provenance: bool,
+    defaults: bool,
+    *,
+    pruned: bool = False,
+    columns_of: Callable[..., list[Column]] = result_columns,
+) -> str:
+    """As the command line does it: look at each table, choose a plan, one statement a view, then side by side.
+
+    With `pruned` each history is pruned that may be, however little there is to gain.
+    """
     kind = {"timestamp with time zone": "timestamptz"}.get(case.spine.type_of(case.event_timestamp))
     rows = renderer.call(
         "spine_rows",
@@ -160,6 +172,9 @@ def staged(case: Case, renderer: Renderer, connection: Any, provenance: bool, de
                 "defaults": defaults,
                 "ties": tied,
                 "late": bool(facts["unordered"] or facts["late"]),
+                "pruned": pruned
+                and request.view.event_timestamp is not None
+                and not getattr(request.view, "event_key", ()),
                 **asked,
             },
         )
@@ -167,8 +182,13 @@ def staged(case: Case, renderer: Renderer, connection: Any, provenance: bool, de
             connection.execute(statement)
         connection.execute(f"create or replace temp table _part_{number} as {values}")
         joins.append(f"join _part_{number} as p{number} on s._pit_row = p{number}._pit_row")
-    columns += [quote(column.name) for column in result_columns(case, provenance)[len(case.spine.columns) :]]
+    columns += [quote(column.name) for column in columns_of(case, provenance)[len(case.spine.columns) :]]
     return f"select {', '.join(columns)} from _pit_spine as s {' '.join(joins)} order by s._pit_row"
+
+
+def may_be_pruned(view: View) -> bool:
+    """Whether a build prunes the history of a view where that pays."""
+    return view.event_timestamp is not None and not getattr(view, "event_key", ())
 
 
 def exported(renderer: Renderer, connection: Any, view: View, as_of: str) -> str:
@@ -188,6 +208,7 @@ PLANS: dict[str, Plan] = {
     "asof, rows without numbers": lambda case, _, p, d: whole(case, renderer_of(case, "ephemeral"), p, d),
     "portable": lambda case, _, p, d: whole(case, renderer_of(case), p, d, PORTABLE),
     "staged": lambda case, connection, p, d: staged(case, renderer_of(case), connection, p, d),
+    "pruned": lambda case, connection, p, d: staged(case, renderer_of(case), connection, p, d, pruned=True),
 }
 
 

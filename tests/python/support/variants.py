@@ -37,6 +37,7 @@ NULL_KEY_MATCHES = [
     )
 ]
 NULL_KEY_IS_ONE = {"_judged": [("{% for key in keys %} or matched.{{ key }} is null{% endfor %} then", " then")]}
+WHOLE_NEVER = {"_pruned": [("case when undecided._pit_last is null then", "case when true then")]}
 RULE: dict[str, Replacements] = {
     "asof: strict where inclusive": {"_last_instant": LATER},
     "asof: inclusive where strict": {"_last_instant": AT_ONCE},
@@ -111,6 +112,7 @@ RULE: dict[str, Replacements] = {
         "_history": [(") as timed\nwhere", ") as timed\nwhere {{ 'not _pit_deleted and ' if view.deleted }}")]
     },
     "asof: late row not held back": {ASOF: [("if options.late and", "if false and")]},
+    "asof: versions known together left to chance": {ASOF: [("/* 2^64 */ + _pit_created'", "/* 2^64 */'")]},
     "asof: history finer than a microsecond rounded down": ROUNDED_DOWN,
     "spine finer than a microsecond rounded up": {"duckdb___instant": [("if round_up else", "if true else")]},
     "default only where a row was found": {
@@ -127,6 +129,10 @@ RULE: dict[str, Replacements] = {
     "portable: null created time seen": CREATED_MAY_BE_NULL,
     "portable: ties by other content": OTHER_CONTENT,
     "portable: history finer than a microsecond rounded down": ROUNDED_DOWN,
+    "pruned: keys pruned of which nothing may count at their first instant": WHOLE_NEVER,
+    "pruned: rows known only after the first instant left out": {
+        "_asked_of_keys": [("max(_pit_time) as _pit_last", "min(_pit_time) as _pit_last")]
+    },
     "snapshot: strict where inclusive": {"_last_instant": LATER},
     "snapshot: inclusive where strict": {"_last_instant": AT_ONCE},
     "snapshot: null created time seen": CREATED_MAY_BE_NULL,
@@ -252,6 +258,7 @@ WINDOWS: dict[str, Replacements] = {
     "halves carry nothing": {"_of_halves": [("({{ upper }} + ({{ lower }} >> 64))", "({{ upper }})")]},
     "stacked: counts and sums overlap": {"_unpacked_sum": "({{ packed }} >> 33)"},
     "gap ignored": {"_spine_time": [("if gap_microseconds else", "if false else")]},
+    "pruned: keys pruned of which nothing may count at their first instant": WHOLE_NEVER,
     "an empty window counts null": {
         WINDOW: [("if item.function in ('count', 'count_distinct') else", "if item.function == 'count_distinct' else")]
     },
@@ -296,7 +303,7 @@ HISTORY: dict[str, Replacements] = {
 VARIANTS: dict[str, dict[str, Replacements]] = {"rule": RULE, "windows": WINDOWS, "history": HISTORY}
 PLANS = {"rule": ("asof", "portable"), "windows": ("range", "stacked"), "history": ("history",)}
 """The plans that a variant is about if its name does not begin with one."""
-OF_ONE_PLAN = {"rule": (*PLANS["rule"], "snapshot"), "windows": PLANS["windows"], "history": ()}
+OF_ONE_PLAN = {"rule": (*PLANS["rule"], "pruned", "snapshot"), "windows": (*PLANS["windows"], "pruned"), "history": ()}
 
 
 def about(kind: str) -> Iterator[tuple[str, str]]:

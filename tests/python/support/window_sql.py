@@ -23,7 +23,7 @@ from oracle import EPOCH, Record, Request
 from window_oracle import WindowView
 
 from pit_join.project.rendering import Renderer
-from support.rule_sql import in_words, macro_nodes, node_of
+from support.rule_sql import in_words, macro_nodes, node_of, staged
 
 PLANS = ("range", "stacked")
 INSTANT = Column("event_timestamp", "timestamptz")
@@ -100,6 +100,11 @@ def training_set_of(
             },
         )
     )
+
+
+def pruned(case: WindowCase, renderer: Renderer, connection: Any) -> str:
+    """The training set from pruned copies of the histories, view by view."""
+    return staged(case, renderer, connection, True, True, pruned=True, columns_of=result_columns)
 
 
 def differences(
