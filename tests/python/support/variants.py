@@ -245,7 +245,9 @@ WINDOWS: dict[str, Replacements] = {
         RUNNING: [
             (
                 "- max({{ name }}) filter (where _pit_slot = {{ loop.index }})",
-                "- {{ '0 * ' if name.endswith('_odd') }}max({{ name }}) filter (where _pit_slot = {{ loop.index }})",
+                # Of the counts in one number, that of all floats is in the lower 31 bits.
+                "- ({{ '2147483647 & ' if name.endswith('_c') }}max({{ name }}) "
+                "filter (where _pit_slot = {{ loop.index }}))",
             )
         ]
     },
@@ -256,7 +258,7 @@ WINDOWS: dict[str, Replacements] = {
         "_deviations": [("digit_1 + (digit_0 >> 47) as carried", "digit_1 as carried")],
     },
     "halves carry nothing": {"_of_halves": [("({{ upper }} + ({{ lower }} >> 64))", "({{ upper }})")]},
-    "stacked: counts and sums overlap": {"_unpacked_sum": "({{ packed }} >> 33)"},
+    "stacked: counts and sums overlap": {"_summed": [("part.p ~ ' >> ' ~ bits", "part.p ~ ' >> ' ~ (bits - 1)")]},
     "gap ignored": {"_spine_time": [("if gap_microseconds else", "if false else")]},
     "pruned: keys pruned of which nothing may count at their first instant": WHOLE_NEVER,
     "an empty window counts null": {
