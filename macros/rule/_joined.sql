@@ -34,7 +34,7 @@ spine._pit_time,
 {%- endif -%}
 {%- set known = 'known' if options.late and view.created_timestamp else 'history' -%}
 {% if known == 'known' -%}
-{%- set version = '_pit_event::hugeint * 18446744073709551616 /* 2^64 */ + _pit_created' -%}
+{%- set version = '_pit_event::hugeint * 18446744073709551616 /* above 64 bits of created */ + _pit_created' -%}
 -- A row that became known after a newer one never wins; of the rows that became known together only the newest does.
 -- (As one number, and with a frame that ends behind the rows known together, so that DuckDB compares and sorts less.)
 known as (

@@ -22,7 +22,7 @@ known as (
     select *
     from history
     qualify
-        _pit_event::hugeint * 18446744073709551616 /* 2^64 */ + _pit_created >= max(_pit_event::hugeint * 18446744073709551616 /* 2^64 */ + _pit_created) over (
+        _pit_event::hugeint * 18446744073709551616 /* above 64 bits of created */ + _pit_created >= max(_pit_event::hugeint * 18446744073709551616 /* above 64 bits of created */ + _pit_created) over (
             partition by _pit_key_1
             order by _pit_available_at
             range between unbounded preceding and current row

@@ -112,7 +112,9 @@ RULE: dict[str, Replacements] = {
         "_history": [(") as timed\nwhere", ") as timed\nwhere {{ 'not _pit_deleted and ' if view.deleted }}")]
     },
     "asof: late row not held back": {ASOF: [("if options.late and", "if false and")]},
-    "asof: versions known together left to chance": {ASOF: [("/* 2^64 */ + _pit_created'", "/* 2^64 */'")]},
+    "asof: versions known together left to chance": {
+        ASOF: [("bits of created */ + _pit_created'", "bits of created */'")]
+    },
     "asof: history finer than a microsecond rounded down": ROUNDED_DOWN,
     "spine finer than a microsecond rounded up": {"duckdb___instant": [("if round_up else", "if true else")]},
     "default only where a row was found": {
