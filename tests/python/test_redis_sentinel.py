@@ -84,11 +84,20 @@ def test_a_failover_is_followed(watched: Watched, monkeypatch: pytest.MonkeyPatc
         assert reader.get({"user_id": "a"}).statuses == {"n": "STORE_FAILED"}
         until(lambda: reader.get({"user_id": "a"}) == {"n": 1})
         until(lambda: http.ask(ask).json()["results"][1]["values"] == [1])
+        until(lambda: can_be_opened(url))  # the Sentinels do not learn of it all at once
         with closing(open_store(url)) as store:
             put(store, {"activity": {"user_id": ["a", "b"], "n": [10, 20]}})
         assert reader.get({"user_id": "a"}) == {"n": 10}
         assert http.ask(ask).json()["results"][1]["values"] == [10]
     stores.close()
+
+
+def can_be_opened(url: str) -> bool:
+    try:
+        open_store(url).close()
+    except StoreError:
+        return False
+    return True
 
 
 def test_passwords(watched: Watched, monkeypatch: pytest.MonkeyPatch) -> None:
