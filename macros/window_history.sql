@@ -167,13 +167,7 @@ _pit_changes as {{ pit_join._materialized() ~ ' ' if span.dense }}(
 ),
 {%- if span.dense %}
 
-_pit_grid as (
-    select
-        {{ keys }},
-        {{ pit_join._instants('_pit_time', span, '_pit_time < ' ~ pit_join._never()) | indent(8) }} as _pit_time
-    from _pit_changes
-    group by {{ keys }}
-),
+{{ pit_join._grid(keys, span) }},
 {%- endif %}
 
 _pit_ordered as (
@@ -320,6 +314,18 @@ unnest(generate_series(
     {{ 'least(' ~ last ~ ', ' ~ span.to ~ ' - 1)' if span.to else last }},
     {{ pit_join._microseconds(span.step, 'grid') }}
 ))
+{%- endmacro %}
+
+
+{#- CTE `_pit_grid`: all instants of a grid from a key's first change to its last. -#}
+{% macro _grid(keys, span) -%}
+_pit_grid as (
+    select
+        {{ keys }},
+        {{ pit_join._instants('_pit_time', span, '_pit_time < ' ~ pit_join._never()) | indent(8) }} as _pit_time
+    from _pit_changes
+    group by {{ keys }}
+)
 {%- endmacro %}
 
 

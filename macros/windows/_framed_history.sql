@@ -85,13 +85,7 @@ _pit_changes as {{ pit_join._materialized() ~ ' ' if span.dense }}(
 ),
 {%- if span.dense %}
 
-_pit_grid as (
-    select
-        {{ keys }},
-        {{ pit_join._instants('_pit_time', span, '_pit_time < ' ~ pit_join._never()) | indent(8) }} as _pit_time
-    from _pit_changes
-    group by {{ keys }}
-),
+{{ pit_join._grid(keys, span) }},
 {%- endif %}
 
 _pit_merged as (
