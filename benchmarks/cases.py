@@ -27,6 +27,7 @@ OURS = (PRODUCT, HISTORY)
 NOT_COMPARED = (FEAST_IMPORTS, FLOOR)  # their output, if any, is no training set
 TIMEOUT = 3_600  # seconds
 RANGE_TIMEOUT = 120  # on a hot key the range join may take hours
+MANY_VIEWS = (1, 3, 10, 30)
 WINDOWS = ("1h", "1d", "7d", "30d")
 FLOATS = tuple(f"{name}_{window}" for name in ("count", "sum_x", "avg_x") for window in WINDOWS)
 SUMS = tuple(f"{name}_{window}" for name in ("count", "sum_v", "avg_v") for window in WINDOWS)
@@ -40,7 +41,7 @@ class Target:
     bound: float
     at_least: bool = False
     without: str = ""  # label of the entry (a start-up) whose time is left out in a second ratio
-    per_event: bool = False  # the ratio is that of the times per event, the start-up left out on both sides
+    per_unit: bool = False  # the ratio is that of the times per event or view, the start-up left out on both sides
     cpu: bool = False  # the ratio is that of the CPU times: of short runs they vary less
 
 
@@ -63,7 +64,8 @@ class Entry:
     timeout: int = TIMEOUT
     plan: str = ""  # of windows; none: the one that the product chooses
     start_up: str = ""  # label of the entry that has next to no data
-    millions: float = 0  # of events: the time for each is shown
+    units: float = 0  # millions of events, or views: the time for each is shown
+    unit: str = ""
     runs: list[Run] = field(default_factory=list)  # the first is the warm-up
     check: str = ""
     correct: bool = False
@@ -115,6 +117,7 @@ def cases(memory_limit: str, scale: float) -> dict[str, tuple[str, list[Entry]]]
         "W5": ("W5: windows over doubles (the data of W1 and W2, sum and average of a double)", _windows_of_floats()),
         "W6": ("W6: last_n, deviations, distinct values (the data of W2, four windows, plan stacked)", _others()),
         "G": ("G: growth (the query of W1 on more and more events)", _growth(scale)),
+        "V": ("V: more and more views (100k spine rows, 300k rows and 5 features a view)", _more_views()),
     }
 
 
@@ -218,13 +221,12 @@ def _windows_mild() -> list[Entry]:
 
 
 def _extremes() -> list[Entry]:
-    sums, extremes = f"{PRODUCT}, count and sum", ("min_v_7d", "max_v_7d")
+    extremes, sums = ("min_v_7d", "max_v_7d"), f"{PRODUCT}, count and sum"
+    rolling, ours = f"{ROLLING}, min and max", f"{PRODUCT}, min and max"
     return [
         _windowed(PRODUCT, "W1", sums, ("count_7d", "sum_v_7d")),
-        _windowed(
-            PRODUCT, "W1", f"{PRODUCT}, min and max", extremes, reference=ROLLING, to=sums, target=Target(sums, 3)
-        ),
-        _windowed(ROLLING, "W1", f"{ROLLING}, min and max", extremes, reference=ROLLING, to=sums),
+        _windowed(ROLLING, "W1", rolling, extremes, reference=ROLLING, to=sums),
+        _windowed(PRODUCT, "W1", ours, extremes, reference=ROLLING, to=sums, target=Target(rolling, 1.2)),
     ]
 
 
@@ -275,14 +277,32 @@ def _history() -> list[Entry]:
 
 
 def _growth(scale: float) -> list[Entry]:
-    start_up = f"{PRODUCT}, 1k events"
+    start_up, unit = f"{PRODUCT}, 1k events", "M events"
     entries = [_windowed(PRODUCT, "W1", start_up, shrink=0.0002)]
     labels = {millions: f"{PRODUCT}, {millions}M events" for millions in (1, 3, 10)}
     for millions, label in labels.items():
-        entry = _windowed(PRODUCT, "W1", label, shrink=millions / 5, start_up=start_up, millions=millions * scale)
+        size = {"shrink": millions / 5, "units": millions * scale}
+        entry = _windowed(PRODUCT, "W1", label, start_up=start_up, unit=unit, **size)
         if millions > 1:
             entry.to = labels[1]
         if millions == 10:
-            entry.target = Target(labels[1], 1.5, per_event=True)
+            entry.target = Target(labels[1], 1.5, per_unit=True)
         entries.append(entry)
     return entries
+
+
+def _more_views() -> list[Entry]:
+    start_up = f"{PRODUCT}, 1 tiny view"
+    entries = [Entry(PRODUCT, "V1", start_up, shrink=0.001)]
+    for views in MANY_VIEWS:
+        label, asof = f"{PRODUCT}, {_views(views)}", f"{ASOF}, {_views(views)}"
+        entries.append(Entry(ASOF, f"V{views}", asof))
+        entry = Entry(PRODUCT, f"V{views}", label, to=asof, start_up=start_up, units=views, unit="view")
+        if views == MANY_VIEWS[-1]:
+            entry.target = Target(f"{PRODUCT}, {_views(MANY_VIEWS[0])}", 1.2, per_unit=True)
+        entries.append(entry)
+    return entries
+
+
+def _views(number: int) -> str:
+    return f"{number} view" if number == 1 else f"{number} views"

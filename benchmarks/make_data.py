@@ -88,6 +88,10 @@ SCENARIOS = {
     "U1": _narrow("A in no order", shuffled=True),
     "U2": _narrow("D1 in no order", created=True, shuffled=True),
     "F": Scenario("few rows: 10 views of 100 features", 17_000, 17_000, 5_000, views=10, features=100),
+    **{
+        f"V{views}": Scenario(f"{views} views of 5 features", 100_000, 300_000, 30_000, views=views, features=5)
+        for views in (1, 3, 10, 30)
+    },
 }
 
 

@@ -25,7 +25,7 @@ from statistics import median
 from cases import NOT_COMPARED, OURS, PRODUCT, PROGRAMS, TIMEOUT, Entry, Run, Target, cases
 
 HERE = Path(__file__).resolve().parent
-SCENARIOS = ("A", "B", "C", "D", "P", "U", "F", "M", "W1", "W2", "W3", "W4", "W5", "W6", "G")
+SCENARIOS = ("A", "B", "C", "D", "P", "U", "F", "M", "W1", "W2", "W3", "W4", "W5", "W6", "G", "V")
 FEAST_VENV = HERE / ".venv-feast"
 
 
@@ -175,20 +175,20 @@ def ratio(entry: Entry, other: Entry | None, without: Entry | None = None, *, cp
     return median(a / b for a, b in zip(seconds(entry, without), seconds(other), strict=True))
 
 
-def per_million(entry: Entry, start_up: Entry | None) -> list[float]:
-    """The wall time of each round for a million events, the start-up left out; none if a run failed."""
+def per_unit(entry: Entry, start_up: Entry | None) -> list[float]:
+    """The wall time of each round for a million events or a view, the start-up left out; none if a run failed."""
     if start_up is None or start_up.failed or entry.failed:
         return []
-    return [wall / entry.millions for wall in seconds(entry, start_up)]
+    return [wall / entry.units for wall in seconds(entry, start_up)]
 
 
 def table(entries: list[Entry]) -> str:
     """The markdown table of a case."""
     by_label = {entry.label: entry for entry in entries}
     head = ["", "wall s", "from - to", "CPU s", "peak MB", "first run s", "ratio", "to", "target", "output"]
-    growth = any(entry.millions for entry in entries)
-    if growth:
-        head.insert(6, "s per M events")
+    unit = next((entry.unit for entry in entries if entry.unit), "")
+    if unit:
+        head.insert(6, f"s per {unit}")
     lines = []
     for entry in entries:
         if entry.failed:
@@ -213,8 +213,8 @@ def table(entries: list[Entry]) -> str:
                 entry.check or "not compared",
             ]
         )
-        if growth:
-            each = per_million(entry, by_label.get(entry.start_up))
+        if unit:
+            each = per_unit(entry, by_label.get(entry.start_up))
             lines[-1].insert(6, f"{median(each):.2f}" if each else "-")
     rows = [head, ["---"] * len(head), *lines]
     widths = [max(len(row[i]) for row in rows) for i in range(len(head))]
@@ -240,12 +240,12 @@ def _bound(entry: Entry, target: Target, by_label: dict[str, Entry]) -> str:
     names = (target.to,) if isinstance(target.to, str) else target.to
     text = f"{'>=' if target.at_least else '<='} {target.bound:g}x "
     text += names[0] if len(names) == 1 else f"the better of {' and '.join(names)}"
-    if target.per_event:
+    if target.per_unit:
         other = by_label.get(names[0])
-        mine = per_million(entry, by_label.get(entry.start_up))
-        theirs = per_million(other, by_label.get(other.start_up)) if other else []
+        mine = per_unit(entry, by_label.get(entry.start_up))
+        theirs = per_unit(other, by_label.get(other.start_up)) if other else []
         value = median(a / b for a, b in zip(mine, theirs, strict=True)) if mine and theirs else None
-        text += " per event"
+        text += f", per {entry.unit}"
     else:
         # one that did not finish in its time is not the better one
         others = [by_label.get(name) for name in names]
