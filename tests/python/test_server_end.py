@@ -11,10 +11,11 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
+from typing import BinaryIO
 
 import pytest
 from http_servers import Serving, serving
-from support.stores import put
+from support.stores import Table, put
 
 from pit_join.online.opening import open_store
 
@@ -22,6 +23,7 @@ pytestmark = pytest.mark.slow
 
 ASK = json.dumps({"features": ["activity:n"], "entities": {"user_id": ["a"]}})
 HEAD = f"POST /get-online-features HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(ASK)}\r\n"
+WHOLE = f"{HEAD}\r\n{ASK}".encode()
 CLIENTS = 8
 SECONDS = 20.0  # for what takes a moment
 
@@ -29,7 +31,8 @@ SECONDS = 20.0  # for what takes a moment
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("end") / "online"
-    put(open_store(str(folder), create=True), {"activity": {"user_id": ["a"], "n": [1]}})
+    wide: Table = {"user_id": ["a"], **{f"feature_{number}": [number] for number in range(500)}}
+    put(open_store(str(folder), create=True), {"activity": {"user_id": ["a"], "n": [1]}, "wide": wide})
     return folder
 
 
@@ -104,3 +107,54 @@ def test_connections_without_a_request_are_closed(store: Path) -> None:
         assert answer.startswith(b"HTTP/1.1 200 ")
         assert b"connection: close\r\n" in answer
         assert server.process.wait(SECONDS) == 0
+
+
+def test_pipelined_requests_are_all_answered(store: Path) -> None:
+    """Requests that come together; the answer to the last one says that the connection is closed."""
+    with serving(store) as server, socket.create_connection(("127.0.0.1", server.port), SECONDS) as client:
+        client.sendall(WHOLE[:40])
+        assert server.client.post("/get-online-features", content=ASK).status_code == 200  # it has read that, too
+        server.process.send_signal(signal.SIGTERM)
+        wait_until(lambda: refuses(server))
+        client.sendall(WHOLE[40:] + 2 * WHOLE)
+        assert closes(client.makefile("rb")) == [False, False, True]
+        assert server.process.wait(SECONDS) == 0
+
+
+def test_pipelined_requests_that_were_not_read_are_answered(store: Path) -> None:
+    """While the client reads no answer, the server reads no further request."""
+    text = json.dumps({"features": ["wide:*"], "entities": {"user_id": ["a"]}})
+    ask = WHOLE.replace(ASK.encode(), text.encode()).replace(b": %d\r\n" % len(ASK), b": %d\r\n" % len(text))
+    with serving(store) as server, socket.socket() as client:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # what is sent has arrived
+        client.settimeout(SECONDS)
+        client.connect(("127.0.0.1", server.port))
+        client.sendall(300 * ask)
+        seen = [-1.0]
+
+        def is_stuck() -> bool:
+            seen.append(server.metrics().get('pit_join_requests_total{path="/get-online-features",status="200"}', 0.0))
+            return seen[-1] == seen[-2] > 0
+
+        wait_until(is_stuck)
+        assert seen[-1] < 300
+        for _ in range(3):
+            client.sendall(ask)
+            assert server.client.get("/health").status_code == 200  # it has read that, or waits until it will
+        server.process.send_signal(signal.SIGTERM)
+        wait_until(lambda: refuses(server))
+        assert closes(client.makefile("rb")) == [*302 * [False], True]
+        assert server.process.wait(SECONDS) == 0
+
+
+def closes(answers: BinaryIO) -> list[bool]:
+    """Read all answers of a connection, and return of each whether it says that the connection is closed."""
+    found = []
+    while first := answers.readline():
+        assert first.startswith(b"HTTP/1.1 200 ")
+        head = list(iter(answers.readline, b"\r\n"))
+        length = next(int(line.split()[1]) for line in head if line.startswith(b"content-length:"))
+        assert len(answers.read(length)) == length
+        found.append(b"connection: close\r\n" in head)
+    return found
