@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import http.client
 import json
+import os
 import signal
 import socket
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
@@ -146,6 +148,46 @@ def test_pipelined_requests_that_were_not_read_are_answered(store: Path) -> None
         wait_until(lambda: refuses(server))
         assert closes(client.makefile("rb")) == [*302 * [False], True]
         assert server.process.wait(SECONDS) == 0
+
+
+@pytest.mark.rest
+def test_workers_are_added_and_ended_by_signals(store: Path) -> None:
+    """SIGTTIN adds a worker, which serves and ends as the others do; SIGTTOU ends the newest; others do nothing."""
+    with serving(store, "--workers", "2") as server:
+        wait_until(lambda: len(workers_of(server)) == 2)
+        first = workers_of(server)
+        for number in (signal.SIGUSR1, signal.SIGUSR2, signal.SIGQUIT, signal.SIGWINCH):
+            server.process.send_signal(number)
+        for number, workers in ((signal.SIGTTIN, 3), (signal.SIGTTOU, 2), (signal.SIGTTIN, 3)):
+            server.process.send_signal(number)
+            wait_until(partial(lambda many: len(workers_of(server)) == many, workers))
+        assert first == workers_of(server)[:2]
+        wait_until(lambda: server.metrics()["pit_join_worker_starts_total"] == 4)
+        server.client.close()
+        for worker in first:
+            os.kill(worker, signal.SIGSTOP)
+        try:
+            client = socket.create_connection(("127.0.0.1", server.port), SECONDS)
+            client.sendall(WHOLE + WHOLE[:40])
+            first_answer = client.recv(65_536)  # of the third worker
+        finally:
+            for worker in first:
+                os.kill(worker, signal.SIGCONT)
+        with client:
+            assert first_answer.startswith(b"HTTP/1.1 200 ")
+            server.process.send_signal(signal.SIGTERM)
+            wait_until(lambda: refuses(server))
+            client.sendall(WHOLE[40:])
+            assert b"connection: close\r\n" in client.makefile("rb").read()
+        assert server.process.wait(SECONDS) == 0
+        assert not [line for line in server.said if "died" in line]
+
+
+def workers_of(server: Serving) -> list[int]:
+    """The processes that were started for requests, the oldest first."""
+    children = Path(f"/proc/{server.process.pid}/task/{server.process.pid}/children").read_text().split()
+    commands = {int(each): Path(f"/proc/{each}/cmdline").read_bytes() for each in children}
+    return [each for each, command in commands.items() if b"spawn_main" in command]
 
 
 def closes(answers: BinaryIO) -> list[bool]:
