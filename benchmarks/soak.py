@@ -27,12 +27,14 @@ from pathlib import Path
 from make_data import command
 from soak_data import Exports, make_project, request
 
-from pit_join import FeatureStore
+from pit_join import FeatureStore, RequestError
 
 SECONDS = float(os.environ.get("SECONDS_OF_SOAK", "600"))
 CLIENTS, KILL_SECONDS = 8, 20.0
 # What may come on top of the first sample of a phase, which is taken when it has warmed up for a quarter of its time.
 MOST_MEGABYTES, MOST_DESCRIPTORS = 64.0, 64
+# The same in the process that makes the plain call: the larger of the two.
+PYTHON_MEGABYTES, PYTHON_SHARE = 20.0, 0.05
 MOST_LINES = 60  # in a server's log, besides one for each worker that was killed
 COUNTED = ("requests", "exports", "503", "broken", "kills")
 
@@ -45,6 +47,11 @@ class Soak:
     seen: Counter[str] = field(default_factory=Counter)
     wrong: list[str] = field(default_factory=list)
     ended: threading.Event = field(default_factory=threading.Event)
+    counting: threading.Lock = field(default_factory=threading.Lock)
+
+    def count(self, name: str) -> None:
+        with self.counting:
+            self.seen[name] += 1
 
     def repeat(self, act: Callable[[], object], seconds: float = 0.0) -> None:
         """Act until the phase ends; an error of any kind is wrong, and ends it."""
@@ -55,8 +62,19 @@ class Soak:
                 self.note(repr(error))
                 return
 
-    def phase(self, name: str, process: int, client: Callable[[], Callable[[], None]], kill: bool = False) -> None:
-        """Load a process, print what it takes each minute, and hold that against the bounds."""
+    def phase(
+        self,
+        name: str,
+        process: int,
+        client: Callable[[], Callable[[], None]],
+        kill: bool = False,
+        megabytes: float = MOST_MEGABYTES,
+        share: float = 0.0,
+    ) -> None:
+        """Load a process, print what it takes each minute, and hold that against the bounds.
+
+        The process may grow by the larger of `megabytes` and a `share` of what it takes after the warm-up.
+        """
         self.ended.clear()
         seconds, samples = SECONDS / 3, []
         steps = max(4, round(seconds / 60))
@@ -74,8 +92,11 @@ class Soak:
                     print(f"{name:10}" + "".join(f"{count:11,.0f}" for count in counts), flush=True)
             finally:
                 self.ended.set()
-        grown = [last - first for first, last in zip(samples[0], samples[-1], strict=True)]
-        if max(grown[:2]) > MOST_MEGABYTES or grown[2] > MOST_DESCRIPTORS:
+        firsts, highest = samples[0], [max(later) for later in zip(*samples[1:], strict=True)]
+        grown = [high - first for first, high in zip(firsts, highest, strict=True)]
+        most = max(megabytes, share * firsts[0])
+        print(f"{name}: {firsts[0]:.0f} MB when warm, then at most {highest[0]:.0f} (bound: {firsts[0] + most:.0f})")
+        if grown[0] > most or grown[1] > MOST_MEGABYTES or grown[2] > MOST_DESCRIPTORS:
             self.note(f"{name} grew by {grown[0]:.0f} and {grown[1]:.0f} MB and {grown[2]:.0f} descriptors")
 
     def note(self, problem: str | None) -> None:
@@ -83,8 +104,9 @@ class Soak:
             self.wrong.append(problem)
 
     def kill_worker(self, process: int) -> None:
-        self.seen["kills"] += 1
-        os.kill(random.choice(workers_of(process)), signal.SIGKILL)
+        if workers := workers_of(process):  # none while all are replaced
+            self.count("kills")
+            os.kill(random.choice(workers), signal.SIGKILL)
 
 
 def http_client(soak: Soak, port: int) -> Callable[[], None]:
@@ -98,12 +120,12 @@ def http_client(soak: Soak, port: int) -> Callable[[], None]:
             answer = connection.getresponse()
             read = json.loads(answer.read())
         except (ConnectionError, http.client.HTTPException):
-            soak.seen["broken"] += 1
+            soak.count("broken")
             connection.close()
             return
-        soak.seen["requests"] += 1
+        soak.count("requests")
         if answer.status == 503 and answer.getheader("Retry-After"):
-            soak.seen["503"] += 1
+            soak.count("503")
         elif answer.status != status:
             soak.note(f"status {answer.status} and not {status}: {read} for {body}")
         elif status == 200:
@@ -121,11 +143,15 @@ def python_client(soak: Soak, store: FeatureStore) -> Callable[[], None]:
 
     def ask() -> None:
         (body, amount, status), least = request(), soak.exports.done.value
-        if status == 200:
-            found = store.get_online_features(body.get("feature_service") or body["features"], body["entities"])
-            values = {name: values[0] for name, values in found.to_dict().items()}
-            soak.note(soak.exports.problem(values, amount, least))
-            soak.seen["requests"] += 1
+        asked = body.get("feature_service") or body["features"]
+        try:
+            found = store.get_online_features(asked, body["entities"]).to_dict()
+        except RequestError:
+            soak.note(f"refused: {body}" if status == 200 else None)
+        else:
+            values = {name: values[0] for name, values in found.items()}
+            soak.note(soak.exports.problem(values, amount, least) if status == 200 else f"not refused: {body}")
+        soak.count("requests")
 
     return ask
 
@@ -156,8 +182,13 @@ def serving(soak: Soak, workers: int) -> Iterator[tuple[int, int]]:
 
 
 def workers_of(process: int) -> list[int]:
-    children = map(int, Path(f"/proc/{process}/task/{process}/children").read_text().split())
-    return [each for each in children if "spawn_main" in Path(f"/proc/{each}/cmdline").read_text()]
+    """The workers of a server that live; one may end while it is looked at."""
+    found = []
+    for each in map(int, Path(f"/proc/{process}/task/{process}/children").read_text().split()):
+        with suppress(FileNotFoundError, ProcessLookupError):
+            if "spawn_main" in Path(f"/proc/{each}/cmdline").read_text():
+                found.append(each)
+    return found
 
 
 def sampled(process: int) -> tuple[float, float, float]:
@@ -184,9 +215,9 @@ def main() -> int:
                 with serving(soak, workers) as (process, port):
                     soak.phase(f"{workers} worker", process, partial(http_client, soak, port), kill=workers > 1)
             # The largest "worker" of this phase is the exporter.
-            soak.phase(
-                "Python", os.getpid(), partial(python_client, soak, FeatureStore(online_store=folder / "online/dev"))
-            )
+            store = FeatureStore(online_store=folder / "online/dev")
+            client = partial(python_client, soak, store)
+            soak.phase("Python", os.getpid(), client, megabytes=PYTHON_MEGABYTES, share=PYTHON_SHARE)
         if exporter.exitcode:
             soak.note("the exporter has failed")
         if soak.seen["broken"] > CLIENTS * soak.seen["kills"]:

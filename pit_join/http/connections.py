@@ -7,8 +7,11 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import fcntl
 import json
 import resource
+import struct
+import termios
 from collections import OrderedDict
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -36,7 +39,7 @@ class Bounds:
     """The bounds of one process: the most connections, and the seconds within which a request must have come.
 
     `waiting` are the connections whose request has not come, the one that has waited longest first. When the process is
-    `ending`, each answer is the last one of its connection.
+    `ending`, the answer to the newest request of a connection is its last one.
     """
 
     connections: int
@@ -93,6 +96,7 @@ class BoundedConnection(HttpToolsProtocol):
     _stuck: asyncio.TimerHandle | None = None  # until the client has read
     _in_head = False
     _head = _unparsed = _heads = 0
+    _unread = 0  # of the bytes that had arrived when the end began: reading pauses while requests wait
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Take a connection, if there is room."""
@@ -138,6 +142,9 @@ class BoundedConnection(HttpToolsProtocol):
                 )
             if self.transport.is_closing():
                 return
+        if self._bounds.ending:
+            self._unread -= len(data)
+            self._close_after_answer()
 
     def eof_received(self) -> bool:  # type: ignore[override]
         """Let a client that sends nothing more have its answer; asyncio would close the connection."""
@@ -175,8 +182,6 @@ class BoundedConnection(HttpToolsProtocol):
             )
             return
         super().on_headers_complete()
-        if self._bounds.ending:
-            self.close_after_answer()
 
     def on_message_complete(self) -> None:
         """Wait no longer: the request is whole."""
@@ -190,17 +195,18 @@ class BoundedConnection(HttpToolsProtocol):
         if not self.transport.is_closing() and self.timeout_keep_alive_task is not None:
             self._bounds.waiting[self] = None
 
-    def close_after_answer(self) -> None:
-        """Let the answer that is due, if one is, be the last one."""
-        if not self._idle:
-            self.cycle.keep_alive = False
+    def end(self) -> None:
+        """Answer the requests that have arrived, even those that are not read yet, and then close."""
+        unread = fcntl.ioctl(self.transport.get_extra_info("socket"), termios.FIONREAD, bytes(struct.calcsize("i")))
+        (self._unread,) = struct.unpack("i", unread)
+        self._close_after_answer()
 
     def shutdown(self) -> None:
         """End the connection now, or after the answer to the request that has come, or has begun to."""
         if self._idle and not self._in_head:
             self._close()
         else:
-            self.close_after_answer()
+            self._close_after_answer()
 
     def timeout_keep_alive_handler(self) -> None:
         """End a connection on which no further request has come."""
@@ -223,6 +229,11 @@ class BoundedConnection(HttpToolsProtocol):
         """Whether no answer is due."""
         cycle: Any = self.cycle  # None before the first request
         return cycle is None or cycle.response_complete
+
+    def _close_after_answer(self) -> None:
+        """Let the answer to the newest request be the last one, once all that arrived before the end is read."""
+        if self._unread <= 0 and not self._idle:
+            self.cycle.keep_alive = False
 
     def _wait(self) -> None:
         self._bounds.waiting[self] = None

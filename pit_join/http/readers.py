@@ -9,14 +9,12 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
 
-from cachetools import LRUCache
-
 from pit_join.errors import StoreError
+from pit_join.serving.prepared import PreparedReaders
 from pit_join.serving.reader import OnlineReader
 
 __all__ = ["Asked", "LateError", "Readers"]
 
-_MOST = 128
 _THREADS = 4  # one of them may wait for a store that does not answer
 
 Asked = tuple[str | tuple[str, ...], bool]
@@ -28,7 +26,7 @@ class LateError(Exception):
 
 
 class Readers:
-    """The readers of one event loop, the last 128 that were asked for.
+    """The readers of one event loop: those of the services, and those that were asked for last.
 
     A reader is prepared when it is first asked for, and again after an export. Meanwhile other requests are answered,
     and one that has to wait longer than its deadline is late; the preparation goes on, for the next one.
@@ -36,8 +34,9 @@ class Readers:
 
     def __init__(self, make: Callable[[Asked], OnlineReader]) -> None:
         self._make = make
-        self._ready: LRUCache[Asked, OnlineReader] = LRUCache(_MOST)
-        self._kept: dict[Asked, OnlineReader] = {}  # the services, which no other requests displace
+        self._services: frozenset[Asked] = frozenset()
+        self._kept: dict[Asked, OnlineReader] = {}  # those of the services, which no other requests displace
+        self._ready = PreparedReaders[Asked]()  # all others
         self._others: asyncio.Future[None] | None = None
         self._coming: dict[Asked, asyncio.Future[OnlineReader]] = {}
         self._pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="pit-join-prepare")
@@ -65,12 +64,12 @@ class Readers:
         if self._others is None or self._others.done():
             self._others = asyncio.ensure_future(self._renew_others(reader))
 
-    async def prepare(self, several: Iterable[Asked], until: float) -> None:
-        """Prepare the readers of some requests, as far as the time allows and nothing is wrong with them."""
-        begun = [self._begin(asked, partial(self._make, asked)) for asked in several]
+    async def prepare(self, services: Iterable[Asked], until: float) -> None:
+        """Prepare the readers of the services, as far as the time allows and nothing is wrong with them."""
+        self._services = frozenset(services)
+        begun = [self._begin(asked, partial(self._make, asked)) for asked in self._services]
         if begun:
             await asyncio.wait(begun, timeout=max(0.0, until - time.monotonic()))
-        self._kept = dict(self._ready)
 
     def close(self) -> None:
         """Let the threads end."""
@@ -78,7 +77,7 @@ class Readers:
 
     async def _renew_others(self, renewed: OnlineReader) -> None:
         """One by one, so that threads are left for those that are asked for meanwhile."""
-        for asked, reader in {**self._ready, **self._kept}.items():
+        for asked, reader in {**self._ready.all(), **self._kept}.items():
             if not reader.is_current(renewed):
                 await asyncio.wait([self._begin(asked, partial(_renewed, reader))])
 
@@ -98,7 +97,10 @@ class Readers:
     def _keep(self, asked: Asked, future: asyncio.Future[OnlineReader]) -> None:
         del self._coming[asked]
         if not future.cancelled() and future.exception() is None:
-            self._ready[asked] = future.result()
+            if asked in self._services:
+                self._kept[asked] = future.result()
+            else:
+                self._ready.keep(asked, future.result())
 
 
 def _renewed(reader: OnlineReader) -> OnlineReader:

@@ -143,15 +143,15 @@ class _Server(uvicorn.Server):
                     waiting.append(listener.accept()[0])
         for server in self.servers:
             server.close()
-        bounds: Bounds = self.lifespan.state["bounds"]
-        bounds.ending = True
         make = partial(BoundedConnection, self.config, self.server_state, self.lifespan.state)
         for each in waiting:
             with suppress(OSError):  # the client has left
                 await loop.connect_accepted_socket(make, each)
         connections = cast("set[BoundedConnection]", self.server_state.connections)
+        bounds: Bounds = self.lifespan.state["bounds"]
+        bounds.ending = True
         for held in connections:
-            held.close_after_answer()
+            held.end()
         until = loop.time() + _LINGER_SECONDS
         while connections and loop.time() < until and not self.force_exit:
             await asyncio.sleep(0.01)

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from datetime import date, datetime, timezone
-from functools import cached_property, lru_cache
+from functools import cached_property
 from typing import Any
 
 from pit_join.json_values import time_text
@@ -15,20 +14,11 @@ from pit_join.references import parse_features, parse_role
 from pit_join.serving.features import OnlineFeatures
 from pit_join.serving.log_entry import ServedLog
 from pit_join.serving.neighbours import Neighbour, NeighbourReader, Vector
+from pit_join.serving.prepared import PreparedReaders
 from pit_join.serving.reader import DEADLINE, OnlineReader
 from pit_join.times import parse_instant
 
 __all__ = ["OnlineClient", "describe_entity"]
-
-_PREPARED = 128
-
-
-@dataclass(frozen=True, slots=True)
-class _Mappings:
-    """Features of which some are mappings, which have no hash; `text` tells them from others."""
-
-    text: str
-    features: tuple[Any, ...] = field(compare=False)
 
 
 class OnlineClient:
@@ -36,7 +26,7 @@ class OnlineClient:
 
     def __init__(self, open_online: Callable[[], ReadableStore], log: ServedLog | None) -> None:
         self._open_online, self._log = open_online, log
-        self._prepared = lru_cache(_PREPARED)(self._prepare)
+        self._prepared = PreparedReaders[tuple[Any, ...]]()
 
     @cached_property
     def _online(self) -> ReadableStore:
@@ -107,7 +97,8 @@ class OnlineClient:
     ) -> OnlineFeatures:
         """Read the latest features of some entity rows, in one read of the online store.
 
-        The last 128 requests stay prepared: what was asked for before is read at once, and a new export is seen.
+        The last requests stay prepared, in up to 32 MiB: what was asked for before is read at once, and a new export is
+        seen.
 
         Args:
             features: references such as `["user_activity:login_count_30d"]`, or the name of a feature service.
@@ -127,21 +118,24 @@ class OnlineClient:
         Raises:
             PitJoinError: one of its subclasses, saying what is wrong and what to do.
         """
-        asked: str | tuple[Any, ...] = features if isinstance(features, str) else tuple(features)
-        reader = self._prepared(
-            asked if isinstance(asked, str) or _have_hashes(asked) else _Mappings(repr(asked), asked),
-            roles=tuple(roles),
-            full_feature_names=full_feature_names,
-            defaults=defaults,
-            strict=strict,
-            deadline=deadline,
-        )
+        given: str | tuple[Any, ...] = features if isinstance(features, str) else tuple(features)
+        named = (given, "") if isinstance(given, str) or _have_hashes(given) else ("", repr(given))
+        mapped = tuple(roles)
+        asked = (*named, mapped, full_feature_names, defaults, strict, deadline)
+        reader = self._prepared.get(asked)
+        if reader is None:
+            reader = self.online_reader(
+                given,
+                roles=mapped,
+                full_feature_names=full_feature_names,
+                defaults=defaults,
+                strict=strict,
+                deadline=deadline,
+            )
+            self._prepared.keep(asked, reader)
         if now is not None:
             reader.warn_of_later_exports(now)
         return reader.get_online_features(entity_rows, now=now)
-
-    def _prepare(self, features: str | tuple[Any, ...] | _Mappings, **settings: Any) -> OnlineReader:
-        return self.online_reader(features.features if isinstance(features, _Mappings) else features, **settings)
 
     def nearest(
         self, view: str, feature: str, vector: Vector, k: int = 10, *, now: str | date | None = None

@@ -9,7 +9,7 @@ from functools import cached_property
 from importlib.metadata import version
 from typing import Any, Protocol
 
-from pit_join.records.store_manifest import FORMAT, Contents, OnDemandArguments, ResolvedRole
+from pit_join.records.store_manifest import FORMAT, OnDemandArguments, ResolvedRole
 from pit_join.references import OnDemandRequest, RequestItem
 from pit_join.serving.features import OnlineFeatures
 
@@ -22,21 +22,20 @@ LOG_METADATA = b"pit_join_feature_log"
 
 @dataclass(frozen=True, eq=False)
 class LogSource:
-    """The features that a reader is prepared for, and the state of the store.
+    """The features that a reader is prepared for.
 
-    `service` names them; a list of references leaves it None. Properties are computed when they are first needed.
+    `service` names them; a list of references leaves it None. `project` and `target` are those of the export,
+    `resolved` are the roles, the names of the features, and the arguments of on-demand features. Properties are
+    computed when they are first needed.
     """
 
     service: str | None
     requests: Sequence[RequestItem]
     full_feature_names: bool
     defaults: bool
-    contents: Contents
-
-    @cached_property
-    def resolved(self) -> tuple[tuple[ResolvedRole, ...], tuple[str, ...], OnDemandArguments]:
-        """The roles, the names of the features, and the arguments of on-demand features."""
-        return self.contents.resolve(self.requests, self.full_feature_names)
+    project: str
+    target: str
+    resolved: tuple[tuple[ResolvedRole, ...], tuple[str, ...], OnDemandArguments]
 
     @cached_property
     def roles(self) -> dict[str, ResolvedRole]:
@@ -81,8 +80,8 @@ class LogSource:
                 "format": LOG_FORMAT,
                 "pit_join": version("pit-join"),
                 "store_format": FORMAT,
-                "project": self.contents.project,
-                "target": self.contents.target,
+                "project": self.project,
+                "target": self.target,
                 "service": self.service,
                 "references": [request.as_macro_argument() for request in self.requests],
                 "full_feature_names": self.full_feature_names,

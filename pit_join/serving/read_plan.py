@@ -85,7 +85,8 @@ def make_plan(
         StoreError: if the contents cannot be used, or nothing was exported.
         RequestError: if the store does not have what is asked for.
     """
-    source, statements = _source(_contents(data), requests, full_feature_names, defaults)
+    contents = _contents(data)
+    source, statements = _source(contents, requests, full_feature_names, defaults)
     resolved, names, needed = source.resolved
     codecs: _Codecs = {}
     place = {name: i for i, name in enumerate(names)}
@@ -98,7 +99,7 @@ def make_plan(
         arguments.append((role, wanted.index((role.view, role.codec_number))))
     on_demand = None
     if statements:
-        _check_duckdb(source.contents.duckdb)
+        _check_duckdb(contents.duckdb)
         on_demand = OnDemand(statements, needed, defaults=defaults, strict=strict)
     _check_stores(store, [view for view, _ in wanted])
     remote = any(store.folder(view) is None for view, _ in wanted)
@@ -142,13 +143,17 @@ def _source(
     contents: Contents, requests: Sequence[RequestItem] | str, full_feature_names: bool, defaults: bool
 ) -> tuple[LogSource, tuple[str, ...] | None]:
     """The requests, if need be those of a service, and the SQL of their on-demand features."""
+    named, statements = None, None
     if isinstance(requests, str):
         service = contents.service(requests)
-        full = full_feature_names or service.full_feature_names
-        return LogSource(requests, service.requests, full, defaults, contents), service.on_demand
-    if any(isinstance(request, OnDemandRequest) for request in requests):
+        named, requests, statements = requests, service.requests, service.on_demand
+        full_feature_names = full_feature_names or service.full_feature_names
+    elif any(isinstance(request, OnDemandRequest) for request in requests):
         raise RequestError("on-demand features are read by a feature service; declare one that has them, and export")
-    return LogSource(None, requests, full_feature_names, defaults, contents), None
+    # Not the contents themselves, which a reader that nobody asks for would hold after the next export.
+    resolved = contents.resolve(requests, full_feature_names)
+    source = LogSource(named, requests, full_feature_names, defaults, contents.project, contents.target, resolved)
+    return source, statements
 
 
 def _role_plan(role: ResolvedRole, columns: list[int], codecs: _Codecs, defaults: bool) -> RolePlan:

@@ -29,7 +29,7 @@ WINGS = {
     ("monitoring",): {"numpy", "pyarrow"},
     ("training",): {"numpy", "pandas", "polars", "pyarrow"},
     ("export",): {"numpy", "pyarrow", "xxhash"},
-    ("serving",): {"numpy", "pandas", "pyarrow"},
+    ("serving",): {"cachetools", "numpy", "pandas", "pyarrow"},
     ("history",): set(),
     ("workspace",): set(),
     ("project",): {"jinja2", "msgpack", "yaml"},

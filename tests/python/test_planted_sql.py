@@ -183,6 +183,17 @@ def test_over_http(contents: tuple[Path, bytes], tmp_path: Path) -> None:
         put(folder, contents[1])
         assert server.ask(BODY).json()["results"][1]["values"] == [2.5]
         put(folder, with_sql(*[f"select 1.0::double {FROM}; set threads = 1"] * 3)(contents[1]))
-        assert server.ask(BODY).json()["results"][2]["statuses"] == ["STORE_FAILED"]
+        answer = server.ask(BODY)
+        assert answer.status_code == 200
+        assert answer.json()["results"][2]["statuses"] == ["STORE_FAILED"]
         assert server.ask(STORED_ALONE).json()["results"][1]["values"] == [3]
         assert "Traceback" not in "\n".join(server.said)
+
+
+def test_over_http_with_strict(contents: tuple[Path, bytes], tmp_path: Path) -> None:
+    """A request that was prepared before is an error, too."""
+    folder = planted(contents, tmp_path / "online", lambda data: data)
+    with serving(folder, "--now", AT.isoformat(), "--strict") as server:
+        assert server.ask(BODY).json()["results"][1]["values"] == [2.5]
+        put(folder, with_sql(*[f"select 1.0::double {FROM}; set threads = 1"] * 3)(contents[1]))
+        assert server.ask(BODY).status_code == 503

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import threading
 import time
 from collections import Counter
@@ -16,7 +17,10 @@ from support.stores import put
 from pit_join import FeatureStore
 from pit_join.http.readers import Asked, LateError, Readers
 from pit_join.online.opening import open_store
+from pit_join.records.store_manifest import Contents
+from pit_join.serving import prepared as prepared_module
 from pit_join.serving import reader as reader_module
+from pit_join.serving.prepared import PreparedReaders
 
 SERVICE: Asked = ("service", False)
 AT_ONCE = 60.0  # seconds; what takes longer is a failure
@@ -26,6 +30,7 @@ class Prepared:
     """A reader of one state, and how often each was made and renewed."""
 
     state = 0
+    names = ("f",) * 1000
     made: ClassVar[Counter[Asked]] = Counter()
     renewed: ClassVar[list[Asked]]
     wait: Callable[[], object] = staticmethod(lambda: None)
@@ -77,6 +82,20 @@ def test_services_are_not_displaced() -> None:
         await readers.get(("299", False), soon())
         await readers.get(("0", False), soon())
         assert {asked: times for asked, times in Prepared.made.items() if times > 1} == {("0", False): 2}
+
+    in_loop(act)
+
+
+def test_a_service_that_is_late_at_the_start_is_not_displaced_either() -> None:
+    ready = threading.Event()
+
+    async def act(readers: Readers) -> None:
+        Prepared.wait = staticmethod(ready.wait)
+        await readers.prepare([SERVICE], time.monotonic())
+        ready.set()
+        for asked in (SERVICE, *((str(number), False) for number in range(300)), SERVICE):
+            await readers.get(asked, soon())
+        assert Prepared.made[SERVICE] == 1
 
     in_loop(act)
 
@@ -133,13 +152,33 @@ def test_an_error_is_that_of_its_request_alone() -> None:
     in_loop(act)
 
 
+def test_readers_are_kept_within_a_bound_of_bytes() -> None:
+    """Many small ones or few large ones; one that is larger than the bound is kept alone."""
+
+    def reader(features: int) -> Any:
+        found = Prepared(SERVICE)
+        found.names = ("f",) * features
+        return found
+
+    kept = PreparedReaders[int]()
+    for number in range(1_000):
+        kept.keep(number, reader(1))
+    assert 400 < len(kept.all()) < 600
+    assert kept.get(0) is None
+    newest = kept.get(999)
+    for number in range(1_000, 1_010):
+        kept.keep(number, reader(2_500))
+    assert 200 < len(kept.all()) < 300
+    assert kept.get(999) is newest
+    kept.keep(1_010, reader(100_000))
+    assert list(kept.all()) == [1_010]
+
+
 # The plain call of Python --------------------------------------------------------------------------------------
 
 
-def test_the_plain_call_prepares_a_request_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """However it names the features; and it sees each export."""
-    store = open_store(str(tmp_path / "online"), create=True)
-    put(store, {"activity": {"user_id": ["a"], "n": [1], "m": [5]}})
+def counted_plans(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """A list that grows with each request that is prepared."""
     prepared = []
     make_plan = reader_module.make_plan
 
@@ -148,6 +187,14 @@ def test_the_plain_call_prepares_a_request_once(tmp_path: Path, monkeypatch: pyt
         return make_plan(*given, **how)
 
     monkeypatch.setattr(reader_module, "make_plan", counted)
+    return prepared
+
+
+def test_the_plain_call_prepares_a_request_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However it names the features; and it sees each export."""
+    store = open_store(str(tmp_path / "online"), create=True)
+    put(store, {"activity": {"user_id": ["a"], "n": [1], "m": [5]}})
+    prepared = counted_plans(monkeypatch)
     features = FeatureStore(online_store=tmp_path / "online")
     for asked in (["activity:n"], ("activity:n",), iter(["activity:n"])):
         assert features.get_online_features(asked, [{"user_id": "a"}]).to_dict() == {"user_id": ["a"], "n": [1]}
@@ -167,6 +214,27 @@ def test_the_plain_call_prepares_a_request_once(tmp_path: Path, monkeypatch: pyt
     put(store, {"activity": {"user_id": ["a"], "n": [2], "m": [5]}})
     assert features.get_online_features(["activity:n"], [{"user_id": "a"}]).to_dict()["n"] == [2]
     assert len(prepared) == 8
+
+
+def test_the_plain_call_keeps_requests_within_a_bound_of_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    put(open_store(str(tmp_path / "online"), create=True), {"activity": {"user_id": ["a"], "n": [1], "m": [5]}})
+    prepared = counted_plans(monkeypatch)
+    monkeypatch.setattr(prepared_module, "_MOST_BYTES", 140_000)
+    features = FeatureStore(online_store=tmp_path / "online")
+    for reference in ("activity:n", "activity:m", "activity:n", "activity:*", "activity:n", "activity:m"):
+        features.get_online_features([reference], [{"user_id": "a"}])
+    assert len(prepared) == 4
+
+
+def test_a_kept_reader_does_not_hold_what_the_store_said_of_itself(tmp_path: Path) -> None:
+    """Otherwise each request that nobody repeats would hold the views and services of the whole store."""
+    store = open_store(str(tmp_path / "online"), create=True)
+    features = FeatureStore(online_store=tmp_path / "online")
+    for view in ("held", "b", "c", "d", "e", "f"):
+        put(store, {view: {"user_id": ["a"], "n": [1]}})
+        features.get_online_features([f"{view}:n"], [{"user_id": "a"}])
+    gc.collect()
+    assert not [each for each in gc.get_objects() if isinstance(each, Contents) and "held" in each.views]
 
 
 def test_the_plain_call_by_many_threads_beside_an_exporter(tmp_path: Path) -> None:
