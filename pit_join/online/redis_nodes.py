@@ -27,8 +27,29 @@ class ClusterNodes:
         self._client, self._servers = client, servers
         self._remotes: dict[str, Remote] = {}
 
-    def ask(self, commands: Sequence[Command], until: float | None) -> list[Any]:
-        """Return the answers to commands; an error in place of each that the node of its key did not answer."""
+    def ask_all(self, commands: Sequence[Command]) -> list[Any]:
+        """Return the answers to the commands of an export.
+
+        Raises:
+            StoreError: if a node did not answer.
+        """
+        import redis
+
+        found = self.ask(commands, None, says=False)
+        # A replica may have taken the place of a node that is gone; a silent one would take the whole time again.
+        gone = [place for place, each in enumerate(found) if isinstance(_cause(each), redis.ConnectionError)]
+        for place, answer in zip(gone, self.ask([commands[i] for i in gone], None, says=False), strict=True):
+            found[place] = answer
+        for answer in found:
+            if isinstance(answer, StoreError):
+                raise answer
+        return found
+
+    def ask(self, commands: Sequence[Command], until: float | None, *, says: bool = True) -> list[Any]:
+        """Return the answers to commands; an error in place of each that the node of its key did not answer.
+
+        With `says` the log says that defaults are served if a node fails.
+        """
         places: dict[str, list[int]] = {}
         nodes: dict[str, Any] = {}
         with self._servers.readable_errors():
@@ -41,7 +62,9 @@ class ClusterNodes:
             now = time.monotonic()
             until = now + _WAITED * (until - now)
         started = {
-            name: self._remote(name).start(partial(self._answers, nodes[name], [commands[place] for place in own]))
+            name: self._remote(name).start(
+                partial(self._answers, nodes[name], [commands[place] for place in own]), says=says
+            )
             for name, own in places.items()
         }
         found: list[Any] = [None] * len(commands)
@@ -76,3 +99,7 @@ class ClusterNodes:
                 elif isinstance(answer, Exception):
                     raise answer
             return found
+
+
+def _cause(answer: Any) -> BaseException | None:
+    return answer.__cause__ if isinstance(answer, StoreError) else None

@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from datetime import datetime, timedelta, timezone
@@ -31,11 +31,14 @@ from pit_join.errors import ComputeError, EntityError, StoreError
 from pit_join.export.export import Export
 from pit_join.feature_store import FeatureStore
 from pit_join.monitoring.feature_log import FeatureLog
+from pit_join.online import redis_writer
 from pit_join.online.opening import open_store
-from pit_join.online.redis_writer import hash_of
+from pit_join.online.redis_writer import HASHES, hash_of
 from pit_join.online.several import SeveralStores
+from pit_join.online.stores import redis_store
 from pit_join.online.stores.lmdb_store import LmdbWriter
 from pit_join.records.keys import KeyCodec
+from pit_join.references import Request
 from pit_join.serving.reader import OnlineReader
 from pit_join.statuses import COMPUTE_FAILED, NOT_EXPORTED, ONLINE, OUTSIDE_MAX_AGE, STORE_FAILED, STORE_LATE
 
@@ -608,6 +611,69 @@ def test_a_node_of_a_cluster_that_is_silent(town: tuple[Shop, Server, Server, di
         assert found.statuses["age"] == expected
         assert "did not answer before the deadline" in found.failures["profile"]
         until_whole(reader)
+
+
+@pytest.mark.parametrize("has_description", [False, True])
+def test_an_export_that_meets_a_silent_node(
+    has_description: bool, nodes: list[Server], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It waits once, and not for each command and each retry."""
+    monkeypatch.setattr(redis_store, "_EXPORT_TIMEOUT", 1.0)
+    prefix = f"silent_{has_description}"
+    with redis.RedisCluster("127.0.0.1", nodes[0].port) as client:
+        own = client.get_node_from_key(f"{{{prefix}}}:version").port
+    node, other, *_ = sorted(nodes, key=lambda node: (node.port == own) != has_description)
+    meanwhile(monkeypatch, lambda: node.process.send_signal(signal.SIGSTOP))
+    with closing(open_store(f"{other.url}?timeout=0.5&prefix={prefix}")) as store:
+        began = time.monotonic()
+        try:
+            with pytest.raises(StoreError, match=rf"^the node 127.0.0.1:{node.port} of .* did not answer within 1 s "):
+                put(store, {"activity": {"user_id": USERS, "visits": USERS}})
+        finally:
+            node.process.send_signal(signal.SIGCONT)
+        assert time.monotonic() - began < LATE
+
+
+def test_an_export_during_a_failover(nodes: list[Server], monkeypatch: pytest.MonkeyPatch) -> None:
+    """It goes on where the keys are now."""
+    with redis.RedisCluster("127.0.0.1", nodes[0].port) as client:
+        own = client.get_node_from_key("{failover}:version").port
+        node, target, third = sorted(nodes, key=lambda node: node.port == own)
+        names = [f"failover:{{user:{number}}}" for number in range(HASHES)]
+        slots = {client.keyslot(name) for name in names if client.get_node_from_key(name).port == node.port}
+
+    def fail_over() -> None:
+        node.stop()
+        with redis.Redis(port=target.port) as client, redis.Redis(port=third.port) as another:
+            name = client.execute_command("CLUSTER", "MYID")
+            for each in (client, another):
+                pipeline = each.pipeline(transaction=False)
+                for slot in slots:
+                    pipeline.execute_command("CLUSTER", "SETSLOT", slot, "NODE", name)
+                pipeline.execute()
+            client.execute_command("CLUSTER", "BUMPEPOCH")
+
+    meanwhile(monkeypatch, fail_over)
+    try:
+        with closing(open_store(f"{target.url}?timeout=5&prefix=failover")) as store:
+            put(store, {"activity": {"user_id": USERS, "visits": USERS}})
+        with closing(open_store(f"{target.url}?timeout=5&prefix=failover")) as store:
+            reader = OnlineReader(store, [Request("activity", ("*",), "activity")])
+            assert reader.get_online_features({"user_id": USERS}).to_dict()["visits"] == list(USERS)
+    finally:
+        started(node)
+
+
+def meanwhile(monkeypatch: pytest.MonkeyPatch, act: Callable[[], object]) -> None:
+    """Do something before the first records of the next export to Redis are written."""
+    send, done = redis_writer._Entity._send, []
+
+    def sending(self: Any, *arguments: Any) -> None:
+        if not done:
+            done.append(act())
+        send(self, *arguments)
+
+    monkeypatch.setattr(redis_writer._Entity, "_send", sending)
 
 
 def test_the_node_with_the_description_is_down(town: tuple[Shop, Server, Server, dict[int, int]]) -> None:
