@@ -66,6 +66,7 @@ class Servers:
                     # A node that is silent takes the time twice: redis-py may ask it too where the keys are now. And it
                     # begins with a node of its own choice, which may be down: only when it retries it asks another one.
                     options |= {"socket_timeout": timeout / 2, "socket_connect_timeout": timeout / 2}
+                    options["require_full_coverage"] = False  # a slot without a node costs only its own records
                     options["retry"] = Retry(NoBackoff(), _NODES_TRIED, supported_errors=(redis.ConnectionError,))
                     return (_export_cluster() if retries else redis.RedisCluster).from_url(self.url, **options)
             return client
