@@ -45,6 +45,8 @@ class FeatureStore(OnlineClient):
     Each method reads the project as its files are at the time. Online reads need the project only to find the store,
     once, and not at all where `online_store` or the environment variable PIT_JOIN_ONLINE_STORE names the store.
 
+    A copy, also one that was pickled for another process, has the same arguments, and opens its stores for itself.
+
     Messages and progress go to the logger `pit_join`: as `INFO` where work takes time, as `WARNING` where it needs you.
 
     Args:

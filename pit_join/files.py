@@ -25,28 +25,34 @@ def private_folder(path: Path) -> None:
 def private_file(path: str, flags: int) -> int:
     """Open a file, as the `opener` of `open()`, and make a new one private, whatever the umask.
 
-    It is its owner's alone, unless its folder is open to a group: then so is the file. A file that is there keeps its
-    mode.
+    It is its owner's alone, unless a group may write its folder: then the group may read and write it. A file that is
+    there keeps its mode.
     """
     try:
         handle = os.open(path, flags | os.O_CREAT | os.O_EXCL, 0o600)
     except FileExistsError:
         return os.open(path, flags)
-    _share(handle, os.path.dirname(path) or ".")
+    # The files of a store are of no use to a group that may only read: a reader of LMDB writes its lock file.
+    _share(handle, 0o060 if _group_bits(os.path.dirname(path) or ".") & 0o020 else 0)
     return handle
 
 
-def _share(handle: int, folder: str) -> None:
-    """Let the group of a folder use a new file as it may use the folder, whatever the umask."""
+def _group_bits(folder: str) -> int:
+    return stat.S_IMODE(os.stat(folder).st_mode) & 0o060
+
+
+def _share(handle: int, group_bits: int) -> None:
+    """Let a group use a new file, whatever the umask."""
     with contextlib.suppress(PermissionError):  # of a file system without modes
-        os.fchmod(handle, 0o600 | stat.S_IMODE(os.stat(folder).st_mode) & 0o060)
+        os.fchmod(handle, 0o600 | group_bits)
 
 
 @contextlib.contextmanager
 def whole(path: Path, *, private: bool = False) -> Iterator[str]:
     """Yield the name of a new file that replaces `path` only when the block ends without an error.
 
-    The umask decides who may read the file; a private one is as `private_file` says.
+    The umask decides who may read the file; a private one is its owner's, and its folder's group may read and write it
+    as it may the folder.
     On Linux the file has no name in any folder until it is complete, so that even a killed process leaves no file.
     """
     folder = str(path.resolve().parent)
@@ -57,7 +63,7 @@ def whole(path: Path, *, private: bool = False) -> Iterator[str]:
     if unnamed is None:
         handle, name = tempfile.mkstemp(dir=folder, prefix=".pit-join-")
         if private:
-            _share(handle, folder)
+            _share(handle, _group_bits(folder))
         os.close(handle)
         try:
             yield name
@@ -68,7 +74,7 @@ def whole(path: Path, *, private: bool = False) -> Iterator[str]:
         return
     try:
         if private:
-            _share(unnamed, folder)
+            _share(unnamed, _group_bits(folder))
         yield f"/proc/self/fd/{unnamed}"
         # A link cannot take another file's place, a rename can. (Only with a folder's handle does link() follow /proc.)
         name = f".pit-join-{secrets.token_hex(8)}"

@@ -157,11 +157,12 @@ def _nullable(kind: pa.DataType) -> str | None:
     return str(kind).replace("i", "I").replace("u", "U") if pa.types.is_integer(kind) else None
 
 
-def as_pandas(table: Any, dtypes: Dtypes) -> Any:
+def as_pandas(table: Any, dtypes: Dtypes, instead: str = "to_arrow() or to_polars()") -> Any:
     """Return a table as a pandas frame, itself if it is one; else the dtypes follow the types, never the values.
 
     Integers and flags have pandas' nullable dtypes; with the dtypes `numpy` those of NumPy, floats and objects where
-    there are nulls. Where pandas has written down its own dtypes in an Arrow table, they are used.
+    there are nulls. Where pandas has written down its own dtypes in an Arrow table, they are used. Errors advise the
+    methods `instead`.
 
     Raises:
         PitJoinError: if pandas cannot hold a column, or would change integers above 2^53; or of other `dtypes`.
@@ -178,7 +179,7 @@ def as_pandas(table: Any, dtypes: Dtypes) -> Any:
         mapped = {
             kind: pandas.api.types.pandas_dtype(dtype) for kind in table.schema.types if (dtype := _nullable(kind))
         }
-    frame = _converted(table, lambda part: part.to_pandas(types_mapper=mapped.get), "pandas")
+    frame = _converted(table, lambda part: part.to_pandas(types_mapper=mapped.get), "pandas", instead)
     changed = [
         name
         for name, column in columns_of(frame)
@@ -188,7 +189,7 @@ def as_pandas(table: Any, dtypes: Dtypes) -> Any:
         raise PitJoinError(
             f"pandas would change integers above 2^53 in {_listed(changed)}: beside nulls it makes floats of them; "
             + ("leave out dtypes='numpy', or " if dtypes == "numpy" else "")
-            + "use to_arrow() or to_polars()"
+            + f"use {instead}"
         )
     return frame
 
@@ -229,7 +230,11 @@ def as_polars(table: Any) -> Any:
     """
     import polars
 
-    return table if _is_of("polars", table) else _converted(unpacked(as_arrow(table)), polars.from_arrow, "polars")
+    return (
+        table
+        if _is_of("polars", table)
+        else _converted(unpacked(as_arrow(table)), polars.from_arrow, "polars", "to_arrow()")
+    )
 
 
 def check_finite(table: pa.Table, library: str) -> None:
@@ -264,7 +269,7 @@ def _is_infinite(column: pa.ChunkedArray) -> bool:
     return bool(most == end or least == -end)
 
 
-def _converted(table: pa.Table, convert: Callable[[pa.Table], Any], library: str) -> Any:
+def _converted(table: pa.Table, convert: Callable[[pa.Table], Any], library: str, instead: str) -> Any:
     """Convert a table; if that fails, name the columns that are the reason."""
     panic = getattr(getattr(sys.modules.get("polars"), "exceptions", None), "PanicException", ())
     refused = (Exception, panic) if panic else Exception
@@ -285,7 +290,7 @@ def _converted(table: pa.Table, convert: Callable[[pa.Table], Any], library: str
         why = " ".join(str(error).split())
         raise PitJoinError(
             f"{library} cannot hold {_listed([f'{name}: {table[name].type}' for name in names])} ({why}); "
-            "use to_arrow(), or convert them"
+            f"use {instead}, or convert them"
         ) from error
 
 

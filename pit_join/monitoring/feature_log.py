@@ -38,7 +38,7 @@ class FeatureLog:
 
     Files are written atomically. A process that is killed loses the rows that it has not written yet: at most those of
     the last `roll_seconds`, and those in the queue. Several processes may share a folder, and after a fork the child
-    has a thread and files of its own. Threads and readers may share a logger.
+    has a thread and files of its own, as a copy has. Threads and readers may share a logger.
 
     Args:
         folder: the folder of the files, created with the first of them.
@@ -62,20 +62,30 @@ class FeatureLog:
         roll_rows: int = 20_000,
         max_bytes: int = 2**30,
         most_waiting: int = 20_000,
-        on_rows: Callable[[str, int], None] = lambda outcome, rows: None,
+        on_rows: Callable[[str, int], None] | None = None,
     ) -> None:
         if not 0 <= sample <= 1:
             raise PitJoinError(f"the sample of a feature log is a share of the requests, 0 to 1, got {sample}")
         if not (roll_seconds > 0 and roll_rows > 0 and max_bytes > 0 and most_waiting > 0):
             raise PitJoinError("the limits of a feature log (roll_seconds, roll_rows, max_bytes, most_waiting) are > 0")
+        self.folder, self.sample = Path(folder).absolute(), sample
+        self._limits = _Limits(roll_seconds, roll_rows, max_bytes, most_waiting)
+        self._on_rows = on_rows
+        self._enter()
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what a copy has, which writes files of its own into the same folder."""
+        return {name: vars(self)[name] for name in ("folder", "sample", "_limits", "_on_rows")}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self._enter()
+
+    def _enter(self) -> None:
         # Here, and not in the thread: the import holds up requests while it runs, and fails at exit.
         from pit_join.monitoring.log_rows import load_arrow
 
         load_arrow()
-
-        self.folder, self.sample = Path(folder).absolute(), sample
-        self._limits = _Limits(roll_seconds, roll_rows, max_bytes, most_waiting)
-        self._on_rows = on_rows
         self._begin()
         _logs.add(self)
 
@@ -160,8 +170,9 @@ class FeatureLog:
     def _count(self, outcome: str, rows: int) -> None:
         with self._lock:
             self._counts[outcome] += rows
-        with suppress(Exception):  # requests call this, too
-            self._on_rows(outcome, rows)
+        if self._on_rows is not None:
+            with suppress(Exception):  # requests call this, too
+                self._on_rows(outcome, rows)
 
 
 @dataclass(frozen=True, slots=True)

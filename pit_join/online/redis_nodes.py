@@ -1,4 +1,4 @@
-"""A Redis cluster read node by node: one that is down costs only its own records.
+"""A Redis cluster read node by node: one that is down, or an error reply, costs only its own records.
 
 Each node is asked in another thread, within the deadline and behind a circuit breaker of its own.
 """
@@ -6,18 +6,27 @@ Each node is asked in another thread, within the deadline and behind a circuit b
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from typing import Any
 
 from pit_join.errors import StoreError
-from pit_join.online.redis_servers import Command, Servers, ask_server
-from pit_join.online.remote import Remote
+from pit_join.online.redis_servers import AskAll, Command, Servers, ask_server
+from pit_join.online.remote import NodeError, Remote
 
 __all__ = ["ClusterNodes"]
 
 _WAITED = 0.8  # of the time until the deadline
+_NO_NODE = ""
+
+
+class _RepliesError(NodeError):
+    """Error replies to some commands, in their places among the `answers` to all."""
+
+    def __init__(self, first: StoreError, answers: list[Any]) -> None:
+        super().__init__(str(first), first.status)
+        self.answers = answers
 
 
 class ClusterNodes:
@@ -27,39 +36,100 @@ class ClusterNodes:
         self._client, self._servers = client, servers
         self._remotes: dict[str, Remote] = {}
 
-    def ask(self, commands: Sequence[Command], until: float | None) -> list[Any]:
-        """Return the answers to commands; an error in place of each that the node of its key did not answer."""
+    def ask_all(self, commands: Sequence[Command]) -> list[Any]:
+        """Return the answers to the commands of an export.
+
+        Raises:
+            StoreError: if a node did not answer.
+        """
+        import redis
+
+        found = self.ask(commands, None, says=False)
+        # A replica may have taken the place of a node that is gone; a silent one would take the whole time again.
+        gone = [place for place, each in enumerate(found) if isinstance(_cause(each), redis.ConnectionError)]
+        for place, answer in zip(gone, self.ask([commands[i] for i in gone], None, says=False), strict=True):
+            found[place] = answer
+        for answer in found:
+            if isinstance(answer, StoreError):
+                raise answer
+        return found
+
+    def ask(self, commands: Sequence[Command], until: float | None, *, says: bool = True) -> list[Any]:
+        """Return the answers to commands; an error in place of each that was refused, or not answered by a node.
+
+        With `says` the log says that defaults are served if a node fails.
+        """
+        from redis.exceptions import AskError, SlotNotCoveredError, TryAgainError
+
         places: dict[str, list[int]] = {}
         nodes: dict[str, Any] = {}
-        with self._servers.readable_errors():
-            for place, command in enumerate(commands):
+        for place, command in enumerate(commands):
+            try:
                 node = self._client.get_node_from_key(command[1])
+            except SlotNotCoveredError:
+                places.setdefault(_NO_NODE, []).append(place)
+            else:
                 nodes[node.name] = node
                 places.setdefault(node.name, []).append(place)
         if until is not None:
             # At the deadline itself the caller leaves this thread, and with it what the other nodes have answered.
             now = time.monotonic()
             until = now + _WAITED * (until - now)
+        acts = {name: partial(self._answers, nodes[name]) if name else self._found_anew for name in places}
+        found = dict(self._each(commands, places, acts, until, says))
+        moved: dict[str, list[int]] = {}
+        for place, answer in found.items():
+            if isinstance(answer, AskError):  # the key has moved, or is moving
+                moved.setdefault(f"{answer.host}:{answer.port}", []).append(place)
+            elif isinstance(answer, TryAgainError):
+                moved.setdefault(_NO_NODE, []).append(place)
+        found |= self._each(commands, moved, dict.fromkeys(moved, self._followed), until, says)
+        return [found[place] for place in range(len(commands))]
+
+    def _each(
+        self,
+        commands: Sequence[Command],
+        places: Mapping[str, Sequence[int]],
+        acts: Mapping[str, AskAll],
+        until: float | None,
+        says: bool,
+    ) -> Iterator[tuple[int, Any]]:
+        """Ask all nodes at the same time, and yield the place of each command with its answer or error."""
         started = {
-            name: self._remote(name).start(partial(self._answers, nodes[name], [commands[place] for place in own]))
+            name: self._remote(name).start(partial(acts[name], [commands[place] for place in own]), says=says)
             for name, own in places.items()
         }
-        found: list[Any] = [None] * len(commands)
         for name, answers in started.items():
             try:
                 answered = answers(until)
+            except _RepliesError as error:
+                answered = error.answers
             except StoreError as error:
                 answered = [error] * len(places[name])
-            for place, answer in zip(places[name], answered, strict=True):
-                found[place] = answer
-        return found
+            yield from zip(places[name], answered, strict=True)
 
     def _remote(self, name: str) -> Remote:
         if name not in self._remotes:
-            self._remotes.setdefault(name, Remote(f"the node {name} of {self._servers.where}"))
+            where = f"the node {name} of {self._servers.where}" if name else f"the cluster at {self._servers.where}"
+            self._remotes.setdefault(name, Remote(where))
         return self._remotes[name]
 
+    def _found_anew(self, commands: Sequence[Command]) -> list[Any]:
+        """Return the answers to commands whose keys had no node when redis-py asked last."""
+        with self._servers.readable_errors():
+            self._client.nodes_manager.initialize()
+            for _, key, *_ in commands:
+                # Where there is still no node this raises; redis-py would wait, and ask again, for each command.
+                self._client.get_node_from_key(key)
+        return self._followed(commands)
+
+    def _followed(self, commands: Sequence[Command]) -> list[Any]:
+        """Return the answers to commands, each from where redis-py is led to."""
+        with self._servers.readable_errors():
+            return [self._client.execute_command(*command) for command in commands]
+
     def _answers(self, node: Any, commands: Sequence[Command]) -> list[Any]:
+        """Return the answers of a node, among them those that lead to other nodes."""
         import redis
         from redis.exceptions import AskError, TryAgainError
 
@@ -70,9 +140,23 @@ class ClusterNodes:
                 with suppress(redis.RedisError):  # a replica may have taken its place
                     self._client.nodes_manager.initialize()
                 raise
-            for place, answer in enumerate(found):
-                if isinstance(answer, (AskError, TryAgainError)):  # the key has moved, or is moving
-                    found[place] = self._client.execute_command(*commands[place])
-                elif isinstance(answer, Exception):
-                    raise answer
-            return found
+        first: StoreError | None = None
+        for place, answer in enumerate(found):
+            if isinstance(answer, Exception) and not isinstance(answer, (AskError, TryAgainError)):
+                found[place] = self._readable(node, answer)
+                first = first or found[place]
+        if first is not None:
+            raise _RepliesError(first, found)
+        return found
+
+    def _readable(self, node: Any, reply: Exception) -> StoreError:
+        try:
+            with self._servers.readable_errors(node.name):
+                raise reply
+        except StoreError as error:
+            found = error
+        return found
+
+
+def _cause(answer: Any) -> BaseException | None:
+    return answer.__cause__ if isinstance(answer, StoreError) else None

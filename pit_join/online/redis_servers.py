@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import urlsplit
 
 from pit_join.errors import PitJoinError, StoreError
 
-__all__ = ["SENTINEL", "Command", "Servers", "ask_server"]
+__all__ = ["SENTINEL", "AskAll", "Command", "Servers", "ask_server"]
 
 SENTINEL = "+sentinel"
 """The end of the scheme of a URL that names Sentinels, and not the server itself."""
@@ -22,6 +22,9 @@ _SENTINEL_PORT = 26379
 
 Command = tuple[Any, ...]
 """A command with its arguments, of which the first is a key."""
+
+AskAll = Callable[[Sequence[Command]], list[Any]]
+"""Returns the answers to all commands, or raises an error."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +36,10 @@ class Servers:
     timeout: float
 
     def connect(self, timeout: float, retries: int) -> Any:
-        """Return a client of the server, of the cluster that it belongs to, or of the master that Sentinel names."""
+        """Return a client of the server, of the cluster that it belongs to, or of the master that Sentinel names.
+
+        Exports retry, where a connection ends; but a server that is silent would take the whole time again.
+        """
         try:
             import redis
             from redis.backoff import NoBackoff
@@ -50,7 +56,7 @@ class Servers:
         for name in ("username", "password"):
             if given := os.environ.get(f"PIT_JOIN_REDIS_{name.upper()}"):
                 options[name] = given
-        with self.readable_errors():
+        with replace(self, timeout=timeout).readable_errors():
             if SENTINEL in self.url.partition(":")[0]:
                 return self._master(options)
             client = redis.Redis.from_url(self.url, **options)
@@ -60,8 +66,9 @@ class Servers:
                     # A node that is silent takes the time twice: redis-py may ask it too where the keys are now. And it
                     # begins with a node of its own choice, which may be down: only when it retries it asks another one.
                     options |= {"socket_timeout": timeout / 2, "socket_connect_timeout": timeout / 2}
+                    options["require_full_coverage"] = False  # a slot without a node costs only its own records
                     options["retry"] = Retry(NoBackoff(), _NODES_TRIED, supported_errors=(redis.ConnectionError,))
-                    return redis.RedisCluster.from_url(self.url, **options)
+                    return (_export_cluster() if retries else redis.RedisCluster).from_url(self.url, **options)
             return client
 
     def _master(self, options: dict[str, Any]) -> Any:
@@ -133,6 +140,16 @@ class Servers:
             if type(error) is redis.RedisError:  # of the options of the URL
                 raise ValueError(str(error)) from None
             raise StoreError(f"{where} cannot be used: {error}") from error
+
+
+def _export_cluster() -> Any:
+    """Return a class of clients that retry as those of redis-py do, but not where a node is silent."""
+    import redis
+
+    class ExportCluster(redis.RedisCluster):
+        ERRORS_ALLOW_RETRY: Any = tuple(set(redis.RedisCluster.ERRORS_ALLOW_RETRY) - {redis.TimeoutError})
+
+    return ExportCluster
 
 
 def ask_server(client: Any, commands: Sequence[Command], *, raise_on_error: bool = True) -> list[Any]:

@@ -16,6 +16,7 @@ from typing import Any
 from xxhash import xxh3_64_digest
 
 from pit_join.online.protocol import Changes, OnProgress, Rows
+from pit_join.online.redis_servers import AskAll, Command
 from pit_join.records.layout import checksum, view_number
 from pit_join.records.store_manifest import Contents, StoredView
 
@@ -53,8 +54,8 @@ class RedisWriter:
 
     reads_once = False
 
-    def __init__(self, place: Place, client: Any, hold: Callable[[], Any]) -> None:
-        self._place, self._client, self._hold = place, client, hold
+    def __init__(self, place: Place, ask: AskAll, hold: Callable[[], Any]) -> None:
+        self._place, self._ask, self._hold = place, ask, hold
         self._rows: dict[str, Rows] = {}
 
     def take(self, view: str, rows: Rows, on_progress: OnProgress) -> None:
@@ -72,7 +73,7 @@ class RedisWriter:
     ) -> dict[str, Changes]:
         """See `Writer`."""
         own, where = self._place.own, self._place.where
-        old_data, left = self._client.mget(own("contents"), own("left"))
+        ((old_data, left),) = self._ask([("MGET", own("contents"), own("left"))])
         described = Contents.from_json(old_data, where).views if old_data else {}
         old = {name: view for name, view in described.items() if view.is_here}
         # By entity the tokens of fields that an earlier export has left: none of its readers is there any more.
@@ -81,7 +82,7 @@ class RedisWriter:
         readable = {(view.entity, token_of(view)) for view in old.values()}
         if not dry_run:
             # Should this export be killed, the next one knows what it may have begun.
-            self._client.set(own("left"), _as_json((garbage | live) - readable))
+            self._ask([("SET", own("left"), _as_json((garbage | live) - readable))])
         changes = {name: Changes(0, 0, old[name].rows) for name in old.keys() - written.keys() - kept.keys()}
         totals: dict[str, list[int]] = {name: [0, 0, 0] for name in written}
         entities = {view.entity for view in written.values()} | {entity for entity, _ in garbage}
@@ -89,11 +90,11 @@ class RedisWriter:
             views = {name: (view, self._rows[name]) for name, view in written.items() if view.entity == entity}
             gone = {token for owner, token in garbage - live - readable if owner == entity}
             stamp = b"" if dry_run else struct.pack("<q", written_at)
-            _Entity(self._place, self._client, entity, views, gone, stamp).write(totals, self._hold, on_progress)
+            _Entity(self._place, self._ask, entity, views, gone, stamp).write(totals, self._hold, on_progress)
         if not dry_run:
             self._hold()
             mark, left = uuid.uuid4().hex.encode(), _as_json(readable - live)
-            self._client.mset({own("contents"): contents, own("version"): mark, own("left"): left})
+            self._ask([("MSET", own("contents"), contents, own("version"), mark, own("left"), left)])
         return changes | {name: Changes(*counts) for name, counts in totals.items()}
 
 
@@ -103,13 +104,13 @@ class _Entity:
     def __init__(
         self,
         place: Place,
-        client: Any,
+        ask: AskAll,
         entity: str,
         views: Mapping[str, tuple[StoredView, Rows]],
         gone: set[bytes],
         stamp: bytes,
     ) -> None:
-        self._place, self._client, self._entity, self._views = place, client, entity, views
+        self._place, self._ask, self._entity, self._views = place, ask, entity, views
         self._gone, self._stamp = gone, stamp
 
     def write(self, totals: dict[str, list[int]], hold: Callable[[], Any], on_progress: OnProgress) -> None:
@@ -139,11 +140,8 @@ class _Entity:
     ) -> None:
         """Bring some hashes up to date: what is written and what goes of each hash, in one command each."""
         tokens = {name: token_of(view) for name, (view, _) in self._views.items()}
-        pipeline = self._client.pipeline(transaction=False)
-        for number in numbers:
-            if tokens:
-                pipeline.hmget(self._name(number), list(tokens.values()))
-        indexes = dict(zip(numbers, pipeline.execute(), strict=True)) if tokens else {}
+        asked = [("HMGET", self._name(number), *tokens.values()) for number in numbers if tokens]
+        indexes = dict(zip(numbers, self._ask(asked), strict=True)) if tokens else {}
         put: dict[int, list[bytes]] = {number: [] for number in numbers}
         vanished: dict[int, set[tuple[bytes, bytes]]] = {number: set() for number in numbers}
         for place, (name, token) in enumerate(tokens.items()):
@@ -171,11 +169,8 @@ class _Entity:
     def _send(self, put: Mapping[int, list[bytes]], vanished: Mapping[int, set[tuple[bytes, bytes]]]) -> None:
         # Only where something goes must the fields be listed.
         listed = [number for number in put if vanished[number] or self._gone]
-        pipeline = self._client.pipeline(transaction=False)
-        for number in listed:
-            pipeline.hkeys(self._name(number))
-        fields = dict(zip(listed, pipeline.execute(), strict=True)) if listed else {}
-        pipeline = self._client.pipeline(transaction=False)
+        fields = dict(zip(listed, self._ask([("HKEYS", self._name(number)) for number in listed]), strict=True))
+        changes: list[Command] = []
         for number, pairs in put.items():
             deleted = []
             for field in fields.get(number, ()):
@@ -185,10 +180,10 @@ class _Entity:
             # Empty before they are deleted, so that the change of an entity is one command.
             pairs = [*pairs, *(part for field in deleted for part in (field, b""))]
             if pairs:
-                pipeline.execute_command("HSET", self._name(number), *pairs)
+                changes.append(("HSET", self._name(number), *pairs))
             if deleted:
-                pipeline.hdel(self._name(number), *deleted)
-        pipeline.execute()
+                changes.append(("HDEL", self._name(number), *deleted))
+        self._ask(changes)
 
     def _name(self, number: int) -> str:
         return self._place.hash(self._entity, number)

@@ -1,7 +1,8 @@
-"""The files of an embedded store before LMDB opens them: made by one process at a time, and whole."""
+"""The files of an embedded store at its opening: made by one process at a time, whole, locked by readers."""
 
 from __future__ import annotations
 
+import logging
 import mmap
 import os
 import struct
@@ -12,10 +13,12 @@ from pathlib import Path
 from pit_join.errors import StoreError
 from pit_join.files import lock, private_file
 
-__all__ = ["fill_out", "is_stump", "making"]
+__all__ = ["fill_out", "is_stump", "making", "warn_without_locks"]
 
 _SECONDS = 10.0
 _MAGIC = slice(16, 20)  # of LMDB's first page
+
+_log = logging.getLogger("pit_join")
 
 
 def is_stump(data: Path) -> bool:
@@ -54,3 +57,13 @@ def fill_out(lock_file: Path, size: int) -> None:
     if os.access(lock_file if lock_file.exists() else lock_file.parent, os.W_OK):
         with open(lock_file, "ab", opener=private_file) as file:
             os.posix_fallocate(file.fileno(), 0, size)
+
+
+def warn_without_locks(folder: Path, readers: str) -> None:
+    """Warn of a store that LMDB reads without locks, as it says instead of the table of its readers."""
+    if readers.startswith("(no reader locks)"):
+        _log.warning(
+            "the online store in %s is on a read-only file system, where readers take no locks: that is safe only "
+            "while nothing is exported to it through another mount; else let readers write lock.mdb",
+            folder,
+        )

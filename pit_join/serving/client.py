@@ -26,7 +26,15 @@ class OnlineClient:
 
     def __init__(self, open_online: Callable[[], ReadableStore], log: ServedLog | None) -> None:
         self._open_online, self._log = open_online, log
-        self._prepared = PreparedReaders[tuple[Any, ...]]()
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what a copy has, also one in another process: not the opened store, nor what is prepared of it."""
+        own = vars(self).items()
+        return {name: value for name, value in own if not isinstance(getattr(type(self), name, None), cached_property)}
+
+    @cached_property
+    def _prepared(self) -> PreparedReaders[tuple[Any, ...]]:
+        return PreparedReaders()
 
     @cached_property
     def _online(self) -> ReadableStore:

@@ -159,7 +159,7 @@ class OnlineFeatures:
         values: dict[str, pa.Array] = {}
         for role in self.by_role():
             values |= {name: arrow_values(role.types[i], role.columns[i]) for i, name in enumerate(role.names)}
-        features = as_pandas(pa.table({name: values[name] for name in self._names}), dtypes)
+        features = as_pandas(pa.table({name: values[name] for name in self._names}), dtypes, "to_dict()")
         parts = [pandas.DataFrame(self._keys, index=features.index), features]
         if include_event_timestamps:
             found = self.to_dict(include_event_timestamps)

@@ -13,12 +13,13 @@ from typing import Any
 
 import numpy as np
 import orjson
+import pandas as pd
 import pytest
 from support.projects import run
 from support.stores import AT, put
 
 from pit_join import FeatureStore
-from pit_join.errors import EntityError, RequestError
+from pit_join.errors import EntityError, PitJoinError, RequestError
 from pit_join.http.answers import JSON, reply
 from pit_join.http.requests import read_request
 from pit_join.online.opening import open_store
@@ -27,6 +28,7 @@ from pit_join.online.stores.lmdb_store import _prefix
 from pit_join.records.store_manifest import Contents, StoredService, StoredView
 from pit_join.references import OnDemandRequest, Request
 from pit_join.serving.client import describe_entity
+from pit_join.serving.features import OnlineFeatures
 from pit_join.serving.log_entry import Served
 from pit_join.serving.reader import OnlineReader
 from pit_join.statuses import NOT_EXPORTED, NOT_FOUND, NULL_KEY, NULL_VALUE, PRESENT, STORE_FAILED
@@ -269,3 +271,19 @@ def test_stores_that_no_view_uses(store: OnlineStore, tmp_path: Path) -> None:
     with pytest.raises(RequestError, match="named 'fsat'; did you mean 'fast'"):
         named.check_named_stores()
     FeatureStore(online_store=url, online_stores={"fast": tmp_path / "other"}).check_named_stores()
+
+
+def test_what_a_frame_cannot_hold_is_in_the_dict(tmp_path: Path) -> None:
+    """The message advises what there is: an answer has no `to_arrow()`."""
+    opened = open_store(str(tmp_path / "online"), create=True)
+    put(opened, {"a": {"user_id": [1, 2], "n": [2**53 + 1, None], "several": [[2**53 + 1, None], []]}})
+
+    def found(feature: str) -> OnlineFeatures:
+        return OnlineReader(opened, [Request("a", (feature,), "a")]).get_online_features({"user_id": [1, 2]})
+
+    assert found("n").to_df()["n"].to_list() == [2**53 + 1, pd.NA]
+    with pytest.raises(PitJoinError, match=r"the column 'n': .*; leave out dtypes='numpy', or use to_dict\(\)$"):
+        found("n").to_df(dtypes="numpy")
+    with pytest.raises(PitJoinError, match=r"the column 'several': .* makes floats of them; use to_dict\(\)$"):
+        found("several").to_df()
+    assert found("several").to_dict()["several"] == [[2**53 + 1, None], []]

@@ -1,4 +1,4 @@
-"""Who may read an online store and a feature log: their owner, and the group that may use their folder."""
+"""Who may read an online store and a feature log: their owner, and the group that their folder was made for."""
 
 from __future__ import annotations
 
@@ -51,7 +51,10 @@ def write_indexes(folder: Path) -> None:
 
 
 @umasks
-@pytest.mark.parametrize(("folder_mode", "files"), [(None, "600"), (0o700, "600"), (0o2770, "660"), (0o755, "640")])
+@pytest.mark.parametrize(
+    ("folder_mode", "files"),
+    [(None, "600"), (0o700, "600"), (0o755, "600"), (0o2750, "600"), (0o770, "660"), (0o2770, "660")],
+)
 def test_a_store(folder_mode: int | None, files: str, tmp_path: Path) -> None:
     """Also what is written later: indexes, the lock file of a copy, and a file that takes another's place."""
     online = tmp_path / "all" / "online"

@@ -755,6 +755,33 @@ def test_the_rights_of_another_user(
     assert served(online) == (2 if says == r"1\n" else 1)
 
 
+def test_a_read_only_file_system(tmp_path: Path) -> None:
+    """Readers take no locks there, and say so once; they see what is exported through the other mount."""
+    if os.geteuid():
+        if os.environ.get("CI") == "true":
+            pytest.fail("the tests of mounts need root")
+        pytest.skip("mounting needs root")
+    online, mounted = tmp_path / "online", tmp_path / "mounted"
+    export_elsewhere(online, 500, 1)
+    mounted.mkdir()
+    subprocess.run(["mount", "--bind", str(online), str(mounted)], check=True)
+    try:
+        subprocess.run(["mount", "-o", "remount,bind,ro", str(mounted)], check=True)
+        code = """
+for _ in range(2):
+    print(generation_of(OnlineReader(open_store(sys.argv[1]), REQUESTS), [1, 2, 3]))
+"""
+        found = python(code, mounted)
+        assert (found.returncode, found.stdout) == (0, "1\n1\n")
+        (said,) = lines(found.stderr)
+        assert f"the online store in {mounted} is on a read-only file system, where readers take no locks" in said
+        assert python(code, online).stderr == ""
+        export_elsewhere(online, 500, 2)
+        assert python(code, mounted).stdout == "2\n2\n"
+    finally:
+        subprocess.run(["umount", "--lazy", str(mounted)], check=True)
+
+
 # --------------------------------------------------------------------------------------- two exports, and interrupts
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import gc
+import pickle
 import threading
 import time
 from collections import Counter
@@ -12,9 +14,10 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
+from support.processes import python
 from support.stores import put
 
-from pit_join import FeatureStore
+from pit_join import FeatureLog, FeatureStore
 from pit_join.http.readers import Asked, LateError, Readers
 from pit_join.online.opening import open_store
 from pit_join.records.store_manifest import Contents
@@ -262,3 +265,36 @@ def test_the_plain_call_by_many_threads_beside_an_exporter(tmp_path: Path) -> No
         thread.join()
     assert wrong == []
     assert done[0] > 10
+
+
+def test_a_copy_of_a_feature_store(tmp_path: Path) -> None:
+    """It has what was given, and opens the store for itself; the other one may be in use, and goes on."""
+    folder = tmp_path / "online"
+    put(open_store(str(folder), create=True), {"a": {"user_id": [1, 2], "x": [0.5, 1.5]}})
+    store = FeatureStore(online_store=folder, feature_log=FeatureLog(tmp_path / "log", 1))
+
+    def read(one: FeatureStore) -> list[Any]:
+        return one.get_online_features(["a:x"], {"user_id": [1, 2]}).to_dict()["x"]
+
+    for _ in range(2):  # before it was used, and after
+        pickled = pickle.dumps(store)
+        for copied in (copy.copy(store), copy.deepcopy(store), pickle.loads(pickled)):
+            assert copied.online_store == str(folder)
+            assert read(copied) == [0.5, 1.5]
+            assert copied._online is not store._online
+        assert read(store) == [0.5, 1.5]
+
+
+def test_a_feature_store_in_another_process(tmp_path: Path) -> None:
+    folder, log = tmp_path / "online", tmp_path / "log"
+    put(open_store(str(folder), create=True), {"a": {"user_id": [1, 2], "x": [0.5, 1.5]}})
+    store = FeatureStore(online_store=folder, feature_log=FeatureLog(log, 1))
+    tmp_path.joinpath("pickled").write_bytes(pickle.dumps(store))
+    code = """
+import pickle
+store = pickle.load(open(sys.argv[1], "rb"))
+print(store.get_online_features(["a:x"], {"user_id": [1, 2]}).to_dict()["x"])
+"""
+    done = python(code, tmp_path / "pickled", timeout=60)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "[0.5, 1.5]\n", "")
+    assert len(list(log.iterdir())) == 1

@@ -9,9 +9,9 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
@@ -31,11 +31,14 @@ from pit_join.errors import ComputeError, EntityError, StoreError
 from pit_join.export.export import Export
 from pit_join.feature_store import FeatureStore
 from pit_join.monitoring.feature_log import FeatureLog
+from pit_join.online import redis_writer
 from pit_join.online.opening import open_store
-from pit_join.online.redis_writer import hash_of
+from pit_join.online.redis_writer import HASHES, hash_of
 from pit_join.online.several import SeveralStores
+from pit_join.online.stores import redis_store
 from pit_join.online.stores.lmdb_store import LmdbWriter
 from pit_join.records.keys import KeyCodec
+from pit_join.references import Request
 from pit_join.serving.reader import OnlineReader
 from pit_join.statuses import COMPUTE_FAILED, NOT_EXPORTED, ONLINE, OUTSIDE_MAX_AGE, STORE_FAILED, STORE_LATE
 
@@ -500,13 +503,17 @@ def town(
         shop.urls = {"": f"{third.url}?timeout=5&cache_mb=0"}
         export_to(shop, shop.urls[""])
         yield shop, first, other, homes
-        for node in nodes:
-            if node.process.poll() is not None:
-                started(node)
-        end = time.monotonic() + LATE
-        while not all(map(serves, nodes)):  # one that has just started says for a while that the cluster is down
-            assert time.monotonic() < end
-            time.sleep(0.05)
+        all_started(nodes)
+
+
+def all_started(nodes: list[Server]) -> None:
+    for node in nodes:
+        if node.process.poll() is not None:
+            started(node)
+    end = time.monotonic() + LATE
+    while not all(map(serves, nodes)):  # one that has just started says for a while that the cluster is down
+        assert time.monotonic() < end
+        time.sleep(0.05)
 
 
 def hash_name(user: int) -> str:
@@ -610,6 +617,78 @@ def test_a_node_of_a_cluster_that_is_silent(town: tuple[Shop, Server, Server, di
         until_whole(reader)
 
 
+@pytest.mark.parametrize("has_description", [False, True])
+def test_an_export_that_meets_a_silent_node(
+    has_description: bool, nodes: list[Server], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It waits once, and not for each command and each retry."""
+    monkeypatch.setattr(redis_store, "_EXPORT_TIMEOUT", 1.0)
+    prefix = f"silent_{has_description}"
+    with redis.RedisCluster("127.0.0.1", nodes[0].port) as client:
+        own = client.get_node_from_key(f"{{{prefix}}}:version").port
+    node, other, *_ = sorted(nodes, key=lambda node: (node.port == own) != has_description)
+    meanwhile(monkeypatch, lambda: node.process.send_signal(signal.SIGSTOP))
+    with closing(open_store(f"{other.url}?timeout=0.5&prefix={prefix}")) as store:
+        began = time.monotonic()
+        try:
+            with pytest.raises(StoreError, match=rf"^the node 127.0.0.1:{node.port} of .* did not answer within 1 s "):
+                put(store, {"activity": {"user_id": USERS, "visits": USERS}})
+        finally:
+            node.process.send_signal(signal.SIGCONT)
+        assert time.monotonic() - began < LATE
+
+
+def test_an_export_during_a_failover(nodes: list[Server], monkeypatch: pytest.MonkeyPatch) -> None:
+    """It goes on where the keys are now."""
+    with redis.RedisCluster("127.0.0.1", nodes[0].port) as client:
+        own = client.get_node_from_key("{failover}:version").port
+        node, target, third = sorted(nodes, key=lambda node: node.port == own)
+        names = [f"failover:{{user:{number}}}" for number in range(HASHES)]
+        slots = {client.keyslot(name) for name in names if client.get_node_from_key(name).port == node.port}
+
+    def fail_over() -> None:
+        node.stop()
+        give(slots, target, (target, third))
+
+    meanwhile(monkeypatch, fail_over)
+    try:
+        with closing(open_store(f"{target.url}?timeout=5&prefix=failover")) as store:
+            put(store, {"activity": {"user_id": USERS, "visits": USERS}})
+        with closing(open_store(f"{target.url}?timeout=5&prefix=failover")) as store:
+            reader = OnlineReader(store, [Request("activity", ("*",), "activity")])
+            assert reader.get_online_features({"user_id": USERS}).to_dict()["visits"] == list(USERS)
+    finally:
+        all_started(nodes)
+        with redis.Redis(port=target.port) as client:
+            client.flushall()  # a node that has keys does not let their slots go
+        give(slots, node, nodes)
+
+
+def give(slots: set[int], node: Server, told: Iterable[Server]) -> None:
+    """Make a node the one of some slots, as those see it that are told."""
+    with redis.Redis(port=node.port) as client:
+        name = client.execute_command("CLUSTER", "MYID")
+        for each in told:
+            with redis.Redis(port=each.port) as another:
+                pipeline = another.pipeline(transaction=False)
+                for slot in slots:
+                    pipeline.execute_command("CLUSTER", "SETSLOT", slot, "NODE", name)
+                pipeline.execute()
+        client.execute_command("CLUSTER", "BUMPEPOCH")
+
+
+def meanwhile(monkeypatch: pytest.MonkeyPatch, act: Callable[[], object]) -> None:
+    """Do something before the first records of the next export to Redis are written."""
+    send, done = redis_writer._Entity._send, []
+
+    def sending(self: Any, *arguments: Any) -> None:
+        if not done:
+            done.append(act())
+        send(self, *arguments)
+
+    monkeypatch.setattr(redis_writer._Entity, "_send", sending)
+
+
 def test_the_node_with_the_description_is_down(town: tuple[Shop, Server, Server, dict[int, int]]) -> None:
     """Who has read it goes on; nobody can begin, and who tries in vain does not keep the others from reading."""
     shop, node, _, homes = town
@@ -672,6 +751,78 @@ def test_slots_that_move(town: tuple[Shop, Server, Server, dict[int, int]]) -> N
         while (status := reader.get(row, now=AT).statuses["age"]) != "NOT_FOUND":  # that node has none of its records
             assert time.monotonic() < end, status
             time.sleep(0.05)
+
+
+def test_a_slot_that_no_node_serves(town: tuple[Shop, Server, Server, dict[int, int]]) -> None:
+    """It costs its own records, whether the reader learns of it by an error or knows it, until a node has it again."""
+    shop, _, node, homes = town
+    user = next(user for user, port in homes.items() if port == node.port)
+    with redis.Redis(port=node.port) as client, shop.reader(deadline=5) as reader:
+        check_town(reader, None, set())
+        slot = client.execute_command("CLUSTER", "KEYSLOT", hash_name(user))
+        gone = {each for each in USERS if client.execute_command("CLUSTER", "KEYSLOT", hash_name(each)) == slot}
+        client.execute_command("CLUSTER", "DELSLOTSRANGE", slot, slot)
+        try:
+            check_town(reader, None, gone)
+            assert "does not serve all keys now" in reader.get(ROW | {"user_id": user}, now=AT).failures["profile"]
+            with pytest.raises(StoreError, match="does not serve all keys now"):
+                export_to(shop, shop.urls[""])
+            for other in set(homes.values()) - {node.port}:  # as these learn of it by and by
+                with redis.Redis(port=other) as another:
+                    another.execute_command("CLUSTER", "DELSLOTSRANGE", slot, slot)
+            with shop.reader(deadline=5) as late:
+                check_town(late, None, gone)
+                check_town(late, None, gone)
+                client.execute_command("CLUSTER", "ADDSLOTS", slot)
+                until_whole(late)
+        finally:
+            with suppress(redis.ResponseError):  # it has it
+                client.execute_command("CLUSTER", "ADDSLOTS", slot)
+        until_whole(reader)
+
+
+def test_an_error_reply(town: tuple[Shop, Server, Server, dict[int, int]], caplog: pytest.LogCaptureFixture) -> None:
+    """It costs the records of one key, and the log says so."""
+    shop, _, node, homes = town
+    user = next(user for user, port in homes.items() if port == node.port)
+    gone = {each for each in USERS if hash_name(each) == hash_name(user)}
+    with redis.Redis(port=node.port) as client, shop.reader(deadline=5) as reader:
+        check_town(reader, None, set())
+        client.rename(hash_name(user), f"{hash_name(user)}kept")
+        client.set(hash_name(user), "of another program")
+        caplog.clear()
+        try:
+            for _ in range(6):  # more often than the circuit breaker would let pass
+                check_town(reader, None, gone)
+        finally:
+            client.rename(f"{hash_name(user)}kept", hash_name(user))
+        (said,) = {record.getMessage() for record in caplog.records if "WRONGTYPE" in record.getMessage()}
+        assert said.startswith(f"its features are defaults until it answers: the node 127.0.0.1:{node.port} of redis:")
+        check_town(reader, None, set())
+
+
+def test_a_key_that_moved_to_a_node_that_is_down(
+    town: tuple[Shop, Server, Server, dict[int, int]], nodes: list[Server]
+) -> None:
+    """The node that says where it went still has all others."""
+    shop, own, node, homes = town
+    (port,) = set(homes.values()) - {own.port, node.port}
+    user = next(user for user, home in homes.items() if home == port)
+    first = next(each for each in nodes if each.port == port)
+    with redis.Redis(port=port) as client, shop.reader(deadline=5) as reader:
+        check_town(reader, None, set())
+        slot = client.execute_command("CLUSTER", "KEYSLOT", hash_name(user))
+        gone = {each for each in USERS if client.execute_command("CLUSTER", "KEYSLOT", hash_name(each)) == slot}
+        # A node that has keys does not let their slot go.
+        client.delete(*client.execute_command("CLUSTER", "GETKEYSINSLOT", slot, 100))
+        with redis.Redis(port=node.port) as target:
+            name = target.execute_command("CLUSTER", "MYID")
+        node.stop()
+        try:
+            client.execute_command("CLUSTER", "SETSLOT", slot, "NODE", name)
+            check_town(reader, None, gone | {each for each, home in homes.items() if home == node.port})
+        finally:
+            give({slot}, first, (first, own))
 
 
 def test_a_cluster_that_wants_all_its_nodes(town: tuple[Shop, Server, Server, dict[int, int]]) -> None:

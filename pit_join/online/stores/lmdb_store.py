@@ -25,7 +25,7 @@ from pit_join.errors import StoreError
 from pit_join.files import lock, private_file, private_folder
 from pit_join.online.delta import Delta, Spill, StoredEntries, find_delta
 from pit_join.online.protocol import Changes, OnProgress, Records, Rows, Wanted
-from pit_join.online.store_files import fill_out, is_stump, making
+from pit_join.online.store_files import fill_out, is_stump, making, warn_without_locks
 from pit_join.records.layout import checksum, view_number
 from pit_join.records.store_manifest import Contents, StoredView
 
@@ -91,6 +91,7 @@ def _environment(folder: Path, data: Path) -> tuple[lmdb.Environment, int]:
                 f"the online store in {folder} is truncated ({size:,} bytes are left of {pages:,} pages); remove the "
                 "folder and run pit-join export"
             )
+        warn_without_locks(folder, environment.readers())
         inode = data.stat().st_ino
         _environments[key] = environment, inode
     if hasattr(os, "posix_fadvise"):  # the first reads shall not wait for the disk

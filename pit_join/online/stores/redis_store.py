@@ -10,6 +10,8 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import replace
+from functools import partial
 from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
@@ -69,8 +71,7 @@ class RedisStore:
     def __init__(self, servers: Servers, prefix: str) -> None:
         self._servers, self._place = servers, Place(prefix, servers.where)
         self._client = servers.connect(servers.timeout, retries=0)
-        # Of one server there is no part that can fail alone.
-        self._nodes = ClusterNodes(self._client, servers) if hasattr(self._client, "nodes_manager") else None
+        self._nodes = _nodes_of(self._client, servers)
 
     def contents(self, until: float | None = None) -> tuple[object, bytes | None]:
         """See `OnlineStore`."""
@@ -137,12 +138,9 @@ class RedisStore:
         """See `OnlineStore`."""
         start = token_of(view) + b"\0"
         for first in range(0, HASHES, 64):
-            with self._servers.readable_errors():
-                pipeline = self._client.pipeline(transaction=False)
-                for number in range(first, first + 64):
-                    pipeline.hgetall(self._place.hash(view.entity, number))
-                hashes = pipeline.execute()
-            for found in hashes:
+            for found in self._ask([("HGETALL", self._place.hash(view.entity, first + i)) for i in range(64)], None):
+                if isinstance(found, StoreError):
+                    raise found
                 yield from ((k[len(start) :], record) for k, record in found.items() if k.startswith(start) and record)
 
     @contextmanager
@@ -150,8 +148,10 @@ class RedisStore:
         """See `OnlineStore`."""
         from redis.exceptions import LockError, RedisError
 
-        with self._servers.readable_errors():
-            client = self._servers.connect(max(self._servers.timeout, _EXPORT_TIMEOUT), retries=1)
+        servers = replace(self._servers, timeout=max(self._servers.timeout, _EXPORT_TIMEOUT))
+        with servers.readable_errors():
+            client = self._servers.connect(servers.timeout, retries=1)
+            nodes = _nodes_of(client, servers)
             # It ends by itself soon after an exporter was killed; until then a thread holds on to it.
             lock = client.lock(self._place.own("lock"), timeout=_LOCK_SECONDS, thread_local=False)
             message = f"another export is at work; waiting up to {wait:g} s"
@@ -164,7 +164,7 @@ class RedisStore:
             holding = threading.Thread(target=_hold, args=(lock, ended), daemon=True)
             holding.start()
             try:
-                yield RedisWriter(self._place, client, lock.reacquire)
+                yield RedisWriter(self._place, nodes.ask_all if nodes else partial(ask_server, client), lock.reacquire)
             except LockError as error:
                 taken = client.exists(self._place.own("lock"))
                 raise StoreError(
@@ -176,7 +176,9 @@ class RedisStore:
                 ) from error
             finally:
                 ended.set()
-                holding.join()
+                # A server that has become silent would take the time of an export here, too.
+                holding.join(self._servers.timeout)
+                lock.redis = self._client
                 with suppress(RedisError):  # the server is gone, or the lock has ended
                     lock.release()
                 client.close()
@@ -191,6 +193,11 @@ class RedisStore:
             return self._nodes.ask(commands, until)
         with self._servers.readable_errors():
             return ask_server(self._client, commands)
+
+
+def _nodes_of(client: Any, servers: Servers) -> ClusterNodes | None:
+    """Return the nodes of a cluster; of one server there is no part that can fail alone."""
+    return ClusterNodes(client, servers) if hasattr(client, "nodes_manager") else None
 
 
 def _records(each: Sequence[bytes], errors: Mapping[int, StoreError]) -> Records:
