@@ -20,7 +20,7 @@ from pit_join.http.requests import FeatureRequest, request_keys
 from pit_join.json_values import finite, plain, time_text
 from pit_join.records.layout import instant
 from pit_join.serving.features import OnlineFeatures
-from pit_join.serving.reader import OnlineReader, read_stored
+from pit_join.serving.reader import OnlineReader, read_one
 from pit_join.serving.role_records import RoleColumns
 from pit_join.serving.vector import RowRecords
 from pit_join.statuses import NULL_VALUE, ONLINE, PRESENT
@@ -100,9 +100,8 @@ def reply(
         raise EntityError(f"'entities' must map each key to a list of values, and is empty; the features need {needed}")
     keys = request_keys(request, kinds)
     if form == JSON and request.rows == 1:
-        row = read_stored(reader, {name: value for name, (value,) in keys.items()}, now=now, deadline=deadline)
-        if row is not None:
-            return _one_row(request, kinds, row)
+        only = {name: value for name, (value,) in keys.items()}
+        return _one_row(request, kinds, read_one(reader, only, now=now, deadline=deadline))
     found = reader.get_online_features(keys, now=now, deadline=deadline)
     if form == FLOATS:
         return _floats(found)
@@ -133,6 +132,11 @@ def _one_row(request: FeatureRequest, kinds: Mapping[str, str], row: RowRecords)
         for value, each in zip(values, statuses, strict=True):
             found.append({"values": [value], "statuses": each, "event_timestamps": times})
         sound = sound and stored is not None
+    for column in row.computed().values():
+        (value,), (status,) = column.values, column.statuses
+        value = time_text(value, "UTC" in column.type) if "timestamp" in column.type else value
+        counts[column.view, status] = counts.get((column.view, status), 0) + 1
+        found.append({"values": [value], "statuses": [status], "event_timestamps": [_NO_TIME]})
     content = _document(request, kinds, row.plan.names, row.plan.in_order(found))
     return Reply(content, {}, counts, {} if sound else row.failures())
 

@@ -208,6 +208,7 @@ class _Server:
             deadline=self._settings.deadline,
         )
         reader.renews = False
+        reader.load()
         reader.warn_of_later_exports(self._settings.now)
         return reader
 

@@ -67,6 +67,11 @@ class OnDemand:
         self._arguments, self._defaults = arguments, defaults
         self.names, self._returns = tuple(arguments.returns), arguments.returns
 
+    def load(self) -> None:
+        """Load what computations need: DuckDB and Arrow, which imports pandas where it is installed."""
+        for kind in self._returns.values():
+            _type_of(kind)
+
     def one(self, arguments: Sequence[RoleRecords], row: Mapping[str, Any]) -> tuple[list[Any], list[str]]:
         """Compute the features of one row, and their statuses; `arguments` are features, `row` has the fields.
 

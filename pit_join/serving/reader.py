@@ -27,7 +27,7 @@ from pit_join.serving.vector import FeatureVector, OneRow, ReadRow, RowRecords, 
 from pit_join.statuses import COMPUTE_FAILED, NOT_EXPORTED, STORE_FAILED
 from pit_join.times import parse_instant
 
-__all__ = ["DEADLINE", "OnlineReader", "StoreChangedError", "read_stored"]
+__all__ = ["DEADLINE", "OnlineReader", "StoreChangedError", "read_one"]
 
 DEADLINE = 0.05
 """Seconds within which an application's request is answered, unless it says otherwise."""
@@ -35,10 +35,6 @@ DEADLINE = 0.05
 _MOST_EXPORTS = 100  # while one request is read
 
 _log = logging.getLogger("pit_join")
-
-
-class _OnDemandAsked(Exception):
-    """A request for stored features alone is for on-demand features, too."""
 
 
 class StoreChangedError(Exception):
@@ -134,6 +130,11 @@ class OnlineReader:
     def on_demand(self) -> bool:
         """Whether on-demand features are among those asked for: then a read takes a millisecond, and loads DuckDB."""
         return self._plan.on_demand is not None
+
+    def load(self) -> None:
+        """Load what the first computation of on-demand features would wait for."""
+        if self._plan.on_demand:
+            self._plan.on_demand.load()
 
     @property
     def key_kinds(self) -> Mapping[str, str]:
@@ -338,28 +339,15 @@ class OnlineReader:
         return found
 
 
-def read_stored(
+def read_one(
     reader: OnlineReader,
     entity_row: Mapping[str, Any],
     *,
     now: str | date | None = None,
     deadline: float | None = None,
-) -> RowRecords | None:
-    """Read one entity row as `OnlineReader.get` does, without a dict; None where on-demand features are asked for.
-
-    They are looked for in the state of the store that is read, and before anything is read, counted or logged: an
-    export may have added them to the service since the reader was last used.
-    """
-
-    def keys_of(plan: ReadPlan) -> list[list[bytes]]:
-        if plan.on_demand:
-            raise _OnDemandAsked
-        return _keys_of(entity_row, plan)
-
-    try:
-        return RowRecords(*reader._row(keys_of, entity_row, moment_of(now), deadline))
-    except _OnDemandAsked:
-        return None
+) -> RowRecords:
+    """Read one entity row as `OnlineReader.get` does, without a dict."""
+    return RowRecords(*reader._row(partial(_keys_of, entity_row), entity_row, moment_of(now), deadline))
 
 
 def _keys_of(entity_row: Mapping[str, Any], plan: ReadPlan) -> list[list[bytes]]:

@@ -48,6 +48,14 @@ class RowRecords(NamedTuple):
         """Return the roles whose features are stored, each with the result of its key."""
         return list(zip(self.plan.roles, map(_key_result, self.results), strict=True))
 
+    def computed(self) -> dict[str, FeatureColumn]:
+        """Return the on-demand features, each as a column of one row."""
+        on_demand = self.plan.on_demand
+        if on_demand is None:
+            return {}
+        values = self.values[len(self.values) - len(on_demand.names) :]
+        return on_demand.columns(dict(zip(on_demand.names, values, strict=True)), self.on_demand_statuses)
+
     def failures(self) -> dict[str, str]:
         """Return the views whose records could not be read, each with the sentence that says why."""
         return failures_of(zip(self.plan.roles, self.records, strict=False))  # the last may be arguments alone
@@ -114,12 +122,9 @@ class OneRow(OnlineFeatures):
         return {**self._keys, **found}
 
     def _of_one(self) -> tuple[Sequence[RoleRecords], Mapping[str, FeatureColumn]]:
-        plan, records, _, _, statuses = self._row
-        keys = {name: value for name, (value,) in self._keys.items()}
-        computed: Mapping[str, FeatureColumn] = {}
-        if plan.on_demand:
-            computed = plan.on_demand.columns(dict(zip(plan.names, self.values, strict=True)), statuses)
-        return plan.stored([RowKeys([codec.encode(keys)]) for codec in plan.codecs], records, self._moment), computed
+        row, keys = RowRecords(*self._row), {name: value for name, (value,) in self._keys.items()}
+        row_keys = [RowKeys([codec.encode(keys)]) for codec in row.plan.codecs]
+        return row.plan.stored(row_keys, row.records, self._moment), row.computed()
 
 
 def read_row(

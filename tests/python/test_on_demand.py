@@ -170,6 +170,7 @@ def assert_same_everywhere(
 
 PLAIN = dict.fromkeys([source.name for source in STORED]) | {"f_double": 4.0, "f_text": "a", "f_int": 3}
 FIELD = dict.fromkeys([source.name for source in FIELDS]) | {"r_double": 10.0}
+RATIO_OF_FIELDS = {"on_demand": "ratio", "arguments": {"one": "r_double", "other": "r_int"}}
 RATIO = macro("ratio", "{{ one }} / nullif({{ other }}, 0)", {"one": "double", "other": "double"}, returns="double")
 ASKED = {"on_demand": "ratio", "arguments": {"one": "r_double", "other": "facts:f_double"}}
 
@@ -310,12 +311,33 @@ def test_times_may_be_written_as_text(both: Both) -> None:
         reader.get({"id": 1, "r_moment": "noon"})
 
 
+def test_a_reader_that_was_loaded_imports_nothing_more(both: Both) -> None:
+    """The server loads its readers, since the import of Arrow, and with it of pandas, takes longer than a deadline."""
+    served(
+        both, manifest_of({"ratio": RATIO}, [RATIO_OF_FIELDS, "facts:f_int"]), {"id": 1, "r_double": 10.0, "r_int": 4}
+    )
+    code = """
+import sys
+from pit_join import FeatureStore
+reader = FeatureStore(online_store=sys.argv[1]).online_reader("s")
+reader.load()
+known = set(sys.modules)
+print(reader.get_online_features([{"id": 1, "r_double": 10.0, "r_int": 4}] * 2).to_dict()["ratio"])
+print(sorted(set(sys.modules) - known))
+"""
+    command = [sys.executable, "-c", code, str(both.folder / "store")]
+    assert subprocess.run(command, capture_output=True, text=True, check=True).stdout == "[2.5, 2.5]\n[]\n"
+
+
 def test_over_http(both: Both) -> None:
     hour = macro("hour_of", "hour({{ moment }})", {"moment": "timestamptz"}, returns="bigint")
     later = macro("later", "{{ moment }} + interval 1 hour", {"moment": "timestamptz"}, returns="timestamptz")
     moment = {"moment": "r_moment"}
-    ratio = {"on_demand": "ratio", "arguments": {"one": "r_double", "other": "r_int"}}
-    asked = [ratio, *({"on_demand": name, "arguments": moment} for name in ("hour_of", "later")), "facts:f_text"]
+    asked = [
+        RATIO_OF_FIELDS,
+        *({"on_demand": name, "arguments": moment} for name in ("hour_of", "later")),
+        "facts:f_text",
+    ]
     manifest = manifest_of({"ratio": RATIO, "hour_of": hour, "later": later}, asked)
     served(both, manifest, {"id": 1, "r_double": 10.0, "r_int": 4, "r_moment": AT})
     fields: dict[str, Any] = {"r_double": [10, None], "r_int": [4, 4], "r_moment": ["2026-03-01T23:30:00Z", None]}
@@ -330,6 +352,9 @@ def test_over_http(both: Both) -> None:
         none = ["PRESENT", "NULL_VALUE"]
         assert [ratios, hours] == [[[2.5, None], none], [[23, None], none]]
         assert times == [["2026-03-02T00:30:00Z", None], none]
+        for row in range(2):
+            alone = ask(id=[1], **{name: [values[row]] for name, values in fields.items()}).json()["results"]
+            assert alone == [{part: [each[row]] for part, each in result.items()} for result in found["results"]]
         table = pa.ipc.open_stream(ask(ARROW).content).read_all()
         assert table["later"].type == pa.timestamp("us", "UTC")
         assert table["hour_of"].to_pylist() == [23, None]
@@ -347,7 +372,7 @@ def test_over_http(both: Both) -> None:
         needed = "on-demand features need r_double, r_int, r_moment"
         assert ask().json()["detail"] == f"the entity rows have no 'r_double'; {needed}"
         metrics = server.metrics()
-        assert metrics['pit_join_feature_values_total{status="NULL_VALUE",view="on_demand"}'] == 6
+        assert metrics['pit_join_feature_values_total{status="NULL_VALUE",view="on_demand"}'] == 9
 
 
 # What is refused --------------------------------------------------------------------------------------------------
@@ -406,8 +431,7 @@ def test_an_expression_of_its_arguments_is_not(expression: str) -> None:
 def test_of_a_bad_expression_that_no_service_has_the_user_is_warned(both: Both) -> None:
     """It stops no command that does not use it."""
     bad = macro("bad", "random() + {{ x }}", {"x": "bigint"}, returns="double")
-    ratio = {"on_demand": "ratio", "arguments": {"one": "r_double", "other": "r_int"}}
-    manifest = manifest_of({"ratio": RATIO, "bad": bad}, [ratio, "facts:f_int"])
+    manifest = manifest_of({"ratio": RATIO, "bad": bad}, [RATIO_OF_FIELDS, "facts:f_int"])
     both.load([{"id": 1, **PLAIN}])
     both.empty_store()
     heard: list[str] = []
