@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import math
 import random
+from dataclasses import replace
 from typing import Any
 
 import duckdb
 import pytest
 from generate import load
 from generate_windows import LIFETIME, Declaration, Span, WindowCase
+from support.rule_sql import macro_nodes
 from support.runs import number_of
-from support.window_sql import HOUR, ONE_HOUR, PLANS, of_one_view, small
+from support.window_sql import HOUR, ONE_HOUR, PLANS, of_one_view, renderer_of, small
 
 pytestmark = pytest.mark.rest
 
@@ -89,6 +91,75 @@ def test_the_quick_form_gives_what_the_general_one_gives(function: str, value_ty
         for plan in PLANS:
             _, general = answers(function, value_type, rows, plan, late=True)
             assert repr(general) == repr(quick)
+
+
+# Histories ----------------------------------------------------------------------------------------------------
+
+FUNCTIONS = ("count", "count_distinct", "sum", "avg", "stddev", "min", "max", "first", "last", "last_n")
+ASKED = "{% macro _history_parts(view, features, span) %}{{ return([{'form': 'asked', 'features': features, 'floats': {}}]) }}{% endmacro %}"  # noqa: E501
+"""All features of a history as those of a training set."""
+
+
+def histories(case: WindowCase, rows: list[tuple[Any, ...]], **options: Any) -> tuple[str, list[Any], list[Any]]:
+    """The query of a history, its rows, and those of the general form."""
+    macros = dict(macro_nodes())
+    macros["macro.pit_join._history_parts"] = {**macros["macro.pit_join._history_parts"], "macro_sql": ASKED}
+    with duckdb.connect(config={"threads": 2}) as connection:
+        fill(connection, case, rows)
+        query, general = (
+            str(renderer.call("window_history", view="v", **options))
+            for renderer in (renderer_of(case), renderer_of(case, macros))
+        )
+        return query, connection.execute(query).fetchall(), connection.execute(general).fetchall()
+
+
+@pytest.mark.parametrize("value_type", ["integer", "double"])
+def test_the_quick_history_is_the_general_one(value_type: str) -> None:
+    """Each feature by the cheapest form: keys with odd values are asked for."""
+    for seed in range(number_of(4, 200)):
+        source = random.Random(seed)
+        rows = events(source, value_type, source.choice(("", "a", "abc")))
+        late = source.choice(("", "b", "bc"))
+        rows = [(key, at, at + 45 if key in late else created, value) for key, at, created, value in rows]
+        functions = source.sample(FUNCTIONS, source.randrange(1, 5))
+        case = small([one for each in functions for one in declared(each)], [], value_type, [])
+        if source.random() < 0.5:  # events are known when they happen, whatever the column says
+            (request,) = case.requests
+            view = replace(case.window_views[0], created_timestamp=None)
+            case = replace(case, requests=(replace(request, view=view),))
+        grid = source.choice((None, "1 hour", "7 minutes"))
+        options = {"grid": grid, "dense": grid is not None and source.random() < 0.3}
+        if source.random() < 0.3:
+            options |= {"start": "2026-03-15T14:10:00Z", "end": "2026-03-15T16:40:00Z"}
+        _, quick, general = histories(case, rows, **options)
+        assert repr(quick) == repr(general), (seed, functions, options)
+        assert quick
+
+
+@pytest.mark.parametrize("function", ["sum", "stddev"])
+@pytest.mark.parametrize("odd", ["a", "abc"])
+def test_keys_whose_floats_do_not_fit_are_asked_for(function: str, odd: str) -> None:
+    rows = events(random.Random(5), "double", odd)
+    _, quick, general = histories(small(declared(function), [], "double", []), rows, grid=None)
+    assert repr(quick) == repr(general)
+
+
+@pytest.mark.parametrize(
+    ("function", "value_type"),
+    [("stddev", "integer"), ("stddev", "double"), ("avg", "double"), ("count_distinct", "integer"), ("min", "double")],
+)
+def test_one_feature_sends_no_other_the_general_way(function: str, value_type: str) -> None:
+    """A list is asked for; beside it all features but that are computed from the events alone."""
+    for others in ([], declared("last_n")):
+        case = small([*declared(function), *others], [], value_type, [])
+        view = replace(case.window_views[0], created_timestamp=None)
+        case = replace(case, requests=(replace(case.requests[0], view=view),))
+        query = str(renderer_of(case).call("window_history", view="v", grid="1 hour"))
+        asked = query.split("_pit_values as (")[1:]
+        # Once more for the keys whose floats do not fit, and once for the lists.
+        fallback = int(value_type == "double" and function in ("stddev", "avg"))
+        assert len(asked) == fallback + bool(others)
+        assert not fallback or "_pit_others as (" in query
 
 
 @pytest.mark.parametrize("table", ["s", "v"])
