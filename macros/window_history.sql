@@ -44,7 +44,7 @@
 {%- set compared = view.key_names + [] -%}
 {%- for feature in features %}{% do compared.append(quote(feature.name)) %}{% endfor -%}
 {%- set parts = pit_join._history_parts(view, features, span) -%}
-{%- set in_order = parts | length == 1 and parts[0].form == 'added' and not parts[0].floats -%}
+{%- set in_order = parts | length == 1 and parts[0].form == 'added' and not parts[0].fits -%}
 with {{ pit_join._history_rows(view, features, span, parts) }},
 
 {% if not dense -%}

@@ -1,10 +1,11 @@
 {#-
-    The parts of a history, which compute its features in different ways: a list of {form, features, floats}. The form is for
-    keys of which all floats fit; all other keys are asked for, which is always right.
+    The parts of a history, which compute its features in different ways: a list of {form, features, fits}. The form is for
+    keys of which all events are such as `fits` tells; all other keys are asked for, which is always right.
 
     form    'added' adds up the events that enter and leave; 'framed' takes each window as a frame over the events, which
             count for one length of time; 'asked' computes each window, like a training set
-    floats  {column: [unit, class]}: the columns of floats that must have one unit, or be of one class; see `_unfit`
+    fits    {floats, late}: the columns of floats that must have one unit, or are of one class (see `_unfit`), and whether
+            no event may be known late. None if all events fit
 -#}
 {% macro _history_parts(view, features, span) -%}
     {%- set features_of = {'added': [], 'framed': [], 'asked': []} -%}
@@ -14,15 +15,19 @@
         {%- set float = item.column and pit_join._is_float(item.column_type) -%}
         {%- set added = item.function in ('count', 'sum', 'avg') or (item.function == 'stddev' and (float or pit_join._one_class(item)))
             or (item.function == 'count_distinct' and not (view.created_timestamp or view.event_key)) -%}
-        {%- set framed = item.function in ('min', 'max', 'first', 'last') and not (view.created_timestamp or view.event_key) and not (span.step and item.window and item.window % span.step) -%}
+        {%- set framed = item.function in ('min', 'max', 'first', 'last') and not view.event_key and not (span.step and item.window and item.window % span.step) -%}
         {%- do features_of['added' if added else 'framed' if framed else 'asked'].append(feature) -%}
         {%- if added and float and item.function in ('sum', 'avg', 'stddev') -%}
             {%- do floats.setdefault(item.column, []).append('class' if item.function == 'stddev' else 'unit') -%}
         {%- endif -%}
     {%- endfor -%}
+    {%- set fits = {
+        'added': {'floats': floats, 'late': false} if floats else none,
+        'framed': {'floats': {}, 'late': true} if view.created_timestamp else none,
+    } -%}
     {%- set parts = [] -%}
     {%- for form, of_form in features_of.items() if of_form -%}
-        {%- do parts.append({'form': form, 'features': of_form, 'floats': floats if form == 'added' else {}}) -%}
+        {%- do parts.append({'form': form, 'features': of_form, 'fits': fits[form]}) -%}
     {%- endfor -%}
     {{ return(parts) }}
 {%- endmacro %}
@@ -58,10 +63,10 @@ _pit_rows as (
 
 {#- The same CTEs for the features of one part. -#}
 {% macro _history_part(view, span, part) -%}
-{%- if not part.floats -%}
+{%- if not part.fits -%}
 {{ pit_join._formed_history(part.form, view, part.features, span) }}
 {%- else -%}
-{{ pit_join._unfit(view, part.floats) }},
+{{ pit_join._unfit(view, part.fits) }},
 
 _pit_rows as (
     select *
@@ -95,17 +100,21 @@ _pit_rows as (
 
 
 {#-
-    CTEs `_pit_fit` and `_pit_others`: the events of the keys of which all floats fit, and all others. A version of an event may move to another key, so with an `event_key` one row decides for all keys.
+    CTEs `_pit_fit` and `_pit_others`: the events of the keys that fit a form, and all others. See `fits` of `_history_parts`.
+    A version of an event may move to another key, so with an `event_key` one row decides for all keys.
     `units` has for columns of floats the unit in which 40 powers of two can be added up exactly, and the class of most values.
 -#}
-{% macro _unfit(view, floats) -%}
+{% macro _unfit(view, fits) -%}
 {%- set split, equal = [], [] -%}
 {%- for column in view['keys'].values() if not view.event_key -%}
     {%- do split.append(pit_join._identifier(column)) -%}
     {%- do equal.append('source.' ~ split[-1] ~ ' = unfit.' ~ split[-1]) -%}
 {%- endfor -%}
 {%- set conditions, units = [], [] -%}
-{%- for column, kinds in floats.items() -%}
+{%- if fits.late -%}
+    {%- do conditions.append('_pit_available_at <> _pit_event' ~ (' + ' ~ pit_join._microseconds(view.lag, 'lag') if view.lag else '')) -%}
+{%- endif -%}
+{%- for column, kinds in fits.floats.items() -%}
     {%- set found, value = pit_join._found_units(view)[column], 'cast(' ~ pit_join._identifier(column) ~ ' as double)' -%}
     {%- if 'unit' in kinds -%}
         {%- do units.append(pit_join._unit_for(value) ~ ' as ' ~ found.name ~ '_unit') -%}
@@ -118,18 +127,22 @@ _pit_rows as (
         {%- do conditions.append(class ~ ' <> units.' ~ found.name ~ '_class') -%}
     {%- endif -%}
 {%- endfor -%}
+{%- if units -%}
 units as {{ pit_join._materialized() }} (
     select
         {{ units | join(',\n') | indent(8) }}
     from {{ view.relation }}
 ),
 
+{% endif -%}
 _pit_unfit as {{ pit_join._materialized() }} (
     select distinct {{ split | join(', ') or 'true as _pit_all' }}
     from (
         {{ pit_join._history(view, ['*']) | indent(8) }}
     ) as dated
+    {%- if units %}
     cross join units
+    {%- endif %}
     where {{ conditions | join('\n        or ') }}
 )
 {%- for name, join in [('_pit_fit', 'anti'), ('_pit_others', 'semi')] %},

@@ -96,7 +96,7 @@ def test_the_quick_form_gives_what_the_general_one_gives(function: str, value_ty
 # Histories ----------------------------------------------------------------------------------------------------
 
 FUNCTIONS = ("count", "count_distinct", "sum", "avg", "stddev", "min", "max", "first", "last", "last_n")
-ASKED = "{% macro _history_parts(view, features, span) %}{{ return([{'form': 'asked', 'features': features, 'floats': {}}]) }}{% endmacro %}"  # noqa: E501
+ASKED = "{% macro _history_parts(view, features, span) %}{{ return([{'form': 'asked', 'features': features, 'fits': none}]) }}{% endmacro %}"  # noqa: E501
 """All features of a history as those of a training set."""
 
 
@@ -115,7 +115,7 @@ def histories(case: WindowCase, rows: list[tuple[Any, ...]], **options: Any) -> 
 
 @pytest.mark.parametrize("value_type", ["integer", "double"])
 def test_the_quick_history_is_the_general_one(value_type: str) -> None:
-    """Each feature by the cheapest form: keys with odd values are asked for."""
+    """Each feature by the cheapest form for its key: keys with odd values, and with late events, are asked for."""
     for seed in range(number_of(4, 200)):
         source = random.Random(seed)
         rows = events(source, value_type, source.choice(("", "a", "abc")))
