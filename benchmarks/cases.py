@@ -113,7 +113,7 @@ def cases(memory_limit: str, scale: float) -> dict[str, tuple[str, list[Entry]]]
         "W1": ("W1: windows, hot key (500k spine rows, 5M events, 12 features in four windows)", _windows_hot()),
         "W2": ("W2: windows, mild (500k spine rows, 2M events, 12 features in four windows)", _windows_mild()),
         "W3": ("W3: min and max over 7 days (spine and events as W1)", _extremes()),
-        "W4": ("W4: history (30-day counts of 20k users on 730 days, from 4M events)", _history()),
+        "W4": ("W4: history (30-day windows of 20k users on 730 days, from 4M events)", _history()),
         "W5": ("W5: windows over doubles (the data of W1 and W2, sum and average of a double)", _windows_of_floats()),
         "W6": ("W6: last_n, deviations, distinct values (the data of W2, four windows, plan stacked)", _others()),
         "G": ("G: growth (the query of W1 on more and more events)", _growth(scale)),
@@ -269,11 +269,17 @@ def _of(name: str) -> tuple[str, ...]:
 
 
 def _history() -> list[Entry]:
-    return [
-        Entry(DENSE, "W4", reference=DENSE, as_of=True),
-        Entry(HISTORY, "W4", reference=DENSE, as_of=True, to=DENSE, target=Target(DENSE, 0.65)),
-        Entry(POINTS, "W4", reference=DENSE, as_of=True, to=DENSE),
-    ]
+    """One function at a time; an entry's reference is the dense grid of the same function."""
+    entries = []
+    for name in ("count", "sum_x", "stddev_x", "min_v", "max_v", "first_v", "last_v"):
+        dense = f"{DENSE}, {name}"
+        known = {"features": (f"{name}_30d",), "reference": DENSE, "as_of": True}
+        known["within"] = "1e-9" if name.endswith("_x") else ""
+        target = Target(dense, 0.65 if name == "count" else 1, cpu=name != "count")
+        entries.append(Entry(DENSE, "W4", dense, **known))
+        entries.append(Entry(HISTORY, "W4", f"{HISTORY}, {name}", to=dense, target=target, **known))
+    entries.append(Entry(POINTS, "W4", reference=DENSE, as_of=True, features=("count_30d",), to=f"{DENSE}, count"))
+    return entries
 
 
 def _growth(scale: float) -> list[Entry]:

@@ -2,7 +2,8 @@
 
 ``python compare.py REFERENCE OUTPUT``: both Parquet, with the unique column ``row_id`` of the spine in them. With
 ``--within 1e-6`` behind it floats may differ by that much. With ``--as-of`` both are histories (key, event_timestamp,
-counts): compared at every row of the reference, with no row yet the same as a count of 0.
+features): compared at every row of the reference, with no row yet the same as a count of 0. Then ``--within 1e-9`` is a
+part of the greatest value of the column, because sums of squares cancel.
 """
 
 import sys
@@ -61,12 +62,17 @@ def compare(reference: str, output: str, within: str = "") -> tuple[bool, str]:
     return same, "; ".join(said)
 
 
-def compare_as_of(reference: str, output: str) -> tuple[bool, str]:
+def compare_as_of(reference: str, output: str, within: str = "") -> tuple[bool, str]:
     """Whether the history ``output`` gives the values of ``reference`` as of each of its rows, and a line on it."""
     connection = duckdb.connect()
     columns = [row[0] for row in connection.execute(f"describe from '{reference}'").fetchall()]
     features = [c for c in columns if c not in ("key", "event_timestamp")]
-    differs = " or ".join(f'a."{c}" is distinct from coalesce(b."{c}", 0)' for c in features)
+    found = {c: f'coalesce(b."{c}", 0)' if c.startswith("count") else f'b."{c}"' for c in features}
+    greatest = {c: f"(select max(abs(\"{c}\")) from '{reference}')" for c in features}
+    close = {
+        c: f' and not coalesce(abs(a."{c}" - b."{c}") <= {within} * {greatest[c]}, false)' for c in features if within
+    }
+    differs = " or ".join(f'(a."{c}" is distinct from {found[c]}{close.get(c, "")})' for c in features)
     compared, wrong = connection.execute(
         f"select count(*), count(*) filter (where {differs}) from '{reference}' as a\n"
         f"asof left join '{output}' as b on a.key = b.key and a.event_timestamp >= b.event_timestamp"
@@ -74,11 +80,14 @@ def compare_as_of(reference: str, output: str) -> tuple[bool, str]:
     rows = connection.execute(f"select count(*) from '{output}'").fetchone()[0]
     if wrong:
         return False, f"values differ at {wrong:,} of {compared:,} instants; {rows:,} rows"
-    return True, f"equal as of {compared:,} instants; {rows:,} rows"
+    near = f", floats within {within} of the greatest" if within else ""
+    return True, f"equal as of {compared:,} instants{near}; {rows:,} rows"
 
 
 if __name__ == "__main__":
     paths, options = sys.argv[1:3], sys.argv[3:]
-    equal, line = compare_as_of(*paths) if "--as-of" in options else compare(*paths, *options[1:])
+    as_of = "--as-of" in options
+    within = [option for option in options if not option.startswith("--")]
+    equal, line = (compare_as_of if as_of else compare)(*paths, *within)
     print(line)
     sys.exit(0 if equal else 1)

@@ -96,6 +96,20 @@ _OTHERS = (
     {"name": "stddev_x", "function": "stddev", "column": "x", "windows": WINDOWS},
     {"name": "distinct_v", "function": "count_distinct", "column": "v", "windows": WINDOWS},
 )
+_DAILY = (
+    {"name": "count", "function": "count", "windows": ["30 days"]},
+    *(
+        {"name": f"{function}_{column}", "function": function, "column": column, "windows": ["30 days"]}
+        for function, column in (
+            ("sum", "x"),
+            ("stddev", "x"),
+            ("min", "v"),
+            ("max", "v"),
+            ("first", "v"),
+            ("last", "v"),
+        )
+    ),
+)
 EVENTS = {
     "W1": Events("events with a hot key", 5_000_000, 500_000, 100_000, 1.2, 365, (*_SUMS, *_FLOATS, *_EXTREMES)),
     "W2": Events("events, mildly skewed", 2_000_000, 500_000, 100_000, 0.53, 365, (*_SUMS, *_FLOATS, *_OTHERS)),
@@ -106,7 +120,7 @@ EVENTS = {
         20_000,
         0,
         730,
-        ({"name": "count", "function": "count", "windows": ["30 days"]},),
+        _DAILY,
         closed="right",
     ),
 }

@@ -152,7 +152,7 @@ def run_case(entries: list[Entry], data: Data, repeat: int) -> None:
 
 def check(entry: Entry, reference: Path, output: Path) -> None:
     """Compare an output with the reference, in a process of its own."""
-    how = ["--as-of"] if entry.as_of else ["--within", entry.within] if entry.within else []
+    how = [*(["--within", entry.within] if entry.within else []), *(["--as-of"] if entry.as_of else [])]
     argv = [sys.executable, HERE / "compare.py", reference, output, *how]
     done = subprocess.run(argv, capture_output=True, text=True, check=False)
     entry.check = done.stdout.strip() or f"could not be compared: {_reason(done.stderr, done.returncode)}"

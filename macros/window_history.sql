@@ -43,18 +43,9 @@
 {%- do span.update({'before': pit_join._before(span) if span.from else none}) -%}
 {%- set compared = view.key_names + [] -%}
 {%- for feature in features %}{% do compared.append(quote(feature.name)) %}{% endfor -%}
-{%- set added = [] -%}
-{%- for item in view.aggregations if item.function == 'count' or (item.function in ('sum', 'avg') and not pit_join._is_float(item.column_type)) -%}
-    {%- do added.append(item) -%}
-{%- endfor -%}
-{#- Called by name, so that dbt knows which macros a model depends on. #}
-{%- if added | length == features | length -%}
-with {{ pit_join._added_history(view, features, span) }},
-{%- elif pit_join._has_frames(view, features, span) -%}
-with {{ pit_join._framed_history(view, features, span) }},
-{%- else -%}
-with {{ pit_join._asked_history(view, features, span) }},
-{%- endif %}
+{%- set parts = pit_join._history_parts(view, features, span) -%}
+{%- set in_order = parts | length == 1 and parts[0].form == 'added' and not parts[0].fits -%}
+with {{ pit_join._history_rows(view, features, span, parts) }},
 
 {% if not dense -%}
 -- {{ pit_join._in_stored_order() }}
@@ -67,7 +58,7 @@ _pit_compared as (
         {%- else %}
         true
         {%- endfor %} as _pit_changed
-    from _pit_rows
+    from {{ '_pit_rows' if in_order or dense else '(select * from _pit_rows order by ' ~ view.key_names | join(', ') ~ ', _pit_time) as ordered' }}
 )
 
 select
@@ -90,21 +81,38 @@ order by {{ view.key_names | join(', ') }}, _pit_time
 
 
 {#-
-    CTEs up to `_pit_rows` (keys, `_pit_time`, features; in this order) for counts and exact sums. They are running sums
+    CTEs up to `_pit_rows` (keys, `_pit_time`, features; in this order) for counts, sums and deviations. They are running sums
     over the events that enter and leave each window. All changes before the first requested row are merged into one row
-    before it, and every event leaves in the end, so that the running sums are 0 where the next key begins.
+    before it, and every event leaves in the end, so that the running sums are 0 where the next key begins. `units` has the
+    unit and the class of columns of floats.
 -#}
 {% macro _added_history(view, features, span) -%}
-{%- set wanted = pit_join._wanted_aggregations(features, view.aggregations) -%}
-{%- set measures = pit_join._measures(wanted) -%}
-{%- set windows = wanted | map(attribute='window') | unique | list -%}
+{%- set wanted = pit_join._wanted_aggregations(features, view.aggregations, pit_join._found_units(view)) -%}
+{%- set spread = wanted | selectattr('function', 'equalto', 'stddev') | list -%}
+{%- set measured = wanted | map(attribute='window') | unique | list -%}
+{%- set measures = pit_join._measures(wanted, measured) -%}
+{%- set summed = [] -%}
+{%- for name, measure in measures.items() -%}
+    {%- if 'slot' in measure -%}
+        {%- do summed.append({'name': name, 'slot': measure.slot, 'enters': 'null' if measure.slot else name, 'leaves': name}) -%}
+    {%- else -%}
+        {%- for window in measured -%}
+            {%- set enters = 'case when _pit_end_' ~ loop.index ~ ' is not null then ' ~ name ~ ' end' -%}
+            {%- do summed.append({'name': name ~ '_' ~ loop.index, 'slot': loop.index, 'enters': enters, 'leaves': '-' ~ name}) -%}
+        {%- endfor -%}
+    {%- endif -%}
+{%- endfor -%}
+{%- set distinct = wanted | selectattr('function', 'equalto', 'count_distinct') | list -%}
+{#- Windows of the other features: the instants at which their events leave have rows, too. -#}
+{%- set windows = (measured + (view.aggregations | map(attribute='window') | list)) | unique | list -%}
 {%- set keys = view.key_names | join(', ') -%}
 {%- set conditions = [] -%}
-{%- if span.from -%}
+{#- The events of distinct values are all needed: which one is the last before a gap depends on the next. -#}
+{%- if span.from and not distinct -%}
     {%- set ends = pit_join._window_end(view, pit_join._longest_window(view), 'measured') -%}
     {%- do conditions.append('greatest(measured._pit_available_at, ' ~ ends ~ ') > ' ~ span.before) -%}
 {%- endif -%}
-{%- if span.to and not span.dense -%}
+{%- if span.to and not span.dense and not distinct -%}
     {%- do conditions.append('measured._pit_available_at < ' ~ span.to) -%}
 {%- endif -%}
 {{ pit_join._window_events(view, wanted) }},
@@ -130,11 +138,8 @@ _pit_changes as {{ pit_join._materialized() ~ ' ' if span.dense }}(
     select
         {{ keys }},
         {{ pit_join._placed('_pit_available_at', span) }} as _pit_time
-        {%- for window in windows %}
-        {%- set slot = loop.index %}
-        {%- for name in measures %},
-        case when _pit_end_{{ slot }} is not null then {{ name }} end as {{ name }}_{{ slot }}
-        {%- endfor %}
+        {%- for sum in summed %},
+        {{ sum.enters }} as {{ sum.name }}
         {%- endfor %}
     from _pit_counted
     {%- for window in windows %}
@@ -143,11 +148,8 @@ _pit_changes as {{ pit_join._materialized() ~ ' ' if span.dense }}(
     select
         {{ keys }},
         {{ pit_join._placed('_pit_end_' ~ gone, span, never=window is none) }}
-        {%- for window in windows %}
-        {%- set slot = loop.index %}
-        {%- for name in measures %},
-        {{ '-' ~ name if slot == gone else 'null' }}
-        {%- endfor %}
+        {%- for sum in summed %},
+        {{ sum.leaves if sum.slot == gone else 'null' }}
         {%- endfor %}
     from _pit_counted
     where _pit_end_{{ gone }} is not null
@@ -158,9 +160,9 @@ _pit_changes as {{ pit_join._materialized() ~ ' ' if span.dense }}(
     select distinct
         {{ keys }},
         {{ span.before }}
-        {%- for window in windows %}{% for name in measures %},
+        {%- for sum in summed %},
         null
-        {%- endfor %}{% endfor %}
+        {%- endfor %}
     from events
     where _pit_available_at <= {{ span.before }}
     {%- endif %}
@@ -186,11 +188,8 @@ sums as (
     select
         {{ keys }},
         _pit_time,
-        {%- for window in windows %}
-        {%- set slot = loop.index %}
-        {%- for name in measures %}
-        coalesce(sum({{ name }}_{{ slot }}) over (rows unbounded preceding), 0) as {{ name }}_{{ slot }},
-        {%- endfor %}
+        {%- for sum in summed %}
+        coalesce(sum({{ sum.name }}) over (rows unbounded preceding), 0) as {{ sum.name }},
         {%- endfor %}
         {%- for column in view.key_names + ['_pit_time'] %}
         {{ 'and ' if not loop.first }}lead({{ column }}) over () is not distinct from {{ column }}
@@ -198,14 +197,42 @@ sums as (
     from _pit_ordered
 ),
 
+{%- if spread %}
+
+-- The sums of each deviation under names of their own.
+spread as (
+    select
+        *
+        {%- for item in spread %},
+        {%- set slot = measured.index(item.window) + 1 %}
+        {%- for part in pit_join._deviation_parts('', '') %}
+        {{ item.input }}_{{ part }}_{{ slot }} as {{ item.alias }}_{{ part }},
+        {%- endfor %}
+        {{ pit_join._summed(dict(item, function='count'), measured, measures) }} as {{ item.alias }}_counted
+        {%- endfor %}
+    from sums
+),
+
+squared as (
+    {%- set prefixes = [] %}
+    {%- for item in spread %}{% do prefixes.append(item.alias ~ '_') %}{% endfor %}
+    {{ pit_join._squared('spread', prefixes) | indent(4) }}
+),
+{%- endif %}
+
 _pit_rows as (
     select
         {{ keys }},
         _pit_time
         {%- for item in wanted %},
-        cast({{ pit_join._summed(item, windows, measures) | indent(8) }} as {{ item.data_type }}) as {{ pit_join._identifier(item.as) }}
+        {%- if item in spread %}
+        {%- set of = {'class': pit_join._one_class(item), 'counted': 'cast(sums.' ~ item.alias ~ '_counted as double)', 'squares': 'sums.' ~ item.alias ~ '_squares'} %}
+        cast({{ pit_join._deviation(item, of) | indent(8) }} as {{ item.data_type }}) as {{ pit_join._identifier(item.as) }}
+        {%- else %}
+        cast({{ pit_join._summed(item, measured, measures) | indent(8) }} as {{ item.data_type }}) as {{ pit_join._identifier(item.as) }}
+        {%- endif %}
         {%- endfor %}
-    from sums
+    from {{ 'squared as sums' if spread else 'sums' }}
     where not _pit_goes_on
 )
 {%- endmacro %}
@@ -277,13 +304,12 @@ _pit_values as (
 
 _pit_rows as (
     select
-        _pit_spine.*
+        _pit_spine.* exclude (_pit_row)
         {%- for feature in features %},
         _pit_values.{{ pit_join._identifier(feature.name) }}
         {%- endfor %}
     from _pit_spine
     inner join _pit_values on _pit_spine._pit_row = _pit_values._pit_row
-    order by _pit_spine._pit_row
 )
 {%- endmacro %}
 

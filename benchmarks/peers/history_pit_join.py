@@ -1,4 +1,7 @@
-"""pit-join's history of a window view, as a model of it would be built: the macro, rendered and run, to Parquet."""
+"""pit-join's history of a window view, as a model of it would be built: the macro, rendered and run, to Parquet.
+
+The view declares the features that are asked for, and no others.
+"""
 
 import sys
 from pathlib import Path
@@ -8,9 +11,13 @@ import duckdb
 from pit_join.project.dbt_project import Project
 from pit_join.project.rendering import Renderer
 
-data, output = Path(sys.argv[1]), sys.argv[2]
+data, output, features = Path(sys.argv[1]), sys.argv[2], sys.argv[3].split(",")
 project = Project(data)
-renderer = Renderer(project.manifest(), project.dispatch_order, project.cache)
+manifest = project.manifest()
+for settings in (node["config"]["meta"].get("pit_join") for node in manifest["nodes"].values()):
+    if settings:
+        settings["aggregations"] = [each for each in settings["aggregations"] if f"{each['name']}_30d" in features]
+renderer = Renderer(manifest, project.dispatch_order, project.cache)
 query = renderer.call("window_history", "events", grid="1 day")
 
 connection = duckdb.connect(str(data / "warehouse.duckdb"), read_only=True)

@@ -8,7 +8,6 @@
     how  {plan, windows, measures, late}: the plan of the query, and where it has running sums, what `_summed` needs of these
 -#}
 {% macro _deviations(view, items, how) -%}
-{%- set mask = 2 ** 47 - 1 -%}
 {%- set parts = dict(pit_join._deviation_parts('high', 'low'), counted='1') -%}
 {%- set spread, alike = [], [] -%}
 {%- for item in items -%}
@@ -63,38 +62,7 @@ deviations_totals as (
     {%- endif %}
 ),
 
--- The mean is the nearest whole number: what is left of the sum is at most half a count, and cancels little below.
-deviations_means as (
-    select
-        *,
-        total // counted + 2 * (total % counted) // counted as mean
-    from (
-        select
-            *,
-            highs * {{ mask + 1 }} + lows as total
-        from deviations_totals
-        where counted > 0
-    ) as totals
-),
-
--- The sum of (value - mean)^2 in three digits.
-deviations_distances as (
-    select
-        *,
-        total - mean * counted as rest,
-        high_squares - mean_high * (2 * highs - counted * mean_high) as digit_2,
-        2 * (products - mean_high * lows - mean_low * (highs - counted * mean_high)) as digit_1,
-        low_squares - mean_low * (2 * lows - counted * mean_low) as digit_0
-    from (
-        select
-            *,
-            mean >> 47 as mean_high,
-            mean & {{ mask }} as mean_low
-        from deviations_means
-    ) as means
-),
-
--- Carried from digit to digit, none is negative. Zeros alone are smaller than all else, so that they swallow nothing.
+-- Zeros alone are smaller than all else, so that they swallow nothing.
 deviations_classes as (
     select
         _pit_query,
@@ -103,19 +71,10 @@ deviations_classes as (
         cast(counted as double) as counted,
         {{ pit_join._near('mean') }} as near,
         {{ pit_join._lacking('mean') }} + cast(rest as double) / cast(counted as double) as lacking,
-        case
-            when _pit_slot % 100 = 99 then 'nan'::double
-            else
-                (cast(digit_2 + (carried >> 47) as double) * {{ mask + 1 }} + cast(carried & {{ mask }} as double)) * {{ mask + 1 }}
-                + cast(digit_0 & {{ mask }} as double)
-                - cast(rest as double) * cast(rest as double) / cast(counted as double)
-        end as squares
+        case when _pit_slot % 100 = 99 then 'nan'::double else squares end as squares
     from (
-        select
-            *,
-            digit_1 + (digit_0 >> 47) as carried
-        from deviations_distances
-    ) as distances
+        {{ pit_join._squared('(select * from deviations_totals where counted > 0)', ['']) | indent(8) }}
+    ) as squared
 ),
 
 {% if spread -%}
@@ -153,20 +112,71 @@ deviations as (
     select
         _pit_query
         {%- for item in items %},
-        {%- set deviation, unit = 'sqrt(merged.squares / (merged.counted - 1))', pit_join._unit('merged.class') %}
-        {%- if pit_join._is_float(item.column_type) %}
-        {%- set deviation = pit_join._of_class(deviation, unit) %}
-        {%- elif pit_join._is_wide(item.column_type) %}
-        {%- set deviation = deviation ~ ' * ' ~ unit ~ ' * ' ~ unit %}
-        {%- endif %}
-        any_value(case
-            when isnan(merged.squares) then 'nan'::double
-            when merged.counted > 1 then {{ deviation }}{{ ' / 1e' ~ pit_join._scale(item.column_type) if pit_join._is_decimal(item.column_type) }}
-        end) filter (where _pit_item = {{ loop.index }}) as {{ item.alias }}
+        any_value({{ pit_join._deviation(item, {'class': 'merged.class', 'counted': 'merged.counted', 'squares': 'merged.squares'}) | indent(8) }}) filter (where _pit_item = {{ loop.index }}) as {{ item.alias }}
         {%- endfor %}
     from deviations_merged
     group by _pit_query
 )
+{%- endmacro %}
+
+
+{#-
+    A select of the rows of a relation with the squared distances from the mean of one or several inputs. The columns of an
+    input have a common prefix: the sums of `_deviation_parts` and `counted`, and in the result also `mean`, `rest` (what the
+    mean lacks, times the count) and `squares`; these are null where nothing is counted.
+-#}
+{% macro _squared(relation, prefixes) -%}
+{%- set base, mask = 2 ** 47, 2 ** 47 - 1 -%}
+{#- Each step adds columns to those of the step before, for every input. -#}
+{%- set steps = [
+    {'total': '{0}highs * ' ~ base ~ ' + {0}lows', 'divisor': 'nullif(cast({0}counted as hugeint), 0)'},
+    {'about': 'cast(cast({0}total as double) / cast({0}divisor as double) as hugeint)'},
+    {'near_mean': '{0}about + cast(cast({0}total - {0}about * {0}divisor as double) / cast({0}divisor as double) as hugeint)'},
+    {'twice': '2 * ({0}total - {0}near_mean * {0}divisor)'},
+    {'mean': '{0}near_mean + case
+            when {0}twice > {0}divisor or ({0}twice = {0}divisor and {0}total > 0) then 1
+            when {0}twice < -{0}divisor or ({0}twice = -{0}divisor and {0}total < 0) then -1
+            else 0
+        end'},
+    {'rest': '{0}total - {0}mean * {0}divisor', 'mean_high': '{0}mean >> 47', 'mean_low': '{0}mean & ' ~ mask},
+    {
+        'digit_2': '{0}high_squares - {0}mean_high * (2 * {0}highs - {0}divisor * {0}mean_high)',
+        'digit_1': '2 * ({0}products - {0}mean_high * {0}lows - {0}mean_low * ({0}highs - {0}divisor * {0}mean_high))',
+        'digit_0': '{0}low_squares - {0}mean_low * (2 * {0}lows - {0}divisor * {0}mean_low)',
+    },
+    {'carried': '{0}digit_1 + ({0}digit_0 >> 47)'},
+    {'squares': '(cast({0}digit_2 + ({0}carried >> 47) as double) * ' ~ base ~ ' + cast({0}carried & ' ~ mask ~ ' as double)) * ' ~ base ~ '
+        + cast({0}digit_0 & ' ~ mask ~ ' as double)
+        - cast({0}rest as double) * cast({0}rest as double) / cast({0}divisor as double)'},
+] -%}
+{%- set query = namespace(sql=relation) -%}
+{%- for step in steps -%}
+{%- set columns -%}
+select
+    *
+    {%- for prefix in prefixes %}{% for name, value in step.items() %},
+    {{ value.replace('{0}', prefix) | indent(4) }} as {{ prefix ~ name }}
+    {%- endfor %}{% endfor %}
+from {{ query.sql if loop.first else '(\n    ' ~ query.sql | indent(4) ~ '\n)' }} as step_{{ loop.index }}
+{%- endset -%}
+{%- set query.sql = columns -%}
+{%- endfor -%}
+{{ query.sql }}
+{%- endmacro %}
+
+
+{#- A deviation from the squares, the count and the class of an input, which are names of columns. -#}
+{% macro _deviation(item, of) -%}
+{%- set deviation, unit = 'sqrt(' ~ of.squares ~ ' / (' ~ of.counted ~ ' - 1))', pit_join._unit(of.class) -%}
+{%- if pit_join._is_float(item.column_type) -%}
+{%- set deviation = pit_join._of_class(deviation, unit) -%}
+{%- elif pit_join._is_wide(item.column_type) -%}
+{%- set deviation = deviation ~ ' * ' ~ unit ~ ' * ' ~ unit -%}
+{%- endif -%}
+case
+    when isnan({{ of.squares }}) then 'nan'::double
+    when {{ of.counted }} > 1 then {{ deviation }}{{ ' / 1e' ~ pit_join._scale(item.column_type) if pit_join._is_decimal(item.column_type) }}
+end
 {%- endmacro %}
 
 

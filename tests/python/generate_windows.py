@@ -207,28 +207,11 @@ def added_up(case: WindowCase) -> WindowCase:
     return replace(case, requests=requests, declarations=declared)
 
 
-def in_frames(case: WindowCase) -> WindowCase:
-    """The case with what a history computes by frames: nothing is known late, and no list or deviation is asked for."""
-    instead = {"stddev": "sum", "count_distinct": "min", "last_n": "last"}
-    declared = {
-        view.name: tuple(
-            replace(each, function=instead[each.function], n=None, default=None) if each.function in instead else each
-            for each in case.declarations[view.name]
-        )
-        for view in case.window_views
-    }
-    views = {
-        view.name: replace(
-            view,
-            created_timestamp=None,
-            event_key=(),
-            deleted=None,
-            aggregations=tuple(feature for each in declared[view.name] for feature in each.features()),
-        )
-        for view in case.window_views
-    }
+def on_time(case: WindowCase) -> WindowCase:
+    """The case with events that are known when they happen: a history takes no value the general way but lists."""
+    views = {view.name: replace(view, created_timestamp=None, event_key=(), deleted=None) for view in case.window_views}
     requests = tuple(replace(each, view=views.get(each.view.name, each.view)) for each in case.requests)
-    return replace(case, requests=requests, declarations=declared)
+    return replace(case, requests=requests)
 
 
 def added(declared: Declaration, events: Table) -> Declaration:

@@ -990,7 +990,7 @@ ACTIVITY_WINDOWS = {
 RECORDED["window_features"] = Call("window_features", ACTIVITY_WINDOWS)
 RECORDED["window_features.range"] = Call("window_features", changed(ACTIVITY_WINDOWS, options={"plan": "range"}))
 RECORDED["window_history"] = Call("window_history", {"view": "carrier_landings", "grid": "1 day"})
-RECORDED["window_history.asked"] = Call(
+RECORDED["window_history.part"] = Call(
     "window_history", {"view": "aircraft_landings", "start": "2026-03-03", "end": "2026-03-05"}
 )
 # The same join where somebody looked and found the history in order: what the command line runs.
@@ -1193,7 +1193,7 @@ RESULTS = {
         ("AA", "03-09 00:00:00", 0, 1, None, 10.0, 0, 0),
         ("AA", "03-11 00:00:00", 0, 0, None, None, 0, 0),
     ],
-    "window_history.asked": [("N1", "03-03 12:00:00", 2), ("N1", "03-04 10:00:00", 1)],
+    "window_history.part": [("N1", "03-03 12:00:00", 2), ("N1", "03-04 10:00:00", 1)],
     "latest_snapshot": [("u1", "03-15 00:00:00", 18, 295.0), ("u2", "03-10 00:00:00", 5, None)],
     "test_unique_feature_rows": [("u3", "03-02 00:00:00", "03-02 02:00:00", 2)],
     "test_no_future_rows": [

@@ -18,8 +18,8 @@ from generate_windows import (
     WindowCase,
     added_up,
     expected_records,
-    in_frames,
     near,
+    on_time,
     result_columns,
     window_cases,
 )
@@ -55,7 +55,7 @@ def connection() -> Iterator[duckdb.DuckDBPyConnection]:
 
 # The history --------------------------------------------------------------------------------------------------
 
-FORMS = st.sampled_from((lambda case: case, added_up, in_frames, in_frames))
+FORMS = st.sampled_from((lambda case: case, added_up, on_time, on_time))
 GRIDS = st.sampled_from((None, None, 1, 2, 3, "1 day"))
 
 
@@ -131,12 +131,14 @@ def test_a_part_of_the_history_has_the_same_rows(connection: duckdb.DuckDBPyConn
 
 
 @pytest.mark.parametrize("grid", [None, "1 hour"])
-def test_each_part_of_a_history_by_frames(connection: duckdb.DuckDBPyConnection, grid: str | None) -> None:
+def test_each_part_of_a_history_on_time(connection: duckdb.DuckDBPyConnection, grid: str | None) -> None:
     """Windows that are empty for long, and events without a value, which change nothing, also after a long silence."""
     spans = (Span("2 hours", "2h", 2 * HOUR), Span("5 hours", "5h", 5 * HOUR))
-    functions = [Declaration(each, each, "value", spans, True) for each in ("min", "last", "sum")]
+    functions = [
+        Declaration(each, each, "value", spans, True) for each in ("min", "last", "sum", "stddev", "count_distinct")
+    ]
     values = [1.5, 2.5, *7 * [None], -3.0, None, 4.5, *12 * [None], 0.1]
-    case = in_frames(small(functions, values, "double", []))
+    case = on_time(small(functions, values, "double", []))
     load(connection, case)
     silent = [f"timestamp '{NOON + hours * HOUR}'" for hours in (12, 21)]
     connection.execute(f"delete from v where e between {silent[0]} and {silent[1]}")
@@ -153,16 +155,14 @@ def test_each_part_of_a_history_by_frames(connection: duckdb.DuckDBPyConnection,
 
 
 @pytest.mark.parametrize("values", [["nan", "nan"], ["0.0", "inf"], [None, "-inf"], ["0.0", "-0.0"], [None, None]])
-def test_a_history_by_frames_of_floats_without_a_magnitude(
-    connection: duckdb.DuckDBPyConnection, values: list[Any]
-) -> None:
+def test_a_history_of_floats_without_a_magnitude(connection: duckdb.DuckDBPyConnection, values: list[Any]) -> None:
     """NaN and infinities fit no unit, and zeros and nulls any."""
-    case = in_frames(small(summed(Span("2 hours", "2h", 2 * HOUR)), values, "double", []))
+    case = on_time(small(summed(Span("2 hours", "2h", 2 * HOUR)), values, "double", []))
     load(connection, case)
     (view,) = case.window_views
     found = fetch(connection, renderer_of(case).call("window_history", view="v"), columns_of(case, view, INSTANT))
     numbers = [None if value is None else float(value) for value in values]
-    case = in_frames(small(summed(Span("2 hours", "2h", 2 * HOUR)), numbers, "double", []))
+    case = on_time(small(summed(Span("2 hours", "2h", 2 * HOUR)), numbers, "double", []))
     assert not history_differences(case, case.window_views[0], found, None, False)
 
 

@@ -16,9 +16,7 @@ import pytest
 from generate import load
 from generate_windows import LIFETIME, Declaration, Span, WindowCase
 from support.runs import number_of, sampled
-from support.window_sql import HOUR, NOON, ONE_HOUR, PLANS, renderer_of, small, summed, training_set_of
-
-from pit_join.training.joins import units_of
+from support.window_sql import HOUR, NOON, ONE_HOUR, PLANS, of_one_view, renderer_of, small, summed, training_set_of
 
 pytestmark = pytest.mark.rest
 
@@ -300,24 +298,11 @@ def test_rows_that_are_not_in_the_window_change_no_bit(plan: str) -> None:
 
 def in_one_unit(case: WindowCase, plan: str) -> dict[str, list[Any]]:
     """Each feature at each row of the spine, as `found`, by the facts of the table as a build does."""
-    renderer = renderer_of(case)
     with duckdb.connect(config={"threads": 2}) as connection:
         load(connection, case)
-        facts = connection.execute(str(renderer.call("_facts_statement", view="v", history=None))).fetchall()
-        names = [column for column, *_ in connection.description or ()]
-        floats = dict(units_of(dict(zip(names, facts[0], strict=True))))
-        spine = renderer.call("spine_rows", spine="s", event_timestamp="t")
-        connection.execute(f"create temp table _pit_spine as {spine}")
-        (query,) = renderer.call(
-            "_view_statements",
-            alias="v",
-            spine="_pit_spine",
-            features=["v:*"],
-            options={"plan": plan, "floats": floats},
-        )
-        assert floats.keys() == {"value"}
+        query = of_one_view(case, connection, plan, late=True)
         assert "classes" not in query
-        rows = connection.execute(f"from ({query}) order by _pit_row").fetchall()
+        rows = connection.execute(query).fetchall()
         names = [column for column, *_ in connection.description or ()]
     return {
         name: [row[position] for row in rows] for position, name in enumerate(names) if "_2h" in name or "_l" in name

@@ -52,10 +52,10 @@ _pit_changes as (
         _pit_key_1,
         (_pit_available_at + (86400000000 /* grid: 1 day */ - _pit_available_at % 86400000000) % 86400000000) as _pit_time,
         case when _pit_end_1 is not null then _pit_input_2_p end as _pit_input_2_p_1,
-        case when _pit_end_1 is not null then _pit_input_1_n end as _pit_input_1_n_1,
-        case when _pit_end_1 is not null then _pit_input_3_n end as _pit_input_3_n_1,
         case when _pit_end_2 is not null then _pit_input_2_p end as _pit_input_2_p_2,
+        case when _pit_end_1 is not null then _pit_input_1_n end as _pit_input_1_n_1,
         case when _pit_end_2 is not null then _pit_input_1_n end as _pit_input_1_n_2,
+        case when _pit_end_1 is not null then _pit_input_3_n end as _pit_input_3_n_1,
         case when _pit_end_2 is not null then _pit_input_3_n end as _pit_input_3_n_2
     from _pit_counted
     union all
@@ -63,10 +63,10 @@ _pit_changes as (
         _pit_key_1,
         (_pit_end_1 + (86400000000 /* grid: 1 day */ - _pit_end_1 % 86400000000) % 86400000000),
         -_pit_input_2_p,
+        null,
         -_pit_input_1_n,
+        null,
         -_pit_input_3_n,
-        null,
-        null,
         null
     from _pit_counted
     where _pit_end_1 is not null
@@ -75,10 +75,10 @@ _pit_changes as (
         _pit_key_1,
         (_pit_end_2 + (86400000000 /* grid: 1 day */ - _pit_end_2 % 86400000000) % 86400000000),
         null,
-        null,
-        null,
         -_pit_input_2_p,
+        null,
         -_pit_input_1_n,
+        null,
         -_pit_input_3_n
     from _pit_counted
     where _pit_end_2 is not null
@@ -96,10 +96,10 @@ sums as (
         _pit_key_1,
         _pit_time,
         coalesce(sum(_pit_input_2_p_1) over (rows unbounded preceding), 0) as _pit_input_2_p_1,
-        coalesce(sum(_pit_input_1_n_1) over (rows unbounded preceding), 0) as _pit_input_1_n_1,
-        coalesce(sum(_pit_input_3_n_1) over (rows unbounded preceding), 0) as _pit_input_3_n_1,
         coalesce(sum(_pit_input_2_p_2) over (rows unbounded preceding), 0) as _pit_input_2_p_2,
+        coalesce(sum(_pit_input_1_n_1) over (rows unbounded preceding), 0) as _pit_input_1_n_1,
         coalesce(sum(_pit_input_1_n_2) over (rows unbounded preceding), 0) as _pit_input_1_n_2,
+        coalesce(sum(_pit_input_3_n_1) over (rows unbounded preceding), 0) as _pit_input_3_n_1,
         coalesce(sum(_pit_input_3_n_2) over (rows unbounded preceding), 0) as _pit_input_3_n_2,
         lead(_pit_key_1) over () is not distinct from _pit_key_1
         and lead(_pit_time) over () is not distinct from _pit_time as _pit_goes_on

@@ -16,6 +16,7 @@ from oracle import Request, View
 
 from pit_join.definitions.registry import Registry
 from pit_join.project.rendering import Renderer
+from pit_join.training.joins import units_of
 
 MACROS = Path(__file__).parents[3] / "macros"
 MACRO = re.compile(r"\{%-?\s*macro\s+(?P<name>\w+)\(.*?\{%-?\s*endmacro\s*-?%\}", re.DOTALL)
@@ -127,6 +128,12 @@ def whole(case: Case, renderer: Renderer, provenance: bool, defaults: bool, join
     )
 
 
+def facts_of(renderer: Renderer, connection: Any, view: str) -> dict[str, Any]:
+    """What a build finds out about the table of a view before it joins."""
+    found = connection.execute(renderer.call("_facts_statement", view=view, history=None))
+    return dict(zip([column[0] for column in found.description], found.fetchone(), strict=True))
+
+
 def staged(
     case: Case,
     renderer: Renderer,
@@ -135,11 +142,13 @@ def staged(
     defaults: bool,
     *,
     pruned: bool = False,
+    windows: str | None = None,
     columns_of: Callable[..., list[Column]] = result_columns,
 ) -> str:
     """As the command line does it: look at each table, choose a plan, one statement a view, then side by side.
 
-    With `pruned` each history is pruned that may be, however little there is to gain.
+    With `pruned` each history is pruned that may be, however little there is to gain. With `windows` window views
+    take this plan, and add up floats in one unit where that is enough.
     """
     kind = {"timestamp with time zone": "timestamptz"}.get(case.spine.type_of(case.event_timestamp))
     rows = renderer.call(
@@ -153,8 +162,7 @@ def staged(
     columns = [f"s.{quote(column.name)}" for column in case.spine.columns]
     joins = []
     for number, request in enumerate(case.requests):
-        found = connection.execute(renderer.call("_facts_statement", view=request.view.name, history=None))
-        facts = dict(zip([d[0] for d in found.description], found.fetchone(), strict=True))
+        facts = facts_of(renderer, connection, request.view.name)
         WAYS.add((bool(facts["unordered"]), bool(facts["tied"]), bool(facts["late"])))
         tied = bool(facts["unordered"] or facts["tied"])
         if tied and request.view.event_timestamp is None:  # of which a build refuses two rows of a key
@@ -172,6 +180,7 @@ def staged(
                 "defaults": defaults,
                 "ties": tied,
                 "late": bool(facts["unordered"] or facts["late"]),
+                **({"plan": windows, "floats": dict(units_of(facts))} if windows and "floats" in facts else {}),
                 "pruned": pruned
                 and request.view.event_timestamp is not None
                 and not getattr(request.view, "event_key", ()),
@@ -193,8 +202,7 @@ def may_be_pruned(view: View) -> bool:
 
 def exported(renderer: Renderer, connection: Any, view: View, as_of: str) -> str:
     """A snapshot as an export takes it: in one pass where the table is in order."""
-    found = connection.execute(renderer.call("_facts_statement", view=view.name, history=None))
-    facts = dict(zip([d[0] for d in found.description], found.fetchone(), strict=True))
+    facts = facts_of(renderer, connection, view.name)
     in_order = not (facts["unordered"] or facts["tied"] or facts["late"])
     return str(renderer.call("_snapshot_statement", view=view.name, as_of=as_of, in_order=in_order, history=None))
 

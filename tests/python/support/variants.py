@@ -257,7 +257,7 @@ WINDOWS: dict[str, Replacements] = {
     "range: far smaller values swallowed": {"_residues": [("and {{ input }} <> 0", "and false")]},
     "what is rounded off is lost": {"_lacking": "0::double"},
     "digits carry nothing": {
-        "_deviations": [("digit_1 + (digit_0 >> 47) as carried", "digit_1 as carried")],
+        "_squared": [("'{0}digit_1 + ({0}digit_0 >> 47)'", "'{0}digit_1'")],
     },
     "halves carry nothing": {"_of_halves": [("({{ upper }} + ({{ lower }} >> 64))", "({{ upper }})")]},
     "stacked: counts and sums overlap": {"_summed": [("part.p ~ ' >> ' ~ bits", "part.p ~ ' >> ' ~ (bits - 1)")]},
@@ -284,7 +284,7 @@ HISTORY: dict[str, Replacements] = {
         ADDED: [("case when _pit_available_at < {{ ends }} then {{ ends }} end", "{{ ends }}")]
     },
     "what is not in a window is added to it": {
-        ADDED: [("case when _pit_end_{{ slot }} is not null then {{ name }} end", "{{ name }}")]
+        ADDED: [("'case when _pit_end_' ~ loop.index ~ ' is not null then ' ~ name ~ ' end'", "name")]
     },
     "a key without events any more is new": {ADDED: [("where _pit_available_at <= {{ span.before }}", "where false")]},
     "windows begin with the batch": {

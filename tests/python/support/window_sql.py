@@ -23,7 +23,8 @@ from oracle import EPOCH, Record, Request
 from window_oracle import WindowView
 
 from pit_join.project.rendering import Renderer
-from support.rule_sql import in_words, macro_nodes, node_of, staged
+from pit_join.training.joins import units_of
+from support.rule_sql import facts_of, in_words, macro_nodes, node_of, staged
 
 PLANS = ("range", "stacked")
 INSTANT = Column("event_timestamp", "timestamptz")
@@ -105,6 +106,33 @@ def training_set_of(
 def pruned(case: WindowCase, renderer: Renderer, connection: Any) -> str:
     """The training set from pruned copies of the histories, view by view."""
     return staged(case, renderer, connection, True, True, pruned=True, columns_of=result_columns)
+
+
+def in_units(case: WindowCase, renderer: Renderer, connection: Any, plan: str) -> str:
+    """The training set by a plan, with floats added up in one unit where the facts allow it, view by view."""
+    return staged(case, renderer, connection, True, True, windows=plan, columns_of=result_columns)
+
+
+def of_one_view(case: WindowCase, connection: Any, plan: str, **known: Any) -> str:
+    """All features of the view `v` at each row of the spine, by the facts of its table; `known` are others instead."""
+    renderer = renderer_of(case)
+    facts = facts_of(renderer, connection, "v")
+    spine = renderer.call("spine_rows", spine="s", event_timestamp="t")
+    connection.execute(f"create temp table _pit_spine as {spine}")
+    (query,) = renderer.call(
+        "_view_statements",
+        alias="v",
+        spine="_pit_spine",
+        features=["v:*"],
+        options={
+            "plan": plan,
+            "late": bool(facts["late"]),
+            "floats": dict(units_of(facts)),
+            "provenance": True,
+            **known,
+        },
+    )
+    return f"from ({query}) order by _pit_row"
 
 
 def differences(
