@@ -30,7 +30,7 @@ from soak_data import Exports, make_project, request
 from pit_join import FeatureStore, RequestError
 
 SECONDS = float(os.environ.get("SECONDS_OF_SOAK", "600"))
-CLIENTS, KILL_SECONDS = 8, 20.0
+CLIENTS, KILL_SECONDS = 8, min(20.0, SECONDS / 15)  # five kills at least
 # What may come on top of the first sample of a phase, which is taken when it has warmed up for a quarter of its time.
 MOST_MEGABYTES, MOST_DESCRIPTORS = 64.0, 64
 # The same in the process that makes the plain call: the larger of the two.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -20,11 +20,14 @@ class EntityRows:
     """The rows of one request."""
 
     def __init__(self, given: Any) -> None:
-        if not isinstance(given, (Mapping, list)) and (table := table_of(given)) is not None:
-            given = dict(columns_of(table))
+        if not isinstance(given, (Mapping, list)):
+            if (table := table_of(given)) is not None:
+                given = dict(columns_of(table))
+            elif isinstance(given, Iterable):  # a generator, say
+                given = list(given)
         self._given: Sequence[Mapping[str, Any]] | Mapping[str, Any] = given
         if not isinstance(given, Mapping):
-            if not all(isinstance(row, Mapping) for row in given):
+            if not isinstance(given, list) or not all(isinstance(row, Mapping) for row in given):
                 raise EntityError(
                     "entity rows are mappings of keys to values, one mapping of keys to lists, or a table in memory"
                 )

@@ -33,6 +33,9 @@ _SQL_TYPES = {
 }  # fmt: skip
 
 
+_COARSE_UNITS = ("Y", "M", "W", "D", "h", "m")  # of NumPy's instants; Arrow has none of them
+
+
 class OnDemand:
     """The on-demand features of one request, ready to be computed again and again; safe to share between threads.
 
@@ -166,7 +169,10 @@ class OnDemand:
 
     def _value(self, name: str, value: Any) -> Any:
         """Return the value of a request's field if its kind fits the types of the arguments."""
-        if isinstance(value, np.generic) and not isinstance(value, np.datetime64):
+        if isinstance(value, np.datetime64):
+            if np.datetime_data(value)[0] in _COARSE_UNITS:
+                value = value.astype("datetime64[s]")
+        elif isinstance(value, np.generic):
             value = value.item()
         if value is None:
             return None

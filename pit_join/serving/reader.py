@@ -183,7 +183,14 @@ class OnlineReader:
             StoreError: if the store cannot be used, or a record is damaged, and reading is strict.
             ComputeError: if on-demand features cannot be computed, and reading is strict.
         """
-        row = self._row(partial(_keys_of, entity_row), entity_row, moment_of(now))
+        try:
+            row = self._row(partial(_keys_of, entity_row), entity_row, moment_of(now))
+        except (TypeError, AttributeError, IndexError):
+            if isinstance(entity_row, Mapping):
+                raise
+            raise EntityError(
+                "an entity row is one mapping of keys to values; get_online_features takes more"
+            ) from None
         plan, _, values, _, _ = row
         vector = FeatureVector(zip(plan.names, plan.pick(values) if plan.pick else values))  # noqa: B905 as in `read_row`
         vector._row = row

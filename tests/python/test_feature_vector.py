@@ -191,6 +191,22 @@ def test_an_unknown_key_is_named_where_a_key_is_missing(
         read(reader, {"user_id": 1, "item": "x", "more": 0})
 
 
+@pytest.mark.parametrize("given", [None, 7, [{"user_id": 1, "item": 7}], "user"])
+def test_one_row_is_a_mapping(store: OnlineStore, given: Any) -> None:
+    with pytest.raises(EntityError, match=r"^an entity row is one mapping of keys to values"):
+        OnlineReader(store, REQUESTS).get(given)
+
+
+def test_many_rows_come_from_anything_that_yields_them(store: OnlineStore) -> None:
+    reader, rows = OnlineReader(store, REQUESTS), [{"user_id": 1, "item": 7}, {"user_id": 2, "item": 7}]
+    wanted = reader.get_online_features(rows).to_dict()
+    for given in (tuple(rows), iter(rows), (row for row in rows), dict(enumerate(rows)).values()):
+        assert reader.get_online_features(given).to_dict() == wanted
+    for wrong in (None, 7, "user", iter([1])):
+        with pytest.raises(EntityError, match=r"^entity rows are mappings"):
+            reader.get_online_features(wrong)
+
+
 def test_text_with_an_unknown_key(store: OnlineStore) -> None:
     reader = OnlineReader(store, REQUESTS)
     with pytest.raises(EntityError, match="has the key 'itme'; did you mean 'item'"):

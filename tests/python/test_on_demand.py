@@ -307,6 +307,11 @@ def test_times_may_be_written_as_text(both: Both) -> None:
     reader = OnlineReader(both.store(), "s")
     for text in ("2026-03-01T23:30:00-05:00", "2026-03-02 04:30", "2026-03-02T04:30:00Z"):
         assert reader.get({"id": 1, "r_moment": text})["hour_of"] == 4
+    for unit in ("h", "m", "s", "ms", "us", "ns"):
+        field = np.datetime64("2026-03-02T04", unit)
+        assert reader.get({"id": 1, "r_moment": field})["hour_of"] == 4
+        assert reader.get_online_features({"id": [1, 1], "r_moment": [field] * 2}).to_dict()["hour_of"] == [4, 4]
+    assert reader.get({"id": 1, "r_moment": np.datetime64("2026-03-02")})["hour_of"] == 0
     with pytest.raises(PitJoinError, match=FAILED):
         reader.get({"id": 1, "r_moment": "noon"})
 
