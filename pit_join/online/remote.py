@@ -95,7 +95,7 @@ class Remote:
     def _failed(self, error: StoreError) -> None:
         if not self._failing:
             self._failing = True
-            _log.warning("its features are defaults until it answers: %s", error)
+            _log.warning("the features of an online store are defaults until it answers: %s", error)
 
     def _pool(self) -> ThreadPoolExecutor:
         """Return the threads of this process; a forked process has none of its parent's."""

@@ -127,7 +127,7 @@ def _merged(default: bytes, own: tuple[tuple[str, bytes | None], ...]) -> bytes:
         try:
             there = Contents.from_json(data, f"the online store '{name}'").views if data else {}
         except StoreError as error:  # readers treat the store as empty until the next export
-            _log.warning("its features are defaults until the next export: %s", error)
+            _log.warning("the features of an online store are defaults until the next export: %s", error)
         for view in contents.views.values():
             if view.store == name:
                 known = there.get(view.name)

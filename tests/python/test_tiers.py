@@ -797,7 +797,9 @@ def test_an_error_reply(town: tuple[Shop, Server, Server, dict[int, int]], caplo
         finally:
             client.rename(f"{hash_name(user)}kept", hash_name(user))
         (said,) = {record.getMessage() for record in caplog.records if "WRONGTYPE" in record.getMessage()}
-        assert said.startswith(f"its features are defaults until it answers: the node 127.0.0.1:{node.port} of redis:")
+        assert said.startswith(
+            f"the features of an online store are defaults until it answers: the node 127.0.0.1:{node.port} of redis:"
+        )
         check_town(reader, None, set())
 
 
@@ -982,7 +984,7 @@ def test_a_server_of_a_store_that_fails(shop: Shop) -> None:
         }  # fmt: skip
         assert {each["statuses"][0] for each in stored.json()["results"][2:]} == {"PRESENT"}
         assert server.metrics()["pit_join_store_errors_total"] == 4
-        assert server.says("its features are defaults until it answers")
+        assert server.says("the features of an online store are defaults until it answers")
         assert server.client.get("/ready").status_code == 200
 
 
