@@ -11,7 +11,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
@@ -666,15 +666,26 @@ def test_an_export_during_a_failover(nodes: list[Server], monkeypatch: pytest.Mo
 
 def give(slots: set[int], node: Server, told: Iterable[Server]) -> None:
     """Make a node the one of some slots, as those see it that are told."""
-    with redis.Redis(port=node.port) as client:
-        name = client.execute_command("CLUSTER", "MYID")
-        for each in told:
-            with redis.Redis(port=each.port) as another:
-                pipeline = another.pipeline(transaction=False)
+    with ExitStack() as stack:
+        clients = [stack.enter_context(redis.Redis(port=each.port)) for each in told]
+        owner = stack.enter_context(redis.Redis(port=node.port))
+        name, end = owner.execute_command("CLUSTER", "MYID"), time.monotonic() + LATE
+        # What a node has said of its slots may still be on its way, and take them from this one.
+        while not all(owned(client, node.port) >= slots for client in clients):
+            assert time.monotonic() < end
+            for client in clients:
+                pipeline = client.pipeline(transaction=False)
                 for slot in slots:
                     pipeline.execute_command("CLUSTER", "SETSLOT", slot, "NODE", name)
                 pipeline.execute()
-        client.execute_command("CLUSTER", "BUMPEPOCH")
+            owner.execute_command("CLUSTER", "BUMPEPOCH")
+            time.sleep(0.1)
+
+
+def owned(client: redis.Redis, port: int) -> set[int]:
+    """The slots of the node at a port, as another node sees it."""
+    ranges = client.execute_command("CLUSTER", "SLOTS")
+    return {slot for first, last, master, *_ in ranges if master[1] == port for slot in range(first, last + 1)}
 
 
 def meanwhile(monkeypatch: pytest.MonkeyPatch, act: Callable[[], object]) -> None:
