@@ -182,8 +182,9 @@ with _pit_spine as {{ pit_join._materialized() }} (
     ) as distinct_keys
 ),
 
+-- Each event is compared with one instant of its key, so no plan does less.
 _pit_values as (
-    {{ pit_join.window_features('_pit_spine', view, pit_join._plain_features(view), {'provenance': '_pit'}) | indent(4) }}
+    {{ pit_join.window_features('_pit_spine', view, pit_join._plain_features(view), {'provenance': '_pit', 'plan': 'range'}) | indent(4) }}
 )
 
 select
