@@ -1,10 +1,12 @@
 """Serve and export for a long time at once, and hold every answer, memory and descriptors; see README.md.
 
-Example: ``SECONDS_OF_SOAK=60 python benchmarks/soak.py``. The exit status is 1 if anything was wrong.
+Example: ``SECONDS_OF_SOAK=60 python benchmarks/soak.py``, with ``python`` behind it for that part alone. The exit
+status is 1 if anything was wrong.
 """
 
 from __future__ import annotations
 
+import argparse
 import http.client
 import json
 import os
@@ -35,6 +37,7 @@ CLIENTS, KILL_SECONDS = 8, min(20.0, SECONDS / 15)  # five kills at least
 MOST_MEGABYTES, MOST_DESCRIPTORS = 64.0, 64
 # The same in the process that makes the plain call: the larger of the two.
 PYTHON_MEGABYTES, PYTHON_SHARE = 20.0, 0.05
+PARTS = ("worker", "workers", "python")
 MOST_LINES = 60  # in a server's log, besides one for each worker that was killed
 COUNTED = ("requests", "exports", "503", "broken", "kills")
 
@@ -44,6 +47,7 @@ class Soak:
     """What is exported, what was seen of it, and what was wrong."""
 
     exports: Exports
+    parts: int
     seen: Counter[str] = field(default_factory=Counter)
     wrong: list[str] = field(default_factory=list)
     ended: threading.Event = field(default_factory=threading.Event)
@@ -76,7 +80,7 @@ class Soak:
         The process may grow by the larger of `megabytes` and a `share` of what it takes after the warm-up.
         """
         self.ended.clear()
-        seconds, samples = SECONDS / 3, []
+        seconds, samples = SECONDS / self.parts, []
         steps = max(4, round(seconds / 60))
         with ThreadPoolExecutor(CLIENTS + 1) as pool:
             if kill:
@@ -204,20 +208,24 @@ def sampled(process: int) -> tuple[float, float, float]:
 
 def main() -> int:
     """Run all phases, and return the exit status."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("parts", nargs="*", metavar="PART", help="default: one after the other")
+    parts = parser.parse_args().parts
     with tempfile.TemporaryDirectory(prefix="pit-join-soak-") as scratch:
         folder = Path(scratch)
         make_project(folder)
-        soak = Soak(Exports(folder))
+        soak = Soak(Exports(folder), len(parts))
         soak.exports.export()
         print(" " * 10 + "".join(f"{name:>11}" for name in ("seconds", *COUNTED, "MB", "worker MB", "files")))
         with soak.exports.repeated() as exporter:
-            for workers in (1, 3):
-                with serving(soak, workers) as (process, port):
-                    soak.phase(f"{workers} worker", process, partial(http_client, soak, port), kill=workers > 1)
-            # The largest "worker" of this phase is the exporter.
-            store = FeatureStore(online_store=folder / "online/dev")
-            client = partial(python_client, soak, store)
-            soak.phase("Python", os.getpid(), client, megabytes=PYTHON_MEGABYTES, share=PYTHON_SHARE)
+            for part, workers in (("worker", 1), ("workers", 3)):
+                if part in parts:
+                    with serving(soak, workers) as (process, port):
+                        soak.phase(part, process, partial(http_client, soak, port), kill=workers > 1)
+            if "python" in parts:  # of which the largest "worker" is the exporter
+                store = FeatureStore(online_store=folder / "online/dev")
+                client = partial(python_client, soak, store)
+                soak.phase("python", os.getpid(), client, megabytes=PYTHON_MEGABYTES, share=PYTHON_SHARE)
         if exporter.exitcode:
             soak.note("the exporter has failed")
         if soak.seen["broken"] > CLIENTS * soak.seen["kills"]:

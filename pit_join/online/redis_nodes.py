@@ -12,7 +12,7 @@ from functools import partial
 from typing import Any
 
 from pit_join.errors import StoreError
-from pit_join.online.redis_servers import AskAll, Command, Servers, ask_server
+from pit_join.online.redis_servers import AskAll, Command, Servers, all_answered
 from pit_join.online.remote import NodeError, Remote
 
 __all__ = ["ClusterNodes"]
@@ -49,10 +49,7 @@ class ClusterNodes:
         gone = [place for place, each in enumerate(found) if isinstance(_cause(each), redis.ConnectionError)]
         for place, answer in zip(gone, self.ask([commands[i] for i in gone], None, says=False), strict=True):
             found[place] = answer
-        for answer in found:
-            if isinstance(answer, StoreError):
-                raise answer
-        return found
+        return all_answered(found)
 
     def ask(self, commands: Sequence[Command], until: float | None, *, says: bool = True) -> list[Any]:
         """Return the answers to commands; an error in place of each that was refused, or not answered by a node.
@@ -131,30 +128,16 @@ class ClusterNodes:
     def _answers(self, node: Any, commands: Sequence[Command]) -> list[Any]:
         """Return the answers of a node, among them those that lead to other nodes."""
         import redis
-        from redis.exceptions import AskError, TryAgainError
 
-        with self._servers.readable_errors(node.name):
-            try:
-                found = ask_server(self._client.get_redis_connection(node), commands, raise_on_error=False)
-            except (redis.ConnectionError, redis.TimeoutError):
+        try:
+            found = self._servers.answers(self._client.get_redis_connection(node), commands, node.name)
+        except StoreError as error:
+            if isinstance(_cause(error), (redis.ConnectionError, redis.TimeoutError)):
                 with suppress(redis.RedisError):  # a replica may have taken its place
                     self._client.nodes_manager.initialize()
-                raise
-        first: StoreError | None = None
-        for place, answer in enumerate(found):
-            if isinstance(answer, Exception) and not isinstance(answer, (AskError, TryAgainError)):
-                found[place] = self._readable(node, answer)
-                first = first or found[place]
-        if first is not None:
+            raise
+        if first := next((answer for answer in found if isinstance(answer, StoreError)), None):
             raise _RepliesError(first, found)
-        return found
-
-    def _readable(self, node: Any, reply: Exception) -> StoreError:
-        try:
-            with self._servers.readable_errors(node.name):
-                raise reply
-        except StoreError as error:
-            found = error
         return found
 
 

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 from pit_join.errors import PitJoinError, StoreError
 
-__all__ = ["SENTINEL", "AskAll", "Command", "Servers", "ask_server"]
+__all__ = ["SENTINEL", "AskAll", "Command", "Servers", "all_answered"]
 
 SENTINEL = "+sentinel"
 """The end of the scheme of a URL that names Sentinels, and not the server itself."""
@@ -101,6 +101,39 @@ class Servers:
         client.ping()
         return client
 
+    def answers(self, client: Any, commands: Sequence[Command], node: str | None = None) -> list[Any]:
+        """Return the answers of one server; in place of each that it refused, the error.
+
+        Errors that lead to another node of a cluster are those of redis-py.
+
+        Raises:
+            StoreError: if it does not answer.
+        """
+        import redis
+
+        with self.readable_errors(node):
+            found = _sent(client, commands)
+        for place, (command, answer) in enumerate(zip(commands, found, strict=True)):
+            if isinstance(answer, Exception) and not isinstance(
+                answer, (redis.exceptions.AskError, redis.exceptions.TryAgainError)
+            ):
+                found[place] = self._refusal(command, answer, node)
+        return found
+
+    def _refusal(self, command: Command, error: Exception, node: str | None) -> StoreError:
+        if "WRONGTYPE" in str(error):
+            where = f"the node {node} of {self.where}" if node else self.where
+            key = ascii(command[1])
+            return StoreError(
+                f"the key {key} of {where} is not what an export has written; delete it, and export again"
+            )
+        try:
+            with self.readable_errors(node):
+                raise error
+        except StoreError as readable:
+            found = readable
+        return found
+
     @contextmanager
     def readable_errors(self, node: str | None = None) -> Iterator[None]:
         """Raise the errors of redis-py as `StoreError`, which names the node if it is about one."""
@@ -152,15 +185,23 @@ def _export_cluster() -> Any:
     return ExportCluster
 
 
-def ask_server(client: Any, commands: Sequence[Command], *, raise_on_error: bool = True) -> list[Any]:
-    """Return the answers of one server; ask again if it closed an idle connection, not if it is silent."""
+def all_answered(answers: list[Any]) -> list[Any]:
+    """Return answers among which there is no error, or raise the first one."""
+    for answer in answers:
+        if isinstance(answer, StoreError):
+            raise answer
+    return answers
+
+
+def _sent(client: Any, commands: Sequence[Command]) -> list[Any]:
+    """Return the answers and errors of one server; ask again if it closed an idle connection, not if it is silent."""
     import redis
 
     def ask() -> list[Any]:
         pipeline = client.pipeline(transaction=False)
         for command in commands:
             pipeline.execute_command(*command)
-        return list(pipeline.execute(raise_on_error))
+        return list(pipeline.execute(raise_on_error=False))
 
     try:
         return ask()

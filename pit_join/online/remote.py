@@ -24,6 +24,7 @@ __all__ = ["NodeError", "Remote"]
 _THREADS = 32
 _MOST_FAILURES = 5  # in a row
 _RECOVERY_SECONDS = 1.0
+_QUIET_SECONDS = 60.0  # from one line of the log on a failure to the next
 
 _log = logging.getLogger("pit_join")
 _T = TypeVar("_T")
@@ -50,7 +51,7 @@ class Remote:
         self._where = where
         self._breaker = CircuitBreaker(_MOST_FAILURES, _RECOVERY_SECONDS, _is_failure)
         self._tried_at = 0.0
-        self._failing = False
+        self._told, self._quiet_until = False, 0.0
         self._threads: tuple[int, ThreadPoolExecutor] | None = None
 
     def start(self, act: Callable[[], _T], *, says: bool = True) -> Callable[[float | None], _T]:
@@ -81,8 +82,8 @@ class Remote:
             if says:
                 self._failed(error)
             raise
-        if self._failing:
-            self._failing = False
+        if self._told:
+            self._told = False
             _log.warning("%s answers again", self._where)
         return found
 
@@ -93,8 +94,9 @@ class Remote:
         )
 
     def _failed(self, error: StoreError) -> None:
-        if not self._failing:
-            self._failing = True
+        now = time.monotonic()
+        if not self._told and now >= self._quiet_until:  # one that refuses some requests and answers others
+            self._told, self._quiet_until = True, now + _QUIET_SECONDS
             _log.warning("the features of an online store are defaults until it answers: %s", error)
 
     def _pool(self) -> ThreadPoolExecutor:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import date, datetime, timezone
 from functools import cached_property
 from typing import Any
 
+from pit_join.errors import RequestError
 from pit_join.json_values import time_text
 from pit_join.online.protocol import ReadableStore
 from pit_join.records.store_manifest import Contents
-from pit_join.references import parse_features, parse_role
+from pit_join.references import RequestItem, parse_features, parse_role
 from pit_join.serving.features import OnlineFeatures
 from pit_join.serving.log_entry import ServedLog
 from pit_join.serving.neighbours import Neighbour, NeighbourReader, Vector
@@ -19,6 +21,9 @@ from pit_join.serving.reader import DEADLINE, OnlineReader
 from pit_join.times import parse_instant
 
 __all__ = ["OnlineClient", "describe_entity"]
+
+_FEATURES = 'references such as ["user_activity:login_count_30d"], or the name of a feature service'
+_ROLES = 'mappings such as ["dest_weather=weather(airport=dest)"]'
 
 
 class OnlineClient:
@@ -80,10 +85,9 @@ class OnlineClient:
         """
         if isinstance(features, str) and ":" in features:
             features = [features]
-        requests = features if isinstance(features, str) else parse_features(features, [parse_role(r) for r in roles])
         return OnlineReader(
             self._online,
-            requests,
+            features if isinstance(features, str) else _requests(features, roles),
             full_feature_names=full_feature_names,
             defaults=defaults,
             strict=strict,
@@ -126,10 +130,12 @@ class OnlineClient:
         Raises:
             PitJoinError: one of its subclasses, saying what is wrong and what to do.
         """
-        given: str | tuple[Any, ...] = features if isinstance(features, str) else tuple(features)
-        named = (given, "") if isinstance(given, str) or _have_hashes(given) else ("", repr(given))
-        mapped = tuple(roles)
-        asked = (*named, mapped, full_feature_names, defaults, strict, deadline)
+        given = features if isinstance(features, str) else _listed(features, "features", _FEATURES)
+        mapped = _listed(roles, "roles", _ROLES)
+        # Texts tell requests apart; of anything else, such as a mapping, that is what is read of it.
+        plain = isinstance(given, str) or {str}.issuperset(map(type, given))
+        named = given if plain else json.dumps([one.as_macro_argument() for one in _requests(given, mapped)])
+        asked = (plain, named, mapped, full_feature_names, defaults, strict, deadline)
         reader = self._prepared.get(asked)
         if reader is None:
             reader = self.online_reader(
@@ -185,12 +191,19 @@ def describe_entity(
     }
 
 
-def _have_hashes(values: tuple[Any, ...]) -> bool:
+def _requests(features: Any, roles: Any) -> tuple[RequestItem, ...]:
+    given = _listed(features, "features", _FEATURES)
+    return parse_features(given, [parse_role(str(role)) for role in _listed(roles, "roles", _ROLES)])
+
+
+def _listed(given: Any, name: str, examples: str) -> tuple[Any, ...]:
+    """Return several values as a tuple, and one text as the only one."""
+    if isinstance(given, str):
+        return (given,)
     try:
-        hash(values)
+        return tuple(given)
     except TypeError:
-        return False
-    return True
+        raise RequestError(f"{name} are {examples}, and not {given!r}") from None
 
 
 def _iso(event: Any) -> str:

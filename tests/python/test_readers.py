@@ -6,10 +6,12 @@ import asyncio
 import copy
 import gc
 import pickle
+import re
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Coroutine
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -17,7 +19,7 @@ import pytest
 from support.processes import python
 from support.stores import put
 
-from pit_join import FeatureLog, FeatureStore
+from pit_join import FeatureLog, FeatureStore, RequestError
 from pit_join.http.readers import Asked, LateError, Readers
 from pit_join.online.opening import open_store
 from pit_join.records.store_manifest import Contents
@@ -229,6 +231,7 @@ def test_the_plain_call_keeps_requests_within_a_bound_of_bytes(tmp_path: Path, m
     assert len(prepared) == 4
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # of what other tests left to collect
 def test_a_kept_reader_does_not_hold_what_the_store_said_of_itself(tmp_path: Path) -> None:
     """Otherwise each request that nobody repeats would hold the views and services of the whole store."""
     store = open_store(str(tmp_path / "online"), create=True)
@@ -283,6 +286,49 @@ def test_a_copy_of_a_feature_store(tmp_path: Path) -> None:
             assert read(copied) == [0.5, 1.5]
             assert copied._online is not store._online
         assert read(store) == [0.5, 1.5]
+
+
+class Silent(dict[str, Any]):
+    """A mapping that looks the same whatever it holds, and changes."""
+
+    def __repr__(self) -> str:
+        return "<role>"
+
+    def __hash__(self) -> int:  # type: ignore[override]
+        return 1
+
+
+def test_requests_that_look_alike_are_told_apart(tmp_path: Path) -> None:
+    folder = tmp_path / "online"
+    put(open_store(str(folder), create=True), {"a": {"user_id": [1, 2], "x": [0.5, 1.5]}})
+    store, row = FeatureStore(online_store=folder), {"buyer": 1, "seller": 2}
+    role = Silent({"view": "a", "as": "r", "join_keys": {"user_id": "buyer"}, "features": ["x"]})
+    for key, value in (("buyer", 0.5), ("seller", 1.5)):
+        for wanted in (role, Silent(role)):
+            wanted["join_keys"] = {"user_id": key}
+            assert store.get_online_features([wanted], [row]).to_dict()["r__x"] == [value]
+
+
+@pytest.mark.parametrize(
+    ("features", "roles", "says"),
+    [
+        (None, (), "features are references"), (7, (), "features are references"),
+        (["a:x"], None, "roles are mappings"), (["a:x"], 3, "roles are mappings"), (["a:x"], [1], "'1'"),
+        ([1], (), "cannot read the reference '1'"),
+    ],
+)  # fmt: skip
+def test_what_is_no_request(features: Any, roles: Any, says: str, tmp_path: Path) -> None:
+    folder = tmp_path / "online"
+    put(open_store(str(folder), create=True), {"a": {"user_id": [1], "x": [0.5]}})
+    store = FeatureStore(online_store=folder)
+    for read in (
+        partial(store.get_online_features, features, [{"user_id": 1}]),
+        partial(store.online_reader, features),
+    ):
+        with pytest.raises(RequestError, match=re.escape(says)):
+            read(roles=roles)
+    found = store.get_online_features("r:x", [{"buyer": 1}], roles="r=a(user_id=buyer)")
+    assert found.to_dict()["r__x"] == [0.5]
 
 
 def test_a_feature_store_in_another_process(tmp_path: Path) -> None:

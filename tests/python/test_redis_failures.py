@@ -25,8 +25,10 @@ from writing import replace_all
 
 from pit_join.errors import StoreError, StoreUrlError
 from pit_join.online.opening import open_store
+from pit_join.online.redis_writer import hash_of
 from pit_join.online.stores import redis_store
 from pit_join.online.urls import store_url
+from pit_join.records.keys import KeyCodec
 from pit_join.records.store_manifest import Contents
 from pit_join.references import Request
 from pit_join.serving.reader import OnlineReader
@@ -139,6 +141,28 @@ def test_emptied_beside_us(server: Server) -> None:
     changes, _ = put(open_store(server.url), {"activity": USERS})
     assert changes["activity"].written == ROWS
     assert reader.get({"user_id": "u1"}) == {"a": 1}
+
+
+def test_a_key_that_another_program_has_taken(server: Server) -> None:
+    """It costs its own records, and an export says which key it is; without it all is as before."""
+    users = [f"u{number}" for number in range(100)]
+    put(open_store(server.url), {"activity": USERS})
+    reader = OnlineReader(open_store(server.url), [Request("activity", ("*",), "activity")], strict=False)
+    wanted = reader.get_online_features({"user_id": users}).to_dict()["a"]
+    codec = KeyCodec({"user_id": "string"})
+    names = [f"pit_join:{{user:{hash_of(codec.encode({'user_id': user}) or b'')}}}" for user in users]
+    name, lost = names[0], [each == names[0] for each in names]
+    with redis.Redis(port=server.port) as client:
+        client.delete(name)
+        client.set(name, "theirs")
+        found = reader.get_online_features({"user_id": users})
+        assert found.statuses["a"] == ["STORE_FAILED" if each else "PRESENT" for each in lost]
+        assert found.to_dict()["a"] == [None if each else value for each, value in zip(lost, wanted, strict=True)]
+        with pytest.raises(StoreError, match=rf"^the key '{name}' of redis:.* is not what an export has written"):
+            put(open_store(server.url), {"activity": {**USERS, "a": [2] * ROWS}})
+        client.delete(name)
+    put(open_store(server.url), {"activity": USERS})
+    assert reader.get_online_features({"user_id": users}).to_dict()["a"] == wanted
 
 
 def test_passwords(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

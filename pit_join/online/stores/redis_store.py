@@ -11,14 +11,13 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
-from functools import partial
 from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
 from pit_join.errors import StoreError, StoreUrlError, option
 from pit_join.online.protocol import Failed, Records, Wanted
 from pit_join.online.redis_nodes import ClusterNodes
-from pit_join.online.redis_servers import SENTINEL, Command, Servers, ask_server
+from pit_join.online.redis_servers import SENTINEL, AskAll, Command, Servers, all_answered
 from pit_join.online.redis_writer import HASHES, Place, RedisWriter, hash_of, token_of
 from pit_join.online.remote import NodeError
 from pit_join.online.urls import store_url
@@ -151,7 +150,6 @@ class RedisStore:
         servers = replace(self._servers, timeout=max(self._servers.timeout, _EXPORT_TIMEOUT))
         with servers.readable_errors():
             client = self._servers.connect(servers.timeout, retries=1)
-            nodes = _nodes_of(client, servers)
             # It ends by itself soon after an exporter was killed; until then a thread holds on to it.
             lock = client.lock(self._place.own("lock"), timeout=_LOCK_SECONDS, thread_local=False)
             message = f"another export is at work; waiting up to {wait:g} s"
@@ -164,7 +162,7 @@ class RedisStore:
             holding = threading.Thread(target=_hold, args=(lock, ended), daemon=True)
             holding.start()
             try:
-                yield RedisWriter(self._place, nodes.ask_all if nodes else partial(ask_server, client), lock.reacquire)
+                yield RedisWriter(self._place, _asking_all(client, servers), lock.reacquire)
             except LockError as error:
                 taken = client.exists(self._place.own("lock"))
                 raise StoreError(
@@ -188,16 +186,23 @@ class RedisStore:
         self._client.close()
 
     def _ask(self, commands: Sequence[Command], until: float | None) -> list[Any]:
-        """Return the answers to commands; of a cluster an error in place of what a node did not answer."""
+        """Return the answers to commands; an error in place of each that was refused, or not answered by a node."""
         if self._nodes is not None:
             return self._nodes.ask(commands, until)
-        with self._servers.readable_errors():
-            return ask_server(self._client, commands)
+        found = self._servers.answers(self._client, commands)
+        return found if any(not isinstance(answer, StoreError) for answer in found) else all_answered(found)
 
 
 def _nodes_of(client: Any, servers: Servers) -> ClusterNodes | None:
     """Return the nodes of a cluster; of one server there is no part that can fail alone."""
-    return ClusterNodes(client, servers) if hasattr(client, "nodes_manager") else None
+    if not hasattr(client, "nodes_manager"):
+        return None
+    return ClusterNodes(client, replace(servers, timeout=servers.timeout / 2))  # see `Servers.connect`
+
+
+def _asking_all(client: Any, servers: Servers) -> AskAll:
+    nodes = _nodes_of(client, servers)
+    return nodes.ask_all if nodes else lambda commands: all_answered(servers.answers(client, commands))
 
 
 def _records(each: Sequence[bytes], errors: Mapping[int, StoreError]) -> Records:
