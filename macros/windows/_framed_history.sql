@@ -1,7 +1,7 @@
 {#-
-    CTEs up to `_pit_rows`, as those of `_added_history`, for minima, maxima, first and last values. Every event counts from when
-    it happens to a window's length later. The events that a key gets at one instant, or between two of a grid, are one row of `_pit_cells`. They leave
-    together, too: each window is a frame of cells.
+    CTEs up to `_pit_rows`, as those of `_added_history`, for minima, maxima, first and last values. Every event counts from
+    when it happens to a window's length later. The events that a key gets at one instant, or between two of a grid, are one
+    row of `_pit_cells`. They leave together, too: each window is a frame of cells.
 -#}
 {% macro _framed_history(view, features, span) -%}
 {%- set wanted = pit_join._wanted_aggregations(features, view.aggregations) -%}
