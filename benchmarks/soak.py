@@ -209,8 +209,10 @@ def sampled(process: int) -> tuple[float, float, float]:
 def main() -> int:
     """Run all phases, and return the exit status."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("parts", nargs="*", metavar="PART", help="default: one after the other")
+    parser.add_argument("parts", nargs="*", metavar="PART", default=PARTS, help=f"{', '.join(PARTS)}; all by default")
     parts = parser.parse_args().parts
+    if unknown := sorted({*parts} - {*PARTS}):
+        parser.error(f"there is no part {unknown[0]}; the parts are {', '.join(PARTS)}")
     with tempfile.TemporaryDirectory(prefix="pit-join-soak-") as scratch:
         folder = Path(scratch)
         make_project(folder)

@@ -156,7 +156,7 @@ _pit_unfit as {{ pit_join._materialized() }} (
 {%- endmacro %}
 
 
-{#- The unit of most floats. The least value has all its bits, unless the greatest one then needs more than 93. Logarithms are
+{#- The unit of the greatest floats. The least value has all its bits, unless the greatest one then needs more than 93. Logarithms are
     rounded, and units near the ends of a float's range would overflow or vanish. -#}
 {% macro _unit_for(value) -%}
 {%- set within = ' filter (where ' ~ value ~ ' <> 0 and isfinite(' ~ value ~ '))' -%}

@@ -191,9 +191,9 @@ class _Server:
         asked = (wanted.features, wanted.full_feature_names)
         reader = await self._readers.get(asked, until)
         answer = partial(reply, wanted, reader, form, settings.now, until)
-        values = wanted.rows * len(reader.names)
-        in_thread = large or not self._embedded or form == ARROW or reader.on_demand or values > _FEW_VALUES
         while True:
+            values = wanted.rows * len(reader.names)
+            in_thread = large or not self._embedded or form == ARROW or reader.on_demand or values > _FEW_VALUES
             try:
                 return await run_in_threadpool(answer) if in_thread else answer()
             except StoreChangedError:

@@ -106,4 +106,5 @@ class Readers:
 def _renewed(reader: OnlineReader) -> OnlineReader:
     with suppress(StoreError):  # the next read asks the same store
         reader.renew()
+        reader.load()
     return reader

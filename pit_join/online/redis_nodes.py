@@ -121,9 +121,17 @@ class ClusterNodes:
         return self._followed(commands)
 
     def _followed(self, commands: Sequence[Command]) -> list[Any]:
-        """Return the answers to commands, each from where redis-py is led to."""
+        """Return the answers to commands from where redis-py is led to; the error in place of each that is refused."""
+        import redis
+
+        found: list[Any] = []
         with self._servers.readable_errors():
-            return [self._client.execute_command(*command) for command in commands]
+            for command in commands:
+                try:
+                    found.append(self._client.execute_command(*command))
+                except redis.ResponseError as error:
+                    found.append(self._servers.refusal(command, error))
+        return found
 
     def _answers(self, node: Any, commands: Sequence[Command]) -> list[Any]:
         """Return the answers of a node, among them those that lead to other nodes."""

@@ -104,7 +104,7 @@ class Servers:
     def answers(self, client: Any, commands: Sequence[Command], node: str | None = None) -> list[Any]:
         """Return the answers of one server; in place of each that it refused, the error.
 
-        Errors that lead to another node of a cluster are those of redis-py.
+        Errors of a `node` of a cluster that lead to another one are those of redis-py.
 
         Raises:
             StoreError: if it does not answer.
@@ -114,13 +114,17 @@ class Servers:
         with self.readable_errors(node):
             found = _sent(client, commands)
         for place, (command, answer) in enumerate(zip(commands, found, strict=True)):
-            if isinstance(answer, Exception) and not isinstance(
-                answer, (redis.exceptions.AskError, redis.exceptions.TryAgainError)
-            ):
-                found[place] = self._refusal(command, answer, node)
+            leads_on = isinstance(answer, (redis.exceptions.AskError, redis.exceptions.TryAgainError))
+            if isinstance(answer, Exception) and not (node and leads_on):
+                found[place] = self.refusal(command, answer, node)
         return found
 
-    def _refusal(self, command: Command, error: Exception, node: str | None) -> StoreError:
+    def refusal(self, command: Command, error: Exception, node: str | None = None) -> StoreError:
+        """Return the error of a command that was refused."""
+        import redis
+
+        if isinstance(error, redis.exceptions.AskError):
+            return StoreError(f"{self.where} is a node of a cluster; let its user ask for INFO, which says so")
         if "WRONGTYPE" in str(error):
             where = f"the node {node} of {self.where}" if node else self.where
             key = ascii(command[1])

@@ -131,7 +131,7 @@ class OnlineClient:
             PitJoinError: one of its subclasses, saying what is wrong and what to do.
         """
         given = features if isinstance(features, str) else _listed(features, "features", _FEATURES)
-        mapped = _listed(roles, "roles", _ROLES)
+        mapped = tuple(map(str, _listed(roles, "roles", _ROLES)))
         # Texts tell requests apart; of anything else, such as a mapping, that is what is read of it.
         plain = isinstance(given, str) or {str}.issuperset(map(type, given))
         named = given if plain else json.dumps([one.as_macro_argument() for one in _requests(given, mapped)])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -24,7 +25,8 @@ class EntityRows:
             if (table := table_of(given)) is not None:
                 given = dict(columns_of(table))
             elif isinstance(given, Iterable):  # a generator, say
-                given = list(given)
+                with suppress(TypeError):  # an array without dimensions
+                    given = list(given)
         self._given: Sequence[Mapping[str, Any]] | Mapping[str, Any] = given
         if not isinstance(given, Mapping):
             if not isinstance(given, list) or not all(isinstance(row, Mapping) for row in given):

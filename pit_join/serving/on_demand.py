@@ -170,8 +170,9 @@ class OnDemand:
     def _value(self, name: str, value: Any) -> Any:
         """Return the value of a request's field if its kind fits the types of the arguments."""
         if isinstance(value, np.datetime64):
-            if np.datetime_data(value)[0] in _COARSE_UNITS:
-                value = value.astype("datetime64[s]")
+            seconds = value.astype("datetime64[s]")
+            if np.datetime_data(value)[0] in _COARSE_UNITS and seconds == value:  # else it is beyond all instants
+                value = seconds
         elif isinstance(value, np.generic):
             value = value.item()
         if value is None:

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Hashable
 from typing import Generic, TypeVar
 
-from cachetools import LRUCache
+from cachetools import Cache, LRUCache
 
 from pit_join.serving.reader import OnlineReader
 
@@ -43,7 +43,8 @@ class PreparedReaders(Generic[_Asked]):
     def all(self) -> dict[_Asked, OnlineReader]:
         """Return the readers by what was asked for."""
         with self._lock:
-            return dict(self._readers)
+            # Not by the cache's own look-up, after which all would have been asked for.
+            return {asked: Cache.__getitem__(self._readers, asked) for asked in self._readers}
 
 
 def _size(reader: OnlineReader) -> int:

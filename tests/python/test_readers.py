@@ -50,6 +50,9 @@ class Prepared:
         self.renewed.append(self.asked)
         self.mark = self.state
 
+    def load(self) -> None:
+        self.loaded = self.mark
+
     def is_current(self, other: Prepared) -> bool:
         return self.mark == other.mark
 
@@ -131,6 +134,7 @@ def test_what_is_asked_for_is_renewed_before_all_others() -> None:
         Prepared.wait = staticmethod(lambda: time.sleep(0.02))
         await readers.renewed(("j", False), found["j"], soon())
         await readers.renewed(("h", False), found["h"], soon())
+        assert found["j"].loaded == 1  # type: ignore[attr-defined]
         assert Prepared.renewed[0] == ("j", False)
         assert ("h", False) in Prepared.renewed[1:4]
         until = soon()
@@ -288,6 +292,20 @@ def test_a_copy_of_a_feature_store(tmp_path: Path) -> None:
         assert read(store) == [0.5, 1.5]
 
 
+def test_to_look_at_all_readers_asks_for_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After an export all are renewed; the ones that make room are still those that nobody asks for."""
+    put(open_store(str(tmp_path), create=True), {"a": {"user_id": [1], "x": [0.5]}})
+    reader = FeatureStore(online_store=tmp_path).online_reader(["a:x"])
+    monkeypatch.setattr(prepared_module, "_MOST_BYTES", 3 * prepared_module._size(reader))
+    readers = PreparedReaders[str]()
+    for asked in "abc":
+        readers.keep(asked, reader)
+    assert readers.get("a") is reader
+    assert list(readers.all()) == ["a", "b", "c"]
+    readers.keep("d", reader)
+    assert sorted(readers.all()) == ["a", "c", "d"]
+
+
 class Silent(dict[str, Any]):
     """A mapping that looks the same whatever it holds, and changes."""
 
@@ -314,6 +332,7 @@ def test_requests_that_look_alike_are_told_apart(tmp_path: Path) -> None:
     [
         (None, (), "features are references"), (7, (), "features are references"),
         (["a:x"], None, "roles are mappings"), (["a:x"], 3, "roles are mappings"), (["a:x"], [1], "'1'"),
+        (["a:x"], [{"a": 1}], "{'a': 1}"),
         ([1], (), "cannot read the reference '1'"),
     ],
 )  # fmt: skip

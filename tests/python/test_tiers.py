@@ -666,6 +666,23 @@ def test_an_export_during_a_failover(nodes: list[Server], monkeypatch: pytest.Mo
         give(slots, node, nodes)
 
 
+def test_a_cluster_that_is_taken_for_one_server(nodes: list[Server]) -> None:
+    """Without INFO nobody knows that it is one, and what leads to another node is an error."""
+    with redis.RedisCluster("127.0.0.1", nodes[0].port) as client:
+        own = client.get_node_from_key("{pit_join}:version").port
+    node = next(node for node in nodes if node.port != own)
+    with redis.Redis(port=node.port) as client:
+        client.execute_command("ACL", "SETUSER", "default", "-info")
+        try:
+            with closing(open_store(f"{node.url}?timeout=5")) as store:
+                with pytest.raises(StoreError, match="is a node of a cluster; let its user ask for INFO"):
+                    store.contents()
+                with pytest.raises(StoreError):
+                    put(store, {"activity": {"user_id": USERS, "visits": USERS}})
+        finally:
+            client.execute_command("ACL", "SETUSER", "default", "+info")
+
+
 def give(slots: set[int], node: Server, told: Iterable[Server]) -> None:
     """Make a node the one of some slots, as those see it that are told."""
     with ExitStack() as stack:
