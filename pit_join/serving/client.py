@@ -132,7 +132,7 @@ class OnlineClient:
         """
         given = features if isinstance(features, str) else _listed(features, "features", _FEATURES)
         mapped = tuple(map(str, _listed(roles, "roles", _ROLES)))
-        # Texts tell requests apart; of anything else, such as a mapping, that is what is read of it.
+        # Mappings and the like may look the same and differ: then what is read of them tells requests apart.
         plain = isinstance(given, str) or {str}.issuperset(map(type, given))
         named = given if plain else json.dumps([one.as_macro_argument() for one in _requests(given, mapped)])
         asked = (plain, named, mapped, full_feature_names, defaults, strict, deadline)

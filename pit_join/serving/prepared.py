@@ -36,7 +36,7 @@ class PreparedReaders(Generic[_Asked]):
                 return None
 
     def keep(self, asked: _Asked, reader: OnlineReader) -> None:
-        """Keep a reader instead of those that were not asked for the longest."""
+        """Keep a reader; those that nobody has asked for in the longest time make room."""
         with self._lock:
             self._readers[asked] = reader
 

@@ -96,7 +96,11 @@ def test_the_quick_form_gives_what_the_general_one_gives(function: str, value_ty
 # Histories ----------------------------------------------------------------------------------------------------
 
 FUNCTIONS = ("count", "count_distinct", "sum", "avg", "stddev", "min", "max", "first", "last", "last_n")
-ASKED = "{% macro _history_parts(view, features, span) %}{{ return([{'form': 'asked', 'features': features, 'fits': none}]) }}{% endmacro %}"  # noqa: E501
+ASKED = """
+{% macro _history_parts(view, features, span) %}
+{{ return([{'form': 'asked', 'features': features, 'fits': none}]) }}
+{% endmacro %}
+"""
 """All features of a history as those of a training set."""
 
 
