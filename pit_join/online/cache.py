@@ -10,11 +10,13 @@ import math
 import threading
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import suppress
+from itertools import accumulate, pairwise
 from pathlib import Path
 
 from cachetools import LRUCache
 
-from pit_join.online.protocol import Failed, ReadableStore, Records, Wanted
+from pit_join.online.protocol import Failed, ReadableStore, Records, Separate, Wanted
 from pit_join.online.urls import CacheLimits
 from pit_join.records.store_manifest import StoredView
 
@@ -56,29 +58,29 @@ class CachedStore:
             for key in keys:
                 needed.setdefault((view.entity, key), []).append(view.name)
         found, fresh = self._known(mark, needed)
-        missing = [
-            (view, [key for key in dict.fromkeys(keys) if (view.entity, key) not in found]) for view, keys in wanted
-        ]
+        if fresh and len(found) == len(needed):
+            return [_laid_out(view, keys, found, {}) for view, keys in wanted]
+        missing = wanted
+        if found:
+            missing = [(view, [key for key in keys if (view.entity, key) not in found]) for view, keys in wanted]
+        asked_at = time.monotonic()
+        records = self._store.read(mark, missing, until)
+        if records is None:
+            return None
+        fetched: dict[_Entry, dict[str, bytes]] = {}
         lost: dict[_Entry, Failed] = {}
-        if not (fresh and len(found) == len(needed)):
-            asked_at = time.monotonic()
-            records = self._store.read(mark, missing, until)
-            if records is None:
-                return None
-            fetched: dict[_Entry, dict[str, bytes]] = {}
-            for (view, keys), several in zip(missing, records, strict=True):
-                failed = several if isinstance(several, Failed) else None
-                for place, (key, record) in enumerate(zip(keys, _each(several), strict=True)):
-                    if failed is not None and place in failed.lost:
-                        lost[view.entity, key] = failed
-                    else:
-                        fetched.setdefault((view.entity, key), {})[view.name] = record
-            self._keep(mark, fetched, asked_at)
-            found.update(fetched)
-        if lost:
-            return [_with_lost(view, keys, found, lost) for view, keys in wanted]
-        answers = [[found[view.entity, key][view.name] for key in keys] for view, keys in wanted]
-        return [(b"".join(several), list(map(len, several))) for several in answers]
+        for (view, keys), several in zip(missing, records, strict=True):
+            failed = several if isinstance(several, Failed) else None
+            for place, (key, record) in enumerate(zip(keys, _each(several), strict=True)):
+                if failed is not None and place in failed.lost:
+                    lost[view.entity, key] = failed
+                else:
+                    fetched.setdefault((view.entity, key), {})[view.name] = record
+        self._keep(mark, fetched, asked_at)
+        if missing is wanted:
+            return records
+        found.update(fetched)
+        return [_laid_out(view, keys, found, lost) for view, keys in wanted]
 
     def _known(
         self, mark: object, needed: Mapping[_Entry, Sequence[str]]
@@ -102,7 +104,7 @@ class CachedStore:
                 return
             self._asked_at = max(self._asked_at, asked_at)
             for entry, views in fetched.items():
-                if _size(views) <= self._kept.maxsize:
+                with suppress(ValueError):  # larger than the cache
                     self._kept[entry] = views
 
     def folder(self, view: StoredView) -> Path | None:
@@ -118,15 +120,15 @@ class CachedStore:
         self._store.close()
 
 
-def _each(records: Records) -> Iterator[bytes]:
+def _each(records: Records) -> Sequence[bytes]:
+    if isinstance(records, Separate):
+        return records.each
     whole, lengths = records
-    end = 0
-    for length in lengths:
-        yield whole[end : end + length]
-        end += length
+    ends = list(accumulate(lengths, initial=0))
+    return [whole[start:end] for start, end in pairwise(ends)]
 
 
-def _with_lost(
+def _laid_out(
     view: StoredView,
     keys: Sequence[bytes],
     found: Mapping[_Entry, Mapping[str, bytes]],
@@ -137,10 +139,10 @@ def _with_lost(
     failures = {place: lost[view.entity, keys[place]] for place, record in enumerate(known) if record is None}
     each = [record or b"" for record in known]
     if not failures:
-        return b"".join(each), list(map(len, each))
+        return Separate(each)
     first = next(iter(failures.values()))
-    return Failed.beside(each, failures.keys(), first.status, first.error)
+    return Failed(each, failures.keys(), first.status, first.error)
 
 
 def _size(views: Mapping[str, bytes]) -> int:
-    return _ENTRY_BYTES + sum(len(record) + _RECORD_BYTES for record in views.values())
+    return _ENTRY_BYTES + _RECORD_BYTES * len(views) + sum(map(len, views.values()))

@@ -6,17 +6,20 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import astuple, dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from pit_join.errors import PitJoinError
 from pit_join.records.store_manifest import StoredView
 
 __all__ = [
-    "Changes", "Failed", "OnProgress", "OnlineStore", "ReadableStore", "Records", "Rows", "Wanted", "Writer",
+    "Changes", "Failed", "OnProgress", "OnlineStore", "ReadableStore", "Records", "Rows", "Separate", "Wanted",
+    "Writer",
 ]  # fmt: skip
 
 Wanted = Sequence[tuple[StoredView, Sequence[bytes]]]
 """What to read: views, each with the keys of its records."""
+
+_S = TypeVar("_S", bound="Separate")
 
 OnProgress = Callable[[int, int, str], None]
 """Called with the number of rows done, their total (0 if that is not known), and the name of the view."""
@@ -25,27 +28,41 @@ Records = tuple[bytes, list[int]]
 """The records of keys, one after the other, and the length of each: 0 for a key without a record."""
 
 
-class Failed(tuple[bytes, list[int]]):
-    """The records of keys of which some could not be read.
+class Separate(tuple[bytes, list[int]]):
+    """`Records` that a store has read one by one.
 
-    `lost` are the places of those keys, `status` is the status of their features, `error` says what happened.
+    `each` is the record of each key, empty for a key without one; a cache keeps them without copying.
+    """
+
+    each: Sequence[bytes]
+
+    def __new__(cls: type[_S], each: Sequence[bytes]) -> _S:
+        """Join the records."""
+        found = super().__new__(cls, (b"".join(each), list(map(len, each))))
+        found.each = each
+        return found
+
+
+class Failed(Separate):
+    """Records of which some could not be read, and are empty.
+
+    `lost` are the places of their keys, `status` is the status of their features, `error` says what happened.
     """
 
     lost: Collection[int]
     status: str
     error: PitJoinError
 
+    def __new__(cls, each: Sequence[bytes], lost: Collection[int], status: str, error: PitJoinError) -> Failed:
+        """Join the records."""
+        found = super().__new__(cls, each)
+        found.lost, found.status, found.error = lost, status, error
+        return found
+
     @classmethod
     def of(cls, keys: int, status: str, error: PitJoinError) -> Failed:
         """Return no records for a number of keys."""
-        return cls.beside([b""] * keys, range(keys), status, error)
-
-    @classmethod
-    def beside(cls, records: Sequence[bytes], lost: Collection[int], status: str, error: PitJoinError) -> Failed:
-        """Return the record of each key, of which those that are lost are empty."""
-        found = cls((b"".join(records), list(map(len, records))))
-        found.lost, found.status, found.error = lost, status, error
-        return found
+        return cls([b""] * keys, range(keys), status, error)
 
 
 class Rows(Protocol):

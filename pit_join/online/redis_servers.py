@@ -202,10 +202,23 @@ def _sent(client: Any, commands: Sequence[Command]) -> list[Any]:
     import redis
 
     def ask() -> list[Any]:
-        pipeline = client.pipeline(transaction=False)
-        for command in commands:
-            pipeline.execute_command(*command)
-        return list(pipeline.execute(raise_on_error=False))
+        pool = client.connection_pool
+        connection = pool.get_connection()
+        try:
+            # A pipeline of redis-py does the same, in half as much time again for many small commands.
+            connection.send_packed_command(connection.pack_commands(commands))
+            found: list[Any] = []
+            for _ in commands:
+                try:
+                    found.append(connection.read_response())
+                except redis.ResponseError as error:
+                    found.append(error)
+            return found
+        except BaseException:
+            connection.disconnect()  # or the next one who has it would be given the answers that are still to come
+            raise
+        finally:
+            pool.release(connection)
 
     try:
         return ask()

@@ -154,7 +154,7 @@ def test_what_a_store_failed_to_return_is_not_kept(store: OnlineStore) -> None:
             for (_, keys), records in zip(wanted, found, strict=True):
                 lost = range(1, len(keys), 2)
                 each = [b"" if place in lost else one for place, one in enumerate(record_cache._each(records))]
-                answers.append(Failed.beside(each, lost, STORE_FAILED, StoreError("a part is down")))
+                answers.append(Failed(each, lost, STORE_FAILED, StoreError("a part is down")))
             return answers
 
     broken = Broken(store)

@@ -455,3 +455,21 @@ def test_threads_share_a_reader(server: Server) -> None:
     for thread in threads:
         thread.join()
     assert not wrong
+
+
+def test_an_interrupt_between_two_answers(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The next request has the connection: it must not be given the answers that are still to come."""
+    reader = prepared(server.url)
+    expected = reader.get_online_features({"user_id": ["u1", "u2", "u3"]}).to_dict()
+    read, answers = redis.Connection.read_response, iter([False, True])
+
+    def interrupted(connection: redis.Connection, *args: object, **options: object) -> object:
+        found = read(connection, *args, **options)
+        if next(answers, False):
+            raise KeyboardInterrupt
+        return found
+
+    monkeypatch.setattr(redis.Connection, "read_response", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        reader.get_online_features({"user_id": ["u7", "u8", "u9"]})
+    assert reader.get_online_features({"user_id": ["u1", "u2", "u3"]}).to_dict() == expected

@@ -15,7 +15,7 @@ from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
 from pit_join.errors import StoreError, StoreUrlError, option
-from pit_join.online.protocol import Failed, Records, Wanted
+from pit_join.online.protocol import Failed, Records, Separate, Wanted
 from pit_join.online.redis_nodes import ClusterNodes
 from pit_join.online.redis_servers import SENTINEL, AskAll, Command, Servers, all_answered
 from pit_join.online.redis_writer import HASHES, Place, RedisWriter, hash_of, token_of
@@ -140,7 +140,9 @@ class RedisStore:
             for found in self._ask([("HGETALL", self._place.hash(view.entity, first + i)) for i in range(64)], None):
                 if isinstance(found, StoreError):
                     raise found
-                yield from ((k[len(start) :], record) for k, record in found.items() if k.startswith(start) and record)
+                # The fields and records alternate in the older protocol of Redis.
+                pairs = found.items() if isinstance(found, dict) else zip(found[::2], found[1::2], strict=True)
+                yield from ((k[len(start) :], record) for k, record in pairs if k.startswith(start) and record)
 
     @contextmanager
     def writing(self, wait: float, on_wait: Callable[[str], None]) -> Iterator[RedisWriter]:
@@ -207,9 +209,9 @@ def _asking_all(client: Any, servers: Servers) -> AskAll:
 
 def _records(each: Sequence[bytes], errors: Mapping[int, StoreError]) -> Records:
     if not errors:
-        return b"".join(each), list(map(len, each))
+        return Separate(each)
     first = next(iter(errors.values()))
-    return Failed.beside(each, errors.keys(), first.status, first)
+    return Failed(each, errors.keys(), first.status, first)
 
 
 def _without_description(error: StoreError) -> NodeError:
