@@ -43,7 +43,8 @@ def table_of(given: Any) -> Any | None:
     if _is_of("pandas", given) or _is_of("polars", given):
         return given
     lazy = _is_of("polars", given, "LazyFrame")
-    if not lazy and not hasattr(given, "__arrow_c_stream__"):
+    column = _is_of("pandas", given, "Series") or _is_of("polars", given, "Series")
+    if column or (not lazy and not hasattr(given, "__arrow_c_stream__")):
         return None
     import pyarrow as pa
 

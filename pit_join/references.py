@@ -226,7 +226,7 @@ def parse_features(
         if found is None:
             raise RequestError(
                 f"{where}cannot read the reference '{item}'; write view:feature or view:* "
-                "(a part that holds , : = ( ) stands in double quotes)"
+                "(a part that holds , : = ( ) stands in double quotes). A feature service is named alone, not in a list"
             )
         view, feature = found
         alias = view if view in by_alias else default_alias(view)

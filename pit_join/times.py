@@ -86,7 +86,7 @@ def short_duration(text: str) -> str:
 
 
 def gap_text(gap: Any) -> str | None:
-    """Return a gap as text: one that is text already is not read here; a `timedelta` may also be pandas' or NumPy's.
+    """Return a gap as text, see `parse_duration`; a `timedelta` may also be pandas' or NumPy's.
 
     Raises:
         RequestError: if it is anything else, negative, or not of whole milliseconds.
@@ -94,7 +94,13 @@ def gap_text(gap: Any) -> str | None:
     >>> gap_text(timedelta(hours=36)), gap_text("1 day")
     ('36 hours', '1 day')
     """
-    if gap is None or isinstance(gap, str):
+    if gap is None:
+        return None
+    if isinstance(gap, str):
+        try:
+            parse_duration(gap)
+        except ValueError as error:
+            raise RequestError(f"gap: {error}") from None
         return gap
     found = gap
     if _numpy_kind(gap) == "m":

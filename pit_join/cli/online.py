@@ -47,7 +47,8 @@ def export(ctx: click.Context, select: list[str], as_of: str | None, dry_run: bo
         for name, each in sorted(done.views.items())
     ]
     print_table(["view", "would write" if dry_run else "written", "unchanged", "deleted"], rows, right=(1, 2, 3))
-    what = "nothing was changed; the store would be" if dry_run else "the store is"
+    subject, of_one = ("the views named", "are") if select else ("the store", "is")
+    what = f"nothing was changed; {subject} would be" if dry_run else f"{subject} {of_one}"
     stores = ", ".join(f"{name}={url}" if name else url for name, url in sorted(done.stores.items()))
     click.echo(f"{stores}: {what} as of {done.instant:%Y-%m-%d %H:%M:%S} UTC, {done.seconds:.1f} s")
 

@@ -29,21 +29,21 @@ def check_table(
         PitJoinError: with every problem, if all are columns of another type, or a `rowid` that is not listed.
     """
     lower = {name.lower(): kind for name, kind in columns.items()}
-    problems, missing = [], False
+    problems = []
     if "rowid" in lower and "rowid" not in map(str.lower, view.types):
         problems.append(
             f"{view.path}: {view.name}: the table has a column 'rowid', which hides DuckDB's own row numbers; list it, "
             "with exclude: true if it is not a feature"
         )
+    if missing := [name for name in view.types if name.lower() not in lower]:
+        problems.append(
+            f"{view.path}: {view.name}: the table of the feature view '{view.name}' has no column "
+            f"{', '.join(map(repr, missing))}, which the YAML lists; run dbt build, or mend the YAML. It has "
+            + ", ".join(columns)
+        )
     for name, declared in view.types.items():
         actual = lower.get(name.lower())
-        if actual is None:
-            missing = True
-            problems.append(
-                f"{view.path}: {view.name}: the table of the feature view '{view.name}' has no column '{name}', which "
-                f"the YAML lists; run dbt build, or mend the YAML. It has {', '.join(columns)}"
-            )
-        elif declared.text and not _fits(view, name, actual, named):
+        if actual and declared.text and not _fits(view, name, actual, named):
             problems.append(
                 f"{view.path}: {view.name}: the column '{name}' is declared {_shown(declared)}, and the table's "
                 f"is {_cut(actual.name)}; correct the data_type, cast the column in the model (column_types for a "

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from datetime import datetime, timedelta, timezone
 
@@ -10,6 +10,7 @@ from pit_join.definitions.views import FeatureView
 from pit_join.export.export import services_of
 from pit_join.export.places import online_views
 from pit_join.export.taking import SnapshotTaker
+from pit_join.records.layout import Field
 from pit_join.records.store_manifest import Contents, StoredView
 from pit_join.times import format_duration
 from pit_join.workspace import Histories, Workspace
@@ -36,7 +37,7 @@ def changed_parts(workspace: Workspace, histories: Histories, stored: StoredView
 def _parts(stored: StoredView, now: StoredView, view: FeatureView) -> Iterator[tuple[str, object, object]]:
     yield "entity", stored.entity or "none", now.entity or "none"
     yield "key", _listed(stored.keys), _listed(now.keys)
-    yield "list of features", stored.layout.describe(), now.layout.describe()
+    yield "list of features", *_unlike(stored.layout.fields, now.layout.fields)
     yield "ttl", _age(stored.ttl), _age(now.ttl)
     # The records of defaults and of missing keys; with other features they are others, too.
     if stored.layout.describe() == now.layout.describe():
@@ -44,6 +45,16 @@ def _parts(stored: StoredView, now: StoredView, view: FeatureView) -> Iterator[t
         yield "value of a key without a record", _values(stored, stored.missing), _values(now, now.missing)
     nearest = {feature.name: feature.nearest for feature in view.features if feature.nearest}
     yield "metric of embeddings", {name: index.metric for name, index in stored.nearest.items()}, nearest
+
+
+def _unlike(there: Sequence[Field], here: Sequence[Field]) -> tuple[str, str]:
+    """Return the features of each side that the other lacks; all of them where only the order differs."""
+    if there == here:
+        return "", ""
+    only = [field for field in there if field not in here], [field for field in here if field not in there]
+    sides = only if any(only) else (there, here)
+    one, other = (", ".join(f"{field.name} {field.type}" for field in side) or "none of them" for side in sides)
+    return one, other
 
 
 def _listed(keys: Mapping[str, str]) -> str:

@@ -90,7 +90,7 @@ class Remote:
     def _refuse(self, until: float | None) -> Any:
         raise StoreError(
             f"{self._where} is not asked for up to {_RECOVERY_SECONDS:g} s, since it failed {_MOST_FAILURES} times in "
-            f"a row: {self._breaker.last_failure or 'it did not answer before the deadline'}"
+            f"a row: {str(self._breaker.last_failure or '') or 'it did not answer before the deadline'}"
         )
 
     def _failed(self, error: StoreError) -> None:

@@ -22,7 +22,7 @@ _HOST = r"(\[[^\]@]*\]|[^:/@,]*)(:\d+)?"
 _PLACE = re.compile(rf"{_HOST}(/\d*)?")
 _SENTINELS = re.compile(rf"{_HOST}(,{_HOST})*(/[\w.-]+(/\d*)?)?")
 # What was meant as a URL, and not as the name of a folder; a drive of Windows has one letter.
-_NEARLY = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:|(redis|rediss)\W.*@|(//)?[^/]*:[^/]*@", re.DOTALL)
+_NEARLY = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:|(redis|rediss)\W.*@|(//)?[^/]*:([^/]*@|\d+(/\d*)?\Z)", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ Each part of a composite key says where it ends, so that `a|bc` is never `ab|c`.
 
 from __future__ import annotations
 
+import math
 import re
 import struct
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -22,7 +23,7 @@ import numpy as np
 from pit_join.errors import EntityError
 from pit_join.records.layout import converter, scaled
 
-__all__ = ["ONLY_KEY", "KeyCodec", "Single", "integer_cells", "key_kind"]
+__all__ = ["ONLY_KEY", "KeyCodec", "Single", "integer_cells", "is_missing", "key_kind"]
 
 ONLY_KEY = b"\0"
 """The key of the only record of a view without keys; no bytes would be the key that no record has."""
@@ -33,6 +34,7 @@ _TIME = re.compile(r"timestamp\[(s|ms|us|ns)(, UTC)?\]")
 _UUID = re.compile(r"(\{)?[0-9a-fA-F-]+(?(1)\})")  # in any spelling that DuckDB reads
 _PER_SECOND = {"s": 1, "ms": 1_000, "us": 1_000_000, "ns": 1_000_000_000}
 _END = b"\0\0"
+_MISSING = ("NaTType", "NAType")  # of pandas, by name, since it may not be installed
 _BOOLEANS = (bool, np.bool_)  # NumPy's has an index, with a warning, until NumPy 2.4
 _MOST_DIGITS = 38
 _FEW = 8  # values, for which an array takes longer
@@ -66,6 +68,11 @@ def key_kind(data_type: str) -> str | None:
     return data_type if _DECIMAL.fullmatch(data_type) or _TIME.fullmatch(data_type) else None
 
 
+def is_missing(value: Any) -> bool:
+    """Return whether a value is null: None, or what pandas and NumPy have in its place."""
+    return value is None or type(value).__name__ in _MISSING or (isinstance(value, np.datetime64) and np.isnat(value))
+
+
 class KeyCodec:
     """Writes and reads the keys of one view.
 
@@ -81,7 +88,7 @@ class KeyCodec:
         self._only = (self.columns[0], self._writers[0]) if len(pairs) == 1 else None
 
     def encode(self, row: Mapping[str, Any]) -> bytes | None:
-        """Return the key of a row of a request; None for a null key.
+        """Return the key of a row of a request; None for a null key, also for a NaT or NA of pandas and NumPy.
 
         A value that cannot be in the store, such as a number beyond the column's type, makes a key without a record.
 
@@ -98,13 +105,18 @@ class KeyCodec:
                 return None
             return b"".join([write(value) for write, value in zip(self._writers, values, strict=True)]) or ONLY_KEY
         except (_Nowhere, UnicodeEncodeError):
-            return b""
+            return None if self._has_null(row) else b""
         except KeyError as error:
             raise EntityError(
                 f"the entity row {dict(row)!r} has no '{error.args[0]}'; it needs {', '.join(self.columns)}"
             ) from None
         except (TypeError, ValueError, struct.error, InvalidOperation, OverflowError):
+            if self._has_null(row):
+                return None
             raise EntityError(self._misfit(row)) from None
+
+    def _has_null(self, row: Mapping[str, Any]) -> bool:
+        return any(is_missing(row[column]) for column in self.columns)
 
     def encode_all(self, columns: Sequence[Sequence[Any] | Single], rows: int) -> list[bytes | None]:
         """The keys of many rows, given as columns in the order of the key.
@@ -158,7 +170,11 @@ class KeyCodec:
                 value = row[column]
                 if kind == "uuid" and isinstance(value, str):
                     return f"the key '{column}' must be a UUID, and {value!r} is not one"
-                return f"the key '{column}' is of type {kind}, and {value!r} is {type(value).__name__}"
+                wrong = f"the key '{column}' is of type {kind}, and {value!r} is {type(value).__name__}"
+                if isinstance(value, float) and (math.isnan(value) or (kind == "integer" and value.is_integer())):
+                    meant = None if math.isnan(value) else int(value)
+                    return f"{wrong}; give {meant}, or the whole frame, if that is how pandas has it"
+                return wrong
         return f"the entity row {dict(row)!r} cannot be read"
 
 

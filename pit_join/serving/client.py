@@ -83,17 +83,18 @@ class OnlineClient:
             StoreError: if the store cannot be used now, or nothing was exported.
             RequestError: if the store does not have what is asked for.
         """
-        if isinstance(features, str) and ":" in features:
-            features = [features]
-        return OnlineReader(
-            self._online,
-            features if isinstance(features, str) else _requests(features, roles),
+        return self._reader(
+            features,
+            roles,
             full_feature_names=full_feature_names,
             defaults=defaults,
             strict=strict,
             deadline=deadline,
-            log=self._log,
         )
+
+    def _reader(self, features: Any, roles: Iterable[str], **options: Any) -> OnlineReader:
+        service = isinstance(features, str) and ":" not in features
+        return OnlineReader(self._online, features if service else _requests(features, roles), log=self._log, **options)
 
     def get_online_features(
         self,
@@ -125,7 +126,8 @@ class OnlineClient:
                 store holds a later export.
             strict: raise an error where a store fails, is late, or lacks a view; by default the values are then the
                 declared defaults, and their statuses say why.
-            deadline: seconds within which the stores must answer; None for no bound.
+            deadline: seconds within which the stores must answer; None for no bound. The first request of a process may
+                take longer, since it connects to them: up to a store's own timeout.
 
         Raises:
             PitJoinError: one of its subclasses, saying what is wrong and what to do.
@@ -138,13 +140,14 @@ class OnlineClient:
         asked = (plain, named, mapped, full_feature_names, defaults, strict, deadline)
         reader = self._prepared.get(asked)
         if reader is None:
-            reader = self.online_reader(
+            reader = self._reader(
                 given,
-                roles=mapped,
+                mapped,
                 full_feature_names=full_feature_names,
                 defaults=defaults,
                 strict=strict,
                 deadline=deadline,
+                connected=bool(self._prepared),
             )
             self._prepared.keep(asked, reader)
         if now is not None:

@@ -15,6 +15,7 @@ import numpy as np
 from pit_join.definitions.field_type import read_type
 from pit_join.errors import ComputeError, EntityError, StoreError
 from pit_join.online.protocol import Failed
+from pit_join.records.keys import is_missing
 from pit_join.records.store_manifest import OnDemandArguments
 from pit_join.serving.role_records import FeatureColumn, RoleRecords
 from pit_join.statuses import COMPUTE_FAILED, NULL_VALUE, PRESENT
@@ -169,14 +170,14 @@ class OnDemand:
 
     def _value(self, name: str, value: Any) -> Any:
         """Return the value of a request's field if its kind fits the types of the arguments."""
+        if is_missing(value):
+            return None
         if isinstance(value, np.datetime64):
             seconds = value.astype("datetime64[s]")
             if np.datetime_data(value)[0] in _COARSE_UNITS and seconds == value:  # else it is beyond all instants
                 value = seconds
         elif isinstance(value, np.generic):
             value = value.item()
-        if value is None:
-            return None
         for wanted in self.fields[name]:
             if not read_type(wanted).takes(_family_of(value)):
                 raise EntityError(

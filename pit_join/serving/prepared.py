@@ -27,6 +27,9 @@ class PreparedReaders(Generic[_Asked]):
         self._readers: LRUCache[_Asked, OnlineReader] = LRUCache(_MOST_BYTES, getsizeof=_size)
         self._lock = threading.Lock()
 
+    def __bool__(self) -> bool:
+        return bool(self._readers)
+
     def get(self, asked: _Asked) -> OnlineReader | None:
         """Return the reader that was kept for what is asked for; None if there is none any more."""
         with self._lock:

@@ -54,6 +54,7 @@ class OnlineReader:
         deadline: seconds within which a request is answered; None for no bound. An embedded store is read in
             microseconds, without looking at the clock.
         log: the log of a sample of what is served.
+        connected: whether the store has answered before. Then it must say what it has within the deadline, too.
 
     After an export the reader prepares itself anew with the next read; if `renews` is set to False, that read raises
     `StoreChangedError` instead, for a caller that calls `renew` in another thread.
@@ -76,8 +77,9 @@ class OnlineReader:
         strict: bool = True,
         deadline: float | None = None,
         log: ServedLog | None = None,
+        connected: bool = False,
     ) -> None:
-        self._store, self._strict, self._deadline, self._log = store, strict, deadline, log
+        self._store, self._strict, self._deadline, self._log = store, strict, _seconds(deadline), log
         self._prepare = partial(
             make_plan, store, requests, full_feature_names=full_feature_names, defaults=defaults, strict=strict
         )
@@ -86,7 +88,7 @@ class OnlineReader:
         self._refusal: tuple[object, StoreError | RequestError] | None = None
         self.failures: Counter[tuple[str, str]] = Counter()
         self._counting = threading.Lock()
-        self._plan = self._prepare(*store.contents())
+        self._plan = self._prepare(*store.contents(self._until() if connected else None))
 
     def renew(self, until: float | None = None) -> None:
         """Prepare the reader anew for the present state of the store, which must answer before `until`.
@@ -216,7 +218,7 @@ class OnlineReader:
             EntityError: if a row does not fit the keys.
             StoreError: if the store cannot be used, or a record is damaged, and reading is strict.
         """
-        rows = EntityRows(entity_rows)
+        rows, deadline = EntityRows(entity_rows), _seconds(deadline)
         moment = moment_of(now)
         if (only := rows.only) is not None:
             row = self._row(partial(_keys_of, only), only, moment, deadline)
@@ -273,8 +275,7 @@ class OnlineReader:
         self, keys_of: Callable[[ReadPlan], list[list[bytes]]], deadline: float | None
     ) -> tuple[ReadPlan, list[list[bytes]], Sequence[Records]]:
         """Return a plan of the present state, the keys from `keys_of` for each of its codecs, and their records."""
-        deadline = self._deadline if deadline is None else deadline
-        until = None if deadline is None else time.monotonic() + deadline
+        until = self._until(deadline)
         try:
             for _ in range(_MOST_EXPORTS):
                 plan, refusal = self._plan, self._refusal
@@ -299,6 +300,10 @@ class OnlineReader:
             keys = keys_of(plan)
             failed = [Failed.of(len(keys[number]), status, error) for _, number in plan.wanted]
             return plan, keys, self._noted(plan, keys, failed)
+
+    def _until(self, deadline: float | None = None) -> float | None:
+        deadline = self._deadline if deadline is None else deadline
+        return None if deadline is None else time.monotonic() + deadline
 
     def _noted(self, plan: ReadPlan, keys: list[list[bytes]], records: Sequence[Records]) -> list[Records]:
         """Count the records that could not be read; raise their error in strict reading."""
@@ -355,6 +360,12 @@ def read_one(
 ) -> RowRecords:
     """Read one entity row as `OnlineReader.get` does, without a dict."""
     return RowRecords(*reader._row(partial(_keys_of, entity_row), entity_row, moment_of(now), deadline))
+
+
+def _seconds(deadline: Any) -> float | None:
+    if deadline is None or (isinstance(deadline, (int, float)) and not isinstance(deadline, bool) and deadline >= 0):
+        return deadline
+    raise RequestError(f"a deadline is a number of seconds, such as 0.05, or None for no bound, and not {deadline!r}")
 
 
 def _keys_of(entity_row: Mapping[str, Any], plan: ReadPlan) -> list[list[bytes]]:

@@ -83,7 +83,7 @@ def make_shop(folder: Path) -> Path:
         ),
         "never_built": view(KEYS, f"{BASE}, {VALUE}"),
         "was_dropped": view(KEYS, f"{BASE}, {VALUE}"),
-        "lost_column": view(KEYS, f"{BASE}, {VALUE}"),
+        "lost_column": view(KEYS, f"{BASE}, {VALUE}, {{name: other, data_type: double}}"),
         "other_time": view(KEYS, f"{BASE}, {VALUE}"),
         "other_key": view(
             KEYS, f"{{name: user_id, data_type: bigint}}, {BASE.split(', ', 2)[2]}, {VALUE}".replace("}}", "}")
@@ -655,12 +655,12 @@ CASES = [
     features("a view that is not built", "the table of the feature view 'never_built' cannot be read; run dbt build",
              "--features", "never_built:*", status=3),
     features("a view whose table has lost a column",
-        "'lost_column' has no column 'value', .*run dbt build.* It has user_id",
+        "'lost_column' has no column 'value', 'other', which the YAML lists; run dbt build.* It has user_id",
              "--features", "lost_column:*", status=3),
     features("a view whose time has another type", "'event_timestamp' is declared timestamptz, .* is VARCHAR; correct",
              "--features", "other_time:*"),
     Case("views: a view whose time has another type, and one without a column", 3,
-         ("'lost_column' has no column 'value'", "other_time: the column 'event_timestamp' is declared timestamptz"),
+         ("has no column 'value', 'other'", "other_time: the column 'event_timestamp' is declared timestamptz"),
         ("views",)),
     features("a view whose key has another type", "other_key.*'user_id' is declared bigint, .* VARCHAR",
              "--features", "other_key:*"),

@@ -202,7 +202,7 @@ def test_many_rows_come_from_anything_that_yields_them(store: OnlineStore) -> No
     wanted = reader.get_online_features(rows).to_dict()
     for given in (tuple(rows), iter(rows), (row for row in rows), dict(enumerate(rows)).values()):
         assert reader.get_online_features(given).to_dict() == wanted
-    for wrong in (None, 7, "user", iter([1]), np.array(3)):
+    for wrong in (None, 7, "user", iter([1]), np.array(3), pd.Series({"user_id": 1, "item": 7})):
         with pytest.raises(EntityError, match=r"^entity rows are mappings"):
             reader.get_online_features(wrong)
 

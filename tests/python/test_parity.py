@@ -649,7 +649,7 @@ def test_what_the_store_says_of_itself_is_compared(tmp_path: Path) -> None:
         tmp_path / "shop", {"plans": view(f"{KEYS}, ttl: 5 days", f"{BASE}, {PLAN}")}, exposures=SERVICE
     )
     (project / "models/plans.sql").write_text(
-        "select 'u1' as user_id, timestamptz '2026-03-01 00:00+00' as event_timestamp, 'pro' as plan"
+        "select 'u1' as user_id, timestamptz '2026-03-01 00:00+00' as event_timestamp, 'pro' as plan, 3 as seats"
     )
     assert run_dbt(project, "build").success
     store = FeatureStore(project)
@@ -658,6 +658,9 @@ def test_what_the_store_says_of_itself_is_compared(tmp_path: Path) -> None:
     yaml = project / "models/models.yml"
     original = yaml.read_text()
     for old, new, said in (
+        (f", {PLAN}", f", {PLAN}, {{name: seats, data_type: integer}}", [
+            "the feature view 'plans' has another list of features in the store: none of them, now seats int32"
+        ]),
         ("5 days", "4 days", ["the feature view 'plans' has another ttl in the store: 5 days, now 4 days"]),
         (", ttl: 5 days", "", ["the feature view 'plans' has another ttl in the store: 5 days, now none"]),
         ('"free"', '"none"', [

@@ -266,6 +266,8 @@ def test_no_server_and_no_host() -> None:
         ("user:hidden@localhost:6379/0", "begins like a URL"),
         ("u:hidden@localhost:6379/0", "begins like a URL"),
         ("//u:hidden@localhost:6379/0", "begins like a URL"),
+        ("127.0.0.1:6379", "begins like a URL, but has no '://'; write"),
+        ("redis.internal:6379/0", "begins like a URL"),
         ("redis://localhost:1/0?timeout=nan", "the timeout is a number of seconds above 0"),
         ("redis://localhost:1/0?timeout=inf", "the timeout is a number of seconds above 0"),
     ],

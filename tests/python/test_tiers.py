@@ -27,7 +27,7 @@ from support.on_demand_cases import macro
 from support.rule_sql import macro_nodes
 from support.stores import put
 
-from pit_join.errors import ComputeError, EntityError, StoreError
+from pit_join.errors import ComputeError, EntityError, RequestError, StoreError
 from pit_join.export.export import Export
 from pit_join.feature_store import FeatureStore
 from pit_join.monitoring.feature_log import FeatureLog
@@ -379,7 +379,7 @@ def test_a_store_that_is_silent(shop: Shop) -> None:
 def test_a_store_that_goes_on_being_silent_is_left_alone(shop: Shop) -> None:
     """After five requests that came to nothing only one in a second waits."""
     shop.export()
-    with shop.reader(deadline=1.0) as reader:
+    with shop.reader(deadline=1.0) as reader, shop.reader(strict=True) as strict:
         shop.server.process.send_signal(signal.SIGSTOP)
         try:
             for _ in range(5):
@@ -390,9 +390,40 @@ def test_a_store_that_goes_on_being_silent_is_left_alone(shop: Shop) -> None:
                 assert found.statuses["visits"][0] in ("STORE_FAILED", "STORE_LATE")
             assert time.monotonic() - started < 10
             assert reader.failures["activity", "STORE_FAILED"] >= 10
+            for _ in range(5):
+                with pytest.raises(StoreError, match="did not answer before the deadline"):
+                    strict.get(ROW)
+            with pytest.raises(StoreError, match="failed 5 times in a row: it did not answer before the deadline"):
+                strict.get(ROW)
         finally:
             shop.server.process.send_signal(signal.SIGCONT)
         until(reader, WHOLE)
+
+
+def test_a_new_request_to_a_silent_store_ends_at_the_deadline(shop: Shop) -> None:
+    """Once the store has answered, it must also say what it has within the deadline."""
+    export_to(shop, shop.fast)
+    store = FeatureStore(shop.folder, online_store=shop.fast)
+    assert store.get_online_features(["profile:age"], [ROW], deadline=None).to_dict()["age"] == [21]
+    shop.server.process.send_signal(signal.SIGSTOP)
+    try:
+        for features, options in ((["activity:visits"], {}), (["profile:age"], {"strict": True, "deadline": 0.02})):
+            started = time.monotonic()
+            with pytest.raises(StoreError, match="did not answer before the deadline"):
+                store.get_online_features(features, [ROW], **options)
+            assert time.monotonic() - started < 4  # well before the store's own timeout of 5 s
+    finally:
+        shop.server.process.send_signal(signal.SIGCONT)
+
+
+@pytest.mark.parametrize("deadline", ["50 ms", timedelta(seconds=1), -1, float("nan"), True])
+def test_a_deadline_that_is_no_number_of_seconds(shop: Shop, deadline: Any) -> None:
+    shop.export()
+    says = "a deadline is a number of seconds, such as 0.05, or None for no bound, and not"
+    with pytest.raises(RequestError, match=says), shop.reader(deadline=deadline):
+        pass
+    with shop.reader() as reader, pytest.raises(RequestError, match=says):
+        reader.get_online_features([ROW], deadline=deadline)
 
 
 def test_the_default_store_is_silent(shop: Shop, tmp_path: Path) -> None:
