@@ -9,8 +9,7 @@ import logging
 import os
 import time
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
-from concurrent.futures import TimeoutError as FutureTimeoutError
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from functools import partial
 from typing import Any, TypeVar
 
@@ -71,13 +70,11 @@ class Remote:
         seconds = None if until is None else max(0.0, until - time.monotonic())
         try:
             with self._breaker:
-                found = future.result(seconds)
-        except FutureTimeoutError as error:
-            future.cancel()
-            late = _LateError(f"{self._where} did not answer before the deadline")
-            if says:
-                self._failed(late)
-            raise late from error
+                # Not `result(seconds)`, whose error may also be the TimeoutError of the caller's own alarm.
+                if not wait([future], seconds).done:
+                    future.cancel()
+                    raise _LateError(f"{self._where} did not answer before the deadline")
+                found = future.result()
         except StoreError as error:
             if says:
                 self._failed(error)
@@ -90,7 +87,7 @@ class Remote:
     def _refuse(self, until: float | None) -> Any:
         raise StoreError(
             f"{self._where} is not asked for up to {_RECOVERY_SECONDS:g} s, since it failed {_MOST_FAILURES} times in "
-            f"a row: {str(self._breaker.last_failure or '') or 'it did not answer before the deadline'}"
+            f"a row: {self._breaker.last_failure}"
         )
 
     def _failed(self, error: StoreError) -> None:
@@ -107,4 +104,4 @@ class Remote:
 
 
 def _is_failure(kind: type[BaseException], error: BaseException) -> bool:
-    return issubclass(kind, (StoreError, FutureTimeoutError)) and not issubclass(kind, NodeError)
+    return issubclass(kind, StoreError) and not issubclass(kind, NodeError)

@@ -393,7 +393,7 @@ def test_a_store_that_goes_on_being_silent_is_left_alone(shop: Shop) -> None:
             for _ in range(5):
                 with pytest.raises(StoreError, match="did not answer before the deadline"):
                     strict.get(ROW)
-            with pytest.raises(StoreError, match="failed 5 times in a row: it did not answer before the deadline"):
+            with pytest.raises(StoreError, match=r"failed 5 times in a row: the online store .* did not answer before"):
                 strict.get(ROW)
         finally:
             shop.server.process.send_signal(signal.SIGCONT)
@@ -1115,3 +1115,26 @@ def test_the_description_holds_for_a_strict_server(shop: Shop) -> None:
         answers = ask_as_described(server, [{"features": ["activity:*"], "entities": {"user_id": [1]}}] * 2)
         assert [answer.status_code for answer in answers] == [503, 503]
         assert max(fuzz(server, examples=5)) <= 503
+
+
+def test_the_time_out_of_the_caller_is_not_that_of_a_store(shop: Shop) -> None:
+    """An alarm of the application raises Python's own TimeoutError while a store is waited for."""
+
+    def alarm(number: int, frame: object) -> None:
+        raise TimeoutError("the application's own")
+
+    shop.export()
+    with shop.reader(deadline=5.0) as reader:
+        shop.server.process.send_signal(signal.SIGSTOP)
+        before = signal.signal(signal.SIGALRM, alarm)
+        try:
+            for ask in (reader.get, lambda row: reader.get_online_features([row])):
+                signal.setitimer(signal.ITIMER_REAL, 0.2)
+                with pytest.raises(TimeoutError, match="the application's own"):
+                    ask(ROW)
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            signal.signal(signal.SIGALRM, before)
+            shop.server.process.send_signal(signal.SIGCONT)
+        assert not reader.failures
+        until(reader, WHOLE)
