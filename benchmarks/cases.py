@@ -28,6 +28,7 @@ NOT_COMPARED = (FEAST_IMPORTS, FLOOR)  # their output, if any, is no training se
 TIMEOUT = 3_600  # seconds
 RANGE_TIMEOUT = 120  # on a hot key the range join may take hours
 MANY_VIEWS = (1, 3, 10, 30)
+MANY_SUMS = (7, 14, 28, 56)
 WINDOWS = ("1h", "1d", "7d", "30d")
 FLOATS = tuple(f"{name}_{window}" for name in ("count", "sum_x", "avg_x") for window in WINDOWS)
 SUMS = tuple(f"{name}_{window}" for name in ("count", "sum_v", "avg_v") for window in WINDOWS)
@@ -116,6 +117,7 @@ def cases(memory_limit: str, scale: float) -> dict[str, tuple[str, list[Entry]]]
         "W4": ("W4: history (30-day windows of 20k users on 730 days, from 4M events)", _history()),
         "W5": ("W5: windows over doubles (the data of W1 and W2, sum and average of a double)", _windows_of_floats()),
         "W6": ("W6: last_n, deviations, distinct values (the data of W2, four windows, plan stacked)", _others()),
+        "W7": ("W7: many sums in one view (1,500 spine rows, 20,000 events, plan stacked)", _many_sums()),
         "G": ("G: growth (the query of W1 on more and more events)", _growth(scale)),
         "V": ("V: more and more views (100k spine rows, 300k rows and 5 features a view)", _more_views()),
     }
@@ -261,6 +263,22 @@ def _others() -> list[Entry]:
                 target=target,
             )
         )
+    return entries
+
+
+def _many_sums() -> list[Entry]:
+    """Sums of a double beside the same number of sums of an integer; an entry's reference is the plan `range`."""
+    entries = []
+    for sums in MANY_SUMS:
+        names = {
+            column: f"{PRODUCT}, {sums} sums of {what}" for column, what in (("v", "an integer"), ("x", "a double"))
+        }
+        for column, label in names.items():
+            features = tuple(f"sum_{column}_{hours + 1}h" for hours in range(sums))
+            entry = _windowed(PRODUCT, "W7", label, features, plan="stacked", reference=PRODUCT)
+            if column == "x":
+                entry.to, entry.target = names["v"], Target(names["v"], 2)
+            entries.append(entry)
     return entries
 
 

@@ -110,9 +110,16 @@ _DAILY = (
         )
     ),
 )
+MANY_SUMS = 56
+_MANY = tuple(
+    {"name": f"sum_{column}", "function": "sum", "column": column, "windows": [f"{hours + 1} hours"]}
+    for column in "vx"
+    for hours in range(MANY_SUMS)
+)
 EVENTS = {
     "W1": Events("events with a hot key", 5_000_000, 500_000, 100_000, 1.2, 365, (*_SUMS, *_FLOATS, *_EXTREMES)),
     "W2": Events("events, mildly skewed", 2_000_000, 500_000, 100_000, 0.53, 365, (*_SUMS, *_FLOATS, *_OTHERS)),
+    "W7": Events("events for many sums", 20_000, 1_500, 200, 0, 14, _MANY),
     "W4": Events(
         "events of two years, keys alike",
         4_000_000,

@@ -25,7 +25,7 @@ from statistics import median
 from cases import NOT_COMPARED, OURS, PRODUCT, PROGRAMS, TIMEOUT, Entry, Run, Target, cases
 
 HERE = Path(__file__).resolve().parent
-SCENARIOS = ("A", "B", "C", "D", "P", "U", "F", "M", "W1", "W2", "W3", "W4", "W5", "W6", "G", "V")
+SCENARIOS = ("A", "B", "C", "D", "P", "U", "F", "M", "W1", "W2", "W3", "W4", "W5", "W6", "W7", "G", "V")
 FEAST_VENV = HERE / ".venv-feast"
 
 

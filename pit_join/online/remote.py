@@ -9,7 +9,8 @@ import logging
 import os
 import time
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import TimeoutError as FutureTimeoutError
 from functools import partial
 from typing import Any, TypeVar
 
@@ -23,6 +24,7 @@ __all__ = ["NodeError", "Remote"]
 _THREADS = 32
 _MOST_FAILURES = 5  # in a row
 _RECOVERY_SECONDS = 1.0
+_CLOCK_SECONDS = 0.001  # by which a clock may be read too early
 _QUIET_SECONDS = 60.0  # from one line of the log on a failure to the next
 
 _log = logging.getLogger("pit_join")
@@ -67,14 +69,9 @@ class Remote:
         return partial(self._wait, self._pool().submit(act), says)
 
     def _wait(self, future: Future[_T], says: bool, until: float | None) -> _T:
-        seconds = None if until is None else max(0.0, until - time.monotonic())
         try:
             with self._breaker:
-                # Not `result(seconds)`, whose error may also be the TimeoutError of the caller's own alarm.
-                if not wait([future], seconds).done:
-                    future.cancel()
-                    raise _LateError(f"{self._where} did not answer before the deadline")
-                found = future.result()
+                found = self._answer(future, until)
         except StoreError as error:
             if says:
                 self._failed(error)
@@ -83,6 +80,17 @@ class Remote:
             self._told = False
             _log.warning("%s answers again", self._where)
         return found
+
+    def _answer(self, future: Future[_T], until: float | None) -> _T:
+        seconds = None if until is None else max(0.0, until - time.monotonic())
+        try:
+            return future.result(seconds)
+        except FutureTimeoutError as error:
+            # Before the deadline it is that of the caller's own alarm: since Python 3.11 it is the same class.
+            if until is None or until - time.monotonic() > _CLOCK_SECONDS:
+                raise
+            future.cancel()
+            raise _LateError(f"{self._where} did not answer before the deadline") from error
 
     def _refuse(self, until: float | None) -> Any:
         raise StoreError(
