@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from pit_join.serving.reader import OnlineReader
     from pit_join.serving.vector import FeatureVector
     from pit_join.training.build import TrainingBuild
+    from pit_join.training.explanation import ExplainedRow, ExplainedWindow, Explanation, OnlineValue, Verdict
     from pit_join.training.result import Coverage, TrainingSet
 
 __all__ = [
@@ -52,6 +53,9 @@ __all__ = [
     "Difference",
     "Entity",
     "EntityError",
+    "ExplainedRow",
+    "ExplainedWindow",
+    "Explanation",
     "Export",
     "Feature",
     "FeatureLog",
@@ -67,6 +71,7 @@ __all__ = [
     "OnDemandRequest",
     "OnlineFeatures",
     "OnlineReader",
+    "OnlineValue",
     "Parity",
     "PitJoinError",
     "ProjectError",
@@ -81,6 +86,7 @@ __all__ = [
     "StoreUrlError",
     "TrainingBuild",
     "TrainingSet",
+    "Verdict",
     "WarehouseError",
     "WholeTable",
 ]
@@ -97,6 +103,9 @@ _LAZY = {
     "Coverage": "pit_join.training.result",
     "Difference": "pit_join.monitoring.parity",
     "Entity": "pit_join.definitions.views",
+    "ExplainedRow": "pit_join.training.explanation",
+    "ExplainedWindow": "pit_join.training.explanation",
+    "Explanation": "pit_join.training.explanation",
     "Export": "pit_join.export.export",
     "Feature": "pit_join.definitions.views",
     "FeatureLog": "pit_join.monitoring.feature_log",
@@ -112,6 +121,7 @@ _LAZY = {
     "OnDemandRequest": "pit_join.references",
     "OnlineFeatures": "pit_join.serving.features",
     "OnlineReader": "pit_join.serving.reader",
+    "OnlineValue": "pit_join.training.explanation",
     "Parity": "pit_join.monitoring.parity",
     "Registry": "pit_join.definitions.registry",
     "Request": "pit_join.references",
@@ -120,6 +130,7 @@ _LAZY = {
     "StaleView": "pit_join.monitoring.findings",
     "TrainingBuild": "pit_join.training.build",
     "TrainingSet": "pit_join.training.result",
+    "Verdict": "pit_join.training.explanation",
     "WholeTable": "pit_join.history.batches",
 }
 

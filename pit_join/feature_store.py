@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import closing
 from datetime import date, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from pit_join.errors import RequestError, suggest
 from pit_join.monitoring.feature_log import FeatureLog
+from pit_join.monitoring.monitored import Monitored
 from pit_join.online.opening import open_store
 from pit_join.online.protocol import ReadableStore
 from pit_join.online.urls import is_remote
-from pit_join.references import parse_features, parse_role, split_list
+from pit_join.references import names_of, parse_features, parse_role
 from pit_join.serving.client import OnlineClient
 from pit_join.times import read_instant
 
@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from pit_join.definitions.registry import Registry
     from pit_join.export.export import Export
     from pit_join.history.backfill import Backfill
-    from pit_join.monitoring.findings import Monitoring
-    from pit_join.monitoring.parity import Parity
     from pit_join.project.dbt_project import Project
     from pit_join.training.build import TrainingBuild
     from pit_join.training.result import TrainingSet
@@ -39,7 +37,7 @@ _NO_SPAN = (
 )
 
 
-class FeatureStore(OnlineClient):
+class FeatureStore(OnlineClient, Monitored):
     """A dbt project with feature views, and its online store.
 
     Each method reads the project as its files are at the time. Online reads need the project only to find the store,
@@ -273,7 +271,7 @@ class FeatureStore(OnlineClient):
         """
         from pit_join.history.backfill import backfill
 
-        return backfill(self._workspace(), _names(select), start=start, end=end, apply=apply)
+        return backfill(self._workspace(), names_of(select), start=start, end=end, apply=apply)
 
     def export(
         self,
@@ -300,7 +298,7 @@ class FeatureStore(OnlineClient):
         return export(
             workspace,
             self._default_url(workspace.project),
-            _names(select),
+            names_of(select),
             named=self.online_stores,
             as_of=None if as_of == "now" else read_instant(as_of),
             roll_back=as_of == "now",
@@ -333,66 +331,3 @@ class FeatureStore(OnlineClient):
             RequestError: always.
         """
         raise RequestError(_NO_SPAN)
-
-    def verify(
-        self,
-        select: Iterable[str] = (),
-        *,
-        sample: int | None = None,
-    ) -> Parity:
-        """Compare the online store with the offline rule at the instant of the export.
-
-        Values, statuses and event times must be equal. A warehouse that was built again since may know more.
-
-        Args:
-            select: names of feature views; all in the store by default.
-            sample: the number of keys to compare of each view, drawn at random; by default all keys, and then the store
-                must have no others.
-
-        Raises:
-            PitJoinError: if the store, the project or its warehouse cannot be read.
-        """
-        from pit_join.monitoring.parity import verify
-
-        workspace = self._workspace()
-        with closing(self._open_online_store(workspace.project)) as store:
-            return verify(workspace, store, _names(select), sample=sample)
-
-    def monitor(
-        self,
-        log: str | Path,
-        *,
-        start: str | date | None = None,
-        end: str | date | None = None,
-        service: str | None = None,
-        tolerance: float = 1e-9,
-    ) -> Monitoring:
-        """Compare the values of a feature log with the offline rule at the time when each was served.
-
-        Args:
-            log: the folder of a `FeatureLog`.
-            start: only values served from this time on, such as `"2026-03-18 14:30"` (naive is UTC).
-            end: only values served before this time.
-            service: only values served for this feature service.
-            tolerance: the most that floats of windows may differ, relative to themselves; all else must be equal.
-
-        Raises:
-            PitJoinError: if the folder, the project or its warehouse cannot be read.
-        """
-        from pit_join.monitoring.findings import Monitoring
-        from pit_join.monitoring.skew import find_skew
-
-        span = (read_instant(start), read_instant(end, past=False))
-        skew = find_skew(
-            self._workspace(),
-            Path(log),
-            span,
-            service,
-            tolerance,
-        )
-        return Monitoring(skew)
-
-
-def _names(select: Iterable[str]) -> list[str]:
-    """Return names of views; one text is a list with commas, as on the command line."""
-    return split_list(select) if isinstance(select, str) else list(select)

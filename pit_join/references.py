@@ -13,8 +13,8 @@ from typing import Any
 from pit_join.errors import RequestError
 
 __all__ = [
-    "OnDemandRequest", "Request", "RequestItem", "default_alias", "listed", "model_and_version", "parse_features",
-    "parse_reference", "parse_role", "ref_text", "split_list",
+    "OnDemandRequest", "Request", "RequestItem", "default_alias", "listed", "model_and_version", "names_of",
+    "parse_features", "parse_reference", "parse_role", "ref_text", "split_list",
 ]  # fmt: skip
 
 _PART = r'("(?:[^"]|"")+"|[^":,=()]+)'
@@ -161,6 +161,11 @@ def split_list(text: str) -> list[str]:
     if found is None:
         raise RequestError(f"cannot read the references '{text}': a double quote or parenthesis is not closed")
     return [item.strip() for item in re.findall(f"({_ITEM})(?:,|$)", text) if item.strip()]
+
+
+def names_of(select: Iterable[str]) -> list[str]:
+    """Return names of views; one text is a list with commas, as on the command line."""
+    return split_list(select) if isinstance(select, str) else list(select)
 
 
 def parse_reference(text: str) -> tuple[str, str] | None:

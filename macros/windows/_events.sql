@@ -14,14 +14,7 @@ timed as (
 versions as (
     select
         *,
-        case
-            when {% for column in view.event_key %}{{ quote(column) }} is not null{{ ' and ' if not loop.last }}{% endfor %} then lag(_pit_created) over (
-                partition by {% for column in view.event_key %}{{ quote(column) }}{{ ', ' if not loop.last }}{% endfor %}
-                order by
-                    {{ pit_join._version(view) | reverse | join(' desc, ') }} desc,
-                    {{ pit_join._tie_order(view, 'timed') | indent(20) }}
-            )
-        end as _pit_until
+        {{ pit_join._superseded_at(view, 'timed') | indent(8) }} as _pit_until
     from timed
 ),
 {%- endif %}
@@ -56,6 +49,19 @@ events as (
         and (_pit_until is null or _pit_available_at < _pit_until)
         {%- endif %}
 )
+{%- endmacro %}
+
+
+{#- The instant at which a newer version of an event takes the place of a row of `relation`, or null. -#}
+{% macro _superseded_at(view, relation) -%}
+case
+    when {% for column in view.event_key %}{{ pit_join._identifier(column) }} is not null{{ ' and ' if not loop.last }}{% endfor %} then lag(_pit_created) over (
+        partition by {% for column in view.event_key %}{{ pit_join._identifier(column) }}{{ ', ' if not loop.last }}{% endfor %}
+        order by
+            {{ pit_join._version(view) | reverse | join(' desc, ') }} desc,
+            {{ pit_join._tie_order(view, relation) | indent(12) }}
+    )
+end
 {%- endmacro %}
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from pit_join.cli.explain import explain
 from pit_join.cli.monitor import monitor
 from pit_join.cli.online import export, get, verify
 from pit_join.cli.options import WithGlobalOptions
@@ -109,5 +110,17 @@ def main(ctx: click.Context, /, **given: Any) -> None:
     ctx.default_map = {ctx.invoked_subcommand: {name: given[name] for name in given if name != "stores"}}
 
 
-for command in (backfill, build_training_set, check, dbt_package_path, export, get, monitor, serve, verify, views):
+for command in (
+    backfill,
+    build_training_set,
+    check,
+    dbt_package_path,
+    explain,
+    export,
+    get,
+    monitor,
+    serve,
+    verify,
+    views,
+):
     main.add_command(command)

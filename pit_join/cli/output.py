@@ -6,9 +6,10 @@ from typing import Any
 
 import click
 
-from pit_join.json_values import json_text
+from pit_join.json_values import json_text, time_text
+from pit_join.records.layout import instant
 
-__all__ = ["age", "print_table", "shown"]
+__all__ = ["age", "moment_text", "print_table", "shown"]
 
 
 def shown(value: Any) -> str:
@@ -16,7 +17,14 @@ def shown(value: Any) -> str:
     if value is None:
         return "-"
     text = value if isinstance(value, str) else json_text(value, ascii_only=False).strip('"')
+    if not text.isprintable():  # it could move the cursor, or change what is on the screen
+        text = "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in text)
     return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def moment_text(microseconds: int) -> str:
+    """Return an instant in microseconds as text, without a fraction of zero."""
+    return str(time_text(instant(microseconds), False)).replace("T", " ").removesuffix("+00:00")
 
 
 def age(seconds: float | None) -> str:

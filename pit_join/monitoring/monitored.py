@@ -1,0 +1,135 @@
+"""The methods of a feature store that hold what it built, stored and served against the rule."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from contextlib import closing
+from dataclasses import replace
+from datetime import date, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pit_join.errors import StoreError
+from pit_join.references import names_of, parse_reference
+from pit_join.times import parse_instant, read_instant
+
+if TYPE_CHECKING:
+    from pit_join.monitoring.findings import Monitoring
+    from pit_join.monitoring.parity import Parity
+    from pit_join.online.protocol import ReadableStore
+    from pit_join.project.dbt_project import Project
+    from pit_join.training.explanation import Explanation
+    from pit_join.workspace import Workspace
+
+__all__ = ["Monitored"]
+
+
+class Monitored:
+    """A project and its online store, to be checked; see `FeatureStore`."""
+
+    # Methods import the modules that load DuckDB and Arrow, since a service only reads online.
+
+    if TYPE_CHECKING:
+
+        def _workspace(self) -> Workspace: ...
+
+        def _open_online_store(self, project: Project | None = None) -> ReadableStore: ...
+
+    def verify(
+        self,
+        select: Iterable[str] = (),
+        *,
+        sample: int | None = None,
+    ) -> Parity:
+        """Compare the online store with the offline rule at the instant of the export.
+
+        Values, statuses and event times must be equal. A warehouse that was built again since may know more.
+
+        Args:
+            select: names of feature views; all in the store by default.
+            sample: the number of keys to compare of each view, drawn at random; by default all keys, and then the store
+                must have no others.
+
+        Raises:
+            PitJoinError: if the store, the project or its warehouse cannot be read.
+        """
+        from pit_join.monitoring.parity import verify
+
+        workspace = self._workspace()
+        with closing(self._open_online_store(workspace.project)) as store:
+            return verify(workspace, store, names_of(select), sample=sample)
+
+    def monitor(
+        self,
+        log: str | Path,
+        *,
+        start: str | date | None = None,
+        end: str | date | None = None,
+        service: str | None = None,
+        tolerance: float = 1e-9,
+    ) -> Monitoring:
+        """Compare the values of a feature log with the offline rule at the time when each was served.
+
+        Args:
+            log: the folder of a `FeatureLog`.
+            start: only values served from this time on, such as `"2026-03-18 14:30"` (naive is UTC).
+            end: only values served before this time.
+            service: only values served for this feature service.
+            tolerance: the most that floats of windows may differ, relative to themselves; all else must be equal.
+
+        Raises:
+            PitJoinError: if the folder, the project or its warehouse cannot be read.
+        """
+        from pit_join.monitoring.findings import Monitoring
+        from pit_join.monitoring.skew import find_skew
+
+        span = (read_instant(start), read_instant(end, past=False))
+        skew = find_skew(
+            self._workspace(),
+            Path(log),
+            span,
+            service,
+            tolerance,
+        )
+        return Monitoring(skew)
+
+    def explain(
+        self,
+        feature: str,
+        entity: Mapping[str, Any],
+        at: str | date,
+        *,
+        gap: str | timedelta | None = None,
+        around: int = 20,
+        online: bool = True,
+    ) -> Explanation:
+        """Show why a feature has its value at a time, and what the online store has beside it.
+
+        Args:
+            feature: a reference such as `"user_activity:login_count_30d"`, or a view for all its features.
+            entity: a value for every key of the view; a text is read as the key's type.
+            at: the time T of the spine's row; naive is UTC.
+            gap: predict ahead, as for `get_historical_features`.
+            around: the number of rows to show before and after T, or at each edge of a window.
+            online: whether to read the online store, too.
+
+        Raises:
+            PitJoinError: one of its subclasses, saying what is wrong and what to do.
+        """
+        from pit_join.training.explain import Explainer
+        from pit_join.training.online_value import online_value
+
+        workspace = self._workspace()
+        name, column = parse_reference(feature) or (feature, "*")
+        view = workspace.registry.view(name)
+        with workspace.warehouse() as warehouse:
+            explainer = Explainer(workspace, warehouse, view, [] if column == "*" else [column], entity)
+            found = explainer.at(parse_instant(at), gap, around)
+            if not online:
+                return found
+            try:
+                store = self._open_online_store(workspace.project)
+            except StoreError as error:
+                return replace(found, online=str(error))
+            with closing(store):
+                return replace(found, online=online_value(store, explainer, view, list(found.values)))

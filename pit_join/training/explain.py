@@ -1,0 +1,218 @@
+"""Explain one value: the rows of its key around a time, and what the rule makes of each.
+
+The atoms of `macros/rule` decide, over a copy of the rows of the key; this module puts their answers into words.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime, timedelta, timezone
+from typing import Any
+
+import pyarrow as pa
+
+from pit_join.definitions.views import Aggregation, FeatureView
+from pit_join.errors import EntityError, RequestError, WarehouseError, suggest
+from pit_join.records.arrow import event_times, values_of
+from pit_join.references import Request
+from pit_join.statuses import NOT_FOUND, OUTSIDE_MAX_AGE
+from pit_join.times import format_duration, gap_text
+from pit_join.training.explanation import ExplainedRow, ExplainedWindow, Explanation, Verdict
+from pit_join.warehouse.duckdb_session import DuckDBWarehouse
+from pit_join.warehouse.sql import identifier
+from pit_join.workspace import Histories, Workspace
+
+__all__ = ["Explainer"]
+
+_ALIAS, _TIME, _SPINE, _ROWS = "explained", "pit_join_instant", "_pit_spine", "_pit_of_key"
+_EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
+
+
+class Explainer:
+    """The rows of one key of a view, copied from an open warehouse, and explained at any time.
+
+    Args:
+        workspace: the project that declares the view.
+        warehouse: its open warehouse.
+        view: the view.
+        features: the names of the features to explain; all if there are none.
+        keys: a value for every key of the view; a text is read as the key's type.
+
+    Raises:
+        PitJoinError: see its subclasses; unknown features and keys, and tables that cannot be read.
+    """
+
+    def __init__(
+        self,
+        workspace: Workspace,
+        warehouse: DuckDBWarehouse,
+        view: FeatureView,
+        features: Sequence[str],
+        keys: Mapping[str, Any],
+    ) -> None:
+        known = [feature.name for feature in view.features]
+        for name in features:
+            if name not in known:
+                raise RequestError(f"view '{view.name}' has no feature '{name}'; {suggest(name, known, 'features')}")
+        self._macros, self._warehouse, self._view = workspace.macros, warehouse, view
+        self._features = tuple(features or known)
+        self._what = f"the feature view '{view.name}' cannot be read"
+        Histories(warehouse, workspace).check([view])
+        self.keys = self._read(keys)
+        statement = self._macros.text("_key_rows_statement", view=view.name, spine="_pit_keys")
+        warehouse.execute(f"create or replace temp table {_ROWS} as {statement}", self._what)
+
+    def _read(self, keys: Mapping[str, Any]) -> dict[str, Any]:
+        """Make a table of the one row of keys, and return them as they were read."""
+        view, types = self._view, self._view.key_types
+        if unknown := [name for name in keys if name not in types]:
+            raise EntityError(f"view '{view.name}' has no key '{unknown[0]}'; {suggest(unknown[0], types, 'keys')}")
+        if missing := [name for name in types if name not in keys]:
+            raise EntityError(f"view '{view.name}' needs a value for every key; give {', '.join(missing)}, too")
+        columns = ["_pit_given"]
+        for name, kind in types.items():
+            column = identifier(name)
+            is_text = isinstance(keys[name], str) and kind.family != "text"
+            columns.append(f"cast({column} as {kind.name}) as {column}" if is_text else column)
+        self._warehouse.register("_pit_given_keys", pa.table({"_pit_given": [True], **{n: [keys[n]] for n in types}}))
+        what = f"the keys {dict(keys)} cannot be read"
+        select = f"select {', '.join(columns)} from _pit_given_keys"
+        self._warehouse.execute(f"create or replace temp table _pit_keys as {select}", what)
+        found = self._warehouse.row("from _pit_keys", what)
+        return {name: found[name] for name in types}
+
+    def at(self, moment: datetime, gap: str | timedelta | None = None, around: int = 20) -> Explanation:
+        """Explain the values at a time.
+
+        Args:
+            moment: the time T, with a time zone.
+            gap: predict ahead, as in a training set.
+            around: the number of rows to show before and after T, or at each edge of a window.
+        """
+        view, gap = self._view, gap_text(gap)
+        at = (moment - _EPOCH) // timedelta(microseconds=1)
+        spine = self._macros.text(
+            "spine_rows", spine="_pit_asked", event_timestamp=_TIME, gap=gap, data_type="timestamptz"
+        )
+        asked = f"select *, make_timestamptz({at}) as {_TIME} from _pit_keys"
+        self._warehouse.execute(f"create or replace temp table _pit_asked as {asked}", self._what)
+        self._warehouse.execute(f"create or replace temp table {_SPINE} as {spine}", self._what)
+        time = self._warehouse.row(f"select _pit_time from {_SPINE}", self._what)["_pit_time"]
+        status, event, stored = self._answer(defaults=False)
+        _, _, values = self._answer(defaults=True)
+        return Explanation(
+            view=view.name,
+            keys=self.keys,
+            at=at,
+            asked=time,
+            rule=tuple(_settings(view, gap)),
+            status=status,
+            event=event,
+            values=values,
+            defaulted=tuple(name for name in values if stored[name] is None and values[name] is not None),
+            rows=() if view.aggregations else tuple(self._rows(around, time, status)),
+            counts=self._warehouse.row(self._statement("_explained_counts_statement"), self._what),
+            windows=tuple(self._window(one, around, time) for one in view.aggregations if one.name in self._features),
+        )
+
+    def _answer(self, *, defaults: bool) -> tuple[str, int | None, dict[str, Any]]:
+        """Return status, event time and values by the statements that build a training set."""
+        request = Request(self._view.name, self._features, _ALIAS)
+        statements = self._macros.data(
+            "_view_statements",
+            alias=_ALIAS,
+            spine=_SPINE,
+            features=[request.as_macro_argument()],
+            options={"full_feature_names": True, "provenance": True, "defaults": defaults, "history": _ROWS},
+        )
+        table = self._warehouse.table_later(statements, self._what).result()
+        if table.num_rows != 1:
+            raise WarehouseError(f"the join returned {table.num_rows} rows for one; please report this")
+        values = {name: values_of(table[f"{_ALIAS}__{name}"])[0] for name in self._features}
+        (event,) = event_times(table[f"{_ALIAS}__event_timestamp"].combine_chunks()).cast(pa.int64()).to_pylist()
+        return table[f"{_ALIAS}__status"][0].as_py(), event, values
+
+    def _statement(self, macro: str, **options: Any) -> str:
+        return self._macros.text(macro, view=self._view.name, spine=_SPINE, history=_ROWS, **options)
+
+    def _found(self, statement: str, columns: Sequence[str]) -> list[tuple[dict[str, Any], tuple[Any, ...]]]:
+        """Return the rows of a statement once each, in the order of event times, with the values of some columns."""
+        table = self._warehouse.table(statement, self._what)
+        own = table.select([name for name in table.column_names if name.startswith("_pit_")]).to_pylist()
+        values = list(zip(*(values_of(table[name]) for name in columns), strict=True)) if columns else [()] * len(own)
+        # The first of several parts counts that have a row: see the macros.
+        once = {row["_pit_number"]: (row, shown) for row, shown in reversed(list(zip(own, values, strict=True)))}
+        return sorted(once.values(), key=lambda pair: int(pair[0]["_pit_position"]))
+
+    def _rows(self, around: int, time: int, status: str) -> Iterator[ExplainedRow]:
+        found = self._found(self._statement("_explained_statement", around=around), self._features)
+        version = ["_pit_event", *(["_pit_created"] if self._view.created_timestamp else [])]
+        chosen = next((row for row, _ in found if row["_pit_part"] == "chosen"), None)
+        for row, values in found:
+            verdict = _unknown(row, time)
+            if verdict is None and chosen is row:
+                verdict = {OUTSIDE_MAX_AGE: Verdict.TOO_OLD, NOT_FOUND: Verdict.DELETED}.get(status, Verdict.CHOSEN)
+            elif verdict is None:
+                assert chosen is not None  # some row is known, so one wins
+                tied = all(row[column] == chosen[column] for column in version)
+                verdict = Verdict.TIE_LOST if tied else Verdict.SUPERSEDED
+            yield ExplainedRow(verdict, row["_pit_position"], row["_pit_event"], row["_pit_available_at"], values)
+
+    def _window(self, one: Aggregation, around: int, time: int) -> ExplainedWindow:
+        statement = self._statement("_explained_events_statement", asked={"feature": one.name, "around": around})
+        found = self._found(statement, [one.column] if one.column else [])
+        rows = []
+        for row, values in found:
+            verdict = _unknown(row, time)
+            if verdict is None and not row["_pit_inside"]:
+                verdict = Verdict.SUPERSEDED if row["_pit_superseded"] else Verdict.LEFT
+            elif verdict is None:
+                verdict = (
+                    Verdict.COUNTED
+                    if row["_pit_counted"]
+                    else Verdict.DELETED
+                    if row["_pit_deleted"]
+                    else Verdict.NOT_COUNTED
+                )
+            until = row["_pit_end"] if row["_pit_dated"] and row["_pit_end"] < 2**63 - 1 else None
+            times = row["_pit_event"], row["_pit_available_at"]
+            rows.append(ExplainedRow(verdict, row["_pit_position"], *times, values, until))
+        events = found[0][0]["_pit_events"] if found else 0
+        return ExplainedWindow(one.name, _function(one), one.column, events, tuple(rows))
+
+
+def _unknown(row: Mapping[str, Any], time: int) -> Verdict | None:
+    """Return why a row is not known at a time; None if it is."""
+    if not row["_pit_dated"]:
+        return Verdict.UNDATED
+    if row["_pit_known"]:
+        return None
+    return Verdict.LATER if row["_pit_event"] > time else Verdict.NOT_YET_KNOWN
+
+
+def _settings(view: FeatureView, gap: str | None) -> Iterator[str]:
+    """Yield the settings of a view that decide its answer, each in words."""
+    if view.static:
+        yield "static: the row of the key counts at any time"
+        return
+    known = f"{view.event_timestamp} + {format_duration(view.lag)} (lag)" if view.lag else view.event_timestamp
+    if view.created_timestamp:
+        known = f"the later of {known} and {view.created_timestamp}"
+    yield f"known from: {known}"
+    if gap:
+        yield f"gap: asked {gap} before T"
+    strict = view.closed == "left" if view.aggregations else not view.inclusive
+    yield "a row known exactly at T does not count" if strict else "a row known exactly at T counts"
+    if view.ttl:
+        yield f"ttl: {format_duration(view.ttl)}"
+    if view.event_key:
+        yield f"event_key: of the versions of one {', '.join(view.event_key)} the newest known counts"
+    if view.deleted:
+        yield f"deleted: {view.deleted}"
+
+
+def _function(one: Aggregation) -> str:
+    n = f" ({one.n})" if one.n else ""
+    column = f" of {one.column}" if one.column else ""
+    window = f"over {format_duration(one.window)}" if one.window else "since the first event"
+    return f"{one.function}{n}{column} {window}{f' where {one.where}' if one.where else ''}"
