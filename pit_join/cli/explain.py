@@ -19,7 +19,7 @@ _MOST_COLUMNS = 6
 
 
 @click.command("explain", cls=Command, short_help="Show why a feature has its value at a time.")
-@click.argument("feature", metavar="VIEW[:FEATURE]")
+@click.option("--feature", required=True, metavar="VIEW[:FEATURE]", help="A feature, or a view for all its features.")
 @click.option(
     "--entity", "entities", multiple=True, metavar="KEY=VALUE", help="A key of the view; one for each key that it has."
 )
@@ -50,8 +50,8 @@ def explain(
 
     \b
     Examples:
-      pit-join explain user_activity:login_count_30d --entity user_id=42 --at '2026-03-18 14:30'
-      pit-join explain weather --entity airport=JFK --at 2013-03-05 --around 5
+      pit-join explain --feature user_activity:login_count_30d --entity user_id=42 --at '2026-03-18 14:30'
+      pit-join explain --feature weather --entity airport=JFK --at 2013-03-05 --around 5
     """
     given = dict(entity.split("=", 1) for entity in entities if "=" in entity)
     if len(given) < len(entities):

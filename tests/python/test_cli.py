@@ -37,6 +37,7 @@ NEEDED = {
     "backfill": ("--dry-run",),
     "build-training-set": ("--spine", "labels", "--features", "v:f", "--output", "train.parquet"),
     "check": (),
+    "explain": ("--feature", "v:f", "--at", "2026-03-18"),
     "export": (),
     "get": ("--entity", "user_id=42", "--service", "churn_v1"),
     "monitor": ("--log", "feature_log"),

@@ -277,7 +277,17 @@ def test_bad_questions(shop: FeatureStore, feature: str, keys: dict[str, Any], a
 
 def test_the_command(shop: FeatureStore) -> None:
     project = str(Path(shop.online_store).parents[1])
-    asked = ("--project-dir", project, "explain", "plans", "--entity", "user_id=1", "--at", "2026-03-03 02:00")
+    asked = (
+        "--project-dir",
+        project,
+        "explain",
+        "--feature",
+        "plans",
+        "--entity",
+        "user_id=1",
+        "--at",
+        "2026-03-03 02:00",
+    )
     done = run(*asked)
     assert done.status == 0
     assert "\x1b" not in done.out, "a value must not be able to write to the terminal"
