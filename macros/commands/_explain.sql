@@ -192,7 +192,6 @@ placed as {{ pit_join._materialized() }} (
         *,
         _pit_known and _pit_at < _pit_end as _pit_inside,
         _pit_known and _pit_at < _pit_end and _pit_meets and not _pit_deleted as _pit_counted,
-        count(*) filter (where _pit_known and _pit_at < _pit_end and _pit_meets and not _pit_deleted) over () as _pit_events,
         {{ pit_join._position(prepared) }}
     from (
         select
@@ -207,7 +206,10 @@ placed as {{ pit_join._materialized() }} (
 )
 {% for part, condition, order in parts %}
 (
-    select '{{ part }}' as _pit_part, *
+    select
+        '{{ part }}' as _pit_part,
+        (select count(*) from placed where _pit_counted) as _pit_events,
+        *
     from placed
     where {{ condition }}
     order by {{ order }}

@@ -18,6 +18,7 @@ from pit_join.references import Request
 from pit_join.statuses import NOT_FOUND, OUTSIDE_MAX_AGE
 from pit_join.times import format_duration, gap_text
 from pit_join.training.explanation import ExplainedRow, ExplainedWindow, Explanation, Verdict
+from pit_join.training.joins import units_of
 from pit_join.warehouse.duckdb_session import DuckDBWarehouse
 from pit_join.warehouse.sql import identifier
 from pit_join.workspace import Histories, Workspace
@@ -61,6 +62,10 @@ class Explainer:
         self.keys = self._read(keys)
         statement = self._macros.text("_key_rows_statement", view=view.name, spine="_pit_keys")
         warehouse.execute(f"create or replace temp table {_ROWS} as {statement}", self._what)
+        self._units: dict[str, Any] = {}
+        if view.aggregations:
+            facts = self._macros.text("_facts_statement", view=view.name, history=_ROWS)
+            self._units = dict(units_of(warehouse.row(facts, self._what)))
 
     def _read(self, keys: Mapping[str, Any]) -> dict[str, Any]:
         """Make a table of the one row of keys, and return them as they were read."""
@@ -123,7 +128,15 @@ class Explainer:
             alias=_ALIAS,
             spine=_SPINE,
             features=[request.as_macro_argument()],
-            options={"full_feature_names": True, "provenance": True, "defaults": defaults, "history": _ROWS},
+            options={
+                "full_feature_names": True,
+                "provenance": True,
+                "defaults": defaults,
+                "history": _ROWS,
+                # For one instant: the other plan would add up all events of the key.
+                "plan": "range",
+                "floats": self._units,
+            },
         )
         table = self._warehouse.table_later(statements, self._what).result()
         if table.num_rows != 1:
