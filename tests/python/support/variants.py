@@ -197,7 +197,7 @@ EACH = (
 
 # Window views -------------------------------------------------------------------------------------------------
 
-WINDOW, EVENTS = "duckdb__window_features", "_window_events"
+WINDOW, EVENTS, VERSIONS = "duckdb__window_features", "_window_events", "_superseded_at"
 RANGE, RUNNING = "_range_windows", "_running_sums"
 DELETED = "coalesce({{ pit_join._mark(view) }}, false)"
 
@@ -221,16 +221,18 @@ WINDOWS: dict[str, Replacements] = {
         RUNNING: [("_is_known('points._pit_at', false)", "_is_known('points._pit_at', true)")]
     },
     "late event seen early": {"_available_at": "_pit_event + {{ view.lag or 0 }}"},
-    "correction counted twice": {EVENTS: [("then lag(_pit_created)", "then null::bigint + lag(_pit_created)")]},
+    "correction counted twice": {VERSIONS: [("then lag(_pit_created)", "then null::bigint + lag(_pit_created)")]},
     "superseded within a key only": {
-        EVENTS: [
+        VERSIONS: [
             (
                 "partition by {% for column in view.event_key %}",
                 "partition by {{ view.key_names | join(', ') }}, {% for column in view.event_key %}",
             )
         ]
     },
-    "nulls in the event key are equal": {EVENTS: [("{{ quote(column) }} is not null{{ ' and '", "true{{ ' and '")]},
+    "nulls in the event key are equal": {
+        VERSIONS: [("{{ pit_join._identifier(column) }} is not null{{ ' and '", "true{{ ' and '")]
+    },
     "deleted event counted": {EVENTS: [(f"and not {DELETED}", "")]},
     "deleted version supersedes nothing": {
         EVENTS: [
@@ -240,7 +242,7 @@ WINDOWS: dict[str, Replacements] = {
             )
         ]
     },
-    "versions by event time": {EVENTS: [("pit_join._version(view) | reverse |", "pit_join._version(view) |")]},
+    "versions by event time": {VERSIONS: [("pit_join._version(view) | reverse |", "pit_join._version(view) |")]},
     "where ignored": {EVENTS: [("if item.where else value", "if false else value")]},
     "lag shortens the window": {"_leaves": "{{ relation }}._pit_event + {{ window }}"},
     "stacked: running totals poisoned by NaN": {
