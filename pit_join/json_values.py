@@ -7,8 +7,10 @@ import json
 import math
 import re
 from datetime import date, datetime
+from datetime import time as clock
 from decimal import Decimal
 from typing import Any
+from uuid import UUID
 
 __all__ = ["finite", "json_text", "plain", "time_text"]
 
@@ -32,7 +34,7 @@ def finite(value: Any) -> Any:
 
 
 def plain(value: Any) -> str | list[Any]:
-    """Return what JSON has no type for: decimals and times as text, bytes in base64.
+    """Return what JSON has no type for: decimals, times and UUIDs as text, bytes in base64.
 
     Raises:
         TypeError: if the value has no form in JSON.
@@ -45,6 +47,8 @@ def plain(value: Any) -> str | list[Any]:
         return str(time_text(value, value.tzinfo is not None))
     if isinstance(value, date):
         return value.isoformat()
+    if isinstance(value, (UUID, clock)):
+        return str(value)
     if isinstance(value, Decimal):
         return format(value, "f")  # a zero of ten digits is 0E-10 as a text of Python
     if type(value).__name__ == "datetime64":  # by its name, so that NumPy is not loaded

@@ -26,7 +26,7 @@ _MOST_COLUMNS = 6
 @click.option("--at", required=True, metavar="TIME", help="The time T of the spine's row (naive is UTC).")
 @click.option("--gap", metavar="DURATION", help="Predict ahead, as in build-training-set.")
 @click.option(
-    "--around", type=click.IntRange(min=0), default=20, show_default=True, metavar="N",
+    "--around", type=click.IntRange(0, 1_000_000), default=20, show_default=True, metavar="N",
     help="Show so many rows before and after T, or at each edge of a window; the others are counted.",
 )  # fmt: skip
 @click.option("--offline", is_flag=True, help="Do not read the online store.")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timedelta, timezone
+from decimal import Decimal, InvalidOperation
 from typing import Any
 
 import pyarrow as pa
@@ -23,7 +24,10 @@ from pit_join.warehouse.duckdb_session import DuckDBWarehouse
 from pit_join.warehouse.sql import identifier
 from pit_join.workspace import Histories, Workspace
 
-__all__ = ["Explainer"]
+__all__ = ["MOST_AROUND", "Explainer"]
+
+MOST_AROUND = 1_000_000
+"""The most rows that an explanation shows on each side."""
 
 _ALIAS, _TIME, _SPINE, _ROWS = "explained", "pit_join_instant", "_pit_spine", "_pit_of_key"
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
@@ -79,11 +83,19 @@ class Explainer:
             column = identifier(name)
             is_text = isinstance(keys[name], str) and kind.family != "text"
             columns.append(f"cast({column} as {kind.name}) as {column}" if is_text else column)
-        self._warehouse.register("_pit_given_keys", pa.table({"_pit_given": [True], **{n: [keys[n]] for n in types}}))
-        what = f"the keys {dict(keys)} cannot be read"
+        what = f"the keys {dict(keys)!r} cannot be read"
+        try:
+            given = pa.table({"_pit_given": [True], **{name: [keys[name]] for name in types}})
+        except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:
+            raise EntityError(f"{what}: {error}") from error
+        self._warehouse.register("_pit_given_keys", given)
         select = f"select {', '.join(columns)} from _pit_given_keys"
         self._warehouse.execute(f"create or replace temp table _pit_keys as {select}", what)
         found = self._warehouse.row("from _pit_keys", what)
+        for name, kind in types.items():
+            text = keys[name]
+            if isinstance(text, str) and kind.number in ("integer", "decimal") and not _is_number(text, found[name]):
+                raise EntityError(f"key '{name}': '{text}' is not of type {kind.name}")  # a cast would round it
         return {name: found[name] for name in types}
 
     def at(self, moment: datetime, gap: str | timedelta | None = None, around: int = 20) -> Explanation:
@@ -95,6 +107,8 @@ class Explainer:
             around: the number of rows to show before and after T, or at each edge of a window.
         """
         view, gap = self._view, gap_text(gap)
+        if around not in range(MOST_AROUND + 1):
+            raise RequestError(f"around is a number of rows from 0 to {MOST_AROUND:,}, and not {around!r}")
         at = (moment - _EPOCH) // timedelta(microseconds=1)
         spine = self._macros.text(
             "spine_rows", spine="_pit_asked", event_timestamp=_TIME, gap=gap, data_type="timestamptz"
@@ -169,7 +183,10 @@ class Explainer:
                 assert chosen is not None  # some row is known, so one wins
                 tied = all(row[column] == chosen[column] for column in version)
                 verdict = Verdict.TIE_LOST if tied else Verdict.SUPERSEDED
-            yield ExplainedRow(verdict, row["_pit_position"], row["_pit_event"], row["_pit_available_at"], values)
+            event, known_from = row["_pit_event"], row["_pit_available_at"]
+            if self._view.static:  # whose rows have no time
+                event = known_from = None
+            yield ExplainedRow(verdict, row["_pit_position"], event, known_from, values)
 
     def _window(self, one: Aggregation, around: int, time: int) -> ExplainedWindow:
         statement = self._statement("_explained_events_statement", asked={"feature": one.name, "around": around})
@@ -192,6 +209,13 @@ class Explainer:
             rows.append(ExplainedRow(verdict, row["_pit_position"], *times, values, until))
         events = found[0][0]["_pit_events"] if found else 0
         return ExplainedWindow(one.name, _function(one), one.column, events, tuple(rows))
+
+
+def _is_number(text: str, number: Any) -> bool:
+    try:
+        return bool(Decimal(text) == number)
+    except InvalidOperation:
+        return False
 
 
 def _unknown(row: Mapping[str, Any], time: int) -> Verdict | None:

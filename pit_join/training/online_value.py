@@ -57,7 +57,8 @@ def _reasons(values: Mapping[str, Any], event: int | None, expected: Explanation
     if expected.windows:
         yield "the events that count at the instant of the export have changed since"
     elif event == expected.event:
-        row = "the declared default" if event is None else f"the row of {instant(event)}"
+        row = "the declared default" if expected.chosen is None else "the row"
+        row += "" if event is None else f" of {instant(event)}"
         yield f"{row} has other values of {', '.join(differ)} now"
     elif event is not None and (expected.event is None or event > expected.event):
         yield f"the row of {instant(event)}, which was exported, is not in the warehouse any more, or not of that time"

@@ -123,6 +123,9 @@ def test_without_an_export(shop: FeatureStore) -> None:
         ("plans:n", {"user": 1}, "2026-03-02", "view 'plans' has no key 'user'; did you mean 'user_id'"),
         ("plans:n", {}, "2026-03-02", "view 'plans' needs a value for every key; give user_id"),
         ("plans:n", {"user_id": "one"}, "2026-03-02", "cannot be read: .*one"),
+        ("plans:n", {"user_id": "1.4"}, "2026-03-02", r"key 'user_id': '1\.4' is not of type BIGINT"),
+        ("plans:n", {"user_id": 2**70}, "2026-03-02", "the keys .* cannot be read"),
+        ("plans:n", {"user_id": "\ud800"}, "2026-03-02", "the keys .* cannot be read"),
         ("plans:n", {"user_id": 1}, "soon", "cannot read the instant 'soon'"),
         ("plans:n", {"user_id": 1}, "2026-03-02", None),
     ],
@@ -159,6 +162,38 @@ def test_the_command(shop: FeatureStore) -> None:
     assert (found["at"], found["event"]) == ("2026-03-03T02:00:00Z", "2026-03-03T00:00:00Z")
     assert run(*asked[:-2]).status == 2
     assert run(*asked, "--entity", "user_id").status == 2
+
+
+@pytest.mark.parametrize("around", [-1, None, 10**20])
+def test_around_is_a_number_of_rows(shop: FeatureStore, around: Any) -> None:
+    with pytest.raises(PitJoinError, match="around is a number of rows from 0 to 1,000,000, and not"):
+        shop.explain("plans:n", {"user_id": 1}, "2026-03-02", around=around)
+
+
+def test_a_static_view_with_a_uuid_as_key(tmp_path: Path) -> None:
+    columns = "{name: k, data_type: uuid}, {name: opens, data_type: time}"
+    project = make_project(
+        tmp_path / "shop", {"shops": view("entity: shop, join_keys: [k], static: true, online: false", columns, "")}
+    )
+    key = "6f8b1c1e-0000-4000-8000-0000000000ab"
+    with duckdb.connect(str(project / "warehouse.duckdb")) as connection:
+        connection.execute(f"create table shops as select '{key}'::uuid as k, time '09:30' as opens")
+    asked = (
+        "--project-dir",
+        str(project),
+        "explain",
+        "--feature",
+        "shops",
+        "--entity",
+        f"k={key}",
+        "--at",
+        "2026-03-03",
+    )
+    done = run(*asked)
+    assert (done.status, "opens = 09:30:00 (PRESENT)" in done.out) == (0, True), done.err
+    found = json.loads(run(*asked, "--json").out)
+    assert (found["keys"], found["values"]) == ({"k": key}, {"opens": "09:30:00"})
+    assert [(row["event"], row["known_from"], row["verdict"]) for row in found["rows"]] == [(None, None, "chosen")]
 
 
 @pytest.mark.rest
