@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from pit_join.references import OnDemandRequest
 from pit_join.training.joins import ViewJoins
 from pit_join.training.request import TrainingRequest
+from pit_join.training.set_metadata import SET_FORMAT
 from pit_join.training.spine import SpineRows, find_spine
 from pit_join.warehouse.expressions import ARGUMENTS, Expressions
 from pit_join.workspace import Histories, Workspace
@@ -111,6 +112,7 @@ class TrainingBuild:
         sql = self._query(spine)
         frame, parts, coverage = joins.collect(joining, self._source, progress, last=last)
         metadata = {
+            "format": SET_FORMAT,
             "features": names,
             **self._request.as_metadata(),
             "spine": self._source.label,

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import io
 import os
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -19,17 +17,17 @@ import pyarrow.parquet  # not needed before the file is written, but this module
 
 from pit_join.definitions.views import FeatureView
 from pit_join.errors import with_extra
-from pit_join.frames import Dtypes, as_arrow, as_pandas, as_polars, check_finite, metadata_of, unpacked
+from pit_join.frames import Dtypes, as_arrow, as_pandas, as_polars, check_finite, metadata_of
 from pit_join.statuses import NOT_FOUND, NOT_YET_KNOWN, NULL_KEY, NULL_VALUE, OFFLINE, OUTSIDE_MAX_AGE, PRESENT
 from pit_join.times import format_duration
 from pit_join.training.gather import row_numbers
+from pit_join.training.spine_hash import spine_hash
 from pit_join.warehouse.table_files import write_table
 
 __all__ = ["Coverage", "TrainingSet", "coverage"]
 
 _QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 _SAMPLED_ROWS = 100_000
-_HASHED_ROWS = 100_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +82,7 @@ class TrainingSet:
     @property
     def spine_sha256(self) -> str:
         """The SHA-256 hash of the spine's schema and values in order; equal spines have equal hashes."""
-        return _fingerprint(as_arrow(self.spine))
+        return spine_hash(as_arrow(self.spine))
 
     def to_df(self, dtypes: Dtypes = "nullable") -> Any:
         """Return the rows as a pandas DataFrame (needs pandas).
@@ -130,7 +128,7 @@ class TrainingSet:
         spine = table.select(self.metadata["spine_columns"])
         metadata, features = dict(self.metadata), self.metadata["features"]
         with ThreadPoolExecutor(os.cpu_count()) as threads:  # more of them would only wait for Python's lock
-            hashing = threads.submit(_fingerprint, spine)
+            hashing = threads.submit(spine_hash, spine)
             if path.suffix.lower() == ".parquet":
                 found = threads.map(lambda name: _statistics(table[name]), features)
                 metadata["statistics"] = dict(zip(features, found, strict=True))
@@ -201,43 +199,6 @@ def _hints(
             "sides (letter case, blanks, leading zeros)?"
         )
     return hints
-
-
-def _fingerprint(table: pa.Table) -> str:
-    """Return the SHA-256 hash of a table's schema and values in order."""
-    schema = pa.schema([kind.remove_metadata() for kind in table.schema])
-    digest = hashlib.sha256(str(schema).encode())
-    values = unpacked(table)
-    for start in range(0, len(values), _HASHED_ROWS):
-        rows = values.slice(start, _HASHED_ROWS)
-        batch = pa.record_batch([_canonical(column) for column in rows.columns], names=rows.column_names)
-        with pa.ipc.new_stream(pa.PythonFile(_Sink(digest), mode="w"), batch.schema) as writer:
-            writer.write_batch(batch)
-    return digest.hexdigest()
-
-
-def _canonical(column: pa.ChunkedArray) -> pa.Array:
-    """Return a column so that equal values have equal bytes: without a dictionary, and with nothing beneath nulls."""
-    if pa.types.is_dictionary(column.type):
-        column = column.cast(column.type.value_type)
-    whole = column.combine_chunks()
-    if column.null_count or pa.types.is_nested(column.type):
-        whole = whole.take(row_numbers(np.arange(len(whole))))  # which writes zeros beneath nulls
-    return whole
-
-
-class _Sink(io.RawIOBase):
-    """A file whose bytes only update a hash."""
-
-    def __init__(self, digest: hashlib._Hash) -> None:
-        self._digest = digest
-
-    def writable(self) -> bool:
-        return True
-
-    def write(self, data: Any) -> int:
-        self._digest.update(data)
-        return len(data)
 
 
 def _statistics(column: pa.ChunkedArray) -> dict[str, Any]:

@@ -1,0 +1,226 @@
+"""The metadata of a training set's file: what it says of itself, checked before anything is done with it.
+
+A file may come from anybody. Nothing in its metadata runs: SQL is shown, and a name is looked up in the project.
+"""
+
+from __future__ import annotations
+
+import json
+import reprlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, NoReturn, TypeVar
+
+from pit_join.errors import PitJoinError, RequestError
+from pit_join.references import RequestItem, parse_features
+
+__all__ = ["SET_FORMAT", "FeatureStatistics", "SetMetadata"]
+
+SET_FORMAT = 1
+"""The version of the metadata's form. Raise it when a key changes its meaning; older releases then refuse the file."""
+
+_MOST_BYTES = 16 * 2**20
+_MOST_ITEMS = 20_000  # of references, features or columns; nobody asks for more
+_MOST_SAID = 300  # characters of a problem
+
+_KINDS = {str: "a text", int: "a whole number", bool: "true or false", list: "a list", dict: "an object"}
+_Kind = TypeVar("_Kind")
+
+
+class _WrongError(ValueError):
+    """A part of the metadata that is not as `build-training-set` writes it."""
+
+
+@dataclass(frozen=True, slots=True)
+class FeatureStatistics:
+    """The values of a feature when its training set was written; `mean` and `quantiles` are those of numbers."""
+
+    rows: int
+    nulls: int
+    mean: float | None
+    quantiles: Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class SetMetadata:
+    """The metadata of a training set's file.
+
+    `features` are the names of the feature columns, `references` what was asked for, as macros take it, and `spine` the
+    label of the spine. `rows` is the number of rows when the set was built. `coverage` counts rows by view and status.
+    `statistics` are by feature; only Parquet files have them.
+    """
+
+    features: tuple[str, ...]
+    references: tuple[Mapping[str, Any], ...]
+    event_timestamp: str
+    gap: str | None
+    full_feature_names: bool
+    provenance: bool
+    defaults: bool
+    window_plan: str | None
+    spine: str
+    spine_sha256: str
+    spine_columns: tuple[str, ...]
+    rows: int
+    sql: str
+    versions: Mapping[str, str]
+    coverage: Mapping[str, Mapping[str, int]]
+    statistics: Mapping[str, FeatureStatistics]
+
+    @classmethod
+    def from_json(cls, text: bytes, where: str) -> SetMetadata:
+        """Read the metadata of the file `where`.
+
+        Raises:
+            PitJoinError: in one sentence, if they are damaged, too large, or not those of a training set.
+        """
+        try:
+            read = _parsed(text)
+            if (found := read["format"]) > SET_FORMAT:
+                raise PitJoinError(
+                    f"{where} was written by a newer pit-join (format {found}; this one reads up to {SET_FORMAT}); "
+                    "upgrade pit-join here"
+                )
+            return _metadata(read)
+        except (ValueError, RecursionError, RequestError) as error:
+            problem = "it is nested too deeply" if isinstance(error, RecursionError) else str(error)[:_MOST_SAID]
+            raise PitJoinError(f"the metadata of {where} cannot be used: {problem}; build the set again") from error
+
+    @property
+    def requests(self) -> tuple[RequestItem, ...]:
+        """The references as requests, without what the file says of types and defaults: the project knows them."""
+        return _requests(self.references)
+
+
+def _parsed(text: bytes) -> Mapping[str, Any]:
+    if len(text) > _MOST_BYTES:
+        raise _WrongError(f"it has {len(text):,} bytes, and {_MOST_BYTES:,} are allowed")
+    try:
+        read = json.loads(text, object_pairs_hook=_unique, parse_constant=_no_number)
+        json.dumps(read, ensure_ascii=False).encode()  # half a character, which JSON can write, is a ValueError
+    except _WrongError:
+        raise
+    except ValueError as error:
+        raise _WrongError(f"it is not JSON ({error})") from error
+    if not isinstance(read, dict):
+        raise _WrongError("it is not an object of JSON")
+    read.setdefault("format", 1)  # which the first releases did not write
+    _count(read, "format")
+    return read
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise _WrongError("an object in it has a key twice")
+    return found
+
+
+def _no_number(text: str) -> NoReturn:
+    raise _WrongError(f"{text} is not a number of JSON")
+
+
+def _metadata(read: Mapping[str, Any]) -> SetMetadata:
+    features, columns = _names(read, "features"), _names(read, "spine_columns")
+    if both := sorted(set(features) & set(columns)):
+        raise _WrongError(f"{both[0]!r} is both a feature and a column of the spine")
+    references = tuple(_listed(read, "references"))
+    found = SetMetadata(
+        features=features,
+        references=references,
+        event_timestamp=_of(read, "event_timestamp", str),
+        gap=_text_or_null(read, "gap"),
+        full_feature_names=_of(read, "full_feature_names", bool),
+        provenance=_of(read, "provenance", bool),
+        defaults=_of(read, "defaults", bool),
+        window_plan=_text_or_null(read, "window_plan"),
+        spine=_of(read, "spine", str),
+        spine_sha256=_of(read, "spine_sha256", str),
+        spine_columns=columns,
+        rows=_count(read, "rows"),
+        sql=_of(read, "sql", str),
+        versions=_texts(read, "versions"),
+        coverage={
+            alias: {status: _count(counts, status) for status in counts}
+            for alias, counts in _objects(read, "coverage").items()
+        },
+        statistics={
+            feature: _statistics(values)
+            for feature, values in _objects({"statistics": {}, **read}, "statistics").items()
+        },
+    )
+    _requests(references)  # so that a reference that cannot be read is found here
+    return found
+
+
+def _requests(references: tuple[Mapping[str, Any], ...]) -> tuple[RequestItem, ...]:
+    asked = ("view", "as", "join_keys", "features", "on_demand", "arguments")
+    return parse_features([{key: item[key] for key in asked if key in item} for item in references])
+
+
+def _statistics(read: Mapping[str, Any]) -> FeatureStatistics:
+    quantiles = _of({"quantiles": {}, **read}, "quantiles", dict)
+    mean = read.get("mean")
+    return FeatureStatistics(
+        rows=_count(read, "rows"),
+        nulls=_count(read, "nulls"),
+        mean=None if mean is None else _number(read, "mean"),
+        quantiles={point: _number(quantiles, point) for point in quantiles},
+    )
+
+
+def _of(read: Mapping[str, Any], key: str, kind: type[_Kind]) -> _Kind:
+    """Return the value of a key, which must be of exactly this type: true is not a whole number."""
+    if key not in read:
+        raise _WrongError(f"the key {key!r} is missing")
+    value = read[key]
+    if type(value) is not kind:
+        raise _WrongError(f"the key {key!r} must be {_KINDS[kind]}, got {reprlib.repr(value)}")
+    return value
+
+
+def _objects(read: Mapping[str, Any], key: str) -> dict[str, dict[str, Any]]:
+    found = _of(read, key, dict)
+    return {name: _of(found, name, dict) for name in found}
+
+
+def _texts(read: Mapping[str, Any], key: str) -> dict[str, str]:
+    found = _of(read, key, dict)
+    return {name: _of(found, name, str) for name in found}
+
+
+def _text_or_null(read: Mapping[str, Any], key: str) -> str | None:
+    return None if key in read and read[key] is None else _of(read, key, str)
+
+
+def _count(read: Mapping[str, Any], key: str) -> int:
+    if (value := _of(read, key, int)) < 0:
+        raise _WrongError(f"the key {key!r} must not be negative, got {value}")
+    return value
+
+
+def _number(read: Mapping[str, Any], key: str) -> float:
+    if type(read[key]) not in (int, float):
+        raise _WrongError(f"the key {key!r} must be a number, got {reprlib.repr(read[key])}")
+    return float(read[key])
+
+
+def _names(read: Mapping[str, Any], key: str) -> tuple[str, ...]:
+    found = tuple(_of({key: name}, key, str) for name in _bounded(read, key))
+    if len(set(found)) < len(found):
+        raise _WrongError(f"the key {key!r} names a column twice")
+    return found
+
+
+def _listed(read: Mapping[str, Any], key: str) -> list[dict[str, Any]]:
+    found = [_of({key: item}, key, dict) for item in _bounded(read, key)]
+    if not found:
+        raise _WrongError(f"the key {key!r} is empty")
+    return found
+
+
+def _bounded(read: Mapping[str, Any], key: str) -> list[Any]:
+    found = _of(read, key, list)
+    if len(found) > _MOST_ITEMS:
+        raise _WrongError(f"the key {key!r} has {len(found):,} items, and {_MOST_ITEMS:,} are allowed")
+    return found
