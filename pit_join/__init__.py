@@ -36,8 +36,13 @@ if TYPE_CHECKING:
     from pit_join.serving.reader import OnlineReader
     from pit_join.serving.vector import FeatureVector
     from pit_join.training.build import TrainingBuild
+    from pit_join.training.comparison import ColumnDifference, SetComparison, SetExample
     from pit_join.training.explanation import ExplainedRow, ExplainedWindow, Explanation, OnlineValue, Verdict
+    from pit_join.training.request import TrainingRequest
     from pit_join.training.result import Coverage, TrainingSet
+    from pit_join.training.set_changes import SetChange
+    from pit_join.training.set_file import SetFile
+    from pit_join.training.set_metadata import DeclaredView, FeatureStatistics, ModelHash, SetMetadata
 
 __all__ = [
     "Aggregation",
@@ -48,8 +53,10 @@ __all__ = [
     "BatchRange",
     "Changes",
     "Check",
+    "ColumnDifference",
     "ComputeError",
     "Coverage",
+    "DeclaredView",
     "Difference",
     "Entity",
     "EntityError",
@@ -61,10 +68,12 @@ __all__ = [
     "FeatureLog",
     "FeatureService",
     "FeatureSkew",
+    "FeatureStatistics",
     "FeatureStore",
     "FeatureVector",
     "FeatureView",
     "FieldType",
+    "ModelHash",
     "Monitoring",
     "Neighbour",
     "OnDemandFeature",
@@ -78,6 +87,11 @@ __all__ = [
     "Registry",
     "Request",
     "RequestError",
+    "SetChange",
+    "SetComparison",
+    "SetExample",
+    "SetFile",
+    "SetMetadata",
     "Skew",
     "SkewExample",
     "SpineError",
@@ -85,6 +99,7 @@ __all__ = [
     "StoreError",
     "StoreUrlError",
     "TrainingBuild",
+    "TrainingRequest",
     "TrainingSet",
     "Verdict",
     "WarehouseError",
@@ -100,7 +115,9 @@ _LAZY = {
     "BatchRange": "pit_join.history.plan",
     "Changes": "pit_join.online.protocol",
     "Check": "pit_join.catalog",
+    "ColumnDifference": "pit_join.training.comparison",
     "Coverage": "pit_join.training.result",
+    "DeclaredView": "pit_join.training.set_metadata",
     "Difference": "pit_join.monitoring.parity",
     "Entity": "pit_join.definitions.views",
     "ExplainedRow": "pit_join.training.explanation",
@@ -111,10 +128,12 @@ _LAZY = {
     "FeatureLog": "pit_join.monitoring.feature_log",
     "FeatureService": "pit_join.definitions.views",
     "FeatureSkew": "pit_join.monitoring.findings",
+    "FeatureStatistics": "pit_join.training.set_metadata",
     "FeatureStore": "pit_join.feature_store",
     "FeatureVector": "pit_join.serving.vector",
     "FeatureView": "pit_join.definitions.views",
     "FieldType": "pit_join.definitions.field_type",
+    "ModelHash": "pit_join.training.set_metadata",
     "Monitoring": "pit_join.monitoring.findings",
     "Neighbour": "pit_join.serving.neighbours",
     "OnDemandFeature": "pit_join.definitions.views",
@@ -125,10 +144,16 @@ _LAZY = {
     "Parity": "pit_join.monitoring.parity",
     "Registry": "pit_join.definitions.registry",
     "Request": "pit_join.references",
+    "SetChange": "pit_join.training.set_changes",
+    "SetComparison": "pit_join.training.comparison",
+    "SetExample": "pit_join.training.comparison",
+    "SetFile": "pit_join.training.set_file",
+    "SetMetadata": "pit_join.training.set_metadata",
     "Skew": "pit_join.monitoring.findings",
     "SkewExample": "pit_join.monitoring.findings",
     "StaleView": "pit_join.monitoring.findings",
     "TrainingBuild": "pit_join.training.build",
+    "TrainingRequest": "pit_join.training.request",
     "TrainingSet": "pit_join.training.result",
     "Verdict": "pit_join.training.explanation",
     "WholeTable": "pit_join.history.batches",

@@ -8,7 +8,7 @@ from datetime import date, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from pit_join.errors import RequestError, suggest
+from pit_join.errors import RequestError, SpineError, suggest
 from pit_join.monitoring.feature_log import FeatureLog
 from pit_join.monitoring.monitored import Monitored
 from pit_join.online.opening import open_store
@@ -25,7 +25,9 @@ if TYPE_CHECKING:
     from pit_join.history.backfill import Backfill
     from pit_join.project.dbt_project import Project
     from pit_join.training.build import TrainingBuild
+    from pit_join.training.comparison import SetComparison
     from pit_join.training.result import TrainingSet
+    from pit_join.training.set_file import SetFile
     from pit_join.workspace import Workspace
 
 __all__ = ["FeatureStore"]
@@ -248,6 +250,52 @@ class FeatureStore(OnlineClient, Monitored):
             requests = parse_features(features, [parse_role(role) for role in roles])
         request = TrainingRequest(entity_df, tuple(requests), full_feature_names=full_feature_names, **options)
         return TrainingBuild(workspace, request)
+
+    def describe_training_set(self, path: str | Path) -> SetFile:
+        """Read the Parquet or Arrow file of a training set, and what it says of itself; the project is not needed.
+
+        Raises:
+            PitJoinError: if the file is damaged, or is not that of a training set.
+        """
+        from pit_join.training.set_file import read_set
+
+        return read_set(path)
+
+    def compare_training_sets(
+        self, one: str | Path, other: str | Path, *, tolerance: float = 0.0, examples: int = 3
+    ) -> SetComparison:
+        """Find what differs between the files of two training sets, and why; the project is not needed.
+
+        Args:
+            one: a Parquet or Arrow file.
+            other: the file to compare with it, such as one built later.
+            tolerance: the most that floats may differ, relative to themselves; all else must be equal.
+            examples: the number of rows to show of each difference.
+
+        Raises:
+            PitJoinError: if a file is damaged, or neither is that of a training set.
+        """
+        from pit_join.training.comparison import compare_sets
+        from pit_join.training.set_file import read_set
+
+        return compare_sets(read_set(one), read_set(other), tolerance, examples)
+
+    def rebuild_training_set(self, path: str | Path) -> TrainingSet:
+        """Build a training set again from what its file says of itself, for the spine that is in it.
+
+        The references and options are those of the file; the project says what they mean today.
+
+        Raises:
+            PitJoinError: if the file's spine was changed, or the project lacks what the file asks for.
+        """
+        from pit_join.training.build import TrainingBuild
+        from pit_join.training.set_file import read_set
+
+        request = read_set(path).request
+        try:
+            return TrainingBuild(self._workspace(), request).run()
+        except (RequestError, SpineError) as error:
+            raise type(error)(f"{path} cannot be built again: {error}") from error
 
     def backfill(
         self,

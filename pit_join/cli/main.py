@@ -13,8 +13,10 @@ from pit_join.cli.explain import explain
 from pit_join.cli.monitor import monitor
 from pit_join.cli.online import export, get, verify
 from pit_join.cli.options import WithGlobalOptions
+from pit_join.cli.output import escaped
 from pit_join.cli.project import backfill, check, dbt_package_path, views
 from pit_join.cli.serve import serve
+from pit_join.cli.sets import describe, diff
 from pit_join.cli.training import build_training_set
 from pit_join.errors import PitJoinError
 
@@ -40,7 +42,7 @@ class _Group(click.Group, WithGlobalOptions):
         try:
             return super().invoke(ctx)
         except PitJoinError as error:
-            first, *rest = str(error).split("\n")
+            first, *rest = map(escaped, str(error).split("\n"))
             click.echo("\n".join([f"Error: {first}", *(f"       {line}" for line in rest)]), err=True)
             ctx.exit(error.exit_status)
         except KeyboardInterrupt:
@@ -115,6 +117,8 @@ for command in (
     build_training_set,
     check,
     dbt_package_path,
+    describe,
+    diff,
     explain,
     export,
     get,

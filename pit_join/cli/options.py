@@ -169,13 +169,18 @@ _FEATURES = (
 
 
 def feature_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add the options that name features, which reach the command's function, checked, as the mapping `request`."""
+    """Add the options that name features, which reach the command's function, checked, as the mapping `request`.
+
+    It is None where `--from-metadata` names a file that says which features they are.
+    """
 
     @wraps(command)
     def checked(
         *arguments: Any, features: tuple[str, ...], service: str | None, roles: tuple[str, ...],
         full_feature_names: bool, no_defaults: bool, **others: Any,
     ) -> Any:  # fmt: skip
+        if others.get("from_metadata"):
+            return command(*arguments, request=None, **others)
         if bool(features) == bool(service):
             raise click.UsageError("give either --features or --service")
         if service and roles:

@@ -9,7 +9,7 @@ import click
 from pit_join.json_values import json_text, time_text
 from pit_join.records.layout import instant
 
-__all__ = ["age", "moment_text", "print_table", "shown"]
+__all__ = ["age", "escaped", "moment_text", "print_table", "shown"]
 
 
 def shown(value: Any) -> str:
@@ -17,9 +17,15 @@ def shown(value: Any) -> str:
     if value is None:
         return "-"
     text = value if isinstance(value, str) else json_text(value, ascii_only=False).strip('"')
-    if not text.isprintable():  # it could move the cursor, or change what is on the screen
-        text = "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in text)
+    text = escaped(text)
     return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def escaped(text: str) -> str:
+    """Return a text in which nothing can move the cursor, or change what is on the screen."""
+    if text.isprintable():
+        return text
+    return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in text)
 
 
 def moment_text(microseconds: int) -> str:

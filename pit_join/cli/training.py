@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,12 +21,20 @@ if TYPE_CHECKING:
 
 __all__ = ["build_training_set"]
 
+# What a file says of itself, and what builds no file.
+_OF_THE_SET = (
+    "spine", "features", "service", "roles", "event_timestamp", "gap", "full_feature_names", "provenance",
+    "no_defaults", "window_plan", "sql_only", "explain_plan",
+)  # fmt: skip
+
 
 @click.command("build-training-set", cls=Command, short_help="Join features to a spine, as known at each row's time.")
-@click.option(
-    "--spine", required=True, metavar="NAME|FILE", help="Seed, model, or CSV or Parquet file: keys, time, labels."
-)
+@click.option("--spine", metavar="NAME|FILE", help="Seed, model, or CSV or Parquet file: keys, time, labels.")
 @feature_options
+@click.option(
+    "--from-metadata", type=click.Path(path_type=Path), metavar="FILE",
+    help="Build the set of this .parquet or .arrow file again, for its own spine and with its own options.",
+)  # fmt: skip
 @click.option(
     "--output", type=click.Path(path_type=Path),
     help="The file to write: .parquet, .csv or .arrow. Required without --sql and --explain-plan.",
@@ -51,8 +60,9 @@ __all__ = ["build_training_set"]
 def build_training_set(
     ctx: click.Context,
     /,
-    spine: str,
-    request: dict[str, Any],
+    spine: str | None,
+    request: dict[str, Any] | None,
+    from_metadata: Path | None,
     output: Path | None,
     sql_only: bool,
     explain_plan: bool,
@@ -69,12 +79,17 @@ def build_training_set(
       pit-join build-training-set --spine labels.csv --features 'user_activity:*' --output train.csv
       pit-join build-training-set --spine trips --role 'dest_weather=weather(airport=dest)' \\
           --features weather:temp,dest_weather:temp --gap '1 hour' --output trips.parquet
+      pit-join build-training-set --from-metadata train.parquet --output again.parquet
     """
     from pit_join.cli.console import bar
     from pit_join.warehouse.table_files import check_output
 
+    for name in _OF_THE_SET:
+        check_options(exclusive=("from_metadata", name))
     check_options(exclusive=("output", "sql_only", "explain_plan"))
     check_options(exclusive=("sql_only", "as_json"))
+    if from_metadata is None and spine is None:
+        raise click.UsageError("give --spine, or --from-metadata to build the set of a file again")
     if not sql_only and not explain_plan:
         if output is None:
             raise click.UsageError(
@@ -82,18 +97,23 @@ def build_training_set(
                 "views are joined"
             )
         check_output(output)
-    started = time.monotonic()
-    prepared = ctx.obj().prepare_training_set(spine, **request, **options)
-    if sql_only:
-        click.echo(prepared.sql())
-    elif explain_plan:
-        _print_plans(prepared.plan(), as_json)
+    started, store = time.monotonic(), ctx.obj()
+    if request is None:
+        build = partial(store.rebuild_training_set, from_metadata)
     else:
-        assert output is not None
-        with bar():
-            built = prepared.run()
-        built.write(output)
-        _print_built(built, output, time.monotonic() - started, as_json)
+        prepared = store.prepare_training_set(spine, **request, **options)
+        if sql_only:
+            click.echo(prepared.sql())
+            return
+        if explain_plan:
+            _print_plans(prepared.plan(), as_json)
+            return
+        build = prepared.run
+    assert output is not None
+    with bar():
+        built = build()
+    built.write(output)
+    _print_built(built, output, time.monotonic() - started, as_json)
 
 
 def _print_plans(plans: Mapping[str, tuple[str, str]], as_json: bool) -> None:

@@ -76,6 +76,26 @@ class Fingerprints:
             self._known[unique_id] = _digest(self._contents(unique_id))
         return self._known[unique_id]
 
+    def own(self, unique_id: str) -> str:
+        """Return the hash of a node without its parents and what `meta.pit_join` declares; of a seed also its rows."""
+        contents = self._contents(unique_id)
+        if isinstance(contents, dict):
+            node = self._nodes[unique_id]
+            contents = {key: value for key, value in contents.items() if key not in ("meta", "columns", "parents")}
+            contents["rows"] = node.get("checksum") if node["resource_type"] == "seed" else None
+        return _digest(contents)
+
+    def family(self, unique_id: str) -> dict[str, list[str]]:
+        """Return the parents of a node and of all that it reads, directly or not."""
+        found: dict[str, list[str]] = {}
+        waiting = [unique_id]
+        while waiting:
+            node = waiting.pop()
+            if node not in found:
+                found[node] = list(((self._nodes.get(node) or {}).get("depends_on") or {}).get("nodes") or [])
+                waiting += found[node]
+        return found
+
     def code(self, unique_id: str) -> list[str]:
         """Return the code of a node and of the macros that it reaches, except our own; without comments."""
         own, macros, _ = self._code(self._nodes.get(unique_id) or {})

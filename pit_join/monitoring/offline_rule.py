@@ -1,6 +1,6 @@
-"""The offline rule, asked for single roles at any instants, and the comparison of its values with served ones.
+"""The offline rule, asked for single roles at any instants.
 
-`training` chooses the rows of history, as for a training set; this module only compares answers, column by column.
+`training` chooses the rows of history, as for a training set; this module only asks, and fits answers to online ones.
 """
 
 from __future__ import annotations
@@ -8,14 +8,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from functools import reduce
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from pit_join.definitions.views import FeatureView
 from pit_join.errors import PitJoinError
-from pit_join.records.arrow import event_times, is_list
+from pit_join.records.arrow import event_times
 from pit_join.references import OnDemandRequest, Request
 from pit_join.statuses import COMPUTE_FAILED, NOT_FOUND, NOT_YET_KNOWN, NULL_VALUE, OUTSIDE_MAX_AGE, PRESENT
 from pit_join.training.build import TrainingBuild
@@ -24,7 +23,7 @@ from pit_join.warehouse.duckdb_session import DuckDBWarehouse
 from pit_join.warehouse.expressions import ARGUMENTS, Expressions, untried
 from pit_join.workspace import Histories, Workspace
 
-__all__ = ["FeatureValues", "Known", "OfflineRule", "compute", "same"]
+__all__ = ["FeatureValues", "Known", "OfflineRule", "compute"]
 
 _SPINE_TIME = "pit_join_instant"
 _ROW = "pit_join_row"
@@ -212,76 +211,6 @@ def compute(expressions: Expressions, name: str, arguments: Mapping[str, pa.Arra
     )
 
 
-def same(one: pa.Array, other: pa.Array, tolerance: float | None = None) -> pa.Array:
-    """Compare two columns row by row; two nulls are equal, and so are two NaNs.
-
-    Columns that differ only in the width of numbers and texts, or in the form of lists, are compared by value. Floats
-    may differ by the tolerance, relative to the greater, as for `math.isclose`.
-    """
-    one, other = _plain(one), _plain(other)
-    both_null = pc.and_(pc.is_null(one), pc.is_null(other))
-    if is_list(one.type) and is_list(other.type):
-        return pc.or_(both_null, _same_lists(one, other, tolerance))
-    if pa.types.is_struct(one.type) and pa.types.is_struct(other.type):
-        return pc.or_(both_null, _same_structs(one, other, tolerance))
-    if one.type != other.type:
-        wide = _widest(one.type)
-        if wide != _widest(other.type):
-            return both_null
-        one, other = one.cast(wide), other.cast(wide)
-    equal = pc.fill_null(pc.equal(one, other), False)
-    if pa.types.is_floating(one.type):
-        equal = pc.or_(equal, pc.and_(*(pc.fill_null(pc.is_nan(each), False) for each in (one, other))))
-        if tolerance:
-            equal = pc.or_(
-                equal, pc.fill_null(_close(one.cast(pa.float64()), other.cast(pa.float64()), tolerance), False)
-            )
-    return pc.or_(both_null, equal)
-
-
-def _widest(kind: pa.DataType) -> pa.DataType:
-    """Return the widest type of a kind: it holds every value of the types that differ only in width."""
-    if pa.types.is_timestamp(kind):
-        return kind if kind.unit == "ns" else pa.timestamp("us", kind.tz)
-    for are_like_it, wide in (
-        (pa.types.is_integer, pa.decimal128(20, 0)),
-        (pa.types.is_floating, pa.float64()),
-        (pa.types.is_decimal, pa.decimal256(76, 38)),
-        (pa.types.is_string, pa.large_string()),
-        (pa.types.is_binary, pa.large_binary()),
-    ):
-        if are_like_it(kind):
-            return wide
-    return kind
-
-
-def _close(one: pa.Array, other: pa.Array, tolerance: float) -> pa.Array:
-    largest = pc.max_element_wise(pc.abs(one), pc.abs(other), skip_nulls=False)
-    near = pc.less_equal(pc.abs(pc.subtract(one, other)), pc.multiply(largest, tolerance))
-    return pc.and_(near, pc.and_(pc.is_finite(one), pc.is_finite(other)))
-
-
-def _same_lists(one: pa.Array, other: pa.Array, tolerance: float | None) -> pa.Array:
-    alike = pc.fill_null(pc.equal(pc.list_value_length(one), pc.list_value_length(other)), False)
-    rows = pc.indices_nonzero(alike)
-    one, other = one.take(rows), other.take(rows)
-    elements = same(pc.list_flatten(one), pc.list_flatten(other), tolerance)
-    wrong = pc.list_parent_indices(one).filter(pc.invert(elements))
-    numbers = pa.array(range(len(rows)), pa.int64())
-    right = rows.filter(pc.invert(pc.is_in(numbers, wrong.cast(pa.int64()))))
-    return pc.is_in(pa.array(range(len(alike)), pa.uint64()), right)
-
-
-def _same_structs(one: pa.Array, other: pa.Array, tolerance: float | None) -> pa.Array:
-    if [field.name for field in one.type] != [field.name for field in other.type]:
-        return pa.array([False] * len(one))
-    fields = (same(pc.struct_field(one, i), pc.struct_field(other, i), tolerance) for i in range(one.type.num_fields))
-    return reduce(pc.and_, fields, pc.and_(one.is_valid(), other.is_valid()))
-
-
 def _whole(column: pa.ChunkedArray) -> pa.Array:
-    return _plain(column.combine_chunks())
-
-
-def _plain(column: pa.Array) -> pa.Array:
-    return column.dictionary_decode() if pa.types.is_dictionary(column.type) else column
+    whole = column.combine_chunks()
+    return whole.dictionary_decode() if pa.types.is_dictionary(whole.type) else whole

@@ -18,7 +18,7 @@ from pit_join.definitions.views import FeatureView
 from pit_join.errors import PitJoinError, StoreError, suggest
 from pit_join.export.places import moved_versions
 from pit_join.monitoring.descriptions import changed_parts, changed_services, moved_views
-from pit_join.monitoring.offline_rule import OfflineRule, same
+from pit_join.monitoring.offline_rule import OfflineRule
 from pit_join.online.protocol import ReadableStore
 from pit_join.records.arrow import arrow_values, values_of
 from pit_join.records.keys import KeyCodec
@@ -26,6 +26,7 @@ from pit_join.records.store_manifest import Contents, StoredView
 from pit_join.references import Request
 from pit_join.serving.reader import OnlineReader
 from pit_join.statuses import PRESENT
+from pit_join.training.equality import same
 from pit_join.workspace import Workspace
 
 __all__ = ["Difference", "Parity", "verify"]

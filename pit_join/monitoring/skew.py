@@ -21,10 +21,11 @@ from pit_join.definitions.views import FeatureView
 from pit_join.errors import PitJoinError
 from pit_join.monitoring.findings import ON_DEMAND, FeatureSkew, Findings, Skew, SkewExample
 from pit_join.monitoring.log_reader import LogReader
-from pit_join.monitoring.offline_rule import FeatureValues, Known, OfflineRule, compute, same
+from pit_join.monitoring.offline_rule import FeatureValues, Known, OfflineRule, compute
 from pit_join.records.arrow import type_name, values_of
 from pit_join.references import OnDemandRequest, Request, parse_reference
 from pit_join.statuses import FALLBACKS
+from pit_join.training.equality import same
 from pit_join.warehouse.expressions import Expressions
 from pit_join.workspace import Workspace
 

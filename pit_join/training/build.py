@@ -11,6 +11,7 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 from pit_join.references import OnDemandRequest
+from pit_join.training.definitions import definitions_of
 from pit_join.training.joins import ViewJoins
 from pit_join.training.request import TrainingRequest
 from pit_join.training.set_metadata import SET_FORMAT
@@ -121,6 +122,8 @@ class TrainingBuild:
             "versions": {name: version(name) for name in ("pit-join", "duckdb", "pyarrow", "dbt-core")},
             "spine_columns": spine.names,
             "coverage": {met.alias: dict(met.statuses) for met in coverage},
+            # Monitoring joins many in one warehouse, and writes none to a file.
+            **(definitions_of(self._workspace, self._request, self._resolved) if last else {}),
         }
 
         def assemble() -> TrainingSet:

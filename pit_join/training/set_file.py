@@ -10,6 +10,7 @@ from typing import Any
 import pyarrow as pa
 
 from pit_join.errors import PitJoinError, SpineError
+from pit_join.frames import unpacked
 from pit_join.training.parquet_spine import read_parquet
 from pit_join.training.request import TrainingRequest
 from pit_join.training.set_metadata import SetMetadata
@@ -73,16 +74,7 @@ class SetFile:
                 f"the spine in {self.path} is not the one that the set was built for: its rows, types or values have "
                 "changed since, as the hash in the metadata shows; build a set for the changed rows with its own spine"
             )
-        return TrainingRequest(
-            spine,
-            metadata.requests,
-            event_timestamp=metadata.event_timestamp,
-            gap=metadata.gap,
-            full_feature_names=metadata.full_feature_names,
-            provenance=metadata.provenance,
-            defaults=metadata.defaults,
-            window_plan=metadata.window_plan,
-        )
+        return metadata.request(spine)
 
     def as_json(self) -> dict[str, Any]:
         """Return what the file says of itself as plain values.
@@ -108,7 +100,7 @@ def read_set(path: str | Path) -> SetFile:
     try:
         if not path.is_file():
             raise PitJoinError(f"there is no file {path}; give the .parquet or .arrow file of a training set")
-        table = _read(path)
+        table = unpacked(_read(path))
         names = table.column_names
         notes = (table.schema.metadata or {}).get(_KEY)
         table.validate(full=True)  # a damaged column must not be found only when a value of it is shown

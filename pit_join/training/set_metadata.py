@@ -11,10 +11,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NoReturn, TypeVar
 
-from pit_join.errors import PitJoinError, RequestError
+from pit_join.errors import PitJoinError
 from pit_join.references import RequestItem, parse_features
+from pit_join.training.request import TrainingRequest
 
-__all__ = ["SET_FORMAT", "FeatureStatistics", "SetMetadata"]
+__all__ = ["SET_FORMAT", "DeclaredView", "FeatureStatistics", "ModelHash", "SetMetadata"]
 
 SET_FORMAT = 1
 """The version of the metadata's form. Raise it when a key changes its meaning; older releases then refuse the file."""
@@ -42,12 +43,31 @@ class FeatureStatistics:
 
 
 @dataclass(frozen=True, slots=True)
+class DeclaredView:
+    """A view in its role as it was declared: dbt's model, the features, and the settings in words."""
+
+    view: str
+    model: str
+    features: tuple[str, ...]
+    settings: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class ModelHash:
+    """The hash of a model, seed or source without its parents, which are named beside it."""
+
+    hash: str
+    parents: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class SetMetadata:
     """The metadata of a training set's file.
 
     `features` are the names of the feature columns, `references` what was asked for, as macros take it, and `spine` the
     label of the spine. `rows` is the number of rows when the set was built. `coverage` counts rows by view and status.
-    `statistics` are by feature; only Parquet files have them.
+    `statistics` are by feature; only Parquet files have them. `views` are by role, `models` by dbt's unique id, and
+    `expressions` the SQL of on-demand features by name; a file of the first releases has none of the three.
     """
 
     features: tuple[str, ...]
@@ -66,6 +86,9 @@ class SetMetadata:
     versions: Mapping[str, str]
     coverage: Mapping[str, Mapping[str, int]]
     statistics: Mapping[str, FeatureStatistics]
+    views: Mapping[str, DeclaredView]
+    models: Mapping[str, ModelHash]
+    expressions: Mapping[str, str]
 
     @classmethod
     def from_json(cls, text: bytes, where: str) -> SetMetadata:
@@ -76,20 +99,34 @@ class SetMetadata:
         """
         try:
             read = _parsed(text)
-            if (found := read["format"]) > SET_FORMAT:
-                raise PitJoinError(
-                    f"{where} was written by a newer pit-join (format {found}; this one reads up to {SET_FORMAT}); "
-                    "upgrade pit-join here"
-                )
-            return _metadata(read)
-        except (ValueError, RecursionError, RequestError) as error:
+            if (found := read["format"]) <= SET_FORMAT:
+                return _metadata(read)
+        except (ValueError, RecursionError, PitJoinError) as error:
             problem = "it is nested too deeply" if isinstance(error, RecursionError) else str(error)[:_MOST_SAID]
             raise PitJoinError(f"the metadata of {where} cannot be used: {problem}; build the set again") from error
+        raise PitJoinError(
+            f"{where} was written by a newer pit-join (format {found}; this one reads up to {SET_FORMAT}); upgrade "
+            "pit-join here"
+        )
 
     @property
     def requests(self) -> tuple[RequestItem, ...]:
         """The references as requests, without what the file says of types and defaults: the project knows them."""
-        return _requests(self.references)
+        asked = ("view", "as", "join_keys", "features", "on_demand", "arguments")
+        return parse_features([{key: item[key] for key in asked if key in item} for item in self.references])
+
+    def request(self, spine: Any) -> TrainingRequest:
+        """Return the request that built the set, for a spine; its references are not checked yet."""
+        return TrainingRequest(
+            spine,
+            self.requests,
+            event_timestamp=self.event_timestamp,
+            gap=self.gap,
+            full_feature_names=self.full_feature_names,
+            provenance=self.provenance,
+            defaults=self.defaults,
+            window_plan=self.window_plan,
+        )
 
 
 def _parsed(text: bytes) -> Mapping[str, Any]:
@@ -124,10 +161,10 @@ def _metadata(read: Mapping[str, Any]) -> SetMetadata:
     features, columns = _names(read, "features"), _names(read, "spine_columns")
     if both := sorted(set(features) & set(columns)):
         raise _WrongError(f"{both[0]!r} is both a feature and a column of the spine")
-    references = tuple(_listed(read, "references"))
+    read = {"statistics": {}, "views": {}, "models": {}, "expressions": {}, **read}
     found = SetMetadata(
         features=features,
-        references=references,
+        references=tuple(_listed(read, "references")),
         event_timestamp=_of(read, "event_timestamp", str),
         gap=_text_or_null(read, "gap"),
         full_feature_names=_of(read, "full_feature_names", bool),
@@ -144,18 +181,16 @@ def _metadata(read: Mapping[str, Any]) -> SetMetadata:
             alias: {status: _count(counts, status) for status in counts}
             for alias, counts in _objects(read, "coverage").items()
         },
-        statistics={
-            feature: _statistics(values)
-            for feature, values in _objects({"statistics": {}, **read}, "statistics").items()
+        statistics={feature: _statistics(values) for feature, values in _objects(read, "statistics").items()},
+        views={alias: _view(values) for alias, values in _objects(read, "views").items()},
+        models={
+            node: ModelHash(_of(values, "hash", str), _names(values, "parents"))
+            for node, values in _objects(read, "models").items()
         },
+        expressions=_texts(read, "expressions"),
     )
-    _requests(references)  # so that a reference that cannot be read is found here
+    found.request(None)  # so that a reference or a gap that cannot be read is found here
     return found
-
-
-def _requests(references: tuple[Mapping[str, Any], ...]) -> tuple[RequestItem, ...]:
-    asked = ("view", "as", "join_keys", "features", "on_demand", "arguments")
-    return parse_features([{key: item[key] for key in asked if key in item} for item in references])
 
 
 def _statistics(read: Mapping[str, Any]) -> FeatureStatistics:
@@ -167,6 +202,11 @@ def _statistics(read: Mapping[str, Any]) -> FeatureStatistics:
         mean=None if mean is None else _number(read, "mean"),
         quantiles={point: _number(quantiles, point) for point in quantiles},
     )
+
+
+def _view(read: Mapping[str, Any]) -> DeclaredView:
+    settings = _texts(read, "settings")
+    return DeclaredView(_of(read, "view", str), _of(read, "model", str), _names(read, "features"), settings)
 
 
 def _of(read: Mapping[str, Any], key: str, kind: type[_Kind]) -> _Kind:
@@ -181,6 +221,7 @@ def _of(read: Mapping[str, Any], key: str, kind: type[_Kind]) -> _Kind:
 
 def _objects(read: Mapping[str, Any], key: str) -> dict[str, dict[str, Any]]:
     found = _of(read, key, dict)
+    _bounded({key: list(found)}, key)
     return {name: _of(found, name, dict) for name in found}
 
 

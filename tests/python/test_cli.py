@@ -37,6 +37,8 @@ NEEDED = {
     "backfill": ("--dry-run",),
     "build-training-set": ("--spine", "labels", "--features", "v:f", "--output", "train.parquet"),
     "check": (),
+    "describe": ("train.parquet",),
+    "diff": ("train.parquet", "again.parquet"),
     "explain": ("--feature", "v:f", "--at", "2026-03-18"),
     "export": (),
     "get": ("--entity", "user_id=42", "--service", "churn_v1"),
@@ -253,9 +255,12 @@ def test_roles_go_with_features(command: str, called: Callable[..., tuple[Any, .
 
 
 def test_names_of_options() -> None:
-    """A name means one kind of value in all commands, and nothing is named by its place."""
+    """A name means one kind of value in all commands; only the file that a command is about is named by its place."""
     params = [param for command in main.commands.values() for param in command.params]
-    assert all(isinstance(param, click.Option) for param in params)
+    for param in params:
+        if not isinstance(param, click.Option):
+            assert (param.metavar, type(param.type)) == ("FILE", click.Path)
+    params = [param for param in params if isinstance(param, click.Option)]
     kinds: dict[str, set[object]] = {}
     for param in params:
         for name in (*param.opts, *param.secondary_opts):

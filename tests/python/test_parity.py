@@ -28,13 +28,13 @@ from writing import replace_all
 from pit_join import FeatureStore, PitJoinError, StoreError
 from pit_join.cli.main import main
 from pit_join.export import export as export_module
-from pit_join.monitoring.offline_rule import same
 from pit_join.monitoring.parity import Difference
 from pit_join.online.opening import open_store
 from pit_join.online.protocol import OnlineStore
 from pit_join.project.dbt_project import Project
 from pit_join.records.keys import KeyCodec
 from pit_join.records.store_manifest import Contents, StoredView
+from pit_join.training.equality import same
 from pit_join.warehouse.duckdb_session import DuckDBWarehouse
 
 pytestmark = pytest.mark.dbt

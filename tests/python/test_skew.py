@@ -25,7 +25,7 @@ from support.projects import BASE, KEYS, make_project, run, view
 from support.runs import sampled
 
 from pit_join import FeatureLog, FeatureStore, Monitoring, PitJoinError
-from pit_join.monitoring.offline_rule import same
+from pit_join.training.equality import same
 
 pytestmark = [pytest.mark.dbt, pytest.mark.rest]
 
