@@ -82,9 +82,10 @@ def _print_set(found: SetFile) -> None:
 def _asked(request: RequestItem) -> str:
     if isinstance(request, OnDemandRequest):
         return escaped(f"{request.name} ({request.macro})")
-    keys = f"({listed(f'{key}={column}' for key, column in request.join_keys.items())})" if request.join_keys else ""
+    pairs = ", ".join(f"{listed([key])}={listed([column])}" for key, column in request.join_keys.items())
+    keys = f"({pairs})" if pairs else ""
     role = "" if request.owner == request.view else f"{request.alias}="
-    return escaped(f"{role}{request.view}{keys}: {listed(request.features)}")
+    return escaped(f"{role}{request.view}{keys}:{listed(request.features)}")
 
 
 @click.command("diff", cls=Command, short_help="Say what differs between two training sets, and why.")

@@ -184,7 +184,8 @@ def _same(one: pa.Array, other: pa.Array, tolerance: float) -> pa.Array:
         pa.ArrowNotImplementedError,
         pa.ArrowInvalid,
     ):  # intervals, say
-        return pa.array([a == b for a, b in zip(one.to_pylist(), other.to_pylist(), strict=True)], pa.bool_())
+        values = (values_of(pa.chunked_array([column])) for column in (one, other))
+        return pa.array([a == b for a, b in zip(*values, strict=True)], pa.bool_())
 
 
 def _notes(one: SetFile, other: SetFile) -> Iterator[str]:

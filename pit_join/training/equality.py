@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pit_join.records.arrow import is_list
+from pit_join.records.arrow import is_list, values_of
 from pit_join.training.gather import row_numbers
 from pit_join.training.spine_hash import lasting_type
 
@@ -140,17 +140,15 @@ def pairs(one: pa.Table, other: pa.Table) -> tuple[pa.Array, pa.Array]:
 def _codes(one: pa.Array, other: pa.Array) -> np.ndarray[Any, Any]:
     """Return a number for each value of two columns, the same for equal ones."""
     wide = [_widest(array.type) for array in (one, other)]
-    if pa.types.is_floating(wide[0]):
-        one, other = (pc.add(array.cast(pa.float64()), 0.0) for array in (one, other))  # 0 and -0 are equal
-    elif wide[0] == wide[1]:
-        one, other = (array.cast(wide[0]) for array in (one, other))
     try:
+        if pa.types.is_floating(wide[0]):
+            one, other = (pc.add(array.cast(pa.float64()), 0.0) for array in (one, other))  # 0 and -0 are equal
+        elif wide[0] == wide[1]:
+            one, other = (array.cast(wide[0]) for array in (one, other))
         both = pa.concat_arrays([one, other]).dictionary_encode(null_encoding="encode")
-    except (
-        pa.ArrowInvalid,
-        pa.ArrowNotImplementedError,
-    ):  # of different types, or lists
-        both = pa.array([repr(value) for array in (one, other) for value in array.to_pylist()]).dictionary_encode()
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError):  # lists, far times, or different types
+        values = (value for array in (one, other) for value in values_of(pa.chunked_array([array])))
+        both = pa.array(map(repr, values)).dictionary_encode()
     return np.from_dlpack(both.indices).astype(np.int64)
 
 

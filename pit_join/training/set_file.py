@@ -103,7 +103,10 @@ def read_set(path: str | Path) -> SetFile:
         table = unpacked(_read(path))
         names = table.column_names
         notes = (table.schema.metadata or {}).get(_KEY)
-        table.validate(full=True)  # a damaged column must not be found only when a value of it is shown
+        # A damaged value, or the name of a zone, must not be found only when it is shown.
+        table.validate(full=True)
+        for kind in filter(pa.types.is_timestamp, table.schema.types):
+            str(kind.tz)
     except (pa.ArrowException, OSError, ValueError) as error:
         raise PitJoinError(f"{path} cannot be read as a training set: {' '.join(str(error).split())}") from error
     if len(set(names)) < len(names):

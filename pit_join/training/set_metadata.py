@@ -25,6 +25,8 @@ _MOST_ITEMS = 20_000  # of references, features or columns; nobody asks for more
 _MOST_SAID = 300  # characters of a problem
 
 _KINDS = {str: "a text", int: "a whole number", bool: "true or false", list: "a list", dict: "an object"}
+_ROLE: dict[str, type] = {"view": str, "as": str, "join_keys": dict, "features": list}
+_ON_DEMAND: dict[str, type] = {"on_demand": str, "as": str, "arguments": dict, "types": dict, "returns": str}
 _Kind = TypeVar("_Kind")
 
 
@@ -101,7 +103,7 @@ class SetMetadata:
             read = _parsed(text)
             if (found := read["format"]) <= SET_FORMAT:
                 return _metadata(read)
-        except (ValueError, RecursionError, PitJoinError) as error:
+        except (ValueError, OverflowError, RecursionError, PitJoinError) as error:
             problem = "it is nested too deeply" if isinstance(error, RecursionError) else str(error)[:_MOST_SAID]
             raise PitJoinError(f"the metadata of {where} cannot be used: {problem}; build the set again") from error
         raise PitJoinError(
@@ -164,7 +166,7 @@ def _metadata(read: Mapping[str, Any]) -> SetMetadata:
     read = {"statistics": {}, "views": {}, "models": {}, "expressions": {}, **read}
     found = SetMetadata(
         features=features,
-        references=tuple(_listed(read, "references")),
+        references=_references(read),
         event_timestamp=_of(read, "event_timestamp", str),
         gap=_text_or_null(read, "gap"),
         full_feature_names=_of(read, "full_feature_names", bool),
@@ -253,11 +255,15 @@ def _names(read: Mapping[str, Any], key: str) -> tuple[str, ...]:
     return found
 
 
-def _listed(read: Mapping[str, Any], key: str) -> list[dict[str, Any]]:
-    found = [_of({key: item}, key, dict) for item in _bounded(read, key)]
+def _references(read: Mapping[str, Any]) -> tuple[dict[str, Any], ...]:
+    """Return the references, which have all keys that a request writes; `parse_features` checks what is in these."""
+    found = [_of({"references": item}, "references", dict) for item in _bounded(read, "references")]
     if not found:
-        raise _WrongError(f"the key {key!r} is empty")
-    return found
+        raise _WrongError("the key 'references' is empty")
+    for item in found:
+        for key, kind in (_ON_DEMAND if "on_demand" in item else _ROLE).items():
+            _of(item, key, kind)
+    return tuple(found)
 
 
 def _bounded(read: Mapping[str, Any], key: str) -> list[Any]:

@@ -17,6 +17,8 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from support.dbt import Built
+from support.pages import DOCS, follow, steps
 from support.projects import Result, make_project, run, view
 
 from pit_join import FeatureStore
@@ -382,6 +384,21 @@ def test_files_without_metadata(tmp_path: Path) -> None:
         compare(one, rows(tmp_path / "else.parquet", pa.table({"j": [1]}), spine=("j",)))
 
 
+def test_files_of_an_older_release(tmp_path: Path) -> None:
+    """They do not say what the project declared, and only their SQL can differ."""
+    files = [rows(tmp_path / f"{x}.parquet", pa.table({"k": [1], "x": [x]}), sql=f"select {x % 2}") for x in (1, 2, 3)]
+    found = compare(files[0], files[1])
+    assert [(change.kind, change.text) for change in found.changes] == [
+        ("definition", "the SQL of the set has changed")
+    ]
+    assert found.columns[0].why == ("the SQL of the set has changed",)
+    found = compare(files[0], files[2])
+    assert found.changes == ()
+    assert found.columns[0].why == ("a file of an older pit-join does not say what the project declared",)
+    assert len(found.notes) == 2
+    assert all("older pit-join" in note for note in found.notes)
+
+
 # The commands -----------------------------------------------------------------------------------------------------
 
 
@@ -398,7 +415,7 @@ def test_the_commands(built: Path, tmp_path: Path) -> None:
     assert (done.status, done.out.splitlines()[-1]) == (0, "no value differs in 3 rows and 4 columns")
     done = run("describe", str(one))
     assert done.status == 0, done.err
-    assert "asked for: plans: *, clicks: *" in done.out
+    assert "asked for: plans:*, clicks:*" in done.out
     assert re.search(r"n +double +0 +5.41667", done.out)
     assert run("describe", str(one), "--sql").out.strip() == read_set(one).described.sql.strip()
     assert json.loads(run("describe", str(one), "--json").out)["rows"] == 3
@@ -450,3 +467,8 @@ def test_bad_input_of_the_commands(built: Path, tmp_path: Path) -> None:
     done = command(built, "build-training-set", "--from-metadata", edit, "--output", tmp_path / "x.parquet")
     assert (done.status, "\x1b" in done.err) == (2, False)
     assert "cannot be built again: unknown feature view '\\x1b[2J'" in done.err
+
+
+@pytest.mark.rest
+def test_the_page(demo: Built, copy_of: Callable[[Built], Built]) -> None:
+    assert follow(steps(DOCS / "training-sets.md"), copy_of(demo).directory) == []
