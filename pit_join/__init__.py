@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from pit_join.serving.reader import OnlineReader
     from pit_join.serving.vector import FeatureVector
     from pit_join.training.build import TrainingBuild
-    from pit_join.training.comparison import ColumnDifference, SetComparison, SetExample
+    from pit_join.training.comparison import ColumnDifference, LoneRow, SetComparison, SetExample
     from pit_join.training.explanation import ExplainedRow, ExplainedWindow, Explanation, OnlineValue, Verdict
     from pit_join.training.request import TrainingRequest
     from pit_join.training.result import Coverage, TrainingSet
@@ -73,6 +73,7 @@ __all__ = [
     "FeatureVector",
     "FeatureView",
     "FieldType",
+    "LoneRow",
     "ModelHash",
     "Monitoring",
     "Neighbour",
@@ -134,6 +135,7 @@ _LAZY = {
     "FeatureView": "pit_join.definitions.views",
     "FieldType": "pit_join.definitions.field_type",
     "ModelHash": "pit_join.training.set_metadata",
+    "LoneRow": "pit_join.training.comparison",
     "Monitoring": "pit_join.monitoring.findings",
     "Neighbour": "pit_join.serving.neighbours",
     "OnDemandFeature": "pit_join.definitions.views",

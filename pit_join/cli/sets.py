@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -125,7 +126,7 @@ def diff(ctx: click.Context, /, one: Path, other: Path, show_keys: bool, as_json
 
 def _print_comparison(found: SetComparison, show_keys: bool) -> None:
     for file, rows, alone in zip(found.files, found.rows, found.alone, strict=True):
-        numbers = f": row {', '.join(f'{number:,}' for number in alone)}" if alone else ""
+        numbers = f": row {', '.join(f'{each.row:,}{_keys(each.keys, show_keys)}' for each in alone)}" if alone else ""
         more = ", ..." if alone and len(alone) < rows - found.matched else ""
         only = f", {rows - found.matched:,} of them only here{numbers}{more}" if rows > found.matched else ""
         click.echo(f"{escaped(file)}: {rows:,} rows{only}")
@@ -156,6 +157,10 @@ def _print_comparison(found: SetComparison, show_keys: bool) -> None:
     click.echo(f"\n{len(found.columns)} of {found.compared} columns differ in {found.matched:,} rows")
 
 
+def _keys(keys: Mapping[str, Any], show_keys: bool) -> str:
+    return f" ({', '.join(f'{shown(key)}={shown(value)}' for key, value in keys.items())})" if show_keys else ""
+
+
 def _print_column(found: ColumnDifference, show_keys: bool) -> None:
     click.echo(f"\n{shown(found.column)}")
     if found.types:
@@ -165,7 +170,7 @@ def _print_column(found: ColumnDifference, show_keys: bool) -> None:
     if found.newer:
         click.echo(f"  in {found.newer:,} of them a row of a later event time was chosen")
     for example in found.examples:
-        shared = ", ".join(f"{shown(key)}={shown(value)}" for key, value in example.keys.items())
-        keys = f" ({shared})" if show_keys else ""
         row = " and ".join(f"{number:,}" for number in dict.fromkeys(example.rows))
-        click.echo(f"  row {row}{keys}: {shown(example.values[0])}, now {shown(example.values[1])}")
+        click.echo(
+            f"  row {row}{_keys(example.keys, show_keys)}: {shown(example.values[0])}, now {shown(example.values[1])}"
+        )

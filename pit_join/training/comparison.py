@@ -19,7 +19,7 @@ from pit_join.training.set_changes import SetChange, decided_columns, set_change
 from pit_join.training.set_file import SetFile
 from pit_join.training.spine_hash import lasting_type
 
-__all__ = ["ColumnDifference", "SetComparison", "SetExample", "compare_sets"]
+__all__ = ["ColumnDifference", "LoneRow", "SetComparison", "SetExample", "compare_sets"]
 
 _UNEXPLAINED = "no option, setting or SQL has changed: rows came late, or were restated"
 _OLDER = "a file of an older pit-join does not say what the project declared"
@@ -33,6 +33,14 @@ class SetExample:
     rows: tuple[int, int]
     keys: Mapping[str, Any]
     values: tuple[Any, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class LoneRow:
+    """A row that only one set has: its number from 1 on, and the spine columns."""
+
+    row: int
+    keys: Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +75,7 @@ class SetComparison:
     """The comparison of two training sets.
 
     `rows` are those of each set, and `matched` of them stand in both, by their spine columns. `moved` says whether they
-    stand in another order. `alone` are the numbers of some rows, from 1 on, that only one set has. `only` are the
+    stand in another order. `alone` are some rows that only one set has. `only` are the
     columns of one set alone. `compared` is the number of columns compared, of which `columns` differ. `changes` are by
     the metadata. `notes`, such as other versions of programs, do not count as a difference.
     """
@@ -76,7 +84,7 @@ class SetComparison:
     rows: tuple[int, int]
     matched: int
     moved: bool
-    alone: tuple[tuple[int, ...], tuple[int, ...]]
+    alone: tuple[tuple[LoneRow, ...], tuple[LoneRow, ...]]
     only: tuple[tuple[str, ...], tuple[str, ...]]
     compared: int
     columns: tuple[ColumnDifference, ...]
@@ -93,29 +101,30 @@ class SetComparison:
         read = asdict(self) | {"found": self.found}
         for column, difference in zip(read["columns"], self.columns, strict=True):
             column["changed"] = difference.changed
-            for example in column["examples"]:
-                if not show_keys:
-                    del example["keys"]
+        if not show_keys:
+            examples = [example for column in read["columns"] for example in column["examples"]]
+            for example in (*examples, *read["alone"][0], *read["alone"][1]):
+                del example["keys"]
         for change in read["changes"]:
             change["features"] = None if change["features"] is None else sorted(change["features"])
         return read
 
 
-def compare_sets(one: SetFile, other: SetFile, tolerance: float, examples: int) -> SetComparison:
+def compare_sets(one: SetFile, other: SetFile, tolerance: Any, examples: Any) -> SetComparison:
     """Compare two sets: rows of equal spines one by one, all others matched by the spine columns that both have.
 
     Raises:
         PitJoinError: if neither file says which columns are those of the spine, or they have none in common.
     """
-    if not 0 <= tolerance < float("inf"):
+    if not (isinstance(tolerance, (int, float)) and 0 <= tolerance < float("inf")):
         raise PitJoinError(f"the tolerance is a number from 0 on, and not {tolerance!r}")
-    if examples < 0:
+    if not (isinstance(examples, int) and examples >= 0):
         raise PitJoinError(f"the number of examples is 0 or more, and not {examples!r}")
     spine = _spine_columns(one, other)
     first, second = _matched(one.table.select(spine), other.table.select(spine))
     tables = (one.table, other.table)
     alone = tuple(
-        _missing(table.num_rows, matched, examples) for table, matched in zip(tables, (first, second), strict=True)
+        _missing(table.select(spine), matched, examples) for table, matched in zip(tables, (first, second), strict=True)
     )
     names = [set(table.column_names) for table in tables]
     features = [name for name in one.table.column_names if name in names[1] and name not in spine]
@@ -166,11 +175,15 @@ def _matched(one: pa.Table, other: pa.Table) -> tuple[pa.Array, pa.Array]:
     return pairs(one, other)
 
 
-def _missing(rows: int, matched: pa.Array, most: int) -> tuple[int, ...]:
-    """Return the numbers, from 1 on, of some rows that are not matched."""
-    every = row_numbers(np.arange(rows))
+def _missing(spine: pa.Table, matched: pa.Array, most: int) -> tuple[LoneRow, ...]:
+    """Return some rows that are not matched."""
+    every = row_numbers(np.arange(len(spine)))
     alone = every.filter(pc.invert(pc.is_in(every, matched.cast(pa.int64()))))
-    return tuple(number + 1 for number in alone.slice(0, most).to_pylist())
+    return tuple(LoneRow(number + 1, _keys(spine, number)) for number in alone.slice(0, most).to_pylist())
+
+
+def _keys(spine: pa.Table, row: int) -> dict[str, Any]:
+    return {name: _value(spine[name], row) for name in spine.column_names}
 
 
 def _ascends(numbers: pa.Array) -> bool:
@@ -255,8 +268,11 @@ class _Columns:
         """Return for how many rows a view chose a row of a later event time; None without provenance."""
         for alias, decided in self._decided.items():
             column = f"{alias}__event_timestamp"
-            if name in decided and column in self._one.table.column_names and column in self._other.table.column_names:
+            known = (side.table.schema.get_field_index(column) >= 0 for side in (self._one, self._other))
+            if name in decided and all(known):
                 before, after = (side.take(wrong) for side in self._sides(column))
+                if before.type != after.type or not pa.types.is_timestamp(after.type):
+                    return None
                 later = pc.fill_null(pc.greater(after, before), False)
                 first = pc.and_not(before.is_null(), after.is_null())
                 return int(pc.sum(pc.or_(later, first)).as_py() or 0)
@@ -278,7 +294,7 @@ class _Columns:
         one, other = (
             _value(each.table[name], number) for each, number in zip((self._one, self._other), rows, strict=True)
         )
-        keys = {column: _value(self._one.table[column], rows[0]) for column in self._spine}
+        keys = _keys(self._one.table.select(self._spine), rows[0])
         return SetExample((rows[0] + 1, rows[1] + 1), keys, (one, other))
 
 

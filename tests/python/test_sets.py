@@ -293,7 +293,13 @@ def test_rows_are_matched_by_the_spine(tmp_path: Path) -> None:
         {"new": ["a"] * 6, "x": [4.0, 9.0, 2.5, 1.0, 7.0, 8.0], "k": pa.array([None, 2, 1, 1, 1, 6], pa.int32())}
     )
     found = compare(one, rows(tmp_path / "other.parquet", table), examples=10)
-    assert (found.rows, found.matched, found.moved, found.alone) == ((5, 6), 4, True, ((5,), (5, 6)))
+    assert (found.rows, found.matched, found.moved) == ((5, 6), 4, True)
+    assert [[(each.row, each.keys) for each in side] for side in found.alone] == [
+        [(5, {"k": 5})], [(5, {"k": 1}), (6, {"k": 6})],
+    ]  # fmt: skip
+    assert "keys" not in json.dumps(found.as_json())
+    shown = run("diff", *map(str, found.files), "--show-keys").out
+    assert shown.startswith(f"{found.files[0]}: 5 rows, 1 of them only here: row 5 (k=5)\n")
     assert found.only == (("old",), ("new",))
     (x,) = found.columns
     assert [(each.rows, each.values) for each in x.examples] == [
@@ -343,7 +349,7 @@ def test_tolerance(tmp_path: Path) -> None:
     files = [rows(tmp_path / f"{x}.parquet", pa.table({"k": [1], "x": [x]})) for x in (1.0, 1.0 + 1e-12)]
     assert compare(*files).found
     assert not compare(*files, tolerance=1e-9).found
-    for wrong in (-1.0, float("nan"), float("inf")):
+    for wrong in (-1.0, float("nan"), float("inf"), "1", None):
         with pytest.raises(PitJoinError, match="the tolerance is a number from 0 on"):
             compare(*files, tolerance=wrong)
 
