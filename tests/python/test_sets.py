@@ -175,6 +175,7 @@ def test_all_options_are_those_of_the_file(shop: FeatureStore, tmp_path: Path) -
     first.write(tmp_path / "one.parquet")
     again = shop.rebuild_training_set(tmp_path / "one.parquet")
     assert again.to_arrow().equals(first.to_arrow())
+    assert b"pit_join" not in (again.to_arrow().schema.metadata or {}), "it would be that of another set"
     unlike = {"spine", "sql", "coverage"}  # a table in memory is neither a path nor in the SQL
     assert {k: v for k, v in again.metadata.items() if k not in unlike} == {
         k: v for k, v in first.metadata.items() if k not in unlike
@@ -240,6 +241,8 @@ def test_changes_of_a_project(tmp_path: Path) -> None:
         "create table plans (user_id bigint, event_timestamp timestamptz, loaded_at timestamptz, n double, "
         f"word varchar); insert into plans values {HISTORY}",
     )
+    (project / "models" / "stg_plans.sql").write_text("select 1 as one")
+    (project / "models" / "plans.sql").write_text("select * from {{ ref('stg_plans') }}")
     store = FeatureStore(project)
     one, late, other = (tmp_path / f"{name}.parquet" for name in ("one", "late", "other"))
     store.get_historical_features(csv(tmp_path), ["plans:*"], provenance=True).write(one)
@@ -260,7 +263,6 @@ def test_changes_of_a_project(tmp_path: Path) -> None:
 
     models = project / "models" / "models.yml"
     models.write_text(models.read_text().replace("ttl: 2 days", "ttl: 1 hour").replace("default: 7", "default: 9"))
-    (project / "models" / "plans.sql").write_text("select 2 as one")
     options: dict[str, Any] = {"provenance": True, "gap": "1 minute"}
     store.get_historical_features(csv(tmp_path), ["plans:*"], **options).write(other)
     found = compare(late, other)
@@ -268,12 +270,19 @@ def test_changes_of_a_project(tmp_path: Path) -> None:
         ("options", "gap: none, now 1 minute"),
         ("definition", "plans: ttl: 2 days, now 1 hour"),
         ("definition", "plans: default of n: 7, now 9"),
-        ("model", "the model plans has other SQL or settings now"),
     ]
     columns = {each.column: each for each in found.columns}
     assert "plans: default of n: 7, now 9" in columns["n"].why
     assert "plans: default of n: 7, now 9" not in columns["word"].why
     assert "plans: ttl: 2 days, now 1 hour" in columns["plans__status"].why
+
+    (project / "models" / "stg_plans.sql").write_text("select 2 as one")
+    store.rebuild_training_set(other).write(late)
+    found = compare(other, late)
+    assert [(change.kind, change.text) for change in found.changes] == [
+        ("model", "the model stg_plans has other SQL or settings now"),
+    ]
+    assert (found.columns, found.found) == ((), True)
 
 
 def rows(path: Path, table: pa.Table, spine: tuple[str, ...] = ("k",), **said: Any) -> Path:
