@@ -17,6 +17,14 @@ from pit_join.errors import (
 )
 
 if TYPE_CHECKING:
+    from pit_join.audit.findings import (
+        AuditedColumn,
+        AuditExample,
+        Cause,
+        FilledNulls,
+        SuspectColumn,
+        TrainingSetAudit,
+    )
     from pit_join.catalog import Check
     from pit_join.definitions.field_type import FieldType
     from pit_join.definitions.registry import Registry
@@ -46,11 +54,14 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Aggregation",
+    "AuditExample",
+    "AuditedColumn",
     "Backfill",
     "BackfillPlan",
     "BatchInput",
     "BatchModel",
     "BatchRange",
+    "Cause",
     "Changes",
     "Check",
     "ColumnDifference",
@@ -73,6 +84,7 @@ __all__ = [
     "FeatureVector",
     "FeatureView",
     "FieldType",
+    "FilledNulls",
     "LoneRow",
     "ModelHash",
     "Monitoring",
@@ -99,9 +111,11 @@ __all__ = [
     "StaleView",
     "StoreError",
     "StoreUrlError",
+    "SuspectColumn",
     "TrainingBuild",
     "TrainingRequest",
     "TrainingSet",
+    "TrainingSetAudit",
     "Verdict",
     "WarehouseError",
     "WholeTable",
@@ -109,11 +123,14 @@ __all__ = [
 
 _LAZY = {
     "Aggregation": "pit_join.definitions.views",
+    "AuditExample": "pit_join.audit.findings",
+    "AuditedColumn": "pit_join.audit.findings",
     "Backfill": "pit_join.history.backfill",
     "BackfillPlan": "pit_join.history.plan",
     "BatchInput": "pit_join.history.batches",
     "BatchModel": "pit_join.history.batches",
     "BatchRange": "pit_join.history.plan",
+    "Cause": "pit_join.audit.findings",
     "Changes": "pit_join.online.protocol",
     "Check": "pit_join.catalog",
     "ColumnDifference": "pit_join.training.comparison",
@@ -134,8 +151,9 @@ _LAZY = {
     "FeatureVector": "pit_join.serving.vector",
     "FeatureView": "pit_join.definitions.views",
     "FieldType": "pit_join.definitions.field_type",
-    "ModelHash": "pit_join.training.set_metadata",
+    "FilledNulls": "pit_join.audit.findings",
     "LoneRow": "pit_join.training.comparison",
+    "ModelHash": "pit_join.training.set_metadata",
     "Monitoring": "pit_join.monitoring.findings",
     "Neighbour": "pit_join.serving.neighbours",
     "OnDemandFeature": "pit_join.definitions.views",
@@ -154,9 +172,11 @@ _LAZY = {
     "Skew": "pit_join.monitoring.findings",
     "SkewExample": "pit_join.monitoring.findings",
     "StaleView": "pit_join.monitoring.findings",
+    "SuspectColumn": "pit_join.audit.findings",
     "TrainingBuild": "pit_join.training.build",
     "TrainingRequest": "pit_join.training.request",
     "TrainingSet": "pit_join.training.result",
+    "TrainingSetAudit": "pit_join.audit.findings",
     "Verdict": "pit_join.training.explanation",
     "WholeTable": "pit_join.history.batches",
 }

@@ -8,6 +8,7 @@ from datetime import date, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from pit_join.audit.audited import Audited
 from pit_join.errors import RequestError, SpineError, suggest
 from pit_join.monitoring.feature_log import FeatureLog
 from pit_join.monitoring.monitored import Monitored
@@ -39,7 +40,7 @@ _NO_SPAN = (
 )
 
 
-class FeatureStore(OnlineClient, Monitored):
+class FeatureStore(OnlineClient, Monitored, Audited):
     """A dbt project with feature views, and its online store.
 
     Each method reads the project as its files are at the time. Online reads need the project only to find the store,

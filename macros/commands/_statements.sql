@@ -19,19 +19,20 @@
 {#-
     The statements of one view, the last of which returns its columns: see `step` of `point_in_time_join`. The options are
     those of `training_set` and of the join, and: `history`, a stored copy to read, `plan`, that of a window view, and
-    `pruned`, whether to join only the part of the history that `_pruned` selects, from a copy.
+    `pruned`, whether to join only the part of the history that `_pruned` selects, from a copy, and `altered`, settings of the
+    view that an audit replaces.
 -#}
 {% macro _view_statements(alias, spine, features, options) -%}
     {%- set asked = pit_join._completed(options, {
         'full_feature_names': false, 'provenance': false, 'defaults': true, 'ties': true, 'late': true, 'floats': {}, 'history': none, 'plan': none,
-        'pruned': false
+        'pruned': false, 'altered': {}
     }, 'the options of _view_statements') -%}
     {%- set requests, names, computed = pit_join._requests(features, asked.full_feature_names, asked.defaults) -%}
     {%- if not execute -%}
         {{ return([]) }}
     {%- endif -%}
     {%- for request in requests if request.alias == alias -%}
-        {%- do request.update({'view': pit_join._read_from(request.view, asked.history)}) -%}
+        {%- do request.update({'view': dict(pit_join._read_from(request.view, asked.history), **asked.altered)}) -%}
         {%- set first = [] -%}
         {%- if asked.pruned -%}
             {%- do first.append('create or replace temp table _pit_pruned as ' ~ pit_join._pruned(spine, request, asked.ties)) -%}

@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from pit_join.cli.audit import audit
 from pit_join.cli.explain import explain
 from pit_join.cli.monitor import monitor
 from pit_join.cli.online import export, get, verify
@@ -113,6 +114,7 @@ def main(ctx: click.Context, /, **given: Any) -> None:
 
 
 for command in (
+    audit,
     backfill,
     build_training_set,
     check,

@@ -17,7 +17,10 @@ from pit_join.references import split_list
 if TYPE_CHECKING:
     from pit_join.feature_store import FeatureStore
 
-__all__ = ["Command", "WithGlobalOptions", "check_options", "feature_options", "json_option", "select_option"]
+__all__ = [
+    "Command", "WithGlobalOptions", "check_options", "feature_choice", "feature_options", "json_option", "listed_pairs",
+    "select_option",
+]  # fmt: skip
 
 
 class _GlobalOption(click.Option):
@@ -196,3 +199,27 @@ def feature_options(command: Callable[..., Any]) -> Callable[..., Any]:
     for option in reversed(_FEATURES):
         checked = option(checked)
     return checked
+
+
+def feature_choice(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options that may name features; without them `features` is None."""
+
+    @wraps(command)
+    def checked(*arguments: Any, features: tuple[str, ...], service: str | None, **others: Any) -> Any:
+        if features and service:
+            raise click.UsageError("give either --features or --service")
+        if service and others["roles"]:
+            raise click.UsageError("--role goes with --features; a service has its own roles")
+        return command(*arguments, features=service or _listed(features) or None, **others)
+
+    for option in reversed(_FEATURES[:-1]):
+        checked = option(checked)
+    return checked
+
+
+def listed_pairs(ctx: click.Context, param: click.Parameter, value: tuple[str, ...]) -> dict[str, str]:
+    """Return texts such as `name=value` as a mapping."""
+    pairs = [item.partition("=")[::2] for item in value]
+    if not all(name and given for name, given in pairs) or len(dict(pairs)) < len(pairs):
+        raise click.UsageError(f"{param.opts[0]} must be {param.metavar}, each name once")
+    return dict(pairs)

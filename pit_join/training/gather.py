@@ -58,7 +58,8 @@ def _take(column: pa.ChunkedArray, indices: pa.Array) -> pa.Array:
 
 
 def row_numbers(numbers: np.ndarray[Any, Any]) -> pa.Array:
-    """Return NumPy row numbers as Arrow, without a copy and without loading pandas."""
+    """Return NumPy row numbers as Arrow, without loading pandas, and without a copy unless they are strided."""
+    numbers = np.ascontiguousarray(numbers)
     return pa.Array.from_buffers(pa.from_numpy_dtype(numbers.dtype), len(numbers), [None, pa.py_buffer(numbers)])
 
 

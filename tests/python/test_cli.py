@@ -39,6 +39,7 @@ NEEDED = {
     "check": (),
     "describe": ("train.parquet",),
     "diff": ("train.parquet", "again.parquet"),
+    "audit": ("a.parquet",),
     "explain": ("--feature", "v:f", "--at", "2026-03-18"),
     "export": (),
     "get": ("--entity", "user_id=42", "--service", "churn_v1"),

@@ -1,0 +1,339 @@
+"""The likely causes of the differences of a training set: the rule is asked with other times and other settings.
+
+No answer is computed here: the statements that build training sets run on a sample, with altered times or declarations.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pit_join.audit.file_values import FileValues, as_flags
+from pit_join.audit.findings import Cause
+from pit_join.audit.moments import (
+    DAY,
+    NO_MOMENT,
+    Moments,
+    Times,
+    nearest_row,
+    numbers_of,
+    shifted,
+    turns,
+    windows,
+    zones,
+)
+from pit_join.definitions.views import FeatureView
+from pit_join.references import Request
+from pit_join.times import format_duration
+from pit_join.training.gather import in_order, row_numbers
+from pit_join.workspace import Histories, Workspace
+
+__all__ = ["LEAST_ROWS", "MOST_ROWS", "RoleTrials", "SampledColumn", "Trial", "causes_of", "lacks_value"]
+
+Flags = np.ndarray[Any, np.dtype[np.bool_]]
+
+MOST_ROWS = 10_000
+"""The most differing rows on which causes are tried."""
+
+LEAST_ROWS = 30
+"""The fewest rows that tell one cause from another."""
+
+_EXPLAINED = 0.9
+_IN_PART = 0.5
+_MOST_RIVALS = 2
+_ZONE_ROWS = 400
+_MOST_TRIED = 400_000  # rows in one statement
+_TRIED, _HISTORY = "_pit_tried", "_pit_sampled_history"
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """The answers of the rule under one assumption, by feature; `valid` are the rows for which there is one.
+
+    `parts` are the single assumptions: settings of the view that are replaced, and another time.
+    """
+
+    text: str
+    leak: bool
+    answers: Mapping[str, pa.Array]
+    valid: Flags
+    parts: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class SampledColumn:
+    """A column of the file in the rows of a sample.
+
+    `rows` are the numbers of these rows in the file, `differing` those that differ from the rule. `substitute` are
+    those of which the rule knows nothing, and that have the constant which may stand for a null.
+    """
+
+    feature: str
+    values: FileValues
+    rows: Any
+    differing: Flags
+    substitute: Flags
+
+    def at(self, rows: Any) -> SampledColumn:
+        """Return some rows of the sample."""
+        return SampledColumn(self.feature, self.values, self.rows[rows], self.differing[rows], self.substitute[rows])
+
+    def hits(self, trial: Trial) -> Flags:
+        """Return the rows in which the file has what a trial says."""
+        answer = trial.answers[self.feature]
+        equal = self.values.equal(answer, self.rows)
+        return (equal | (self.substitute & lacks_value(answer))) & trial.valid
+
+
+def causes_of(column: SampledColumn, trials: Sequence[Trial]) -> tuple[Cause, ...]:
+    """Return the likely causes of a column's differences: the simplest that explains them, then its rivals.
+
+    A rival explains the same rows but for fewer than `LEAST_ROWS`. If nothing explains nearly all rows, the result is
+    what explains most of them, if these are half.
+    """
+    tried = int(column.differing.sum())
+    if tried < LEAST_ROWS:
+        return ()
+    found = []
+    for trial in trials:
+        hit = column.hits(trial)
+        found.append((Cause(trial.text, int((hit & column.differing).sum()), tried, trial.leak), hit, trial.parts))
+    likely = [each for each in found if each[0].share >= _EXPLAINED]
+    if not likely:
+        best = max((cause for cause, *_ in found), key=lambda cause: cause.explained, default=None)
+        return (best,) if best and best.share >= _IN_PART and best.explained >= LEAST_ROWS else ()
+    most = max(int(hit.sum()) for _, hit, _ in likely)
+    chosen, own, parts = next(each for each in likely if most - int(each[1].sum()) < LEAST_ROWS)
+    rivals = [
+        cause
+        for cause, hit, others in likely
+        if int((hit ^ own).sum()) < LEAST_ROWS and cause is not chosen and not parts < others
+    ]
+    return (chosen, *rivals[:_MOST_RIVALS])
+
+
+class RoleTrials:
+    """The answers of one role for a sample of rows, at other times and by other settings.
+
+    Args:
+        workspace: the project.
+        histories: the tables of its views.
+        request: the role, with the features to try.
+        keys: the columns of the sample that are keys, none of them null.
+        times: the times T of the sample less the gap, in microseconds UTC.
+        columns: the columns of the file whose differences are to be explained.
+    """
+
+    def __init__(
+        self,
+        workspace: Workspace,
+        histories: Histories,
+        request: Request,
+        keys: pa.Table,
+        times: Times,
+        columns: Sequence[SampledColumn] = (),
+    ) -> None:
+        self._macros, self._warehouse = workspace.macros, histories.warehouse
+        self._view = workspace.registry.view(request.view)
+        self._request, self._keys, self._times, self._columns = request, keys, times, columns
+        self._what = f"the feature view '{self._view.name}' cannot be audited"
+        histories.stage([self._view])
+        self._features = [request.as_macro_argument()]
+        self._try([times])
+        statement = self._macros.text(
+            "_sampled_history_statement",
+            alias=request.alias,
+            spine=_TRIED,
+            features=self._features,
+            history=histories.staged(self._view),
+        )
+        self._warehouse.execute(f"create or replace temp table {_HISTORY} as {statement}", self._what)
+
+    def trials(self, zone: str | None, gap: int) -> Iterator[Trial]:
+        """Yield all trials, the simplest first.
+
+        `zone` is the time zone in which the days of the set begin, `gap` the gap in microseconds.
+        """
+        yield from self._other_settings()
+        for altered, also in self._declared_and_plain():
+            found = self._turns(altered)
+            moments = [
+                *shifted(self._times, zone, gap),
+                *windows(self._times, {one.window for one in self._view.aggregations if one.window}),
+                *self._best_zone(altered, gap),
+                *turns(found),
+                nearest_row(self._times, found),
+            ]
+            yield from self._at(_distinct(moments, self._times), altered, also)
+
+    def later(self) -> tuple[Trial, list[Trial]]:
+        """Return the answers at T, and those at later times that a column may hold by mistake."""
+        (at,) = self._at([Moments("", self._times, False)], {}, "")
+        found: list[Trial] = []
+        for altered, also in self._declared_and_plain():
+            turned = list(turns(self._turns(altered)))[:2]
+            day = Moments("equals the value known 1 day later", self._times + DAY, True)
+            found += self._at([*turned, day], altered, also)
+        return at, found
+
+    def _declared_and_plain(self) -> Iterator[tuple[dict[str, Any], str]]:
+        """Yield the settings to replace: none, and all that a join by hand may ignore, with words for that."""
+        yield {}, ""
+        if ignored := _ignored(self._view):
+            yield _together(ignored), f", by a join that {_words(ignored)}"
+
+    def _other_settings(self) -> Iterator[Trial]:
+        ignored, end = _ignored(self._view), _other_end(self._view)
+        subsets = [list(some) for size in range(1, len(ignored) + 1) for some in combinations(ignored, size)]
+        for chosen in [*subsets, [end], *([[*ignored, end]] if ignored else [])]:
+            altered = _together(chosen)
+            (answers,) = self._answers([self._times], altered)
+            everywhere = np.ones(len(self._times), bool)
+            yield Trial(_words(chosen), any(one.leak for one in chosen), answers, everywhere, frozenset(altered))
+
+    def _at(self, moments: Sequence[Moments], altered: Mapping[str, Any], also: str) -> Iterator[Trial]:
+        for answers, each in zip(self._answers([each.times for each in moments], altered), moments, strict=True):
+            parts = frozenset({each.text, *altered})
+            yield Trial(each.text + also, each.leak, answers, each.times != NO_MOMENT, parts)
+
+    def _best_zone(self, altered: Mapping[str, Any], gap: int) -> list[Moments]:
+        """Return the time zone that explains the most differences; it is chosen on few rows."""
+        if not self._columns:
+            return []
+        rows = np.flatnonzero(np.any([column.differing for column in self._columns], axis=0))
+        rows = rows[:: max(1, len(rows) // _ZONE_ROWS)]
+        columns = [column.at(rows) for column in self._columns]
+        best, most = [], 0
+        candidates = list(zones(self._times, gap))
+        answers = self._answers([each.times[rows] for each in candidates], altered, rows)
+        for each, answer in zip(candidates, answers, strict=True):
+            trial = Trial("", False, answer, np.ones(len(rows), bool))
+            explained = sum(int((column.hits(trial) & column.differing).sum()) for column in columns)
+            if explained > most:
+                best, most = [each], explained
+        return best
+
+    def _turns(self, altered: Mapping[str, Any]) -> dict[str, Times]:
+        self._try([self._times])
+        statement = self._macros.text(
+            "_turns_statement",
+            alias=self._request.alias,
+            spine=_TRIED,
+            features=self._features,
+            asked={"history": _HISTORY, "altered": dict(altered)},
+        )
+        table = self._warehouse.table(statement, self._what)
+        return {name: numbers_of(table[name]) for name in ("following", "preceding", "newest", "oldest")}
+
+    def _answers(
+        self, times: Sequence[Times], altered: Mapping[str, Any], rows: Any = None
+    ) -> Iterator[dict[str, pa.Array]]:
+        """Yield the answers at each of several times, for all rows of the sample or for some."""
+        size = len(self._times) if rows is None else len(rows)
+        at_once = max(1, _MOST_TRIED // max(1, size))
+        for start in range(0, len(times), at_once):
+            some = times[start : start + at_once]
+            self._try(some, rows)
+            statements = self._macros.data(
+                "_view_statements",
+                alias=self._request.alias,
+                spine=_TRIED,
+                features=self._features,
+                options={
+                    "full_feature_names": True,
+                    "defaults": False,
+                    "history": _HISTORY,
+                    "plan": "stacked" if self._view.aggregations else None,
+                    "altered": dict(altered),
+                },
+            )
+            table = in_order(self._warehouse.table_later(statements, self._what).result(), size * len(some))
+            for number in range(len(some)):
+                yield {
+                    feature: table[f"{self._request.alias}__{feature}"].slice(number * size, size).combine_chunks()
+                    for feature in self._request.features
+                }
+
+    def _try(self, times: Sequence[Times], rows: Any = None) -> None:
+        """Make the spine: the rows of the sample at each of the times."""
+        keys = self._keys if rows is None else self._keys.take(row_numbers(rows))
+        size = len(times[0])
+        together = np.concatenate(times)
+        columns = {name: pa.chunked_array(column.chunks * len(times), column.type) for name, column in zip(
+            keys.column_names, keys.columns, strict=True
+        )}  # fmt: skip
+        numbers = row_numbers(np.arange(1, size * len(times) + 1, dtype="int64"))
+        moments = pa.array(together, mask=together == NO_MOMENT)
+        spine = pa.table({**columns, "_pit_row": numbers, "_pit_time": moments})
+        self._warehouse.register("_pit_tried_rows", spine)
+        self._warehouse.execute(f"create or replace temp table {_TRIED} as from _pit_tried_rows", self._what)
+
+
+@dataclass(frozen=True, slots=True)
+class _Setting:
+    """A setting that a join by hand may lack: words, what replaces it, and whether that leaks."""
+
+    words: str
+    altered: Mapping[str, Any]
+    leak: bool
+
+
+def _ignored(view: FeatureView) -> list[_Setting]:
+    """Return the settings of a view that a join by hand may ignore."""
+    found = []
+    if view.created_timestamp:
+        altered: dict[str, Any] = {"created_timestamp": None}
+        if view.event_key:
+            altered |= {"event_key": [], "deleted": None}
+        found.append(_Setting(f"the created time ({view.created_timestamp})", altered, True))
+    if view.lag:
+        found.append(_Setting(f"the lag of {format_duration(view.lag)}", {"lag": None}, True))
+    if view.ttl:
+        found.append(_Setting(f"the ttl of {format_duration(view.ttl)}", {"ttl": None}, False))
+    if view.deleted and not view.event_key:
+        found.append(_Setting(f"the mark {view.deleted}", {"deleted": None}, False))
+    return found
+
+
+def _other_end(view: FeatureView) -> _Setting:
+    """Return the other end of the interval: whether a row counts that becomes known exactly at T."""
+    if view.aggregations:
+        right = view.closed == "right"
+        words = f"counts {'no event' if right else 'events'} known exactly at T (closed: {view.closed})"
+        return _Setting(words, {"closed": "left" if right else "right"}, not right)
+    if view.inclusive:
+        return _Setting("is strict, where the view is inclusive", {"inclusive": False}, False)
+    return _Setting("is inclusive, where the view is strict", {"inclusive": True}, True)
+
+
+def _together(settings: Sequence[_Setting]) -> dict[str, Any]:
+    return {name: value for one in settings for name, value in one.altered.items()}
+
+
+def _words(settings: Sequence[_Setting]) -> str:
+    """Return settings in words: "ignores the lag of 6 hours, the ttl of 2 days"."""
+    ignored = [one.words for one in settings if one.words.startswith("the ")]
+    others = [one.words for one in settings if one.words not in ignored]
+    return " and ".join([*([f"ignores {', '.join(ignored)}"] if ignored else []), *others])
+
+
+def _distinct(moments: Sequence[Moments], times: Times) -> list[Moments]:
+    """Join what has the same times, and leave out what has those of the sample itself."""
+    found: dict[bytes, Moments] = {times.tobytes(): Moments("", times, False)}
+    for each in moments:
+        key = each.times.tobytes()
+        before = found.get(key)
+        found[key] = Moments(f"{before.text}, or {each.text}", before.times, before.leak) if before else each
+    return list(found.values())[1:]
+
+
+def lacks_value(answer: pa.Array) -> Flags:
+    """Return whether each value is null or NaN."""
+    flags = answer.is_null(nan_is_null=pa.types.is_floating(answer.type))
+    return as_flags(pc.fill_null(flags, True))

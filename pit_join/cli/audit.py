@@ -1,0 +1,116 @@
+"""The command `audit`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from pit_join.cli.options import Command, feature_choice, json_option, listed_pairs
+from pit_join.cli.output import moment_text, print_table, shown
+from pit_join.json_values import json_text
+from pit_join.statuses import PRESENT, STATUSES
+
+if TYPE_CHECKING:
+    from pit_join.audit.findings import AuditedColumn, TrainingSetAudit
+
+__all__ = ["audit"]
+
+_MOST_NAMES = 8
+
+
+@click.command("audit", cls=Command, short_help="Find leaks in a training set that anybody made.")
+@click.argument("file", metavar="FILE", type=click.Path(path_type=Path))
+@click.option(
+    "--event-timestamp", metavar="COLUMN",
+    help="The column with the time T of each row. Required unless the file says it itself.",
+)  # fmt: skip
+@click.option("--time-zone", metavar="ZONE", help="The time zone of naive times and dates. Default: UTC.")
+@click.option("--gap", metavar="DURATION", help="The gap with which the set was built, such as '1 day'.")
+@feature_choice
+@click.option(
+    "--map", "columns", multiple=True, metavar="COLUMN=REF", callback=listed_pairs,
+    help="The feature of a column with another name, such as 'x7=weather:temp'. May be given more than once.",
+)  # fmt: skip
+@click.option("--label", metavar="COLUMN", help="The label, to look for it, or its mean, in other columns.")
+@click.option(
+    "--tolerance", type=click.FloatRange(min=0), default=1e-9, show_default=True, metavar="X",
+    help="The most that floats may differ, relative to themselves, besides the precision of the file.",
+)  # fmt: skip
+@click.option("--show-keys", is_flag=True, help="Show the keys of rows that differ.")
+@json_option
+@click.pass_context
+def audit(ctx: click.Context, /, file: Path, as_json: bool, show_keys: bool, **options: Any) -> None:
+    """Find leaks in a training set that anybody made, by any tool: a CSV, Parquet or Arrow FILE.
+
+    Its features are built again by the rule, for its own keys and times, and compared column by column, within the
+    precision of the file. Columns are found by their names: feature, view__feature, or what --map says. Where a column
+    differs the rule is asked anew with other times and other settings, and the likely cause is named: the value of one
+    day later, the newest of all, a time zone, an ignored lag or created time. A column of which the project knows
+    nothing is held against the label, against later rows, and against all features.
+
+    Exit status 1 if a column differs, could not be compared, or seems to hold a leak.
+
+    \b
+    Examples:
+      pit-join audit train.parquet
+      pit-join audit theirs.csv --event-timestamp signup --time-zone Europe/Berlin --label churned
+      pit-join audit theirs.csv --event-timestamp t --map 'x7=user_activity:logins' --show-keys
+    """
+    found = ctx.obj().audit(file, **options)
+    if as_json:
+        click.echo(json_text(found.as_json(show_keys=show_keys)))
+    else:
+        _print(found, show_keys)
+    if found.found:
+        ctx.exit(1)
+
+
+def _print(found: TrainingSetAudit, show_keys: bool) -> None:
+    if found.columns:
+        headings = ["column", "feature", "verdict", "differ", "nulls filled", "precision"]
+        print_table(headings, [_cells(one) for one in found.columns], right=(3,))
+    else:
+        click.echo("no column of the file is a feature of the project; say which with --map COLUMN=view:feature")
+    for one in found.columns:
+        if one.verdict != "ok":
+            _print_column(one, show_keys)
+    for suspect in found.suspects:
+        rows = f"{suspect.explained:,} of {suspect.tried:,} rows"
+        click.echo(f"{'!' if suspect.leak else ' '} {shown(suspect.column)}: {suspect.text} ({rows})")
+    for alias, statuses in found.statuses.items():
+        counts = {status: rows for status, rows in statuses.items() if rows and status != PRESENT}
+        others = [f"{rows:,} {STATUSES[status].heading}" for status, rows in counts.items()]
+        if others:
+            click.echo(f"{alias}: of {found.rows:,} rows {', '.join(others)}")
+    for title, names in (("not in the project", found.unknown), ("not in the file", found.missing)):
+        if names:
+            more = f" and {len(names) - _MOST_NAMES:,} more" if len(names) > _MOST_NAMES else ""
+            click.echo(f"{title}: {', '.join(map(shown, names[:_MOST_NAMES]))}{more}")
+    for alias, why in found.left_out.items():
+        click.echo(f"left out {alias}: {why}")
+
+
+def _cells(one: AuditedColumn) -> list[str]:
+    filled = f"{shown(one.filled.value)} ({one.filled.rows:,} rows)" if one.filled else ""
+    return [shown(one.column), one.feature, one.verdict, f"{one.differing:,}", filled, one.precision or ""]
+
+
+def _print_column(one: AuditedColumn, show_keys: bool) -> None:
+    name = shown(one.column)
+    if one.problem:
+        click.echo(f"! {name}: {one.problem}")
+    elif not one.causes:
+        click.echo(f"! {name}: cannot tell why {one.differing:,} rows differ")
+    for cause in one.causes[:1]:
+        click.echo(f"! {name}: {cause.text} ({100 * cause.share:.0f} % of {cause.tried:,} rows that differ)")
+    for rival in one.causes[1:]:
+        click.echo(f"    or {rival.text} ({100 * rival.share:.0f} %); too few rows tell them apart")
+    if one.auc:
+        click.echo(f"    hint: alone, the column has an AUC of {one.auc[0]:.3f}, and by the rule {one.auc[1]:.3f}")
+    for example in one.examples:
+        keys = "".join(f"{shown(key)}={shown(value)} " for key, value in example.keys.items()) if show_keys else ""
+        time = "-" if example.time is None else moment_text(example.time)
+        values = f"{shown(example.value)}, and the rule has {shown(example.expected)}"
+        click.echo(f"    row {example.row:,}: {keys}T = {time}: {values}")

@@ -1,0 +1,226 @@
+"""Audits of training sets: a gallery of leaks and honest sets, files of other tools, and the command."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import polars as pl
+import pyarrow as pa
+import pytest
+from support.dbt import Built
+from support.leaks import ACTIVITY, DAILY, HONEST, LEAKS, ROWS, Gallery
+from support.pages import DOCS, follow, steps
+from support.projects import run
+
+from pit_join import FeatureStore
+from pit_join.audit.auc import auc
+from pit_join.audit.file_values import FileValues
+from pit_join.audit.findings import TrainingSetAudit
+from pit_join.errors import PitJoinError
+
+pytestmark = pytest.mark.dbt
+
+# Every way through every form of file in the full run.
+FORMS = (".parquet", ".csv") if os.environ.get("TESTS") == "long" else (".parquet",)
+
+
+@pytest.fixture(scope="module")
+def gallery(tmp_path_factory: pytest.TempPathFactory) -> Gallery:
+    return Gallery(tmp_path_factory.mktemp("gallery"))
+
+
+@pytest.fixture
+def audited(gallery: Gallery, tmp_path: Path) -> Callable[..., TrainingSetAudit]:
+    """Write a set to a file and audit it."""
+
+    def audit(made: pd.DataFrame, form: str = ".parquet", **options: Any) -> TrainingSetAudit:
+        path = tmp_path / f"set{form}"
+        made.to_parquet(path, index=False) if form == ".parquet" else made.to_csv(path, index=False)
+        return FeatureStore(gallery.project).audit(path, **{"event_timestamp": "event_timestamp", **options})
+
+    return audit
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("name", LEAKS)
+def test_leaks_are_named(name: str, form: str, gallery: Gallery, audited: Callable[..., TrainingSetAudit]) -> None:
+    make, columns, text = LEAKS[name]
+    found = audited(make(gallery), form, label="label")
+    named = {one.column: one.causes[0].text.split(", or ")[0] for one in found.columns if one.causes}
+    named |= {one.column: one.text for one in found.suspects if one.leak}
+    assert named == dict.fromkeys(columns, text)
+    assert found.found
+    assert {one.column for one in found.columns if one.verdict != "ok"} <= set(columns)
+
+
+@pytest.mark.parametrize("form", [".parquet", ".csv"])
+@pytest.mark.parametrize("name", HONEST)
+def test_honest_sets_have_no_findings(
+    name: str, form: str, gallery: Gallery, audited: Callable[..., TrainingSetAudit]
+) -> None:
+    found = audited(HONEST[name](gallery), form, label="label")
+    assert [(one.column, one.verdict, one.problem) for one in found.columns if one.verdict != "ok"] == []
+    assert (found.found, found.suspects) == (False, ())
+    assert len(found.columns) >= 2
+
+
+def test_a_cause_needs_thirty_rows(gallery: Gallery, audited: Callable[..., TrainingSetAudit]) -> None:
+    later = gallery.activity_at(gallery.spine.event_timestamp + pd.Timedelta("1D"))
+    rows = (later.logins != gallery.honest.logins) & later.logins.notna() & gallery.honest.logins.notna()
+    for count, causes in ((29, []), (31, ["equals the value known 1 day later"])):
+        some = rows & (rows.cumsum() <= count)
+        made = gallery.honest.assign(logins=gallery.honest.logins.mask(some, later.logins))
+        (logins,) = (one for one in audited(made).columns if one.column == "logins")
+        assert (logins.differing, [cause.text for cause in logins.causes[:1]]) == (count, causes)
+        assert logins.verdict == ("leak" if causes else "differs")
+
+
+def test_a_given_time_zone_and_gap(gallery: Gallery, audited: Callable[..., TrainingSetAudit]) -> None:
+    zone = "America/New_York"
+    local = gallery.honest.event_timestamp.dt.tz_convert(zone).dt.tz_localize(None)
+    made = gallery.honest.assign(event_timestamp=local)
+    assert not audited(made, ".csv", time_zone=zone).found
+    assert audited(made, ".csv").found
+    ahead = gallery.honest.assign(event_timestamp=gallery.honest.event_timestamp + pd.Timedelta("2h"))
+    assert not audited(ahead, gap="2 hours").found
+    ignored = audited(gallery.honest, gap="2 hours")
+    named = {one.causes[0].text.split(", or ")[0] for one in ignored.columns if one.differing > 30}
+    assert named == {"the gap is ignored"}
+
+
+def test_columns_of_other_names(gallery: Gallery, audited: Callable[..., TrainingSetAudit]) -> None:
+    made = gallery.honest.rename(columns={"logins": "x1", "spend": "activity__spend", "score": "daily:score"})
+    found = audited(made)
+    assert {one.column: one.feature for one in found.columns}.items() >= {
+        ("activity__spend", "activity:spend"), ("daily:score", "daily:score"), ("grade", "daily:grade"),
+    }  # fmt: skip
+    assert [(one.column, one.text, one.leak) for one in found.suspects] == [
+        ("x1", "is activity:logins under another name", False)
+    ]
+    assert (found.found, found.missing, found.unknown) == (False, ("activity:logins",), ("label",))
+    mapped = audited(made, columns={"x1": "activity:logins"})
+    assert ("x1", "activity:logins", "ok") in [(one.column, one.feature, one.verdict) for one in mapped.columns]
+    role = audited(made.rename(columns={"user_id": "buyer"}), roles=["activity(user_id=buyer)"])
+    assert [one.feature for one in role.columns] == ["activity:spend"]
+    assert role.left_out == dict.fromkeys(("daily", "purchases"), "the file has no column 'user_id'")
+
+
+@pytest.mark.parametrize(
+    ("change", "options", "message"),
+    [
+        (lambda made: made.drop(columns="event_timestamp"), {}, "has no column 'event_timestamp'; columns: grade"),
+        (lambda made: made.assign(user_id=made.user_id.astype(str)), {}, "set.parquet is VARCHAR, and the feature"),
+        (lambda made: made.assign(event_timestamp=1), {}, "'event_timestamp' must be a timestamp or date, got int64"),
+        (lambda made: made.assign(event_timestamp="soon"), {}, "the texts of the column 'event_timestamp' are not"),
+        (lambda made: made, {"time_zone": "Europe/Berlin"}, "have a time zone already (UTC), so time_zone has no"),
+        (lambda made: made, {"columns": {"nope": "activity:logins"}}, "the file has no column 'nope'; columns: "),
+        (lambda made: made, {"columns": {"logins": "activity:nope"}}, "'activity' has no feature 'nope'; features: "),
+        (lambda made: made, {"columns": {"logins": "activity:*"}}, "cannot read the reference 'activity:*'"),
+        (lambda made: made, {"label": "nope"}, "has no column 'nope'; columns: "),
+        (lambda made: made, {"gap": "soon"}, "gap: cannot read the duration 'soon'"),
+        (lambda made: made.assign(LOGINS=1), {}, "it has both 'logins' and 'LOGINS'; rename one of them"),
+    ],
+)
+def test_what_cannot_be_audited(
+    change: Callable[[pd.DataFrame], pd.DataFrame],
+    options: dict[str, Any],
+    message: str,
+    gallery: Gallery,
+    audited: Callable[..., TrainingSetAudit],
+) -> None:
+    with pytest.raises(PitJoinError) as caught:
+        audited(change(gallery.honest), **options)
+    assert message in str(caught.value)
+
+
+def test_files_of_other_tools(gallery: Gallery, tmp_path: Path) -> None:
+    store, made = FeatureStore(gallery.project), gallery.honest
+    frame = pl.from_pandas(made)
+    frame.write_csv(tmp_path / "polars.csv")
+    frame.write_parquet(tmp_path / "polars.parquet")
+    frame.write_ipc(tmp_path / "polars.arrow")
+    made.to_csv(tmp_path / "german.csv", index=False, sep=";", decimal=",")
+    made.to_csv(tmp_path / "na.csv.gz", index=False, na_rep="NaN")
+    made.to_csv(tmp_path / "short.csv", index=False, float_format="%.4g")
+    made.to_csv(tmp_path / "fixed.csv", index=False, float_format="%.2f")
+    for path in sorted(tmp_path.iterdir()):
+        found = store.audit(path, event_timestamp="event_timestamp", label="label")
+        assert (path.name, [one.column for one in found.columns if one.verdict != "ok"]) == (path.name, [])
+        assert len(found.columns) == 6
+    (tmp_path / "cut.parquet").write_bytes((tmp_path / "polars.parquet").read_bytes()[:999])
+    (tmp_path / "set.xlsx").write_bytes(b"PK")
+    for name, message in {
+        "cut.parquet": "is it a Parquet file?",
+        "set.xlsx": "a file's name ends in .csv, .parquet or .arrow",
+        "gone.csv": "does not exist",
+    }.items():
+        with pytest.raises(PitJoinError, match=message):
+            store.audit(tmp_path / name, event_timestamp="event_timestamp")
+
+
+@pytest.mark.parametrize(
+    ("texts", "expected", "equal"),
+    [
+        (["1.25", "2.5"], [1.25, 2.5], [True, True]),
+        (["1.23", "2.50"], [1.234, 2.496], [True, True]),
+        (["1.23", "2.50"], [1.236, 2.494], [False, False]),
+        (["1234", "0.001235"], [1234.4, 0.00123456], [True, True]),
+        (["3", "4"], [3, 5], [True, False]),
+        (["9007199254740993", "1"], [9007199254740992, 1], [False, True]),
+        (["0.1", "16777216.0"], [0.10000000149011612, 16777216.0], [True, True]),
+        (["True", "false", "NA"], [True, False, None], [True, True, True]),
+        (["1,5", "2,25"], [1.5, 2.25], [True, True]),
+        (["", "nan"], [None, 1.0], [True, False]),
+        (["2026-03-01 00:00:00", "2026-03-01T01:00:00"], "times", [True, True]),
+        (["007", "x"], ["007", "y"], [True, False]),
+    ],
+)
+def test_equality_within_the_precision_of_texts(texts: list[str], expected: Any, equal: list[bool]) -> None:
+    if expected == "times":
+        expected = pa.array([1772323200000000, 1772326800000000], pa.timestamp("us", "UTC"))
+    wanted = expected if isinstance(expected, pa.Array) else pa.array(expected)
+    values = FileValues(pa.chunked_array([pa.array(texts)]), wanted.type, 1e-9)
+    assert (values.problem, values.equal(wanted).tolist()) == (None, equal)
+
+
+def test_the_auc_by_hand() -> None:
+    label = pa.chunked_array([[1, 0, 1, 0, None, 1]])
+    nan = float("nan")
+    # Of the pairs of 3, 2 (label 1) and 1, 2 (label 0) three are right, and one is equal.
+    assert auc(pd.Series([3.0, 1.0, 2.0, 2.0, 9.0, nan]).to_numpy(), label) == 3.5 / 4
+    assert auc(pd.Series([1.0] * 6).to_numpy(), label) == 0.5
+    assert auc(pd.Series([1.0] * 6).to_numpy(), pa.chunked_array([[1, 2, 3, 4, 5, 6]])) is None
+
+
+def test_the_command(gallery: Gallery, tmp_path: Path) -> None:
+    made = gallery.activity_at(gallery.spine.event_timestamp + pd.Timedelta("1D"))
+    made["grade"] = "\x1b[31mred"
+    made.rename(columns={"spend": "x\x1b"}).to_parquet(tmp_path / "set.parquet", index=False)
+    project = ("--project-dir", str(gallery.project))
+    asked = ("audit", str(tmp_path / "set.parquet"), "--event-timestamp", "event_timestamp", *project)
+    done = run(*asked, "--map", "x\x1b=activity:spend", "--label", "label")
+    assert done.status == 1
+    assert "logins: equals the value known 1 day later (100 % of" in done.out
+    assert "hint: alone, the column has an AUC of 0." in done.out
+    assert "user_id=" not in done.out
+    assert "\x1b" not in done.out
+    assert "user_id=" in run(*asked, "--show-keys").out
+    found = json.loads(run(*asked, "--json").out)
+    assert (found["rows"], found["found"]) == (ROWS, True)
+    logins = next(one for one in found["columns"] if one["column"] == "logins")
+    assert (logins["verdict"], logins["causes"][0]["leak"]) == ("leak", True)
+    assert "keys" not in logins["examples"][0]
+    honest = tmp_path / "honest.csv"
+    gallery.honest[["user_id", "event_timestamp", *DAILY, *ACTIVITY]].to_csv(honest, index=False)
+    done = run("audit", str(honest), "--event-timestamp", "event_timestamp", *project)
+    assert (done.status, "!" in done.out) == (0, False), done.out
+
+
+@pytest.mark.rest
+def test_the_page(demo: Built, copy_of: Callable[[Built], Built]) -> None:
+    assert follow(steps(DOCS / "audit.md"), copy_of(demo).directory) == []
