@@ -25,6 +25,7 @@ if TYPE_CHECKING:
         SuspectColumn,
         TrainingSetAudit,
     )
+    from pit_join.audit.replay_result import Replay, ReplayedView, ReplayExample
     from pit_join.catalog import Check
     from pit_join.definitions.field_type import FieldType
     from pit_join.definitions.registry import Registry
@@ -98,6 +99,9 @@ __all__ = [
     "PitJoinError",
     "ProjectError",
     "Registry",
+    "Replay",
+    "ReplayExample",
+    "ReplayedView",
     "Request",
     "RequestError",
     "SetChange",
@@ -163,6 +167,9 @@ _LAZY = {
     "OnlineValue": "pit_join.training.explanation",
     "Parity": "pit_join.monitoring.parity",
     "Registry": "pit_join.definitions.registry",
+    "Replay": "pit_join.audit.replay_result",
+    "ReplayExample": "pit_join.audit.replay_result",
+    "ReplayedView": "pit_join.audit.replay_result",
     "Request": "pit_join.references",
     "SetChange": "pit_join.training.set_changes",
     "SetComparison": "pit_join.training.comparison",

@@ -1,17 +1,18 @@
-"""The method of a feature store that audits training sets."""
+"""The methods of a feature store that find leaks."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import timedelta
+from datetime import date, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pit_join.errors import RequestError, option
-from pit_join.references import parse_features, parse_role
+from pit_join.references import names_of, parse_features, parse_role
 
 if TYPE_CHECKING:
     from pit_join.audit.findings import TrainingSetAudit
+    from pit_join.audit.replay_result import Replay
     from pit_join.workspace import Workspace
 
 __all__ = ["Audited"]
@@ -88,3 +89,43 @@ class Audited:
             tolerance=tolerance,
         )
         return audit_training_set(workspace, file, request)
+
+    def replay(
+        self,
+        select: Iterable[str] = (),
+        *,
+        cuts: int = 5,
+        at: Sequence[str | date] = (),
+        seed: int = 0,
+        incremental: bool = False,
+        allow_hooks: bool = False,
+        show_keys: bool = False,
+    ) -> Replay:
+        """Find leaks in the SQL of feature views: build it on inputs as they were, and compare.
+
+        A row that was known at a cut must come out the same as today. Nothing is written but below `target/`.
+
+        Args:
+            select: names of feature views; all by default.
+            cuts: how many instants to draw.
+            at: the instants of the cuts instead, such as `["2026-03-18 14:30"]` (naive is UTC).
+            seed: the seed of the draw.
+            incremental: build incremental models cut after cut in one warehouse, as production did, and not fully.
+            allow_hooks: run hooks and plugins of the project, which may write anywhere.
+            show_keys: put the keys of differing rows into the examples.
+
+        Raises:
+            PitJoinError: one of its subclasses, saying what is wrong and what to do.
+        """
+        from pit_join.audit.replay import replay
+
+        return replay(
+            self._workspace(),
+            names_of(select),
+            cuts=cuts,
+            at=at,
+            seed=seed,
+            incremental=incremental,
+            allow_hooks=allow_hooks,
+            show_keys=show_keys,
+        )

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from pit_join.cli.options import Command, feature_choice, json_option, listed_pairs
+from pit_join.cli.options import Command, check_options, feature_choice, json_option, listed_pairs
 from pit_join.cli.output import moment_text, print_table, shown
+from pit_join.cli.replay import print_replay, replay_options
 from pit_join.json_values import json_text
 from pit_join.statuses import PRESENT, STATUSES
 
@@ -19,9 +20,15 @@ __all__ = ["audit"]
 
 _MOST_NAMES = 8
 
+_OF_A_SET = (
+    "file", "event_timestamp", "time_zone", "gap", "features", "service", "roles", "full_feature_names", "columns",
+    "label", "tolerance",
+)  # fmt: skip
+_OF_A_REPLAY = ("select", "cuts", "at", "seed", "incremental", "allow_hooks", "strict")
 
-@click.command("audit", cls=Command, short_help="Find leaks in a training set that anybody made.")
-@click.argument("file", metavar="FILE", type=click.Path(path_type=Path))
+
+@click.command("audit", cls=Command, short_help="Find leaks in a training set, or in the SQL of feature views.")
+@click.argument("file", metavar="FILE", type=click.Path(path_type=Path), required=False)
 @click.option(
     "--event-timestamp", metavar="COLUMN",
     help="The column with the time T of each row. Required unless the file says it itself.",
@@ -38,10 +45,14 @@ _MOST_NAMES = 8
     "--tolerance", type=click.FloatRange(min=0), default=1e-9, show_default=True, metavar="X",
     help="The most that floats may differ, relative to themselves, besides the precision of the file.",
 )  # fmt: skip
+@click.option("--replay", "replayed", is_flag=True, help="Audit the SQL of feature views instead of a file.")
+@replay_options
 @click.option("--show-keys", is_flag=True, help="Show the keys of rows that differ.")
 @json_option
 @click.pass_context
-def audit(ctx: click.Context, /, file: Path, as_json: bool, show_keys: bool, **options: Any) -> None:
+def audit(
+    ctx: click.Context, /, file: Path | None, replayed: bool, strict: bool, show_keys: bool, as_json: bool, **given: Any
+) -> None:
     """Find leaks in a training set that anybody made, by any tool: a CSV, Parquet or Arrow FILE.
 
     Its features are built again by the rule, for its own keys and times, and compared column by column, within the
@@ -50,21 +61,52 @@ def audit(ctx: click.Context, /, file: Path, as_json: bool, show_keys: bool, **o
     day later, the newest of all, a time zone, an ignored lag or created time. A column of which the project knows
     nothing is held against the label, against later rows, and against all features.
 
-    Exit status 1 if a column differs, could not be compared, or seems to hold a leak.
+    With --replay, find leaks in the SQL of feature views. dbt builds them, and the models that they read, in a scratch
+    folder, on sources cut at several times. A row that was known at such a time must come out the same today. Sources
+    say when their rows are known by `loaded_at_field`, or `known_at` in config.meta.pit_join. The warehouse is opened
+    once and held, read only.
+
+    Exit status 1 if a column differs, could not be compared, or seems to hold a leak, or if a view has a leak.
 
     \b
     Examples:
       pit-join audit train.parquet
       pit-join audit theirs.csv --event-timestamp signup --time-zone Europe/Berlin --label churned
       pit-join audit theirs.csv --event-timestamp t --map 'x7=user_activity:logins' --show-keys
+      pit-join audit --replay
+      pit-join audit --replay --select user_activity --at '2026-03-18 14:30' --show-keys
     """
+    if not replayed and file is None:
+        raise click.UsageError("give the FILE of a training set, or --replay for the SQL of feature views")
+    for name in _OF_A_SET:
+        check_options(exclusive=("replayed", name))
+    for name in _OF_A_REPLAY:
+        check_options(needed=(name, "replayed"))
+    if replayed:
+        failed = _replay(ctx, show_keys, strict, as_json, {name: given[name] for name in _OF_A_REPLAY if name in given})
+    else:
+        options = {name: given[name] for name in _OF_A_SET if name in given}
+        failed = _audit(ctx, file, show_keys, as_json, options)
+    if failed:
+        ctx.exit(1)
+
+
+def _replay(ctx: click.Context, show_keys: bool, strict: bool, as_json: bool, options: dict[str, Any]) -> bool:
+    from pit_join.cli.console import bar
+
+    with bar():
+        found = ctx.obj().replay(show_keys=show_keys, **options)
+    print_replay(found, as_json)
+    return bool(found.found or (strict and found.inputs))
+
+
+def _audit(ctx: click.Context, file: Path | None, show_keys: bool, as_json: bool, options: dict[str, Any]) -> bool:
     found = ctx.obj().audit(file, **options)
     if as_json:
         click.echo(json_text(found.as_json(show_keys=show_keys)))
     else:
         _print(found, show_keys)
-    if found.found:
-        ctx.exit(1)
+    return bool(found.found)
 
 
 def _print(found: TrainingSetAudit, show_keys: bool) -> None:

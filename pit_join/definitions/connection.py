@@ -28,7 +28,7 @@ class Connection:
 
     `databases` are keyed by their names in SQL, the one that dbt writes first; relative paths in SQL start at
     `directory`. `profile_hash` is dbt's own hash of the target. The rest is the profile's `config_options`, `settings`,
-    `extensions`, `secrets` and `filesystems`.
+    `extensions`, `secrets` and `filesystems`, and the modules of the `plugins` that dbt loads.
     """
 
     target: str
@@ -39,6 +39,7 @@ class Connection:
     extensions: tuple[str, ...] = ()
     secrets: tuple[Mapping[str, Any], ...] = ()
     filesystems: tuple[Mapping[str, Any], ...] = ()
+    plugins: tuple[str, ...] = field(default=(), compare=False)
     profile_hash: str = field(default="", compare=False)
 
     @property

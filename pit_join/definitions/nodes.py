@@ -1,4 +1,4 @@
-"""Models, seeds and snapshots in dbt's manifest, found as dbt's own `ref()` finds them."""
+"""The nodes of dbt's manifest: found as dbt's own `ref()` finds them, and what each of them reads."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 from pit_join.references import model_and_version
 
-__all__ = ["Nodes", "versioned_name"]
+__all__ = ["Nodes", "ancestors", "location_of", "parents", "selector", "versioned_name"]
 
 
 def versioned_name(node: Mapping[str, Any]) -> str:
@@ -53,3 +53,33 @@ class Nodes:
     def named(self, text: str) -> Mapping[str, Any] | None:
         """Return the node of a name that may have a version, such as `labels.v1`."""
         return self.find(*model_and_version(text)) or self.find(text)
+
+
+def ancestors(unique_id: str, nodes: Mapping[str, Any]) -> list[str]:
+    """Return every node that a node reads, directly or not, parents first."""
+    found: dict[str, None] = {}
+
+    def visit(one: str) -> None:
+        for parent in parents(nodes[one]):
+            if parent in nodes and parent not in found:
+                visit(parent)
+                found[parent] = None
+
+    visit(unique_id)
+    return list(found)
+
+
+def parents(node: Mapping[str, Any]) -> list[str]:
+    """Return the nodes that a node reads directly."""
+    return (node.get("depends_on") or {}).get("nodes") or []
+
+
+def selector(node: Mapping[str, Any]) -> str:
+    """Return how dbt's `--select` names exactly one node."""
+    return "fqn:" + ".".join(node["fqn"])
+
+
+def location_of(node: Mapping[str, Any]) -> tuple[str, str, str]:
+    """Return the database, schema and name of a node's table."""
+    name = node.get("identifier") or node.get("alias") or node["name"]
+    return str(node.get("database")), str(node.get("schema")), str(name)

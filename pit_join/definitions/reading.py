@@ -8,6 +8,7 @@ from typing import Any
 
 from pit_join.definitions.aggregations import WindowSettings, check_column, read_window_settings
 from pit_join.definitions.field_type import FieldType, read_type
+from pit_join.definitions.known_at import read_known_at
 from pit_join.definitions.misplaced import file_of, meta_of
 from pit_join.definitions.nearest import read_nearest
 from pit_join.definitions.nodes import versioned_name
@@ -146,14 +147,19 @@ class Reader:
             self.entities.setdefault(entity.name, entity)
 
     def source(self, node: Mapping[str, Any]) -> None:
-        """Check that a source is not declared as a feature view; a backfill reads its `created_timestamp`."""
-        meta = (node.get("config") or {}).get("meta") or node.get("meta") or {}
-        declared = meta.get("pit_join")
+        """Check that a source is not a feature view, and what it says of when its rows are known."""
+        declared = meta_of(node).get("pit_join")
         if isinstance(declared, Mapping) and {"entity", "join_keys"} & declared.keys():
             self.problems.append(
                 f"{file_of(node)}: {node['source_name']}.{node['name']}: config.meta.pit_join: a source cannot be a "
                 "feature view; declare a model that selects from it (materialized: view copies no rows)"
             )
+            return
+
+        def wrong(key: str, problem: str) -> None:
+            self.problems.append(f"{file_of(node)}: {node['source_name']}.{node['name']}: {key}: {problem}")
+
+        read_known_at(node, wrong)
 
     def _check_name(self, name: str, node: Mapping[str, Any], hiding: Mapping[str, Any] | None, wrong: Wrong) -> None:
         if name in self.views:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from pit_join.definitions.nodes import versioned_name
+from pit_join.definitions.nodes import ancestors, location_of, parents, selector, versioned_name
 from pit_join.definitions.reading import Reader
 from pit_join.definitions.snapshots import SnapshotClocks
 from pit_join.errors import ProjectError, RequestError, suggest
@@ -132,42 +132,24 @@ def _is_microbatch(node: Mapping[str, Any]) -> bool:
     return bool(node["resource_type"] == "model" and strategy == wanted and config.get("event_time"))
 
 
-def _parents(node: Mapping[str, Any]) -> list[str]:
-    return (node.get("depends_on") or {}).get("nodes") or []
-
-
-def _ancestors(unique_id: str, nodes: Mapping[str, Any]) -> list[str]:
-    """Return every node that a node reads, directly or not, parents first."""
-    found: dict[str, None] = {}
-
-    def visit(one: str) -> None:
-        for parent in _parents(nodes[one]):
-            if parent in nodes and parent not in found:
-                visit(parent)
-                found[parent] = None
-
-    visit(unique_id)
-    return list(found)
-
-
 def _in_order(found: Mapping[str, Any], nodes: Mapping[str, Any]) -> list[str]:
     ordered: dict[str, None] = {}
     for unique_id in sorted(found):
-        ordered.update((one, None) for one in [*_ancestors(unique_id, nodes), unique_id] if one in found)
+        ordered.update((one, None) for one in [*ancestors(unique_id, nodes), unique_id] if one in found)
     return list(ordered)
 
 
 def _batch_model(unique_id: str, nodes: Mapping[str, Any], fingerprints: Fingerprints) -> BatchModel:
     node = nodes[unique_id]
     config = node["config"]
-    ancestors = _ancestors(unique_id, nodes)
+    above = ancestors(unique_id, nodes)
     grids, inputs = _reads(unique_id, nodes, fingerprints)
     return BatchModel(
         unique_id=unique_id,
         name=versioned_name(node),
-        selector=_selector(node),
+        selector=selector(node),
         relation=node["relation_name"],
-        location=_location(node),
+        location=location_of(node),
         event_time=config["event_time"],
         size=str(config["batch_size"]),
         begin=floor(parse_instant(config["begin"]), str(config["batch_size"])),
@@ -177,28 +159,19 @@ def _batch_model(unique_id: str, nodes: Mapping[str, Any], fingerprints: Fingerp
         tables=tuple(
             WholeTable(
                 name=versioned_name(nodes[one]),
-                selector=_selector(nodes[one]),
+                selector=selector(nodes[one]),
                 relation=nodes[one]["relation_name"],
-                location=_location(nodes[one]),
+                location=location_of(nodes[one]),
                 definition=fingerprints.of(one),
                 materialized=str((nodes[one].get("config") or {}).get("materialized")),
             )
-            for one in ancestors
+            for one in above
             if nodes[one]["resource_type"] in ("model", "seed") and nodes[one].get("relation_name")
             if not _is_microbatch(nodes[one])
         ),
-        above=tuple(one for one in ancestors if _is_microbatch(nodes[one])),
+        above=tuple(one for one in above if _is_microbatch(nodes[one])),
         keeps_new_columns=config.get("on_schema_change") in ("append_new_columns", "sync_all_columns"),
     )
-
-
-def _selector(node: Mapping[str, Any]) -> str:
-    return "fqn:" + ".".join(node["fqn"])
-
-
-def _location(node: Mapping[str, Any]) -> Location:
-    name = node.get("identifier") or node.get("alias") or node["name"]
-    return str(node.get("database")), str(node.get("schema")), str(name)
 
 
 def _reads(
@@ -218,7 +191,7 @@ def _reads(
         if one != unique_id and (node.get("config") or {}).get("event_time") and node.get("relation_name"):
             inputs[one] = node
             continue
-        waiting += _parents(node)
+        waiting += parents(node)
         grids.update(_grid(found) for code in fingerprints.code(one) for found in _grids_in(code))
     # On a grid that is not known a change may be seen at any later time.
     unknown = timedelta.max if None in grids else timedelta(0)
@@ -245,7 +218,7 @@ def _input(node: Mapping[str, Any], reach: timedelta) -> BatchInput:
     if "aggregations" in meta and node["resource_type"] != "source":
         reach = max(reach, _window_reach(node, meta))
     known = tuple(time for time in times if time)
-    return BatchInput(versioned_name(node), node["relation_name"], _location(node), known, reach)
+    return BatchInput(versioned_name(node), node["relation_name"], location_of(node), known, reach)
 
 
 def _meta(node: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -268,7 +241,7 @@ def _cut_references(node: Mapping[str, Any], nodes: Mapping[str, Any], macros: M
     used = [macros[one] for one in node["depends_on"]["macros"] if one in macros]
     own = [macro["macro_sql"] for macro in used if macro["package_name"] == node["package_name"]]
     code = without_comments("\n".join([node.get("raw_code") or "", *own]))
-    for parent in _parents(node):
+    for parent in parents(node):
         seen = nodes.get(parent) or {}
         if "aggregations" not in _meta(seen):
             continue

@@ -21,7 +21,13 @@ from pit_join.project.parse_record import ParseRecord, find_record
 from pit_join.project.profile import read_profile, read_yaml
 from pit_join.project.sources import Sources, environment
 
-__all__ = ["Project"]
+__all__ = ["LOGGED_AS_JSON", "Project", "read_event", "start_python"]
+
+LOGGED_AS_JSON = (
+    "--no-use-colors", "--no-send-anonymous-usage-stats", "--no-version-check",
+    "--log-format", "json", "--log-level", "info", "--log-level-file", "none", "--no-write-json",
+)  # fmt: skip
+"""The options with which dbt logs events, one a line, and writes no artifacts."""
 
 # What dbt says of a template, without what it says of itself.
 _WHY = re.compile(
@@ -59,9 +65,12 @@ class Project:
         self._parsed = ""
         self._unused: list[str] = []
         self.profiles_dir = self._find_profiles(Path(profiles_dir) if profiles_dir else None)
-        self.connection = read_profile(
-            self.profiles_dir / "profiles.yml", self._settings.get("profile"), target, self.directory
-        )
+        self.connection = read_profile(self.profiles_dir / "profiles.yml", self.profile, target, self.directory)
+
+    @property
+    def profile(self) -> Any:
+        """The name of the profile as dbt_project.yml has it, which may be a template."""
+        return self._settings.get("profile")
 
     @property
     def dispatch_order(self) -> dict[str, list[str]]:
@@ -117,30 +126,21 @@ class Project:
         process ends; everywhere it keeps the file descriptors `inherited` open until it ends itself.
         """
         folder = self.cache / "run"
-        code = "import ctypes, signal; ctypes.CDLL(None).prctl(1, signal.SIGKILL)" if sys.platform == "linux" else ""
-        process = subprocess.Popen(
+        process = start_python(
+            "from dbt.cli.main import cli; cli()",
             [
-                sys.executable, "-c", f"{code}\nfrom dbt.cli.main import cli; cli()",
-                "--no-use-colors", "--no-send-anonymous-usage-stats", "--no-version-check",
-                "--log-format", "json", "--log-level", "info", "--log-level-file", "none", "--no-write-json",
-                *arguments,
+                *LOGGED_AS_JSON, *arguments,
                 "--target-path", str(folder), "--log-path", str(folder),
                 "--project-dir", str(self.directory), "--profiles-dir", str(self.profiles_dir),
                 "--target", self.connection.target,
             ],
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=self.directory, pass_fds=inherited,
+            cwd=self.directory, pass_fds=inherited,
         )  # fmt: skip
         assert process.stdout is not None
         try:
             for line in process.stdout:
-                try:
-                    event = json.loads(line)
-                except ValueError:
-                    event = None
-                if isinstance(event, dict) and "info" in event:
+                if event := read_event(line):
                     yield event
-                elif line.strip():
-                    yield {"info": {"name": "Text", "level": "info", "msg": line.rstrip()}, "data": {}}
             yield {"exit": process.wait()}
         finally:
             if process.poll() is None:
@@ -269,3 +269,21 @@ class Project:
             said = re.sub(r"(?m)^(Running with dbt|Registered adapter).*\n", "", said).strip() or done.stderr.strip()
             raise ProjectError(f"dbt cannot read the project {self.directory}:\n{said}")
         return done.stdout
+
+
+def start_python(code: str, arguments: Sequence[str], **options: Any) -> subprocess.Popen[str]:
+    """Start Python with code that imports dbt; its output is a pipe. On Linux it is killed when this process ends."""
+    die = "import ctypes, signal; ctypes.CDLL(None).prctl(1, signal.SIGKILL)" if sys.platform == "linux" else ""
+    command = [sys.executable, "-c", f"{die}\n{code}", *arguments]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, **options)
+
+
+def read_event(line: str) -> dict[str, Any] | None:
+    """Return an event that dbt has logged; other text becomes one, too, and an empty line is None."""
+    try:
+        event = json.loads(line)
+    except ValueError:
+        event = None
+    if isinstance(event, dict) and "info" in event:
+        return event
+    return {"info": {"name": "Text", "level": "info", "msg": line.rstrip()}, "data": {}} if line.strip() else None

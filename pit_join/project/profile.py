@@ -18,7 +18,16 @@ from jinja2.nativetypes import NativeEnvironment
 from pit_join.definitions.connection import Connection, Database
 from pit_join.errors import PitJoinError, ProjectError, WarehouseError, suggest
 
-__all__ = ["ATTACH_KEYS", "EXTENSION_KEYS", "TARGET_KEYS", "read_profile", "read_yaml"]
+__all__ = [
+    "ATTACH_KEYS",
+    "COPIES",
+    "EXTENSION_KEYS",
+    "TARGET_KEYS",
+    "original_name",
+    "read_profile",
+    "read_yaml",
+    "redirected_profile",
+]
 
 _USED = (
     "type", "path", "database", "attach", "config_options", "extensions", "filesystems", "secrets", "settings",
@@ -93,6 +102,38 @@ def read_profile(path: Path, name: Any, target: str | None, directory: Path) -> 
     return _Target(where, output, directory).connection(chosen, file)
 
 
+COPIES = "_pit_copies"
+"""The name of a database with copies of inputs that a build cannot read where they are."""
+
+
+def original_name(number: int) -> str:
+    """Return the name under which a redirected profile attaches the project's own databases, read only."""
+    return f"_pit_original_{number}"
+
+
+def redirected_profile(
+    path: Path, name: Any, connection: Connection, databases: Mapping[str, str], copies: str
+) -> dict[str, dict[str, Any]]:
+    """Return a profile in which other files have the names of a target's databases.
+
+    Templates stay templates, so that a password of the environment stands in no other file.
+    """
+    name = _render(name, path)
+    output = dict(read_yaml(path)[name]["outputs"][connection.target])
+    own, *attached = databases
+    items = [{"path": connection.databases[own].path}, *(output.get("attach") or [])]
+    output["path"] = databases[own]
+    output["attach"] = [{"path": databases[alias], "alias": alias} for alias in attached] + [
+        {"path": copies, "alias": COPIES, "read_only": True},
+        *(
+            {**item, "path": database.path if database.is_file else item["path"]}
+            | {"alias": original_name(number), "read_only": True}
+            for number, (item, database) in enumerate(zip(items, connection.databases.values(), strict=True))
+        ),
+    ]
+    return {name: {"target": connection.target, "outputs": {connection.target: output}}}
+
+
 class _Target:
     """The keys of a target as they are read, and every problem that was found."""
 
@@ -119,6 +160,7 @@ class _Target:
             extensions=tuple(self._extensions()),
             secrets=tuple(self._secrets()),
             filesystems=tuple(item for _, item in self._items("filesystems", "fs")),
+            plugins=tuple(str(item["module"]) for _, item in self._items("plugins", "module")),
             profile_hash=_profile_hash(self._output, file),
         )
         if self._problems:

@@ -193,7 +193,7 @@ class Renderer:
             "adapter": _Adapter(self, adapter_type),
             "exceptions": _Exceptions(),
             "execute": True,
-            "graph": _Namespace(nodes=self._manifest["nodes"], exposures=self._manifest["exposures"]),
+            "graph": _Namespace({part: self._manifest[part] for part in ("nodes", "sources", "exposures")}),
             "modules": _Namespace(re=re),
             "ref": self._ref,
             "return": give,

@@ -111,6 +111,11 @@ def test_online_page(demo: Built, copy_of: Callable[[Built], Built]) -> None:
 
 
 @pytest.mark.rest
+def test_replay_page(demo: Built, copy_of: Callable[[Built], Built]) -> None:
+    assert follow(steps(DOCS / "replay.md"), copy_of(demo).directory) == []
+
+
+@pytest.mark.rest
 def test_serving_page(demo: Built, copy_of: Callable[[Built], Built]) -> None:
     directory = copy_of(demo).directory
     (exported, *asked) = steps(DOCS / "serving.md")

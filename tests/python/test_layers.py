@@ -33,7 +33,7 @@ WINGS = {
     ("serving",): {"cachetools", "numpy", "pandas", "pyarrow"},
     ("history",): set(),
     ("workspace",): set(),
-    ("project",): {"jinja2", "msgpack", "yaml"},
+    ("project",): {"dbt", "jinja2", "msgpack", "yaml"},
     ("warehouse",): {"duckdb", "fsspec", "pyarrow"},
     ("online",): {"cachetools", "circuitbreaker", "lmdb", "numpy", "redis", "usearch", "xxhash"},
     ("definitions",): {"duckdb"},

@@ -79,6 +79,7 @@ def _python(value: Any, relations: dict[str, str]) -> Any:
 DATA = ("_resolved_requests", "_view_statements")
 INDIRECT = {
     "feature_views": "gives nodes of the graph; every call reads the views through it",
+    "test_replay_is_clean": "asks dbt's adapter for the target; test_replay.py runs it in dbt on what Python has kept",
     "feature_services": "gives exposures of the graph; calls with a service read them through it",
 }
 
@@ -770,7 +771,7 @@ ONLY_DBT = [
         "{{ is_incremental() }}",
         "{{ log('x') }}",
     ),
-    *("{{ adapter.get_relation('a', 'b', 'c') }}", "{{ adapter.config }}", "{{ api.Relation }}", "{{ graph.sources }}"),
+    *("{{ adapter.get_relation('a', 'b', 'c') }}", "{{ adapter.config }}", "{{ api.Relation }}", "{{ graph.metrics }}"),
     *("{{ modules.datetime.datetime.now() }}", "{{ modules.pytz.utc }}", "{{ exceptions.warn('x') }}"),
     *(
         "{{ dbt.type_string() }}",
