@@ -46,7 +46,14 @@ if TYPE_CHECKING:
     from pit_join.serving.vector import FeatureVector
     from pit_join.training.build import TrainingBuild
     from pit_join.training.comparison import ColumnDifference, LoneRow, SetComparison, SetExample
-    from pit_join.training.explanation import ExplainedRow, ExplainedWindow, Explanation, OnlineValue, Verdict
+    from pit_join.training.explanation import (
+        ExplainedArgument,
+        ExplainedRow,
+        ExplainedWindow,
+        Explanation,
+        OnlineValue,
+        Verdict,
+    )
     from pit_join.training.request import TrainingRequest
     from pit_join.training.result import Coverage, TrainingSet
     from pit_join.training.set_changes import SetChange
@@ -72,6 +79,7 @@ __all__ = [
     "Difference",
     "Entity",
     "EntityError",
+    "ExplainedArgument",
     "ExplainedRow",
     "ExplainedWindow",
     "Explanation",
@@ -142,6 +150,7 @@ _LAZY = {
     "DeclaredView": "pit_join.training.set_metadata",
     "Difference": "pit_join.monitoring.parity",
     "Entity": "pit_join.definitions.views",
+    "ExplainedArgument": "pit_join.training.explanation",
     "ExplainedRow": "pit_join.training.explanation",
     "ExplainedWindow": "pit_join.training.explanation",
     "Explanation": "pit_join.training.explanation",

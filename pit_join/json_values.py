@@ -12,7 +12,7 @@ from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
-__all__ = ["finite", "json_text", "plain", "time_text"]
+__all__ = ["finite", "json_text", "plain", "time_text", "with_zone"]
 
 
 def json_text(value: Any, *, ascii_only: bool = True) -> str:
@@ -63,6 +63,14 @@ def time_text(value: Any, utc: bool) -> Any:
     if isinstance(value, datetime):
         return f"{value.isoformat().removesuffix('+00:00')}{'Z' if utc else ''}"
     return None if value is None else _far_text(value, "Z" if utc else "")
+
+
+def with_zone(value: Any, kind: str) -> Any:
+    """Return a value of a type (see `records.layout.Field`): instants, also within lists, as text, in UTC with a Z.
+
+    NumPy's instants, which are those that Python does not have, do not say that they are UTC.
+    """
+    return time_text(value, "UTC" in kind) if "timestamp" in kind else value
 
 
 def _far_text(value: Any, zone: str) -> str:

@@ -76,7 +76,7 @@ with judged as {{ pit_join._materialized() }} (
     ('chosen', '_pit_known', newest, 1),
     ('before', '_pit_dated and _pit_event <= _pit_time', newest, around),
     ('after', '_pit_dated and _pit_event > _pit_time', 'order by ' ~ version | join(', '), around),
-    ('undated', 'not _pit_dated', '', around),
+    ('undated', 'not _pit_dated', 'order by _pit_number', around),
 ] -%}
 (
     select '{{ part }}' as _pit_part, *
@@ -147,9 +147,10 @@ from (
         _pit_known       whether the event is known at T
         _pit_end         the instant at which it leaves the window, because of its age or of a newer version
         _pit_superseded  whether that is because of a newer version
+        _pit_missed      whether it leaves before it is known, and so is never in the window
         _pit_inside      whether it is in the window at T
         _pit_counted     whether it counts there: it is not deleted, meets the condition, and its value is not null
-        _pit_events      the number of all events that count
+        _pit_events      the number of all events that count; where nothing is shown, of one row, all else of which is null
         _pit_position    the number of the event in the order of event times, those without one last
 
     `asked` has the name of the aggregation, `feature`, and the number of rows of each part, `around`.
@@ -169,52 +170,51 @@ from (
         ('left', '_pit_known and not _pit_inside', '_pit_end desc, _pit_event desc'),
         ('undated', 'not _pit_dated', '_pit_number'),
     ] -%}
-with versions as (
-    select
-        *,
-        {{ pit_join._superseded_at(prepared, 'judged') | indent(8) if prepared.event_key else 'cast(null as bigint)' }} as _pit_until
-    from (
-        {{ pit_join._judged_rows(prepared, spine) | indent(8) }}
-    ) as judged
-    where _pit_dated
-    union all
-    select
-        *,
-        null
-    from (
-        {{ pit_join._judged_rows(prepared, spine) | indent(8) }}
-    ) as judged
-    where not _pit_dated
-),
-
-placed as {{ pit_join._materialized() }} (
+with placed as {{ pit_join._materialized() }} (
     select
         *,
         _pit_known and _pit_at < _pit_end as _pit_inside,
         _pit_known and _pit_at < _pit_end and _pit_meets and not _pit_deleted as _pit_counted,
+        _pit_end <= _pit_available_at as _pit_missed,
         {{ pit_join._position(prepared) }}
     from (
         select
             versions.*,
             {{ pit_join._last_instant('_pit_time', prepared.closed == 'left') }} as _pit_at,
-            {{ pit_join._window_end(prepared, item.window, 'versions') }} as _pit_end,
+            case when _pit_dated then {{ pit_join._window_end(prepared, item.window, 'versions') }} end as _pit_end,
             coalesce(_pit_until <= _pit_at, false) as _pit_superseded,
             {{ '(' ~ item.where ~ '\n            ) is true' if item.where else 'true' }}{{ ' and ' ~ quote(item.column) ~ ' is not null' if item.column }} as _pit_meets
-        from versions
+        from (
+            select
+                *,
+                {%- if prepared.event_key %}
+                -- Only a version that has its times takes the place of another.
+                {{ pit_join._superseded_at(dict(prepared, event_key=prepared.event_key + ['_pit_dated']), 'judged') | indent(16) }} as _pit_until
+                {%- else %}
+                cast(null as bigint) as _pit_until
+                {%- endif %}
+            from (
+                {{ pit_join._judged_rows(prepared, spine) | indent(16) }}
+            ) as judged
+        ) as versions
         where _pit_own
     ) as ended
 )
-{% for part, condition, order in parts %}
-(
-    select
-        '{{ part }}' as _pit_part,
-        (select count(*) from placed where _pit_counted) as _pit_events,
-        *
-    from placed
-    where {{ condition }}
-    order by {{ order }}
-    limit {{ asked.around }}
-)
-{{ 'union all' if not loop.last }}
-{% endfor %}
+select
+    counted._pit_events,
+    shown.*
+from (select count(*) as _pit_events from placed where _pit_counted) as counted
+left join (
+    {%- for part, condition, order in parts %}
+    (
+        select '{{ part }}' as _pit_part, *
+        from placed
+        where {{ condition }}
+        order by {{ order }}
+        limit {{ asked.around }}
+    )
+    {{ 'union all' if not loop.last }}
+    {%- endfor %}
+) as shown
+    on true
 {%- endmacro %}

@@ -2,27 +2,33 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import click
 
 from pit_join.cli.options import Command, json_option
-from pit_join.cli.output import age, moment_text, print_table, shown
-from pit_join.json_values import json_text
+from pit_join.cli.output import age, moment_text, print_table, escaped, shown
+from pit_join.json_values import json_text, with_zone
 
 if TYPE_CHECKING:
-    from pit_join.training.explanation import ExplainedRow, Explanation, OnlineValue
+    from pit_join.training.explanation import ExplainedArgument, ExplainedRow, Explanation, OnlineValue
 
 __all__ = ["explain"]
 
 _MOST_COLUMNS = 6
+_NUMBERS = ("int", "uint", "float", "double", "decimal")  # the beginnings of the types of numbers
 
 
 @click.command("explain", cls=Command, short_help="Show why a feature has its value at a time.")
-@click.option("--feature", required=True, metavar="VIEW[:FEATURE]", help="A feature, or a view for all its features.")
 @click.option(
-    "--entity", "entities", multiple=True, metavar="KEY=VALUE", help="A key of the view; one for each key that it has."
-)
+    "--feature", required=True, metavar="VIEW[:FEATURE]|[SERVICE:]NAME",
+    help="A feature, a view for all its features, or an on-demand feature of a service.",
+)  # fmt: skip
+@click.option(
+    "--entity", "entities", multiple=True, metavar="KEY=VALUE",
+    help="A key of the view, or a field of the on-demand feature; one for each that it has.",
+)  # fmt: skip
 @click.option("--at", required=True, metavar="TIME", help="The time T of the spine's row (naive is UTC).")
 @click.option("--gap", metavar="DURATION", help="Predict ahead, as in build-training-set.")
 @click.option(
@@ -44,14 +50,16 @@ def explain(
 ) -> None:
     """Show why a feature has its value at a time: the rows of its key, and the verdict on each.
 
-    The chosen row is marked; every other one says why it is not: later than T, not yet known, superseded by a newer
-    row, older than the ttl, deleted, or of a tie that it lost. Of a window these are the events at its two edges. The
-    value in the online store is compared with the rule at the instant of its export.
+    The chosen row is marked; every other one says why it is not: later than the time asked (T, less the gap if there
+    is one), not yet known, superseded by a newer row, older than the ttl, deleted, or of a tie that it lost. Of a
+    window these are the events at its two edges. The value in the online store is compared with the rule at the
+    instant of its export. Of an on-demand feature the expression and the value of each argument are shown.
 
     \b
     Examples:
       pit-join explain --feature user_activity:login_count_30d --entity user_id=42 --at '2026-03-18 14:30'
       pit-join explain --feature weather --entity airport=JFK --at 2013-03-05 --around 5
+      pit-join explain --feature headwind --entity origin=JFK --entity dest=TPA --at '2013-03-08 18:00'
     """
     given = dict(entity.split("=", 1) for entity in entities if "=" in entity)
     if len(given) < len(entities):
@@ -66,54 +74,88 @@ def explain(
 
 
 def _print(found: Explanation) -> None:
-    keys = " ".join(f"{name}={shown(value)}" for name, value in found.keys.items())
-    click.echo(f"{found.view} {keys}  T = {moment_text(found.at)} UTC".replace("  ", " "))
-    click.echo("; ".join(found.rule))
+    keys = (f"{name}={shown(with_zone(value, found.types[name]))}" for name, value in found.keys.items())
+    click.echo(" ".join([found.view, *keys, f"T = {moment_text(found.at)} UTC"]))
+    click.echo("\n".join(map(escaped, "; ".join(found.rule).splitlines())))
     for window in found.windows:
         click.echo(f"\n{window.feature}: {shown(window.function)}; {window.events:,} events count")
-        _print_rows(found, window.rows, [window.column] if window.column else [], windowed=True)
-    if not found.windows:
+        _print_rows(found, window.rows, {window.column: window.type or ""} if window.column else {}, windowed=True)
+    if found.arguments:
+        _print_arguments(found.arguments)
+    elif not found.windows:
         click.echo()
-        _print_rows(found, found.rows, list(found.values), windowed=False)
+        _print_rows(found, found.rows, {name: found.types[name] for name in found.values}, windowed=False)
     click.echo()
     old = "" if found.event is None else f", {age((found.asked - found.event) / 1e6)} old"
     for name, value in found.values.items():
         default = ", the declared default" if name in found.defaulted else ""
-        click.echo(f"{name} = {shown(value)}{default} ({found.status}{old})")
+        text = shown(with_zone(value, found.types[name]))
+        click.echo(f"{name} = {text}{default} ({found.statuses[name]}{old})")
 
 
-def _print_rows(found: Explanation, rows: tuple[ExplainedRow, ...], names: list[str], *, windowed: bool) -> None:
-    columns = names[:_MOST_COLUMNS]
-    head = ["", "event time (UTC)", "known from (UTC)", *(["until (UTC)"] if windowed else []), *columns, "verdict"]
-    lines, after, shown_up_to = [], False, 0
-    for row in rows:
-        if hidden := row.position - shown_up_to - 1:
-            lines.append(["", f"... {hidden:,} more", *[""] * (len(head) - 2)])
-        shown_up_to = row.position
-        if not after and row.event is not None and row.event > found.asked:
-            lines.append(["", f"--- {moment_text(found.asked)} ---", *[""] * (len(head) - 2)])
-            after = True
-        mark = "=>" if row is found.chosen else ""
-        times = [row.event, row.known_from, *([row.until] if windowed else [])]
-        values = [shown(value) for value in row.values[: len(columns)]]
-        lines.append(
-            [mark, *("-" if time is None else moment_text(time) for time in times), *values, row.verdict.value]
-        )
-    if hidden := found.counts["rows"] - shown_up_to:
-        lines.append(["", f"... {hidden:,} more", *[""] * (len(head) - 2)])
+def _print_arguments(arguments: tuple[ExplainedArgument, ...]) -> None:
+    lines = [
+        [
+            each.name,
+            each.source,
+            *("-" if time is None else moment_text(time) for time in (each.event, each.known_from)),
+            shown(with_zone(each.value, each.type)),
+            each.status or "as given",
+        ]
+        for each in arguments
+    ]
+    click.echo()
+    print_table(["argument", "from", "event time (UTC)", "known from (UTC)", "value", "status"], lines)
+
+
+def _print_rows(
+    found: Explanation, rows: tuple[ExplainedRow, ...], types: Mapping[str, str], *, windowed: bool
+) -> None:
+    columns = dict(list(types.items())[:_MOST_COLUMNS])
+    times = ["event time (UTC)", "known from (UTC)", *(["until (UTC)"] if windowed else [])]
+    head = ["", *times, *columns, "verdict"]
+
+    def line(text: str) -> list[str]:
+        return ["", text, *[""] * (len(head) - 2)]
+
+    before, dated = found.counts["before"], found.counts["before"] + found.counts["after"]
+    lines = []
+    # Those up to the time asked, the later ones, and those without a time.
+    for start, end in ((0, before), (before, dated), (dated, found.counts["rows"])):
+        if start == before < end == dated:
+            lines.append(line(f"--- {moment_text(found.asked)} ---"))
+        for row in (row for row in rows if start < row.position <= end):
+            if hidden := row.position - start - 1:
+                lines.append(line(f"... {hidden:,} more"))
+            start = row.position
+            instants = (row.event, row.known_from, *((row.until,) if windowed else ()))
+            lines.append(
+                [
+                    "=>" if row is found.chosen else "",
+                    *("-" if time is None else moment_text(time) for time in instants),
+                    *(shown(with_zone(value, kind)) for value, kind in zip(row.values, columns.values(), strict=False)),
+                    row.verdict.value,
+                ]
+            )
+        if hidden := end - start:
+            lines.append(line(f"... {hidden:,} more{', no time' if end > dated else ''}"))
     if lines:
-        print_table(head, lines)
+        numbers = [i for i, kind in enumerate(columns.values(), 1 + len(times)) if kind.startswith(_NUMBERS)]
+        print_table(head, lines, right=tuple(numbers))
     else:
         click.echo("the key has no rows")
-    if len(names) > _MOST_COLUMNS:
-        click.echo(f"{len(names) - _MOST_COLUMNS} more features (all with --json)")
+    if len(types) > _MOST_COLUMNS:
+        click.echo(f"{len(types) - _MOST_COLUMNS} more features (all with --json)")
 
 
 def _print_online(online: OnlineValue | str) -> None:
     if isinstance(online, str):
         click.echo(f"online: {online}")
         return
-    values = ", ".join(f"{name} = {shown(value)} ({online.statuses[name]})" for name, value in online.values.items())
+    values = ", ".join(
+        f"{name} = {shown(with_zone(value, online.types[name]))} ({online.statuses[name]})"
+        for name, value in online.values.items()
+    )
     click.echo(f"online, as of the export of {moment_text(online.exported_at)} UTC: {values}")
     for sentence in online.why or ("which is what the rule says at that instant",):
         click.echo(f"  {sentence}")

@@ -17,7 +17,7 @@ import orjson
 
 from pit_join.errors import EntityError
 from pit_join.http.requests import FeatureRequest, request_keys
-from pit_join.json_values import finite, plain, time_text
+from pit_join.json_values import finite, plain, time_text, with_zone
 from pit_join.records.layout import instant
 from pit_join.serving.features import OnlineFeatures
 from pit_join.serving.reader import OnlineReader, read_one
@@ -134,7 +134,7 @@ def _one_row(request: FeatureRequest, kinds: Mapping[str, str], row: RowRecords)
         sound = sound and stored is not None
     for column in row.computed().values():
         (value,), (status,) = column.values, column.statuses
-        value = time_text(value, "UTC" in column.type) if "timestamp" in column.type else value
+        value = with_zone(value, column.type)
         counts[column.view, status] = counts.get((column.view, status), 0) + 1
         found.append({"values": [value], "statuses": [status], "event_timestamps": [_NO_TIME]})
     content = _document(request, kinds, row.plan.names, row.plan.in_order(found))

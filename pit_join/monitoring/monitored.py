@@ -9,7 +9,7 @@ from datetime import date, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pit_join.errors import StoreError
+from pit_join.errors import EntityError, RequestError, StoreError
 from pit_join.references import names_of, parse_reference
 from pit_join.times import parse_instant, read_instant
 
@@ -106,25 +106,32 @@ class Monitored:
         """Show why a feature has its value at a time, and what the online store has beside it.
 
         Args:
-            feature: a reference such as `"user_activity:login_count_30d"`, or a view for all its features.
-            entity: a value for every key of the view; a text is read as the key's type.
+            feature: a reference such as `"user_activity:login_count_30d"`, a view for all its features, or an on-demand
+                feature by its name (`service:name` where several services have one of that name).
+            entity: a value for every key of the view, of an on-demand feature for every key and field of its arguments;
+                a text is read as the key's type.
             at: the time T of the spine's row; naive is UTC.
             gap: predict ahead, as for `get_historical_features`.
             around: the number of rows to show before and after T, or at each edge of a window.
-            online: whether to read the online store, too.
+            online: whether to read the online store, too; that of an on-demand feature is not read.
 
         Raises:
             PitJoinError: one of its subclasses, saying what is wrong and what to do.
         """
         from pit_join.training.explain import Explainer
+        from pit_join.training.explain_on_demand import explain_on_demand, find_on_demand
         from pit_join.training.online_value import online_value
 
-        workspace = self._workspace()
+        _check_question(feature, entity)
+        workspace, moment = self._workspace(), parse_instant(at)
+        if asked := find_on_demand(workspace.registry, feature):
+            with workspace.warehouse() as warehouse:
+                return explain_on_demand(workspace, warehouse, asked, entity, moment, gap)
         name, column = parse_reference(feature) or (feature, "*")
         view = workspace.registry.view(name)
         with workspace.warehouse() as warehouse:
             explainer = Explainer(workspace, warehouse, view, [] if column == "*" else [column], entity)
-            found = explainer.at(parse_instant(at), gap, around)
+            found = explainer.at(moment, gap, around)
             if not online:
                 return found
             try:
@@ -133,3 +140,10 @@ class Monitored:
                 return replace(found, online=str(error))
             with closing(store):
                 return replace(found, online=online_value(store, explainer, view, list(found.values)))
+
+
+def _check_question(feature: Any, entity: Any) -> None:
+    if not isinstance(feature, str):
+        raise RequestError(f"a feature is a text such as 'user_activity:login_count_30d', and not {feature!r}")
+    if not isinstance(entity, Mapping) or not all(isinstance(name, str) for name in entity):
+        raise EntityError(f"an entity is one mapping of keys to values, such as {{'user_id': 42}}, and not {entity!r}")

@@ -6,31 +6,30 @@ The atoms of `macros/rule` decide, over a copy of the rows of the key; this modu
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import datetime, timedelta, timezone
-from decimal import Decimal, InvalidOperation
+from datetime import datetime, timedelta
 from typing import Any
 
 import pyarrow as pa
 
 from pit_join.definitions.views import Aggregation, FeatureView
 from pit_join.errors import EntityError, RequestError, WarehouseError, suggest
-from pit_join.records.arrow import event_times, values_of
+from pit_join.records.arrow import event_times, type_name, values_of
+from pit_join.records.layout import moment_of
 from pit_join.references import Request
-from pit_join.statuses import NOT_FOUND, OUTSIDE_MAX_AGE
+from pit_join.statuses import NOT_FOUND, NULL_VALUE, OUTSIDE_MAX_AGE, PRESENT
 from pit_join.times import format_duration, gap_text
 from pit_join.training.explanation import ExplainedRow, ExplainedWindow, Explanation, Verdict
+from pit_join.training.given import read_given
 from pit_join.training.joins import units_of
 from pit_join.warehouse.duckdb_session import DuckDBWarehouse
-from pit_join.warehouse.sql import identifier
 from pit_join.workspace import Histories, Workspace
 
-__all__ = ["MOST_AROUND", "Explainer"]
+__all__ = ["MOST_AROUND", "Explainer", "first_row", "types_of"]
 
 MOST_AROUND = 1_000_000
 """The most rows that an explanation shows on each side."""
 
 _ALIAS, _TIME, _SPINE, _ROWS = "explained", "pit_join_instant", "_pit_spine", "_pit_of_key"
-_EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 
 
 class Explainer:
@@ -63,7 +62,8 @@ class Explainer:
         self._features = tuple(features or known)
         self._what = f"the feature view '{view.name}' cannot be read"
         Histories(warehouse, workspace).check([view])
-        self.keys = self._read(keys)
+        read = self._read(keys)
+        self.keys, self._types = first_row(read), types_of(read)
         statement = self._macros.text("_key_rows_statement", view=view.name, spine="_pit_keys")
         warehouse.execute(f"create or replace temp table {_ROWS} as {statement}", self._what)
         self._units: dict[str, Any] = {}
@@ -71,32 +71,13 @@ class Explainer:
             facts = self._macros.text("_facts_statement", view=view.name, history=_ROWS)
             self._units = dict(units_of(warehouse.row(facts, self._what)))
 
-    def _read(self, keys: Mapping[str, Any]) -> dict[str, Any]:
-        """Make a table of the one row of keys, and return them as they were read."""
+    def _read(self, keys: Mapping[str, Any]) -> pa.Table:
         view, types = self._view, self._view.key_types
         if unknown := [name for name in keys if name not in types]:
             raise EntityError(f"view '{view.name}' has no key '{unknown[0]}'; {suggest(unknown[0], types, 'keys')}")
         if missing := [name for name in types if name not in keys]:
             raise EntityError(f"view '{view.name}' needs a value for every key; give {', '.join(missing)}, too")
-        columns = ["_pit_given"]
-        for name, kind in types.items():
-            column = identifier(name)
-            is_text = isinstance(keys[name], str) and kind.family != "text"
-            columns.append(f"cast({column} as {kind.name}) as {column}" if is_text else column)
-        what = f"the keys {dict(keys)!r} cannot be read"
-        try:
-            given = pa.table({"_pit_given": [True], **{name: [keys[name]] for name in types}})
-        except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:
-            raise EntityError(f"{what}: {error}") from error
-        self._warehouse.register("_pit_given_keys", given)
-        select = f"select {', '.join(columns)} from _pit_given_keys"
-        self._warehouse.execute(f"create or replace temp table _pit_keys as {select}", what)
-        found = self._warehouse.row("from _pit_keys", what)
-        for name, kind in types.items():
-            text = keys[name]
-            if isinstance(text, str) and kind.number in ("integer", "decimal") and not _is_number(text, found[name]):
-                raise EntityError(f"key '{name}': '{text}' is not of type {kind.name}")  # a cast would round it
-        return {name: found[name] for name in types}
+        return read_given(self._warehouse, "_pit_keys", keys, types, "key").select(list(types))
 
     def at(self, moment: datetime, gap: str | timedelta | None = None, around: int = 20) -> Explanation:
         """Explain the values at a time.
@@ -109,7 +90,7 @@ class Explainer:
         view, gap = self._view, gap_text(gap)
         if around not in range(MOST_AROUND + 1):
             raise RequestError(f"around is a number of rows from 0 to {MOST_AROUND:,}, and not {around!r}")
-        at = (moment - _EPOCH) // timedelta(microseconds=1)
+        at = moment_of(moment)
         spine = self._macros.text(
             "spine_rows", spine="_pit_asked", event_timestamp=_TIME, gap=gap, data_type="timestamptz"
         )
@@ -117,24 +98,28 @@ class Explainer:
         self._warehouse.execute(f"create or replace temp table _pit_asked as {asked}", self._what)
         self._warehouse.execute(f"create or replace temp table {_SPINE} as {spine}", self._what)
         time = self._warehouse.row(f"select _pit_time from {_SPINE}", self._what)["_pit_time"]
-        status, event, stored = self._answer(defaults=False)
-        _, _, values = self._answer(defaults=True)
+        status, event, without = self._answer(defaults=False)
+        _, _, answer = self._answer(defaults=True)
+        stored, values = first_row(without), first_row(answer)
         return Explanation(
             view=view.name,
             keys=self.keys,
             at=at,
             asked=time,
             rule=tuple(_settings(view, gap)),
-            status=status,
+            statuses={
+                name: NULL_VALUE if status == PRESENT and value is None else status for name, value in stored.items()
+            },
             event=event,
             values=values,
             defaulted=tuple(name for name in values if stored[name] is None and values[name] is not None),
             rows=() if view.aggregations else tuple(self._rows(around, time, status)),
             counts=self._warehouse.row(self._statement("_explained_counts_statement"), self._what),
+            types={**self._types, **types_of(answer)},
             windows=tuple(self._window(one, around, time) for one in view.aggregations if one.name in self._features),
         )
 
-    def _answer(self, *, defaults: bool) -> tuple[str, int | None, dict[str, Any]]:
+    def _answer(self, *, defaults: bool) -> tuple[str, int | None, pa.Table]:
         """Return status, event time and values by the statements that build a training set."""
         request = Request(self._view.name, self._features, _ALIAS)
         statements = self._macros.data(
@@ -155,24 +140,25 @@ class Explainer:
         table = self._warehouse.table_later(statements, self._what).result()
         if table.num_rows != 1:
             raise WarehouseError(f"the join returned {table.num_rows} rows for one; please report this")
-        values = {name: values_of(table[f"{_ALIAS}__{name}"])[0] for name in self._features}
+        values = pa.table({name: table[f"{_ALIAS}__{name}"] for name in self._features})
         (event,) = event_times(table[f"{_ALIAS}__event_timestamp"].combine_chunks()).cast(pa.int64()).to_pylist()
         return table[f"{_ALIAS}__status"][0].as_py(), event, values
 
     def _statement(self, macro: str, **options: Any) -> str:
         return self._macros.text(macro, view=self._view.name, spine=_SPINE, history=_ROWS, **options)
 
-    def _found(self, statement: str, columns: Sequence[str]) -> list[tuple[dict[str, Any], tuple[Any, ...]]]:
-        """Return the rows of a statement once each, in the order of event times, with the values of some columns."""
-        table = self._warehouse.table(statement, self._what)
+    def _found(self, table: pa.Table, columns: Sequence[str]) -> list[tuple[dict[str, Any], tuple[Any, ...]]]:
+        """Return the rows of a result once each, in the order of event times, with the values of some columns."""
         own = table.select([name for name in table.column_names if name.startswith("_pit_")]).to_pylist()
         values = list(zip(*(values_of(table[name]) for name in columns), strict=True)) if columns else [()] * len(own)
         # The first of several parts counts that have a row: see the macros.
         once = {row["_pit_number"]: (row, shown) for row, shown in reversed(list(zip(own, values, strict=True)))}
+        once.pop(None, None)  # nothing is shown
         return sorted(once.values(), key=lambda pair: int(pair[0]["_pit_position"]))
 
     def _rows(self, around: int, time: int, status: str) -> Iterator[ExplainedRow]:
-        found = self._found(self._statement("_explained_statement", around=around), self._features)
+        statement = self._statement("_explained_statement", around=around)
+        found = self._found(self._warehouse.table(statement, self._what), self._features)
         version = ["_pit_event", *(["_pit_created"] if self._view.created_timestamp else [])]
         chosen = next((row for row, _ in found if row["_pit_part"] == "chosen"), None)
         for row, values in found:
@@ -190,12 +176,13 @@ class Explainer:
 
     def _window(self, one: Aggregation, around: int, time: int) -> ExplainedWindow:
         statement = self._statement("_explained_events_statement", asked={"feature": one.name, "around": around})
-        found = self._found(statement, [one.column] if one.column else [])
+        table, columns = self._warehouse.table(statement, self._what), [one.column] if one.column else []
         rows = []
-        for row, values in found:
+        for row, values in self._found(table, columns):
             verdict = _unknown(row, time)
             if verdict is None and not row["_pit_inside"]:
-                verdict = Verdict.SUPERSEDED if row["_pit_superseded"] else Verdict.LEFT
+                left = Verdict.MISSED if row["_pit_missed"] else Verdict.LEFT
+                verdict = Verdict.SUPERSEDED if row["_pit_superseded"] else left
             elif verdict is None:
                 verdict = (
                     Verdict.COUNTED
@@ -207,15 +194,18 @@ class Explainer:
             until = row["_pit_end"] if row["_pit_dated"] and row["_pit_end"] < 2**63 - 1 else None
             times = row["_pit_event"], row["_pit_available_at"]
             rows.append(ExplainedRow(verdict, row["_pit_position"], *times, values, until))
-        events = found[0][0]["_pit_events"] if found else 0
-        return ExplainedWindow(one.name, _function(one), one.column, events, tuple(rows))
+        kind = types_of(table.select(columns)).get(one.column or "")
+        return ExplainedWindow(one.name, _function(one), one.column, kind, table["_pit_events"][0].as_py(), tuple(rows))
 
 
-def _is_number(text: str, number: Any) -> bool:
-    try:
-        return bool(Decimal(text) == number)
-    except InvalidOperation:
-        return False
+def first_row(table: pa.Table) -> dict[str, Any]:
+    """Return the values of the first row, as a reader of the online store returns them."""
+    return {name: values_of(table[name])[0] for name in table.column_names}
+
+
+def types_of(table: pa.Table) -> dict[str, str]:
+    """Return the types of columns (see `records.layout.Field`), empty for one that no record can hold."""
+    return {field.name: type_name(field.type) or "" for field in table.schema}
 
 
 def _unknown(row: Mapping[str, Any], time: int) -> Verdict | None:
@@ -238,8 +228,9 @@ def _settings(view: FeatureView, gap: str | None) -> Iterator[str]:
     yield f"known from: {known}"
     if gap:
         yield f"gap: asked {gap} before T"
+    then = "at the time asked" if gap else "at T"
     strict = view.closed == "left" if view.aggregations else not view.inclusive
-    yield "a row known exactly at T does not count" if strict else "a row known exactly at T counts"
+    yield f"a row known exactly {then} does not count" if strict else f"a row known exactly {then} counts"
     if view.ttl:
         yield f"ttl: {format_duration(view.ttl)}"
     if view.event_key:

@@ -7,10 +7,10 @@ from dataclasses import asdict, dataclass
 from enum import Enum
 from typing import Any
 
-from pit_join.json_values import time_text
+from pit_join.json_values import time_text, with_zone
 from pit_join.records.layout import instant
 
-__all__ = ["ExplainedRow", "ExplainedWindow", "Explanation", "OnlineValue", "Verdict"]
+__all__ = ["ExplainedArgument", "ExplainedRow", "ExplainedWindow", "Explanation", "OnlineValue", "Verdict"]
 
 
 class Verdict(str, Enum):
@@ -22,10 +22,11 @@ class Verdict(str, Enum):
     SUPERSEDED = "superseded"
     TIE_LOST = "tie lost"
     NOT_YET_KNOWN = "not yet known"
-    LATER = "later than T"
+    LATER = "later than the time asked"
     UNDATED = "no time"
     COUNTED = "counted"
     LEFT = "has left the window"
+    MISSED = "known too late"
     NOT_COUNTED = "does not meet the condition, or is null"
 
 
@@ -53,29 +54,51 @@ class ExplainedRow:
 class ExplainedWindow:
     """The window of one feature at T, and the events around its two edges.
 
-    `function` is what is computed of the events, in words, `column` what is aggregated (None where rows are counted),
-    and `events` the number of those that count. `rows` are in the order of event times.
+    `function` is what is computed of the events, in words, `column` what is aggregated and `type` its type (None where
+    rows are counted), and `events` the number of those that count. `rows` are in the order of event times.
     """
 
     feature: str
     function: str
     column: str | None
+    type: str | None
     events: int
     rows: tuple[ExplainedRow, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ExplainedArgument:
+    """An argument of an on-demand feature, and its value at T.
+
+    `source` is the stored feature that it takes, or the field of the request; a field has neither status nor times.
+    `event` and `known_from`, in microseconds UTC, are those of the row that the feature's value comes from; that of a
+    window comes from more than one, of which `event` is the newest. `type` is that of the value (see
+    `records.layout.Field`).
+    """
+
+    name: str
+    source: str
+    value: Any
+    type: str
+    status: str | None = None
+    event: int | None = None
+    known_from: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class OnlineValue:
     """The online features of one key, beside those of the rule at the instant of the export.
 
-    `exported_at` and `event` are in microseconds UTC. `values` are those of the store and `expected` those of the rule,
-    with declared defaults, and ages judged at the export. `why` has a sentence for each reason why they differ.
+    `exported_at` and `event` are in microseconds UTC. `values` are those of the store, of `types` (see
+    `records.layout.Field`), and `expected` those of the rule; both with declared defaults, and ages judged at the
+    export. `why` has a sentence for each reason why they differ.
     """
 
     exported_at: int
     event: int | None
     values: Mapping[str, Any]
     statuses: Mapping[str, str]
+    types: Mapping[str, str]
     expected: Mapping[str, Any]
     why: tuple[str, ...]
 
@@ -90,11 +113,14 @@ class Explanation:
     """The answer of the rule for one key at one time, and the rows that led to it.
 
     `at` is the time T and `asked` is T less the gap, in microseconds UTC. `rule` are the settings of the view that were
-    applied, in words. `event` is the event time of the answer. `values` are the features as a training set has them;
-    `defaulted` are those that a declared default replaced. `rows` are in the order of event times, those without one
-    last. `counts` has the number of all rows of the key (`rows`), of those known at T, before it and after it, and of
-    those undated. A window view has `windows` instead of rows, one a feature. `online` is what the store has beside
-    it, or a sentence that says why there is nothing; None if it was not read.
+    applied, in words. `event` is the event time of the answer. `values` are the features as a training set has them,
+    with the status of each in `statuses`; `defaulted` are those that a declared default replaced. `rows` are in the
+    order of event times, those without one last. `counts` has the number of all rows of the key (`rows`), of those
+    known at the time asked, of those up to it (`before`) and later (`after`), and of those undated. `types` are those
+    of keys and features (see `records.layout.Field`), empty for one that no record can hold. A window view has
+    `windows` instead of rows, one a feature. An on-demand feature has `arguments` instead, its service as `view`, its
+    expression as `rule`, and nothing to count. `online` is what the store has beside it, or a sentence that says why
+    there is nothing; None if it was not read.
     """
 
     view: str
@@ -102,13 +128,15 @@ class Explanation:
     at: int
     asked: int
     rule: tuple[str, ...]
-    status: str
+    statuses: Mapping[str, str]
     event: int | None
     values: Mapping[str, Any]
     defaulted: tuple[str, ...]
     rows: tuple[ExplainedRow, ...]
     counts: Mapping[str, int]
+    types: Mapping[str, str]
     windows: tuple[ExplainedWindow, ...] = ()
+    arguments: tuple[ExplainedArgument, ...] = ()
     online: OnlineValue | str | None = None
 
     @property
@@ -120,13 +148,26 @@ class Explanation:
         """Return it as plain values; times are texts in UTC."""
         found = asdict(self)
         found |= {name: _text(found[name]) for name in ("at", "asked", "event")}
-        for rows in (found["rows"], *(window["rows"] for window in found["windows"])):
+        found |= {name: _with_zones(found[name], self.types) for name in ("keys", "values")}
+        kinds = [self.types[name] for name in self.values]
+        for rows, types in ((found["rows"], kinds), *((each["rows"], [each["type"]]) for each in found["windows"])):
             for row in rows:
                 row |= {name: _text(row[name]) for name in ("event", "known_from", "until")}
+                row["values"] = list(map(with_zone, row["values"], types))
+        for argument in found["arguments"]:
+            argument |= {name: _text(argument[name]) for name in ("event", "known_from")}
+            argument["value"] = with_zone(argument["value"], argument["type"])
         if isinstance(self.online, OnlineValue):
-            found["online"] |= {name: _text(found["online"][name]) for name in ("exported_at", "event")}
-            found["online"]["equal"] = self.online.equal
+            online = found["online"]
+            online |= {name: _text(online[name]) for name in ("exported_at", "event")}
+            online["values"] = _with_zones(online["values"], self.online.types)
+            online["expected"] = _with_zones(online["expected"], self.types)
+            online["equal"] = self.online.equal
         return found
+
+
+def _with_zones(values: Mapping[str, Any], types: Mapping[str, str]) -> dict[str, Any]:
+    return {name: with_zone(value, types[name]) for name, value in values.items()}
 
 
 def _text(microseconds: int | None) -> str | None:

@@ -22,6 +22,7 @@ from pit_join.training.explain import Explainer
 from pit_join.training.explanation import Verdict
 
 ALL = 10_000
+TIME = "the time asked"  # no key has this name
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +59,7 @@ def expected(case: Case, request: oracle.Request, keys: dict[str, Any], t: int) 
     """The event time, the features and the verdict of each row of a key."""
     view = request.view
     rows = [row for row in case.histories[view.name].rows if [row[key] for key in view.keys] == list(keys.values())]
-    answer = oracle.look_up(request, {**keys, "t": at(t)}, rows, "t", oracle.timedelta(0))
+    answer = oracle.look_up(request, {**keys, TIME: at(t)}, rows, TIME, oracle.timedelta(0))
     known = [row for row in rows if verdict(view, row, t, row, Status.PRESENT) == Verdict.CHOSEN]
     winner = max(known, key=lambda row: oracle.rank(view, row), default=None)
     return Counter(
@@ -81,13 +82,16 @@ def test_the_verdict_of_each_row_is_that_of_the_oracle(exporter: Exporter, case:
             for request, keys, t in list(questions(case))[:6]:
                 view = workspace.registry.view(request.view.name)
                 plain = oracle.Request(request.view, request.features)
+                each = [oracle.Request(request.view, (name,)) for name in request.features]
                 found = Explainer(workspace, warehouse, view, request.features, keys).at(at(t), around=ALL)
                 history = case.histories[request.view.name].rows
-                answer = oracle.look_up(plain, {**keys, "t": at(t)}, history, "t", oracle.timedelta(0))
-                assert found.status == answer.status.value
-                wanted = oracle.with_defaults(answer, request.view).values
+                answers = [
+                    oracle.look_up(one, {**keys, TIME: at(t)}, history, TIME, oracle.timedelta(0)) for one in each
+                ]
+                assert list(found.statuses.values()) == [answer.status.value for answer in answers]
+                wanted = [oracle.with_defaults(answer, request.view).values for answer in answers]
                 assert [repr(comparable(found.values[name])) for name in request.features] == [
-                    repr(comparable(wanted[name])) for name in request.features
+                    repr(comparable(values[name])) for name, values in zip(request.features, wanted, strict=True)
                 ]
                 shown = Counter(
                     (
@@ -112,7 +116,10 @@ def event_verdict(
         return Verdict.LATER if version.e > t else Verdict.NOT_YET_KNOWN
     if not window_oracle.in_window(view, version, one.window, t):
         last = t if view.closed == "right" else t - 1
-        return Verdict.SUPERSEDED if until is not None and until <= last else Verdict.LEFT
+        if until is not None and until <= last:
+            return Verdict.SUPERSEDED
+        ever = window_oracle.in_window(view, version, one.window, version.s + (view.closed == "left"))
+        return Verdict.LEFT if ever else Verdict.MISSED
     if window_oracle.is_deleted(view, row):
         return Verdict.DELETED
     counts = window_oracle.selected(view, one, [version], t)
