@@ -22,15 +22,18 @@ import time
 from pathlib import Path
 from statistics import median
 
-from cases import NOT_COMPARED, OURS, PRODUCT, PROGRAMS, TIMEOUT, Entry, Run, Target, cases
+from cases import EXPLAIN, NOT_COMPARED, OURS, PRODUCT, PROGRAMS, TIMEOUT, Entry, Run, Target, cases
 
 HERE = Path(__file__).resolve().parent
-SCENARIOS = ("A", "B", "C", "D", "P", "U", "F", "M", "W1", "W2", "W3", "W4", "W5", "W6", "W7", "G", "V")
+SCENARIOS = ("A", "B", "C", "D", "P", "U", "F", "M", "W1", "W2", "W3", "W4", "W5", "W6", "W7", "G", "V", "explain")
 FEAST_VENV = HERE / ".venv-feast"
 
 
 def command(entry: Entry, data: Path, output: Path) -> list[str]:
     """The command line of an entry."""
+    if entry.program == EXPLAIN:
+        asked = ["--feature", *entry.features, "--entity", entry.entity, "--at", "2024-12-01", "--offline"]
+        return [pit_join(), "--project-dir", str(data), "explain", *asked]
     if entry.program != PRODUCT:
         script = PROGRAMS[entry.program]
         python = FEAST_VENV / "bin" / "python" if script.startswith("feast") else sys.executable
@@ -135,7 +138,8 @@ class Data:
 def run_case(entries: list[Entry], data: Data, repeat: int) -> None:
     """One warm-up of each entry, whose output is compared, then the timed rounds in turn."""
     for entry in entries:
-        data.reference(entry)
+        if entry.program not in NOT_COMPARED:
+            data.reference(entry)
     for turn in range(1 + repeat):
         for entry in entries:
             if entry.failed:
@@ -225,6 +229,9 @@ def table(entries: list[Entry]) -> str:
 def verdict(entry: Entry, by_label: dict[str, Entry]) -> str:
     """The targets and whether they are met."""
     target = entry.target
+    if entry.wall:
+        met = median(run.wall for run in entry.runs[1:]) <= entry.wall
+        return f"<= {entry.wall:g} s: {'met' if met else 'MISSED'}"
     if entry.limit:
         return "finished" if entry.correct else "output differs"
     if target is None:
@@ -303,6 +310,10 @@ def facts() -> str:
     )
 
 
+def _is_good(entry: Entry) -> bool:
+    return not entry.failed and (entry.correct or entry.program in NOT_COMPARED)
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--scenario", nargs="+", choices=list(SCENARIOS), default=list(SCENARIOS))
@@ -337,7 +348,7 @@ def main() -> int:
             text += section
             output.parent.mkdir(parents=True, exist_ok=True)
             output.write_text(text)
-            good &= all(e.correct and not e.failed for e in entries if e.program in OURS)
+            good &= all(_is_good(e) for e in entries if e.program in OURS)
     finally:
         data.remove_references()
     print(f"written to {output}", file=sys.stderr)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from pit_join.cli.options import Command, json_option
-from pit_join.cli.output import age, moment_text, print_table, escaped, shown
+from pit_join.cli.output import age, escaped, moment_text, print_table, shown
 from pit_join.json_values import json_text, with_zone
 
 if TYPE_CHECKING:

@@ -193,7 +193,7 @@ class Renderer:
             "adapter": _Adapter(self, adapter_type),
             "exceptions": _Exceptions(),
             "execute": True,
-            "graph": _Namespace({part: self._manifest[part] for part in ("nodes", "sources", "exposures")}),
+            "graph": _Namespace({part: self._manifest.get(part, {}) for part in ("nodes", "sources", "exposures")}),
             "modules": _Namespace(re=re),
             "ref": self._ref,
             "return": give,
