@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 PRODUCT, ASOF, GATHER = "pit-join", "hand-written ASOF", "hand-written gather"
 FEAST, FEAST_IMPORTS, FLOOR = "Feast on DuckDB", "Feast, imports only", "floor"
 PREFIX, RANGE, ROLLING = "hand-written prefix sums", "range join", "polars rolling"
-EXPLAIN = "pit-join explain"
+EXPLAIN, AUDIT = "pit-join explain", "pit-join audit"
 HISTORY, DENSE, POINTS = "pit-join window_history", "hand-written dense grid", "hand-written change points"
 PROGRAMS = {  # name in the table: script in peers/
     ASOF: "duckdb_asof",
@@ -24,8 +24,8 @@ PROGRAMS = {  # name in the table: script in peers/
     DENSE: "history_dense",
     POINTS: "history_points",
 }
-OURS = (PRODUCT, HISTORY, EXPLAIN)
-NOT_COMPARED = (FEAST_IMPORTS, FLOOR, EXPLAIN)  # their output, if any, is no training set
+OURS = (PRODUCT, HISTORY, EXPLAIN, AUDIT)
+NOT_COMPARED = (FEAST_IMPORTS, FLOOR, EXPLAIN, AUDIT)  # their output, if any, is no training set
 TIMEOUT = 3_600  # seconds
 RANGE_TIMEOUT = 120  # on a hot key the range join may take hours
 MANY_VIEWS = (1, 3, 10, 30)
@@ -122,6 +122,7 @@ def cases(memory_limit: str, scale: float) -> dict[str, tuple[str, list[Entry]]]
         "W6": ("W6: last_n, deviations, distinct values (the data of W2, four windows, plan stacked)", _others()),
         "W7": ("W7: many sums in one view (1,500 spine rows, 20,000 events, plan stacked)", _many_sums()),
         "G": ("G: growth (the query of W1 on more and more events)", _growth(scale)),
+        "audit": ("audit: a set of 1M rows and 100 features, made by hand-written SQL (data of C)", _audited()),
         "explain": ("explain: one value (data of A, 10M rows; of W1, a key of 1M events)", _explained()),
         "V": ("V: more and more views (100k spine rows, 300k rows and 5 features a view)", _more_views()),
     }
@@ -325,6 +326,11 @@ def _explained() -> list[Entry]:
         Entry(EXPLAIN, "A", f"{EXPLAIN}, 10M rows", features=("view_1:view_1_f2",), entity="customer_id=5", wall=1),
         Entry(EXPLAIN, "W1", f"{EXPLAIN}, 1M events", features=("events:count_7d",), entity="key=1", wall=1.5),
     ]
+
+
+def _audited() -> list[Entry]:
+    """The audit of a set beside the build of the same features."""
+    return [Entry(PRODUCT, "C"), Entry(AUDIT, "C", to=PRODUCT, target=Target(PRODUCT, 2.5))]
 
 
 def _more_views() -> list[Entry]:

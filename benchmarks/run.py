@@ -22,10 +22,12 @@ import time
 from pathlib import Path
 from statistics import median
 
-from cases import EXPLAIN, NOT_COMPARED, OURS, PRODUCT, PROGRAMS, TIMEOUT, Entry, Run, Target, cases
+from cases import AUDIT, EXPLAIN, NOT_COMPARED, OURS, PRODUCT, PROGRAMS, TIMEOUT, Entry, Run, Target, cases
 
 HERE = Path(__file__).resolve().parent
-SCENARIOS = ("A", "B", "C", "D", "P", "U", "F", "M", "W1", "W2", "W3", "W4", "W5", "W6", "W7", "G", "V", "explain")
+SCENARIOS = (
+    "A", "B", "C", "D", "P", "U", "F", "M", "W1", "W2", "W3", "W4", "W5", "W6", "W7", "G", "V", "audit", "explain",
+)  # fmt: skip
 FEAST_VENV = HERE / ".venv-feast"
 
 
@@ -34,6 +36,8 @@ def command(entry: Entry, data: Path, output: Path) -> list[str]:
     if entry.program == EXPLAIN:
         asked = ["--feature", *entry.features, "--entity", entry.entity, "--at", "2024-12-01", "--offline"]
         return [pit_join(), "--project-dir", str(data), "explain", *asked]
+    if entry.program == AUDIT:
+        return [pit_join(), "--project-dir", str(data), "audit", str(output), "--event-timestamp", "event_timestamp"]
     if entry.program != PRODUCT:
         script = PROGRAMS[entry.program]
         python = FEAST_VENV / "bin" / "python" if script.startswith("feast") else sys.executable
@@ -144,12 +148,12 @@ def run_case(entries: list[Entry], data: Data, repeat: int) -> None:
         for entry in entries:
             if entry.failed:
                 continue
-            output = data.output(entry)
+            output = data.reference(entry) if entry.program == AUDIT else data.output(entry)
             run = measure(command(entry, data.directory(entry), output), entry.limit, entry.timeout)
             entry.runs.append(run)
             if turn == 0 and not run.error and entry.program not in NOT_COMPARED:
                 check(entry, data.reference(entry), output)
-            output.unlink(missing_ok=True)
+            data.output(entry).unlink(missing_ok=True)
             what = "warm-up" if turn == 0 else f"round {turn}"
             print(f"{what}: {entry.label}: {run.error or f'{run.wall:.2f} s'}", file=sys.stderr, flush=True)
 
@@ -261,7 +265,7 @@ def _bound(entry: Entry, target: Target, by_label: dict[str, Entry]) -> str:
         value = max(values) if values and None not in values else None
     if value is None:
         return f"{text}: unknown"
-    if entry.program in OURS and not entry.correct:
+    if entry.program in OURS and not _is_good(entry):
         return f"{text}: MISSED, output differs"
     met = value >= target.bound if target.at_least else value <= target.bound
     text += f": {'met' if met else 'MISSED'} ({value:.2f}x"
