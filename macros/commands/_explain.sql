@@ -43,9 +43,8 @@ where
     The rows of a key around a time, each with what the rule says of it. `history` is a copy of all rows of the key. The
     columns are those of the view and
 
-        _pit_part          chosen (the row that wins; it comes first, and may be in another part, too), before (the newest with
-                           an event time up to T), after (the oldest later ones); without an event time or, where declared, a
-                           created time: undated
+        _pit_part          chosen (the row that wins), before (the newest with an event time up to T), after (the oldest later
+                           ones); without an event time or, where declared, a created time: undated
         _pit_event, _pit_created, _pit_available_at, _pit_time, _pit_deleted
         _pit_known         whether the row is known at T
         _pit_position      the number of the row in the order of event times, those without one last
@@ -60,39 +59,34 @@ where
     {%- set prepared = pit_join._prepared(pit_join._read_from(declared, history), {}) -%}
     {%- set version = pit_join._version(prepared) -%}
     {%- set newest -%}
-        {{ version | join(' desc, ') }} desc,
+        order by
+            {{ version | join(' desc, ') }} desc,
             {{ pit_join._tie_order(prepared, 'judged') | indent(12) }}
     {%- endset -%}
 with judged as {{ pit_join._materialized() }} (
-    {{ pit_join._judged_rows(prepared, spine) | indent(4) }}
-),
-
-numbered as (
-    {{ pit_join._positions(prepared, 'judged') | indent(4) }}
+    select
+        *,
+        {{ pit_join._position(prepared) }}
+    from (
+        {{ pit_join._judged_rows(prepared, spine) | indent(8) }}
+    ) as rows_of_key
 )
 
-select
-    shown.*,
-    numbered._pit_position
-from (
-    {%- for part, condition, order, most in [
-        ('chosen', '_pit_known', newest, 1),
-        ('before', '_pit_dated and _pit_event <= _pit_time', newest, around),
-        ('after', '_pit_dated and _pit_event > _pit_time', version | join(', '), around),
-        ('undated', 'not _pit_dated', '_pit_number', around),
-    ] %}
-    (
-        select '{{ part }}' as _pit_part, *
-        from judged
-        where {{ condition }}
-        order by {{ order }}
-        limit {{ most }}
-    )
-    {{ 'union all' if not loop.last }}
-    {%- endfor %}
-) as shown
-inner join numbered on shown._pit_number = numbered._pit_number
-order by shown._pit_part <> 'chosen'
+{% for part, condition, order, most in [
+    ('chosen', '_pit_known', newest, 1),
+    ('before', '_pit_dated and _pit_event <= _pit_time', newest, around),
+    ('after', '_pit_dated and _pit_event > _pit_time', 'order by ' ~ version | join(', '), around),
+    ('undated', 'not _pit_dated', 'order by _pit_number', around),
+] -%}
+(
+    select '{{ part }}' as _pit_part, *
+    from judged
+    where {{ condition }}
+    {{ order }}
+    limit {{ most }}
+)
+{{ 'union all' if not loop.last }}
+{% endfor %}
 {%- endmacro %}
 
 
@@ -115,12 +109,9 @@ where _pit_own
 {%- endmacro %}
 
 
-{#- The place of each row in an explanation, by its number; apart from the other columns, since sorting them takes long. -#}
-{% macro _positions(view, relation) -%}
-select
-    _pit_number,
-    row_number() over (order by not _pit_dated, {{ pit_join._version(view) | join(', ') }}, _pit_number) as _pit_position
-from {{ relation }}
+{#- The order of the rows of a key in an explanation. -#}
+{% macro _position(view) -%}
+row_number() over (order by not _pit_dated, {{ pit_join._version(view) | join(', ') }}, _pit_number) as _pit_position
 {%- endmacro %}
 
 
@@ -184,7 +175,8 @@ with placed as {{ pit_join._materialized() }} (
         *,
         _pit_known and _pit_at < _pit_end as _pit_inside,
         _pit_known and _pit_at < _pit_end and _pit_meets and not _pit_deleted as _pit_counted,
-        _pit_end <= _pit_available_at as _pit_missed
+        _pit_end <= _pit_available_at as _pit_missed,
+        {{ pit_join._position(prepared) }}
     from (
         select
             versions.*,
@@ -207,16 +199,10 @@ with placed as {{ pit_join._materialized() }} (
         ) as versions
         where _pit_own
     ) as ended
-),
-
-numbered as (
-    {{ pit_join._positions(prepared, 'placed') | indent(4) }}
 )
-
 select
     counted._pit_events,
-    shown.*,
-    numbered._pit_position
+    shown.*
 from (select count(*) as _pit_events from placed where _pit_counted) as counted
 left join (
     {%- for part, condition, order in parts %}
@@ -231,5 +217,4 @@ left join (
     {%- endfor %}
 ) as shown
     on true
-left join numbered on shown._pit_number = numbered._pit_number
 {%- endmacro %}

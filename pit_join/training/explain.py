@@ -151,7 +151,7 @@ class Explainer:
         """Return the rows of a result once each, in the order of event times, with the values of some columns."""
         own = table.select([name for name in table.column_names if name.startswith("_pit_")]).to_pylist()
         values = list(zip(*(values_of(table[name]) for name in columns), strict=True)) if columns else [()] * len(own)
-        # Of several parts that have a row the first counts: see the macros.
+        # The first of several parts counts that have a row: see the macros.
         once = {row["_pit_number"]: (row, shown) for row, shown in reversed(list(zip(own, values, strict=True)))}
         once.pop(None, None)  # nothing is shown
         return sorted(once.values(), key=lambda pair: int(pair[0]["_pit_position"]))
