@@ -83,3 +83,23 @@ inner join earlier on spine._pit_row = earlier._pit_row
 left join ends as history on {{ equal }} true
 order by spine._pit_row
 {%- endmacro %}
+
+
+{#- The rows of a history with the last version of each event only, by the created time; equal ones by content. -#}
+{% macro _newest_versions_statement(view, history) -%}
+    {%- set declared = pit_join._view(view) -%}
+    {%- if not execute -%}
+        {{ return('') }}
+    {%- endif -%}
+    {%- set prepared = pit_join._prepared(pit_join._read_from(declared, history), {}) -%}
+select * exclude ({{ prepared.key_names | join(', ') }}, _pit_created, _pit_event)
+from (
+    {{ pit_join._timed(prepared, ['*']) | indent(4) }}
+) as timed
+qualify row_number() over (
+    partition by {{ prepared.key_names | join(', ') }}, _pit_event
+    order by
+        _pit_created desc nulls last,
+        {{ pit_join._tie_order(prepared, 'timed') | indent(8) }}
+) = 1
+{%- endmacro %}

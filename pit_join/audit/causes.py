@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pit_join.audit.file_values import FileValues, as_flags
-from pit_join.audit.findings import Cause
+from pit_join.audit.findings import EXPLAINED, Cause
 from pit_join.audit.moments import (
     DAY,
     NO_MOMENT,
@@ -44,12 +44,11 @@ MOST_ROWS = 10_000
 LEAST_ROWS = 30
 """The fewest rows that tell one cause from another."""
 
-_EXPLAINED = 0.9
 _IN_PART = 0.5
 _MOST_RIVALS = 2
 _ZONE_ROWS = 400
 _MOST_TRIED = 400_000  # rows in one statement
-_TRIED, _HISTORY = "_pit_tried", "_pit_sampled_history"
+_TRIED, _HISTORY, _VERSIONS = "_pit_tried", "_pit_sampled_history", "_pit_newest_versions"
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +103,7 @@ def causes_of(column: SampledColumn, trials: Sequence[Trial]) -> tuple[Cause, ..
     for trial in trials:
         hit = column.hits(trial)
         found.append((Cause(trial.text, int((hit & column.differing).sum()), tried, trial.leak), hit, trial.parts))
-    likely = [each for each in found if each[0].share >= _EXPLAINED]
+    likely = [each for each in found if each[0].share >= EXPLAINED]
     if not likely:
         best = max((cause for cause, *_ in found), key=lambda cause: cause.explained, default=None)
         return (best,) if best and best.share >= _IN_PART and best.explained >= LEAST_ROWS else ()
@@ -154,6 +153,9 @@ class RoleTrials:
             history=histories.staged(self._view),
         )
         self._warehouse.execute(f"create or replace temp table {_HISTORY} as {statement}", self._what)
+        if self._view.created_timestamp and not self._view.event_key:
+            newest = self._macros.text("_newest_versions_statement", view=self._view.name, history=_HISTORY)
+            self._warehouse.execute(f"create or replace temp table {_VERSIONS} as {newest}", self._what)
 
     def trials(self, zone: str | None, gap: int) -> Iterator[Trial]:
         """Yield all trials, the simplest first.
@@ -166,7 +168,7 @@ class RoleTrials:
             moments = [
                 *shifted(self._times, zone, gap),
                 *windows(self._times, {one.window for one in self._view.aggregations if one.window}),
-                *self._best_zone(altered, gap),
+                *self._best_zone(altered, gap, zone),
                 *turns(found),
                 nearest_row(self._times, found),
             ]
@@ -200,9 +202,9 @@ class RoleTrials:
     def _at(self, moments: Sequence[Moments], altered: Mapping[str, Any], also: str) -> Iterator[Trial]:
         for answers, each in zip(self._answers([each.times for each in moments], altered), moments, strict=True):
             parts = frozenset({each.text, *altered})
-            yield Trial(each.text + also, each.leak, answers, each.times != NO_MOMENT, parts)
+            yield Trial(each.text + also, each.leak, answers, np.ones(len(each.times), bool), parts)
 
-    def _best_zone(self, altered: Mapping[str, Any], gap: int) -> list[Moments]:
+    def _best_zone(self, altered: Mapping[str, Any], gap: int, zone: str | None) -> list[Moments]:
         """Return the time zone that explains the most differences; it is chosen on few rows."""
         if not self._columns:
             return []
@@ -210,7 +212,7 @@ class RoleTrials:
         rows = rows[:: max(1, len(rows) // _ZONE_ROWS)]
         columns = [column.at(rows) for column in self._columns]
         best, most = [], 0
-        candidates = list(zones(self._times, gap))
+        candidates = list(zones(self._times, gap, zone))
         answers = self._answers([each.times[rows] for each in candidates], altered, rows)
         for each, answer in zip(candidates, answers, strict=True):
             trial = Trial("", False, answer, np.ones(len(rows), bool))
@@ -288,9 +290,10 @@ def _ignored(view: FeatureView) -> list[_Setting]:
     """Return the settings of a view that a join by hand may ignore."""
     found = []
     if view.created_timestamp:
-        altered: dict[str, Any] = {"created_timestamp": None}
+        # Of restated rows the last version counts, as for a join that sorts by the created time and then ignores it.
+        altered: dict[str, Any] = {"created_timestamp": None, "relation": _VERSIONS}
         if view.event_key:
-            altered |= {"event_key": [], "deleted": None}
+            altered = {"created_timestamp": None, "event_key": [], "deleted": None}
         found.append(_Setting(f"the created time ({view.created_timestamp})", altered, True))
     if view.lag:
         found.append(_Setting(f"the lag of {format_duration(view.lag)}", {"lag": None}, True))

@@ -23,6 +23,7 @@ _FLAGS = {"true": 1.0, "false": 0.0, "t": 1.0, "f": 0.0, "yes": 1.0, "no": 0.0}
 _SAMPLED = 10_000
 _MOST_DECIMALS = 6  # of a rounded double; with more of them any value looks rounded
 _EXACT = 2**53
+_FEWEST_LEVELS = 5  # of a scaled column; fewer may be in order by chance
 
 
 class FileValues:
@@ -59,6 +60,25 @@ class FileValues:
         with np.errstate(invalid="ignore"):
             near = (own == wanted) | (np.abs(own - wanted) <= self._allowed(own, wanted))
         return np.asarray(np.where(missing, np.isnan(own) & np.isnan(wanted), near))
+
+    def in_order_of(self, expected: pa.Array, equal: _Flags) -> bool:
+        """Return whether numbers are a rising or falling function of the expected ones, as scaled columns are.
+
+        `equal` are rows that need no such function, because they are equal or hold a constant for a null.
+        """
+        own = self.numbers()
+        if own is None or not is_numeric(expected.type):
+            return False
+        wanted = as_numbers(expected)
+        if (np.isnan(own) != np.isnan(wanted))[~equal].any():
+            return False
+        known = ~np.isnan(own) & ~np.isnan(wanted)
+        order = np.argsort(wanted[known], kind="stable")
+        own, wanted = own[known][order], wanted[known][order]
+        steps = np.diff(own)
+        if (steps[np.diff(wanted) == 0] != 0).any() or len(np.unique(own)) < _FEWEST_LEVELS:
+            return False
+        return bool((steps >= 0).all() or (steps <= 0).all())
 
     def missing(self) -> _Flags:
         """Return whether each value is a null, or not a number."""

@@ -9,7 +9,10 @@ from typing import Any
 from pit_join.json_values import time_text
 from pit_join.records.layout import instant
 
-__all__ = ["AuditExample", "AuditedColumn", "Cause", "FilledNulls", "SuspectColumn", "TrainingSetAudit"]
+__all__ = ["EXPLAINED", "AuditExample", "AuditedColumn", "Cause", "FilledNulls", "SuspectColumn", "TrainingSetAudit"]
+
+EXPLAINED = 0.9
+"""The share of the rows that differ from which on a cause explains them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,8 +78,8 @@ class AuditedColumn:
 
     @property
     def leaks(self) -> bool:
-        """Whether the likeliest cause of the differences is a leak."""
-        return bool(self.causes) and self.causes[0].leak
+        """Whether the likeliest cause is a leak, and explains nearly all differences."""
+        return bool(self.causes) and self.causes[0].leak and self.causes[0].share >= EXPLAINED
 
     @property
     def verdict(self) -> str:
@@ -107,7 +110,7 @@ class TrainingSetAudit:
     `statuses` counts the rows of each view by status; see `statuses.OFFLINE`. `suspects` are columns that the project
     does not have, as far as they seem to hold a leak or a feature under another name, and `unknown` are the others.
     `missing` are features of the project's views in the file that have no column in it; `left_out` are views whose keys
-    it lacks, with the reason.
+    it lacks, with the reason. `hints` say why views match hardly anything.
     """
 
     path: str
@@ -119,11 +122,13 @@ class TrainingSetAudit:
     unknown: tuple[str, ...] = ()
     missing: tuple[str, ...] = ()
     left_out: Mapping[str, str] = field(default_factory=dict)
+    hints: tuple[str, ...] = ()
 
     @property
     def found(self) -> bool:
-        """Whether a column differs from the rule, could not be compared, or holds a leak."""
-        return any(each.verdict != "ok" for each in self.columns) or any(each.leak for each in self.suspects)
+        """Whether a column differs from the rule, could not be compared, or holds a leak, or nothing was compared."""
+        wrong = any(each.verdict != "ok" for each in self.columns) or any(each.leak for each in self.suspects)
+        return wrong or not self.columns
 
     def as_json(self, *, show_keys: bool = False) -> dict[str, Any]:
         """Return it as plain values; times are texts in UTC, and examples have keys only with `show_keys`."""

@@ -70,14 +70,15 @@ def windows(times: Times, sizes: Iterable[timedelta]) -> Iterator[Moments]:
         yield Moments(f"equals the window of {text} that begins at T", times + width, True)
 
 
-def zones(times: Times, gap: int) -> Iterator[Moments]:
-    """Yield T by the clocks of other time zones, once for zones that agree on all times."""
-    naive = pa.array(times + gap, pa.timestamp("us"))
+def zones(times: Times, gap: int, zone: str | None) -> Iterator[Moments]:
+    """Yield T by the clocks of other time zones than `zone`, once for zones that agree on all times."""
+    local = pa.array(times + gap, pa.timestamp("us", "UTC")).cast(pa.timestamp("us", zone or "UTC"))
+    naive = pc.local_timestamp(local)
     seen = {times.tobytes()}
     places = sorted(name for name in available_timezones() if name.startswith(_CONTINENTS))
-    for zone in [*_WELL_KNOWN, *places]:
+    for place in ["UTC", *_WELL_KNOWN, *places]:
         try:
-            local = pc.assume_timezone(naive, zone, ambiguous="earliest", nonexistent="earliest")
+            local = pc.assume_timezone(naive, place, ambiguous="earliest", nonexistent="earliest")
         except (pa.ArrowException, ValueError):  # a zone that this machine does not know
             continue
         moved = _numbers(local) - gap
@@ -87,7 +88,7 @@ def zones(times: Times, gap: int) -> Iterator[Moments]:
             # Without the times that its clocks skip, which are moved by odd amounts.
             by = " or ".join(f"{abs(hour):g} h" for hour in hours[counts > 0.01 * len(times)])
             later = bool(hours[np.argmax(counts)] > 0)
-            text = f"times shifted by a zone: T fits as the time of {zone} ({by} {'later' if later else 'earlier'})"
+            text = f"times shifted by a zone: T fits as the time of {place} ({by} {'later' if later else 'earlier'})"
             yield Moments(text, moved, later)
 
 

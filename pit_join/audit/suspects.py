@@ -10,15 +10,16 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pit_join.audit.auc import binary
+from pit_join.audit.auc import auc, binary
 from pit_join.audit.causes import LEAST_ROWS, RoleTrials, SampledColumn, Trial, lacks_value
 from pit_join.audit.file_values import FileValues
 from pit_join.audit.findings import SuspectColumn
 from pit_join.audit.moments import NO_MOMENT, Times
 
-__all__ = ["Suspects"]
+__all__ = ["ColumnCodes", "Suspects", "neighbours"]
 
 _ALIKE = 0.95
+_TELLING = 0.95  # an AUC that honest features seldom have
 _MOST_ROWS = 200_000  # on which columns are compared with each other
 _MOST_CLASSES = 50
 
@@ -50,9 +51,21 @@ class Suspects:
         for column in list(self._open):
             self._take(column, self._as_label(column) or self._as_mean(column, time))
 
+    def hint_at_auc(self) -> None:
+        """Look for columns that tell a binary label nearly alone."""
+        if self._label is None or binary(self._table[self._label]) is None:
+            return
+        for column in list(self._open):
+            values = FileValues(self._table[column], pa.float64(), 0.0)
+            numbers = None if values.problem else values.numbers()
+            share = None if numbers is None else auc(numbers, self._table[self._label])
+            if numbers is not None and share is not None and share >= _TELLING and len(numbers) >= LEAST_ROWS:
+                text = f"alone tells the label nearly, with an AUC of {share:.3f}: a hint"
+                self._take(column, SuspectColumn(column, text, len(numbers), len(numbers), False))
+
     def compare_with_later_rows(self, keys: Sequence[str], times: Times) -> None:
         """Look for values that another column has in the next row of the same keys."""
-        following, preceding = _neighbours([self._codes[key] for key in keys], times)
+        following, preceding = neighbours([self._codes[key] for key in keys], times)
         rows = np.flatnonzero(following >= 0)[:_MOST_ROWS]
         if len(rows) < LEAST_ROWS:
             return
@@ -119,7 +132,7 @@ class Suspects:
             if other in (column, self._label, time) or pa.types.is_floating(self._table[other].type):
                 continue
             codes = self._codes[other][known]
-            if not len(codes) or len(np.unique(codes)) > len(codes) / 2:
+            if not len(codes):
                 continue
             _, codes = np.unique(codes, return_inverse=True)
             counts, sums = np.bincount(codes), np.bincount(codes, weights=label[known])
@@ -147,8 +160,8 @@ class Suspects:
         return None if values.problem else values.numbers()
 
     @cached_property
-    def _codes(self) -> _Codes:
-        return _Codes(self._table)
+    def _codes(self) -> ColumnCodes:
+        return ColumnCodes(self._table)
 
     def _alike(self, one: str, other: str) -> tuple[Any, Any]:
         """Return two columns as numbers that are equal where their values are; NaN for null."""
@@ -161,7 +174,7 @@ class Suspects:
         return np.from_dlpack(numbers)[: len(texts[0])], np.from_dlpack(numbers)[len(texts[0]) :]
 
 
-class _Codes(dict[str, Any]):
+class ColumnCodes(dict[str, Any]):
     """The values of each column as whole numbers, made when they are first asked for."""
 
     def __init__(self, table: pa.Table) -> None:
@@ -186,8 +199,11 @@ def _ranks(values: Any) -> Any:
     return np.unique(values, return_inverse=True)[1]
 
 
-def _neighbours(codes: Sequence[Any], times: Times) -> tuple[Any, Any]:
-    """Return the next and the previous row of the same keys in time, -1 where there is none."""
+def neighbours(codes: Sequence[Any], times: Times) -> tuple[Any, Any]:
+    """Return the next and the previous row of the same keys in time, -1 where there is none.
+
+    `codes` are the keys as whole numbers, negative for null; see `ColumnCodes`.
+    """
     order = np.lexsort([times, *reversed(codes)])
     same = np.ones(max(0, len(order) - 1), bool)
     for code in codes:

@@ -17,7 +17,7 @@ from pit_join.audit.columns import MappedColumn, MappedColumns, map_columns
 from pit_join.audit.file_values import FileValues, as_numbers
 from pit_join.audit.findings import AuditedColumn, AuditExample, Cause, FilledNulls, TrainingSetAudit
 from pit_join.audit.moments import NO_MOMENT, Times
-from pit_join.audit.suspects import Suspects
+from pit_join.audit.suspects import ColumnCodes, Suspects, neighbours
 from pit_join.definitions.field_type import FieldType, read_type
 from pit_join.errors import SpineError
 from pit_join.references import OnDemandRequest, Request, RequestItem, default_alias, parse_reference
@@ -111,6 +111,7 @@ class _Audit:
             unknown=suspects.unknown,
             missing=tuple(self._mapped.missing),
             left_out=self._mapped.left_out,
+            hints=tuple(f"{met.alias}: {hint}" for met in built.coverage for hint in met.hints) if built else (),
         )
 
     def _types(self) -> dict[str, FieldType]:
@@ -179,6 +180,8 @@ class _Audit:
         differing = ~equal
         if not differing.any():
             return audited, None
+        if values.in_order_of(expected, equal):
+            return replace(audited, precision="on another scale, in the same order"), None
         audited = replace(
             audited,
             differing=int(differing.sum()),
@@ -246,7 +249,10 @@ class _Audit:
             list(sampled.values()),
         )
         answers = {one.feature: built.features[one.name] for one, _ in columns}
-        tried = [*trials.trials(self._request.time_zone, self._gap), *_shifted_rows(answers, rows)]
+        codes = ColumnCodes(keys)
+        following, _ = neighbours([codes[name] for name in keys.column_names], times)
+        in_file = {f"next row of the same {' and '.join(keys.column_names)} in the file": following[rows]}
+        tried = [*trials.trials(self._request.time_zone, self._gap), *_other_rows(answers, rows, in_file)]
         return {name: causes_of(column, tried) for name, column in sampled.items()}
 
     def _suspects(self, histories: Histories, spine: pa.Table) -> Suspects:
@@ -261,8 +267,6 @@ class _Audit:
         for keys in dict.fromkeys(view.join_keys for view in views):
             suspects.compare_with_later_rows(keys, times)
         for view in views:
-            if not suspects.unknown:
-                break
             typed = self._file.spine(histories.warehouse, view.key_types, self._time, self._request.time_zone)
             keys, features = typed.select(view.join_keys), [feature.name for feature in view.features]
             rows = _sample(keys, times, [np.zeros(len(times), bool)])
@@ -271,6 +275,7 @@ class _Audit:
                 self._workspace, histories, request, keys.take(row_numbers(rows)), times[rows] - self._gap
             )
             suspects.compare_with_features(trials, request.owner, features, rows)
+        suspects.hint_at_auc()
         return suspects
 
     def _unknown(self) -> list[str]:
@@ -305,10 +310,14 @@ def _sample(keys: pa.Table, times: Times, differing: Sequence[Any]) -> Any:
     return np.flatnonzero(chosen)
 
 
-def _shifted_rows(answers: Mapping[str, pa.ChunkedArray], rows: Any) -> Iterator[Trial]:
-    """Yield the values of neighbouring rows of the file, as a join by position may have put them."""
+def _other_rows(answers: Mapping[str, pa.ChunkedArray], rows: Any, following: Mapping[str, Any]) -> Iterator[Trial]:
+    """Yield the values of other rows of the file, as a join by position may have put them.
+
+    `following` has, by its description, the later row that each of the rows takes, -1 for none.
+    """
     size = max((len(column) for column in answers.values()), default=0)
-    for text, by in (("next row of the file", 1), ("row before in the file", -1)):
-        moved = np.clip(rows + by, 0, max(0, size - 1))
-        taken = {name: column.take(row_numbers(moved)).combine_chunks() for name, column in answers.items()}
-        yield Trial(f"equals the value of the {text}", False, taken, moved == rows + by)
+    by_place = {"next row of the file": rows + 1, "row before in the file": rows - 1}
+    for text, moved in (*following.items(), *by_place.items()):
+        indices = pa.array(moved, mask=(moved < 0) | (moved >= size))
+        taken = {name: column.take(indices).combine_chunks() for name, column in answers.items()}
+        yield Trial(f"equals the value of the {text}", text in following, taken, np.ones(len(rows), bool))

@@ -126,6 +126,8 @@ def _print(found: TrainingSetAudit, show_keys: bool) -> None:
         others = [f"{rows:,} {STATUSES[status].heading}" for status, rows in counts.items()]
         if others:
             click.echo(f"{alias}: of {found.rows:,} rows {', '.join(others)}")
+    for hint in found.hints:
+        click.echo(f"! {hint}")
     for title, names in (("not in the project", found.unknown), ("not in the file", found.missing)):
         if names:
             more = f" and {len(names) - _MOST_NAMES:,} more" if len(names) > _MOST_NAMES else ""
@@ -144,7 +146,8 @@ def _print_column(one: AuditedColumn, show_keys: bool) -> None:
     if one.problem:
         click.echo(f"! {name}: {one.problem}")
     elif not one.causes:
-        click.echo(f"! {name}: cannot tell why {one.differing:,} rows differ")
+        rows = "1 row differs" if one.differing == 1 else f"{one.differing:,} rows differ"
+        click.echo(f"! {name}: cannot tell why {rows}")
     for cause in one.causes[:1]:
         click.echo(f"! {name}: {cause.text} ({100 * cause.share:.0f} % of {cause.tried:,} rows that differ)")
     for rival in one.causes[1:]:

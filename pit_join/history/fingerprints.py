@@ -77,12 +77,10 @@ class Fingerprints:
         return self._known[unique_id]
 
     def own(self, unique_id: str) -> str:
-        """Return the hash of a node without its parents and what `meta.pit_join` declares; of a seed also its rows."""
+        """Return the hash of a node without its parents, what `meta.pit_join` declares, and the rows of a seed."""
         contents = self._contents(unique_id)
         if isinstance(contents, dict):
-            node = self._nodes[unique_id]
             contents = {key: value for key, value in contents.items() if key not in ("meta", "columns", "parents")}
-            contents["rows"] = node.get("checksum") if node["resource_type"] == "seed" else None
         return _digest(contents)
 
     def family(self, unique_id: str) -> dict[str, list[str]]:

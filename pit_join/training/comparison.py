@@ -21,7 +21,9 @@ from pit_join.training.spine_hash import lasting_type
 
 __all__ = ["ColumnDifference", "LoneRow", "SetComparison", "SetExample", "compare_sets"]
 
-_UNEXPLAINED = "no option, setting or SQL has changed: rows came late, or were restated"
+_UNEXPLAINED = (
+    "no option, setting or SQL has changed: rows came late, or were restated, or a file was edited after it was built"
+)
 _OLDER = "a file of an older pit-join does not say what the project declared"
 _NO_METADATA = "one of the files does not say how it was built"
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 from pit_join.definitions.views import Aggregation, FeatureView
@@ -34,7 +36,7 @@ def definitions_of(workspace: Workspace, request: TrainingRequest, resolved: Map
             "settings": dict(_settings(view, columns)),
         }
         for node, parents in fingerprints.family(view.unique_id).items():
-            models[node] = {"hash": fingerprints.own(node), "parents": parents}
+            models[node] = {"hash": fingerprints.own(node) + _rows_hash(workspace, node), "parents": parents}
     expressions = {
         each.name: workspace.macros.text(
             "_on_demand_expression", path=each.macro, arguments={name: name for name in each.types}
@@ -43,6 +45,18 @@ def definitions_of(workspace: Workspace, request: TrainingRequest, resolved: Map
         if isinstance(each, OnDemandRequest)
     }
     return {"views": views, "models": models, "expressions": expressions}
+
+
+def _rows_hash(workspace: Workspace, unique_id: str) -> str:
+    """Return the hash of a seed's file as it is now, which the manifest may be older than; nothing for other nodes."""
+    node = workspace.manifest["nodes"].get(unique_id) or {}
+    if node.get("resource_type") != "seed":
+        return ""
+    path = Path(node.get("root_path") or workspace.project.directory) / node["original_file_path"]
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError:
+        return "the file is gone"
 
 
 def _settings(view: FeatureView, columns: Mapping[str, str]) -> Iterator[tuple[str, str]]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -57,6 +57,7 @@ class Generated:
     connection: Connection
     dispatch_order: Mapping[str, Sequence[str]]
     directory: Path
+    variables: Mapping[str, Any] = field(default_factory=dict)
 
     def manifest(self) -> Mapping[str, Any]:
         return self.nodes

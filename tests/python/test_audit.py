@@ -8,6 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import duckdb
+import numpy as np
 import pandas as pd
 import polars as pl
 import pyarrow as pa
@@ -224,3 +226,69 @@ def test_the_command(gallery: Gallery, tmp_path: Path) -> None:
 @pytest.mark.rest
 def test_the_page(demo: Built, copy_of: Callable[[Built], Built]) -> None:
     assert follow(steps(DOCS / "audit.md"), copy_of(demo).directory) == []
+
+
+def test_a_cause_of_half_of_the_rows_is_not_a_leak(gallery: Gallery, audited: Callable[..., TrainingSetAudit]) -> None:
+    shorter = gallery.window(-4 * pd.Timedelta("1D"), 0 * pd.Timedelta("1D"))
+    found = {one.column: one for one in audited(shorter).columns}
+    assert [(name, one.verdict) for name, one in found.items()] == [
+        ("purchases_7d", "differs"), ("paid_7d", "differs"),
+    ]  # fmt: skip
+
+
+def test_a_mixture_names_what_leaks_in_it(gallery: Gallery, audited: Callable[..., TrainingSetAudit]) -> None:
+    make, columns, text = LEAKS["merge_asof forward"]
+    leaked, some = make(gallery), gallery.random.random(ROWS) < 0.2
+    made = gallery.honest.assign(**{name: gallery.honest[name].mask(some, leaked[name]) for name in columns})
+    named = {one.column: one.causes[0].text for one in audited(made).columns if one.causes}
+    assert named == dict.fromkeys(columns, text)
+
+
+def test_restated_rows_with_an_ignored_created_time(gallery: Gallery, tmp_path: Path) -> None:
+    """A join that sorts by the created time takes the last version of each event."""
+    other = Gallery(tmp_path)
+    again = other.activity.assign(
+        loaded_at=other.activity.loaded_at + pd.Timedelta("3D"), logins=other.activity.logins + 1000
+    )
+    with duckdb.connect(str(other.project / "warehouse.duckdb")) as connection:
+        connection.execute("set TimeZone = 'UTC'; insert into activity by name select * from again")
+    joined = other.merged(again, ACTIVITY)
+    joined.to_parquet(tmp_path / "set.parquet", index=False)
+    found = FeatureStore(other.project).audit(tmp_path / "set.parquet", event_timestamp="event_timestamp")
+    assert found.columns[0].causes[0].text.startswith("ignores the created time (loaded_at), the lag of 6 hours")
+
+
+def test_zones_are_those_of_the_file(gallery: Gallery, audited: Callable[..., TrainingSetAudit]) -> None:
+    made = gallery.honest.assign(event_timestamp=gallery.honest.event_timestamp.dt.tz_localize(None))
+    found = audited(made, ".csv", time_zone="America/New_York")
+    assert "T fits as the time of UTC (" in found.columns[0].causes[0].text
+
+
+def test_scaled_columns_are_in_order(gallery: Gallery, audited: Callable[..., TrainingSetAudit]) -> None:
+    spend = gallery.honest.spend
+    scaled = gallery.honest.assign(spend=(spend - spend.mean()) / spend.std(), logins=-np.log1p(gallery.honest.logins))
+    found = audited(scaled)
+    assert not found.found
+    assert {one.column for one in found.columns if one.precision == "on another scale, in the same order"} == {
+        "spend", "logins",
+    }  # fmt: skip
+
+
+def test_target_encoding_with_single_rows_and_the_auc(
+    gallery: Gallery, audited: Callable[..., TrainingSetAudit]
+) -> None:
+    made = gallery.honest.assign(
+        group=np.where(gallery.honest.index < 900, gallery.honest.index, -1 - gallery.honest.index % 40)
+    )
+    made["rate"] = made.groupby("group").label.transform("mean")
+    made["nearly"] = made.label + gallery.random.normal(0, 0.2, ROWS)
+    found = audited(made, label="label")
+    assert [(one.column, one.leak) for one in found.suspects] == [("rate", True), ("nearly", False)]
+
+
+def test_a_shift_per_key_in_the_file(gallery: Gallery, audited: Callable[..., TrainingSetAudit]) -> None:
+    made = gallery.honest.sort_values(["user_id", "event_timestamp"])
+    made = made.assign(score=made.groupby("user_id").score.shift(-1)).sample(frac=1, random_state=1)
+    score = next(one for one in audited(made).columns if one.column == "score")
+    assert score.causes[0].text == "equals the value of the next row of the same user_id in the file"
+    assert score.verdict == "leak"

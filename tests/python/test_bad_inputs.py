@@ -507,7 +507,7 @@ CASES = [
     case("--features with nothing in it", 2, "no features are asked for; name them as view:feature",
          "--spine", "labels", "--features", " , ", *OUT),
     case("no --output", 2, ("give --output FILE", "--sql"), "--spine", "labels", *FEATURES),
-    case("no --spine", 2, "Missing option '--spine'", *FEATURES, *OUT),
+    case("no --spine", 2, "give --spine, or --from-metadata", *FEATURES, *OUT),
     case("an unknown option", 2, ("No such option", "--feature"), "--spine", "labels", "--featurs", "a:b", *OUT),
     case("--role beside --service", 2, "--role goes with --features",
          "--spine", "labels", "--service", "churn", "--role", "user_activity", *OUT),

@@ -55,7 +55,12 @@ VERSIONS = """
       - {name: event_timestamp, data_type: timestamptz}
       - {name: value, data_type: double}
     versions: [{v: 1}, {v: 2, config: {meta: {pit_join: {online: false}}}}, {v: 3}]
-sources: [{name: raw, tables: [{name: events, config: {meta: {pit_join: {entity: user}}}}]}]
+sources:
+  - name: raw
+    tables:
+      - {name: events, config: {meta: {pit_join: {entity: user}}}}
+      - {name: clicks, config: {meta: {pit_join: {known: at}}}}
+      - {name: visits, config: {meta: {pit_join: {known_at: 3}}}}
 exposures:
 """
 SERVICES = {
@@ -88,6 +93,7 @@ SAID: list[list[str]] = [
         r"no_view: name: ref\('no_view'\) finds models/models\.yml of the package shop, and not this feature view of "
         "the package bought; rename or disable one of the two",
     ],
+    [r"raw\.clicks: config\.meta\.pit_join\.known: unknown key", r"raw\.visits: .*known_at: must be a column"],
     [r"defaults: columns\.value\.default: 'none' is not a whole number"],
     [r"untyped: columns\.value: has no data_type"],
     [r"windows: aggregations\.x\.window: cannot read the duration '1 week'"],
