@@ -100,7 +100,10 @@ class AuditedFile:
             needed = {name: found[name] for name in found if name in named or name == time}
             table = warehouse.table(f"select {wanted} from {typed(needed, _TEXTS)}", f"{self.path} cannot be read")
         columns = {name: table[name] for name in named if name != time}
-        return pa.table({**columns, time: _utc(table[time].combine_chunks(), time, zone)})
+        try:
+            return pa.table({**columns, time: _utc(table[time].combine_chunks(), time, zone)})
+        except pa.ArrowInvalid as error:
+            raise RequestError(f"the times of '{time}' cannot be read: {' '.join(str(error).split())}") from error
 
 
 def _utc(times: pa.Array, name: str, zone: str | None) -> pa.Array:
@@ -122,8 +125,8 @@ def _utc(times: pa.Array, name: str, zone: str | None) -> pa.Array:
                 + option("time_zone has", "--time-zone has")
                 + " no effect; leave it out"
             )
-        return times.cast(pa.timestamp("us", "UTC"), safe=False)
-    naive = times.cast(pa.timestamp("us"), safe=False)
+        return times.cast(pa.timestamp("us", "UTC"), safe=kind.unit != "ns")
+    naive = times.cast(pa.timestamp("us"), safe=kind.unit != "ns")
     try:
         local = pc.assume_timezone(naive, zone or "UTC", ambiguous="earliest", nonexistent="earliest")
     except (pa.ArrowException, ValueError) as error:

@@ -45,6 +45,7 @@ LEAST_ROWS = 30
 """The fewest rows that tell one cause from another."""
 
 _IN_PART = 0.5
+_BEYOND_CHANCE, _DEVIATIONS = 0.5, 4  # the share of what chance leaves to explain, and its standard deviations
 _MOST_RIVALS = 2
 _ZONE_ROWS = 400
 _MOST_TRIED = 400_000  # rows in one statement
@@ -83,6 +84,22 @@ class SampledColumn:
         """Return some rows of the sample."""
         return SampledColumn(self.feature, self.values, self.rows[rows], self.differing[rows], self.substitute[rows])
 
+    def beyond_chance(self, trial: Trial, hit: Flags) -> bool:
+        """Return whether a trial explains more of the differences than its answers for other rows do.
+
+        If nearly all answers are one value, a column with that value equals them whatever its cause.
+        """
+        answer = trial.answers[self.feature]
+        others = np.flatnonzero(~self.differing)
+        others = others if len(others) >= LEAST_ROWS else np.arange(len(hit))
+        drawn = np.random.default_rng(0).choice(others, len(hit))
+        by_chance = self.values.equal(answer.take(row_numbers(drawn)), self.rows)[self.differing]
+        tried = len(by_chance)
+        chance = min(max(float(by_chance.mean()), 1 / tried), 1 - 1 / tried)
+        above = float(hit[self.differing].mean()) - chance
+        deviation = (chance * (1 - chance) / tried) ** 0.5
+        return above >= _DEVIATIONS * deviation and above >= _BEYOND_CHANCE * (1 - chance)
+
     def hits(self, trial: Trial) -> Flags:
         """Return the rows in which the file has what a trial says."""
         answer = trial.answers[self.feature]
@@ -102,6 +119,8 @@ def causes_of(column: SampledColumn, trials: Sequence[Trial]) -> tuple[Cause, ..
     found = []
     for trial in trials:
         hit = column.hits(trial)
+        if not column.beyond_chance(trial, hit):
+            continue
         found.append((Cause(trial.text, int((hit & column.differing).sum()), tried, trial.leak), hit, trial.parts))
     likely = [each for each in found if each[0].share >= EXPLAINED]
     if not likely:

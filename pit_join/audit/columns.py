@@ -84,6 +84,8 @@ def map_columns(
         role, feature = _named(reference, registry, owners)
         candidates.roles.setdefault(role.alias, role)
         one = MappedColumn(column, f"{role.alias}__{feature}", role.alias, feature)
+        if twice := next((each.column for each in found.columns if each.name == one.name), None):
+            raise RequestError(f"both '{twice}' and '{column}' are said to be {one.reference}; give one of them")
         found.columns.append(one)
         candidates.forget(one)
     by_lower: dict[str, list[str]] = {}

@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 from pit_join.training.equality import same
 from pit_join.training.gather import row_numbers
 
-__all__ = ["FileValues", "as_flags", "as_numbers", "is_numeric"]
+__all__ = ["FileValues", "as_flags", "as_numbers", "is_numeric", "number_from_zero"]
 
 _Floats = np.ndarray[Any, np.dtype[np.float64]]
 _Flags = np.ndarray[Any, np.dtype[np.bool_]]
@@ -53,13 +53,20 @@ class FileValues:
         """Return whether each value equals the expected one; of all values, or of some rows, given by their numbers."""
         if isinstance(self._values, pa.Array):
             own = self._values if rows is None else self._values.take(row_numbers(rows))
-            return as_flags(same(own, _plain(expected), self._tolerance))
+            return as_flags(same(own, self._wanted(_plain(expected)), self._tolerance))
         own = self._values if rows is None else self._values[rows]
         wanted = as_numbers(expected)
         missing = np.isnan(own) | np.isnan(wanted)
         with np.errstate(invalid="ignore"):
             near = (own == wanted) | (np.abs(own - wanted) <= self._allowed(own, wanted))
         return np.asarray(np.where(missing, np.isnan(own) & np.isnan(wanted), near))
+
+    def _wanted(self, expected: pa.Array) -> pa.Array:
+        if pa.types.is_timestamp(expected.type):
+            return expected.cast(pa.timestamp("us"), safe=False).cast(pa.timestamp("us", "UTC"))
+        if _is_text(expected.type):  # a CSV file has one form for both
+            return pc.if_else(pc.equal(expected, ""), pa.scalar(None, expected.type), expected)
+        return expected
 
     def in_order_of(self, expected: pa.Array, equal: _Flags) -> bool:
         """Return whether numbers are a rising or falling function of the expected ones, as scaled columns are.
@@ -121,7 +128,7 @@ class FileValues:
         return as_numbers(self._values) if is_numeric(self._kind) else None
 
     def _numbers(self, column: pa.Array) -> Any:
-        if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
+        if _is_text(column.type):
             return self._of_texts(column)
         if not is_numeric(column.type):
             self.problem = f"it holds {column.type}, and the feature is a number"
@@ -204,9 +211,10 @@ class FileValues:
 
     def _converted(self, column: pa.Array) -> pa.Array:
         kind = pa.timestamp("us", "UTC") if pa.types.is_timestamp(self._kind) else self._kind
-        texts = pa.types.is_string(column.type) or pa.types.is_large_string(column.type)
-        if texts and not (pa.types.is_string(kind) or pa.types.is_large_string(kind)):
-            column = pc.if_else(pc.is_in(column, _NULLS), pa.scalar(None, column.type), column)
+        texts = _is_text(column.type)
+        if texts:
+            nulls = pc.equal(column, "") if _is_text(kind) else pc.is_in(column, _NULLS)
+            column = pc.if_else(nulls, pa.scalar(None, column.type), column)
         try:
             if texts and pa.types.is_timestamp(kind):
                 return _times(column)
@@ -216,10 +224,19 @@ class FileValues:
             return pa.nulls(len(column), self._kind)
 
 
+def _is_text(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
+
+
 def is_numeric(kind: pa.DataType) -> bool:
     """Return whether values of a type are compared as numbers; flags are 0 and 1."""
     of = pa.types
     return any(is_it(kind) for is_it in (of.is_integer, of.is_floating, of.is_decimal, of.is_boolean))
+
+
+def number_from_zero(value: Any) -> bool:
+    """Return whether a caller's value is a number that is not negative."""
+    return isinstance(value, (int, float)) and value >= 0
 
 
 def as_numbers(column: pa.Array | _Floats) -> _Floats:

@@ -12,15 +12,16 @@ import pyarrow.compute as pc
 
 from pit_join.audit.auc import auc, binary
 from pit_join.audit.causes import LEAST_ROWS, RoleTrials, SampledColumn, Trial, lacks_value
-from pit_join.audit.file_values import FileValues
+from pit_join.audit.file_values import FileValues, as_flags
 from pit_join.audit.findings import SuspectColumn
 from pit_join.audit.moments import NO_MOMENT, Times
+from pit_join.training.gather import row_numbers
 
 __all__ = ["ColumnCodes", "Suspects", "neighbours"]
 
 _ALIKE = 0.95
 _TELLING = 0.95  # an AUC that honest features seldom have
-_MOST_ROWS = 200_000  # on which columns are compared with each other
+_MOST_ROWS = 20_000  # on which columns are compared with each other
 _MOST_CLASSES = 50
 
 
@@ -57,24 +58,28 @@ class Suspects:
             return
         for column in list(self._open):
             values = FileValues(self._table[column], pa.float64(), 0.0)
-            numbers = None if values.problem else values.numbers()
-            share = None if numbers is None else auc(numbers, self._table[self._label])
-            if numbers is not None and share is not None and share >= _TELLING and len(numbers) >= LEAST_ROWS:
+            numbers = self._numbers[column]
+            share = None if values.problem else auc(numbers, self._table[self._label])
+            if share is not None and share >= _TELLING and len(numbers) >= LEAST_ROWS:
                 text = f"alone tells the label nearly, with an AUC of {share:.3f}: a hint"
                 self._take(column, SuspectColumn(column, text, len(numbers), len(numbers), False))
 
     def compare_with_later_rows(self, keys: Sequence[str], times: Times) -> None:
         """Look for values that another column has in the next row of the same keys."""
         following, preceding = neighbours([self._codes[key] for key in keys], times)
-        rows = np.flatnonzero(following >= 0)[:_MOST_ROWS]
+        last, first = _some(np.flatnonzero(following < 0)), _some(np.flatnonzero(preceding < 0))
+        rows = _some(np.flatnonzero(following >= 0))
         if len(rows) < LEAST_ROWS:
             return
         before = np.where(preceding[rows] >= 0, preceding[rows], rows)
         for column in list(self._open):
+            # Of the last row of a key there is no later value. Where there is one, the other column is the older one.
+            if np.isnan(self._numbers[column][last]).mean() < _ALIKE:
+                continue
             for other in self._table.column_names:
-                if other == column or other in keys:
+                if other == column or other in keys or np.isnan(self._numbers[other][first]).mean() > 1 - _ALIKE:
                     continue
-                own, others = self._alike(column, other)
+                own, others = self._numbers[column], self._numbers[other]
                 later = others[following[rows]]
                 tells = (later != others[rows]) & (later != others[before]) & (later == later)
                 hits = int((tells & (own[rows] == later)).sum())
@@ -88,14 +93,19 @@ class Suspects:
         if not self._open:
             return
         at, later = trials.later()
+        places = np.arange(len(rows))
+        none = np.zeros(len(rows), bool)
         for column in list(self._open):
+            taken = self._table[column].take(row_numbers(rows))
+            by_kind: dict[pa.DataType, FileValues] = {}
             for feature in features:
                 kind = at.answers[feature].type
-                values = FileValues(self._table[column], kind, self._tolerance)
+                if kind not in by_kind:
+                    by_kind[kind] = FileValues(taken, kind, self._tolerance)
+                values = by_kind[kind]
                 if values.problem or pa.types.is_nested(kind):
                     continue
-                none = np.zeros(len(rows), bool)
-                sampled = SampledColumn(feature, values, rows, none, none)
+                sampled = SampledColumn(feature, values, places, none, none)
                 if found := _fitting(column, f"{role}:{feature}", sampled, at, later):
                     self._take(column, found)
                     break
@@ -107,12 +117,17 @@ class Suspects:
 
     def _as_label(self, column: str) -> SuspectColumn | None:
         assert self._label is not None
-        own, label = self._alike(column, self._label)
+        rows = _some(np.arange(self._table.num_rows))
+        own, label = self._numbers[column][rows], self._numbers[self._label][rows]
         known = (own == own) & (label == label)
         own, label = own[known], label[known]
         if len(own) < LEAST_ROWS or len(np.unique(label)) < 2:
             return None
-        equal = int((own == label).sum())
+        values, counts = np.unique(label, return_counts=True)
+        seldom = label != values[np.argmax(counts)]
+        if seldom.sum() < LEAST_ROWS:
+            return None
+        equal = int((own == label).sum()) if (own == label)[seldom].mean() >= _ALIKE else 0
         pairs = np.unique(np.stack([_ranks(own), _ranks(label)]), axis=1).shape[1]
         classes = len(np.unique(label))
         renamed = pairs == classes == len(np.unique(own)) <= _MOST_CLASSES
@@ -144,6 +159,10 @@ class Suspects:
                 continue
             for text, wanted in (("the mean of the label", means), ("the mean of the label in the other rows", others)):
                 equal = values.equal(pa.array(wanted), np.flatnonzero(known)) & several
+                usual, counts = np.unique(wanted[several], return_counts=True)
+                tells = several & (wanted != usual[np.argmax(counts)])
+                if (equal & tells).sum() < max(LEAST_ROWS, _ALIKE * tells.sum()):
+                    continue
                 if equal.sum() >= _ALIKE * several.sum():
                     full = f"is {text} per {other}, over the whole set (target encoding)"
                     return SuspectColumn(column, full, int(equal.sum()), int(several.sum()), True)
@@ -163,15 +182,28 @@ class Suspects:
     def _codes(self) -> ColumnCodes:
         return ColumnCodes(self._table)
 
-    def _alike(self, one: str, other: str) -> tuple[Any, Any]:
-        """Return two columns as numbers that are equal where their values are; NaN for null."""
-        found = [FileValues(self._table[name], pa.float64(), 0.0) for name in (one, other)]
-        if not any(each.problem for each in found):
-            return found[0].numbers(), found[1].numbers()
-        texts = [_texts(self._table[name]) for name in (one, other)]
-        codes = pa.chunked_array(texts).combine_chunks().dictionary_encode().indices
-        numbers = pc.fill_null(codes.cast(pa.float64()), float("nan"))
-        return np.from_dlpack(numbers)[: len(texts[0])], np.from_dlpack(numbers)[len(texts[0]) :]
+    @cached_property
+    def _numbers(self) -> _Numbers:
+        return _Numbers(self._table)
+
+
+class _Numbers(dict[str, Any]):
+    """The columns as floats that are equal where values are, NaN for null; each is made when it is first asked for."""
+
+    def __init__(self, table: pa.Table) -> None:
+        self._table = table
+
+    def __missing__(self, name: str) -> Any:
+        values = FileValues(self._table[name], pa.float64(), 0.0)
+        found = values.numbers()
+        if values.problem:
+            encoded = _texts(self._table[name]).dictionary_encode()
+            # Of texts the hash, which is alike in all columns, and never a number that stands in another one.
+            codes = np.array([hash(text) % 2**51 + 0.5 for text in encoded.dictionary.to_pylist()] or [0.0])
+            indices = np.from_dlpack(pc.fill_null(encoded.indices, 0))
+            found = np.where(as_flags(encoded.is_null()), np.nan, codes[indices])
+        self[name] = found
+        return found
 
 
 class ColumnCodes(dict[str, Any]):
@@ -193,6 +225,11 @@ def _texts(column: pa.ChunkedArray) -> pa.Array:
         return whole.cast(pa.string())
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError):  # lists and the like
         return pa.nulls(len(whole), pa.string())
+
+
+def _some(rows: Any) -> Any:
+    """Return rows on which columns are compared with each other, evenly spaced."""
+    return rows[:: max(1, -(-len(rows) // _MOST_ROWS))]
 
 
 def _ranks(values: Any) -> Any:

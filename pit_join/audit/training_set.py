@@ -174,7 +174,7 @@ class _Audit:
         if len(rows):
             constant, alike = values.most_frequent(rows)
             substitute = values.alike(constant) & unknown
-            if alike.mean() >= _FILLED and alike.sum() > 1:
+            if alike.sum() >= _FILLED * unknown.sum() and alike.sum() > 1:
                 equal[rows[alike]] = True
                 audited = replace(audited, filled=FilledNulls(constant, int(alike.sum())))
         differing = ~equal

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from pit_join.cli.options import Command, check_options, feature_choice, json_option, listed_pairs
-from pit_join.cli.output import moment_text, print_table, shown
+from pit_join.cli.output import escaped, moment_text, print_table, shown
 from pit_join.cli.replay import print_replay, replay_options
 from pit_join.json_values import json_text
 from pit_join.statuses import PRESENT, STATUSES
@@ -120,7 +120,7 @@ def _print(found: TrainingSetAudit, show_keys: bool) -> None:
             _print_column(one, show_keys)
     for suspect in found.suspects:
         rows = f"{suspect.explained:,} of {suspect.tried:,} rows"
-        click.echo(f"{'!' if suspect.leak else ' '} {shown(suspect.column)}: {suspect.text} ({rows})")
+        click.echo(f"{'!' if suspect.leak else ' '} {shown(suspect.column)}: {escaped(suspect.text)} ({rows})")
     for alias, statuses in found.statuses.items():
         counts = {status: rows for status, rows in statuses.items() if rows and status != PRESENT}
         others = [f"{rows:,} {STATUSES[status].heading}" for status, rows in counts.items()]
@@ -144,7 +144,7 @@ def _cells(one: AuditedColumn) -> list[str]:
 def _print_column(one: AuditedColumn, show_keys: bool) -> None:
     name = shown(one.column)
     if one.problem:
-        click.echo(f"! {name}: {one.problem}")
+        click.echo(f"! {name}: {escaped(one.problem)}")
     elif not one.causes:
         rows = "1 row differs" if one.differing == 1 else f"{one.differing:,} rows differ"
         click.echo(f"! {name}: cannot tell why {rows}")

@@ -17,7 +17,7 @@ import pytest
 from support.dbt import Built
 from support.leaks import ACTIVITY, DAILY, HONEST, LEAKS, ROWS, Gallery
 from support.pages import DOCS, follow, steps
-from support.projects import run
+from support.projects import make_project, run, view
 
 from pit_join import FeatureStore
 from pit_join.audit.auc import auc
@@ -292,3 +292,84 @@ def test_a_shift_per_key_in_the_file(gallery: Gallery, audited: Callable[..., Tr
     score = next(one for one in audited(made).columns if one.column == "score")
     assert score.causes[0].text == "equals the value of the next row of the same user_id in the file"
     assert score.verdict == "leak"
+
+
+def test_a_constant_is_no_filling_where_other_nulls_stay(
+    gallery: Gallery, audited: Callable[..., TrainingSetAudit]
+) -> None:
+    logins = gallery.honest.logins
+    rows = logins.isna() & (gallery.random.random(ROWS) < 0.7)
+    (found,) = (
+        one for one in audited(gallery.honest.assign(logins=logins.mask(rows, 1))).columns if one.column == "logins"
+    )
+    assert (found.differing, found.filled) == (rows.sum(), None)
+
+
+def test_a_feature_of_rare_values_is_not_explained_by_chance(tmp_path: Path) -> None:
+    """A broken join leaves zeros; nearly all answers at other times are zero, too."""
+    other = Gallery(tmp_path)
+    with duckdb.connect(str(other.project / "warehouse.duckdb")) as connection:
+        connection.execute("update daily set score = (hash(score) % 20 = 0)::int")
+        daily = connection.execute("select * from daily").df()
+    daily["event_timestamp"] = daily.event_timestamp.astype(other.spine.event_timestamp.dtype)
+    made = other.merged(daily, ["score"], allow_exact_matches=False)
+    made["score"] = made.score.mask(made.score == 1, 0)
+    made.to_parquet(tmp_path / "set.parquet", index=False)
+    found = FeatureStore(other.project).audit(tmp_path / "set.parquet", event_timestamp="event_timestamp")
+    assert [(one.verdict, one.causes) for one in found.columns] == [("differs", ())]
+    assert found.columns[0].differing > 50
+
+
+def test_honest_columns_beside_features_are_not_suspects(
+    gallery: Gallery, audited: Callable[..., TrainingSetAudit]
+) -> None:
+    made = gallery.honest.sort_values(["user_id", "event_timestamp"])
+    amount = pd.Series(gallery.random.normal(10, 3, ROWS), made.index)
+    by_user = made.assign(amount=amount).groupby("user_id")
+    made = made.assign(
+        amount=amount,
+        amount_before=by_user.amount.shift(1),
+        order=np.arange(ROWS),
+        label_before=by_user.label.shift(1),
+        rare=gallery.random.random(ROWS) < 0.02,
+    )
+    assert audited(made, label="label").suspects == ()
+    rare = made.assign(label=(gallery.random.random(ROWS) < 0.01).astype(int), zero=0)
+    assert audited(rare, label="label").suspects == ()
+
+
+def test_odd_values_and_options(gallery: Gallery, tmp_path: Path) -> None:
+    store, path = FeatureStore(gallery.project), tmp_path / "set.parquet"
+    gallery.honest.to_parquet(path, index=False)
+    asked = {"event_timestamp": "event_timestamp"}
+    gallery.honest.assign(x=1).to_parquet(tmp_path / "two.parquet", index=False)
+    both = {"x": "activity:logins", "logins": "activity:logins"}
+    with pytest.raises(PitJoinError, match="both 'x' and 'logins' are said to be activity:logins"):
+        store.audit(tmp_path / "two.parquet", columns=both, **asked)
+    for tolerance in ("x", None, -1, float("nan")):
+        with pytest.raises(PitJoinError, match="tolerance is a number from 0 on"):
+            store.audit(path, tolerance=tolerance, **asked)
+    far = pa.table({"user_id": [1], "event_timestamp": pa.array([10**17], pa.timestamp("s")), "logins": [1]})
+    with pa.OSFile(str(tmp_path / "far.arrow"), "wb") as file, pa.ipc.new_file(file, far.schema) as writer:
+        writer.write_table(far)
+    with pytest.raises(PitJoinError, match="the times of 'event_timestamp' cannot be read"):
+        store.audit(tmp_path / "far.arrow", **asked)
+
+
+def test_naive_times_and_empty_texts_as_features(tmp_path: Path) -> None:
+    columns = "{name: user_id, data_type: bigint}, {name: event_timestamp, data_type: timestamptz}"
+    more = f"{columns}, {{name: seen, data_type: timestamp}}, {{name: note, data_type: varchar}}"
+    project = make_project(tmp_path / "shop", {"visits": view("entity: user, join_keys: [user_id]", more)})
+    with duckdb.connect(str(project / "warehouse.duckdb")) as connection:
+        connection.execute(
+            "set TimeZone = 'UTC'; create table visits as select user_id, timestamptz '2026-01-01 00:00+00' as "
+            "event_timestamp, timestamp '2026-01-01 12:34:56' as seen, '' as note from range(50) as r(user_id)"
+        )
+    for ending in ("parquet", "csv"):
+        with duckdb.connect() as connection:
+            connection.execute(
+                "copy (select user_id, timestamp '2026-02-01' as event_timestamp, timestamp '2026-01-01 12:34:56' as "
+                f"seen, '' as note from range(50) as r(user_id)) to '{tmp_path / 'set'}.{ending}'"
+            )
+        found = FeatureStore(project).audit(tmp_path / f"set.{ending}", event_timestamp="event_timestamp")
+        assert [(one.column, one.verdict) for one in found.columns] == [("seen", "ok"), ("note", "ok")]
