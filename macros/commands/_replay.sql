@@ -29,6 +29,48 @@ where {{ conditions | join(' and ') }}
 {%- endmacro %}
 
 
+{#- The columns by which rows of two builds are matched. -#}
+{% macro _matched_columns(view) -%}
+    {{ return(view.key_names + pit_join._version(view) + ['_pit_available_at']) }}
+{%- endmacro %}
+
+
+{#- The rows of one build that are compared. `asked` are the options of `_differences_statements`. -#}
+{% macro _compared_rows(view, relation, asked) -%}
+{%- set names = [] -%}
+{%- for column in asked.columns %}{% do names.append(pit_join._identifier(column)) %}{% endfor -%}
+select {{ (pit_join._matched_columns(view) + names) | join(', ') }}
+from (
+    {{ pit_join._history(dict(view, relation=relation), ['*']) | indent(4) }}
+) as history
+where
+    {{ view.key_names | join(' is not null and ') }} is not null
+    {%- if asked.until is not none %}
+    and {{ pit_join._is_known(asked.until, false) }}
+    {%- endif %}
+    {%- if asked.after is not none %}
+    and not {{ pit_join._is_known(asked.after, false) }}
+    {%- endif %}
+{%- endmacro %}
+
+
+{#- The number of compared rows, the instants from which they are known, and the sum of their hashes. -#}
+{% macro _digest_statement(view, relation, options) -%}
+    {%- set declared = pit_join._view(view) -%}
+    {%- if not execute -%}
+        {{ return('') }}
+    {%- endif -%}
+select
+    count(*) as rows,
+    min(_pit_available_at) as first,
+    max(_pit_available_at) as last,
+    sum(cast(hash(compared) as hugeint)) as digest
+from (
+    {{ pit_join._compared_rows(pit_join._prepared(declared, {}), relation, options) | indent(4) }}
+) as compared
+{%- endmacro %}
+
+
 {#-
     The statements that find the differences between two builds of a view, `then` and `today`. They compare the rows that are
     known after `after` and at `until`. The last one is a summary with one row for each kind: changed, vanished (only
@@ -45,27 +87,12 @@ where {{ conditions | join(' and ') }}
     {%- endif -%}
     {%- set asked = pit_join._completed(options, {'columns': [], 'floats': [], 'after': none, 'until': none}, 'the options of _differences_statements') -%}
     {%- set prepared = pit_join._prepared(declared, {}) -%}
-    {%- set matched = prepared.key_names + pit_join._version(prepared) + ['_pit_available_at'] -%}
+    {%- set matched = pit_join._matched_columns(prepared) -%}
     {%- set names = [] -%}
     {%- for column in asked.columns %}{% do names.append(pit_join._identifier(column)) %}{% endfor -%}
     {%- set statements = [] -%}
     {%- for side, relation in (('then', then), ('today', today)) -%}
-        {%- set rows -%}
-create or replace temp table _pit_{{ side }} as
-select {{ (matched + names) | join(', ') }}
-from (
-    {{ pit_join._history(dict(prepared, relation=relation), ['*']) | indent(4) }}
-) as history
-where
-    {{ prepared.key_names | join(' is not null and ') }} is not null
-    {%- if asked.until is not none %}
-    and {{ pit_join._is_known(asked.until, false) }}
-    {%- endif %}
-    {%- if asked.after is not none %}
-    and not {{ pit_join._is_known(asked.after, false) }}
-    {%- endif %}
-        {%- endset -%}
-        {%- do statements.append(rows) -%}
+        {%- do statements.append('create or replace temp table _pit_' ~ side ~ ' as\n' ~ pit_join._compared_rows(prepared, relation, asked)) -%}
     {%- endfor -%}
     {%- set differs = [] -%}
     {%- for column in asked.columns -%}

@@ -211,7 +211,9 @@ class _Run:
     def _find_unstable(self) -> None:
         for view, found in self._compare("again"):
             whole_rows = found.kinds.keys() - {"changed"}
-            self._unstable[view.name] = ["rows"] if whole_rows else list(found.columns)
+            nothing_left = self._columns[view.name] and len(found.columns) == len(self._columns[view.name])
+            columns = [] if whole_rows else list(found.columns)
+            self._unstable[view.name] = [*columns, *(["rows"] if whole_rows or nothing_left else [])]
 
     def _stored(self) -> dict[str, int]:
         """Return the number of rows in which the stored table of each view differs from today's build."""

@@ -36,7 +36,7 @@ class ReplayedView:
     `rows` counts the rows compared at all cuts, `kinds` those that differ, `columns` those in which a column does.
     `horizon` is the greatest time between a row's availability and a cut at which it differed, None for a static view;
     it is `unbounded` if rows as old as the history differ. `lag` would make the view honest, as far as the cuts show.
-    `not_reproducible` are columns in which two builds of the same inputs differ, or `rows` if whole rows do.
+    `not_reproducible` are columns in which two builds of the same inputs differ, and `rows` if nothing else is left.
     `look_back` is how long after the beginning of the data rows depend on what was before it; None if none do.
     `stored` counts the rows in which the stored table differs from today's build; None if there is no table.
     `not_audited` are inputs that do not say when their rows are known.

@@ -97,7 +97,7 @@ def _replay(ctx: click.Context, show_keys: bool, strict: bool, as_json: bool, op
     with bar():
         found = ctx.obj().replay(show_keys=show_keys, **options)
     print_replay(found, as_json)
-    return bool(found.found or (strict and found.inputs))
+    return bool(found.found or (strict and any(view.verdict != "clean" for view in found.views)))
 
 
 def _audit(ctx: click.Context, file: Path | None, show_keys: bool, as_json: bool, options: dict[str, Any]) -> bool:

@@ -37,7 +37,7 @@ _OPTIONS = (
     click.option(
         "--allow-hooks", is_flag=True, help="Run hooks and plugins of the project, which may write anywhere."
     ),
-    click.option("--strict", is_flag=True, help="Exit status 1 also if an input is not audited."),
+    click.option("--strict", is_flag=True, help="Exit status 1 for every verdict but clean."),
 )  # fmt: skip
 
 
@@ -77,7 +77,8 @@ def print_replay(found: Replay, as_json: bool) -> None:
 
 def _details(view: ReplayedView) -> Iterator[str]:
     if view.found:
-        share = f"{view.found:,} of {view.rows:,} rows ({view.found / max(view.rows, 1):.1%})"
+        rows = max(view.rows, view.found)  # those that vanished are not among today's
+        share = f"{view.found:,} of {rows:,} rows ({view.found / rows:.1%})"
         columns = ", ".join(f"{shown(name)} in {number:,}" for name, number in view.columns.items())
         yield f"! {view.view}: {share} differ from what they were{'; ' + columns if columns else ''}"
         if view.unbounded:

@@ -255,9 +255,8 @@ def test_changes_of_a_project(tmp_path: Path) -> None:
     assert columns["n"].rows == columns["n"].changed == columns["n"].newer == 2
     assert (columns["n"].absolute, columns["n"].relative) == (2.25, 0.5)
     assert (columns["word"].appeared, columns["word"].vanished, columns["word"].changed) == (0, 1, 1)
-    assert {each.why for each in found.columns} == {
-        ("no option, setting or SQL has changed: rows came late, or were restated",)
-    }
+    unexplained = "no option, setting or SQL has changed: rows came late, or were restated, or a file was edited after"
+    assert {each.why for each in found.columns} == {(f"{unexplained} it was built",)}
     assert [each.values for each in columns["n"].examples] == [(2.25, 4.5), (7.0, 8.0)]
     assert columns["n"].examples[0].keys["code"] == "007"
 
@@ -283,6 +282,13 @@ def test_changes_of_a_project(tmp_path: Path) -> None:
         ("model", "the model stg_plans has other SQL or settings now"),
     ]
     assert (found.columns, found.found) == ((), True)
+
+    (project / "seeds" / "words.csv").write_text("word\na\n")
+    (project / "models" / "stg_plans.sql").write_text("select * from {{ ref('words') }}")
+    store.rebuild_training_set(other).write(one)
+    (project / "seeds" / "words.csv").write_text("word\na\nb\n")
+    store.rebuild_training_set(other).write(late)
+    assert [change.text for change in compare(one, late).changes] == ["the seed words has other rows or settings now"]
 
 
 def rows(path: Path, table: pa.Table, spine: tuple[str, ...] = ("k",), **said: Any) -> Path:
