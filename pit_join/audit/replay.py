@@ -156,7 +156,7 @@ class _Run:
             stored = self._stored()
             at_cuts: dict[str, list[tuple[int, Differences]]] = {view.name: [] for view in views}
             for number, cut in enumerate(self._cuts.ends):
-                self._build(dbt, "cut", cut, anew=not (incremental and number))
+                self._build(dbt, "cut", cut, grown=self._cuts.ends[number - 1] if incremental and number else None)
                 for view, found in self._compare("cut", until=cut, examples=_EXAMPLES, keys=show_keys):
                     at_cuts[view.name].append((cut, found))
                 if incremental:
@@ -177,16 +177,18 @@ class _Run:
         ]
 
     def _build(
-        self, dbt: Rebuilds, name: str, until: int | None, *, after: int | None = None, anew: bool = True
+        self, dbt: Rebuilds, name: str, until: int | None, *, after: int | None = None, grown: int | None = None
     ) -> None:
+        """Build the views on the inputs of a span; `grown` is the cut of the build that goes on, if one does."""
         what = "the inputs as they are" if until is None else f"the inputs known at {_text(until)}"
         what = f"the inputs known after {_text(after)}" if after is not None else what
         self._workspace.console.progress(self.builds, self._total, what)
         span = {"after": after, "until": until}
-        self._scratch.cut(self._workspace.macros, self._inputs, span, anew=anew)
+        self._scratch.cut(self._workspace.macros, self._inputs, span, anew=grown is None)
         # To the microsecond after it: dbt's batches do not include their end.
-        end = instant((self._cuts.last if until is None else until) + 1).isoformat()
-        failed = dbt.build(self._selectors, end=end, full=anew, seeds=self._seeds, on_event=lambda event: None)
+        end = instant((self._cuts.last if until is None else until) + 1)
+        start = None if grown is None else instant(grown)
+        failed = dbt.build(self._selectors, end=end, start=start, seeds=self._seeds, on_event=lambda event: None)
         if failed is not None:
             raise WarehouseError("\n".join([f"dbt could not build the views on {what}:", *failed]))
         self.builds += 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime, timedelta
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -63,19 +64,24 @@ class Rebuilds:
         self,
         selectors: Sequence[str],
         *,
-        end: str,
-        full: bool,
+        end: datetime,
+        start: datetime | None,
         seeds: bool,
         on_event: Callable[[dict[str, Any]], None],
     ) -> list[str] | None:
         """Build models, and with `seeds` the seeds among the selected nodes; return dbt's messages if that fails.
 
-        `end` is when the last batch of microbatch models ends, at the latest; without `full` incremental models go on
-        with the table that is there.
+        `end` is when the last batch of microbatch models ends, at the latest. With a `start`, the end of the last
+        build, incremental models go on with the table that is there, and microbatch models with the batches since.
         """
         kinds = ["--resource-type", "model", *(["--resource-type", "seed"] if seeds else [])]
-        command = ["build", *(["--full-refresh"] if full else []), "--select", *selectors, *kinds]
-        self._send({"arguments": [*LOGGED_AS_JSON, *command, *self._places], "end": end})
+        how = ["--full-refresh"]
+        if start is not None:  # dbt reads whole seconds; the inputs are cut to the microsecond
+            span = start, end + timedelta(seconds=1)
+            names = ("--event-time-start", "--event-time-end")
+            how = [text for name, time in zip(names, span, strict=True) for text in (name, f"{time:%Y-%m-%dT%H:%M:%S}")]
+        command = ["build", *how, "--select", *selectors, *kinds]
+        self._send({"arguments": [*LOGGED_AS_JSON, *command, *self._places], "end": end.isoformat()})
         said: list[str] = []
         status = self._receive(said, on_event)["exit"]
         return (said or [f"dbt ended with status {status} and did not say why"]) if status else None

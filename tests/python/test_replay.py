@@ -170,6 +170,14 @@ def test_the_command(tmp_path: Path) -> None:
 
 
 @pytest.mark.rest
+def test_microbatch_models_grow_by_the_batches_between_cuts(tmp_path: Path) -> None:
+    batched = replace(HONEST["batched"], config=HONEST["batched"].config.replace("month", "day"))
+    store = FeatureStore(make_replayed(tmp_path / "shop", {"batched": batched}))
+    (found,) = store.replay(at=["2026-01-05 05:00", "2026-01-11 17:00", "2026-01-14 01:30"], incremental=True).views
+    assert (found.verdict, found.kinds) == ("clean", {})
+
+
+@pytest.mark.rest
 def test_incremental_models_as_production_built_them(tmp_path: Path) -> None:
     """A watermark by event time misses late rows, which a full build has; the stored table is reported apart."""
     grown = Planted(
