@@ -97,19 +97,9 @@ class Comparison:
             for column in columns:
                 if column.lower() not in known:
                     raise WarehouseError(f"{what}: one lacks '{column}'; {suggest(column, known, 'columns')}")
+        span = {"columns": columns, "after": after, "until": until}
         # Mostly all rows are equal, and a sum of hashes says so without a sort.
-        digests = [
-            self._warehouse.row(
-                self._macros.text(
-                    "_digest_statement",
-                    view=view.name,
-                    relation=relation,
-                    options={"columns": columns, "after": after, "until": until},
-                ),
-                what,
-            )
-            for relation in (then, today)
-        ]
+        digests = [self._digest(view, relation, span, what) for relation in (then, today)]
         every = {name: digests[1][name] for name in ("rows", "first", "last")}
         if digests[0] == digests[1]:
             return Differences(**every)
@@ -140,6 +130,10 @@ class Comparison:
             newest=max((row["newest"] for row in found), default=0),
             examples=tuple(self._examples(view, columns, examples, keys, what)) if found and examples else (),
         )
+
+    def _digest(self, view: FeatureView, relation: str, span: Mapping[str, Any], what: str) -> dict[str, Any]:
+        statement = self._macros.text("_digest_statement", view=view.name, relation=relation, options=dict(span))
+        return self._warehouse.row(statement, what)
 
     def _examples(
         self, view: FeatureView, columns: list[str], number: int, keys: bool, what: str
