@@ -59,11 +59,10 @@ class Audited:
             PitJoinError: one of its subclasses, saying what is wrong and what to do.
         """
         from pit_join.audit.audited_file import AuditedFile
-        from pit_join.audit.file_values import number_from_zero
         from pit_join.audit.training_set import AuditRequest, audit_training_set
+        from pit_join.training.equality import check_tolerance
 
-        if not number_from_zero(tolerance):
-            raise RequestError(f"tolerance is a number from 0 on, such as 1e-9, got {tolerance!r}")
+        check_tolerance(tolerance)
         workspace, file = self._workspace(), AuditedFile(Path(path))
         given, asked = file.metadata, None
         if isinstance(features, str) and ":" not in features:

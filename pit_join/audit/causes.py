@@ -54,7 +54,7 @@ _TRIED, _HISTORY, _VERSIONS = "_pit_tried", "_pit_sampled_history", "_pit_newest
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """The answers of the rule under one assumption, by feature; `valid` are the rows for which there is one.
+    """The answers of the rule under one assumption, by feature.
 
     `parts` are the single assumptions: settings of the view that are replaced, and another time.
     """
@@ -62,7 +62,6 @@ class Trial:
     text: str
     leak: bool
     answers: Mapping[str, pa.Array]
-    valid: Flags
     parts: frozenset[str] = frozenset()
 
 
@@ -104,7 +103,7 @@ class SampledColumn:
         """Return the rows in which the file has what a trial says."""
         answer = trial.answers[self.feature]
         equal = self.values.equal(answer, self.rows)
-        return (equal | (self.substitute & lacks_value(answer))) & trial.valid
+        return equal | (self.substitute & lacks_value(answer))
 
 
 def causes_of(column: SampledColumn, trials: Sequence[Trial]) -> tuple[Cause, ...]:
@@ -215,13 +214,12 @@ class RoleTrials:
         for chosen in [*subsets, [end], *([[*ignored, end]] if ignored else [])]:
             altered = _together(chosen)
             (answers,) = self._answers([self._times], altered)
-            everywhere = np.ones(len(self._times), bool)
-            yield Trial(_words(chosen), any(one.leak for one in chosen), answers, everywhere, frozenset(altered))
+            yield Trial(_words(chosen), any(one.leak for one in chosen), answers, frozenset(altered))
 
     def _at(self, moments: Sequence[Moments], altered: Mapping[str, Any], also: str) -> Iterator[Trial]:
         for answers, each in zip(self._answers([each.times for each in moments], altered), moments, strict=True):
             parts = frozenset({each.text, *altered})
-            yield Trial(each.text + also, each.leak, answers, np.ones(len(each.times), bool), parts)
+            yield Trial(each.text + also, each.leak, answers, parts)
 
     def _best_zone(self, altered: Mapping[str, Any], gap: int, zone: str | None) -> list[Moments]:
         """Return the time zone that explains the most differences; it is chosen on few rows."""
@@ -234,7 +232,7 @@ class RoleTrials:
         candidates = list(zones(self._times, gap, zone))
         answers = self._answers([each.times[rows] for each in candidates], altered, rows)
         for each, answer in zip(candidates, answers, strict=True):
-            trial = Trial("", False, answer, np.ones(len(rows), bool))
+            trial = Trial("", False, answer)
             explained = sum(int((column.hits(trial) & column.differing).sum()) for column in columns)
             if explained > most:
                 best, most = [each], explained

@@ -9,10 +9,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pit_join.training.equality import same
+from pit_join.training.equality import is_number, same
 from pit_join.training.gather import row_numbers
 
-__all__ = ["FileValues", "as_flags", "as_numbers", "is_numeric", "number_from_zero"]
+__all__ = ["FileValues", "as_flags", "as_numbers", "is_numeric"]
 
 _Floats = np.ndarray[Any, np.dtype[np.float64]]
 _Flags = np.ndarray[Any, np.dtype[np.bool_]]
@@ -230,13 +230,7 @@ def _is_text(kind: pa.DataType) -> bool:
 
 def is_numeric(kind: pa.DataType) -> bool:
     """Return whether values of a type are compared as numbers; flags are 0 and 1."""
-    of = pa.types
-    return any(is_it(kind) for is_it in (of.is_integer, of.is_floating, of.is_decimal, of.is_boolean))
-
-
-def number_from_zero(value: Any) -> bool:
-    """Return whether a caller's value is a number that is not negative."""
-    return isinstance(value, (int, float)) and value >= 0
+    return is_number(kind) or bool(pa.types.is_boolean(kind))
 
 
 def as_numbers(column: pa.Array | _Floats) -> _Floats:

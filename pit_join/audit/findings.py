@@ -79,7 +79,12 @@ class AuditedColumn:
     @property
     def leaks(self) -> bool:
         """Whether the likeliest cause is a leak, and explains nearly all differences."""
-        return bool(self.causes) and self.causes[0].leak and self.causes[0].share >= EXPLAINED
+        return self.is_explained and self.causes[0].leak
+
+    @property
+    def is_explained(self) -> bool:
+        """Whether a cause explains nearly all differences."""
+        return bool(self.causes) and self.causes[0].share >= EXPLAINED
 
     @property
     def verdict(self) -> str:

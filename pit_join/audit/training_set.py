@@ -143,10 +143,9 @@ class _Audit:
     def _compared(self, histories: Histories, spine: pa.Table, built: TrainingSet) -> list[AuditedColumn]:
         found, differing = {}, {}
         for one in self._mapped.columns:
-            audited, trouble = self._compare(one, spine, built.features[one.name].combine_chunks())
-            found[one.name] = audited
-            if trouble is not None:
-                differing[one.name] = trouble
+            found[one.name], apart = self._compare(one, spine, built.features[one.name].combine_chunks())
+            if apart is not None:
+                differing[one.name] = apart
         for alias, request in self._roles.items():
             columns = [
                 (one, differing[one.name])
@@ -156,6 +155,10 @@ class _Audit:
             if columns and not self._workspace.registry.view(request.view).static:
                 for name, causes in self._causes(histories, spine, built, request, columns).items():
                     found[name] = replace(found[name], causes=causes)
+        for name, trouble in differing.items():
+            # Only then: the values of a later time may be in the same order, too.
+            if trouble.scaled and not found[name].is_explained:
+                found[name] = trouble.scaled
         return [found[one.name] for one in self._mapped.columns]
 
     def _compare(
@@ -180,15 +183,15 @@ class _Audit:
         differing = ~equal
         if not differing.any():
             return audited, None
-        if values.in_order_of(expected, equal):
-            return replace(audited, precision="on another scale, in the same order"), None
+        same_order = values.in_order_of(expected, equal)
+        scaled = replace(audited, precision="on another scale, in the same order") if same_order else None
         audited = replace(
             audited,
             differing=int(differing.sum()),
             examples=tuple(self._examples(one, spine, values, expected, differing)),
             auc=self._auc(values, expected),
         )
-        return audited, _Differences(values, differing, substitute)
+        return audited, _Differences(values, differing, substitute, scaled)
 
     def _counts(self, one: MappedColumn) -> bool:
         """Return whether a feature counts events, so that it is 0 without any."""
@@ -289,11 +292,15 @@ class _Audit:
 
 @dataclass(frozen=True, slots=True)
 class _Differences:
-    """A column's values, the rows in which they differ, and those with the constant that may stand for a null."""
+    """A column's values, the rows in which they differ, and those with the constant that may stand for a null.
+
+    `scaled` is the verdict if nothing explains the differences of a column in the order of the rule's values.
+    """
 
     values: FileValues
     differing: Any
     substitute: Any
+    scaled: AuditedColumn | None
 
 
 def _sample(keys: pa.Table, times: Times, differing: Sequence[Any]) -> Any:
@@ -320,4 +327,4 @@ def _other_rows(answers: Mapping[str, pa.ChunkedArray], rows: Any, following: Ma
     for text, moved in (*following.items(), *by_place.items()):
         indices = pa.array(moved, mask=(moved < 0) | (moved >= size))
         taken = {name: column.take(indices).combine_chunks() for name, column in answers.items()}
-        yield Trial(f"equals the value of the {text}", text in following, taken, np.ones(len(rows), bool))
+        yield Trial(f"equals the value of the {text}", text in following, taken)

@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 from pit_join.errors import PitJoinError
 from pit_join.json_values import json_text
 from pit_join.records.arrow import values_of
-from pit_join.training.equality import comparable, is_number, pairs, same
+from pit_join.training.equality import check_tolerance, comparable, is_number, pairs, same
 from pit_join.training.gather import row_numbers
 from pit_join.training.set_changes import SetChange, decided_columns, set_changes
 from pit_join.training.set_file import SetFile
@@ -118,8 +118,7 @@ def compare_sets(one: SetFile, other: SetFile, tolerance: Any, examples: Any) ->
     Raises:
         PitJoinError: if neither file says which columns are those of the spine, or they have none in common.
     """
-    if not (isinstance(tolerance, (int, float)) and 0 <= tolerance < float("inf")):
-        raise PitJoinError(f"the tolerance is a number from 0 on, and not {tolerance!r}")
+    check_tolerance(tolerance)
     if not (isinstance(examples, int) and examples >= 0):
         raise PitJoinError(f"the number of examples is 0 or more, and not {examples!r}")
     spine = _spine_columns(one, other)
@@ -195,10 +194,7 @@ def _ascends(numbers: pa.Array) -> bool:
 def _same(one: pa.Array, other: pa.Array, tolerance: float) -> pa.Array:
     try:
         return same(one, other, tolerance)
-    except (
-        pa.ArrowNotImplementedError,
-        pa.ArrowInvalid,
-    ):  # intervals, say
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError):  # intervals, say
         values = (values_of(pa.chunked_array([column])) for column in (one, other))
         return pa.array([a == b for a, b in zip(*values, strict=True)], pa.bool_())
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from functools import reduce
 from typing import Any
 
@@ -9,11 +10,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from pit_join.errors import PitJoinError
 from pit_join.records.arrow import is_list, values_of
 from pit_join.training.gather import row_numbers
 from pit_join.training.spine_hash import lasting_type
 
-__all__ = ["comparable", "is_number", "pairs", "same"]
+__all__ = ["check_tolerance", "comparable", "is_number", "pairs", "same"]
 
 
 def same(one: pa.Array, other: pa.Array, tolerance: float | None = None) -> pa.Array:
@@ -41,6 +43,16 @@ def same(one: pa.Array, other: pa.Array, tolerance: float | None = None) -> pa.A
                 equal, pc.fill_null(_close(one.cast(pa.float64()), other.cast(pa.float64()), tolerance), False)
             )
     return pc.or_(both_null, equal)
+
+
+def check_tolerance(tolerance: Any) -> None:
+    """Check a caller's tolerance.
+
+    Raises:
+        PitJoinError: if it is not a number from 0 on.
+    """
+    if not (isinstance(tolerance, (int, float)) and 0 <= tolerance < float("inf")):
+        raise PitJoinError(f"the tolerance is a number from 0 on, such as 1e-9, and not {tolerance!r}")
 
 
 def _widest(kind: pa.DataType) -> pa.DataType:
@@ -95,14 +107,12 @@ def comparable(one: pa.ChunkedArray, other: pa.ChunkedArray) -> tuple[pa.Array, 
     """
     arrays = [_simple(column.cast(lasting_type(column.type)).combine_chunks()) for column in (one, other)]
     kinds = [array.type for array in arrays]
-    try:
+    with suppress(pa.ArrowInvalid):  # a time so far away that the finer unit cannot hold it has no equal one
         if kinds[0] != kinds[1] and all(map(is_number, kinds)) and len({*map(_widest, kinds)}) > 1:
             arrays = [array.cast(pa.float64(), safe=False) for array in arrays]
         elif kinds[0] != kinds[1] and all(map(pa.types.is_timestamp, kinds)) and kinds[0].tz == kinds[1].tz:
             unit = max((kind.unit for kind in kinds), key=("s", "ms", "us", "ns").index)
             arrays = [array.cast(pa.timestamp(unit, kinds[0].tz)) for array in arrays]
-    except pa.ArrowInvalid:
-        pass  # a time so far away that the finer unit cannot hold it: its column has no equal one
     return arrays[0], arrays[1]
 
 

@@ -347,7 +347,7 @@ def test_odd_values_and_options(gallery: Gallery, tmp_path: Path) -> None:
     with pytest.raises(PitJoinError, match="both 'x' and 'logins' are said to be activity:logins"):
         store.audit(tmp_path / "two.parquet", columns=both, **asked)
     for tolerance in ("x", None, -1, float("nan")):
-        with pytest.raises(PitJoinError, match="tolerance is a number from 0 on"):
+        with pytest.raises(PitJoinError, match="the tolerance is a number from 0 on"):
             store.audit(path, tolerance=tolerance, **asked)
     far = pa.table({"user_id": [1], "event_timestamp": pa.array([10**17], pa.timestamp("s")), "logins": [1]})
     with pa.OSFile(str(tmp_path / "far.arrow"), "wb") as file, pa.ipc.new_file(file, far.schema) as writer:
@@ -373,3 +373,20 @@ def test_naive_times_and_empty_texts_as_features(tmp_path: Path) -> None:
             )
         found = FeatureStore(project).audit(tmp_path / f"set.{ending}", event_timestamp="event_timestamp")
         assert [(one.column, one.verdict) for one in found.columns] == [("seen", "ok"), ("note", "ok")]
+
+
+def test_a_later_value_in_the_same_order_is_a_leak(tmp_path: Path) -> None:
+    """A value that only grows with time is in the order of the rule's values at any other time, too."""
+    columns = "{name: event_timestamp, data_type: timestamptz}, {name: total, data_type: bigint}"
+    project = make_project(tmp_path / "shop", {"totals": view("join_keys: []", columns)})
+    with duckdb.connect(str(project / "warehouse.duckdb")) as connection:
+        connection.execute(
+            "set TimeZone = 'UTC'; create table totals as select timestamptz '2026-01-01' + to_hours(h::int) as "
+            "event_timestamp, h * 7 + h % 5 as total from range(2000) as r(h)"
+        )
+        connection.execute(
+            "copy (select timestamptz '2026-01-02' + to_hours(2 * n::int) as event_timestamp, (2 * n + 48) * 7 + "
+            f"(2 * n + 48) % 5 as total from range(800) as r(n)) to '{tmp_path / 'set.parquet'}'"
+        )
+    (total,) = FeatureStore(project).audit(tmp_path / "set.parquet", event_timestamp="event_timestamp").columns
+    assert (total.verdict, total.causes[0].text) == ("leak", "equals the value known 1 day later")

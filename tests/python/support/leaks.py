@@ -58,7 +58,7 @@ class Gallery:
         with duckdb.connect(str(self.project / "warehouse.duckdb")) as connection:
             connection.execute("set TimeZone = 'UTC'")
             for name in VIEWS:
-                frame = getattr(self, name)  # noqa: F841  # DuckDB reads it by its name
+                connection.register("frame", getattr(self, name))
                 connection.execute(f"create table {name} as select * from frame order by user_id, event_timestamp")
         # Some users have no history.
         self.spine = self._events(ROWS, USERS + 4)
