@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 PRODUCT, ASOF, GATHER = "pit-join", "hand-written ASOF", "hand-written gather"
 FEAST, FEAST_IMPORTS, FLOOR = "Feast on DuckDB", "Feast, imports only", "floor"
 PREFIX, RANGE, ROLLING = "hand-written prefix sums", "range join", "polars rolling"
-EXPLAIN, AUDIT = "pit-join explain", "pit-join audit"
+EXPLAIN, AUDIT, REPLAY, BUILD = "pit-join explain", "pit-join audit", "pit-join audit --replay", "dbt build"
 HISTORY, DENSE, POINTS = "pit-join window_history", "hand-written dense grid", "hand-written change points"
 PROGRAMS = {  # name in the table: script in peers/
     ASOF: "duckdb_asof",
@@ -24,8 +24,8 @@ PROGRAMS = {  # name in the table: script in peers/
     DENSE: "history_dense",
     POINTS: "history_points",
 }
-OURS = (PRODUCT, HISTORY, EXPLAIN, AUDIT)
-NOT_COMPARED = (FEAST_IMPORTS, FLOOR, EXPLAIN, AUDIT)  # their output, if any, is no training set
+OURS = (PRODUCT, HISTORY, EXPLAIN, AUDIT, REPLAY)
+NOT_COMPARED = (FEAST_IMPORTS, FLOOR, EXPLAIN, AUDIT, REPLAY, BUILD)  # their output, if any, is no training set
 TIMEOUT = 3_600  # seconds
 RANGE_TIMEOUT = 120  # on a hot key the range join may take hours
 MANY_VIEWS = (1, 3, 10, 30)
@@ -45,6 +45,7 @@ class Target:
     without: str = ""  # label of the entry (a start-up) whose time is left out in a second ratio
     per_unit: bool = False  # the ratio is that of the times per event or view, the start-up left out on both sides
     cpu: bool = False  # the ratio is that of the CPU times: of short runs they vary less
+    memory: float = 0  # bound on the ratio of the peak memories
 
 
 @dataclass
@@ -65,6 +66,8 @@ class Entry:
     peak: float = 0  # bound on the peak memory, in GB
     wall: float = 0  # bound on the wall time, in seconds
     entity: str = ""  # the key that is explained
+    leaks: bool = False  # the audited set has the features of another row
+    status: int = 0  # the exit status of a run that went well
     timeout: int = TIMEOUT
     plan: str = ""  # of windows; none: the one that the product chooses
     start_up: str = ""  # label of the entry that has next to no data
@@ -122,8 +125,12 @@ def cases(memory_limit: str, scale: float) -> dict[str, tuple[str, list[Entry]]]
         "W6": ("W6: last_n, deviations, distinct values (the data of W2, four windows, plan stacked)", _others()),
         "W7": ("W7: many sums in one view (1,500 spine rows, 20,000 events, plan stacked)", _many_sums()),
         "G": ("G: growth (the query of W1 on more and more events)", _growth(scale)),
-        "audit": ("audit: a set of 1M rows and 100 features, made by hand-written SQL (data of C)", _audited()),
         "explain": ("explain: one value (data of A, 10M rows; of W1, a key of 1M events)", _explained()),
+        "audit": (
+            "audit: sets made by hand-written SQL (1M rows, 20 features of 5M rows; 500k rows, the windows of W1)",
+            _audited(),
+        ),
+        "replay": ("replay: six views of 2M orders, one of which leaks; five cuts", _replayed()),
         "V": ("V: more and more views (100k spine rows, 300k rows and 5 features a view)", _more_views()),
     }
 
@@ -329,8 +336,22 @@ def _explained() -> list[Entry]:
 
 
 def _audited() -> list[Entry]:
-    """The audit of a set beside the build of the same features."""
-    return [Entry(PRODUCT, "C"), Entry(AUDIT, "C", to=PRODUCT, target=Target(PRODUCT, 2.5))]
+    """Audits of sets with and without leaks, beside the builds of the same features."""
+    entries = []
+    for data, known in (("T", {}), ("W1", {"features": SUMS, "reference": PREFIX})):
+        build = f"{PRODUCT}, data of {data}"
+        target = Target(build, 2.5, memory=1.5)
+        entries += [
+            Entry(PRODUCT, data, build, **known),
+            Entry(AUDIT, data, f"{AUDIT}, {data}, honest", to=build, target=target, **known),
+            Entry(AUDIT, data, f"{AUDIT}, {data}, all leak", to=build, target=target, leaks=True, status=1, **known),
+        ]
+    return entries
+
+
+def _replayed() -> list[Entry]:
+    """A replay of views, one of which leaks, beside a build of them: five cuts and two builds, and a fifth of that."""
+    return [Entry(BUILD, "R"), Entry(REPLAY, "R", to=BUILD, target=Target(BUILD, 1.2 * (5 + 2)), status=1)]
 
 
 def _more_views() -> list[Entry]:

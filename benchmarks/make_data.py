@@ -3,7 +3,7 @@
 ``data/<scenario>-<scale>/`` then holds
 
 * ``raw/*.parquet``: the spine and one file per feature view, in the order (keys, event time) unless the scenario is
-  shuffled, for the peers (windows: the events, see ``event_data.py``);
+  shuffled, for the peers (windows: the events, see ``event_data.py``; replay: the sources, see ``landed_data.py``);
 * a dbt project whose models copy those files into ``warehouse.duckdb`` in the same order; the product and the
   hand-written SQL read that;
 * ``scenario.json``: what is in it, written last, so that a directory without it is made again.
@@ -22,10 +22,12 @@ import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import duckdb
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from event_data import EVENTS, Events
+from landed_data import LANDED, SOURCES, VIEWS, Landed
 
 HERE = Path(__file__).resolve().parent
 DATA = HERE / "data"
@@ -87,12 +89,16 @@ SCENARIOS = {
     "P": _narrow("A for the last month and a tenth of the keys, ttl 7 days", spine_days=30, spine_keys=0.1, ttl_days=7),
     "U1": _narrow("A in no order", shuffled=True),
     "U2": _narrow("D1 in no order", created=True, shuffled=True),
+    "T": Scenario("one view of 20 features", 1_000_000, 5_000_000, 100_000, views=1, features=20),
     "F": Scenario("few rows: 10 views of 100 features", 17_000, 17_000, 5_000, views=10, features=100),
     **{
         f"V{views}": Scenario(f"{views} views of 5 features", 100_000, 300_000, 30_000, views=views, features=5)
         for views in (1, 3, 10, 30)
     },
 }
+
+
+ALL: dict[str, Scenario | Events | Landed] = {**SCENARIOS, **EVENTS, **LANDED}
 
 
 def directory(name: str, scale: float) -> Path:
@@ -103,7 +109,7 @@ def directory(name: str, scale: float) -> Path:
 def make(name: str, scale: float) -> Path:
     """Make the data of a scenario unless they are there, and return their directory."""
     where = directory(name, scale)
-    scenario = (SCENARIOS | EVENTS)[name].scaled(scale)
+    scenario = ALL[name].scaled(scale)
     parameters = {"version": VERSION, "name": name, "scale": scale, **asdict(scenario)}
     parameters = json.loads(json.dumps(parameters))  # tuples become lists, as in the file
     facts = where / "scenario.json"
@@ -113,7 +119,10 @@ def make(name: str, scale: float) -> Path:
     print(f"making {where.relative_to(HERE.parent)}: {scenario.about}", file=sys.stderr, flush=True)
     shutil.rmtree(where, ignore_errors=True)
     (where / "raw").mkdir(parents=True)
-    views = _write_events(where, scenario) if isinstance(scenario, Events) else _write_views(where, scenario)
+    if isinstance(scenario, Landed):
+        views = _write_sources(where, scenario)
+    else:
+        views = _write_events(where, scenario) if isinstance(scenario, Events) else _write_views(where, scenario)
     _write_project(where, views)
     install_macros(where)
     dbt(where, "build")
@@ -164,6 +173,18 @@ def _write_events(where: Path, scenario: Events) -> list[dict]:
             },
         }
     ]
+
+
+def _write_sources(where: Path, scenario: Landed) -> list[dict]:
+    """Write the sources into the warehouse; return what the project says of the views that read them."""
+    with duckdb.connect(str(where / "warehouse.duckdb")) as connection:
+        connection.execute("create schema landing")
+        for name, table in scenario.tables().items():
+            connection.register("landed", table)
+            connection.execute(f"create table landing.{name} as from landed")
+    (where / "models").mkdir()
+    (where / "models" / "sources.yml").write_text(SOURCES)
+    return VIEWS
 
 
 def _spine(scenario: Scenario, rng: np.random.Generator) -> pa.Table:
@@ -267,12 +288,15 @@ def _write_project(where: Path, views: list[dict]) -> None:
     models = []
     for view in views:
         name = view["name"]
-        order = f"order by {', '.join(view['order'])}\n" if view["order"] else ""
-        files[f"models/{name}.sql"] = f"select * from read_parquet('raw/{name}.parquet')\n{order}"
+        order = f"order by {', '.join(view['order'])}\n" if view.get("order") else ""
+        files[f"models/{name}.sql"] = (
+            view.get("sql", f"select * from read_parquet('raw/{name}.parquet')") + f"\n{order}"
+        )
         columns = "".join(f"      - {{name: {c}, data_type: {t}}}\n" for c, t in view["columns"].items())
         meta = "".join(f"          {key}: {json.dumps(value)}\n" for key, value in view["meta"].items())
         models.append(
-            f"  - name: {name}\n    config:\n      event_time: event_timestamp\n"
+            f"  - name: {name}\n    config:\n"
+            f"      event_time: {view.get('event_time', 'event_timestamp')}\n"
             f"      contract: {{enforced: true}}\n      meta:\n        pit_join:\n{meta}"
             f"    columns:\n{columns}"
         )
@@ -320,7 +344,7 @@ def dbt(where: Path, task: str) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--scenario", nargs="+", choices=SCENARIOS | EVENTS, default=[*SCENARIOS, *EVENTS])
+    parser.add_argument("--scenario", nargs="+", choices=ALL, default=[*ALL])
     parser.add_argument("--scale", type=float, default=1.0)
     args = parser.parse_args()
     for name in args.scenario:

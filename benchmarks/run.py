@@ -22,11 +22,13 @@ import time
 from pathlib import Path
 from statistics import median
 
-from cases import AUDIT, EXPLAIN, NOT_COMPARED, OURS, PRODUCT, PROGRAMS, TIMEOUT, Entry, Run, Target, cases
+from cases import AUDIT, BUILD, EXPLAIN, NOT_COMPARED, OURS, PRODUCT, PROGRAMS, REPLAY, TIMEOUT  # isort: skip
+from cases import Entry, Run, Target, cases  # isort: skip
 
 HERE = Path(__file__).resolve().parent
 SCENARIOS = (
-    "A", "B", "C", "D", "P", "U", "F", "M", "W1", "W2", "W3", "W4", "W5", "W6", "W7", "G", "V", "audit", "explain",
+    "A", "B", "C", "D", "P", "U", "F", "M", "W1", "W2", "W3", "W4", "W5", "W6", "W7", "G", "V",
+    "explain", "audit", "replay",
 )  # fmt: skip
 FEAST_VENV = HERE / ".venv-feast"
 
@@ -38,6 +40,10 @@ def command(entry: Entry, data: Path, output: Path) -> list[str]:
         return [pit_join(), "--project-dir", str(data), "explain", *asked]
     if entry.program == AUDIT:
         return [pit_join(), "--project-dir", str(data), "audit", str(output), "--event-timestamp", "event_timestamp"]
+    if entry.program == REPLAY:
+        return [pit_join(), "--project-dir", str(data), "audit", "--replay", "--seed", "1"]
+    if entry.program == BUILD:
+        return [_beside("dbt"), "build", "--profiles-dir", "profiles"]
     if entry.program != PRODUCT:
         script = PROGRAMS[entry.program]
         python = FEAST_VENV / "bin" / "python" if script.startswith("feast") else sys.executable
@@ -52,12 +58,18 @@ def command(entry: Entry, data: Path, output: Path) -> list[str]:
 
 
 def pit_join() -> str:
-    beside = Path(sys.executable).parent / "pit-join"
-    return str(beside) if beside.exists() else shutil.which("pit-join") or ""
+    return _beside("pit-join")
 
 
-def measure(argv: list[str], limit: str = "", timeout: int = TIMEOUT) -> Run:
-    """Run a command to its end and say what it and the processes it started took."""
+def _beside(name: str) -> str:
+    beside = Path(sys.executable).parent / name
+    return str(beside) if beside.exists() else shutil.which(name) or ""
+
+
+def measure(
+    argv: list[str], limit: str = "", timeout: int = TIMEOUT, *, status: int = 0, folder: Path | None = None
+) -> Run:
+    """Run a command to its end and say what it and the processes it started took; `status` is what it must end with."""
     hidden = ("PYTHONDONTWRITEBYTECODE", "PIT_JOIN_MEMORY_LIMIT")
     env = {k: v for k, v in os.environ.items() if k not in hidden}
     if limit:
@@ -65,7 +77,8 @@ def measure(argv: list[str], limit: str = "", timeout: int = TIMEOUT) -> Run:
     os.sync()  # no one pays for what the one before left to be written
     with tempfile.TemporaryFile() as stderr:
         start = time.perf_counter()
-        process = subprocess.Popen(argv, env=env, stdout=subprocess.DEVNULL, stderr=stderr, start_new_session=True)
+        out = subprocess.DEVNULL
+        process = subprocess.Popen(argv, cwd=folder, env=env, stdout=out, stderr=stderr, start_new_session=True)
         timed_out = threading.Event()
 
         def stop() -> None:
@@ -75,18 +88,18 @@ def measure(argv: list[str], limit: str = "", timeout: int = TIMEOUT) -> Run:
         timer = threading.Timer(timeout, stop)
         timer.start()
         try:
-            _, status, usage = os.wait4(process.pid, 0)
+            _, ended, usage = os.wait4(process.pid, 0)
         except BaseException:  # an interrupt of this process reaches the other's session no other way
             os.killpg(process.pid, signal.SIGKILL)
             raise
         finally:
             timer.cancel()
         wall = time.perf_counter() - start
-        process.returncode = os.waitstatus_to_exitcode(status)
+        process.returncode = os.waitstatus_to_exitcode(ended)
         error = ""
         if timed_out.is_set():
             error = f"not finished in {timeout} s"
-        elif process.returncode:
+        elif process.returncode != status:
             stderr.seek(0)
             error = _reason(stderr.read().decode(errors="replace"), process.returncode)
     return Run(wall, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024, error, timed_out.is_set())
@@ -131,12 +144,25 @@ class Data:
             self.references[key] = output
         return self.references[key]
 
+    def audited(self, entry: Entry) -> Path:
+        """The training set that is audited: the reference, or one with the features of each key's next row."""
+        reference = self.reference(entry)
+        if not entry.leaks:
+            return reference
+        leaking = reference.with_name(f"leaking-{reference.name}")
+        if not leaking.exists():
+            run = measure([sys.executable, str(HERE / "peers" / "off_by_one.py"), str(reference), str(leaking)])
+            if run.error:
+                sys.exit(f"the leaking set of {reference.parent.name} could not be made: {run.error}")
+        return leaking
+
     def output(self, entry: Entry) -> Path:
         return self.directory(entry) / "output.parquet"
 
     def remove_references(self) -> None:
         for reference in self.references.values():
             reference.unlink(missing_ok=True)
+            reference.with_name(f"leaking-{reference.name}").unlink(missing_ok=True)
 
 
 def run_case(entries: list[Entry], data: Data, repeat: int) -> None:
@@ -148,8 +174,10 @@ def run_case(entries: list[Entry], data: Data, repeat: int) -> None:
         for entry in entries:
             if entry.failed:
                 continue
-            output = data.reference(entry) if entry.program == AUDIT else data.output(entry)
-            run = measure(command(entry, data.directory(entry), output), entry.limit, entry.timeout)
+            output = data.audited(entry) if entry.program == AUDIT else data.output(entry)
+            folder = data.directory(entry)
+            argv = command(entry, folder, output)
+            run = measure(argv, entry.limit, entry.timeout, status=entry.status, folder=folder)
             entry.runs.append(run)
             if turn == 0 and not run.error and entry.program not in NOT_COMPARED:
                 check(entry, data.reference(entry), output)
@@ -263,6 +291,10 @@ def _bound(entry: Entry, target: Target, by_label: dict[str, Entry]) -> str:
         values = [ratio(entry, other, cpu=target.cpu) for other in others if other is None or not other.unfinished]
         text += " of CPU time" if target.cpu else ""
         value = max(values) if values and None not in values else None
+    if target.memory and value is not None:
+        mine, theirs = (max(run.peak for run in one.runs[1:]) for one in (entry, by_label[names[0]]))
+        met = "met" if mine <= target.memory * theirs else "MISSED"
+        text += f", {target.memory:g}x of its memory ({met}, {mine / theirs:.2f}x)"
     if value is None:
         return f"{text}: unknown"
     if entry.program in OURS and not _is_good(entry):

@@ -21,12 +21,14 @@ from pit_join.audit.moments import (
     NO_MOMENT,
     Moments,
     Times,
+    by_clock,
+    clocks,
     nearest_row,
     numbers_of,
+    other_end,
     shifted,
     turns,
     windows,
-    zones,
 )
 from pit_join.definitions.views import FeatureView
 from pit_join.references import Request
@@ -118,13 +120,12 @@ def causes_of(column: SampledColumn, trials: Sequence[Trial]) -> tuple[Cause, ..
     found = []
     for trial in trials:
         hit = column.hits(trial)
-        if not column.beyond_chance(trial, hit):
-            continue
-        found.append((Cause(trial.text, int((hit & column.differing).sum()), tried, trial.leak), hit, trial.parts))
+        cause = Cause(trial.text, int((hit & column.differing).sum()), tried, trial.leak)
+        if cause.share >= _IN_PART and cause.explained >= LEAST_ROWS and column.beyond_chance(trial, hit):
+            found.append((cause, hit, trial.parts))
     likely = [each for each in found if each[0].share >= EXPLAINED]
     if not likely:
-        best = max((cause for cause, *_ in found), key=lambda cause: cause.explained, default=None)
-        return (best,) if best and best.share >= _IN_PART and best.explained >= LEAST_ROWS else ()
+        return tuple(sorted((cause for cause, *_ in found), key=lambda cause: -cause.explained)[:1])
     most = max(int(hit.sum()) for _, hit, _ in likely)
     chosen, own, parts = next(each for each in likely if most - int(each[1].sum()) < LEAST_ROWS)
     rivals = [
@@ -184,6 +185,7 @@ class RoleTrials:
         for altered, also in self._declared_and_plain():
             found = self._turns(altered)
             moments = [
+                *(other_end(self._times, self._view) if self._view.aggregations else ()),
                 *shifted(self._times, zone, gap),
                 *windows(self._times, {one.window for one in self._view.aggregations if one.window}),
                 *self._best_zone(altered, gap, zone),
@@ -194,13 +196,14 @@ class RoleTrials:
 
     def later(self) -> tuple[Trial, list[Trial]]:
         """Return the answers at T, and those at later times that a column may hold by mistake."""
-        (at,) = self._at([Moments("", self._times, False)], {}, "")
+        day = Moments("equals the value known 1 day later", self._times + DAY, True)
+        asked = [Moments("", self._times, False)]  # of the view as it is declared, which comes first
         found: list[Trial] = []
         for altered, also in self._declared_and_plain():
             turned = list(turns(self._turns(altered)))[:2]
-            day = Moments("equals the value known 1 day later", self._times + DAY, True)
-            found += self._at([*turned, day], altered, also)
-        return at, found
+            found += self._at([*asked, *turned, day], altered, also)
+            asked = []
+        return found[0], found[1:]
 
     def _declared_and_plain(self) -> Iterator[tuple[dict[str, Any], str]]:
         """Yield the settings to replace: none, and all that a join by hand may ignore, with words for that."""
@@ -209,9 +212,12 @@ class RoleTrials:
             yield _together(ignored), f", by a join that {_words(ignored)}"
 
     def _other_settings(self) -> Iterator[Trial]:
-        ignored, end = _ignored(self._view), _other_end(self._view)
-        subsets = [list(some) for size in range(1, len(ignored) + 1) for some in combinations(ignored, size)]
-        for chosen in [*subsets, [end], *([[*ignored, end]] if ignored else [])]:
+        ignored = _ignored(self._view)
+        chosen_ones = [list(some) for size in range(1, len(ignored) + 1) for some in combinations(ignored, size)]
+        if not self._view.aggregations:  # that of windows is asked with the moments
+            end = _other_end(self._view)
+            chosen_ones += [[end], *([[*ignored, end]] if ignored else [])]
+        for chosen in chosen_ones:
             altered = _together(chosen)
             (answers,) = self._answers([self._times], altered)
             yield Trial(_words(chosen), any(one.leak for one in chosen), answers, frozenset(altered))
@@ -222,21 +228,21 @@ class RoleTrials:
             yield Trial(each.text + also, each.leak, answers, parts)
 
     def _best_zone(self, altered: Mapping[str, Any], gap: int, zone: str | None) -> list[Moments]:
-        """Return the time zone that explains the most differences; it is chosen on few rows."""
-        if not self._columns:
+        """Return the times by the clock that explains the most differences; it is chosen on few rows."""
+        rows = np.flatnonzero(sum(column.differing for column in self._columns))
+        if not len(rows):
             return []
-        rows = np.flatnonzero(np.any([column.differing for column in self._columns], axis=0))
         rows = rows[:: max(1, len(rows) // _ZONE_ROWS)]
         columns = [column.at(rows) for column in self._columns]
-        best, most = [], 0
-        candidates = list(zones(self._times, gap, zone))
-        answers = self._answers([each.times[rows] for each in candidates], altered, rows)
-        for each, answer in zip(candidates, answers, strict=True):
+        best, most = "", 0
+        candidates = clocks(self._times[rows], gap, zone)
+        answers = self._answers([each.times for each in candidates.values()], altered, rows)
+        for place, answer in zip(candidates, answers, strict=True):
             trial = Trial("", False, answer)
             explained = sum(int((column.hits(trial) & column.differing).sum()) for column in columns)
             if explained > most:
-                best, most = [each], explained
-        return best
+                best, most = place, explained
+        return [by_clock(best, self._times, gap, zone)] if best else []
 
     def _turns(self, altered: Mapping[str, Any]) -> dict[str, Times]:
         self._try([self._times])
@@ -323,10 +329,6 @@ def _ignored(view: FeatureView) -> list[_Setting]:
 
 def _other_end(view: FeatureView) -> _Setting:
     """Return the other end of the interval: whether a row counts that becomes known exactly at T."""
-    if view.aggregations:
-        right = view.closed == "right"
-        words = f"counts {'no event' if right else 'events'} known exactly at T (closed: {view.closed})"
-        return _Setting(words, {"closed": "left" if right else "right"}, not right)
     if view.inclusive:
         return _Setting("is strict, where the view is inclusive", {"inclusive": False}, False)
     return _Setting("is inclusive, where the view is strict", {"inclusive": True}, True)

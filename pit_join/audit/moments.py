@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -12,9 +13,24 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from pit_join.definitions.views import FeatureView
 from pit_join.times import format_duration
+from pit_join.training.gather import row_numbers
 
-__all__ = ["DAY", "NO_MOMENT", "Moments", "Times", "nearest_row", "numbers_of", "shifted", "turns", "windows", "zones"]
+__all__ = [
+    "DAY",
+    "NO_MOMENT",
+    "Moments",
+    "Times",
+    "by_clock",
+    "clocks",
+    "nearest_row",
+    "numbers_of",
+    "other_end",
+    "shifted",
+    "turns",
+    "windows",
+]
 
 Times = np.ndarray[Any, np.dtype[np.int64]]
 
@@ -50,7 +66,7 @@ def shifted(times: Times, zone: str | None, gap: int) -> Iterator[Moments]:
     """
     if gap:
         yield Moments("the gap is ignored", times + gap, True)
-    local = pa.array(times + gap, pa.timestamp("us", "UTC")).cast(pa.timestamp("us", zone or "UTC"))
+    local = _local(times + gap, zone)
     start = _numbers(pc.floor_temporal(local, unit="day")) - gap
     following = _numbers(pc.floor_temporal(pc.add(local, pa.scalar(DAY, pa.duration("us"))), unit="day")) - gap
     yield Moments("equals the value at the end of the day of T", following - 1, True)
@@ -62,6 +78,14 @@ def shifted(times: Times, zone: str | None, gap: int) -> Iterator[Moments]:
         yield Moments(f"equals the value known {name} earlier", times - size, False)
 
 
+def other_end(times: Times, view: FeatureView) -> Iterator[Moments]:
+    """Yield the time at which the windows of a view have their other end."""
+    right = view.closed == "right"
+    words = f"counts {'no event' if right else 'events'} known exactly at T (closed: {view.closed})"
+    # Times are whole microseconds, so a window without its end is one with it, a microsecond before.
+    yield Moments(words, times - 1 if right else times + 1, not right)
+
+
 def windows(times: Times, sizes: Iterable[timedelta]) -> Iterator[Moments]:
     """Yield the times at which the windows of a view are centred on T, or begin at T."""
     for size in sorted(sizes):
@@ -70,26 +94,31 @@ def windows(times: Times, sizes: Iterable[timedelta]) -> Iterator[Moments]:
         yield Moments(f"equals the window of {text} that begins at T", times + width, True)
 
 
-def zones(times: Times, gap: int, zone: str | None) -> Iterator[Moments]:
-    """Yield T by the clocks of other time zones than `zone`, once for zones that agree on all times."""
-    local = pa.array(times + gap, pa.timestamp("us", "UTC")).cast(pa.timestamp("us", zone or "UTC"))
-    naive = pc.local_timestamp(local)
+def clocks(times: Times, gap: int, zone: str | None) -> dict[str, Moments]:
+    """Return T by the clock of each other place; of places whose clocks agree on all times one is named."""
     seen = {times.tobytes()}
+    found = {}
     places = sorted(name for name in available_timezones() if name.startswith(_CONTINENTS))
     for place in ["UTC", *_WELL_KNOWN, *places]:
-        try:
-            local = pc.assume_timezone(naive, place, ambiguous="earliest", nonexistent="earliest")
-        except (pa.ArrowException, ValueError):  # a zone that this machine does not know
-            continue
-        moved = _numbers(local) - gap
-        if moved.tobytes() not in seen:
-            seen.add(moved.tobytes())
-            hours, counts = np.unique((moved - times) / _HOUR, return_counts=True)
-            # Without the times that its clocks skip, which are moved by odd amounts.
-            by = " or ".join(f"{abs(hour):g} h" for hour in hours[counts > 0.01 * len(times)])
-            later = bool(hours[np.argmax(counts)] > 0)
-            text = f"times shifted by a zone: T fits as the time of {place} ({by} {'later' if later else 'earlier'})"
-            yield Moments(text, moved, later)
+        with suppress(pa.ArrowException, ValueError):  # a zone that this machine does not know
+            moved = by_clock(place, times, gap, zone)
+            if moved.times.tobytes() not in seen:
+                seen.add(moved.times.tobytes())
+                found[place] = moved
+    return found
+
+
+def by_clock(place: str, times: Times, gap: int, zone: str | None) -> Moments:
+    """Return T by the clock of a place; `times` are instants by the clock of `zone`."""
+    naive = pc.local_timestamp(_local(times + gap, zone))
+    local = pc.assume_timezone(naive, place, ambiguous="earliest", nonexistent="earliest")
+    moved = _numbers(local) - gap
+    hours, counts = np.unique((moved - times) / _HOUR, return_counts=True)
+    # Without the times that its clocks skip, which are moved by odd amounts.
+    by = " or ".join(f"{abs(hour):g} h" for hour in hours[counts > 0.01 * len(times)])
+    later = bool(hours[np.argmax(counts)] > 0)
+    text = f"times shifted by a zone: T fits as the time of {place} ({by} {'later' if later else 'earlier'})"
+    return Moments(text, moved, later)
 
 
 def turns(found: Mapping[str, Times]) -> Iterator[Moments]:
@@ -106,6 +135,10 @@ def nearest_row(times: Times, found: Mapping[str, Times]) -> Moments:
     ahead = np.where(following == NO_MOMENT, np.iinfo(np.int64).max, following - times)
     behind = np.where(preceding == NO_MOMENT, np.iinfo(np.int64).max, times - preceding)
     return Moments("equals the row nearest to T, before or after it", np.where(ahead < behind, following, times), True)
+
+
+def _local(times: Times, zone: str | None) -> pa.Array:
+    return row_numbers(times).view(pa.timestamp("us", "UTC")).cast(pa.timestamp("us", zone or "UTC"))
 
 
 def _numbers(times: pa.Array) -> Times:

@@ -90,12 +90,14 @@ class Suspects:
 
     def compare_with_features(self, trials: RoleTrials, role: str, features: Sequence[str], rows: Any) -> None:
         """Look for features of the project, as known at T or later; `rows` are those of the trials."""
-        if not self._open:
+        # The rule is asked for every feature of a view, which is not worth it for the index of a data frame.
+        asked = [column for column in self._open if not self._numbers_rows(column)]
+        if not asked:
             return
         at, later = trials.later()
         places = np.arange(len(rows))
         none = np.zeros(len(rows), bool)
-        for column in list(self._open):
+        for column in asked:
             taken = self._table[column].take(row_numbers(rows))
             by_kind: dict[pa.DataType, FileValues] = {}
             for feature in features:
@@ -114,6 +116,10 @@ class Suspects:
         if found:
             self.found.append(found)
             self._open.remove(column)
+
+    def _numbers_rows(self, column: str) -> bool:
+        """Return whether a column counts the rows of the file, from whatever number on."""
+        return bool((np.diff(self._numbers[column]) == 1).all())
 
     def _as_label(self, column: str) -> SuspectColumn | None:
         assert self._label is not None
