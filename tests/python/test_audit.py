@@ -27,6 +27,8 @@ from pit_join.errors import PitJoinError
 
 pytestmark = pytest.mark.dbt
 
+FEAST_SETS = Path(__file__).parent / "feast_sets"
+
 # Every way through every form of file in the full run.
 FORMS = (".parquet", ".csv") if os.environ.get("TESTS") == "long" else (".parquet",)
 
@@ -163,6 +165,49 @@ def test_files_of_other_tools(gallery: Gallery, tmp_path: Path) -> None:
     }.items():
         with pytest.raises(PitJoinError, match=message):
             store.audit(tmp_path / name, event_timestamp="event_timestamp")
+
+
+@pytest.fixture(scope="module")
+def drivers(tmp_path_factory: pytest.TempPathFactory) -> FeatureStore:
+    """The statistics that Feast has joined: as known by the created time, and the newest versions alone."""
+    times = "{name: driver_id, data_type: bigint}, {name: event_timestamp, data_type: timestamptz}"
+    created = "{name: created, data_type: timestamptz}"
+    rates = "{name: conv_rate, data_type: float}, {name: acc_rate, data_type: float}"
+    features = f"{rates}, {{name: avg_daily_trips, data_type: bigint}}"
+    keys = "entity: driver, join_keys: [driver_id], ttl: 1 day"
+    views = {
+        "newest_versions": view(keys, f"{times}, {features}"),
+        "as_known": view(f"{keys}, created_timestamp: created", f"{times}, {created}, {features}"),
+    }
+    project = make_project(tmp_path_factory.mktemp("feast") / "drivers", views)
+    with duckdb.connect(str(project / "warehouse.duckdb")) as connection:
+        connection.execute("set TimeZone = 'UTC'")
+        connection.execute(f"create table as_known as from read_parquet('{FEAST_SETS / 'statistics.parquet'}')")
+        connection.execute(
+            "create table newest_versions as select * exclude (created) from as_known"
+            " qualify row_number() over (partition by driver_id, event_timestamp order by created desc) = 1"
+        )
+    return FeatureStore(project)
+
+
+@pytest.mark.parametrize(
+    ("name", "against", "differing", "cause"),
+    [
+        ("duckdb_as_known", "as_known", [0, 0, 0], None),
+        ("file_as_known", "as_known", [0, 0, 0], None),
+        ("duckdb_by_default", "newest_versions", [0, 0, 0], None),
+        ("duckdb_by_default", "as_known", [469, 454, 454], "ignores the created time (created)"),
+        ("file_by_default", "as_known", [460, 454, 454], "ignores the created time (created)"),
+        # Feast's default store has, of some restated rows, a version that is not the newest.
+        ("file_by_default", "newest_versions", [38, 0, 0], None),
+    ],
+)
+def test_sets_of_feast(name: str, against: str, differing: list[int], cause: str | None, drivers: FeatureStore) -> None:
+    options = {"event_timestamp": "event_timestamp", "label": "label", "features": [f"{against}:*"]}
+    found = drivers.audit(FEAST_SETS / f"{name}.parquet", **options)
+    assert [one.differing for one in found.columns] == differing
+    assert {text for one in found.columns for text in [each.text for each in one.causes] or [None]} == {cause}
+    assert (found.found, found.suspects) == (any(differing), ())
 
 
 @pytest.mark.parametrize(
