@@ -87,15 +87,13 @@ class Gallery:
 
     def activity_at(self, times: Any, known: Any = None, ttl: Any = 2 * DAY) -> Frame:
         """The features of the view `activity`, asked at these times, maybe known from other times on."""
-        history = self.activity.assign(known=self.known if known is None else known)
-        groups = {user: rows.sort_values("event_timestamp") for user, rows in history.groupby("user_id")}
+        history = self.activity.assign(known=self.known if known is None else known).sort_values("event_timestamp")
+        groups = {user: rows.to_dict("records") for user, rows in history.groupby("user_id")}
         values = []
         for user, time in zip(self.spine.user_id, times, strict=True):
-            rows = groups.get(user)
-            rows = None if rows is None else rows[rows.known <= time]
-            last = None if rows is None or rows.empty else rows.iloc[-1]
-            too_old = last is None or (ttl is not None and time - last.event_timestamp > ttl)
-            values.append((np.nan, np.nan) if too_old else (last.logins, last.spend))
+            last = next((row for row in reversed(groups.get(user, [])) if row["known"] <= time), None)
+            too_old = last is None or (ttl is not None and time - last["event_timestamp"] > ttl)
+            values.append((np.nan, np.nan) if too_old else (last["logins"], last["spend"]))
         return self.spine.assign(**dict(zip(ACTIVITY, map(list, zip(*values, strict=True)), strict=True)))
 
     def merged(self, history: Frame, columns: list[str], spine: Frame | None = None, **options: Any) -> Frame:
@@ -112,13 +110,13 @@ class Gallery:
 
     def window(self, begin: Any, end: Any) -> Frame:
         """Count and sum of the purchases between two times, seen from T; the second is not part of it."""
-        groups = dict(tuple(self.purchases.groupby("user_id")))
+        groups = {user: rows.to_dict("records") for user, rows in self.purchases.groupby("user_id")}
         counts, sums = [], []
         for user, time in zip(self.spine.user_id, self.spine.event_timestamp, strict=True):
-            rows = groups.get(user, self.purchases.iloc[:0])
-            amounts = rows.amount[(rows.event_timestamp >= time + begin) & (rows.event_timestamp < time + end)]
+            first, last = time + begin, time + end
+            amounts = [row["amount"] for row in groups.get(user, []) if first <= row["event_timestamp"] < last]
             counts.append(len(amounts))
-            sums.append(amounts.sum() if len(amounts) else np.nan)
+            sums.append(sum(amounts) if amounts else np.nan)
         return self.spine.assign(purchases_7d=counts, paid_7d=sums)
 
     def at_midnight(self) -> Frame:
