@@ -29,14 +29,14 @@ class AuditedFile:
     """A CSV, Parquet or Arrow file, read once.
 
     `table` has its columns; those of a CSV file are texts, as they are written. `metadata` is what the file says of
-    itself; None if it was not written by pit-join.
+    itself; None if it was not written by pit-join. `naive` says whether its times have no zone, once they are read.
 
     Raises:
         PitJoinError: if the file cannot be read.
     """
 
     def __init__(self, path: Path) -> None:
-        self.path = path
+        self.path, self.naive = path, False
         what = f"the training set {path} cannot be read"
         if not path.is_file():
             raise SpineError(f"the training set {path} does not exist; give the path of a CSV, Parquet or Arrow file")
@@ -101,13 +101,15 @@ class AuditedFile:
             table = warehouse.table(f"select {wanted} from {typed(needed, _TEXTS)}", f"{self.path} cannot be read")
         columns = {name: table[name] for name in named if name != time}
         try:
-            return pa.table({**columns, time: _utc(table[time].combine_chunks(), time, zone)})
+            times = _as_times(table[time].combine_chunks(), time)
+            self.naive = times.type.tz is None
+            return pa.table({**columns, time: _utc(times, time, zone)})
         except pa.ArrowInvalid as error:
             raise RequestError(f"the times of '{time}' cannot be read: {' '.join(str(error).split())}") from error
 
 
-def _utc(times: pa.Array, name: str, zone: str | None) -> pa.Array:
-    """Return times in UTC; naive ones and dates are those of a zone."""
+def _as_times(times: pa.Array, name: str) -> pa.Array:
+    """Return times, dates or their texts as times."""
     kind = times.type
     if pa.types.is_dictionary(kind):
         times, kind = times.dictionary_decode(), kind.value_type
@@ -115,9 +117,15 @@ def _utc(times: pa.Array, name: str, zone: str | None) -> pa.Array:
         times = _read(times, name)
         kind = times.type
     if pa.types.is_date(kind):
-        times, kind = times.cast(pa.timestamp("us")), pa.timestamp("us")
+        return times.cast(pa.timestamp("us"))
     if not pa.types.is_timestamp(kind):
         raise RequestError(f"the column '{name}' must be a timestamp or date, got {kind}; cast it")
+    return times
+
+
+def _utc(times: pa.Array, name: str, zone: str | None) -> pa.Array:
+    """Return times in UTC; naive ones are those of a zone."""
+    kind = times.type
     if kind.tz is not None:
         if zone:
             raise RequestError(

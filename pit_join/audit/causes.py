@@ -6,6 +6,7 @@ No answer is computed here: the statements that build training sets run on a sam
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
@@ -19,10 +20,10 @@ from pit_join.audit.findings import EXPLAINED, Cause
 from pit_join.audit.moments import (
     DAY,
     NO_MOMENT,
+    Guess,
     Moments,
     Times,
-    by_clock,
-    clocks,
+    guesses,
     nearest_row,
     numbers_of,
     other_end,
@@ -49,7 +50,7 @@ LEAST_ROWS = 30
 _IN_PART = 0.5
 _BEYOND_CHANCE, _DEVIATIONS = 0.5, 4  # the share of what chance leaves to explain, and its standard deviations
 _MOST_RIVALS = 2
-_ZONE_ROWS = 400
+_GUESSED_ROWS = 400
 _MOST_TRIED = 400_000  # rows in one statement
 _TRIED, _HISTORY, _VERSIONS = "_pit_tried", "_pit_sampled_history", "_pit_newest_versions"
 
@@ -111,8 +112,8 @@ class SampledColumn:
 def causes_of(column: SampledColumn, trials: Sequence[Trial]) -> tuple[Cause, ...]:
     """Return the likely causes of a column's differences: the simplest that explains them, then its rivals.
 
-    A rival explains the same rows but for fewer than `LEAST_ROWS`. If nothing explains nearly all rows, the result is
-    what explains most of them, if these are half.
+    A rival explains the same rows but for fewer than `LEAST_ROWS`. What explains all rows comes first. If nothing
+    explains nearly all rows, the result is what explains most of them, if these are half.
     """
     tried = int(column.differing.sum())
     if tried < LEAST_ROWS:
@@ -127,7 +128,8 @@ def causes_of(column: SampledColumn, trials: Sequence[Trial]) -> tuple[Cause, ..
     if not likely:
         return tuple(sorted((cause for cause, *_ in found), key=lambda cause: -cause.explained)[:1])
     most = max(int(hit.sum()) for _, hit, _ in likely)
-    chosen, own, parts = next(each for each in likely if most - int(each[1].sum()) < LEAST_ROWS)
+    near = LEAST_ROWS if most < len(column.rows) else 1
+    chosen, own, parts = next(each for each in likely if most - int(each[1].sum()) < near)
     rivals = [
         cause
         for cause, hit, others in likely
@@ -188,9 +190,9 @@ class RoleTrials:
                 *(other_end(self._times, self._view) if self._view.aggregations else ()),
                 *shifted(self._times, zone, gap),
                 *windows(self._times, {one.window for one in self._view.aggregations if one.window}),
-                *self._best_zone(altered, gap, zone),
                 *turns(found),
                 nearest_row(self._times, found),
+                *self._best_guess(altered, gap, zone),
             ]
             yield from self._at(_distinct(moments, self._times), altered, also)
 
@@ -227,22 +229,26 @@ class RoleTrials:
             parts = frozenset({each.text, *altered})
             yield Trial(each.text + also, each.leak, answers, parts)
 
-    def _best_zone(self, altered: Mapping[str, Any], gap: int, zone: str | None) -> list[Moments]:
-        """Return the times by the clock that explains the most differences; it is chosen on few rows."""
+    def _best_guess(self, altered: Mapping[str, Any], gap: int, zone: str | None) -> list[Moments]:
+        """Return the guessed times that explain the most differences; they are chosen on few rows."""
         rows = np.flatnonzero(sum(column.differing for column in self._columns))
         if not len(rows):
             return []
-        rows = rows[:: max(1, len(rows) // _ZONE_ROWS)]
-        columns = [column.at(rows) for column in self._columns]
-        best, most = "", 0
-        candidates = clocks(self._times[rows], gap, zone)
-        answers = self._answers([each.times for each in candidates.values()], altered, rows)
-        for place, answer in zip(candidates, answers, strict=True):
+        rows = rows[:: max(1, len(rows) // _GUESSED_ROWS)]
+        times, columns = self._times[rows], [column.at(rows) for column in self._columns]
+        alike: dict[bytes, dict[str, Guess]] = {}
+        for guess in guesses(gap, zone):
+            with suppress(pa.ArrowException, ValueError):  # a zone that this machine does not know
+                alike.setdefault(guess.at(times).times.tobytes(), {}).setdefault(guess.kind, guess)
+        alike.pop(times.tobytes(), None)
+        best, most = {}, 0
+        answers = self._answers([np.frombuffer(moved, np.int64) for moved in alike], altered, rows)
+        for same, answer in zip(alike.values(), answers, strict=True):
             trial = Trial("", False, answer)
             explained = sum(int((column.hits(trial) & column.differing).sum()) for column in columns)
             if explained > most:
-                best, most = place, explained
-        return [by_clock(best, self._times, gap, zone)] if best else []
+                best, most = same, explained
+        return [guess.at(self._times) for guess in best.values()]
 
     def _turns(self, altered: Mapping[str, Any]) -> dict[str, Times]:
         self._try([self._times])

@@ -163,7 +163,9 @@ def _all(header: Sequence[str], registry: Registry, roles: Sequence[Request], le
         view: FeatureView = registry.view(role.view)
         lacking = [key for key in view.join_keys if role.join_keys.get(key, key).lower() not in lower]
         if lacking:
-            left_out[role.alias] = f"the file has no column {' and no '.join(repr(key) for key in lacking)}"
+            left_out[role.alias] = _why_left_out(
+                role, lacking, [one.name for one in view.features if one.name in header]
+            )
             continue
         found.roles[role.alias] = replace(role, view=view.name)
         for feature in view.features:
@@ -173,6 +175,17 @@ def _all(header: Sequence[str], registry: Registry, roles: Sequence[Request], le
             if feature.name.lower() not in keys:
                 found.add(MappedColumn("", full, role.alias, feature.name), full, *plain)
     return found
+
+
+def _why_left_out(role: Request, lacking: Sequence[str], present: Sequence[str]) -> str:
+    """Say which keys the file lacks, and how to name them if it has features of the view."""
+    why = f"the file has no column {' and no '.join(repr(key) for key in lacking)}"
+    if not present:
+        return why
+    spec = f"{role.view}({', '.join(f'{key}=COLUMN' for key in lacking)})"
+    return f"{why}, but has {listed(present[:1])}; name the keys with " + option(
+        f"roles=['{spec}']", f"--role '{spec}'"
+    )
 
 
 def _is_latest(name: str, registry: Registry) -> bool:

@@ -115,7 +115,8 @@ class TrainingSetAudit:
     `statuses` counts the rows of each view by status; see `statuses.OFFLINE`. `suspects` are columns that the project
     does not have, as far as they seem to hold a leak or a feature under another name, and `unknown` are the others.
     `missing` are features of the project's views in the file that have no column in it; `left_out` are views whose keys
-    it lacks, with the reason. `hints` say why views match hardly anything.
+    it lacks, with the reason. `hints` say why views match hardly anything. `assumed_utc` says whether naive times were
+    read as UTC because no zone was named.
     """
 
     path: str
@@ -128,6 +129,8 @@ class TrainingSetAudit:
     missing: tuple[str, ...] = ()
     left_out: Mapping[str, str] = field(default_factory=dict)
     hints: tuple[str, ...] = ()
+    label: str | None = None
+    assumed_utc: bool = False
 
     @property
     def found(self) -> bool:
@@ -141,6 +144,7 @@ class TrainingSetAudit:
         found["found"] = self.found
         for column, audited in zip(found["columns"], self.columns, strict=True):
             column["verdict"] = audited.verdict
+            column["auc"] = dict(zip(("file", "rule"), audited.auc, strict=True)) if audited.auc else None
             for example in column["examples"]:
                 time = example["time"]
                 example["time"] = None if time is None else time_text(instant(time), True)

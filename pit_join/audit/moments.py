@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from typing import Any
 from zoneinfo import available_timezones
 
@@ -20,10 +20,10 @@ from pit_join.training.gather import row_numbers
 __all__ = [
     "DAY",
     "NO_MOMENT",
+    "Guess",
     "Moments",
     "Times",
-    "by_clock",
-    "clocks",
+    "guesses",
     "nearest_row",
     "numbers_of",
     "other_end",
@@ -41,6 +41,12 @@ _SECOND = 1_000_000
 _HOUR = 3600 * _SECOND
 DAY = 24 * _HOUR
 _SHIFTS = {"1 minute": 60 * _SECOND, "1 hour": _HOUR, "1 day": DAY, "7 days": 7 * DAY, "30 days": 30 * DAY}
+# Rarer ones, which are guessed on few rows.
+_OFFSETS = {
+    **{f"{n} minutes": n * 60 * _SECOND for n in (5, 10, 15, 30, 45, 90)},
+    **{f"{n} hours": n * _HOUR for n in (2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12)},
+    **{f"{n} days": n * DAY for n in (2, 3, 4, 5, 6, 10, 14, 21, 28, 31, 60, 90)},
+}
 # Of zones that agree on all times of a set one is named: of these, if it is among them.
 _WELL_KNOWN = (
     "America/New_York", "America/Chicago", "America/Denver", "America/Los_Angeles", "America/Sao_Paulo",
@@ -94,30 +100,61 @@ def windows(times: Times, sizes: Iterable[timedelta]) -> Iterator[Moments]:
         yield Moments(f"equals the window of {text} that begins at T", times + width, True)
 
 
-def clocks(times: Times, gap: int, zone: str | None) -> dict[str, Moments]:
-    """Return T by the clock of each other place; of places whose clocks agree on all times one is named."""
-    seen = {times.tobytes()}
-    found = {}
+@dataclass(frozen=True, slots=True)
+class Guess:
+    """A way to move times that is one of many, so that it is tried on few rows first.
+
+    Of the guesses of a `kind` that move all times alike only the first is of interest.
+    """
+
+    kind: str
+    at: Callable[[Times], Moments]
+
+
+def guesses(gap: int, zone: str | None) -> Iterator[Guess]:
+    """Yield offsets, the ends of weeks and the like, and clocks; see `shifted` for the arguments."""
+    for name, size in _OFFSETS.items():
+        yield Guess("offset", partial(_moved, f"equals the value known {name} later", size))
+        yield Guess("offset", partial(_moved, f"equals the value known {name} earlier", -size))
+    for unit in ("week", "month", "quarter", "year"):
+        yield Guess("end", partial(_end_of, unit, gap, zone))
     places = sorted(name for name in available_timezones() if name.startswith(_CONTINENTS))
-    for place in ["UTC", *_WELL_KNOWN, *places]:
-        with suppress(pa.ArrowException, ValueError):  # a zone that this machine does not know
-            moved = by_clock(place, times, gap, zone)
-            if moved.times.tobytes() not in seen:
-                seen.add(moved.times.tobytes())
-                found[place] = moved
-    return found
+    for some in (("UTC", *_WELL_KNOWN), places):
+        for place in some:
+            yield Guess("zone", partial(_as_time_of, place, gap, zone))
+        for place in some:
+            yield Guess("zone", partial(_as_shown_in, place, gap, zone))
 
 
-def by_clock(place: str, times: Times, gap: int, zone: str | None) -> Moments:
-    """Return T by the clock of a place; `times` are instants by the clock of `zone`."""
-    naive = pc.local_timestamp(_local(times + gap, zone))
-    local = pc.assume_timezone(naive, place, ambiguous="earliest", nonexistent="earliest")
-    moved = _numbers(local) - gap
+def _moved(text: str, by: int, times: Times) -> Moments:
+    return Moments(text, times + by, by > 0)
+
+
+def _end_of(unit: str, gap: int, zone: str | None, times: Times) -> Moments:
+    local = pc.ceil_temporal(_local(times + gap, zone), unit=unit, ceil_is_strictly_greater=True)
+    return Moments(f"equals the value at the end of the {unit} of T", _numbers(local) - gap - 1, True)
+
+
+def _as_time_of(place: str, gap: int, zone: str | None, times: Times) -> Moments:
+    """Return T as if the time of the file were that of a place."""
+    shown = pc.local_timestamp(_local(times + gap, zone))
+    return _by_clock(f"T were the time of {place}", shown, place, gap, times)
+
+
+def _as_shown_in(place: str, gap: int, zone: str | None, times: Times) -> Moments:
+    """Return T as if the clocks of a place showed the time of the file's zone."""
+    shown = pc.local_timestamp(_local(times + gap, place))
+    return _by_clock(f"the clocks of {place} showed {zone or 'UTC'}", shown, zone or "UTC", gap, times)
+
+
+def _by_clock(what: str, shown: pa.Array, place: str, gap: int, times: Times) -> Moments:
+    """Return the instants at which the clocks of a place show times."""
+    moved = _numbers(pc.assume_timezone(shown, place, ambiguous="earliest", nonexistent="earliest")) - gap
     hours, counts = np.unique((moved - times) / _HOUR, return_counts=True)
     # Without the times that its clocks skip, which are moved by odd amounts.
     by = " or ".join(f"{abs(hour):g} h" for hour in hours[counts > 0.01 * len(times)])
     later = bool(hours[np.argmax(counts)] > 0)
-    text = f"times shifted by a zone: T fits as the time of {place} ({by} {'later' if later else 'earlier'})"
+    text = f"times shifted by a zone: as if {what} ({by} {'later' if later else 'earlier'})"
     return Moments(text, moved, later)
 
 

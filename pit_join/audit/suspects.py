@@ -274,6 +274,6 @@ def _fitting(
         hits, has = sampled.hits(trial), ~lacks_value(trial.answers[sampled.feature]) & known
         tells = has & unusual & ~now
         if (hits & tells).sum() >= LEAST_ROWS and hits[has].mean() >= _ALIKE:
-            text = f"{trial.text} of {reference}"
+            text = f"as {reference}: {trial.text}"
             return SuspectColumn(column, text, int(hits[has].sum()), int(has.sum()), True)
     return None

@@ -112,6 +112,8 @@ class _Audit:
             missing=tuple(self._mapped.missing),
             left_out=self._mapped.left_out,
             hints=tuple(f"{met.alias}: {hint}" for met in built.coverage for hint in met.hints) if built else (),
+            label=self._label,
+            assumed_utc=self._file.naive and self._request.time_zone is None,
         )
 
     def _types(self) -> dict[str, FieldType]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["audit"]
 
 _MOST_NAMES = 8
+_TELLING = 0.02  # a difference of two AUCs that is more than noise
 
 _OF_A_SET = (
     "file", "event_timestamp", "time_zone", "gap", "features", "service", "roles", "full_feature_names", "columns",
@@ -27,7 +29,10 @@ _OF_A_SET = (
 _OF_A_REPLAY = ("select", "cuts", "at", "seed", "incremental", "allow_hooks", "strict")
 
 
-@click.command("audit", cls=Command, short_help="Find leaks in a training set, or in the SQL of feature views.")
+@click.command(
+    "audit", cls=Command, short_help="Find leaks in a training set, or in the SQL of feature views.",
+    sections={"Options for a FILE": _OF_A_SET[1:], "Options for --replay": _OF_A_REPLAY},
+)  # fmt: skip
 @click.argument("file", metavar="FILE", type=click.Path(path_type=Path), required=False)
 @click.option(
     "--event-timestamp", metavar="COLUMN",
@@ -128,12 +133,20 @@ def _print(found: TrainingSetAudit, show_keys: bool) -> None:
             click.echo(f"{alias}: of {found.rows:,} rows {', '.join(others)}")
     for hint in found.hints:
         click.echo(f"! {hint}")
-    for title, names in (("not in the project", found.unknown), ("not in the file", found.missing)):
-        if names:
-            more = f" and {len(names) - _MOST_NAMES:,} more" if len(names) > _MOST_NAMES else ""
-            click.echo(f"{title}: {', '.join(map(shown, names[:_MOST_NAMES]))}{more}")
+    if found.unknown:
+        advice = "" if found.label else "; with --label they are held against the label"
+        click.echo(f"not in the project: {_listed(found.unknown)}{advice}")
+    if found.missing:
+        click.echo(f"not in the file: {_listed(found.missing)}")
     for alias, why in found.left_out.items():
         click.echo(f"left out {alias}: {why}")
+    if found.assumed_utc:
+        click.echo(f"the times of {shown(found.event_timestamp)} have no zone, and are read as UTC; see --time-zone")
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _MOST_NAMES:,} more" if len(names) > _MOST_NAMES else ""
+    return f"{', '.join(map(shown, names[:_MOST_NAMES]))}{more}"
 
 
 def _cells(one: AuditedColumn) -> list[str]:
@@ -147,12 +160,12 @@ def _print_column(one: AuditedColumn, show_keys: bool) -> None:
         click.echo(f"! {name}: {escaped(one.problem)}")
     elif not one.causes:
         rows = "1 row differs" if one.differing == 1 else f"{one.differing:,} rows differ"
-        click.echo(f"! {name}: cannot tell why {rows}")
+        click.echo(f"! {name}: cannot tell why {rows}; it may leak")
     for cause in one.causes[:1]:
         click.echo(f"! {name}: {cause.text} ({100 * cause.share:.0f} % of {cause.tried:,} rows that differ)")
     for rival in one.causes[1:]:
         click.echo(f"    or {rival.text} ({100 * rival.share:.0f} %); too few rows tell them apart")
-    if one.auc:
+    if one.auc and abs(one.auc[0] - one.auc[1]) >= _TELLING:
         click.echo(f"    hint: alone, the column has an AUC of {one.auc[0]:.3f}, and by the rule {one.auc[1]:.3f}")
     for example in one.examples:
         keys = "".join(f"{shown(key)}={shown(value)} " for key, value in example.keys.items()) if show_keys else ""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial, wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -75,18 +75,24 @@ _GLOBAL: tuple[click.Parameter, ...] = (
 
 
 class WithGlobalOptions(click.Command):
-    """A command that accepts the global options, and lists them in `--help` in a section of their own."""
+    """A command that accepts the global options, and lists them in `--help` in a section of their own.
 
-    def __init__(self, *arguments: Any, **attributes: Any) -> None:
+    `sections` has the names of the options of further sections by their titles.
+    """
+
+    def __init__(self, *arguments: Any, sections: Mapping[str, Sequence[str]] | None = None, **attributes: Any) -> None:
         super().__init__(*arguments, **attributes)
+        self._titles = {name: title for title, names in (sections or {}).items() for name in names}
         self.params += _GLOBAL
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write the command's own options, then the global ones."""
-        sections: dict[str, list[tuple[str, str]]] = {"Options": [], "Global options": []}
+        """Write the command's own options, then those of its sections, then the global ones."""
+        titles = dict.fromkeys(["Options", *self._titles.values(), "Global options"])
+        sections: dict[str, list[tuple[str, str]]] = {title: [] for title in titles}
         for param in self.get_params(ctx):
             if (record := param.get_help_record(ctx)) is not None:
-                sections["Global options" if param in _GLOBAL else "Options"].append(record)
+                own = self._titles.get(str(param.name), "Options")
+                sections["Global options" if param in _GLOBAL else own].append(record)
         for title, records in sections.items():
             with formatter.section(title):
                 formatter.write_dl(records)

@@ -257,7 +257,8 @@ class Project:
             # dbt only allocates: a sixth of its CPU time would go into looking for garbage.
             sys.executable, "-c", "import gc; gc.set_threshold(100_000, 50, 100); from dbt.cli.main import cli; cli()",
             "--no-use-colors", "--no-send-anonymous-usage-stats", "--no-version-check",
-            "--log-level-file", "none",
+            # Although it writes no log, dbt makes the folder of logs.
+            "--log-level-file", "none", "--log-path", str(self.cache),
             *arguments,
             "--project-dir", str(self.directory), "--profiles-dir", str(self.profiles_dir),
             "--target", self.connection.target,

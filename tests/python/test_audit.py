@@ -15,7 +15,7 @@ import polars as pl
 import pyarrow as pa
 import pytest
 from support.dbt import Built
-from support.leaks import ACTIVITY, DAILY, HONEST, LEAKS, ROWS, Gallery
+from support.leaks import ACTIVITY, DAILY, DAY, HONEST, HOUR, LEAKS, MICROSECOND, ROWS, Gallery
 from support.pages import DOCS, follow, steps
 from support.projects import make_project, run, view
 
@@ -111,7 +111,14 @@ def test_columns_of_other_names(gallery: Gallery, audited: Callable[..., Trainin
     assert ("x1", "activity:logins", "ok") in [(one.column, one.feature, one.verdict) for one in mapped.columns]
     role = audited(made.rename(columns={"user_id": "buyer"}), roles=["activity(user_id=buyer)"])
     assert [one.feature for one in role.columns] == ["activity:spend"]
-    assert role.left_out == dict.fromkeys(("daily", "purchases"), "the file has no column 'user_id'")
+    assert role.left_out == {
+        name: f"the file has no column 'user_id', but has {one}; name the keys with roles=['{name}(user_id=COLUMN)']"
+        for name, one in (("daily", "grade"), ("purchases", "purchases_7d"))
+    }
+    without = audited(made[["user_id", "event_timestamp", "grade"]].rename(columns={"grade": "g"}))
+    assert without.left_out == {}
+    neither = made[["event_timestamp", "x1"]].assign(user="x")
+    assert set(audited(neither).left_out.values()) == {"the file has no column 'user_id'"}
 
 
 @pytest.mark.parametrize(
@@ -246,26 +253,36 @@ def test_the_auc_by_hand() -> None:
 
 def test_the_command(gallery: Gallery, tmp_path: Path) -> None:
     made = gallery.activity_at(gallery.spine.event_timestamp + pd.Timedelta("1D"))
-    made["grade"] = "\x1b[31mred"
+    made["grade"], made["label"] = "\x1b[31mred", (made.logins > 250).astype(int)
     made.rename(columns={"spend": "x\x1b"}).to_parquet(tmp_path / "set.parquet", index=False)
     project = ("--project-dir", str(gallery.project))
     asked = ("audit", str(tmp_path / "set.parquet"), "--event-timestamp", "event_timestamp", *project)
     done = run(*asked, "--map", "x\x1b=activity:spend", "--label", "label")
     assert done.status == 1
     assert "logins: equals the value known 1 day later (100 % of" in done.out
-    assert "hint: alone, the column has an AUC of 0." in done.out
+    assert "hint: alone, the column has an AUC of 1.000, and by the rule 0." in done.out
     assert "user_id=" not in done.out
     assert "\x1b" not in done.out
     assert "user_id=" in run(*asked, "--show-keys").out
     found = json.loads(run(*asked, "--json").out)
     assert (found["rows"], found["found"]) == (ROWS, True)
     logins = next(one for one in found["columns"] if one["column"] == "logins")
-    assert (logins["verdict"], logins["causes"][0]["leak"]) == ("leak", True)
+    assert (logins["verdict"], logins["causes"][0]["leak"], logins["auc"]) == ("leak", True, None)
+    logins = next(one for one in json.loads(run(*asked, "--json", "--label", "label").out)["columns"] if one["auc"])
+    assert (logins["column"], logins["auc"]["file"], logins["auc"]["rule"] < 1) == ("logins", 1.0, True)
     assert "keys" not in logins["examples"][0]
+    assert "not in the project: label; with --label they are held" in run(*asked).out
+    assert "have no zone" not in done.out
     honest = tmp_path / "honest.csv"
     gallery.honest[["user_id", "event_timestamp", *DAILY, *ACTIVITY]].to_csv(honest, index=False)
     done = run("audit", str(honest), "--event-timestamp", "event_timestamp", *project)
     assert (done.status, "!" in done.out) == (0, False), done.out
+    naive = gallery.honest.assign(event_timestamp=gallery.honest.event_timestamp.dt.tz_localize(None))
+    naive.to_csv(honest, index=False)
+    said = "the times of event_timestamp have no zone, and are read as UTC; see --time-zone"
+    for options, expected in (((), True), (("--time-zone", "UTC"), False)):
+        done = run("audit", str(honest), "--event-timestamp", "event_timestamp", *project, *options)
+        assert (done.status, said in done.out) == (0, expected), done.out
 
 
 @pytest.mark.rest
@@ -306,7 +323,49 @@ def test_restated_rows_with_an_ignored_created_time(gallery: Gallery, tmp_path: 
 def test_zones_are_those_of_the_file(gallery: Gallery, audited: Callable[..., TrainingSetAudit]) -> None:
     made = gallery.honest.assign(event_timestamp=gallery.honest.event_timestamp.dt.tz_localize(None))
     found = audited(made, ".csv", time_zone="America/New_York")
-    assert "T fits as the time of UTC (" in found.columns[0].causes[0].text
+    assert "as if T were the time of UTC (" in found.columns[0].causes[0].text
+
+
+@pytest.mark.parametrize(
+    ("moved", "text"),
+    [
+        (lambda times: times + 2 * DAY, "equals the value known 2 days later"),
+        (lambda times: times + 3 * HOUR, "equals the value known 3 hours later"),
+        (
+            lambda times: times.map(lambda time: time.floor("D") + DAY * (7 - time.weekday()) - MICROSECOND),
+            "equals the value at the end of the week of T",
+        ),
+        (
+            lambda times: times.dt.tz_convert("Asia/Kolkata").dt.tz_localize(None).dt.tz_localize("UTC"),
+            "times shifted by a zone: as if the clocks of Asia/Kolkata showed UTC (5.5 h later)",
+        ),
+        (
+            lambda times: times.dt.tz_convert("Europe/Berlin").dt.tz_localize(None).dt.tz_localize("UTC"),
+            "times shifted by a zone: as if the clocks of Europe/Berlin showed UTC (1 h or 2 h later)",
+        ),
+        (
+            lambda times: times.dt.tz_localize(None).dt.tz_localize("Asia/Tokyo").dt.tz_convert("UTC"),
+            "times shifted by a zone: as if T were the time of Asia/Tokyo (9 h earlier)",
+        ),
+    ],
+)
+def test_rarer_times_and_clocks(
+    moved: Callable[[Any], Any], text: str, gallery: Gallery, audited: Callable[..., TrainingSetAudit]
+) -> None:
+    found = audited(gallery.activity_at(moved(gallery.spine.event_timestamp)))
+    for one in found.columns:
+        named = [part for cause in one.causes for part in cause.text.split(", or ")]
+        assert (one.causes[0].share, text in named) == (1, True)
+        assert one.leaks == ("later" in text or "end" in text)
+
+
+def test_what_explains_all_rows_comes_first(gallery: Gallery, audited: Callable[..., TrainingSetAudit]) -> None:
+    """Of daily rows the next one is that of the next day, but for the last days of a month without rows."""
+    found = audited(LEAKS["next row"][0](gallery))
+    assert [(one.text, one.share == 1) for one in found.columns[0].causes] == [
+        ("equals the next row, later than T", True),
+        ("equals the value known 1 day later", False),
+    ]
 
 
 def test_scaled_columns_are_in_order(gallery: Gallery, audited: Callable[..., TrainingSetAudit]) -> None:

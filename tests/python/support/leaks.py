@@ -198,7 +198,7 @@ LEAKS: dict[str, tuple[Callable[[Gallery], Frame], list[str], str]] = {
     "zone": (
         _of_new_york,
         ACTIVITY,
-        "times shifted by a zone: T fits as the time of America/New_York (4 h or 5 h later)",
+        "times shifted by a zone: as if T were the time of America/New_York (4 h or 5 h later)",
     ),
     "end of day": (
         lambda g: g.activity_at(g.spine.event_timestamp.dt.floor("D") + DAY - MICROSECOND),
@@ -217,7 +217,7 @@ LEAKS: dict[str, tuple[Callable[[Gallery], Frame], list[str], str]] = {
         DAILY,
         "is inclusive, where the view is strict",
     ),
-    "next row": (_next_row, DAILY, "equals the value known 1 day later"),
+    "next row": (_next_row, DAILY, "equals the next row, later than T"),
     "rows of the file": (
         lambda g: g.honest.assign(**{name: g.honest[name].shift(-1) for name in DAILY}),
         DAILY,
@@ -248,7 +248,7 @@ LEAKS: dict[str, tuple[Callable[[Gallery], Frame], list[str], str]] = {
     "later row in a column of another name": (
         lambda g: g.merged(g.activity, ["spend"], direction="forward").rename(columns={"spend": "x7"}),
         ["x7"],
-        f"equals the next row, later than T, by a join that ignores {IGNORED} of activity:spend",
+        f"as activity:spend: equals the next row, later than T, by a join that ignores {IGNORED}",
     ),
 }
 """By name: how a set is made, the columns that leak, and the cause that an audit names."""
