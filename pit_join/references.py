@@ -39,6 +39,9 @@ class Request:
     alias: str
     join_keys: Mapping[str, str] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        _check_name(self.alias)
+
     @property
     def is_role(self) -> bool:
         """Whether the alias is a name of its own, with which the names of the features then begin."""
@@ -75,6 +78,9 @@ class OnDemandRequest:
     returns: str = ""
     default: Any = None
 
+    def __post_init__(self) -> None:
+        _check_name(self.name)
+
     def as_macro_argument(self) -> dict[str, Any]:
         """Return the request as the `training_set` macro takes it."""
         return {
@@ -89,6 +95,12 @@ class OnDemandRequest:
     def sources(self) -> dict[str, str]:
         """Return the source of each argument: a feature, or a column of the spine and field of a request."""
         return {argument: self.arguments.get(argument, argument) for argument in self.types}
+
+
+def _check_name(name: str) -> None:
+    """Refuse a name that could not stand in a table, or in the name of a column."""
+    if not name.isprintable():
+        raise RequestError(f"the name {name!a} has characters that cannot be printed; choose another name")
 
 
 RequestItem = Request | OnDemandRequest

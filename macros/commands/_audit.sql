@@ -85,7 +85,10 @@ order by spine._pit_row
 {%- endmacro %}
 
 
-{#- The rows of a history with the last version of each event only, by the created time; equal ones by content. -#}
+{#-
+    The rows of a history with the last version of each event only, by the created time; equal ones by content. Events are
+    told apart by the event_key, or by keys and event time.
+-#}
 {% macro _newest_versions_statement(view, history) -%}
     {%- set declared = pit_join._view(view) -%}
     {%- if not execute -%}
@@ -96,10 +99,14 @@ select * exclude ({{ prepared.key_names | join(', ') }}, _pit_created, _pit_even
 from (
     {{ pit_join._timed(prepared, ['*']) | indent(4) }}
 ) as timed
+{%- if prepared.event_key %}
+qualify {{ pit_join._superseded_at(prepared, 'timed') }} is null
+{%- else %}
 qualify row_number() over (
     partition by {{ prepared.key_names | join(', ') }}, _pit_event
     order by
         _pit_created desc nulls last,
         {{ pit_join._tie_order(prepared, 'timed') | indent(8) }}
 ) = 1
+{%- endif %}
 {%- endmacro %}

@@ -135,7 +135,7 @@ def causes_of(column: SampledColumn, trials: Sequence[Trial]) -> tuple[Cause, ..
         for cause, hit, others in likely
         if int((hit ^ own).sum()) < LEAST_ROWS and cause is not chosen and not parts < others
     ]
-    return (chosen, *rivals[:_MOST_RIVALS])
+    return (chosen, *sorted(rivals, key=lambda cause: -cause.explained)[:_MOST_RIVALS])
 
 
 class RoleTrials:
@@ -174,7 +174,7 @@ class RoleTrials:
             history=histories.staged(self._view),
         )
         self._warehouse.execute(f"create or replace temp table {_HISTORY} as {statement}", self._what)
-        if self._view.created_timestamp and not self._view.event_key:
+        if self._view.event_key or _restates(self._view):
             newest = self._macros.text("_newest_versions_statement", view=self._view.name, history=_HISTORY)
             self._warehouse.execute(f"create or replace temp table {_VERSIONS} as {newest}", self._what)
 
@@ -203,7 +203,8 @@ class RoleTrials:
         found: list[Trial] = []
         for altered, also in self._declared_and_plain():
             turned = list(turns(self._turns(altered)))[:2]
-            found += self._at([*asked, *turned, day], altered, also)
+            ahead = windows(self._times, {one.window for one in self._view.aggregations if one.window})
+            found += self._at([*asked, *turned, day, *ahead], altered, also)
             asked = []
         return found[0], found[1:]
 
@@ -216,6 +217,8 @@ class RoleTrials:
     def _other_settings(self) -> Iterator[Trial]:
         ignored = _ignored(self._view)
         chosen_ones = [list(some) for size in range(1, len(ignored) + 1) for some in combinations(ignored, size)]
+        if self._view.event_key:
+            chosen_ones.append([_every_version()])
         if not self._view.aggregations:  # that of windows is asked with the moments
             end = _other_end(self._view)
             chosen_ones += [[end], *([[*ignored, end]] if ignored else [])]
@@ -319,10 +322,10 @@ def _ignored(view: FeatureView) -> list[_Setting]:
     """Return the settings of a view that a join by hand may ignore."""
     found = []
     if view.created_timestamp:
-        # Of restated rows the last version counts, as for a join that sorts by the created time and then ignores it.
-        altered: dict[str, Any] = {"created_timestamp": None, "relation": _VERSIONS}
-        if view.event_key:
-            altered = {"created_timestamp": None, "event_key": [], "deleted": None}
+        altered: dict[str, Any] = {"created_timestamp": None, "event_key": []}
+        if view.event_key or _restates(view):
+            # The last version counts, as in the state of today, or if a join has sorted by the created time.
+            altered["relation"] = _VERSIONS
         found.append(_Setting(f"the created time ({view.created_timestamp})", altered, True))
     if view.lag:
         found.append(_Setting(f"the lag of {format_duration(view.lag)}", {"lag": None}, True))
@@ -331,6 +334,16 @@ def _ignored(view: FeatureView) -> list[_Setting]:
     if view.deleted and not view.event_key:
         found.append(_Setting(f"the mark {view.deleted}", {"deleted": None}, False))
     return found
+
+
+def _every_version() -> _Setting:
+    altered: dict[str, Any] = {"created_timestamp": None, "event_key": [], "deleted": None}
+    return _Setting("counts every version of an event", altered, True)
+
+
+def _restates(view: FeatureView) -> bool:
+    """Return whether rows of the same keys and event time are versions of one row, not events of a window."""
+    return bool(view.created_timestamp) and not view.aggregations
 
 
 def _other_end(view: FeatureView) -> _Setting:

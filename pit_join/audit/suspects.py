@@ -73,11 +73,11 @@ class Suspects:
             return
         before = np.where(preceding[rows] >= 0, preceding[rows], rows)
         for column in list(self._open):
-            # Of the last row of a key there is no later value. Where there is one, the other column is the older one.
+            # Of the last row of a key there is no later value; of the first one the older column of two has none.
             if np.isnan(self._numbers[column][last]).mean() < _ALIKE:
                 continue
             for other in self._table.column_names:
-                if other == column or other in keys or np.isnan(self._numbers[other][first]).mean() > 1 - _ALIKE:
+                if other == column or other in keys or np.isnan(self._numbers[other][first]).mean() >= _ALIKE:
                     continue
                 own, others = self._numbers[column], self._numbers[other]
                 later = others[following[rows]]
@@ -118,8 +118,11 @@ class Suspects:
             self._open.remove(column)
 
     def _numbers_rows(self, column: str) -> bool:
-        """Return whether a column counts the rows of the file, from whatever number on."""
-        return bool((np.diff(self._numbers[column]) == 1).all())
+        """Return whether a column numbers rows, of which some may be missing or in another order."""
+        values = self._numbers[column]
+        if not len(values) or not (values == np.floor(values)).all():  # NaN is not equal to itself
+            return False
+        return bool(len(np.unique(values)) == len(values) and np.ptp(values) < 2 * len(values))
 
     def _as_label(self, column: str) -> SuspectColumn | None:
         assert self._label is not None

@@ -33,6 +33,7 @@ __all__ = ["AuditRequest", "audit_training_set"]
 _MOST_EXAMPLES = 3
 _EQUAL_ROWS = 2_000  # rows without a difference, which a cause must explain, too
 _FILLED = 0.9
+_RARE = 0.1  # of the values: a constant that is frequent is a usual filling
 _TIME = "_pit_join_time"
 
 
@@ -158,9 +159,9 @@ class _Audit:
                 for name, causes in self._causes(histories, spine, built, request, columns).items():
                     found[name] = replace(found[name], causes=causes)
         for name, trouble in differing.items():
-            # Only then: the values of a later time may be in the same order, too.
-            if trouble.scaled and not found[name].is_explained:
-                found[name] = trouble.scaled
+            # Only then: values of a later time may be in the same order, too, or the same in all rows without history.
+            if trouble.otherwise and not found[name].is_explained:
+                found[name] = trouble.otherwise
         return [found[one.name] for one in self._mapped.columns]
 
     def _compare(
@@ -171,7 +172,7 @@ class _Audit:
         audited = AuditedColumn(one.column, one.reference, self._file.rows, precision=values.precision)
         if values.problem:
             return replace(audited, problem=values.problem), None
-        equal, unknown = values.equal(expected), lacks_value(expected)
+        equal, unknown, otherwise = values.equal(expected), lacks_value(expected), None
         if self._counts(one):  # other tools have a null where there is no event
             equal |= values.missing() & (as_numbers(expected) == 0)
         substitute = np.zeros(len(equal), bool)
@@ -181,19 +182,26 @@ class _Audit:
             substitute = values.alike(constant) & unknown
             if alike.sum() >= _FILLED * unknown.sum() and alike.sum() > 1:
                 equal[rows[alike]] = True
-                audited = replace(audited, filled=FilledNulls(constant, int(alike.sum())))
+                filled = replace(audited, filled=FilledNulls(constant, int(alike.sum())))
+                usual = (values.alike(constant) & ~unknown).sum() / max(1, (~unknown).sum())
+                if equal.all() and 0 < usual <= _RARE:  # of one entity the first value of all, which was filled in
+                    equal[rows[alike]], substitute, otherwise = False, np.zeros(len(equal), bool), filled
+                else:
+                    audited = filled
         differing = ~equal
         if not differing.any():
             return audited, None
-        same_order = values.in_order_of(expected, equal)
-        scaled = replace(audited, precision="on another scale, in the same order") if same_order else None
+        if values.missing().all():
+            return replace(audited, problem=f"it is empty, and the rule has {int(differing.sum()):,} values"), None
+        if otherwise is None and values.in_order_of(expected, equal):
+            otherwise = replace(audited, precision="on another scale, in the same order")
         audited = replace(
             audited,
             differing=int(differing.sum()),
             examples=tuple(self._examples(one, spine, values, expected, differing)),
             auc=self._auc(values, expected),
         )
-        return audited, _Differences(values, differing, substitute, scaled)
+        return audited, _Differences(values, differing, substitute, otherwise)
 
     def _counts(self, one: MappedColumn) -> bool:
         """Return whether a feature counts events, so that it is 0 without any."""
@@ -296,13 +304,13 @@ class _Audit:
 class _Differences:
     """A column's values, the rows in which they differ, and those with the constant that may stand for a null.
 
-    `scaled` is the verdict if nothing explains the differences of a column in the order of the rule's values.
+    `otherwise` is the verdict if nothing explains the differences: that the column is on another scale, or filled.
     """
 
     values: FileValues
     differing: Any
     substitute: Any
-    scaled: AuditedColumn | None
+    otherwise: AuditedColumn | None
 
 
 def _sample(keys: pa.Table, times: Times, differing: Sequence[Any]) -> Any:

@@ -130,16 +130,16 @@ def _print(found: TrainingSetAudit, show_keys: bool) -> None:
         counts = {status: rows for status, rows in statuses.items() if rows and status != PRESENT}
         others = [f"{rows:,} {STATUSES[status].heading}" for status, rows in counts.items()]
         if others:
-            click.echo(f"{alias}: of {found.rows:,} rows {', '.join(others)}")
+            click.echo(f"{escaped(alias)}: of {found.rows:,} rows {', '.join(others)}")
     for hint in found.hints:
-        click.echo(f"! {hint}")
+        click.echo(escaped(f"! {hint}"))
     if found.unknown:
         advice = "" if found.label else "; with --label they are held against the label"
         click.echo(f"not in the project: {_listed(found.unknown)}{advice}")
     if found.missing:
         click.echo(f"not in the file: {_listed(found.missing)}")
     for alias, why in found.left_out.items():
-        click.echo(f"left out {alias}: {why}")
+        click.echo(escaped(f"left out {alias}: {why}"))
     if found.assumed_utc:
         click.echo(f"the times of {shown(found.event_timestamp)} have no zone, and are read as UTC; see --time-zone")
 

@@ -44,7 +44,8 @@ def age(seconds: float | None) -> str:
 
 
 def print_table(headings: list[str], rows: list[list[str]], right: tuple[int, ...] = ()) -> None:
-    """Print columns under headings; columns whose numbers are in `right` are aligned right."""
+    """Print columns under headings, escaped; columns whose numbers are in `right` are aligned right."""
+    headings, *rows = ([escaped(cell) for cell in row] for row in [headings, *rows])
     widths = [max(len(row[i]) for row in [headings, *rows]) for i in range(len(headings))]
     for row in [headings, ["-" * width for width in widths], *rows]:
         cells = (

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from pit_join.cli.options import Command, check_options, feature_options
-from pit_join.cli.output import age, print_table
+from pit_join.cli.output import age, escaped, print_table
 from pit_join.references import default_alias
 from pit_join.statuses import OFFLINE, PRESENT, STATUSES
 
@@ -129,7 +129,7 @@ def _print_built(built: TrainingSet, output: Path, seconds: float, as_json: bool
         click.echo(json.dumps(_as_json(built.coverage, table.num_rows, str(output), seconds)))
     else:
         _print_coverage(built.coverage)
-        click.echo(f"{output}: {table.num_rows:,} rows, {table.num_columns} columns, {seconds:.1f} s")
+        click.echo(f"{escaped(str(output))}: {table.num_rows:,} rows, {table.num_columns} columns, {seconds:.1f} s")
 
 
 def _print_coverage(coverage: tuple[Coverage, ...]) -> None:
@@ -149,7 +149,7 @@ def _print_coverage(coverage: tuple[Coverage, ...]) -> None:
     print_table(columns, rows, right=tuple(range(1, len(columns))))
     for met in coverage:
         for hint in met.hints:
-            click.echo(f"! {met.alias}: {hint}")
+            click.echo(escaped(f"! {met.alias}: {hint}"))
 
 
 def _as_json(coverage: tuple[Coverage, ...], rows: int, output: str, seconds: float) -> dict[str, Any]:

@@ -22,6 +22,8 @@ SET_FORMAT = 1
 
 _MOST_BYTES = 16 * 2**20
 _MOST_ITEMS = 20_000  # of references, features or columns; nobody asks for more
+_MOST_STATUSES = 100  # each is a column of a table with a row for each view
+_MOST_NAMED = 1_000  # characters of a name
 _MOST_SAID = 300  # characters of a problem
 
 _KINDS = {str: "a text", int: "a whole number", bool: "true or false", list: "a list", dict: "an object"}
@@ -179,10 +181,7 @@ def _metadata(read: Mapping[str, Any]) -> SetMetadata:
         rows=_count(read, "rows"),
         sql=_of(read, "sql", str),
         versions=_texts(read, "versions"),
-        coverage={
-            alias: {status: _count(counts, status) for status in counts}
-            for alias, counts in _objects(read, "coverage").items()
-        },
+        coverage=_coverage(read),
         statistics={feature: _statistics(values) for feature, values in _objects(read, "statistics").items()},
         views={alias: _view(values) for alias, values in _objects(read, "views").items()},
         models={
@@ -192,6 +191,17 @@ def _metadata(read: Mapping[str, Any]) -> SetMetadata:
         expressions=_texts(read, "expressions"),
     )
     found.request(None)  # so that a reference or a gap that cannot be read is found here
+    return found
+
+
+def _coverage(read: Mapping[str, Any]) -> dict[str, dict[str, int]]:
+    found = {
+        alias: {status: _count(counts, status) for status in counts}
+        for alias, counts in _objects(read, "coverage").items()
+    }
+    statuses = {status for counts in found.values() for status in counts}
+    if len(statuses) > _MOST_STATUSES:
+        raise _WrongError(f"the key 'coverage' has {len(statuses):,} statuses, and {_MOST_STATUSES} are allowed")
     return found
 
 
@@ -252,6 +262,8 @@ def _names(read: Mapping[str, Any], key: str) -> tuple[str, ...]:
     found = tuple(_of({key: name}, key, str) for name in _bounded(read, key))
     if len(set(found)) < len(found):
         raise _WrongError(f"the key {key!r} names a column twice")
+    if any(len(name) > _MOST_NAMED for name in found):
+        raise _WrongError(f"the key {key!r} has a name of more than {_MOST_NAMED:,} characters")
     return found
 
 

@@ -15,7 +15,7 @@ import polars as pl
 import pyarrow as pa
 import pytest
 from support.dbt import Built
-from support.leaks import ACTIVITY, DAILY, DAY, HONEST, HOUR, LEAKS, MICROSECOND, ROWS, Gallery
+from support.leaks import ACTIVITY, DAILY, DAY, HONEST, HOUR, KEYS, LEAKS, MICROSECOND, ROWS, TIMES, Gallery
 from support.pages import DOCS, follow, steps
 from support.projects import make_project, run, view
 
@@ -424,6 +424,96 @@ def test_a_feature_of_rare_values_is_not_explained_by_chance(tmp_path: Path) -> 
     assert found.columns[0].differing > 50
 
 
+def test_an_index_is_no_counter_of_days(gallery: Gallery, tmp_path: Path) -> None:
+    """Of one entity a number per day is, a row later, the number of the row."""
+    columns = f"{TIMES}, {{name: days_open, data_type: bigint}}, {{name: score, data_type: double}}"
+    project = make_project(tmp_path / "days", {"daily": view(KEYS, columns)})
+    days = pd.date_range("2025-01-01", periods=300, freq="D", tz="UTC").as_unit("us")
+    history = pd.DataFrame({"user_id": 1, "event_timestamp": days, "days_open": range(300)})
+    history["score"] = gallery.random.normal(0, 1, 300)
+    with duckdb.connect(str(project / "warehouse.duckdb")) as connection:
+        connection.execute("set TimeZone = 'UTC'; create table daily as from history")
+    made = history.drop(columns="days_open").assign(id=range(1, 301), event_timestamp=days + 12 * HOUR)
+    for rows in (made, made[::-1], made.sample(frac=1, random_state=1), made.sample(frac=0.8, random_state=1)):
+        rows.to_parquet(tmp_path / "set.parquet", index=False)
+        found = FeatureStore(project).audit(tmp_path / "set.parquet", event_timestamp="event_timestamp")
+        assert (found.found, found.suspects, found.unknown) == (False, (), ("id",))
+
+
+def test_a_feature_of_the_next_row_that_is_often_null_in_the_first(
+    gallery: Gallery, audited: Callable[..., TrainingSetAudit]
+) -> None:
+    made = gallery.honest.sort_values(["user_id", "event_timestamp"])
+    made["next_spend"] = made.groupby("user_id").spend.shift(-1)
+    assert made.groupby("user_id").spend.head(1).isna().mean() > 0.05
+    assert [(one.column, one.text) for one in audited(made).suspects] == [
+        ("next_spend", "equals spend in the next row of the same user_id, later than T")
+    ]
+
+
+def test_the_first_value_of_all_is_no_filling(gallery: Gallery, tmp_path: Path) -> None:
+    """Of one entity, whose history begins after some labels, pandas' bfill is a constant."""
+    project = make_project(tmp_path / "one", {"daily": view(KEYS, f"{TIMES}, {{name: score, data_type: double}}")})
+    history = gallery.daily[gallery.daily.user_id == 1].drop(columns="grade")
+    with duckdb.connect(str(project / "warehouse.duckdb")) as connection:
+        connection.execute("set TimeZone = 'UTC'; create table daily as from history")
+    spine = gallery.spine.assign(user_id=1, event_timestamp=gallery.spine.event_timestamp - 20 * DAY)
+    joined = gallery.merged(history, ["score"], spine).sort_values("event_timestamp")
+    for filled, leaks in ((joined.score.bfill(), True), (joined.score.fillna(0.0), False)):
+        joined.assign(score=filled).to_parquet(tmp_path / "set.parquet", index=False)
+        found = FeatureStore(project).audit(tmp_path / "set.parquet", event_timestamp="event_timestamp")
+        assert (found.columns[0].leaks, found.found, found.columns[0].filled is None) == (leaks, leaks, leaks)
+        assert (found.columns[0].differing == joined.score.isna().sum()) == leaks
+
+
+def test_an_empty_column_has_no_cause(gallery: Gallery, audited: Callable[..., TrainingSetAudit]) -> None:
+    (column,) = (one for one in audited(gallery.honest.assign(score=np.nan)).columns if one.column == "score")
+    known = int(gallery.honest.score.notna().sum())
+    assert (column.verdict, column.problem) == ("not compared", f"it is empty, and the rule has {known:,} values")
+
+
+@pytest.mark.parametrize("event_key", [False, True])
+def test_windows_of_the_state_of_today(event_key: bool, tmp_path: Path) -> None:
+    """Events of a day at one time, known later, and maybe restated: a join of the table as it is today."""
+    declared = "created_timestamp: loaded_at" + (", event_key: id, deleted: gone" if event_key else "")
+    aggregations = (
+        "{name: n_7d, function: count, window: 7 days}, {name: sum_7d, function: sum, column: x, window: 7 days}"
+    )
+    project = make_project(
+        tmp_path / "today",
+        {
+            "sales": view(
+                f"{KEYS}, {declared}, aggregations: [{aggregations}]",
+                f"{TIMES}, {{name: loaded_at, data_type: timestamptz}}, {{name: id, data_type: bigint}}, "
+                "{name: gone, data_type: boolean}, {name: x, data_type: double}",
+            )
+        },
+    )
+    versions = 2 if event_key else 1
+    with duckdb.connect(str(project / "warehouse.duckdb")) as connection:
+        connection.execute("set TimeZone = 'UTC'")
+        connection.execute(
+            "create table sales as select i % 5 as user_id, timestamptz '2026-01-01' + to_days((i * 7 % 90)::int) as"
+            " event_timestamp, event_timestamp + to_hours((version * 48 + i * 13 % 96)::int) as loaded_at, i as id,"
+            " version = 1 and i % 4 = 0 as gone, (i * 31 % 997 + version)::double as x"
+            f" from range(3000) as events (i), range({versions}) as numbers (version)"
+        )
+        connection.execute(
+            "create table asked as select i, i % 5 as user_id,"
+            " timestamptz '2026-01-10' + to_minutes((i * 7919 % 100000)::int) as t from range(600) as rows (i)"
+        )
+        connection.execute(
+            "copy (select any_value(asked.user_id) as user_id, any_value(t) as event_timestamp,"
+            " count(sales.x) as n_7d, sum(sales.x) as sum_7d from asked"
+            " left join (from sales qualify row_number() over (partition by id order by loaded_at desc) = 1) as sales"
+            " on asked.user_id = sales.user_id and event_timestamp >= t - interval 7 days and event_timestamp < t"
+            f" and not gone group by asked.i) to '{tmp_path}/set.parquet'"
+        )
+    found = FeatureStore(project).audit(tmp_path / "set.parquet", event_timestamp="event_timestamp")
+    for one in found.columns:
+        assert [(cause.text, cause.share) for cause in one.causes] == [("ignores the created time (loaded_at)", 1)]
+
+
 def test_honest_columns_beside_features_are_not_suspects(
     gallery: Gallery, audited: Callable[..., TrainingSetAudit]
 ) -> None:
@@ -438,6 +528,9 @@ def test_honest_columns_beside_features_are_not_suspects(
         rare=gallery.random.random(ROWS) < 0.02,
     )
     assert audited(made, label="label").suspects == ()
+    # The index of a data frame, whole, in another order, or of a part of its rows.
+    for rows in (made, made.sample(frac=1, random_state=1), made.sample(frac=0.8, random_state=1)):
+        assert audited(rows.rename(columns={"order": "id"}), label="label").suspects == ()
     rare = made.assign(label=(gallery.random.random(ROWS) < 0.01).astype(int), zero=0)
     assert audited(rare, label="label").suspects == ()
 

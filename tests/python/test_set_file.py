@@ -94,6 +94,12 @@ def test_what_a_file_holds(ending: str, tmp_path: Path) -> None:
         ({"coverage": {"plans": [1]}}, "the key 'plans' must be an object"),
         ({"statistics": {"n": {"rows": 1, "nulls": "\x1b[31m"}}}, r"must be a whole number, got '\\x1b\[31m'"),
         ({"statistics": {"n": {"rows": 1, "nulls": 0, "mean": "5"}}}, "'mean' must be a number, got '5'"),
+        ({"coverage": {"plans": {f"s{n}": 1 for n in range(101)}}}, "'coverage' has 101 statuses, and 100 are allowed"),
+        ({"spine_columns": ["x" * 1_001]}, "the key 'spine_columns' has a name of more than 1,000 characters"),
+        (
+            {"references": [{"view": "a", "as": "a\x00", "join_keys": {}, "features": ["x"]}]},
+            r"the name 'a\\x00' has characters that cannot be printed",
+        ),
         ({"sql": "x" * 17_000_000}, "has 17,0.* bytes, and 16,777,216 are allowed"),
         ({"format": "1"}, "the key 'format' must be a whole number"),
         ({"sql": "\ud800"}, "it is not JSON"),

@@ -481,7 +481,7 @@ def test_bad_input_of_the_commands(built: Path, tmp_path: Path) -> None:
         done = run(*map(str, arguments))
         assert (done.status, "\x1b" in done.out) == (0, False)
     edit = rows(tmp_path / "name.parquet", pa.table({"k": [1], "x": [1]}), references=[
-        {"view": "\x1b[2J", "as": "\x1b[2J", "join_keys": {}, "features": ["x"]},
+        {"view": "\x1b[2J", "as": "plans", "join_keys": {}, "features": ["x"]},
     ])  # fmt: skip
     spine = read_set(edit).spine
     edited(edit, lambda metadata: metadata.update(spine_sha256=spine_hash(spine)))
