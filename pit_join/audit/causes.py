@@ -216,13 +216,13 @@ class RoleTrials:
 
     def _other_settings(self) -> Iterator[Trial]:
         ignored = _ignored(self._view)
-        chosen_ones = [list(some) for size in range(1, len(ignored) + 1) for some in combinations(ignored, size)]
+        choices = [list(some) for size in range(1, len(ignored) + 1) for some in combinations(ignored, size)]
         if self._view.event_key:
-            chosen_ones.append([_every_version()])
+            choices.append([_every_version()])
         if not self._view.aggregations:  # that of windows is asked with the moments
             end = _other_end(self._view)
-            chosen_ones += [[end], *([[*ignored, end]] if ignored else [])]
-        for chosen in chosen_ones:
+            choices += [[end], *([[*ignored, end]] if ignored else [])]
+        for chosen in choices:
             altered = _together(chosen)
             (answers,) = self._answers([self._times], altered)
             yield Trial(_words(chosen), any(one.leak for one in chosen), answers, frozenset(altered))
