@@ -111,13 +111,16 @@ def one_entity(bench: Bench) -> str:
     data = make("O1", bench.scale)
     most = json.loads((data / "scenario.json").read_text())["entities"]
     lines = []
-    with folder(data) as store:
+    with folder(data) as store, folder(data) as copied:
         bench.exported(data, str(store))
         ours, bare = bench.peer("online_pit_join", data, store), bench.peer("online_lmdb", data, store)
         lines = [
             Line(GETS, lambda seed: bare.ask("three", seed=seed, count=TURN, most=most)),
             Line(VECTOR, lambda seed: ours.ask("vector", seed=seed, count=TURN, most=most), to=GETS, bound=3, goal=2),
             Line("pit-join, one row to_dict", lambda seed: ours.ask("row", seed=seed, count=TURN, most=most), to=GETS),
+            Line("reader.get with max_staleness",
+                 lambda seed: ours.ask("bounded", seed=seed, count=TURN, most=most, where=str(copied)),
+                 to=VECTOR, bound=1.02),
             Line("plain call, to_dict", lambda seed: ours.ask("plain", seed=seed, count=TURN, most=most),
                  to=VECTOR, bound=3, goal=2),
             Line(SQL, lambda seed: ours.ask("bare_sql", seed=seed, count=TURN // 10, most=most)),
@@ -134,7 +137,7 @@ def one_entity(bench: Bench) -> str:
         if bench.feast:
             lines += [_feast(bench, data, most, kind) for kind in ("SQLite", "Redis")]
         take_turns(lines, bench.repeat, bench.turns())
-    bench.failed(any(line.error for line in lines[:7]))
+    bench.failed(any(line.error for line in lines[:8]))
     return latencies(lines)
 
 

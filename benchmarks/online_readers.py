@@ -28,7 +28,8 @@ import pyarrow as pa
 from pit_join.export.snapshot import Snapshot
 from pit_join.online.opening import open_store
 from pit_join.online.protocol import OnlineStore
-from pit_join.records.store_manifest import Contents, StoredView
+from pit_join.records.store_manifest import Contents
+from pit_join.records.stored_view import StoredView
 from pit_join.references import Request
 from pit_join.serving.reader import OnlineReader
 

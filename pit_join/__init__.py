@@ -29,7 +29,15 @@ if TYPE_CHECKING:
     from pit_join.catalog import Check
     from pit_join.definitions.field_type import FieldType
     from pit_join.definitions.registry import Registry
-    from pit_join.definitions.views import Aggregation, Entity, Feature, FeatureService, FeatureView, OnDemandFeature
+    from pit_join.definitions.views import (
+        Aggregation,
+        Entity,
+        Feature,
+        FeatureService,
+        FeatureView,
+        FreshnessSlo,
+        OnDemandFeature,
+    )
     from pit_join.export.export import Export
     from pit_join.feature_store import FeatureStore
     from pit_join.history.backfill import Backfill
@@ -37,6 +45,7 @@ if TYPE_CHECKING:
     from pit_join.history.plan import BackfillPlan, BatchRange
     from pit_join.monitoring.feature_log import FeatureLog
     from pit_join.monitoring.findings import FeatureSkew, Monitoring, Skew, SkewExample, StaleView
+    from pit_join.monitoring.freshness import FeatureFreshness, Freshness
     from pit_join.monitoring.parity import Difference, Parity
     from pit_join.online.protocol import Changes
     from pit_join.references import OnDemandRequest, Request
@@ -85,6 +94,7 @@ __all__ = [
     "Explanation",
     "Export",
     "Feature",
+    "FeatureFreshness",
     "FeatureLog",
     "FeatureService",
     "FeatureSkew",
@@ -94,6 +104,8 @@ __all__ = [
     "FeatureView",
     "FieldType",
     "FilledNulls",
+    "Freshness",
+    "FreshnessSlo",
     "LoneRow",
     "ModelHash",
     "Monitoring",
@@ -156,6 +168,7 @@ _LAZY = {
     "Explanation": "pit_join.training.explanation",
     "Export": "pit_join.export.export",
     "Feature": "pit_join.definitions.views",
+    "FeatureFreshness": "pit_join.monitoring.freshness",
     "FeatureLog": "pit_join.monitoring.feature_log",
     "FeatureService": "pit_join.definitions.views",
     "FeatureSkew": "pit_join.monitoring.findings",
@@ -165,6 +178,8 @@ _LAZY = {
     "FeatureView": "pit_join.definitions.views",
     "FieldType": "pit_join.definitions.field_type",
     "FilledNulls": "pit_join.audit.findings",
+    "Freshness": "pit_join.monitoring.freshness",
+    "FreshnessSlo": "pit_join.definitions.views",
     "LoneRow": "pit_join.training.comparison",
     "ModelHash": "pit_join.training.set_metadata",
     "Monitoring": "pit_join.monitoring.findings",

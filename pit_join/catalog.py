@@ -138,9 +138,6 @@ def describe_views(workspace: Workspace) -> list[dict[str, Any]]:
     workspace.check_on_demand((), others=True)
     if not views:
         return []
-    measured = [name for name, view in sorted(views.items()) if view.has_freshness_slo]
-    if measured:
-        workspace.console.warn(f"freshness_slo has no effect yet, since no command measures it: {', '.join(measured)}")
     with workspace.warehouse() as warehouse:
         histories = Histories(warehouse, workspace)
         described, problems = [], []
@@ -173,6 +170,7 @@ def _describe(view: FeatureView, histories: Histories, latest: bool | None = Non
         "created_timestamp": view.created_timestamp,
         "ttl": format_duration(view.ttl) if view.ttl else None,
         "lag": format_duration(view.lag) if view.lag else None,
+        "max_staleness": format_duration(view.max_staleness) if view.max_staleness else None,
         "closed": view.closed if view.aggregations else None,
         "windows": {one.name: _window(one) for one in view.aggregations} or None,
         "features": [feature.name for feature in view.features],

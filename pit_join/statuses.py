@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 __all__ = [
     "COMPUTE_FAILED", "FALLBACKS", "NOT_EXPORTED", "NOT_FOUND", "NOT_YET_KNOWN", "NULL_KEY", "NULL_VALUE", "OFFLINE",
-    "ONLINE", "OUTSIDE_MAX_AGE", "PRESENT", "STATUSES", "STORE_FAILED", "STORE_LATE", "Status",
+    "ONLINE", "OUTSIDE_MAX_AGE", "PRESENT", "STALE", "STATUSES", "STORE_FAILED", "STORE_LATE", "Status",
 ]  # fmt: skip
 
 PRESENT = "PRESENT"
@@ -21,6 +21,7 @@ NULL_KEY = "NULL_KEY"
 STORE_FAILED = "STORE_FAILED"
 STORE_LATE = "STORE_LATE"
 NOT_EXPORTED = "NOT_EXPORTED"
+STALE = "STALE"
 COMPUTE_FAILED = "COMPUTE_FAILED"
 
 
@@ -28,7 +29,7 @@ class Status(NamedTuple):
     """One status: its heading in a table, its meaning, and where it occurs.
 
     `offline` is a training set; `online` is an answer from an online store, also over HTTP, and the feature log. A
-    `fallback` is a default that stands for a value which a store or a macro failed to return.
+    `fallback` is a default that stands for a value which a store or a macro failed to return, or which is stale.
     """
 
     heading: str
@@ -48,6 +49,7 @@ STATUSES = {
     STORE_FAILED: Status("store failed", "the store cannot be read, or the record is damaged", fallback=True),
     STORE_LATE: Status("store late", "the store did not answer within the deadline", fallback=True),
     NOT_EXPORTED: Status("not exported", "the view has not been exported to its store yet", fallback=True),
+    STALE: Status("stale", "the export that is served is older than the view's max_staleness", fallback=True),
     COMPUTE_FAILED: Status("compute failed", "the on-demand feature cannot be computed", fallback=True),
 }
 OFFLINE = tuple(name for name, status in STATUSES.items() if status.offline)

@@ -1,7 +1,9 @@
 """pit-join's reader on a store: one feature vector, the same as a batch of one row, and the matrix of candidates."""
 
 import hashlib
+import shutil
 import sys
+from dataclasses import replace
 from datetime import datetime, timezone
 from functools import cache
 from pathlib import Path
@@ -10,6 +12,8 @@ import numpy as np
 from online_worker import CANDIDATES, candidates, entities, features_of, serve, timed, wrong_vectors
 
 from pit_join import FeatureStore, OnlineReader
+from pit_join.online.opening import open_store
+from pit_join.records.store_manifest import Contents
 
 data, url = Path(sys.argv[1]), sys.argv[2]
 features = features_of(data)
@@ -27,6 +31,23 @@ def plain(seed: int, count: int, most: int) -> dict:
     return timed(
         lambda number: store.get_online_features(features, [{"user_id": number}]).to_dict(), entities(seed, count, most)
     )
+
+
+def bounded(seed: int, count: int, most: int, where: str) -> dict:
+    """The same features, of views that declare `max_staleness`."""
+    return timed(lambda number: with_bound(where).get({"user_id": number}), entities(seed, count, most))
+
+
+@cache
+def with_bound(where: str) -> OnlineReader:
+    """A reader of a copy of the store that says so of its views."""
+    copied = open_store(shutil.copytree(url, where, dirs_exist_ok=True))
+    contents = Contents.from_json(copied.contents()[1], "the copy")
+    views = {name: replace(view, max_staleness=86_400_000_000) for name, view in contents.views.items()}
+    with copied.writing(1, lambda message: None) as writer:
+        told = replace(contents, views=views).to_json()
+        writer.replace(told, {}, dict(contents.views), 2, False, lambda done, total, view: None)
+    return FeatureStore(data, online_store=where).online_reader(features)
 
 
 def on_demand(seed: int, count: int, most: int) -> dict:
@@ -116,6 +137,7 @@ serve(
     {
         "vector": vector,
         "plain": plain,
+        "bounded": bounded,
         "on_demand": on_demand,
         "on_demand_plain": on_demand_plain,
         "bare_sql": bare_sql,

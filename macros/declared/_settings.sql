@@ -1,17 +1,17 @@
 {#-
     The settings of declarations: each key that is allowed, with the kind of its values. The kinds that `_check_settings`
-    knows are `flag`, `duration`, `limit` (a duration that is not 0), `words` (a text that is not empty), `store`,
-    `utc` and `end`; `own` is checked where it is read. The Python package has the same keys; a new setting is a key in both, and
+    knows are `flag`, `duration`, `limit` (a duration that is not 0), `slo` (a limit, or a mapping with a limit `within`, `impact`
+    and `owner`), `words` (a text that is not empty), `store`, `utc` and `end`; `own` is checked where it is read. The Python package has the same keys; a new setting is a key in both, and
     cases in tests/python/corpus/declarations.json.
 -#}
 {% macro _settings(what) -%}
     {{ return({
         'view': {
             'entity': 'own', 'join_keys': 'own', 'created_timestamp': 'own', 'lag': 'duration', 'ttl': 'limit',
-            'inclusive': 'flag', 'online': 'flag', 'online_store': 'store', 'freshness_slo': 'limit', 'deleted': 'own',
-            'clock_time_zone': 'utc', 'static': 'flag', 'aggregations': 'own', 'closed': 'end', 'event_key': 'own',
+            'inclusive': 'flag', 'online': 'flag', 'online_store': 'store', 'freshness_slo': 'slo',
+            'max_staleness': 'limit', 'deleted': 'own', 'clock_time_zone': 'utc', 'static': 'flag', 'aggregations': 'own', 'closed': 'end', 'event_key': 'own',
         },
-        'column': {'default': 'own', 'exclude': 'flag', 'freshness_slo': 'limit', 'nearest': 'own'},
+        'column': {'default': 'own', 'exclude': 'flag', 'freshness_slo': 'slo', 'nearest': 'own'},
         'aggregation': {
             'name': 'own', 'function': 'own', 'column': 'own', 'window': 'own', 'windows': 'own', 'where': 'words',
             'n': 'own', 'default': 'own',
@@ -44,13 +44,22 @@
             {%- do problems.append(where ~ key ~ ': must be a text, an SQL condition over the columns of the model, got ' ~ '%r' | format(value)) -%}
         {%- elif kind == 'store' and (value is not string or not modules.re.fullmatch('[a-z][a-z0-9_]*', value)) -%}
             {%- do problems.append(where ~ key ~ ': must be a name of small letters, digits and underscores, got ' ~ '%r' | format(value)) -%}
-        {%- elif kind in ('duration', 'limit') -%}
-            {%- set microseconds, problem = pit_join._read_duration(value) -%}
+        {%- elif kind in ('duration', 'limit', 'slo') -%}
+            {%- set parts = kind == 'slo' and value is mapping -%}
+            {%- set limit, place = (value.within, where ~ key ~ '.within') if parts else (value, where ~ key) -%}
+            {%- set microseconds, problem = pit_join._read_duration(limit) -%}
             {%- if problem -%}
-                {%- do problems.append(where ~ key ~ ': ' ~ problem) -%}
-            {%- elif kind == 'limit' and microseconds == 0 -%}
-                {%- do problems.append(where ~ key ~ ": is '" ~ value ~ "', so that no value would ever be valid; leave it out for no limit") -%}
+                {%- do problems.append(place ~ ': ' ~ problem) -%}
+            {%- elif kind != 'duration' and microseconds == 0 -%}
+                {%- do problems.append(place ~ ": is '" ~ limit ~ "', so that no value would ever be valid; leave it out for no limit") -%}
             {%- endif -%}
+            {%- for part, text in (value.items() if parts else []) if part != 'within' -%}
+                {%- if part not in ('impact', 'owner') -%}
+                    {%- do problems.append(where ~ key ~ '.' ~ part ~ ': unknown key; allowed: impact, owner, within') -%}
+                {%- elif text is not string or not text | trim -%}
+                    {%- do problems.append(where ~ key ~ '.' ~ part ~ ': must be a text, got ' ~ '%r' | format(text)) -%}
+                {%- endif -%}
+            {%- endfor -%}
         {%- endif -%}
     {%- endfor -%}
 {%- endmacro %}

@@ -17,13 +17,14 @@ from typing import Any
 
 from pit_join.audit.replay_comparison import Comparison, Differences, compared_builds, compared_columns
 from pit_join.audit.replay_cuts import Cuts, draw_cuts
-from pit_join.audit.replay_inputs import Lineage, ReplayInput, find_lineage, read_input
+from pit_join.audit.replay_inputs import Lineage, find_lineage
 from pit_join.audit.replay_result import Replay, ReplayedView, ReplayExample
 from pit_join.audit.replay_scratch import Scratch, scratch_folder
 from pit_join.definitions.nodes import selector
 from pit_join.definitions.views import FeatureView
 from pit_join.errors import ProjectError, RequestError, WarehouseError, option
 from pit_join.files import whole
+from pit_join.history.inputs import ModelInput, read_input
 from pit_join.project.rebuilds import Rebuilds
 from pit_join.records.layout import instant
 from pit_join.times import parse_instant
@@ -124,7 +125,7 @@ class _Run:
         workspace: Workspace,
         lineage: Lineage,
         scratch: Scratch,
-        inputs: Sequence[ReplayInput],
+        inputs: Sequence[ModelInput],
         cuts: Cuts,
         seeds: Sequence[str],
     ) -> None:

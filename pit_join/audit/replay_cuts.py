@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import Any
 
-from pit_join.audit.replay_inputs import ReplayInput
+from pit_join.history.inputs import ModelInput
 from pit_join.project.rendering import Macros
 from pit_join.warehouse.duckdb_session import DuckDBWarehouse
 
@@ -28,7 +28,7 @@ class Cuts:
 
 
 def draw_cuts(
-    macros: Macros, warehouse: DuckDBWarehouse, inputs: Sequence[ReplayInput], number: int, seed: int
+    macros: Macros, warehouse: DuckDBWarehouse, inputs: Sequence[ModelInput], number: int, seed: int
 ) -> Cuts | None:
     """Return cuts of inputs that say when their rows are known; None if no row is known.
 

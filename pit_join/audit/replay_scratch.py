@@ -10,10 +10,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from pit_join.audit.replay_inputs import ReplayInput
 from pit_join.definitions.connection import Connection, Database
 from pit_join.errors import WarehouseError
 from pit_join.files import lock, private_folder
+from pit_join.history.inputs import ModelInput
 from pit_join.project.profile import COPIES, original_name
 from pit_join.project.rendering import Macros
 from pit_join.warehouse.duckdb_session import DuckDBWarehouse
@@ -71,7 +71,7 @@ class Scratch:
             for number, (name, database) in enumerate(self._connection.databases.items())
         }
 
-    def copy(self, warehouse: DuckDBWarehouse, inputs: Sequence[ReplayInput]) -> None:
+    def copy(self, warehouse: DuckDBWarehouse, inputs: Sequence[ModelInput]) -> None:
         """Copy the inputs that are not tables of DuckDB, from a warehouse that is open."""
         numbers = {name.lower(): number for number, name in enumerate(self._connection.databases)}
         statements = []
@@ -88,7 +88,7 @@ class Scratch:
             warehouse.execute(statement, "an input of the replay cannot be copied")
         warehouse.execute(f"commit; detach {identifier(COPIES)}; begin", _WHAT)
 
-    def cut(self, macros: Macros, inputs: Sequence[ReplayInput], span: Mapping[str, int | None], *, anew: bool) -> None:
+    def cut(self, macros: Macros, inputs: Sequence[ModelInput], span: Mapping[str, int | None], *, anew: bool) -> None:
         """Write the databases with the inputs of a span; `anew` removes what an earlier build has left there."""
         if anew:
             shutil.rmtree(self._build, ignore_errors=True)
@@ -106,7 +106,7 @@ class Scratch:
                 session.execute(f"commit; detach {identifier(name)}; begin", _WHAT)
 
     def _write(
-        self, session: DuckDBWarehouse, macros: Macros, name: str, one: ReplayInput, span: Mapping[str, int | None]
+        self, session: DuckDBWarehouse, macros: Macros, name: str, one: ModelInput, span: Mapping[str, int | None]
     ) -> None:
         rows = macros.text(
             "_cut_statement",

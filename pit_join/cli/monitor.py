@@ -2,26 +2,36 @@
 
 from __future__ import annotations
 
-import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from pit_join.cli.options import Command, json_option
-from pit_join.cli.output import age, print_table, shown
+from pit_join.cli.options import Command, check_options, json_option, select_option
+from pit_join.cli.output import age, escaped, moment_text, print_table, shown
+from pit_join.json_values import json_text
+from pit_join.references import split_list
 
 if TYPE_CHECKING:
-    from pit_join.monitoring.findings import FeatureSkew, Skew
+    from pit_join.monitoring.findings import FeatureSkew, Monitoring, Skew
+    from pit_join.monitoring.freshness import FeatureFreshness, Freshness
 
 __all__ = ["monitor"]
 
+_OF_SKEW = ("log", "start", "end", "service", "tolerance")
 _KINDS = ("rows", "match", "stale", "different", "changed", "fallback", "not_compared")
 
 
-@click.command("monitor", cls=Command, short_help="Compare logged values, as they were served, with the offline rule.")
+@click.command(
+    "monitor", cls=Command, short_help="Look how fresh features are, and whether served values are those of the rule.",
+    sections={"Options of the check freshness": ("select", "now"), "Options of the check skew": _OF_SKEW},
+)  # fmt: skip
 @click.option(
-    "--log", required=True, metavar="DIR", help="The folder of a feature log, of serve --feature-log or FeatureLog."
-)
+    "--check", "checks", multiple=True, metavar="NAME[,NAME...]",
+    help="freshness or skew; by default skew if there is a --log, else freshness.",
+)  # fmt: skip
+@select_option("Only these feature views.")
+@click.option("--now", metavar="TIME", help="The instant at which ages are judged. Default: the present.")
+@click.option("--log", metavar="DIR", help="The folder of a feature log, of serve --feature-log or FeatureLog.")
 @click.option("--start", metavar="TIME", help="Only values served from this time on (naive is UTC).")
 @click.option("--end", metavar="TIME", help="Only values served before this time.")
 @click.option("--service", metavar="NAME", help="Only values served for this feature service.")
@@ -31,43 +41,94 @@ _KINDS = ("rows", "match", "stale", "different", "changed", "fallback", "not_com
 )  # fmt: skip
 @json_option
 @click.pass_context
-def monitor(
-    ctx: click.Context,
-    log: str,
-    start: str | None,
-    end: str | None,
-    service: str | None,
-    tolerance: float,
-    as_json: bool,
-) -> None:
-    """Compare the values of a feature log with the offline rule at the time when each was served.
+def monitor(ctx: click.Context, /, checks: tuple[str, ...], as_json: bool, **options: Any) -> None:
+    """Look how fresh features are, and whether what was served is what the rule says.
 
-    A match was right at that time. A stale value was right only at the last export: the view's lag falls short of the
-    export's delay. A different value was right at neither time. A value of a static view that differs has changed since
-    it was served. Exit status 1 if any value is stale or different; otherwise 3 if a file of the log could not be read.
+    freshness: of each feature the newest event time that is known in the warehouse, and in the online store, and how
+    old it is. If that is more than the feature's or the view's freshness_slo, it is said where the time was lost: the
+    source is silent, its rows were not built, or what was built was not exported. A store can be judged without the
+    warehouse.
 
-    The warehouse is opened once and held, read only, until everything is compared: a `dbt build` that starts meanwhile
+    skew: the values of a feature log, held against the offline rule at the time when each was served. A match was
+    right at that time. A stale value was right only at the last export: the view's lag falls short of the export's
+    delay. A different value was right at neither time. A value of a static view that differs has changed since it was
+    served.
+
+    Exit status 1 if a feature is too old, or any value is stale or different; otherwise 3 if something could not be
+    looked at, which is listed.
+
+    The warehouse is opened once and held, read only, until everything is read: a `dbt build` that starts meanwhile
     waits by the profile's `retries`, or fails. External tables are read once.
 
     \b
     Examples:
-      pit-join monitor --log feature_log
-      pit-join monitor --log feature_log --start '2026-03-18' --service churn_v1 --json
+      pit-join monitor
+      pit-join monitor --now '2026-03-18 14:30' --select user_activity --json
+      pit-join monitor --log feature_log --start '2026-03-18' --service churn_v1
+      pit-join monitor --check freshness,skew --log feature_log
     """
+    for name in _OF_SKEW[1:]:
+        check_options(needed=(name, "log"))
     from pit_join.cli.console import bar
 
     with bar():
-        found = ctx.obj().monitor(log, start=start, end=end, service=service, tolerance=tolerance)
+        asked = [name for listed in checks for name in split_list(listed)]
+        found = ctx.obj().monitor(checks=asked or None, **options)
     if as_json:
-        click.echo(json.dumps(found.as_json()))
+        click.echo(json_text(found.as_json()))
     else:
-        _print_skew(found.skew)
-    for file in found.skew.unread:
-        click.echo(f"warning: left out {file}", err=True)
+        _print(found)
+    for reason in found.unchecked:
+        click.echo(f"warning: {escaped(reason)}", err=True)
     if found.found:
         ctx.exit(1)
-    if found.skew.unread:
+    if found.unchecked:
         ctx.exit(3)
+
+
+def _print(found: Monitoring) -> None:
+    if found.freshness:
+        _print_freshness(found.freshness)
+    if found.freshness and found.skew:
+        click.echo()
+    if found.skew:
+        _print_skew(found.skew)
+
+
+def _print_freshness(found: Freshness) -> None:
+    """Print a line for the features of a view that are alike."""
+    alike: dict[tuple[Any, ...], list[FeatureFreshness]] = {}
+    for each in found.features:
+        kind = (each.view, each.known, each.served, each.slo, each.lost, each.impact, each.owner)
+        alike.setdefault(kind, []).append(each)
+    rows = [
+        [
+            each.view,
+            _named(each, others),
+            *(_age(found.now, moment) for moment in (each.known, each.served, each.exported_at)),
+            "-" if each.slo is None else age(each.slo),
+            ("no value" if each.age is None else "too old") if each.breached else "ok" if each.slo else "",
+        ]
+        for each, *others in alike.values()
+    ]
+    head = ["view", "feature", "newest known", "newest served", "export", "SLO", "verdict"]
+    print_table(head, rows, right=(2, 3, 4, 5))
+    for each, *others in alike.values():
+        if each.breached:
+            why = each.lost or "cannot tell where the time was lost"
+            click.echo(escaped(f"! {each.view}: {_named(each, others)}: {why}"))
+            for name, text in (("impact", each.impact), ("owner", each.owner)):
+                if text:
+                    click.echo(escaped(f"    {name}: {text}"))
+    click.echo(f"ages at {moment_text(found.now)} UTC")
+
+
+def _named(each: FeatureFreshness, others: list[FeatureFreshness]) -> str:
+    return f"{each.feature} and {len(others):,} more" if others else each.feature
+
+
+def _age(now: int, moment: int | None) -> str:
+    return "-" if moment is None else age((now - moment) / 1e6)
 
 
 def _print_skew(skew: Skew) -> None:

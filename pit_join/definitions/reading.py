@@ -24,6 +24,7 @@ from pit_join.definitions.settings import (
     read_flag,
     read_keys,
     read_name,
+    read_slo,
     read_static,
     within,
 )
@@ -44,6 +45,7 @@ _VIEW_KEYS = (
     "online",
     "online_store",
     "freshness_slo",
+    "max_staleness",
     "deleted",
     "clock_time_zone",
     "static",
@@ -133,7 +135,8 @@ class Reader:
             inclusive=read_flag(meta, "inclusive", True, wrong),
             online=read_flag(meta, "online", True, wrong),
             online_store=read_name(meta, "online_store", wrong),
-            freshness_slo=read_duration(meta, "freshness_slo", wrong, positive=True),
+            freshness_slo=read_slo(meta, wrong),
+            max_staleness=read_duration(meta, "max_staleness", wrong, positive=True),
             deleted=meta.get("deleted"),
             static=static,
             aggregations=windows.aggregations,
@@ -336,7 +339,7 @@ class Reader:
             if windowed:
                 check_column(meta, own)
                 continue
-            slo = read_duration(meta, "freshness_slo", own, positive=True)
+            slo = read_slo(meta, own)
             nearest = read_nearest(meta, data_type, own)
             excluded = read_flag(meta, "exclude", False, own)
             if nearest and excluded:

@@ -8,6 +8,7 @@ from datetime import timedelta
 from typing import Any
 
 from pit_join.definitions.field_type import FieldType
+from pit_join.definitions.views import FreshnessSlo
 from pit_join.errors import suggest
 from pit_join.times import parse_duration
 
@@ -21,6 +22,7 @@ __all__ = [
     "read_flag",
     "read_keys",
     "read_name",
+    "read_slo",
     "read_static",
     "within",
 ]
@@ -76,6 +78,24 @@ def read_duration(meta: Mapping[str, Any], key: str, wrong: Wrong, positive: boo
     if positive and not duration:
         wrong(key, f"is '{value}', so that no value would ever be valid; leave it out for no limit")
     return duration
+
+
+def read_slo(meta: Mapping[str, Any], wrong: Wrong) -> FreshnessSlo | None:
+    """Return the SLO of a view or a column, which is a duration or a mapping with it."""
+    value, key = meta.get("freshness_slo"), "freshness_slo"
+    if not isinstance(value, Mapping):
+        limit = read_duration(meta, key, wrong, positive=True)
+        return FreshnessSlo(limit) if limit else None
+    own = within(wrong, key)
+    check_keys(value, ("within", "impact", "owner"), own)
+    if "within" not in value:
+        own("within", "is missing; say how old the newest value may be, such as 24 hours")
+    texts = {name: value.get(name, "") for name in ("impact", "owner")}
+    for name, text in texts.items():
+        if name in value and text is not None and (not isinstance(text, str) or not text.strip()):
+            own(name, f"must be a text, got {text!r}")
+    limit = read_duration(value, "within", own, positive=True)
+    return FreshnessSlo(limit, *map(str, texts.values())) if limit else None
 
 
 def read_flag(meta: Mapping[str, Any], key: str, default: bool, wrong: Wrong) -> bool:

@@ -10,7 +10,7 @@ from typing import Any
 from pit_join.definitions.field_type import FieldType
 from pit_join.references import RequestItem
 
-__all__ = ["Aggregation", "Entity", "Feature", "FeatureService", "FeatureView", "OnDemandFeature"]
+__all__ = ["Aggregation", "Entity", "Feature", "FeatureService", "FeatureView", "FreshnessSlo", "OnDemandFeature"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +19,18 @@ class Entity:
 
     name: str
     join_keys: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class FreshnessSlo:
+    """A bound on the age of the newest value that is served.
+
+    `impact` is what it means if the value is older, `owner` who is to be told.
+    """
+
+    within: timedelta
+    impact: str = ""
+    owner: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +43,7 @@ class Feature:
     name: str
     data_type: FieldType
     default: Any = None
-    freshness_slo: timedelta | None = None
+    freshness_slo: FreshnessSlo | None = None
     nearest: str | None = None
 
 
@@ -79,7 +91,8 @@ class FeatureView:
     when a row became known, `lag` how long after the event time it does; values older than `ttl` are null. `types`
     are the declared types of all columns, `relation` is the table as SQL names it, `location` its database, schema
     and name, `path` the YAML file that declares it, `unique_id` is dbt's name of the model, with its version.
-    `online_store` is the name of the online store that it is exported to, empty for the default one.
+    `online_store` is the name of the online store that it is exported to, empty for the default one; what is served
+    from it is stale if the export is older than `max_staleness`.
 
     A `static` view has one row for each key, and no times: `event_timestamp` is empty, and the rows hold at any time.
 
@@ -109,7 +122,8 @@ class FeatureView:
     inclusive: bool = True
     online: bool = True
     online_store: str = ""
-    freshness_slo: timedelta | None = None
+    freshness_slo: FreshnessSlo | None = None
+    max_staleness: timedelta | None = None
     deleted: str | None = None
     static: bool = False
     aggregations: tuple[Aggregation, ...] = ()
@@ -126,11 +140,6 @@ class FeatureView:
     def key_types(self) -> dict[str, FieldType]:
         """The declared types of the keys."""
         return {key: self.types[column] for key, column in self.key_columns.items()}
-
-    @property
-    def has_freshness_slo(self) -> bool:
-        """Whether the view or a feature of it declares how old its newest row may be."""
-        return bool(self.freshness_slo or any(feature.freshness_slo for feature in self.features))
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,7 +30,8 @@ from pit_join.export.taking import SnapshotTaker
 from pit_join.online.opening import open_store
 from pit_join.online.protocol import Changes, OnlineStore, Writer
 from pit_join.online.urls import check_urls, folder_of, store_url
-from pit_join.records.store_manifest import Contents, StoredService, StoredView
+from pit_join.records.store_manifest import Contents, StoredService
+from pit_join.records.stored_view import StoredView
 from pit_join.references import OnDemandRequest
 from pit_join.warehouse.expressions import ARGUMENTS, minor_version
 from pit_join.workspace import Console, Histories, Workspace

@@ -16,7 +16,8 @@ from pit_join.export.snapshot import Snapshot
 from pit_join.online.index_files import EMBEDDING_TYPES, check_files, graph, remove_others, usearch_version, write_file
 from pit_join.records.embeddings import EXACT_ROWS, Matrix, StoredIndex, first_problem
 from pit_join.records.keys import KeyCodec
-from pit_join.records.store_manifest import Contents, StoredView
+from pit_join.records.store_manifest import Contents
+from pit_join.records.stored_view import StoredView
 from pit_join.workspace import Console
 
 __all__ = ["Indexes", "check_can_index"]

@@ -12,7 +12,8 @@ from pit_join.definitions.views import FeatureView
 from pit_join.errors import PitJoinError, StoreError, option, suggest
 from pit_join.online.protocol import OnlineStore
 from pit_join.online.urls import how_to_name
-from pit_join.records.store_manifest import Contents, StoredView
+from pit_join.records.store_manifest import Contents
+from pit_join.records.stored_view import StoredView
 from pit_join.references import listed, model_and_version
 
 __all__ = [

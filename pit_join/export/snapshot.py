@@ -6,11 +6,13 @@ from collections.abc import Callable, Collection, Iterator
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from pit_join.errors import StoreError
 from pit_join.records.arrow import field_of, int64s, keys_of, records_of
 from pit_join.records.keys import ONLY_KEY, key_kind
-from pit_join.records.layout import Layout, checksum, view_number
+from pit_join.records.layout import NO_TIME, Layout, checksum, view_number
+from pit_join.records.stored_view import Noted
 from pit_join.warehouse.spool import Spool
 
 __all__ = ["Snapshot"]
@@ -48,6 +50,7 @@ class Snapshot:
         kinds = {field.name: str(key_kind(field.type)) for field in fields if field.name in keys}
         self.kinds = {key: "uuid" if key in uuids else kinds[key] for key in keys}
         self.layout = Layout([field for field in fields if field.name not in keys])
+        self._note_anew()
         self._batch_rows = max(_LEAST_ROWS, min(_BATCH_ROWS, _BATCH_BYTES // self.layout.size))
 
     @property
@@ -57,8 +60,10 @@ class Snapshot:
 
     def in_order(self) -> Iterator[tuple[list[bytes], list[bytes]]]:
         """Yield batches of rows as `Rows` describes."""
+        self._note_anew()
         for batch in self._table.to_batches(max_chunksize=self._batch_rows):
             if len(batch):
+                self._note(batch)
                 yield self._keys(batch), self._records(batch)
 
     def grouped(
@@ -98,6 +103,34 @@ class Snapshot:
         columns = [batch[field.name] for field in self.layout.fields]
         whole = bytes(8) + records_of(self.layout, int64s(np.zeros(1, dtype=np.int64)), columns)[0]
         return whole + checksum(whole, view_number(self.view), b"")
+
+    def noted(self) -> dict[str, Noted]:
+        """Return what is to be noted of each feature; all rows are read for that unless `in_order` has done so."""
+        if self._noted_rows != self.count:
+            self._note_anew()
+            for batch in self._table.to_batches(max_chunksize=self._batch_rows):
+                self._note(batch)
+        return {
+            name: Noted(nulls, None if (newest := self._newest.get(name, NO_TIME)) == NO_TIME else newest)
+            for name, nulls in self._nulls.items()
+        }
+
+    def _note_anew(self) -> None:
+        self._nulls = {field.name: 0 for field in self.layout.fields}
+        self._newest: dict[str, int] = {}
+        self._noted_rows = 0
+
+    def _note(self, batch: pa.RecordBatch) -> None:
+        self._noted_rows += len(batch)
+        events = batch[_EVENT]
+        newest = pc.max(events).as_py()
+        for name in self._nulls:
+            values, last = batch[name], newest
+            if values.null_count:
+                self._nulls[name] += values.null_count
+                last = pc.max(events.filter(values.is_valid())).as_py()
+            if last is not None:
+                self._newest[name] = max(last, self._newest.get(name, last))
 
     def _keys(self, batch: pa.RecordBatch) -> list[bytes]:
         if not self.kinds:

@@ -14,7 +14,7 @@ from pit_join.errors import PitJoinError, StoreError
 from pit_join.export.places import not_storable
 from pit_join.export.snapshot import Snapshot
 from pit_join.online.protocol import Writer
-from pit_join.records.store_manifest import StoredView
+from pit_join.records.stored_view import StoredView
 from pit_join.warehouse.spool import Restarted
 from pit_join.warehouse.sql import identifier
 from pit_join.workspace import Histories, Workspace
@@ -102,6 +102,8 @@ class SnapshotTaker:
             rows=snapshot.count,
             defaults=substitutes.get("default"),
             missing=substitutes.get("missing"),
+            noted=snapshot.noted() if writer else {},
+            max_staleness=None if view.max_staleness is None else view.max_staleness // timedelta(microseconds=1),
         )
         return stored, snapshot
 

@@ -47,7 +47,7 @@ class Metrics:
             ["view", "status"], registry=own,
         )  # fmt: skip
         self._store_errors = Counter(
-            "pit_join_store_errors", "Requests that the store could not answer, or not in time.", registry=own
+            "pit_join_store_errors", "Requests with defaults: the store failed, was late, or is stale.", registry=own
         )
         self._log_rows = Counter(
             "pit_join_feature_log_rows", "Rows of sampled requests: logged, dropped (others waited), failed.",

@@ -11,7 +11,8 @@ from pit_join.export.export import services_of
 from pit_join.export.places import online_views
 from pit_join.export.taking import SnapshotTaker
 from pit_join.records.layout import Field
-from pit_join.records.store_manifest import Contents, StoredView
+from pit_join.records.store_manifest import Contents
+from pit_join.records.stored_view import StoredView
 from pit_join.times import format_duration
 from pit_join.workspace import Histories, Workspace
 
@@ -39,6 +40,7 @@ def _parts(stored: StoredView, now: StoredView, view: FeatureView) -> Iterator[t
     yield "key", _listed(stored.keys), _listed(now.keys)
     yield "list of features", *_unlike(stored.layout.fields, now.layout.fields)
     yield "ttl", _age(stored.ttl), _age(now.ttl)
+    yield "max_staleness", _age(stored.max_staleness), _age(now.max_staleness)
     # The records of defaults and of missing keys; with other features they are others, too.
     if stored.layout.describe() == now.layout.describe():
         yield "default", _values(stored, stored.defaults), _values(now, now.defaults)

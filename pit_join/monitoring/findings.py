@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pit_join.definitions.registry import Registry
+from pit_join.monitoring.freshness import Freshness
 
 __all__ = ["ON_DEMAND", "FeatureSkew", "Findings", "Monitoring", "Skew", "SkewExample", "StaleView"]
 
@@ -39,8 +40,9 @@ class FeatureSkew:
 
     `match`: equal to the rule at the serving time. `stale`: equal to the rule only at the instant of the export.
     `different`: equal to neither. `changed`: the same of a static view, or computed from one: the rule knows only its
-    values of today, so they have changed since they were served. `fallback`: a store had failed. `not_compared`: the
-    project no longer has the feature, or has it as another type. `examples` are different values, the farthest first.
+    values of today, so they have changed since they were served. `fallback`: a store had failed, or was stale.
+    `not_compared`: the project no longer has the feature, or has it as another type. `examples` are different values,
+    the farthest first.
     """
 
     view: str
@@ -195,15 +197,23 @@ class Findings:
 
 @dataclass(frozen=True, slots=True)
 class Monitoring:
-    """The findings of `pit-join monitor`, by kind."""
+    """The findings of `pit-join monitor`, by check; None of a check that was not asked for."""
 
-    skew: Skew
+    skew: Skew | None = None
+    freshness: Freshness | None = None
 
     @property
     def found(self) -> bool:
         """Whether any finding needs attention."""
-        return self.skew.found
+        return any(each.found for each in (self.skew, self.freshness) if each)
+
+    @property
+    def unchecked(self) -> tuple[str, ...]:
+        """The things that could not be looked at, each with the reason."""
+        skew = (f"left out {file}" for file in self.skew.unread) if self.skew else ()
+        return (*skew, *(self.freshness.unchecked if self.freshness else ()))
 
     def as_json(self) -> dict[str, Any]:
         """Return the findings as plain values."""
-        return {"skew": self.skew.as_json()}
+        checks = {"skew": self.skew, "freshness": self.freshness}
+        return {name: each.as_json() for name, each in checks.items() if each}

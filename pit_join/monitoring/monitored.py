@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from contextlib import closing
 from dataclasses import replace
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pit_join.errors import EntityError, RequestError, StoreError
+from pit_join.errors import EntityError, PitJoinError, RequestError, StoreError, option, suggest
 from pit_join.references import names_of, parse_reference
 from pit_join.times import parse_instant, read_instant
 
@@ -18,10 +18,14 @@ if TYPE_CHECKING:
     from pit_join.monitoring.parity import Parity
     from pit_join.online.protocol import ReadableStore
     from pit_join.project.dbt_project import Project
+    from pit_join.records.store_manifest import Contents
     from pit_join.training.explanation import Explanation
     from pit_join.workspace import Workspace
 
-__all__ = ["Monitored"]
+__all__ = ["CHECKS", "Monitored"]
+
+CHECKS = ("freshness", "skew")
+"""The checks of `pit-join monitor`."""
 
 
 class Monitored:
@@ -61,37 +65,62 @@ class Monitored:
 
     def monitor(
         self,
-        log: str | Path,
+        log: str | Path | None = None,
         *,
+        checks: Iterable[str] | None = None,
+        select: Iterable[str] = (),
+        now: str | date | None = None,
         start: str | date | None = None,
         end: str | date | None = None,
         service: str | None = None,
         tolerance: float = 1e-9,
     ) -> Monitoring:
-        """Compare the values of a feature log with the offline rule at the time when each was served.
+        """Look how fresh features are, and whether what was served is what the rule says.
+
+        The check `freshness` looks for the newest values in the warehouse and in the online store, and holds their age
+        against `freshness_slo`. The check `skew` compares the values of a feature log with the offline rule at the time
+        when each was served.
 
         Args:
-            log: the folder of a `FeatureLog`.
+            log: the folder of a `FeatureLog`, for `skew`.
+            checks: `"freshness"` and `"skew"`; by default `skew` if there is a log, else `freshness`.
+            select: names of feature views, for `freshness`; all by default.
+            now: the instant at which ages are judged, for `freshness`; the clock's by default. Naive is UTC.
             start: only values served from this time on, such as `"2026-03-18 14:30"` (naive is UTC).
             end: only values served before this time.
             service: only values served for this feature service.
             tolerance: the most that floats of windows may differ, relative to themselves; all else must be equal.
 
         Raises:
-            PitJoinError: if the folder, the project or its warehouse cannot be read.
+            PitJoinError: if the folder, the project or its warehouse cannot be read, or a check is unknown.
         """
         from pit_join.monitoring.findings import Monitoring
+        from pit_join.monitoring.freshness import find_freshness
         from pit_join.monitoring.skew import find_skew
 
-        span = (read_instant(start), read_instant(end, past=False))
-        skew = find_skew(
-            self._workspace(),
-            Path(log),
-            span,
-            service,
-            tolerance,
-        )
-        return Monitoring(skew)
+        asked = ["freshness" if log is None else "skew"] if checks is None else names_of(checks)
+        for check in asked:
+            if check not in CHECKS:
+                raise RequestError(f"there is no check '{check}'; {suggest(check, CHECKS, 'checks')}")
+        if "skew" in asked and log is None:
+            raise RequestError(f"the check skew reads a feature log; give its folder with {option('log=', '--log')}")
+        workspace, skew, freshness = self._workspace(), None, None
+        if "freshness" in asked:
+            moment = datetime.now(timezone.utc) if now is None else parse_instant(now)
+            freshness = find_freshness(workspace, self._contents_or_error(workspace.project), moment, names_of(select))
+        if log is not None and "skew" in asked:
+            span = (read_instant(start), read_instant(end, past=False))
+            skew = find_skew(workspace, Path(log), span, service, tolerance)
+        return Monitoring(skew, freshness)
+
+    def _contents_or_error(self, project: Project) -> Contents | PitJoinError:
+        from pit_join.records.store_manifest import Contents
+
+        try:
+            with closing(self._open_online_store(project)) as store:
+                return Contents.from_json(store.contents()[1], "the online store")
+        except PitJoinError as error:
+            return error
 
     def explain(
         self,

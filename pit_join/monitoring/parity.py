@@ -22,7 +22,8 @@ from pit_join.monitoring.offline_rule import OfflineRule
 from pit_join.online.protocol import ReadableStore
 from pit_join.records.arrow import arrow_values, values_of
 from pit_join.records.keys import KeyCodec
-from pit_join.records.store_manifest import Contents, StoredView
+from pit_join.records.store_manifest import Contents
+from pit_join.records.stored_view import StoredView
 from pit_join.references import Request
 from pit_join.serving.reader import OnlineReader
 from pit_join.statuses import PRESENT

@@ -18,7 +18,7 @@ from cachetools import LRUCache
 
 from pit_join.online.protocol import Failed, ReadableStore, Records, Separate, Wanted
 from pit_join.online.urls import CacheLimits
-from pit_join.records.store_manifest import StoredView
+from pit_join.records.stored_view import StoredView
 
 __all__ = ["CachedStore"]
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Protocol, TypeVar
 
 from pit_join.errors import PitJoinError
-from pit_join.records.store_manifest import StoredView
+from pit_join.records.stored_view import StoredView
 
 __all__ = [
     "Changes", "Failed", "OnProgress", "OnlineStore", "ReadableStore", "Records", "Rows", "Separate", "Wanted",

@@ -18,7 +18,8 @@ from xxhash import xxh3_64_digest
 from pit_join.online.protocol import Changes, OnProgress, Rows
 from pit_join.online.redis_servers import AskAll, Command
 from pit_join.records.layout import checksum, view_number
-from pit_join.records.store_manifest import Contents, StoredView
+from pit_join.records.store_manifest import Contents
+from pit_join.records.stored_view import StoredView
 
 __all__ = ["HASHES", "Place", "RedisWriter", "hash_of", "token_of"]
 

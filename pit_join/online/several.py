@@ -18,7 +18,8 @@ from pit_join.online.opening import open_store
 from pit_join.online.protocol import Failed, ReadableStore, Records, Wanted
 from pit_join.online.remote import Remote
 from pit_join.online.urls import cache_limits, check_urls, folder_of, is_remote, store_url
-from pit_join.records.store_manifest import Contents, StoredView
+from pit_join.records.store_manifest import Contents
+from pit_join.records.stored_view import StoredView
 
 __all__ = ["SeveralStores"]
 

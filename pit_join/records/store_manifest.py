@@ -14,13 +14,11 @@ from typing import Any
 from xxhash import xxh3_64_hexdigest
 
 from pit_join.errors import RequestError, StoreError, suggest, suggest_service
-from pit_join.records.embeddings import StoredIndex
-from pit_join.records.keys import KeyCodec
-from pit_join.records.layout import Decoder, Layout, view_number
+from pit_join.records.stored_view import StoredView, view_as_json, view_from_json
 from pit_join.references import OnDemandRequest, Request, RequestItem, default_alias, parse_reference
 from pit_join.statuses import NOT_EXPORTED
 
-__all__ = ["FORMAT", "Contents", "OnDemandArguments", "ResolvedRole", "StoredService", "StoredView"]
+__all__ = ["FORMAT", "Contents", "OnDemandArguments", "ResolvedRole", "StoredService"]
 
 FORMAT = 1
 
@@ -29,44 +27,6 @@ class _EmptyError(StoreError):
     """A store to which nothing was exported, or that has lost everything."""
 
     status = NOT_EXPORTED
-
-
-@dataclass(frozen=True, slots=True)
-class StoredView:
-    """One feature view as it was exported.
-
-    `keys` are the columns of the key with their kinds (see `keys.key_kind`); a view that holds for every row has none,
-    and its `entity` is empty. `ttl` is in microseconds, `instant` is when the snapshot holds (None: it is declared, and
-    not exported yet), `defaults` a record of the declared defaults and `missing` one of what a key without a record has
-    although no default is declared (a count of 0); or None if no feature needs them. `nearest` are the indexes of
-    embeddings by feature, `store` is the name of the store that has the records, empty for the default one.
-    """
-
-    name: str
-    entity: str
-    keys: Mapping[str, str]
-    layout: Layout
-    ttl: int | None
-    instant: datetime | None
-    rows: int
-    defaults: bytes | None = None
-    missing: bytes | None = None
-    nearest: Mapping[str, StoredIndex] = field(default_factory=dict)
-    store: str = ""
-
-    @property
-    def is_here(self) -> bool:
-        """Whether the store that describes it has its records."""
-        return self.instant is not None and not self.store
-
-    @property
-    def features(self) -> tuple[str, ...]:
-        """The names of its features, in the order of the model's YAML."""
-        return tuple(field.name for field in self.layout.fields)
-
-    def decoder(self, features: Sequence[str]) -> Decoder:
-        """Return a decoder of some features of its records."""
-        return Decoder(self.layout, features, view_number(self.name))
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +92,7 @@ class Contents:
                 "project": self.project,
                 "target": self.target,
                 "exported_at": self.exported_at.isoformat(),
-                "views": {name: _view_as_json(view) for name, view in self.views.items()},
+                "views": {name: view_as_json(view) for name, view in self.views.items()},
                 "services": {
                     name: {
                         "features": [request.as_macro_argument() for request in service.requests],
@@ -181,7 +141,7 @@ class Contents:
                 project=read["project"],
                 target=read["target"],
                 exported_at=datetime.fromisoformat(read["exported_at"]),
-                views={name: _view_from_json(name, view) for name, view in read["views"].items()},
+                views={name: view_from_json(name, view) for name, view in read["views"].items()},
                 services={name: _service_from_json(service) for name, service in read["services"].items()},
                 latest={str(model): str(view) for model, view in read.get("latest", {}).items()},
                 duckdb=str(read.get("duckdb", "")),
@@ -334,40 +294,3 @@ def _texts(*found: Any) -> tuple[str, ...]:
             raise TypeError(f"{each!r} is not a text")
         each.encode()  # a lone surrogate, which JSON can write, is a ValueError
     return found
-
-
-def _view_as_json(view: StoredView) -> dict[str, Any]:
-    return {
-        "entity": view.entity,
-        "keys": dict(view.keys),
-        "fields": json.loads(view.layout.describe()),
-        "ttl": view.ttl,
-        "instant": view.instant.isoformat() if view.instant else None,
-        "rows": view.rows,
-        "defaults": view.defaults.hex() if view.defaults else None,
-        "missing": view.missing.hex() if view.missing else None,
-        # What older stores do not say is left out where there is nothing to say.
-        **({"store": view.store} if view.store else {}),
-        **({"nearest": {name: index.as_json() for name, index in view.nearest.items()}} if view.nearest else {}),
-    }
-
-
-def _view_from_json(name: str, read: Mapping[str, Any]) -> StoredView:
-    KeyCodec(read["keys"].items())  # which knows the kinds of keys
-    if not isinstance(read["ttl"], (int, type(None))):
-        raise TypeError(f"the ttl is {read['ttl']!r}")
-    if bool(read["keys"]) != bool(read["entity"]):
-        raise TypeError(f"the entity is {read['entity']!r}, and the keys are {read['keys']!r}")
-    return StoredView(
-        name=name,
-        entity=read["entity"],
-        keys=read["keys"],
-        layout=Layout.from_description(json.dumps(read["fields"])),
-        ttl=read["ttl"],
-        instant=datetime.fromisoformat(read["instant"]) if read["instant"] else None,
-        store=read.get("store", ""),
-        rows=read["rows"],
-        defaults=bytes.fromhex(read["defaults"]) if read["defaults"] else None,
-        missing=bytes.fromhex(read["missing"]) if read["missing"] else None,
-        nearest={name: StoredIndex.from_json(index) for name, index in read.get("nearest", {}).items()},
-    )

@@ -13,6 +13,7 @@ import numpy as np
 
 from pit_join.errors import EntityError, with_extra
 from pit_join.frames import Dtypes, as_pandas
+from pit_join.online.protocol import Failed
 from pit_join.records.layout import CHECK, HEADER, SCALARS, converter, instant
 from pit_join.serving.role_records import FeatureColumn, RoleColumns, RolePlan, RoleRecords, failures_of
 from pit_join.statuses import NULL_VALUE, PRESENT
@@ -82,14 +83,14 @@ class OnlineFeatures:
             if not whole or any(None in values for values in stored):
                 known = [_with_nulls(statuses, column) if None in column else statuses for column in columns]
                 if not whole or role.fills:
-                    columns = list(zip(*(role.served(values) for _, _, values in rows), strict=True))
+                    columns = list(zip(*(role.served(status, values) for status, _, values in rows), strict=True))
             times = [event for _, event, _ in rows]
             found.append(RoleColumns(role.view.name, role.names, role.types, columns, known, times))
         return found
 
     @property
     def failures(self) -> dict[str, str]:
-        """The views whose records could not be read, each with the sentence that says why; defaults stand for them."""
+        """The views that could not be read, or are stale, with the sentence that says why; defaults stand for them."""
         return failures_of((read.role, read.given) for read in self._roles)
 
     @cached_property
@@ -97,8 +98,8 @@ class OnlineFeatures:
         """For every feature the status of each row.
 
         It is `PRESENT`, `NULL_VALUE`, `NOT_FOUND` (no record of the key), `NULL_KEY`, `OUTSIDE_MAX_AGE` (older than
-        the ttl); or `STORE_FAILED`, `STORE_LATE`, `NOT_EXPORTED` (see `failures`), which on-demand features take over
-        from their arguments; or, of on-demand features, `COMPUTE_FAILED`.
+        the ttl); or `STORE_FAILED`, `STORE_LATE`, `NOT_EXPORTED`, `STALE` (see `failures`), which on-demand features
+        take over from their arguments; or, of on-demand features, `COMPUTE_FAILED`.
         """
         found = {name: column.statuses for name, column in self._computed.items()}
         for read in self._roles:
@@ -215,6 +216,8 @@ def _fill(out: np.ndarray[Any, Any], read: RoleRecords) -> None:
     rows: Any = slice(None)
     if not lengths.all():
         out[:] = _numbers(role.absent)
+        if isinstance(read.given, Failed):
+            out[list(read.given.lost)] = _numbers(role.defaults)
         rows = np.flatnonzero(lengths)
     if not read.records:
         return

@@ -22,7 +22,8 @@ from pit_join.online.protocol import Failed, ReadableStore
 from pit_join.records.embeddings import Matrix, StoredIndex, distances, first_problem
 from pit_join.records.keys import KeyCodec
 from pit_join.records.layout import NO_TIME, Decoder, instant, moment_of
-from pit_join.records.store_manifest import Contents, StoredView
+from pit_join.records.store_manifest import Contents
+from pit_join.records.stored_view import StoredView
 
 __all__ = ["Neighbour", "NeighbourReader", "Vector"]
 
@@ -94,7 +95,7 @@ class NeighbourReader:
         Raises:
             RequestError: if the store has no such view, feature, or index of it.
             EntityError: if the vector has another form or length, or `k` is less than 1.
-            StoreError: if the store or the index cannot be used, or a record is damaged.
+            StoreError: if the store or the index cannot be used, a record is damaged, or the view is stale.
         """
         wanted, query, moment = _count(k), _numbers(vector), moment_of(now)
         for _ in range(_MOST_EXPORTS):
@@ -138,6 +139,8 @@ class NeighbourReader:
                 f"'{name}:{feature}' has no index; declare nearest on its column, and export to the embedded store; "
                 f"{suggest(feature, view.nearest, 'indexed features')}"
             )
+        if stale := view.staleness(moment):
+            raise stale
         index = view.nearest[feature]
         if index.rows and len(query) != index.dimensions:
             raise EntityError(

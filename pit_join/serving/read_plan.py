@@ -15,13 +15,16 @@ from pit_join.errors import RequestError, StoreError
 from pit_join.online.protocol import ReadableStore, Records
 from pit_join.online.urls import how_to_name
 from pit_join.records.keys import KeyCodec
-from pit_join.records.store_manifest import Contents, ResolvedRole, StoredView
+from pit_join.records.store_manifest import Contents, ResolvedRole
+from pit_join.records.stored_view import StoredView
 from pit_join.references import OnDemandRequest, RequestItem
 from pit_join.serving.log_entry import LogSource
 from pit_join.serving.on_demand import OnDemand
 from pit_join.serving.role_records import RolePlan, RoleRecords, RowKeys
 
 __all__ = ["ReadPlan", "make_plan"]
+
+_NEVER = 2**63  # microseconds
 
 _log = logging.getLogger("pit_join")
 
@@ -36,7 +39,7 @@ class ReadPlan:
     `wanted` are the views to read, each with the number of its keys' codec: first those of `roles`, in order.
     `key_kinds` are the keys that every entity row needs, with their kinds (see `keys.key_kind`). `arguments` are the
     roles that on-demand features take, each with its place among the wanted. `may_lack` is whether a store may
-    fail to return records, or a view is not exported.
+    fail to return records, or a view is not exported; after `fresh_until`, in microseconds, a view is stale.
     """
 
     mark: object
@@ -50,6 +53,7 @@ class ReadPlan:
     arguments: tuple[tuple[RolePlan, int], ...]
     source: LogSource
     may_lack: bool
+    fresh_until: int
 
     def in_order(self, read: Sequence[Any]) -> Sequence[Any]:
         """Put what was read of each feature, role by role and then the on-demand features, in the order of `names`."""
@@ -116,6 +120,7 @@ def make_plan(
         arguments=tuple(arguments),
         source=source,
         may_lack=remote or len(store.names) > 1 or any(view.instant is None for view, _ in wanted),
+        fresh_until=min((view.fresh_until or _NEVER for view, _ in wanted), default=_NEVER),
     )
 
 

@@ -24,7 +24,7 @@ from pit_join.serving.log_entry import Served, ServedLog
 from pit_join.serving.read_plan import ReadPlan, make_plan
 from pit_join.serving.role_records import FeatureColumn, RoleRecords, RowKeys
 from pit_join.serving.vector import FeatureVector, OneRow, ReadRow, RowRecords, read_row
-from pit_join.statuses import COMPUTE_FAILED, NOT_EXPORTED, STORE_FAILED
+from pit_join.statuses import COMPUTE_FAILED, NOT_EXPORTED, STALE, STORE_FAILED
 from pit_join.times import parse_instant
 
 __all__ = ["DEADLINE", "OnlineReader", "StoreChangedError", "read_one"]
@@ -50,7 +50,8 @@ class OnlineReader:
         full_feature_names: name every feature `view__feature`; a service may say so itself.
         defaults: replace nulls by the declared defaults.
         strict: raise an error where a store fails, is late, or has no export of a view yet; without it the values are
-            then the declared defaults, with the status `STORE_FAILED`, `STORE_LATE` or `NOT_EXPORTED`.
+            then the declared defaults, with the status `STORE_FAILED`, `STORE_LATE` or `NOT_EXPORTED`. Stale values
+            never raise one: they are the defaults, with the status `STALE`.
         deadline: seconds within which a request is answered; None for no bound. An embedded store is read in
             microseconds, without looking at the clock.
         log: the log of a sample of what is served.
@@ -235,7 +236,7 @@ class OnlineReader:
             row_keys[:] = [RowKeys(rows.keys(codec)) for codec in plan.codecs]
             return [keys.distinct for keys in row_keys]
 
-        plan, keys, found = self._read(distinct, deadline)
+        plan, keys, found = self._read(distinct, moment, deadline)
         records = self._sound(plan, keys, found)
         stored = plan.stored(row_keys, records, moment)
         computed: Mapping[str, FeatureColumn] = {}
@@ -257,7 +258,7 @@ class OnlineReader:
     ) -> ReadRow:
         """Read one entity row; see `get`, and `_read` for `keys_of`."""
         try:
-            plan, keys, records = self._read(keys_of, deadline)
+            plan, keys, records = self._read(keys_of, moment, deadline)
             try:
                 row = read_row(plan, keys, records, entity_row, moment)
             except StoreError:  # a record is damaged
@@ -272,9 +273,12 @@ class OnlineReader:
         return row
 
     def _read(
-        self, keys_of: Callable[[ReadPlan], list[list[bytes]]], deadline: float | None
+        self, keys_of: Callable[[ReadPlan], list[list[bytes]]], moment: int, deadline: float | None
     ) -> tuple[ReadPlan, list[list[bytes]], Sequence[Records]]:
-        """Return a plan of the present state, the keys from `keys_of` for each of its codecs, and their records."""
+        """Return a plan of the present state, the keys from `keys_of` for each of its codecs, and their records.
+
+        Records that are stale at `moment` are left out.
+        """
         until = self._until(deadline)
         try:
             for _ in range(_MOST_EXPORTS):
@@ -287,7 +291,9 @@ class OnlineReader:
                     keys = keys_of(plan)
                     records = self._store.read(plan.mark, [(view, keys[number]) for view, number in plan.wanted], until)
                     if records is not None:
-                        return plan, keys, self._noted(plan, keys, records) if plan.may_lack else records
+                        if plan.may_lack or moment > plan.fresh_until:
+                            records = self._noted(plan, keys, records, moment)
+                        return plan, keys, records
                 if not self.renews:
                     raise StoreChangedError
                 self.renew(until)
@@ -299,22 +305,24 @@ class OnlineReader:
             status = NOT_EXPORTED if isinstance(error, RequestError) else error.status
             keys = keys_of(plan)
             failed = [Failed.of(len(keys[number]), status, error) for _, number in plan.wanted]
-            return plan, keys, self._noted(plan, keys, failed)
+            return plan, keys, self._noted(plan, keys, failed, moment)
 
     def _until(self, deadline: float | None = None) -> float | None:
         deadline = self._deadline if deadline is None else deadline
         return None if deadline is None else time.monotonic() + deadline
 
-    def _noted(self, plan: ReadPlan, keys: list[list[bytes]], records: Sequence[Records]) -> list[Records]:
-        """Count the records that could not be read; raise their error in strict reading."""
+    def _noted(self, plan: ReadPlan, keys: list[list[bytes]], records: Sequence[Records], moment: int) -> list[Records]:
+        """Leave out what is stale, and count the records that could not be read, whose error strict reading raises."""
         found = list(records)
         for place, (view, number) in enumerate(plan.wanted):
             if view.instant is None:
                 error = StoreError(f"the feature view '{view.name}' was not exported yet; run pit-join export")
                 found[place] = Failed.of(len(keys[number]), NOT_EXPORTED, error)
+            elif not isinstance(found[place], Failed) and (stale := view.staleness(moment)):
+                found[place] = Failed.of(len(keys[number]), STALE, stale)
             failed = found[place]
             if isinstance(failed, Failed):
-                if self._strict:
+                if self._strict and failed.status != STALE:
                     raise failed.error
                 self._count(view.name, failed.status)
         return found

@@ -11,8 +11,8 @@ import numpy as np
 
 from pit_join.online.protocol import Failed, Records
 from pit_join.records.layout import NO_TIME, Decoder
-from pit_join.records.store_manifest import StoredView
-from pit_join.statuses import NOT_FOUND, NULL_KEY, NULL_VALUE, OUTSIDE_MAX_AGE, PRESENT
+from pit_join.records.stored_view import StoredView
+from pit_join.statuses import FALLBACKS, NOT_FOUND, NULL_KEY, NULL_VALUE, OUTSIDE_MAX_AGE, PRESENT
 
 __all__ = [
     "FeatureColumn", "KeyResult", "RoleColumns", "RolePlan", "RoleRecords", "RowKeys", "failures_of", "status_in",
@@ -28,8 +28,8 @@ class RolePlan:
     """One role of a request, prepared for reading.
 
     `codec_number` is the place of its keys' codec in the plan; `columns` are the places of its features in the
-    request; `ttl` is in microseconds. `defaults` replace nulls of a record, `absent` replaces all values where no
-    record is young enough; `fills` is whether any feature has a default.
+    request; `ttl` is in microseconds. `defaults` replace nulls of a record, and all values if the record is not known;
+    `absent` replaces all values where no record is young enough. `fills` is whether any feature has a default.
     """
 
     view: StoredView
@@ -48,9 +48,12 @@ class RolePlan:
             return values
         return tuple(_own(d) if v is None else v for v, d in zip(values, self.defaults, strict=True))
 
-    def served(self, values: tuple[Any, ...] | None) -> tuple[Any, ...]:
-        """Return the values to serve for those of a record; None is a record that is missing or too old."""
-        return tuple(map(_own, self.absent)) if values is None else self.filled(values)
+    def served(self, status: str, values: tuple[Any, ...] | None = None) -> tuple[Any, ...]:
+        """Return the values to serve for those of a record; None without one, or if it is too old."""
+        if values is not None:
+            return self.filled(values)
+        # A count of 0 would claim that there was no event.
+        return tuple(map(_own, self.defaults if status in FALLBACKS else self.absent))
 
     @property
     def types(self) -> tuple[str, ...]:
@@ -149,7 +152,7 @@ class RoleRecords:
 
     def columns(self) -> dict[str, list[Any]]:
         """Return the values of the features by name, one a row."""
-        rows = self.by_row([self.role.served(values) for _, _, values in self.results])
+        rows = self.by_row([self.role.served(status, values) for status, _, values in self.results])
         return {name: [row[i] for row in rows] for i, name in enumerate(self.role.names)}
 
     def by_row(self, found: Sequence[Any]) -> list[Any]:

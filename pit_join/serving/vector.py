@@ -151,10 +151,12 @@ def read_row(
                 results.append(result)
                 continue
             results.append((event, None))
+            values += role.served(OUTSIDE_MAX_AGE)
         else:
             is_null = not key and plan.codecs[role.codec_number].encode(entity_row) is None
-            results.append(NULL_KEY if is_null else status_without(given, 0))
-        values += role.served(None)
+            status = NULL_KEY if is_null else status_without(given, 0)
+            results.append(status)
+            values += role.served(status)
     statuses: Sequence[str] = ()
     if plan.on_demand:
         for role, place in plan.arguments:

@@ -29,7 +29,8 @@ from pit_join.export.snapshot import Snapshot
 from pit_join.online.opening import open_store
 from pit_join.online.protocol import OnlineStore
 from pit_join.online.stores import lmdb_store as folder_store
-from pit_join.records.store_manifest import Contents, StoredView
+from pit_join.records.store_manifest import Contents
+from pit_join.records.stored_view import StoredView
 from pit_join.serving.neighbours import Neighbour
 from pit_join.workspace import Console
 

@@ -73,7 +73,7 @@ def expected(case: Case, request: oracle.Request, keys: dict[str, Any], t: int) 
     )  # fmt: skip
 
 
-@settings(RUN, max_examples=number_of(30, 400))
+@settings(RUN, max_examples=number_of(15, 400))
 @given(case=cases())
 def test_the_verdict_of_each_row_is_that_of_the_oracle(exporter: Exporter, case: Case) -> None:
     with loaded(exporter.connection, case):
@@ -132,7 +132,7 @@ def times_of(view: window_oracle.WindowView, row: oracle.Record) -> tuple[int, i
     return event, created, lagged if created is None else max(lagged, created)
 
 
-@settings(RUN, max_examples=number_of(30, 400))
+@settings(RUN, max_examples=number_of(15, 400))
 @given(case=window_cases())
 def test_the_verdict_of_each_event_is_that_of_the_oracle(exporter: Exporter, case: Any) -> None:
     asked = [each for each in questions(case) if isinstance(each[0].view, window_oracle.WindowView)]

@@ -25,7 +25,8 @@ from pit_join.http.requests import read_request
 from pit_join.online.opening import open_store
 from pit_join.online.protocol import OnlineStore
 from pit_join.online.stores.lmdb_store import _prefix
-from pit_join.records.store_manifest import Contents, StoredService, StoredView
+from pit_join.records.store_manifest import Contents, StoredService
+from pit_join.records.stored_view import StoredView
 from pit_join.references import OnDemandRequest, Request
 from pit_join.serving.client import describe_entity
 from pit_join.serving.features import OnlineFeatures

@@ -31,7 +31,8 @@ from pit_join.errors import EntityError, StoreError
 from pit_join.export.snapshot import Snapshot
 from pit_join.online.opening import open_store
 from pit_join.records.keys import KeyCodec, Single, key_kind
-from pit_join.records.store_manifest import Contents, StoredView
+from pit_join.records.store_manifest import Contents
+from pit_join.records.stored_view import StoredView
 from pit_join.references import Request
 from pit_join.serving.reader import OnlineReader
 

@@ -32,7 +32,7 @@ from pit_join.errors import PitJoinError, StoreError
 from pit_join.export.snapshot import Snapshot
 from pit_join.online.opening import open_store
 from pit_join.records.layout import HEADER, checksum, view_number
-from pit_join.records.store_manifest import StoredView
+from pit_join.records.stored_view import StoredView
 from pit_join.references import Request
 from pit_join.serving.reader import OnlineReader
 

@@ -45,7 +45,8 @@ from pit_join.export.snapshot import Snapshot
 from pit_join.online.protocol import Changes
 from pit_join.project.rendering import Renderer
 from pit_join.records.layout import HEADER, Field, Layout, checksum, view_number
-from pit_join.records.store_manifest import Contents, StoredView
+from pit_join.records.store_manifest import Contents
+from pit_join.records.stored_view import StoredView
 from pit_join.references import Request
 from pit_join.serving.features import OnlineFeatures
 from pit_join.serving.reader import OnlineReader

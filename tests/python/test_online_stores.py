@@ -15,7 +15,8 @@ from support.stores import put
 from pit_join.errors import RequestError, StoreError
 from pit_join.online.opening import open_store
 from pit_join.online.protocol import Changes, OnlineStore
-from pit_join.records.store_manifest import Contents, StoredView
+from pit_join.records.store_manifest import Contents
+from pit_join.records.stored_view import StoredView
 from pit_join.references import Request
 from pit_join.serving.reader import OnlineReader
 

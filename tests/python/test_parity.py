@@ -33,7 +33,8 @@ from pit_join.online.opening import open_store
 from pit_join.online.protocol import OnlineStore
 from pit_join.project.dbt_project import Project
 from pit_join.records.keys import KeyCodec
-from pit_join.records.store_manifest import Contents, StoredView
+from pit_join.records.store_manifest import Contents
+from pit_join.records.stored_view import StoredView
 from pit_join.training.equality import same
 from pit_join.warehouse.duckdb_session import DuckDBWarehouse
 

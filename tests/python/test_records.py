@@ -41,7 +41,8 @@ from pit_join.export import snapshot as snapshots
 from pit_join.export.snapshot import Snapshot
 from pit_join.online.opening import open_store
 from pit_join.records.layout import NO_TIME, Decoder, Field, Layout, checksum
-from pit_join.records.store_manifest import Contents, StoredView
+from pit_join.records.store_manifest import Contents
+from pit_join.records.stored_view import StoredView
 from pit_join.references import Request
 from pit_join.serving.reader import OnlineReader
 
@@ -113,6 +114,12 @@ def test_columns_become_the_bytes_of_their_values(rows: Rows, cuts: list[int], l
         snapshot = Snapshot("v", ("k",), pieces(rows, cuts, lead))
         assert encoded(snapshot) == expected
         assert [field.type for field in snapshot.layout.fields] == [kind.name for kind in rows.types]
+        unread = Snapshot("v", ("k",), pieces(rows, cuts, lead))
+        for number in range(len(rows.types)):
+            known = [event for event, row in zip(rows.events, rows.values, strict=True) if row[number] is not None]
+            newest = max((event for event in known if event is not None), default=None)
+            for noted in (snapshot.noted(), unread.noted()):
+                assert noted[f"f{number}"] == (len(rows.values) - len(known), newest)
         take = snapshot.grouped(lambda key: key[-1] % 3, 3)
         for first, end in ((0, 1), (1, 3), (0, 3), (2, 2)):
             keys, records = take(first, end)

@@ -17,8 +17,8 @@ from support.runs import LONG
 
 from pit_join import FeatureStore, Replay
 from pit_join.audit.replay_cuts import draw_cuts
-from pit_join.audit.replay_inputs import read_input
 from pit_join.errors import PitJoinError
+from pit_join.history.inputs import read_input
 
 pytestmark = pytest.mark.dbt
 

@@ -303,7 +303,8 @@ def test_a_value_that_becomes_too_old(lab: Lab) -> None:
     assert kinds(lab.monitor()) == {("risk", "risk", "score"): {"stale": 2}}
 
 
-def test_fallbacks_are_no_skew(lab: Lab) -> None:
+@pytest.mark.parametrize("status", ["STORE_FAILED", "STALE"])
+def test_fallbacks_are_no_skew(status: str, lab: Lab) -> None:
     """Statuses of values that stand for a store that failed; of what was computed from them, too."""
     lab.serve()
     (path,) = lab.log.iterdir()
@@ -311,7 +312,7 @@ def test_fallbacks_are_no_skew(lab: Lab) -> None:
     rows = table.to_pylist()
     for row in rows:
         if row["keys"]["user_id"] == "b":
-            row["features"]["plan"] = {"value": None, "status": "STORE_FAILED"}
+            row["features"]["plan"] = {"value": None, "status": status}
             row["features"]["share"]["value"] = 1e9
     pq.write_table(pa.Table.from_pylist(rows, schema=table.schema), path)
     found = lab.monitor()
@@ -321,6 +322,19 @@ def test_fallbacks_are_no_skew(lab: Lab) -> None:
         ("on_demand", "share", "share"): {"fallback": 2},
     }
     assert not found.found
+
+
+def test_what_a_stale_export_served_is_no_skew(own: Lab) -> None:
+    (declared,) = (own.folder / "models").glob("*.yml")
+    text = declared.read_text()
+    assert text.count("aggregations: [") == 1
+    declared.write_text(text.replace("aggregations: [", "max_staleness: 1 minute, aggregations: ["))
+    own.store.export(as_of=NOON)
+    own.serve()
+    found = own.monitor()
+    stale = {key: counts for key, counts in kinds(found).items() if "fallback" in counts}
+    assert {view for view, _, _ in stale} == {"visits", "on_demand"}
+    assert all(set(counts) == {"fallback"} for counts in stale.values())
 
 
 # What has changed since, and what cannot be read ----------------------------------------------------------------

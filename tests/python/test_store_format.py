@@ -35,7 +35,8 @@ from pit_join.export.snapshot import Snapshot
 from pit_join.online.opening import open_store
 from pit_join.records.keys import KeyCodec
 from pit_join.records.layout import SCALARS, Field, Layout
-from pit_join.records.store_manifest import FORMAT, Contents, StoredService, StoredView
+from pit_join.records.store_manifest import FORMAT, Contents, StoredService
+from pit_join.records.stored_view import StoredView
 from pit_join.references import Request
 from pit_join.serving.reader import OnlineReader
 

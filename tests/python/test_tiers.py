@@ -38,9 +38,10 @@ from pit_join.online.several import SeveralStores
 from pit_join.online.stores import redis_store
 from pit_join.online.stores.lmdb_store import LmdbWriter
 from pit_join.records.keys import KeyCodec
+from pit_join.records.stored_view import Noted
 from pit_join.references import Request
 from pit_join.serving.reader import OnlineReader
-from pit_join.statuses import COMPUTE_FAILED, NOT_EXPORTED, ONLINE, OUTSIDE_MAX_AGE, STORE_FAILED, STORE_LATE
+from pit_join.statuses import COMPUTE_FAILED, NOT_EXPORTED, ONLINE, OUTSIDE_MAX_AGE, STALE, STORE_FAILED, STORE_LATE
 
 pytestmark = [pytest.mark.slow, pytest.mark.redis, pytest.mark.rest]
 
@@ -75,8 +76,11 @@ def node(name: str, columns: Mapping[str, str], defaults: Mapping[str, Any], **s
     }  # fmt: skip
 
 
-def manifest(store: str | None = "fast", profile_store: str | None = None) -> dict[str, Any]:
+def manifest(
+    store: str | None = "fast", profile_store: str | None = None, max_staleness: str | None = None
+) -> dict[str, Any]:
     """The view `profile`, the view `activity` in a store of its own, and the service `s` over both."""
+    bounded = {"max_staleness": max_staleness} if max_staleness else {}
     share = macro("share", "cast({{ amount }} as tinyint) / {{ visits }}", {"amount": "integer", "visits": "integer"},
                   returns="double", default=-1.0)  # fmt: skip
     double = macro("twice", "2 * {{ amount }}", {"amount": "integer"}, returns="integer")
@@ -88,10 +92,15 @@ def manifest(store: str | None = "fast", profile_store: str | None = None) -> di
     ]
     views = {
         "profile": node(
-            "profile", {"age": "integer"}, {}, **({"online_store": profile_store} if profile_store else {})
+            "profile", {"age": "integer"}, {}, **bounded, **({"online_store": profile_store} if profile_store else {})
         ),
         "activity": node(
-            "activity", {"visits": "integer"}, {"visits": 4}, ttl="1 day", **({"online_store": store} if store else {})
+            "activity",
+            {"visits": "integer"},
+            {"visits": 4},
+            ttl="1 day",
+            **bounded,
+            **({"online_store": store} if store else {}),
         ),
     }
     exposure = {
@@ -185,6 +194,8 @@ def test_each_view_is_exported_to_its_store(shop: Shop) -> None:
     assert not contents_of(fast).views["activity"].store
     listed = contents_of(shop.store()).views
     assert {name: view.store for name, view in listed.items()} == {"profile": "", "activity": "fast"}
+    noted = Noted(nulls=0, newest=int(AT.timestamp() * 1e6))
+    assert (listed["profile"].noted, listed["activity"].noted) == ({"age": noted}, {"visits": noted})
     assert list(dump_here(shop)) == ["profile"]
     assert sum(1 for _ in fast.scan(listed["activity"])) == 1000
     with shop.reader() as reader:
@@ -316,6 +327,22 @@ def test_a_view_without_a_table(shop: Shop) -> None:
     shop.export(("profile",), say=said.append)
     assert [line for line in said if "features that need the feature view 'activity' cannot be served" in line]
     assert set(contents_of(shop.store()).views) == {"profile"}
+
+
+def test_a_stale_export_of_each_store(shop: Shop) -> None:
+    """Of two stores one is exported again: the views of the other are stale, and both are without their server."""
+    bounded = manifest(max_staleness="10 minutes")
+    shop.export(of=bounded)
+    later = AT + timedelta(minutes=11)
+    with shop.reader() as reader:
+        assert vector(reader, now=AT + timedelta(minutes=10)) == WHOLE
+        assert vector(reader, now=later) == without_activity("STALE") | {"age": (None, "STALE")}
+        assert set(reader.failures) == {("activity", "STALE"), ("profile", "STALE")}
+        shop.run(bounded, int(later.timestamp() * 1e6), views=("activity",), named={"fast": shop.fast})
+        assert vector(reader, now=later) == WHOLE | {"age": (None, "STALE")}
+        shop.server.stop()
+        until(reader, without_activity("STORE_FAILED"))  # a failure of the store comes first
+        assert vector(reader, now=later) == without_activity("STORE_FAILED") | {"age": (None, "STALE")}
 
 
 def test_a_view_that_is_too_old(shop: Shop) -> None:
@@ -1014,10 +1041,11 @@ def counted(server: Serving, view: str, status: str) -> float:
     return server.metrics().get(f'pit_join_feature_values_total{{status="{status}",view="{view}"}}', 0)
 
 
-def recent(shop: Shop, days: int = 0) -> None:
+def recent(shop: Shop, days: int = 0, max_staleness: str | None = None) -> None:
     """The server judges ages by the clock."""
     shop.connection.execute(f"update activity set event_timestamp = now() - interval {days} days")
-    shop.run(manifest(), int(datetime.now(timezone.utc).timestamp() * 1e6), named={"fast": shop.fast})
+    now = int(datetime.now(timezone.utc).timestamp() * 1e6)
+    shop.run(manifest(max_staleness=max_staleness), now, named={"fast": shop.fast})
 
 
 def test_a_server_of_a_store_that_fails(shop: Shop) -> None:
@@ -1095,6 +1123,10 @@ def test_the_description_holds_while_a_store_fails(shop: Shop) -> None:
         seen = [as_described(server)]
         recent(shop, days=3)
         seen.append(as_described(server))
+        recent(shop, max_staleness="1 millisecond")
+        seen.append(as_described(server))
+        recent(shop)
+        as_described(server)  # so that it knows the new state before a store is silent
         shop.server.process.send_signal(signal.SIGSTOP)
         try:
             seen.append(as_described(server))
@@ -1103,7 +1135,7 @@ def test_the_description_holds_while_a_store_fails(shop: Shop) -> None:
         shop.server.stop()
         seen.append(as_described(server))
         assert max(fuzz(server, examples=5)) < 500
-    expected = ({NOT_EXPORTED}, {OUTSIDE_MAX_AGE, COMPUTE_FAILED}, {STORE_LATE}, {STORE_FAILED})
+    expected = ({NOT_EXPORTED}, {OUTSIDE_MAX_AGE, COMPUTE_FAILED}, {STALE}, {STORE_LATE}, {STORE_FAILED})
     assert [found & some for found, some in zip(seen, expected, strict=True)] == list(expected)
     assert set().union(*seen) == set(ONLINE)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from pit_join.online.protocol import Changes, Rows, Writer
-from pit_join.records.store_manifest import StoredView
+from pit_join.records.stored_view import StoredView
 
 
 def replace_all(

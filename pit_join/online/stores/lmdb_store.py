@@ -1,8 +1,8 @@
 """The embedded online store: one LMDB environment in a folder. Outside world: its files.
 
-An export is one transaction, so that readers, which never wait, see all of it or nothing. For processes of one host;
-LMDB does not work on network file systems. Every key begins with the number of its view: named databases would have to
-be opened in a write transaction, for which a reader would wait until an export has ended (decision 0011).
+An export is one transaction, so that readers, which never wait, see all of it or nothing. For one host; LMDB does not
+work on network file systems. Every key begins with the number of its view: to open a named database takes a write
+transaction, for which a reader would wait until an export has ended (decision 0011).
 """
 
 from __future__ import annotations
@@ -27,7 +27,8 @@ from pit_join.online.delta import Delta, Spill, StoredEntries, find_delta
 from pit_join.online.protocol import Changes, OnProgress, Records, Rows, Wanted
 from pit_join.online.store_files import fill_out, is_stump, making, warn_without_locks
 from pit_join.records.layout import checksum, view_number
-from pit_join.records.store_manifest import Contents, StoredView
+from pit_join.records.store_manifest import Contents
+from pit_join.records.stored_view import StoredView
 
 __all__ = ["SCHEMES", "LmdbStore", "open_store"]
 
@@ -53,8 +54,7 @@ _opening = threading.Lock()
 
 def open_store(url: str, *, create: bool = False) -> LmdbStore:
     """Open the store in a folder; with `create` an empty one is made where there is none."""
-    folder = Path(url)
-    data = folder / "data.mdb"
+    folder, data = Path(url), Path(url, "data.mdb")
     with _readable_errors(folder):
         if create and (not data.is_file() or is_stump(data)):
             private_folder(folder)

@@ -21,7 +21,7 @@ from pit_join.online.redis_servers import SENTINEL, AskAll, Command, Servers, al
 from pit_join.online.redis_writer import HASHES, Place, RedisWriter, hash_of, token_of
 from pit_join.online.remote import NodeError
 from pit_join.online.urls import store_url
-from pit_join.records.store_manifest import StoredView
+from pit_join.records.stored_view import StoredView
 from pit_join.waiting import wait_until
 
 __all__ = ["SCHEMES", "RedisStore", "open_store"]

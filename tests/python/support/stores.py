@@ -11,7 +11,8 @@ from writing import replace_all
 
 from pit_join.export.snapshot import Snapshot
 from pit_join.online.protocol import Changes, OnlineStore
-from pit_join.records.store_manifest import Contents, StoredView
+from pit_join.records.store_manifest import Contents
+from pit_join.records.stored_view import StoredView
 
 AT = datetime(2026, 3, 1, tzinfo=timezone.utc)
 Table = dict[str, Sequence[Any]]

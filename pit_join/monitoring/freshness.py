@@ -1,0 +1,215 @@
+"""The check `freshness`: the age of the newest values, in the warehouse and as they are served."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, replace
+from datetime import datetime
+from typing import Any
+
+from pit_join.definitions.nodes import ancestors
+from pit_join.definitions.views import FeatureView
+from pit_join.errors import PitJoinError
+from pit_join.history.inputs import ModelInput, read_input
+from pit_join.json_values import time_text
+from pit_join.records.layout import instant, moment_of
+from pit_join.records.store_manifest import Contents
+from pit_join.warehouse.duckdb_session import DuckDBWarehouse
+from pit_join.workspace import Histories, Workspace
+
+__all__ = ["FeatureFreshness", "Freshness", "find_freshness"]
+
+
+@dataclass(frozen=True, slots=True)
+class FeatureFreshness:
+    """The newest values of a feature: event times in microseconds UTC, and None where there is no value.
+
+    `known` is that of the rows known in the warehouse, `served` that in the online store, whose export is as of
+    `exported_at`. `online` is whether the view is served, `slo` how old a value may be that is served (or known, of a
+    view that is not), in seconds; `impact` and `owner` are declared beside it. `lost` says where the time was lost if
+    the value is older.
+    """
+
+    view: str
+    feature: str
+    known: int | None
+    served: int | None
+    exported_at: int | None
+    online: bool
+    age: float | None
+    slo: float | None
+    impact: str = ""
+    owner: str = ""
+    lost: str | None = None
+
+    @property
+    def breached(self) -> bool:
+        """Whether the newest value is older than the SLO, or there is none."""
+        return self.slo is not None and (self.age is None or self.age > self.slo)
+
+
+@dataclass(frozen=True, slots=True)
+class Freshness:
+    """The freshness of all features at `now`, in microseconds UTC.
+
+    `unchecked` says of which views what could not be read.
+    """
+
+    now: int
+    features: tuple[FeatureFreshness, ...]
+    unchecked: tuple[str, ...]
+
+    @property
+    def found(self) -> bool:
+        """Whether a feature is older than its SLO."""
+        return any(each.breached for each in self.features)
+
+    def as_json(self) -> dict[str, Any]:
+        """Return it as plain values; times are texts in UTC, ages are in seconds."""
+        features = []
+        for each in self.features:
+            texts = {name: _text(getattr(each, name)) for name in ("known", "served", "exported_at")}
+            features.append({**asdict(each), **texts, "breached": each.breached})
+        return {"now": _text(self.now), "features": features, "unchecked": list(self.unchecked)}
+
+
+def find_freshness(
+    workspace: Workspace, contents: Contents | PitJoinError, now: datetime, names: Collection[str] = ()
+) -> Freshness:
+    """Look how old the newest values of feature views are at an instant.
+
+    Args:
+        workspace: the project.
+        contents: what the online store holds, or why it cannot be read.
+        now: the instant.
+        names: the views; all by default. Static views have no times, and are left out.
+
+    Raises:
+        PitJoinError: if a view is unknown.
+    """
+    registry = workspace.registry
+    views = [registry.view(name) for name in names] or [registry.views[name] for name in sorted(registry.views)]
+    moment, unchecked = moment_of(now), []
+    if isinstance(contents, PitJoinError) and any(view.online for view in views):
+        unchecked.append(f"the online store: {contents}")
+    features: list[FeatureFreshness] = []
+    with ExitStack() as stack:
+        try:
+            warehouse = stack.enter_context(workspace.warehouse())
+        except PitJoinError as error:  # the store is looked at without it
+            unchecked.append(f"the warehouse: {error}")
+            offline = None
+        else:
+            offline = _Offline(workspace, warehouse, moment)
+        for view in views:
+            if not view.static:
+                known = offline.newest(view) if offline else {}
+                found = list(_of_view(view, known, contents, moment))
+                features += offline.explained(view, found) if offline else found
+    return Freshness(moment, tuple(features), tuple(dict.fromkeys([*unchecked, *(offline.unread if offline else ())])))
+
+
+def _of_view(
+    view: FeatureView, known: Mapping[str, int | None], contents: Contents | PitJoinError, moment: int
+) -> Iterator[FeatureFreshness]:
+    stored = None if isinstance(contents, PitJoinError) else contents.views.get(view.name)
+    noted = stored.noted if stored else {}
+    exported = None if stored is None or stored.instant is None else moment_of(stored.instant)
+    for feature in view.features:
+        served = noted[feature.name].newest if feature.name in noted else None
+        newest = served if view.online else known.get(feature.name)
+        slo = feature.freshness_slo or view.freshness_slo
+        yield FeatureFreshness(
+            view=view.name,
+            feature=feature.name,
+            known=known.get(feature.name),
+            served=served,
+            exported_at=exported,
+            online=view.online,
+            age=None if newest is None else (moment - newest) / 1e6,
+            slo=slo.within.total_seconds() if slo else None,
+            impact=slo.impact if slo else "",
+            owner=slo.owner if slo else "",
+        )
+
+
+class _Offline:
+    """The newest rows of views and of sources in the warehouse; `unread` says what could not be read."""
+
+    def __init__(self, workspace: Workspace, warehouse: DuckDBWarehouse, moment: int) -> None:
+        self._workspace, self._warehouse, self._moment = workspace, warehouse, moment
+        self._histories = Histories(warehouse, workspace)
+        self._sources: dict[str, int | None] = {}
+        self.unread: list[str] = []
+
+    def newest(self, view: FeatureView) -> Mapping[str, int | None]:
+        """Return the newest event time of each feature; nothing if the view cannot be read."""
+        try:
+            self._histories.stage([view])
+            statement = self._workspace.macros.text(
+                "_newest_statement", view=view.name, now=self._moment, history=self._histories.staged(view)
+            )
+            what = f"the feature view '{view.name}' cannot be read"
+            (row,) = self._warehouse.rows_later(statement, what).result()
+            self._histories.forget(view)
+        except PitJoinError as error:
+            self._histories.begin_anew()
+            self.unread.append(str(error))
+            return {}
+        return row
+
+    def explained(self, view: FeatureView, found: Sequence[FeatureFreshness]) -> list[FeatureFreshness]:
+        """Say where the time was lost of the features of a view that are too old."""
+        newest = max((each.known for each in found if each.known is not None), default=None)
+        return [replace(each, lost=self._where(view, each, newest)) if each.breached else each for each in found]
+
+    def _where(self, view: FeatureView, found: FeatureFreshness, newest: int | None) -> str:
+        limit = self._moment - round((found.slo or 0) * 1e6)
+        if found.online and found.known is not None and found.known >= limit:
+            if found.exported_at is None:
+                return "export: the view was not exported yet"
+            return f"export: the last one is as of {_text(found.exported_at)}, and the warehouse has newer values"
+        if newest is not None and newest >= limit:
+            since = "in all rows" if found.known is None else f"since {_text(found.known)}"
+            return f"value: it is null {since}, and other features of the view have newer values"
+        sources = {name: loaded for name, loaded in self._above(view) if loaded is not None}
+        if not sources:
+            return "source or build: no source says when its rows were loaded (loaded_at_field)"
+        name = max(sources, key=lambda one: sources[one])
+        if sources[name] >= limit:
+            return f"build: the source {name} has rows of {_text(sources[name])}, and the table of the view has none"
+        return f"source: {name} is silent since {_text(sources[name])}"
+
+    def _above(self, view: FeatureView) -> Sequence[tuple[str, int | None]]:
+        nodes = {**self._workspace.manifest["sources"], **self._workspace.manifest["nodes"]}
+        found = []
+        for one in ancestors(view.unique_id, nodes):
+            if nodes[one]["resource_type"] == "source":
+                if one not in self._sources:
+                    self._sources[one] = self._read(one)
+                node = nodes[one]
+                found.append((f"{node['source_name']}.{node['name']}", self._sources[one]))
+        return found
+
+    def _read(self, unique_id: str) -> int | None:
+        try:
+            source = read_input(self._workspace, self._warehouse, unique_id)
+            if source is None or source.known is None:
+                return None
+            return self._loaded(source)
+        except PitJoinError as error:
+            self.unread.append(str(error))
+            return None
+
+    def _loaded(self, source: ModelInput) -> int | None:
+        statement = self._workspace.macros.text(
+            "_newest_of_source_statement", relation=source.relation, known=source.known, now=self._moment
+        )
+        (row,) = self._warehouse.rows_later(statement, f"the source '{source.name}' cannot be read").result()
+        newest: int | None = row["newest"]
+        return newest
+
+
+def _text(microseconds: int | None) -> str | None:
+    return None if microseconds is None else str(time_text(instant(microseconds), True))

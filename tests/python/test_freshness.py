@@ -1,0 +1,248 @@
+"""How fresh features are: breaches planted one by one, each told apart, in the warehouse and in the store."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pytest
+from support.projects import BASE, KEYS, make_project, run, view
+
+from pit_join import FeatureStore
+from pit_join.errors import RequestError
+from pit_join.monitoring.freshness import FeatureFreshness, Freshness
+from pit_join.records.layout import moment_of
+
+pytestmark = pytest.mark.dbt
+
+NOW = datetime(2026, 3, 1, 12, tzinfo=timezone.utc)
+COLUMNS = f"{BASE}, {{name: n, data_type: bigint}}"
+SLOW = "{name: m, data_type: double, config: {meta: {pit_join: {freshness_slo: 3 hours}}}}"
+VIEWS = {
+    "clicks": view(
+        f'{KEYS}, freshness_slo: {{within: 1 hour, impact: "bids are\\u001b too low", owner: ads@example.com}}',
+        f"{COLUMNS}, {SLOW}",
+    ),
+    "offline": view(f"{KEYS}, freshness_slo: 1 hour, online: false", COLUMNS),
+    "unwatched": view(KEYS, COLUMNS),
+    "late": view(
+        f"{KEYS}, created_timestamp: loaded_at, deleted: gone",
+        f"{COLUMNS}, {{name: loaded_at, data_type: timestamptz}}, {{name: gone, data_type: boolean}}",
+    ),
+    "sums": view(
+        f"{KEYS}, lag: 10 minutes, aggregations: [{{name: all_1d, function: count, window: 1 day}}, "
+        "{name: big_1d, function: count, column: n, where: n > 5, window: 1 day}]",
+        COLUMNS,
+    ),
+}
+SOURCES = """
+sources:
+  - name: raw
+    schema: main
+    tables:
+      - {name: events, config: {loaded_at_field: event_timestamp}}
+"""
+
+
+def minutes_before(minutes: float) -> int:
+    """The microsecond so many minutes before the present of these tests."""
+    return moment_of(NOW - timedelta(minutes=minutes))
+
+
+class Shop:
+    """A project whose views read one source; each table has a row a minute up to a time."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = make_project(folder, VIEWS, SOURCES)
+        for name in VIEWS:
+            (folder / "models" / f"{name}.sql").write_text("select * from {{ source('raw', 'events') }}")
+
+    def sql(self, statement: str) -> None:
+        with duckdb.connect(str(self.folder / "warehouse.duckdb")) as connection:
+            connection.execute("set TimeZone = 'UTC'")
+            connection.execute(statement)
+
+    def fill(self, source: float = 5, built: float = 5, exported: float | None = 2) -> None:
+        """Fill source and tables, and export, so many minutes before the present."""
+        for name, minutes, more in (
+            ("events", source, ""),
+            *((name, built, "") for name in ("offline", "unwatched", "sums")),
+            ("clicks", built, ", n::double as m"),
+            ("late", built, ", event_timestamp + interval 2 minutes as loaded_at, false as gone"),
+        ):
+            self.sql(
+                f"create or replace table {name} as select 'u' || i % 3 as user_id, timestamptz '{NOW}' - to_minutes"
+                f"((i + {minutes})::int) as event_timestamp, i % 10 as n{more} from range(600) as rows (i)"
+            )
+        if exported is not None:
+            self.store.export(as_of=NOW - timedelta(minutes=exported))
+
+    @property
+    def store(self) -> FeatureStore:
+        return FeatureStore(self.folder)
+
+    def freshness(self, **options: Any) -> Freshness:
+        found = self.store.monitor(now=NOW, **options).freshness
+        assert found is not None
+        return found
+
+    def run(self, *arguments: str) -> Any:
+        return run("--project-dir", str(self.folder), "monitor", "--now", "2026-03-01 12:00", *arguments)
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Shop:
+    return Shop(tmp_path_factory.mktemp("fresh") / "shop")
+
+
+@pytest.fixture
+def shop(project: Shop) -> Iterator[Shop]:
+    project.fill()
+    yield project
+    (project.folder / "warehouse.duckdb").unlink(missing_ok=True)
+
+
+def by_name(found: Freshness) -> dict[str, FeatureFreshness]:
+    return {f"{each.view}:{each.feature}": each for each in found.features}
+
+
+def breaches(found: Freshness) -> dict[str, str | None]:
+    return {name: each.lost for name, each in by_name(found).items() if each.breached}
+
+
+def test_nothing_planted_nothing_said(shop: Shop) -> None:
+    found = shop.freshness()
+    assert (found.found, breaches(found), found.unchecked) == (False, {}, ())
+    features = by_name(found)
+    assert set(features) == {
+        "clicks:n", "clicks:m", "offline:n", "unwatched:n", "late:n", "sums:all_1d", "sums:big_1d",
+    }  # fmt: skip
+    clicks = features["clicks:n"]
+    assert (clicks.known, clicks.served, clicks.exported_at) == tuple(map(minutes_before, (5, 5, 2)))
+    assert (clicks.age, clicks.slo, features["clicks:m"].slo, features["unwatched:n"].slo) == (300, 3600, 10800, None)
+    assert (features["offline:n"].served, features["offline:n"].age) == (None, 300)
+    done = shop.run()
+    assert (done.status, "!" in done.out, done.err) == (0, False, "")
+
+
+def test_an_exporter_that_died(shop: Shop) -> None:
+    shop.fill(exported=100)
+    found = shop.freshness()
+    why = "export: the last one is as of 2026-03-01T10:20:00Z, and the warehouse has newer values"
+    assert breaches(found) == {"clicks:n": why}
+    assert by_name(found)["clicks:n"].age == 6000
+    done = shop.run()
+    assert done.status == 1
+    assert f"! clicks: n: {why}\n    impact: bids are\\x1b too low\n    owner: ads@example.com\n" in done.out
+    (first, *_) = json.loads(shop.run("--json", "--select", "clicks").out)["freshness"]["features"]
+    assert (first["impact"], first["owner"]) == ("bids are\x1b too low", "ads@example.com")
+
+
+def test_a_build_that_failed(shop: Shop) -> None:
+    shop.fill(built=90)
+    why = "build: the source raw.events has rows of 2026-03-01T11:55:00Z, and the table of the view has none"
+    assert breaches(shop.freshness()) == {"clicks:n": why, "offline:n": why}
+
+
+def test_a_source_that_is_silent(shop: Shop) -> None:
+    shop.fill(source=90, built=90)
+    why = "source: raw.events is silent since 2026-03-01T10:30:00Z"
+    assert breaches(shop.freshness()) == {"clicks:n": why, "offline:n": why}
+    shop.fill(source=300, built=300)
+    assert set(breaches(shop.freshness())) == {"clicks:n", "clicks:m", "offline:n"}
+
+
+def test_a_feature_that_is_null_of_late(shop: Shop) -> None:
+    """Rows come, but one column of them is empty: in the source, so that a build would not help."""
+    shop.sql(f"update clicks set m = null where event_timestamp > timestamptz '{NOW}' - interval 4 hours")
+    shop.store.export(as_of=NOW)
+    found = shop.freshness()
+    why = "value: it is null since 2026-03-01T08:00:00Z, and other features of the view have newer values"
+    assert breaches(found) == {"clicks:m": why}
+    m = by_name(found)["clicks:m"]
+    assert (m.known, m.served, m.age) == (minutes_before(240), None, None)  # of each user the newest row is served
+    shop.sql("update clicks set m = null where user_id <> 'u1'")
+    shop.sql(
+        f"update clicks set m = 1 where user_id = 'u1' and event_timestamp > timestamptz '{NOW}' - interval 7 minutes"
+    )
+    shop.store.export(as_of=NOW)
+    assert not shop.freshness().found
+    shop.sql("update clicks set m = null")
+    shop.store.export(as_of=NOW)
+    why = "value: it is null in all rows, and other features of the view have newer values"
+    assert breaches(shop.freshness()) == {"clicks:m": why}
+    assert "no value" in shop.run().out
+
+
+def test_what_is_not_known_yet_is_not_fresh(shop: Shop) -> None:
+    """Rows count from their created time on, without marks of deletion; events of a window after the lag."""
+    features = by_name(shop.freshness())
+    assert features["late:n"].known == minutes_before(5)
+    shop.sql("update late set loaded_at = event_timestamp + interval 30 minutes")
+    assert by_name(shop.freshness())["late:n"].known == minutes_before(30)
+    shop.sql(f"update late set gone = true where event_timestamp > timestamptz '{NOW}' - interval 100 minutes")
+    assert by_name(shop.freshness())["late:n"].known == minutes_before(100)
+    assert features["sums:all_1d"].known == minutes_before(10)
+    assert features["sums:big_1d"].known == minutes_before(11)  # n is 5 ten minutes before
+
+
+def test_a_store_that_was_never_filled_and_one_of_before(shop: Shop) -> None:
+    shutil.rmtree(shop.folder / "online")
+    shop.fill(exported=None)
+    found = shop.freshness()
+    assert breaches(found) == dict.fromkeys(("clicks:n", "clicks:m"), "export: the view was not exported yet")
+    assert [line for line in found.unchecked if line.startswith("the online store: ")] == list(found.unchecked)
+    done = shop.run("--select", "unwatched,offline")
+    assert (done.status, "warning: the online store: " in done.err) == (3, True)
+    done = shop.run("--select", "offline")
+    assert (done.status, done.err) == (0, "")
+
+
+def test_a_store_is_judged_without_the_warehouse(shop: Shop) -> None:
+    shop.fill(exported=100)
+    (shop.folder / "warehouse.duckdb").unlink()
+    found = shop.freshness()
+    assert set(breaches(found)) == {"clicks:n", "offline:n"}
+    assert by_name(found)["clicks:n"].lost is None
+    assert "the warehouse: " in found.unchecked[0]
+    done = shop.run("--select", "clicks", "--json")
+    assert done.status == 1
+    (first, *_) = json.loads(done.out)["freshness"]["features"]
+    assert (first["feature"], first["breached"], first["known"]) == ("n", True, None)
+    assert (first["served"], first["exported_at"]) == ("2026-03-01T10:20:00Z", "2026-03-01T10:20:00Z")
+
+
+def test_a_view_that_cannot_be_read(shop: Shop) -> None:
+    shop.sql("drop table unwatched")
+    found = shop.freshness()
+    assert (breaches(found), len(found.unchecked), "unwatched" in found.unchecked[0]) == ({}, 1, True)
+    assert shop.run().status == 3
+
+
+def test_what_is_asked_for(shop: Shop) -> None:
+    assert {each.view for each in shop.freshness(select=["late", "sums"]).features} == {"late", "sums"}
+    with pytest.raises(RequestError, match="unknown feature view 'clikcs'"):
+        shop.freshness(select=["clikcs"])
+    with pytest.raises(RequestError, match="there is no check 'drift'"):
+        shop.store.monitor(checks=["drift"])
+    with pytest.raises(RequestError, match="the check skew reads a feature log; give its folder with log="):
+        shop.store.monitor(checks=["skew"])
+    done = shop.run("--start", "2026-03-01")
+    assert (done.status, "--start has no effect without --log" in done.err) == (2, True)
+
+
+def test_a_source_without_a_time(shop: Shop) -> None:
+    declared = shop.folder / "models" / "models.yml"
+    text = declared.read_text()
+    try:
+        declared.write_text(text.replace(", config: {loaded_at_field: event_timestamp}", ""))
+        shop.fill(source=90, built=90)
+        why = "source or build: no source says when its rows were loaded (loaded_at_field)"
+        assert set(breaches(shop.freshness()).values()) == {why}
+    finally:
+        declared.write_text(text)
