@@ -110,6 +110,7 @@ def test_silent_connections_make_room(store: Path) -> None:
         assert len(server.said) < 5
 
 
+@pytest.mark.rest
 def test_connections_at_work_make_no_room(store: Path) -> None:
     """They are not ended for a further one, which is refused."""
     with socket.create_server(("127.0.0.1", 0)) as silent, ExitStack() as open_now:
@@ -132,6 +133,7 @@ def test_connections_at_work_make_no_room(store: Path) -> None:
         assert server.says("all 2 connections are at work; a further one is refused")
 
 
+@pytest.mark.rest
 def test_few_files_may_be_open(store: Path) -> None:
     """The bound is below the hard limit, which is said; and a flood of connections writes no flood of lines."""
     command = [COMMAND, "--store", str(store), "serve", "--port", "0"]

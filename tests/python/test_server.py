@@ -639,6 +639,7 @@ def test_a_url_that_cannot_be_read_stops_the_start() -> None:
     assert said.count("\n") == 1
 
 
+@pytest.mark.rest
 def test_a_request_is_prepared_beside_others(empty: Path) -> None:
     """One that is new waits no longer than its deadline, and is answered when it has been prepared; others go on."""
     put(open_store(str(empty), create=True), {"activity": {"user_id": ["a", "b"], "n": [1, 2]}})
