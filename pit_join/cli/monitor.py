@@ -107,7 +107,7 @@ def _print_freshness(found: Freshness) -> None:
             _named(each, others),
             *(_age(found.now, moment) for moment in (each.known, each.served, each.exported_at)),
             "-" if each.slo is None else age(each.slo),
-            ("no value" if each.age is None else "too old") if each.breached else "ok" if each.slo else "",
+            _verdict(each),
         ]
         for each, *others in alike.values()
     ]
@@ -121,6 +121,14 @@ def _print_freshness(found: Freshness) -> None:
                 if text:
                     click.echo(escaped(f"    {name}: {text}"))
     click.echo(f"ages at {moment_text(found.now)} UTC")
+
+
+def _verdict(each: FeatureFreshness) -> str:
+    if each.slo is None:
+        return ""
+    if not each.judged:
+        return "not judged"
+    return ("no value" if each.age is None else "too old") if each.breached else "ok"
 
 
 def _named(each: FeatureFreshness, others: list[FeatureFreshness]) -> str:

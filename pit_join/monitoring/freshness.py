@@ -15,6 +15,7 @@ from pit_join.history.inputs import ModelInput, read_input
 from pit_join.json_values import time_text
 from pit_join.records.layout import instant, moment_of
 from pit_join.records.store_manifest import Contents
+from pit_join.records.stored_view import StoredView
 from pit_join.warehouse.duckdb_session import DuckDBWarehouse
 from pit_join.workspace import Histories, Workspace
 
@@ -27,8 +28,8 @@ class FeatureFreshness:
 
     `known` is that of the rows known in the warehouse, `served` that in the online store, whose export is as of
     `exported_at`. `online` is whether the view is served, `slo` how old a value may be that is served (or known, of a
-    view that is not), in seconds; `impact` and `owner` are declared beside it. `lost` says where the time was lost if
-    the value is older.
+    view that is not), in seconds; `impact` and `owner` are declared beside it. `judged` is false if the age is not known,
+    because something could not be read. `lost` says where the time was lost if the value is older.
     """
 
     view: str
@@ -41,12 +42,13 @@ class FeatureFreshness:
     slo: float | None
     impact: str = ""
     owner: str = ""
+    judged: bool = True
     lost: str | None = None
 
     @property
     def breached(self) -> bool:
         """Whether the newest value is older than the SLO, or there is none."""
-        return self.slo is not None and (self.age is None or self.age > self.slo)
+        return self.judged and self.slo is not None and (self.age is None or self.age > self.slo)
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,15 +107,32 @@ def find_freshness(
         for view in views:
             if not view.static:
                 known = offline.newest(view) if offline else {}
-                found = list(_of_view(view, known, contents, moment))
+                stored = None if isinstance(contents, PitJoinError) else contents.views.get(view.name)
+                why = _why_not_judged(view, known, contents)
+                if why:
+                    unchecked.append(why)
+                found = list(_of_view(view, known, stored, moment, judged=why is None))
                 features += offline.explained(view, found) if offline else found
     return Freshness(moment, tuple(features), tuple(dict.fromkeys([*unchecked, *(offline.unread if offline else ())])))
 
 
+def _why_not_judged(
+    view: FeatureView, known: Mapping[str, int | None], contents: Contents | PitJoinError
+) -> str | None:
+    """Return why the ages of a view are not known, empty if that was said already; None if they are."""
+    if not view.online:
+        return None if known else ""
+    if isinstance(contents, PitJoinError):
+        return ""
+    stored = contents.views.get(view.name)
+    if stored and stored.instant and not stored.noted:
+        return f"{view.name}: its export noted no times, as before there was this check; export anew"
+    return None
+
+
 def _of_view(
-    view: FeatureView, known: Mapping[str, int | None], contents: Contents | PitJoinError, moment: int
+    view: FeatureView, known: Mapping[str, int | None], stored: StoredView | None, moment: int, *, judged: bool
 ) -> Iterator[FeatureFreshness]:
-    stored = None if isinstance(contents, PitJoinError) else contents.views.get(view.name)
     noted = stored.noted if stored else {}
     exported = None if stored is None or stored.instant is None else moment_of(stored.instant)
     for feature in view.features:
@@ -131,6 +150,7 @@ def _of_view(
             slo=slo.within.total_seconds() if slo else None,
             impact=slo.impact if slo else "",
             owner=slo.owner if slo else "",
+            judged=judged,
         )
 
 

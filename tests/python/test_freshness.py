@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,9 @@ from support.projects import BASE, KEYS, make_project, run, view
 from pit_join import FeatureStore
 from pit_join.errors import RequestError
 from pit_join.monitoring.freshness import FeatureFreshness, Freshness
+from pit_join.online.opening import open_store
 from pit_join.records.layout import moment_of
+from pit_join.records.store_manifest import Contents
 
 pytestmark = pytest.mark.dbt
 
@@ -191,23 +194,42 @@ def test_what_is_not_known_yet_is_not_fresh(shop: Shop) -> None:
     assert features["sums:big_1d"].known == minutes_before(11)  # n is 5 ten minutes before
 
 
-def test_a_store_that_was_never_filled_and_one_of_before(shop: Shop) -> None:
+def test_a_store_that_was_never_filled(shop: Shop) -> None:
     shutil.rmtree(shop.folder / "online")
     shop.fill(exported=None)
     found = shop.freshness()
-    assert breaches(found) == dict.fromkeys(("clicks:n", "clicks:m"), "export: the view was not exported yet")
-    assert [line for line in found.unchecked if line.startswith("the online store: ")] == list(found.unchecked)
-    done = shop.run("--select", "unwatched,offline")
-    assert (done.status, "warning: the online store: " in done.err) == (3, True)
+    assert (breaches(found), len(found.unchecked)) == ({}, 1)
+    assert found.unchecked[0].startswith("the online store: there is no online store in ")
+    done = shop.run("--select", "clicks,offline")
+    assert (done.status, "warning: the online store: " in done.err, "not judged" in done.out) == (3, True, True)
     done = shop.run("--select", "offline")
     assert (done.status, done.err) == (0, "")
+    shop.store.export(["unwatched"], as_of=NOW)
+    assert breaches(shop.freshness()) == dict.fromkeys(
+        ("clicks:n", "clicks:m"), "export: the view was not exported yet"
+    )
+
+
+def test_a_store_of_before(shop: Shop) -> None:
+    """An export of an older pit-join noted nothing, which is said, and is no breach."""
+    online = shop.store._open_online_store()
+    mark, data = online.contents()
+    contents = Contents.from_json(data, "the store")
+    views = {name: replace(stored, noted={}) for name, stored in contents.views.items()}
+    with open_store(shop.store.online_store).writing(1, lambda message: None) as writer:
+        told = replace(contents, views=views).to_json()
+        writer.replace(told, {}, dict(contents.views), 2, False, lambda done, total, view: None)
+    found = shop.freshness(select=["clicks", "offline"])
+    why = "clicks: its export noted no times, as before there was this check; export anew"
+    assert (breaches(found), found.unchecked) == ({}, (why,))
+    assert shop.run("--select", "clicks").status == 3
 
 
 def test_a_store_is_judged_without_the_warehouse(shop: Shop) -> None:
     shop.fill(exported=100)
     (shop.folder / "warehouse.duckdb").unlink()
     found = shop.freshness()
-    assert set(breaches(found)) == {"clicks:n", "offline:n"}
+    assert (set(breaches(found)), by_name(found)["offline:n"].judged) == ({"clicks:n"}, False)
     assert by_name(found)["clicks:n"].lost is None
     assert "the warehouse: " in found.unchecked[0]
     done = shop.run("--select", "clicks", "--json")
