@@ -117,8 +117,11 @@ class FeatureStore(OnlineClient, Monitored, Audited):
         found = {name.lower(): url for name, url in given.items() if name and url}
         return found | {name: str(url) for name, url in self._named.items()}
 
+    def _store_urls(self, project: Project | None = None) -> dict[str, str]:
+        return {**self.online_stores, "": self._default_url(project)}
+
     def _open_online_store(self, project: Project | None = None) -> ReadableStore:
-        urls = {**self.online_stores, "": self._default_url(project)}
+        urls = self._store_urls(project)
         if len(urls) == 1 and not is_remote(urls[""]):
             return open_store(urls[""])
         from pit_join.online.several import SeveralStores

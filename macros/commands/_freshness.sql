@@ -37,7 +37,7 @@ select
     {%- endfor %}
 from history
 where
-    _pit_available_at <= {{ now }}
+    {{ pit_join._is_known(now, prepared.closed == 'left' if prepared.aggregations else not prepared.inclusive) }}
     {%- if prepared.deleted %}
     and not coalesce({{ pit_join._mark(prepared) }}, false)
     {%- endif %}

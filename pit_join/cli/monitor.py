@@ -124,11 +124,11 @@ def _print_freshness(found: Freshness) -> None:
 
 
 def _verdict(each: FeatureFreshness) -> str:
-    if each.slo is None:
-        return ""
     if not each.judged:
-        return "not judged"
-    return ("no value" if each.age is None else "too old") if each.breached else "ok"
+        return "not judged" if each.slo else ""
+    if not each.breached:
+        return "ok" if each.slo else ""
+    return "stale" if each.stale else "no value" if each.age is None else "too old"
 
 
 def _named(each: FeatureFreshness, others: list[FeatureFreshness]) -> str:

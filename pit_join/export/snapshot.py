@@ -124,10 +124,13 @@ class Snapshot:
         self._noted_rows += len(batch)
         events = batch[_EVENT]
         newest = pc.max(events).as_py()
+        place = pc.index(events, newest).as_py()
         for name in self._nulls:
             values, last = batch[name], newest
-            if values.null_count:
-                self._nulls[name] += values.null_count
+            self._nulls[name] += values.null_count
+            if newest <= self._newest.get(name, newest - 1):
+                continue  # as most batches, of which to look at every feature takes longer
+            if not values[place].is_valid:
                 last = pc.max(events.filter(values.is_valid())).as_py()
             if last is not None:
                 self._newest[name] = max(last, self._newest.get(name, last))

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from typing import Any
 
+from pit_join.definitions.known_at import read_known_at
 from pit_join.definitions.nodes import ancestors
 from pit_join.definitions.views import FeatureView
 from pit_join.errors import PitJoinError
@@ -28,8 +29,9 @@ class FeatureFreshness:
 
     `known` is that of the rows known in the warehouse, `served` that in the online store, whose export is as of
     `exported_at`. `online` is whether the view is served, `slo` how old a value may be that is served (or known, of a
-    view that is not), in seconds; `impact` and `owner` are declared beside it. `judged` is false if the age is not known,
-    because something could not be read. `lost` says where the time was lost if the value is older.
+    view that is not), in seconds; `impact` and `owner` are declared beside it. `judged` is false if the age is not
+    known, because something could not be read. `stale` is whether defaults are served, since the export is older than
+    the view's `max_staleness`. `lost` says where the time was lost if the value is older.
     """
 
     view: str
@@ -43,12 +45,14 @@ class FeatureFreshness:
     impact: str = ""
     owner: str = ""
     judged: bool = True
+    stale: bool = False
     lost: str | None = None
 
     @property
     def breached(self) -> bool:
-        """Whether the newest value is older than the SLO, or there is none."""
-        return self.judged and self.slo is not None and (self.age is None or self.age > self.slo)
+        """Whether the newest value is older than the SLO, or there is none, or defaults are served instead."""
+        too_old = self.slo is not None and (self.age is None or self.age > self.slo)
+        return self.judged and (too_old or self.stale)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,13 +81,13 @@ class Freshness:
 
 
 def find_freshness(
-    workspace: Workspace, contents: Contents | PitJoinError, now: datetime, names: Collection[str] = ()
+    workspace: Workspace, stores: Mapping[str, Contents | PitJoinError], now: datetime, names: Collection[str] = ()
 ) -> Freshness:
     """Look how old the newest values of feature views are at an instant.
 
     Args:
         workspace: the project.
-        contents: what the online store holds, or why it cannot be read.
+        stores: what each online store says of itself, or why it cannot be read, by name.
         now: the instant.
         names: the views; all by default. Static views have no times, and are left out.
 
@@ -93,8 +97,6 @@ def find_freshness(
     registry = workspace.registry
     views = [registry.view(name) for name in names] or [registry.views[name] for name in sorted(registry.views)]
     moment, unchecked = moment_of(now), []
-    if isinstance(contents, PitJoinError) and any(view.online for view in views):
-        unchecked.append(f"the online store: {contents}")
     features: list[FeatureFreshness] = []
     with ExitStack() as stack:
         try:
@@ -105,52 +107,74 @@ def find_freshness(
         else:
             offline = _Offline(workspace, warehouse, moment)
         for view in views:
-            if not view.static:
-                known = offline.newest(view) if offline else {}
-                stored = None if isinstance(contents, PitJoinError) else contents.views.get(view.name)
-                why = _why_not_judged(view, known, contents)
-                if why:
-                    unchecked.append(why)
-                found = list(_of_view(view, known, stored, moment, judged=why is None))
-                features += offline.explained(view, found) if offline else found
+            if view.static:
+                continue
+            known = offline.newest(view, moment) if offline else {}
+            stored, why = _stored(view, stores, moment)
+            if why:
+                unchecked.append(why)
+            served = {name: noted.newest for name, noted in stored.noted.items()} if stored else {}
+            if offline and stored and stored.instant and view.aggregations:
+                # A record has the time of its newest event, which not all of its features take.
+                served = _earlier(served, offline.newest(view, moment_of(stored.instant)))
+            judged = not why if view.online else bool(known)
+            found = list(_of_view(view, known, served, stored, moment, judged=judged))
+            features += offline.explained(view, found) if offline else found
     return Freshness(moment, tuple(features), tuple(dict.fromkeys([*unchecked, *(offline.unread if offline else ())])))
 
 
-def _why_not_judged(
-    view: FeatureView, known: Mapping[str, int | None], contents: Contents | PitJoinError
-) -> str | None:
-    """Return why the ages of a view are not known, empty if that was said already; None if they are."""
+def _stored(
+    view: FeatureView, stores: Mapping[str, Contents | PitJoinError], moment: int
+) -> tuple[StoredView | None, str]:
+    """Return a view as its online store describes it, and why the age of what is served is not known."""
     if not view.online:
-        return None if known else ""
+        return None, ""
+    contents = stores[view.online_store]
     if isinstance(contents, PitJoinError):
-        return ""
+        return None, f"the online store{f' {view.online_store!r}' if view.online_store else ''}: {contents}"
     stored = contents.views.get(view.name)
     if stored and stored.instant and not stored.noted:
-        return f"{view.name}: its export noted no times, as before there was this check; export anew"
-    return None
+        return stored, f"{view.name}: its export noted no times, as before there was this check; export anew"
+    if stored and stored.instant and moment_of(stored.instant) > moment:
+        return stored, f"{view.name}: its export is later than the instant at which ages are judged"
+    return stored, ""
+
+
+def _earlier(served: Mapping[str, int | None], known: Mapping[str, int | None]) -> dict[str, int | None]:
+    """Return the earlier of two times of each feature; None where one of them is."""
+    return {
+        name: None if newest is None or known.get(name, newest) is None else min(newest, known.get(name) or newest)
+        for name, newest in served.items()
+    }
 
 
 def _of_view(
-    view: FeatureView, known: Mapping[str, int | None], stored: StoredView | None, moment: int, *, judged: bool
+    view: FeatureView,
+    known: Mapping[str, int | None],
+    served: Mapping[str, int | None],
+    stored: StoredView | None,
+    moment: int,
+    *,
+    judged: bool,
 ) -> Iterator[FeatureFreshness]:
-    noted = stored.noted if stored else {}
-    exported = None if stored is None or stored.instant is None else moment_of(stored.instant)
+    stale = stored.staleness(moment) if stored else None
     for feature in view.features:
-        served = noted[feature.name].newest if feature.name in noted else None
-        newest = served if view.online else known.get(feature.name)
+        newest = served.get(feature.name) if view.online else known.get(feature.name)
         slo = feature.freshness_slo or view.freshness_slo
         yield FeatureFreshness(
             view=view.name,
             feature=feature.name,
             known=known.get(feature.name),
-            served=served,
-            exported_at=exported,
+            served=served.get(feature.name),
+            exported_at=moment_of(stored.instant) if stored and stored.instant else None,
             online=view.online,
             age=None if newest is None else (moment - newest) / 1e6,
             slo=slo.within.total_seconds() if slo else None,
             impact=slo.impact if slo else "",
             owner=slo.owner if slo else "",
             judged=judged,
+            stale=stale is not None,
+            lost=f"export: defaults are served, since {stale}" if stale else None,
         )
 
 
@@ -163,12 +187,12 @@ class _Offline:
         self._sources: dict[str, int | None] = {}
         self.unread: list[str] = []
 
-    def newest(self, view: FeatureView) -> Mapping[str, int | None]:
-        """Return the newest event time of each feature; nothing if the view cannot be read."""
+    def newest(self, view: FeatureView, at: int) -> Mapping[str, int | None]:
+        """Return the newest event time of each feature, as known at an instant; nothing if it cannot be read."""
         try:
             self._histories.stage([view])
             statement = self._workspace.macros.text(
-                "_newest_statement", view=view.name, now=self._moment, history=self._histories.staged(view)
+                "_newest_statement", view=view.name, now=at, history=self._histories.staged(view)
             )
             what = f"the feature view '{view.name}' cannot be read"
             (row,) = self._warehouse.rows_later(statement, what).result()
@@ -182,7 +206,10 @@ class _Offline:
     def explained(self, view: FeatureView, found: Sequence[FeatureFreshness]) -> list[FeatureFreshness]:
         """Say where the time was lost of the features of a view that are too old."""
         newest = max((each.known for each in found if each.known is not None), default=None)
-        return [replace(each, lost=self._where(view, each, newest)) if each.breached else each for each in found]
+        return [
+            replace(each, lost=self._where(view, each, newest)) if each.breached and not each.lost else each
+            for each in found
+        ]
 
     def _where(self, view: FeatureView, found: FeatureFreshness, newest: int | None) -> str:
         limit = self._moment - round((found.slo or 0) * 1e6)
@@ -193,32 +220,36 @@ class _Offline:
         if newest is not None and newest >= limit:
             since = "in all rows" if found.known is None else f"since {_text(found.known)}"
             return f"value: it is null {since}, and other features of the view have newer values"
-        sources = {name: loaded for name, loaded in self._above(view) if loaded is not None}
-        if not sources:
+        said: dict[bool, list[str]] = {True: [], False: []}
+        for name, loaded in sorted(self._above(view)):
+            if loaded is None:
+                said[False].append(f"{name} has no rows, or cannot be read")
+            elif loaded >= limit:
+                said[True].append(f"the source {name} has rows of {_text(loaded)}")
+            else:
+                said[False].append(f"{name} is silent since {_text(loaded)}")
+        which = " or ".join(kind for kind, some in (("source", said[False]), ("build", said[True])) if some)
+        if not which:
             return "source or build: no source says when its rows were loaded (loaded_at_field)"
-        name = max(sources, key=lambda one: sources[one])
-        if sources[name] >= limit:
-            return f"build: the source {name} has rows of {_text(sources[name])}, and the table of the view has none"
-        return f"source: {name} is silent since {_text(sources[name])}"
+        ending = ", and the table of the view has none" if said[True] else ""
+        return f"{which}: {'; '.join(said[False] + said[True])}{ending}"
 
-    def _above(self, view: FeatureView) -> Sequence[tuple[str, int | None]]:
+    def _above(self, view: FeatureView) -> Iterator[tuple[str, int | None]]:
+        """Yield the sources of a view that say when their rows were loaded, with the newest time; None without one."""
         nodes = {**self._workspace.manifest["sources"], **self._workspace.manifest["nodes"]}
-        found = []
         for one in ancestors(view.unique_id, nodes):
-            if nodes[one]["resource_type"] == "source":
+            node = nodes[one]
+            if node["resource_type"] == "source" and read_known_at(node, lambda key, problem: None).expression:
                 if one not in self._sources:
                     self._sources[one] = self._read(one)
-                node = nodes[one]
-                found.append((f"{node['source_name']}.{node['name']}", self._sources[one]))
-        return found
+                yield f"{node['source_name']}.{node['name']}", self._sources[one]
 
     def _read(self, unique_id: str) -> int | None:
         try:
             source = read_input(self._workspace, self._warehouse, unique_id)
-            if source is None or source.known is None:
-                return None
-            return self._loaded(source)
+            return None if source is None else self._loaded(source)
         except PitJoinError as error:
+            self._histories.begin_anew()
             self.unread.append(str(error))
             return None
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pit_join.errors import EntityError, PitJoinError, RequestError, StoreError, option, suggest
+from pit_join.online.urls import how_to_name
 from pit_join.references import names_of, parse_reference
 from pit_join.times import parse_instant, read_instant
 
@@ -38,6 +39,8 @@ class Monitored:
         def _workspace(self) -> Workspace: ...
 
         def _open_online_store(self, project: Project | None = None) -> ReadableStore: ...
+
+        def _store_urls(self, project: Project | None = None) -> dict[str, str]: ...
 
     def verify(
         self,
@@ -107,20 +110,28 @@ class Monitored:
         workspace, skew, freshness = self._workspace(), None, None
         if "freshness" in asked:
             moment = datetime.now(timezone.utc) if now is None else parse_instant(now)
-            freshness = find_freshness(workspace, self._contents_or_error(workspace.project), moment, names_of(select))
+            freshness = find_freshness(workspace, self._contents_by_store(workspace), moment, names_of(select))
         if log is not None and "skew" in asked:
             span = (read_instant(start), read_instant(end, past=False))
             skew = find_skew(workspace, Path(log), span, service, tolerance)
         return Monitoring(skew, freshness)
 
-    def _contents_or_error(self, project: Project) -> Contents | PitJoinError:
+    def _contents_by_store(self, workspace: Workspace) -> dict[str, Contents | PitJoinError]:
+        """Return what each online store of the project's views says of itself, or why it cannot be read."""
+        from pit_join.online.opening import open_store
         from pit_join.records.store_manifest import Contents
 
-        try:
-            with closing(self._open_online_store(project)) as store:
-                return Contents.from_json(store.contents()[1], "the online store")
-        except PitJoinError as error:
-            return error
+        urls = self._store_urls(workspace.project)
+        found: dict[str, Contents | PitJoinError] = {}
+        for name in {view.online_store for view in workspace.registry.views.values() if view.online}:
+            try:
+                if name not in urls:
+                    raise StoreError(f"no URL of it is known here; {how_to_name(name)}")
+                with closing(open_store(urls[name])) as store:
+                    found[name] = Contents.from_json(store.contents()[1], "it")
+            except PitJoinError as error:
+                found[name] = error
+        return found
 
     def explain(
         self,

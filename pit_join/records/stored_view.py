@@ -119,9 +119,11 @@ def view_from_json(name: str, read: Mapping[str, Any]) -> StoredView:
         ValueError, KeyError, TypeError: if it cannot be read.
     """
     KeyCodec(read["keys"].items())  # which knows the kinds of keys
-    for setting in ("ttl", "max_staleness"):
-        if not isinstance(bound := read.get(setting), (int, type(None))):
-            raise TypeError(f"the {setting} is {bound!r}")
+    if not isinstance(read["ttl"], (int, type(None))):
+        raise TypeError(f"the ttl is {read['ttl']!r}")
+    bound = read.get("max_staleness")
+    if bound is not None and (type(bound) is not int or not 0 < bound < 2**62):
+        raise TypeError(f"the max_staleness is {bound!r}")
     if bool(read["keys"]) != bool(read["entity"]):
         raise TypeError(f"the entity is {read['entity']!r}, and the keys are {read['keys']!r}")
     return StoredView(
@@ -142,6 +144,6 @@ def view_from_json(name: str, read: Mapping[str, Any]) -> StoredView:
 
 
 def _noted(nulls: Any, newest: Any) -> Noted:
-    if not isinstance(nulls, int) or not isinstance(newest, (int, type(None))):
+    if not all(type(one) is int and abs(one) < 2**63 for one in (nulls, 0 if newest is None else newest)):
         raise TypeError(f"an export noted {[nulls, newest]!r}")
     return Noted(nulls, newest)

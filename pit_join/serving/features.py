@@ -217,7 +217,8 @@ def _fill(out: np.ndarray[Any, Any], read: RoleRecords) -> None:
     if not lengths.all():
         out[:] = _numbers(role.absent)
         if isinstance(read.given, Failed):
-            out[list(read.given.lost)] = _numbers(role.defaults)
+            # Of a null key it is known that there is no record.
+            out[[place for place in read.given.lost if read.keys.distinct[place]]] = _numbers(role.defaults)
         rows = np.flatnonzero(lengths)
     if not read.records:
         return

@@ -312,18 +312,18 @@ class OnlineReader:
         return None if deadline is None else time.monotonic() + deadline
 
     def _noted(self, plan: ReadPlan, keys: list[list[bytes]], records: Sequence[Records], moment: int) -> list[Records]:
-        """Leave out what is stale, and count the records that could not be read, whose error strict reading raises."""
+        """Leave out what is stale, and count what could not be read; strict reading raises its error."""
         found = list(records)
         for place, (view, number) in enumerate(plan.wanted):
             if view.instant is None:
                 error = StoreError(f"the feature view '{view.name}' was not exported yet; run pit-join export")
                 found[place] = Failed.of(len(keys[number]), NOT_EXPORTED, error)
-            elif not isinstance(found[place], Failed) and (stale := view.staleness(moment)):
-                found[place] = Failed.of(len(keys[number]), STALE, stale)
-            failed = found[place]
+            if isinstance(failed := found[place], Failed) and self._strict:
+                raise failed.error
+            whole = not isinstance(failed, Failed) or len(failed.lost) < len(keys[number])  # or in part
+            if whole and (stale := view.staleness(moment)):
+                found[place] = failed = Failed.of(len(keys[number]), STALE, stale)
             if isinstance(failed, Failed):
-                if self._strict and failed.status != STALE:
-                    raise failed.error
                 self._count(view.name, failed.status)
         return found
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
@@ -65,6 +66,10 @@ class Shop:
         for name in VIEWS:
             (folder / "models" / f"{name}.sql").write_text("select * from {{ source('raw', 'events') }}")
 
+    @property
+    def yaml(self) -> Path:
+        return self.folder / "models" / "models.yml"
+
     def sql(self, statement: str) -> None:
         with duckdb.connect(str(self.folder / "warehouse.duckdb")) as connection:
             connection.execute("set TimeZone = 'UTC'")
@@ -108,6 +113,18 @@ def shop(project: Shop) -> Iterator[Shop]:
     project.fill()
     yield project
     (project.folder / "warehouse.duckdb").unlink(missing_ok=True)
+
+
+@contextmanager
+def edited(path: Path, old: str, new: str) -> Iterator[None]:
+    """A file with another text for a while; no old text stands for its end."""
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new) if old else text + new)
+    try:
+        yield
+    finally:
+        path.write_text(text)
 
 
 def by_name(found: Freshness) -> dict[str, FeatureFreshness]:
@@ -190,8 +207,12 @@ def test_what_is_not_known_yet_is_not_fresh(shop: Shop) -> None:
     assert by_name(shop.freshness())["late:n"].known == minutes_before(30)
     shop.sql(f"update late set gone = true where event_timestamp > timestamptz '{NOW}' - interval 100 minutes")
     assert by_name(shop.freshness())["late:n"].known == minutes_before(100)
-    assert features["sums:all_1d"].known == minutes_before(10)
-    assert features["sums:big_1d"].known == minutes_before(11)  # n is 5 ten minutes before
+    # The event of ten minutes before becomes known exactly now, which is not before now.
+    assert features["sums:all_1d"].known == features["sums:big_1d"].known == minutes_before(11)
+    shop.sql(f"delete from sums where n > 5 and event_timestamp > timestamptz '{NOW}' - interval 20 minutes")
+    features = by_name(shop.freshness())
+    assert features["sums:all_1d"].known == minutes_before(15)  # n is 5 ten minutes before, and then it is 6 to 9
+    assert features["sums:big_1d"].known == minutes_before(21)
 
 
 def test_a_store_that_was_never_filled(shop: Shop) -> None:
@@ -200,6 +221,7 @@ def test_a_store_that_was_never_filled(shop: Shop) -> None:
     found = shop.freshness()
     assert (breaches(found), len(found.unchecked)) == ({}, 1)
     assert found.unchecked[0].startswith("the online store: there is no online store in ")
+    assert shop.freshness(select=["offline"]).unchecked == ()
     done = shop.run("--select", "clicks,offline")
     assert (done.status, "warning: the online store: " in done.err, "not judged" in done.out) == (3, True, True)
     done = shop.run("--select", "offline")
@@ -210,11 +232,76 @@ def test_a_store_that_was_never_filled(shop: Shop) -> None:
     )
 
 
+def test_a_named_store_that_is_not_there(shop: Shop, tmp_path: Path) -> None:
+    """What the default store says of its views is of the last export, and no look at them."""
+    declared = "join_keys: [user_id], freshness_slo: {"
+    with edited(shop.yaml, declared, declared.replace("freshness", "online_store: fast, freshness")):
+        store = FeatureStore(shop.folder, online_stores={"fast": str(tmp_path / "fast")})
+        store.export(as_of=NOW - timedelta(minutes=2))
+        found = store.monitor(now=NOW).freshness
+        assert found is not None
+        assert (found.found, found.unchecked, by_name(found)["clicks:n"].age) == (False, (), 300)
+        shutil.rmtree(tmp_path / "fast")
+        found = store.monitor(now=NOW).freshness
+        assert found is not None
+        assert not by_name(found)["clicks:n"].judged
+        assert by_name(found)["unwatched:n"].judged
+        assert [line.split(": ")[0] for line in found.unchecked] == ["the online store 'fast'"]
+        (said,) = shop.freshness().unchecked
+        assert said.startswith("the online store 'fast': no URL of it is known here; ")
+
+
+def test_events_that_only_some_features_take(shop: Shop) -> None:
+    """A record has the time of its newest event, also if a feature with a condition does not take it."""
+    shop.sql(f"update sums set n = 1 where event_timestamp > timestamptz '{NOW}' - interval 5 hours")
+    shop.store.export(as_of=NOW - timedelta(minutes=2))
+    features = by_name(shop.freshness(select=["sums"]))
+    assert features["sums:all_1d"].served == minutes_before(13)
+    assert features["sums:big_1d"].served == features["sums:big_1d"].known
+    assert features["sums:big_1d"].age > 5 * 3600
+
+
+def test_a_stale_export_is_a_breach(shop: Shop) -> None:
+    """Then defaults are served, however new the values were; also without an SLO."""
+    declared = "created_timestamp: loaded_at"
+    with edited(shop.yaml, declared, f"{declared}, max_staleness: 1 hour"):
+        shop.fill(exported=55)
+        assert "late:n" not in breaches(shop.freshness())
+        shop.fill(exported=61)
+        why = breaches(shop.freshness())["late:n"]
+        assert why is not None
+        assert why.startswith("export: defaults are served, since the export of the feature view 'late' is as of")
+        assert "stale" in shop.run("--select", "late").out
+
+
+def test_an_export_of_later(shop: Shop) -> None:
+    shop.store.export(as_of=NOW + timedelta(minutes=1))
+    found = shop.freshness(select=["clicks"])
+    assert (found.found, found.unchecked) == (
+        False, ("clicks: its export is later than the instant at which ages are judged",),
+    )  # fmt: skip
+
+
+def test_several_sources(shop: Shop) -> None:
+    """One of them is silent: whether that is the fault, or the build, is not known."""
+    table = "      - {name: users, config: {loaded_at_field: seen_at}}\n"
+    more = " join {{ source('raw', 'users') }} using (user_id)"
+    with edited(shop.yaml, "", table), edited(shop.folder / "models" / "clicks.sql", "", more):
+        shop.sql(f"create or replace table users as select 'u0' as user_id, timestamptz '{NOW}' as seen_at")
+        shop.fill(source=90, built=90)
+        why = (
+            "source or build: raw.events is silent since 2026-03-01T10:30:00Z; the source raw.users has rows of "
+            "2026-03-01T12:00:00Z, and the table of the view has none"
+        )
+        assert breaches(shop.freshness(select=["clicks"])) == {"clicks:n": why}
+        shop.sql("truncate users")
+        why = "source: raw.events is silent since 2026-03-01T10:30:00Z; raw.users has no rows, or cannot be read"
+        assert breaches(shop.freshness(select=["clicks"])) == {"clicks:n": why}
+
+
 def test_a_store_of_before(shop: Shop) -> None:
     """An export of an older pit-join noted nothing, which is said, and is no breach."""
-    online = shop.store._open_online_store()
-    mark, data = online.contents()
-    contents = Contents.from_json(data, "the store")
+    contents = Contents.from_json(shop.store._open_online_store().contents()[1], "the store")
     views = {name: replace(stored, noted={}) for name, stored in contents.views.items()}
     with open_store(shop.store.online_store).writing(1, lambda message: None) as writer:
         told = replace(contents, views=views).to_json()
@@ -259,12 +346,7 @@ def test_what_is_asked_for(shop: Shop) -> None:
 
 
 def test_a_source_without_a_time(shop: Shop) -> None:
-    declared = shop.folder / "models" / "models.yml"
-    text = declared.read_text()
-    try:
-        declared.write_text(text.replace(", config: {loaded_at_field: event_timestamp}", ""))
+    with edited(shop.yaml, ", config: {loaded_at_field: event_timestamp}", ""):
         shop.fill(source=90, built=90)
         why = "source or build: no source says when its rows were loaded (loaded_at_field)"
         assert set(breaches(shop.freshness()).values()) == {why}
-    finally:
-        declared.write_text(text)

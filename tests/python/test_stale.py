@@ -18,6 +18,7 @@ from test_tiers import AT, ROW, WHOLE, manifest, node, vector, without_activity
 
 from pit_join.errors import StoreError
 from pit_join.monitoring.feature_log import FeatureLog
+from pit_join.online.protocol import Failed
 from pit_join.records.store_manifest import Contents
 from pit_join.references import Request
 from pit_join.serving.reader import OnlineReader
@@ -106,6 +107,11 @@ def test_a_count_is_not_0(shop: Exporter) -> None:
         assert (found.to_dict()["seen"], found.statuses["seen"]) == ([None] * len(rows), ["STALE"] * len(rows))
         assert all(number != number for number in found.to_numpy()[:, 0].tolist())
         assert reader.get(asked[0], now=later) == {"seen": None}
+    asked = [{"user_id": 1}, {"user_id": None}]
+    found = reader.get_online_features(asked, now=later)
+    assert (found.to_dict()["seen"], found.statuses["seen"]) == ([None, 0], ["STALE", "NULL_KEY"])
+    assert found.to_numpy()[1, 0] == 0
+    assert found.to_numpy()[0, 0] != found.to_numpy()[0, 0]
 
 
 def test_a_null_key_stays_one(shop: Exporter) -> None:
@@ -115,6 +121,38 @@ def test_a_null_key_stays_one(shop: Exporter) -> None:
     assert reader.get(row, now=AT + BOUND + HAIR).statuses["visits"] == "NULL_KEY"
     found = reader.get_online_features([row, ROW], now=AT + BOUND + HAIR)
     assert found.statuses["visits"] == ["NULL_KEY", "STALE"]
+
+
+class FailedInPart:
+    """A store of which the record of the first key is lost."""
+
+    def __init__(self, store: Any) -> None:
+        self._store, self.names, self.folder, self.contents = store, store.names, store.folder, store.contents
+
+    def read(self, *asked: Any) -> Any:
+        found = self._store.read(*asked)
+        return found and [
+            Failed([b"", *whole(records)[1:]], [0], "STORE_FAILED", StoreError("a node is down")) for records in found
+        ]
+
+
+def whole(records: Any) -> list[bytes]:
+    text, lengths = records
+    ends = [sum(lengths[: number + 1]) for number in range(len(lengths))]
+    return [text[end - length : end] for end, length in zip(ends, lengths, strict=True)]
+
+
+def test_a_store_that_fails_in_part_is_stale(shop: Exporter) -> None:
+    export(shop)
+    store: Any = FailedInPart(shop.store())
+    requests = [Request("activity", ("visits",), "activity")]
+    rows = [{"user_id": user} for user in (1, 2, None)]
+    reader = OnlineReader(store, requests, strict=False)
+    found = reader.get_online_features(rows, now=AT + BOUND + HAIR)
+    assert found.statuses["visits"] == ["STALE", "STALE", "NULL_KEY"]
+    assert found.to_dict()["visits"] == [4, 4, 4] == found.to_numpy()[:, 0].tolist()
+    with pytest.raises(StoreError, match="a node is down"):
+        OnlineReader(store, requests).get_online_features(rows, now=AT + BOUND + HAIR)
 
 
 def test_what_is_logged(shop: Exporter) -> None:
@@ -140,7 +178,7 @@ def test_a_store_that_was_exported_before_there_was_a_bound(shop: Exporter) -> N
     assert "max_staleness" not in described["views"]["profile"]
     contents = Contents.from_json(with_bound, "here")
     assert contents.views["profile"].fresh_until is None
-    for broken in ("soon", [1]):
+    for broken in ("soon", [1], True, 0, -5, -(10**30), 2**63):
         view = described["views"]["activity"] | {"max_staleness": broken}
         text = json.dumps(
             {name: value for name, value in described.items() if name != "checksum"} | {"views": {"activity": view}}
