@@ -9,7 +9,8 @@ where {{ at }} <= {{ now }}
 
 {#-
     The newest event time of each feature of a view, in microseconds, among the rows that have a value. Only rows that are known
-    at `now` count; for a feature of a window view, the events that it takes. `history` is a copy of the table to read.
+    at `now` count; for a feature of a window view, the events that it takes. `_pit_available` is when the last row became known.
+    `history` is a copy of the table to read.
 -#}
 {% macro _newest_statement(view, now, history=none) -%}
     {%- set declared = pit_join._view(view) -%}
@@ -33,8 +34,9 @@ with history as (
 
 select
     {%- for name, conditions in taken.items() %}
-    max(_pit_event){{ ' filter (where ' ~ conditions | join(' and ') ~ ')' if conditions }} as {{ quote(name) }}{{ ',' if not loop.last }}
+    max(_pit_event){{ ' filter (where ' ~ conditions | join(' and ') ~ ')' if conditions }} as {{ quote(name) }},
     {%- endfor %}
+    max(_pit_available_at) as _pit_available
 from history
 where
     {{ pit_join._is_known(now, prepared.closed == 'left' if prepared.aggregations else not prepared.inclusive) }}

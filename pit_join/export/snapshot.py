@@ -124,13 +124,13 @@ class Snapshot:
         self._noted_rows += len(batch)
         events = batch[_EVENT]
         newest = pc.max(events).as_py()
-        place = pc.index(events, newest).as_py()
+        place = None if events.null_count else int(np.argmax(np.from_dlpack(events)))
         for name in self._nulls:
             values, last = batch[name], newest
             self._nulls[name] += values.null_count
-            if newest <= self._newest.get(name, newest - 1):
+            if newest is None or newest <= self._newest.get(name, newest - 1):
                 continue  # as most batches, of which to look at every feature takes longer
-            if not values[place].is_valid:
+            if values.null_count and (place is None or not values[place].is_valid):
                 last = pc.max(events.filter(values.is_valid())).as_py()
             if last is not None:
                 self._newest[name] = max(last, self._newest.get(name, last))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from pit_join.definitions.known_at import read_known_at
@@ -17,6 +17,7 @@ from pit_join.json_values import time_text
 from pit_join.records.layout import instant, moment_of
 from pit_join.records.store_manifest import Contents
 from pit_join.records.stored_view import StoredView
+from pit_join.times import format_duration
 from pit_join.warehouse.duckdb_session import DuckDBWarehouse
 from pit_join.workspace import Histories, Workspace
 
@@ -119,7 +120,7 @@ def find_freshness(
                 served = _earlier(served, offline.newest(view, moment_of(stored.instant)))
             judged = not why if view.online else bool(known)
             found = list(_of_view(view, known, served, stored, moment, judged=judged))
-            features += offline.explained(view, found) if offline else found
+            features += offline.explained(view, known, found) if offline else found
     return Freshness(moment, tuple(features), tuple(dict.fromkeys([*unchecked, *(offline.unread if offline else ())])))
 
 
@@ -178,6 +179,10 @@ def _of_view(
         )
 
 
+_AVAILABLE = "_pit_available"
+_MICROSECOND = timedelta(microseconds=1)
+
+
 class _Offline:
     """The newest rows of views and of sources in the warehouse; `unread` says what could not be read."""
 
@@ -203,36 +208,57 @@ class _Offline:
             return {}
         return row
 
-    def explained(self, view: FeatureView, found: Sequence[FeatureFreshness]) -> list[FeatureFreshness]:
-        """Say where the time was lost of the features of a view that are too old."""
-        newest = max((each.known for each in found if each.known is not None), default=None)
+    def explained(
+        self, view: FeatureView, known: Mapping[str, int | None], found: Sequence[FeatureFreshness]
+    ) -> list[FeatureFreshness]:
+        """Say where the time was lost of the features of a view that are too old; `known` is what `newest` returned."""
         return [
-            replace(each, lost=self._where(view, each, newest)) if each.breached and not each.lost else each
+            replace(each, lost=self._where(view, known, each)) if each.breached and not each.stale else each
             for each in found
         ]
 
-    def _where(self, view: FeatureView, found: FeatureFreshness, newest: int | None) -> str:
-        limit = self._moment - round((found.slo or 0) * 1e6)
-        if found.online and found.known is not None and found.known >= limit:
-            if found.exported_at is None:
-                return "export: the view was not exported yet"
-            return f"export: the last one is as of {_text(found.exported_at)}, and the warehouse has newer values"
+    def _where(self, view: FeatureView, known: Mapping[str, int | None], found: FeatureFreshness) -> str:
+        slo = round((found.slo or 0) * 1e6)
+        limit, exported, newest = self._moment - slo, found.exported_at, found.known
+        if view.lag // _MICROSECOND >= slo:
+            return f"lag: the view's lag of {format_duration(view.lag)} is not shorter than the SLO"
+        if found.online and exported is None:
+            return "export: the view was not exported yet"
+        behind = found.online and newest is not None and exported is not None and exported < newest
+        export = f"export: the last one is as of {_text(exported)}, and the warehouse has newer values"
         if newest is not None and newest >= limit:
-            since = "in all rows" if found.known is None else f"since {_text(found.known)}"
+            return (
+                export if behind else f"value: it is null in the newest rows; {_text(newest)} is the last with a value"
+            )
+        others = max((time for name, time in known.items() if time and name != _AVAILABLE), default=None)
+        if others is not None and others >= limit:
+            since = "in all rows" if newest is None else f"since {_text(newest)}"
             return f"value: it is null {since}, and other features of the view have newer values"
-        said: dict[bool, list[str]] = {True: [], False: []}
+        return self._sources_or_build(view, known.get(_AVAILABLE), slo) + (f"; {export}" if behind else "")
+
+    def _sources_or_build(self, view: FeatureView, available: int | None, slo: int) -> str:
+        """Say which lack newer rows: the sources of a view, or its table, whose last row was known at `available`."""
+        silent: list[str] = []
+        fresh: list[str] = []
+        behind = False
+        # Only a created time, which is when a row was loaded, can be held against the times of a source.
+        slack = 0 if view.created_timestamp else slo
         for name, loaded in sorted(self._above(view)):
             if loaded is None:
-                said[False].append(f"{name} has no rows, or cannot be read")
-            elif loaded >= limit:
-                said[True].append(f"the source {name} has rows of {_text(loaded)}")
-            else:
-                said[False].append(f"{name} is silent since {_text(loaded)}")
-        which = " or ".join(kind for kind, some in (("source", said[False]), ("build", said[True])) if some)
-        if not which:
+                silent.append(f"{name} has no rows, or cannot be read")
+                continue
+            (fresh if loaded >= self._moment - slo else silent).append(f"{name} has rows until {_text(loaded)}")
+            behind = behind or available is None or loaded > available + slack
+        if not silent and not fresh:
             return "source or build: no source says when its rows were loaded (loaded_at_field)"
-        ending = ", and the table of the view has none" if said[True] else ""
-        return f"{which}: {'; '.join(said[False] + said[True])}{ending}"
+        if not fresh:
+            which = "source and build" if behind else "source"
+        elif silent or not (behind or view.created_timestamp):
+            which = "source or build"
+        else:
+            which = "build" if behind else "source"
+        table = "no rows" if available is None else f"rows until {_text(available)}"
+        return f"{which}: {'; '.join([*silent, *fresh])}; the table of the view has {table}"
 
     def _above(self, view: FeatureView) -> Iterator[tuple[str, int | None]]:
         """Yield the sources of a view that say when their rows were loaded, with the newest time; None without one."""

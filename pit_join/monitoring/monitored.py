@@ -107,6 +107,8 @@ class Monitored:
                 raise RequestError(f"there is no check '{check}'; {suggest(check, CHECKS, 'checks')}")
         if "skew" in asked and log is None:
             raise RequestError(f"the check skew reads a feature log; give its folder with {option('log=', '--log')}")
+        if log is not None and "skew" not in asked:
+            raise RequestError(f"{option('log=', '--log')} has no effect without the check skew; leave it out")
         workspace, skew, freshness = self._workspace(), None, None
         if "freshness" in asked:
             moment = datetime.now(timezone.utc) if now is None else parse_instant(now)

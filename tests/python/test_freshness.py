@@ -165,13 +165,45 @@ def test_an_exporter_that_died(shop: Shop) -> None:
 
 def test_a_build_that_failed(shop: Shop) -> None:
     shop.fill(built=90)
-    why = "build: the source raw.events has rows of 2026-03-01T11:55:00Z, and the table of the view has none"
+    table = "the table of the view has rows until 2026-03-01T10:30:00Z"
+    why = f"build: raw.events has rows until 2026-03-01T11:55:00Z; {table}"
     assert breaches(shop.freshness()) == {"clicks:n": why, "offline:n": why}
+    shop.fill(source=50, built=70)  # late rows, or rows that were not built: without a created time nobody knows
+    assert {str(why).split(": ")[0] for why in breaches(shop.freshness()).values()} == {"source or build"}
+    shop.fill(source=70, built=300, exported=400)
+    (why,) = {breaches(shop.freshness())["clicks:n"]}
+    assert why == (
+        "source and build: raw.events has rows until 2026-03-01T10:50:00Z; the table of the view has rows until "
+        "2026-03-01T07:00:00Z; export: the last one is as of 2026-03-01T05:20:00Z, and the warehouse has newer values"
+    )
+
+
+def test_a_created_time_tells_source_and_build_apart(shop: Shop) -> None:
+    """It is when a row was loaded, as the time of the source is."""
+    slo = "created_timestamp: loaded_at, freshness_slo: 1 hour"
+    source = "loaded_at_field: event_timestamp + interval 2 minutes"
+    with (
+        edited(shop.yaml, "created_timestamp: loaded_at", slo),
+        edited(shop.yaml, "loaded_at_field: event_timestamp", source),
+    ):
+        for built, which in ((59, None), (61, "source"), (65, "build")):
+            shop.fill(source=min(built, 61), built=built)
+            lost = breaches(shop.freshness(select=["late"])).get("late:n")
+            assert (lost and lost.split(": ")[0]) == which
+        shop.fill(source=62, built=62)
+        assert str(breaches(shop.freshness(select=["late"]))["late:n"]).startswith("source: raw.events has rows until")
+
+
+def test_a_lag_that_is_longer_than_the_slo(shop: Shop) -> None:
+    with edited(shop.yaml, "lag: 10 minutes", "lag: 10 minutes, freshness_slo: 10 minutes"):
+        why = "lag: the view's lag of 10 minutes is not shorter than the SLO"
+        assert breaches(shop.freshness(select=["sums"])) == {"sums:all_1d": why, "sums:big_1d": why}
 
 
 def test_a_source_that_is_silent(shop: Shop) -> None:
     shop.fill(source=90, built=90)
-    why = "source: raw.events is silent since 2026-03-01T10:30:00Z"
+    table = "the table of the view has rows until 2026-03-01T10:30:00Z"
+    why = f"source: raw.events has rows until 2026-03-01T10:30:00Z; {table}"
     assert breaches(shop.freshness()) == {"clicks:n": why, "offline:n": why}
     shop.fill(source=300, built=300)
     assert set(breaches(shop.freshness())) == {"clicks:n", "clicks:m", "offline:n"}
@@ -192,6 +224,11 @@ def test_a_feature_that_is_null_of_late(shop: Shop) -> None:
     )
     shop.store.export(as_of=NOW)
     assert not shop.freshness().found
+    shop.sql(f"update clicks set m = null where event_timestamp > timestamptz '{NOW}' - interval 2 hours")
+    shop.sql(f"update clicks set m = 1 where event_timestamp <= timestamptz '{NOW}' - interval 2 hours")
+    shop.store.export(as_of=NOW)
+    why = "value: it is null in the newest rows; 2026-03-01T10:00:00Z is the last with a value"
+    assert breaches(shop.freshness()) == {"clicks:m": why}  # of three hours none are lost, and yet nothing is served
     shop.sql("update clicks set m = null")
     shop.store.export(as_of=NOW)
     why = "value: it is null in all rows, and other features of the view have newer values"
@@ -290,12 +327,15 @@ def test_several_sources(shop: Shop) -> None:
         shop.sql(f"create or replace table users as select 'u0' as user_id, timestamptz '{NOW}' as seen_at")
         shop.fill(source=90, built=90)
         why = (
-            "source or build: raw.events is silent since 2026-03-01T10:30:00Z; the source raw.users has rows of "
-            "2026-03-01T12:00:00Z, and the table of the view has none"
+            "source or build: raw.events has rows until 2026-03-01T10:30:00Z; raw.users has rows until "
+            "2026-03-01T12:00:00Z; the table of the view has rows until 2026-03-01T10:30:00Z"
         )
         assert breaches(shop.freshness(select=["clicks"])) == {"clicks:n": why}
         shop.sql("truncate users")
-        why = "source: raw.events is silent since 2026-03-01T10:30:00Z; raw.users has no rows, or cannot be read"
+        why = (
+            "source: raw.events has rows until 2026-03-01T10:30:00Z; raw.users has no rows, or cannot be read; "
+            "the table of the view has rows until 2026-03-01T10:30:00Z"
+        )
         assert breaches(shop.freshness(select=["clicks"])) == {"clicks:n": why}
 
 
@@ -341,6 +381,8 @@ def test_what_is_asked_for(shop: Shop) -> None:
         shop.store.monitor(checks=["drift"])
     with pytest.raises(RequestError, match="the check skew reads a feature log; give its folder with log="):
         shop.store.monitor(checks=["skew"])
+    with pytest.raises(RequestError, match="log= has no effect without the check skew"):
+        shop.store.monitor(shop.folder, checks=["freshness"])
     done = shop.run("--start", "2026-03-01")
     assert (done.status, "--start has no effect without --log" in done.err) == (2, True)
 
