@@ -50,7 +50,7 @@ LEAST_ROWS = 30
 _IN_PART = 0.5
 _BEYOND_CHANCE, _DEVIATIONS = 0.5, 4  # the share of what chance leaves to explain, and its standard deviations
 _MOST_RIVALS = 2
-_GUESSED_ROWS = 400
+_GUESSED_ROWS = 200
 _MOST_TRIED = 400_000  # rows in one statement
 _TRIED, _HISTORY, _VERSIONS = "_pit_tried", "_pit_sampled_history", "_pit_newest_versions"
 
