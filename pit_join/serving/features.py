@@ -16,7 +16,7 @@ from pit_join.frames import Dtypes, as_pandas
 from pit_join.online.protocol import Failed
 from pit_join.records.layout import CHECK, HEADER, SCALARS, converter, instant
 from pit_join.serving.role_records import FeatureColumn, RoleColumns, RolePlan, RoleRecords, failures_of
-from pit_join.statuses import NULL_VALUE, PRESENT
+from pit_join.statuses import NULL_VALUE, PRESENT, STALE
 
 __all__ = ["OnlineFeatures"]
 
@@ -216,7 +216,7 @@ def _fill(out: np.ndarray[Any, Any], read: RoleRecords) -> None:
     rows: Any = slice(None)
     if not lengths.all():
         out[:] = _numbers(role.absent)
-        if isinstance(read.given, Failed):
+        if isinstance(read.given, Failed) and read.given.status == STALE:
             # Of a null key it is known that there is no record.
             out[[place for place in read.given.lost if read.keys.distinct[place]]] = _numbers(role.defaults)
         rows = np.flatnonzero(lengths)

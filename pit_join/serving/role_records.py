@@ -12,7 +12,7 @@ import numpy as np
 from pit_join.online.protocol import Failed, Records
 from pit_join.records.layout import NO_TIME, Decoder
 from pit_join.records.stored_view import StoredView
-from pit_join.statuses import FALLBACKS, NOT_FOUND, NULL_KEY, NULL_VALUE, OUTSIDE_MAX_AGE, PRESENT
+from pit_join.statuses import NOT_FOUND, NULL_KEY, NULL_VALUE, OUTSIDE_MAX_AGE, PRESENT, STALE
 
 __all__ = [
     "FeatureColumn", "KeyResult", "RoleColumns", "RolePlan", "RoleRecords", "RowKeys", "failures_of", "status_in",
@@ -28,8 +28,8 @@ class RolePlan:
     """One role of a request, prepared for reading.
 
     `codec_number` is the place of its keys' codec in the plan; `columns` are the places of its features in the
-    request; `ttl` is in microseconds. `defaults` replace nulls of a record, and all values if the record is not known;
-    `absent` replaces all values where no record is young enough. `fills` is whether any feature has a default.
+    request; `ttl` is in microseconds. `defaults` replace nulls of a record, and all values if they are stale; `absent`
+    replaces all values where no record is young enough. `fills` is whether any feature has a default.
     """
 
     view: StoredView
@@ -52,8 +52,8 @@ class RolePlan:
         """Return the values to serve for those of a record; None without one, or if it is too old."""
         if values is not None:
             return self.filled(values)
-        # A count of 0 would claim that there was no event.
-        return tuple(map(_own, self.defaults if status in FALLBACKS else self.absent))
+        # A stale count of 0 would claim that nothing happened.
+        return tuple(map(_own, self.defaults if status == STALE else self.absent))
 
     @property
     def types(self) -> tuple[str, ...]:
