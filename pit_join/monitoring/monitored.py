@@ -23,10 +23,9 @@ if TYPE_CHECKING:
     from pit_join.training.explanation import Explanation
     from pit_join.workspace import Workspace
 
-__all__ = ["CHECKS", "Monitored"]
+__all__ = ["Monitored"]
 
-CHECKS = ("freshness", "skew")
-"""The checks of `pit-join monitor`."""
+_CHECKS = ("freshness", "skew")
 
 
 class Monitored:
@@ -103,8 +102,8 @@ class Monitored:
 
         asked = ["freshness" if log is None else "skew"] if checks is None else names_of(checks)
         for check in asked:
-            if check not in CHECKS:
-                raise RequestError(f"there is no check '{check}'; {suggest(check, CHECKS, 'checks')}")
+            if check not in _CHECKS:
+                raise RequestError(f"there is no check '{check}'; {suggest(check, _CHECKS, 'checks')}")
         if "skew" in asked and log is None:
             raise RequestError(f"the check skew reads a feature log; give its folder with {option('log=', '--log')}")
         if log is not None and "skew" not in asked:

@@ -194,7 +194,7 @@ def _ascends(numbers: pa.Array) -> bool:
 def _same(one: pa.Array, other: pa.Array, tolerance: float) -> pa.Array:
     try:
         return same(one, other, tolerance)
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError):  # intervals, say
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError):  # Arrow does not compare intervals, for one
         values = (values_of(pa.chunked_array([column])) for column in (one, other))
         return pa.array([a == b for a, b in zip(*values, strict=True)], pa.bool_())
 

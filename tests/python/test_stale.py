@@ -178,6 +178,8 @@ def test_a_store_that_was_exported_before_there_was_a_bound(shop: Exporter) -> N
     assert "max_staleness" not in described["views"]["profile"]
     contents = Contents.from_json(with_bound, "here")
     assert contents.views["profile"].fresh_until is None
+    bounded_view, last = contents.views["activity"], round((AT + BOUND).timestamp() * 1e6)
+    assert (bounded_view.staleness(last), str(bounded_view.staleness(last + 1))[:10]) == (None, "the export")
     for broken in ("soon", [1], True, 0, -5, -(10**30), 2**63):
         view = described["views"]["activity"] | {"max_staleness": broken}
         text = json.dumps(
