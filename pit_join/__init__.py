@@ -36,6 +36,7 @@ if TYPE_CHECKING:
         FeatureService,
         FeatureView,
         FreshnessSlo,
+        Limits,
         OnDemandFeature,
     )
     from pit_join.export.export import Export
@@ -47,6 +48,7 @@ if TYPE_CHECKING:
     from pit_join.monitoring.findings import FeatureSkew, Monitoring, Skew, SkewExample, StaleView
     from pit_join.monitoring.freshness import FeatureFreshness, Freshness
     from pit_join.monitoring.parity import Difference, Parity
+    from pit_join.monitoring.results import Result
     from pit_join.online.protocol import Changes
     from pit_join.references import OnDemandRequest, Request
     from pit_join.serving.features import OnlineFeatures
@@ -106,6 +108,7 @@ __all__ = [
     "FilledNulls",
     "Freshness",
     "FreshnessSlo",
+    "Limits",
     "LoneRow",
     "ModelHash",
     "Monitoring",
@@ -124,6 +127,7 @@ __all__ = [
     "ReplayedView",
     "Request",
     "RequestError",
+    "Result",
     "SetChange",
     "SetComparison",
     "SetExample",
@@ -180,6 +184,8 @@ _LAZY = {
     "FilledNulls": "pit_join.audit.findings",
     "Freshness": "pit_join.monitoring.freshness",
     "FreshnessSlo": "pit_join.definitions.views",
+    "Limits": "pit_join.definitions.views",
+    "Result": "pit_join.monitoring.results",
     "LoneRow": "pit_join.training.comparison",
     "ModelHash": "pit_join.training.set_metadata",
     "Monitoring": "pit_join.monitoring.findings",

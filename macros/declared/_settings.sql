@@ -1,7 +1,7 @@
 {#-
     The settings of declarations: each key that is allowed, with the kind of its values. The kinds that `_check_settings`
     knows are `flag`, `duration`, `limit` (a duration that is not 0), `slo` (a limit, or a mapping with a limit `within`, `impact`
-    and `owner`), `words` (a text that is not empty), `store`, `utc` and `end`; `own` is checked where it is read. The Python package has the same keys; a new setting is a key in both, and
+    and `owner`), `rate` (a share below 1), `drift` (a mapping with `psi`, `after` and `min_rows`), `words` (a text that is not empty), `store`, `utc` and `end`; `own` is checked where it is read. The Python package has the same keys; a new setting is a key in both, and
     cases in tests/python/corpus/declarations.json.
 -#}
 {% macro _settings(what) -%}
@@ -10,8 +10,12 @@
             'entity': 'own', 'join_keys': 'own', 'created_timestamp': 'own', 'lag': 'duration', 'ttl': 'limit',
             'inclusive': 'flag', 'online': 'flag', 'online_store': 'store', 'freshness_slo': 'slo',
             'max_staleness': 'limit', 'deleted': 'own', 'clock_time_zone': 'utc', 'static': 'flag', 'aggregations': 'own', 'closed': 'end', 'event_key': 'own',
+            'max_null_rate': 'rate', 'max_default_rate': 'rate', 'drift': 'drift', 'sensitive': 'flag',
         },
-        'column': {'default': 'own', 'exclude': 'flag', 'freshness_slo': 'slo', 'nearest': 'own'},
+        'column': {
+            'default': 'own', 'exclude': 'flag', 'freshness_slo': 'slo', 'nearest': 'own', 'max_null_rate': 'rate',
+            'max_default_rate': 'rate', 'drift': 'drift', 'sensitive': 'flag',
+        },
         'aggregation': {
             'name': 'own', 'function': 'own', 'column': 'own', 'window': 'own', 'windows': 'own', 'where': 'words',
             'n': 'own', 'default': 'own',
@@ -42,13 +46,19 @@
             {%- do problems.append(where ~ key ~ ': must be UTC, got ' ~ '%r' | format(value) ~ '; stored times are never shifted: convert those of another zone in a model') -%}
         {%- elif kind == 'words' and (value is not string or not value | trim) -%}
             {%- do problems.append(where ~ key ~ ': must be a text, an SQL condition over the columns of the model, got ' ~ '%r' | format(value)) -%}
+        {%- elif kind == 'rate' and (value is not number or value is boolean or not 0 <= value < 1) -%}
+            {%- do problems.append(where ~ key ~ ': must be a share from 0 to below 1, such as 0.05, got ' ~ '%r' | format(value)) -%}
+        {%- elif kind == 'drift' -%}
+            {%- do pit_join._check_drift(value, where, problems) -%}
         {%- elif kind == 'store' and (value is not string or not modules.re.fullmatch('[a-z][a-z0-9_]*', value)) -%}
             {%- do problems.append(where ~ key ~ ': must be a name of small letters, digits and underscores, got ' ~ '%r' | format(value)) -%}
         {%- elif kind in ('duration', 'limit', 'slo') -%}
             {%- set parts = kind == 'slo' and value is mapping -%}
             {%- set limit, place = (value.within, where ~ key ~ '.within') if parts else (value, where ~ key) -%}
             {%- set microseconds, problem = pit_join._read_duration(limit) -%}
-            {%- if problem -%}
+            {%- if limit is none -%}
+                {%- do problems.append(place ~ ': is empty; give it a value or leave the key out') -%}
+            {%- elif problem -%}
                 {%- do problems.append(place ~ ': ' ~ problem) -%}
             {%- elif kind != 'duration' and microseconds == 0 -%}
                 {%- do problems.append(place ~ ": is '" ~ limit ~ "', so that no value would ever be valid; leave it out for no limit") -%}
@@ -60,6 +70,28 @@
                     {%- do problems.append(where ~ key ~ '.' ~ part ~ ': must be a text, got ' ~ '%r' | format(text)) -%}
                 {%- endif -%}
             {%- endfor -%}
+        {%- endif -%}
+    {%- endfor -%}
+{%- endmacro %}
+
+
+{#- Add to `problems` what is wrong with the setting `drift`. -#}
+{% macro _check_drift(value, where, problems) -%}
+    {%- if value is not mapping -%}
+        {%- do problems.append(where ~ 'drift: must be a mapping with psi, after or min_rows, such as {psi: 0.1}, got ' ~ '%r' | format(value)) -%}
+    {%- endif -%}
+    {%- for key, given in (value.items() if value is mapping else []) -%}
+        {%- set number = given is number and given is not boolean -%}
+        {%- if key not in ('psi', 'after', 'min_rows') -%}
+            {%- do problems.append(where ~ 'drift.' ~ key ~ ': unknown key; allowed: after, min_rows, psi') -%}
+        {%- elif given is none -%}
+            {%- do problems.append(where ~ 'drift.' ~ key ~ ': is empty; give it a value or leave the key out') -%}
+        {%- elif key == 'psi' and not (number and given > 0 and given != 'inf' | float) -%}
+            {%- do problems.append(where ~ 'drift.psi: must be a number over 0, such as 0.2, got ' ~ '%r' | format(given)) -%}
+        {%- elif key == 'after' and (given is not string or not modules.re.fullmatch('0*[1-9][0-9]{0,3} runs?', given)) -%}
+            {%- do problems.append(where ~ 'drift.after: must be a number of runs, such as 2 runs, got ' ~ '%r' | format(given)) -%}
+        {%- elif key == 'min_rows' and not (number and given is integer and given > 0) -%}
+            {%- do problems.append(where ~ 'drift.min_rows: must be a whole number over 0, got ' ~ '%r' | format(given)) -%}
         {%- endif -%}
     {%- endfor -%}
 {%- endmacro %}

@@ -170,7 +170,11 @@
     {%- set problems, type, nearest = [], pit_join._type_of(column.data_type), own.get('nearest') -%}
     {%- do pit_join._check_settings(own, 'column', '', problems) -%}
     {%- if 'aggregations' in view.meta -%}
-        {%- set hints = {'default': 'put the default on the aggregation', 'exclude': 'leave it out', 'freshness_slo': 'put it on the view', 'nearest': 'declare it in a view without aggregations'} -%}
+        {%- set hints = {
+            'default': 'put the default on the aggregation', 'exclude': 'leave it out', 'drift': 'put it on the view',
+            'freshness_slo': 'put it on the view', 'max_default_rate': 'put it on the view', 'max_null_rate': 'put it on the view',
+            'nearest': 'declare it in a view without aggregations',
+        } -%}
         {%- for key, hint in hints.items() if own.get(key) is not none -%}
             {%- do problems.append(key ~ ': the features of a view with aggregations are these, not its columns; ' ~ hint) -%}
         {%- endfor -%}
@@ -183,7 +187,7 @@
     {%- elif nearest is not none and own.get('exclude') -%}
         {%- do problems.append('nearest: only a feature is searched; this column is excluded') -%}
     {%- endif -%}
-    {%- for key in ('default', 'nearest') if special and key in own -%}
+    {%- for key in ('default', 'drift', 'freshness_slo', 'max_default_rate', 'max_null_rate', 'nearest') if special and key in own -%}
         {%- do problems.append(key ~ ': only a feature has a ' ~ key ~ '; this column is a key, a time or a mark') -%}
     {%- endfor -%}
     {%- set problem = none if special or own.get('exclude') else pit_join._default_problem(own.get('default'), type) -%}

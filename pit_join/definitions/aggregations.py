@@ -27,8 +27,11 @@ _LONGEST_LIST = 1000
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _COLUMN_HINTS = {
     "default": "put the default on the aggregation",
+    "drift": "put it on the view",
     "exclude": "leave it out",
     "freshness_slo": "put it on the view",
+    "max_default_rate": "put it on the view",
+    "max_null_rate": "put it on the view",
     "nearest": "declare it in a view without aggregations",
 }
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -18,14 +19,17 @@ from pit_join.definitions.settings import (
     TIMELESS,
     Wrong,
     check_keys,
+    column_meta,
     default_problem,
     feature_problem,
     read_duration,
     read_flag,
     read_keys,
+    read_limits,
     read_name,
     read_slo,
     read_static,
+    sensitive_columns,
     within,
 )
 from pit_join.definitions.snapshots import SnapshotClocks, end_column
@@ -36,26 +40,14 @@ from pit_join.references import Request, RequestItem, parse_features, ref_text
 __all__ = ["Reader"]
 
 _VIEW_KEYS = (
-    "entity",
-    "join_keys",
-    "created_timestamp",
-    "lag",
-    "ttl",
-    "inclusive",
-    "online",
-    "online_store",
-    "freshness_slo",
-    "max_staleness",
-    "deleted",
-    "clock_time_zone",
-    "static",
-    "aggregations",
-    "closed",
-    "event_key",
-)
+    "entity", "join_keys", "created_timestamp", "lag", "ttl", "inclusive", "online", "online_store", "freshness_slo",
+    "max_staleness", "max_null_rate", "max_default_rate", "drift", "sensitive", "deleted", "clock_time_zone", "static",
+    "aggregations", "closed", "event_key",
+)  # fmt: skip
 
-_COLUMN_KEYS = ("default", "exclude", "freshness_slo", "nearest")
-
+_COLUMN_KEYS = (
+    "default", "exclude", "freshness_slo", "nearest", "max_null_rate", "max_default_rate", "drift", "sensitive",
+)  # fmt: skip
 _SERVICE_KEYS = ("features", "full_feature_names")
 
 _EPHEMERAL = "an ephemeral model has no relation that could be read; use view, table or incremental"
@@ -64,6 +56,8 @@ _CONVERT = (
     "stored times are never shifted: convert those of another zone in a model, as in "
     "timezone('America/New_York', dbt_valid_from), which is a timestamptz"
 )
+
+_OF_FEATURES = {"default", "drift", "freshness_slo", "max_default_rate", "max_null_rate", "nearest"}
 
 
 class Reader:
@@ -122,7 +116,7 @@ class Reader:
             entity=entity,
             key_columns=key_columns,
             event_timestamp=event_timestamp or "",
-            features=features,
+            features=_watched(features, meta, wrong),
             types=types,
             relation=node.get("relation_name") or "",
             location=(str(node.get("database")), str(node.get("schema")), str(node.get("alias") or node["name"])),
@@ -143,6 +137,7 @@ class Reader:
             closed=windows.closed,
             event_key=windows.event_key,
             clock_times=self._clock_times(unique_id, event_timestamp, meta, types, wrong),
+            hides_keys=meta.get("sensitive") is True or bool(sensitive_columns(columns) & set(key_columns.values())),
         )
         # A broken view is kept by name, so that a service which uses it is not reported as well.
         self.views[name] = view
@@ -293,7 +288,11 @@ class Reader:
         taken = dict.fromkeys(key_columns, "a join key") | {str(event_time): "the event time"}
         windows = read_window_settings(meta, types, taken, wrong)
         if windowed:
-            features = tuple(Feature(one.name, one.data_type, one.default) for one in windows.aggregations)
+            hidden = sensitive_columns(columns)
+            features = tuple(
+                Feature(one.name, one.data_type, one.default, sensitive=one.column in hidden)
+                for one in windows.aggregations
+            )
             for feature in features:
                 if problem := feature_problem(feature.data_type):
                     wrong(f"aggregations.{feature.name}", problem)
@@ -319,9 +318,7 @@ class Reader:
         """Check the columns and yield those that are features; a window view has none."""
         seen: dict[str, str] = {}
         for name, column in columns.items():
-            where = f"columns.{name}"
-            meta = ((column.get("config") or {}).get("meta") or {}).get("pit_join")
-            meta = (column.get("meta") or {}).get("pit_join") if meta is None else meta
+            where, meta = f"columns.{name}", column_meta(column)
             if name.lower() in seen:
                 wrong(where, f"'{seen[name.lower()]}' is listed too, and letter case does not tell columns apart")
             seen[name.lower()] = name
@@ -336,16 +333,17 @@ class Reader:
             data_type = _type(column)
             if not data_type.text:
                 wrong(where, "has no data_type")
+            hidden = read_flag(meta, "sensitive", False, own)
             if windowed:
                 check_column(meta, own)
                 continue
-            slo = read_slo(meta, own)
+            slo, limits = read_slo(meta, own), read_limits(meta, own)
             nearest = read_nearest(meta, data_type, own)
             excluded = read_flag(meta, "exclude", False, own)
             if nearest and excluded:
                 own("nearest", "only a feature is searched; this column is excluded")
             if name in special:
-                for key in sorted({"default", "nearest"} & set(meta)):
+                for key in sorted(_OF_FEATURES & meta.keys()):
                     own(key, f"only a feature has a {key}; this column is a key, a time or a mark")
             if name in special or excluded:
                 continue
@@ -354,7 +352,15 @@ class Reader:
             default = meta.get("default")
             if problem := default_problem(default, data_type):
                 own("default", problem)
-            yield Feature(name, data_type, default, slo, nearest)
+            yield Feature(name, data_type, default, slo, nearest, limits, hidden)
+
+
+def _watched(features: Iterable[Feature], meta: Mapping[str, Any], wrong: Wrong) -> tuple[Feature, ...]:
+    """Return features with the limits of monitoring of their view, where they have none, and its sensitivity."""
+    limits, sensitive = read_limits(meta, wrong), read_flag(meta, "sensitive", False, wrong)
+    return tuple(
+        replace(each, limits=each.limits.over(limits), sensitive=sensitive or each.sensitive) for each in features
+    )
 
 
 def _overwritten(config: Mapping[str, Any], key_columns: Collection[str], event_timestamp: Any) -> str | None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Mapping
 from datetime import timedelta
 from typing import Any
 
 from pit_join.definitions.field_type import FieldType
-from pit_join.definitions.views import FreshnessSlo
+from pit_join.definitions.views import FreshnessSlo, Limits
 from pit_join.errors import suggest
 from pit_join.times import parse_duration
 
@@ -16,14 +17,17 @@ __all__ = [
     "TIMELESS",
     "Wrong",
     "check_keys",
+    "column_meta",
     "default_problem",
     "feature_problem",
     "read_duration",
     "read_flag",
     "read_keys",
+    "read_limits",
     "read_name",
     "read_slo",
     "read_static",
+    "sensitive_columns",
     "within",
 ]
 
@@ -65,6 +69,18 @@ def check_keys(meta: Mapping[str, Any], allowed: tuple[str, ...], wrong: Wrong) 
             wrong(str(key), "is empty; give it a value or leave the key out")
 
 
+def column_meta(column: Mapping[str, Any]) -> Any:
+    """Return the settings of a column, as they are written."""
+    meta = ((column.get("config") or {}).get("meta") or {}).get("pit_join")
+    return (column.get("meta") or {}).get("pit_join") if meta is None else meta
+
+
+def sensitive_columns(columns: Mapping[str, Any]) -> set[str]:
+    """Return the names of the columns that are declared sensitive."""
+    metas = {name: column_meta(column) for name, column in columns.items()}
+    return {name for name, meta in metas.items() if isinstance(meta, Mapping) and meta.get("sensitive") is True}
+
+
 def read_duration(meta: Mapping[str, Any], key: str, wrong: Wrong, positive: bool = False) -> timedelta | None:
     """Return the duration under a key; None if the key is missing or cannot be read."""
     value = meta.get(key)
@@ -96,6 +112,39 @@ def read_slo(meta: Mapping[str, Any], wrong: Wrong) -> FreshnessSlo | None:
             own(name, f"must be a text, got {text!r}")
     limit = read_duration(value, "within", own, positive=True)
     return FreshnessSlo(limit, *map(str, texts.values())) if limit else None
+
+
+def read_limits(meta: Mapping[str, Any], wrong: Wrong) -> Limits:
+    """Return the limits of monitoring that a view or a column declares."""
+    nulls, defaults = (_read_rate(meta, key, wrong) for key in ("max_null_rate", "max_default_rate"))
+    drift, own = meta.get("drift"), within(wrong, "drift")
+    if drift is not None and not isinstance(drift, Mapping):
+        wrong("drift", f"must be a mapping with psi, after or min_rows, such as {{psi: 0.1}}, got {drift!r}")
+    drift = drift if isinstance(drift, Mapping) else {}
+    check_keys(drift, ("psi", "after", "min_rows"), own)
+    psi, after, rows = (drift.get(key) for key in ("psi", "after", "min_rows"))
+    if psi is not None and not (_is_number(psi) and 0 < psi < math.inf):
+        own("psi", f"must be a number over 0, such as 0.2, got {psi!r}")
+        psi = None
+    runs = re.fullmatch(r"0*([1-9][0-9]{0,3}) runs?", after) if isinstance(after, str) else None
+    if after is not None and not runs:
+        own("after", f"must be a number of runs, such as 2 runs, got {after!r}")
+    if rows is not None and not (_is_number(rows) and isinstance(rows, int) and rows > 0):
+        own("min_rows", f"must be a whole number over 0, got {rows!r}")
+        rows = None
+    return Limits(nulls, defaults, psi, int(runs[1]) if runs else None, rows)
+
+
+def _read_rate(meta: Mapping[str, Any], key: str, wrong: Wrong) -> float | None:
+    value = meta.get(key)
+    if value is None or (_is_number(value) and 0 <= value < 1):
+        return None if value is None else float(value)
+    wrong(key, f"must be a share from 0 to below 1, such as 0.05, got {value!r}")
+    return None
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
 def read_flag(meta: Mapping[str, Any], key: str, default: bool, wrong: Wrong) -> bool:

@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from datetime import timedelta
 from typing import Any
 
 from pit_join.definitions.field_type import FieldType
 from pit_join.references import RequestItem
 
-__all__ = ["Aggregation", "Entity", "Feature", "FeatureService", "FeatureView", "FreshnessSlo", "OnDemandFeature"]
+__all__ = [
+    "Aggregation",
+    "Entity",
+    "Feature",
+    "FeatureService",
+    "FeatureView",
+    "FreshnessSlo",
+    "Limits",
+    "OnDemandFeature",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,10 +43,31 @@ class FreshnessSlo:
 
 
 @dataclass(frozen=True, slots=True)
+class Limits:
+    """The bounds of monitoring on a feature; None where there is no bound, or the usual one.
+
+    `null_rate` is the greatest share of nulls, `default_rate` that of values which are replaced by a default or null.
+    `psi` is the greatest population stability index, which breaches when it was exceeded in `after` runs in a row;
+    with fewer than `min_rows` rows on either side it is not judged.
+    """
+
+    null_rate: float | None = None
+    default_rate: float | None = None
+    psi: float | None = None
+    after: int | None = None
+    min_rows: int | None = None
+
+    def over(self, wider: Limits) -> Limits:
+        """Return these limits, and those of the view where a feature has none."""
+        return Limits(*(b if a is None else a for a, b in zip(astuple(self), astuple(wider), strict=True)))
+
+
+@dataclass(frozen=True, slots=True)
 class Feature:
     """A column of a feature view; `default` replaces a null in training and online alike.
 
-    `nearest` is the metric of embeddings (see `embeddings.METRICS`); None for a feature that is not searched.
+    `nearest` is the metric of embeddings (see `embeddings.METRICS`); None for a feature that is not searched. The
+    values of a `sensitive` feature are in no statistics, findings, reports and alerts, nor in the feature log.
     """
 
     name: str
@@ -45,6 +75,8 @@ class Feature:
     default: Any = None
     freshness_slo: FreshnessSlo | None = None
     nearest: str | None = None
+    limits: Limits = Limits()
+    sensitive: bool = False
 
 
 ARITHMETIC = ("sum", "avg", "stddev")
@@ -102,6 +134,8 @@ class FeatureView:
     at or before T. `event_key` are the columns whose equal values make rows versions of one event, of which the newest
     by `created_timestamp` counts; with none every row is an event of its own. On any other view neither has a meaning.
 
+    The keys of a view that `hides_keys` are in no findings, reports and alerts.
+
     `clock_times` are its naive times that dbt's clock wrote into a snapshot, in a time zone that the view does not say.
     """
 
@@ -130,6 +164,7 @@ class FeatureView:
     closed: str = "left"
     event_key: tuple[str, ...] = ()
     clock_times: tuple[str, ...] = ()
+    hides_keys: bool = False
 
     @property
     def join_keys(self) -> tuple[str, ...]:

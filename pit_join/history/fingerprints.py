@@ -29,7 +29,10 @@ _CONFIG_WITHOUT_EFFECT = {
     "lookback", "meta", "on_configuration_change", "on_schema_change", "packages", "persist_docs", "static_analysis",
     "tags",
 }  # fmt: skip
-_META_WITHOUT_EFFECT = {"online", "online_store", "freshness_slo", "max_staleness", "nearest"}
+_META_WITHOUT_EFFECT = {
+    *("online", "online_store", "freshness_slo", "max_staleness", "nearest"),
+    *("max_null_rate", "max_default_rate", "drift", "sensitive"),
+}
 _DBT = ("dbt", "dbt_duckdb")
 _COMMENT = re.compile(r"\{#.*?#\}", re.DOTALL)
 _VAR = re.compile(r"\bvar\(\s*['\"]([^'\"]+)['\"]")

@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 
 from pit_join.definitions.registry import Registry
 from pit_join.monitoring.freshness import Freshness
+from pit_join.monitoring.results import Result
 
 __all__ = ["ON_DEMAND", "FeatureSkew", "Findings", "Monitoring", "Skew", "SkewExample", "StaleView"]
 
@@ -92,6 +93,27 @@ class Skew:
     def found(self) -> bool:
         """Whether anything is stale or different."""
         return any(each.stale or each.different for each in self.features)
+
+    @property
+    def results(self) -> tuple[Result, ...]:
+        """The stale and different rows of each feature, as a result."""
+        return tuple(
+            Result(
+                check="skew",
+                view=each.view if each.role in (each.view, each.feature) else f"{each.role} ({each.view})",
+                feature=each.feature,
+                value=float(each.stale + each.different),
+                bound=0.0,
+                place="served",
+                judged=each.not_compared < each.rows,
+                over=bool(each.stale or each.different),
+                breached=bool(each.stale or each.different),
+                text=f"{each.stale:,} stale and {each.different:,} different of {each.rows:,} served rows"
+                if each.stale or each.different
+                else "",
+            )
+            for each in self.features
+        )
 
     def as_json(self) -> dict[str, Any]:
         """Return the result as plain values; the values of examples are texts."""
@@ -212,6 +234,16 @@ class Monitoring:
         """The things that could not be looked at, each with the reason."""
         skew = (f"left out {file}" for file in self.skew.unread) if self.skew else ()
         return (*skew, *(self.freshness.unchecked if self.freshness else ()))
+
+    @property
+    def results(self) -> tuple[Result, ...]:
+        """The findings of all checks in one form."""
+        return tuple(result for each in (self.freshness, self.skew) if each for result in each.results)
+
+    @property
+    def breaches(self) -> tuple[Result, ...]:
+        """The results that need attention."""
+        return tuple(each for each in self.results if each.breached)
 
     def as_json(self) -> dict[str, Any]:
         """Return the findings as plain values."""

@@ -14,6 +14,7 @@ from pit_join.definitions.views import FeatureView
 from pit_join.errors import PitJoinError
 from pit_join.history.inputs import ModelInput, read_input
 from pit_join.json_values import time_text
+from pit_join.monitoring.results import Result
 from pit_join.records.layout import instant, moment_of
 from pit_join.records.store_manifest import Contents
 from pit_join.records.stored_view import StoredView
@@ -71,6 +72,26 @@ class Freshness:
     def found(self) -> bool:
         """Whether a feature is older than its SLO."""
         return any(each.breached for each in self.features)
+
+    @property
+    def results(self) -> tuple[Result, ...]:
+        """The age of each feature, as a result."""
+        return tuple(
+            Result(
+                check="freshness",
+                view=each.view,
+                feature=each.feature,
+                value=each.age,
+                bound=each.slo,
+                judged=each.judged,
+                over=each.breached,
+                breached=each.breached,
+                text=(each.lost or "cannot tell where the time was lost") if each.breached else "",
+                impact=each.impact,
+                owner=each.owner,
+            )
+            for each in self.features
+        )
 
     def as_json(self) -> dict[str, Any]:
         """Return it as plain values; times are texts in UTC, ages are in seconds."""
