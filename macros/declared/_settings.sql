@@ -86,7 +86,7 @@
             {%- do problems.append(where ~ 'drift.' ~ key ~ ': unknown key; allowed: after, min_rows, psi') -%}
         {%- elif given is none -%}
             {%- do problems.append(where ~ 'drift.' ~ key ~ ': is empty; give it a value or leave the key out') -%}
-        {%- elif key == 'psi' and not (number and given > 0 and given != 'inf' | float) -%}
+        {%- elif key == 'psi' and not (number and 0 < given < 1e300) -%}
             {%- do problems.append(where ~ 'drift.psi: must be a number over 0, such as 0.2, got ' ~ '%r' | format(given)) -%}
         {%- elif key == 'after' and (given is not string or not modules.re.fullmatch('0*[1-9][0-9]{0,3} runs?', given)) -%}
             {%- do problems.append(where ~ 'drift.after: must be a number of runs, such as 2 runs, got ' ~ '%r' | format(given)) -%}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Callable, Mapping
 from datetime import timedelta
@@ -123,7 +122,7 @@ def read_limits(meta: Mapping[str, Any], wrong: Wrong) -> Limits:
     drift = drift if isinstance(drift, Mapping) else {}
     check_keys(drift, ("psi", "after", "min_rows"), own)
     psi, after, rows = (drift.get(key) for key in ("psi", "after", "min_rows"))
-    if psi is not None and not (_is_number(psi) and 0 < psi < math.inf):
+    if psi is not None and not (_is_number(psi) and 0 < psi < 1e300):
         own("psi", f"must be a number over 0, such as 0.2, got {psi!r}")
         psi = None
     runs = re.fullmatch(r"0*([1-9][0-9]{0,3}) runs?", after) if isinstance(after, str) else None
