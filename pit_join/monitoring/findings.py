@@ -11,7 +11,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pit_join.definitions.registry import Registry
+from pit_join.monitoring.drift import Drift
 from pit_join.monitoring.freshness import Freshness
+from pit_join.monitoring.rates import Rates
 from pit_join.monitoring.results import Result
 
 __all__ = ["ON_DEMAND", "FeatureSkew", "Findings", "Monitoring", "Skew", "SkewExample", "StaleView"]
@@ -223,22 +225,30 @@ class Monitoring:
 
     skew: Skew | None = None
     freshness: Freshness | None = None
+    rates: Rates | None = None
+    drift: Drift | None = None
+
+    @property
+    def _checks(self) -> dict[str, Freshness | Rates | Drift | Skew]:
+        checks = {"freshness": self.freshness, "rates": self.rates, "drift": self.drift, "skew": self.skew}
+        return {name: each for name, each in checks.items() if each}
 
     @property
     def found(self) -> bool:
         """Whether any finding needs attention."""
-        return any(each.found for each in (self.skew, self.freshness) if each)
+        return any(each.found for each in self._checks.values())
 
     @property
     def unchecked(self) -> tuple[str, ...]:
         """The things that could not be looked at, each with the reason."""
         skew = (f"left out {file}" for file in self.skew.unread) if self.skew else ()
-        return (*skew, *(self.freshness.unchecked if self.freshness else ()))
+        others = [each for each in (self.freshness, self.rates, self.drift) if each]
+        return tuple(dict.fromkeys([*(reason for each in others for reason in each.unchecked), *skew]))
 
     @property
     def results(self) -> tuple[Result, ...]:
         """The findings of all checks in one form."""
-        return tuple(result for each in (self.freshness, self.skew) if each for result in each.results)
+        return tuple(result for each in self._checks.values() for result in each.results)
 
     @property
     def breaches(self) -> tuple[Result, ...]:
@@ -247,5 +257,4 @@ class Monitoring:
 
     def as_json(self) -> dict[str, Any]:
         """Return the findings as plain values."""
-        checks = {"skew": self.skew, "freshness": self.freshness}
-        return {name: each.as_json() for name, each in checks.items() if each}
+        return {name: each.as_json() for name, each in self._checks.items()}

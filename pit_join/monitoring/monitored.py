@@ -9,7 +9,7 @@ from datetime import date, datetime, timedelta, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pit_join.errors import EntityError, PitJoinError, RequestError, StoreError, option, suggest
+from pit_join.errors import EntityError, PitJoinError, RequestError, StoreError
 from pit_join.online.urls import how_to_name
 from pit_join.references import names_of, parse_reference
 from pit_join.times import parse_instant, read_instant
@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     from pit_join.workspace import Workspace
 
 __all__ = ["Monitored"]
-
-_CHECKS = ("freshness", "skew")
 
 
 class Monitored:
@@ -69,53 +67,73 @@ class Monitored:
         self,
         log: str | Path | None = None,
         *,
-        checks: Iterable[str] | None = None,
+        checks: Iterable[str] = (),
         select: Iterable[str] = (),
         now: str | date | None = None,
         start: str | date | None = None,
         end: str | date | None = None,
         service: str | None = None,
         tolerance: float = 1e-9,
+        baseline: str | Path | None = None,
+        baseline_start: str | date | None = None,
+        baseline_end: str | date | None = None,
+        baseline_as_of: str | date | None = None,
+        results: str | Path | None = None,
     ) -> Monitoring:
-        """Look how fresh features are, and whether what was served is what the rule says.
+        """Check how fresh and how complete features are, whether they drift, and whether what was served is right.
 
-        The check `freshness` looks for the newest values in the warehouse and in the online store, and holds their age
-        against `freshness_slo`. The check `skew` compares the values of a feature log with the offline rule at the time
-        when each was served.
+        The check `freshness` holds the ages of the newest values, in the warehouse and in the online store, against
+        `freshness_slo`; `rates` the shares of nulls and defaults against `max_null_rate` and `max_default_rate`;
+        `drift` the distance of values from a baseline against `drift: {psi: ...}`, by default 0.2. The check `skew`
+        compares the values of a feature log with the offline rule at the time when each was served.
 
         Args:
-            log: the folder of a `FeatureLog`, for `skew`.
-            checks: `"freshness"` and `"skew"`; by default `skew` if there is a log, else `freshness`.
-            select: names of feature views, for `freshness`; all by default.
-            now: the instant at which ages are judged, for `freshness`; the clock's by default. Naive is UTC.
+            log: the folder of a `FeatureLog`, for `skew`, for the rates of what was served, and for `drift`.
+            checks: some of `"freshness"`, `"rates"`, `"drift"` and `"skew"`; by default all for which there is a log or
+                a baseline where they need one.
+            select: names of feature views, except for `skew`; all by default.
+            now: the instant at which ages are judged and snapshots are taken; the clock's by default. Naive is UTC.
             start: only values served from this time on, such as `"2026-03-18 14:30"` (naive is UTC).
             end: only values served before this time.
             service: only values served for this feature service.
             tolerance: the most that floats of windows may differ, relative to themselves; all else must be equal.
+            baseline: for `drift` of a log: the Parquet file of a training set, or the folder of another log.
+            baseline_start: only values of that log from this time on.
+            baseline_end: only values of that log before this time.
+            baseline_as_of: for `drift` without a log: the instant of an earlier snapshot of the warehouse.
+            results: a folder in which to keep the results; `after: 2 runs` looks up earlier runs there.
 
         Raises:
             PitJoinError: if the folder, the project or its warehouse cannot be read, or a check is unknown.
         """
-        from pit_join.monitoring.findings import Monitoring
-        from pit_join.monitoring.freshness import find_freshness
-        from pit_join.monitoring.skew import find_skew
+        from pit_join.monitoring.checks import MonitorRequest, run_checks
+        from pit_join.monitoring.drift import DriftBaseline
 
-        asked = ["freshness" if log is None else "skew"] if checks is None else names_of(checks)
-        for check in asked:
-            if check not in _CHECKS:
-                raise RequestError(f"there is no check '{check}'; {suggest(check, _CHECKS, 'checks')}")
-        if "skew" in asked and log is None:
-            raise RequestError(f"the check skew reads a feature log; give its folder with {option('log=', '--log')}")
-        if log is not None and "skew" not in asked:
-            raise RequestError(f"{option('log=', '--log')} has no effect without the check skew; leave it out")
-        workspace, skew, freshness = self._workspace(), None, None
-        if "freshness" in asked:
-            moment = datetime.now(timezone.utc) if now is None else parse_instant(now)
-            freshness = find_freshness(workspace, self._contents_by_store(workspace), moment, names_of(select))
-        if log is not None and "skew" in asked:
-            span = (read_instant(start), read_instant(end, past=False))
-            skew = find_skew(workspace, Path(log), span, service, tolerance)
-        return Monitoring(skew, freshness)
+        before = None
+        if baseline is not None or baseline_as_of is not None:
+            before = DriftBaseline(
+                path=None if baseline is None else Path(baseline),
+                as_of=None if baseline_as_of is None else parse_instant(baseline_as_of),
+                span=(read_instant(baseline_start), read_instant(baseline_end, past=False)),
+            )
+        request = MonitorRequest(
+            now=datetime.now(timezone.utc) if now is None else parse_instant(now),
+            checks=names_of(checks),
+            names=names_of(select),
+            log=None if log is None else Path(log),
+            span=(read_instant(start), read_instant(end, past=False)),
+            service=service,
+            tolerance=tolerance,
+            baseline=before,
+            results=None if results is None else Path(results),
+        )
+        workspace = self._workspace()
+        return run_checks(workspace, request, lambda: self._contents_by_store(workspace))
+
+    def results_folder(self) -> Path:
+        """Return the folder in which `pit-join monitor` keeps its results: `monitoring/<target>` in the project."""
+        project = self._workspace().project
+        return project.directory / "monitoring" / project.connection.target
 
     def _contents_by_store(self, workspace: Workspace) -> dict[str, Contents | PitJoinError]:
         """Return what each online store of the project's views says of itself, or why it cannot be read."""

@@ -109,6 +109,7 @@ class TrainingBuild:
         # Python's slow steps overlap with DuckDB's join: loading Arrow and NumPy, and rendering the whole query.
         from pit_join.training import gather
         from pit_join.training.result import TrainingSet
+        from pit_join.training.set_profiler import SetProfiler
 
         sql = self._query(spine)
         frame, parts, coverage = joins.collect(joining, self._source, progress, last=last)
@@ -133,7 +134,12 @@ class TrainingBuild:
                 parts.append(computed.many(arguments))
             roles = [role["alias"] for role in self._resolved["requests"]] if self._request.provenance else []
             texts = spine.csv.texts if spine.csv else None
-            return TrainingSet(frame, gather.beside(parts, names, roles), sql, tuple(coverage), metadata, texts)
+            features = gather.beside(parts, names, roles)
+            if not last:  # monitoring joins many in one warehouse, and writes none to a file
+                return TrainingSet(frame, features, sql, tuple(coverage), metadata, texts)
+            profiler = SetProfiler(self._workspace, self._resolved)
+            found = gather.found(parts, [role["alias"] for role in self._resolved["requests"]])
+            return TrainingSet(frame, features, sql, tuple(coverage), metadata, texts, found, profiler)
 
         return assemble
 

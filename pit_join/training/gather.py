@@ -10,12 +10,14 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet  # needed only when the file is written, but imported here while DuckDB works
 
 from pit_join.errors import WarehouseError
 from pit_join.frames import as_arrow, columns_of, readable
+from pit_join.statuses import NULL_VALUE, PRESENT
 
-__all__ = ["arguments", "beside", "in_order", "row_numbers", "spilled"]
+__all__ = ["FOUND", "arguments", "beside", "found", "in_order", "marked", "row_numbers", "spilled"]
 
 # Larger parts of the result, one a view, are put in order by several threads, and spilled to an unnamed temporary file,
 # mapped into memory. For less, fresh memory for each thread costs more than the threads save.
@@ -23,6 +25,8 @@ _IN_MEMORY_BYTES = 64 * 2**20
 
 # The columns of a join beside its features; features that only on-demand ones take begin with _pit_, too.
 _OF_THE_JOIN = ("_pit_row", "_pit_age", "_pit_status")
+FOUND = "_pit_found"
+"""The column that says whether the view had a row for a row of the spine, whose values may be null."""
 
 
 def in_order(table: pa.Table, rows: int) -> pa.Table:
@@ -80,6 +84,16 @@ def beside(parts: Sequence[pa.Table], names: Sequence[str], aliases: Sequence[st
     columns = {name: part[name] for part in parts for name in part.column_names}
     wanted = [*names, *(f"{alias}__{what}" for alias in aliases for what in ("event_timestamp", "status"))]
     return pa.table({name: columns[name] for name in wanted})
+
+
+def marked(table: pa.Table, status: str) -> pa.Table:
+    """Return the rows of a join with the column `FOUND`, which follows from their status."""
+    return table.append_column(FOUND, pc.is_in(table[status], pa.array([PRESENT, NULL_VALUE])))
+
+
+def found(parts: Sequence[pa.Table], aliases: Sequence[str]) -> pa.Table:
+    """Return for each role whether there was a row; see `FOUND`."""
+    return pa.table({f"{FOUND}{alias}": part[FOUND] for part, alias in zip(parts, aliases, strict=False)})
 
 
 def arguments(spine: Any, parts: Sequence[pa.Table], computed: Sequence[Mapping[str, Any]]) -> pa.Table:

@@ -201,9 +201,10 @@ class ViewJoins:
             else:
                 spine = self._read_spine(source)
                 releasing = self._warehouse.release() if last else None
-            parts.append(gather.spilled(gather.in_order(table, self._rows)))
-            started, seconds = time.monotonic(), time.monotonic() - started
             status = f"{role['alias']}__status" if self._request.provenance else "_pit_status"
+            marked = gather.marked(table, status) if last else table
+            parts.append(gather.spilled(gather.in_order(marked, self._rows)))
+            started, seconds = time.monotonic(), time.monotonic() - started
             view, facts = self._view_and_facts(role)
             coverage.append(results.coverage(role["alias"], view, table, status, facts, seconds))
         progress(total, total, "")

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.ma  # np.quantile loads it when first called, and two threads that do so at once recurse without end
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet  # not needed before the file is written, but this module is loaded while DuckDB works
@@ -21,6 +19,7 @@ from pit_join.frames import Dtypes, as_arrow, as_pandas, as_polars, check_finite
 from pit_join.statuses import NOT_FOUND, NOT_YET_KNOWN, NULL_KEY, NULL_VALUE, OFFLINE, OUTSIDE_MAX_AGE, PRESENT
 from pit_join.times import format_duration
 from pit_join.training.gather import row_numbers
+from pit_join.training.profiles import FeatureProfile
 from pit_join.training.spine_hash import spine_hash
 from pit_join.warehouse.table_files import write_table
 
@@ -60,6 +59,7 @@ class TrainingSet:
 
     `spine` is a pandas or polars frame or an Arrow table, as it was given. `sql` is the whole query as dbt would
     compile it; `coverage` has an entry for each view; `texts` has the columns of a CSV spine as they were written.
+    `profiler` returns the profiles of the features from rows of the set and `found`, whether each view had a row.
     """
 
     spine: Any = field(repr=False)
@@ -68,6 +68,8 @@ class TrainingSet:
     coverage: tuple[Coverage, ...]
     metadata: Mapping[str, Any] = field(repr=False)
     texts: pa.Table | None = field(default=None, repr=False)
+    found: pa.Table | None = field(default=None, repr=False)
+    profiler: Callable[[pa.Table], Mapping[str, FeatureProfile]] | None = field(default=None, repr=False, compare=False)
 
     def to_arrow(self) -> pa.Table:
         """Return the rows as an Arrow table; times of features are UTC.
@@ -119,7 +121,8 @@ class TrainingSet:
         """Write a .parquet, .csv or .arrow file atomically; a CSV repeats the texts of a CSV spine.
 
         The metadata of a Parquet file are enough to build the set again and to compare it: references, the spine's
-        hash, the SQL, versions, and each feature's nulls, mean and quantiles.
+        hash, the SQL, versions, and each feature's nulls, mean, quantiles and profile. Of a sensitive feature they
+        hold the nulls alone.
 
         Raises:
             PitJoinError: if the name has another ending or the file cannot be written.
@@ -127,15 +130,28 @@ class TrainingSet:
         table, path = self.to_arrow(), Path(path)
         spine = table.select(self.metadata["spine_columns"])
         metadata, features = dict(self.metadata), self.metadata["features"]
-        with ThreadPoolExecutor(os.cpu_count()) as threads:  # more of them would only wait for Python's lock
+        with ThreadPoolExecutor(1) as threads:
             hashing = threads.submit(spine_hash, spine)
             if path.suffix.lower() == ".parquet":
-                found = threads.map(lambda name: _statistics(table[name]), features)
-                metadata["statistics"] = dict(zip(features, found, strict=True))
+                profiles = self._profiles(table)
+                metadata["statistics"] = {name: _statistics(table[name], profiles.get(name)) for name in features}
             metadata["spine_sha256"] = hashing.result()
         if path.suffix.lower() == ".csv" and self.texts is not None:
             table = pa.table([*self.texts.columns, *self.features.columns], names=table.column_names)
         write_table(table, path, {"pit_join": metadata})
+
+    def _profiles(self, table: pa.Table) -> Mapping[str, FeatureProfile]:
+        """Return the profiles of the features, of at most 100,000 rows, evenly spaced over the set."""
+        if self.profiler is None:
+            return {}
+        step = max(1, len(table) // _SAMPLED_ROWS)
+        if self.found is not None:
+            table = pa.table({**_columns(table), **_columns(self.found)})
+        return self.profiler(table if step == 1 else table.take(row_numbers(np.arange(0, len(table), step))))
+
+
+def _columns(table: pa.Table) -> dict[str, pa.ChunkedArray]:
+    return dict(zip(table.column_names, table.columns, strict=True))
 
 
 def coverage(
@@ -201,24 +217,15 @@ def _hints(
     return hints
 
 
-def _statistics(column: pa.ChunkedArray) -> dict[str, Any]:
-    """Return the nulls and, for numbers, the mean and quantiles: the baseline for measuring drift.
-
-    Quantiles are those of at most 100,000 rows, evenly spaced over the set.
-    """
+def _statistics(column: pa.ChunkedArray, profile: FeatureProfile | None) -> dict[str, Any]:
+    """Return the nulls of a feature, the mean and quantiles of numbers, and the profile that drift is measured from."""
     found: dict[str, Any] = {"rows": len(column), "nulls": column.null_count}
-    kind = column.type
-    if not (pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind)):
+    if profile is None:
         return found
-    numbers = column if pa.types.is_floating(kind) else pc.cast(column, pa.float64(), safe=False)
-    mean = pc.mean(numbers).as_py()
-    step = max(1, len(numbers) // _SAMPLED_ROWS)
-    if step > 1:
-        numbers = numbers.take(row_numbers(np.arange(0, len(numbers), step)))
-    sample = np.from_dlpack(numbers.drop_null().combine_chunks())
-    sample = sample[np.isfinite(sample)].astype(np.float64)
-    found["mean"] = mean if mean is not None and np.isfinite(mean) else None
-    if len(sample):
-        values = np.quantile(sample, _QUANTILES, overwrite_input=True).tolist()
-        found["quantiles"] = dict(zip(map(str, _QUANTILES), values, strict=True))
-    return found
+    if profile.kind == "number":
+        numbers = pc.mean(column if pa.types.is_floating(column.type) else pc.cast(column, pa.float64(), safe=False))
+        mean = numbers.as_py()
+        found["mean"] = mean if mean is not None and np.isfinite(mean) else None
+        quantiles = {str(point): profile.quantile(point) for point in _QUANTILES}
+        found["quantiles"] = {point: value for point, value in quantiles.items() if value is not None}
+    return {**found, "profile": profile.as_json()}

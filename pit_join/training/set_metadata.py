@@ -13,6 +13,7 @@ from typing import Any, NoReturn, TypeVar
 
 from pit_join.errors import PitJoinError
 from pit_join.references import RequestItem, parse_features
+from pit_join.training.profiles import FeatureProfile
 from pit_join.training.request import TrainingRequest
 
 __all__ = ["SET_FORMAT", "DeclaredView", "FeatureStatistics", "ModelHash", "SetMetadata"]
@@ -27,6 +28,8 @@ _MOST_NAMED = 1_000  # characters of a name
 _MOST_SAID = 300  # characters of a problem
 
 _KINDS = {str: "a text", int: "a whole number", bool: "true or false", list: "a list", dict: "an object"}
+_MEASURED = ("least", "mean", "noise", "squares")
+_COUNTED = ("rows", "nulls", "missing", "nans", "entities", "bins")
 _ROLE: dict[str, type] = {"view": str, "as": str, "join_keys": dict, "features": list}
 _ON_DEMAND: dict[str, type] = {"on_demand": str, "as": str, "arguments": dict, "types": dict, "returns": str}
 _Kind = TypeVar("_Kind")
@@ -38,12 +41,16 @@ class _WrongError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class FeatureStatistics:
-    """The values of a feature when its training set was written; `mean` and `quantiles` are those of numbers."""
+    """The values of a feature when its training set was written; `mean` and `quantiles` are those of numbers.
+
+    `profile` is what drift is measured from; files of the first releases have none.
+    """
 
     rows: int
     nulls: int
     mean: float | None
     quantiles: Mapping[str, float]
+    profile: FeatureProfile | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,6 +220,41 @@ def _statistics(read: Mapping[str, Any]) -> FeatureStatistics:
         nulls=_count(read, "nulls"),
         mean=None if mean is None else _number(read, "mean"),
         quantiles={point: _number(quantiles, point) for point in quantiles},
+        profile=None if read.get("profile") is None else _profile(_of(read, "profile", dict)),
+    )
+
+
+def _profile(read: Mapping[str, Any]) -> FeatureProfile:
+    """Read a profile; its bins must be in order, and each must have its count."""
+    kind = _of(read, "kind", str)
+    if kind not in ("number", "text", "other"):
+        raise _WrongError(f"the key 'kind' must be number, text or other, got {reprlib.repr(kind)}")
+    edges = [_number({"edges": one}, "edges") for one in _bounded(read, "edges")] if kind == "number" else []
+    texts = (
+        [_of({"categories": one}, "categories", str) for one in _bounded(read, "categories")] if kind == "text" else []
+    )
+    counts = [_count({"counts": one}, "counts") for one in _bounded(read, "counts")]
+    if len(counts) != len(edges) + len(texts) + 4 or sorted(set(edges)) != edges or sorted(set(texts)) != sorted(texts):
+        raise _WrongError("the keys 'edges', 'categories' and 'counts' do not fit together")
+    least, mean, noise, squares = (None if read.get(key) is None else _number(read, key) for key in _MEASURED)
+    rows, nulls, missing, nans, entities, bins = (_count(read, key) for key in _COUNTED)
+    return FeatureProfile(
+        feature=_of(read, "feature", str),
+        kind=kind,
+        rows=rows,
+        nulls=nulls,
+        missing=missing,
+        nans=nans,
+        least=least,
+        mean=mean,
+        edges=edges if kind == "number" else None,
+        categories=texts if kind == "text" else None,
+        counts=counts,
+        entities=entities,
+        bins=bins,
+        groups=None if read.get("groups") is None else _count(read, "groups"),
+        noise=noise,
+        squares=squares,
     )
 
 

@@ -1,0 +1,319 @@
+"""The check `drift`: the values of features now, held against those that a model was trained on, or earlier ones."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from datetime import datetime
+from pathlib import Path
+from statistics import NormalDist
+from typing import Any
+
+from pit_join.definitions.views import Limits
+from pit_join.errors import PitJoinError
+from pit_join.monitoring.drift_sources import MIN_ROWS, LogRows, RowGroup, SnapshotRows, set_profiles
+from pit_join.monitoring.log_reader import LogReader
+from pit_join.monitoring.results import Result
+from pit_join.references import listed
+from pit_join.training.profiles import FeatureDrift, FeatureProfile, drifts_of, profiles_of
+from pit_join.training.set_file import read_set
+from pit_join.training.set_profiler import scratch
+from pit_join.warehouse.duckdb_session import DuckDBWarehouse
+from pit_join.workspace import Histories, Workspace
+
+__all__ = ["Drift", "DriftBaseline", "DriftedFeature", "find_drift"]
+
+_LIMITS = Limits(psi=0.2, after=1, min_rows=MIN_ROWS)
+_FALSE_ALARMS = 0.001
+"""The probability that chance alone raises any alarm in a run, however many features there are."""
+
+_MEMORY_BYTES = 2 * 2**30
+_Span = tuple[datetime | None, datetime | None]
+
+
+@dataclass(frozen=True, slots=True)
+class DriftBaseline:
+    """The earlier values: a training set's file or the folder of a feature log (`path`), or the snapshot `as_of`.
+
+    `span` bounds the rows of a log.
+    """
+
+    path: Path | None = None
+    as_of: datetime | None = None
+    span: _Span = (None, None)
+
+
+@dataclass(frozen=True, slots=True)
+class DriftedFeature:
+    """The drift of a feature, and whether it is an alarm.
+
+    `bound` is the greatest stability index that is allowed. `judged` is false with too few rows or entities. `over`
+    says that the index is over the bound, by more than chance; `breached` that it has been for the declared runs.
+    """
+
+    view: str
+    feature: str
+    drift: FeatureDrift
+    bound: float
+    judged: bool
+    over: bool = False
+    breached: bool = False
+    text: str = ""
+
+    @property
+    def result(self) -> Result:
+        """The drift as a result."""
+        drift = self.drift
+        return Result(
+            check="drift",
+            view=self.view,
+            feature=self.feature,
+            value=drift.psi,
+            bound=self.bound,
+            judged=self.judged,
+            over=self.over,
+            breached=self.breached,
+            text=self.text,
+            details={
+                "rows": [drift.baseline_rows, drift.rows],
+                "nulls": [drift.baseline_nulls, drift.nulls],
+                "missing": [drift.baseline_missing, drift.missing],
+                **{name: getattr(drift, name) for name in ("js", "ks", "ks_error", "noise", "baseline", "current")},
+                "edges": [_finite(upper) for upper in drift.uppers or ()] if drift.kind == "number" else None,
+                "categories": drift.labels if drift.kind == "text" else None,
+                "labels": drift.labels,
+            },
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Drift:
+    """The drift of all features against a baseline, which `against` names; `unchecked` says what was not compared."""
+
+    against: str
+    features: tuple[DriftedFeature, ...]
+    unchecked: tuple[str, ...]
+
+    @property
+    def found(self) -> bool:
+        """Whether a feature has drifted."""
+        return any(each.breached for each in self.features)
+
+    @property
+    def results(self) -> tuple[Result, ...]:
+        """The drift of each feature, as a result."""
+        return tuple(each.result for each in self.features)
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the drift as plain values."""
+        features = []
+        for each in self.features:
+            drift = {**asdict(each.drift), "uppers": [_finite(upper) for upper in each.drift.uppers or ()]}
+            features.append({**asdict(each), "drift": drift})
+        return {"against": self.against, "features": features, "unchecked": list(self.unchecked)}
+
+
+def find_drift(
+    workspace: Workspace,
+    baseline: DriftBaseline,
+    log: tuple[Path, _Span, str | None] | None,
+    now: datetime,
+    *,
+    names: Collection[str] = (),
+    earlier: Mapping[tuple[str, str], int] | None = None,
+) -> Drift:
+    """Measure how far values have moved from a baseline.
+
+    Args:
+        workspace: the project.
+        baseline: the earlier values.
+        log: the folder of a feature log, its span and its service; without one the snapshot at `now` is measured.
+        now: the instant of the snapshot.
+        names: the views; all by default.
+        earlier: for how many runs in a row, until the last, a feature was over its bound.
+
+    Raises:
+        PitJoinError: if the log, the baseline or the warehouse cannot be read, or a view is unknown.
+    """
+    views = {workspace.registry.view(name).name for name in names}
+    unchecked: list[str] = []
+    if log is None:
+        found, against = _between_snapshots(workspace, baseline, now, views, unchecked)
+    else:
+        found, against = _of_log(workspace, baseline, log, views, unchecked)
+    judged = _judged(found, workspace, earlier or {}, unchecked)
+    return Drift(against, tuple(judged), tuple(dict.fromkeys(unchecked)))
+
+
+_Found = dict[tuple[str, str, str], FeatureDrift]  # by label, view and feature
+
+
+def _of_log(
+    workspace: Workspace,
+    baseline: DriftBaseline,
+    log: tuple[Path, _Span, str | None],
+    views: Collection[str],
+    unchecked: list[str],
+) -> tuple[_Found, str]:
+    folder, span, service = log
+    found: _Found = {}
+    with _spilling() as session:
+        rows = LogRows(session, LogReader(folder, span, service), workspace.registry, "_pit_now_")
+        unchecked += rows.unread
+        path = baseline.path
+        if path is None:
+            raise PitJoinError("a feature log is compared with a training set or another log; name one as the baseline")
+        before = _Baseline(session, workspace, path, baseline.span, service)
+        unchecked += before.unread
+        for group in rows.groups:
+            if views and group.view not in views:
+                continue
+            profiles, made = before.profiles(group)
+            columns = []
+            for feature, column in group.columns.items():
+                profile = profiles.get(feature)
+                if profile is None or profile.kind != column.kind:
+                    why = "is not in the baseline" if profile is None else "has another type in the baseline"
+                    unchecked.append(f"{group.label}:{feature} {why}")
+                    continue
+                columns.append(replace(column, found=f"{column.found} is not null") if feature in made else column)
+            drifts = drifts_of(session, workspace.macros, group.table, columns, group.cluster, profiles)
+            found |= {(group.label, group.view, feature): drift for feature, drift in drifts.items()}
+    return found, str(path)
+
+
+class _Baseline:
+    """A training set or a feature log, whose profiles are looked up by the features of a log."""
+
+    def __init__(
+        self, session: DuckDBWarehouse, workspace: Workspace, path: Path, span: _Span, service: str | None
+    ) -> None:
+        self._session, self._workspace = session, workspace
+        self._file = None if path.is_dir() else read_set(path)
+        self._groups: dict[tuple[str, str], RowGroup] = {}
+        self.unread: list[str] = []
+        if self._file is None:
+            rows = LogRows(session, LogReader(path, span, service), workspace.registry, "_pit_then_")
+            self._groups = {(group.alias, group.view): group for group in rows.groups}
+            self.unread = rows.unread
+
+    def profiles(self, group: RowGroup) -> tuple[dict[str, FeatureProfile], set[str]]:
+        """Return the profiles for the features of a group, and which of them do not know what was not found."""
+        if self._file:
+            return set_profiles(self._session, self._workspace, self._file, group)
+        before = self._groups.get((group.alias, group.view))
+        if before is None:
+            return {}, set()
+        columns = [before.columns[feature] for feature in group.columns if feature in before.columns]
+        return profiles_of(self._session, self._workspace.macros, before.table, columns, before.cluster), set()
+
+
+def _between_snapshots(
+    workspace: Workspace, baseline: DriftBaseline, now: datetime, views: Collection[str], unchecked: list[str]
+) -> tuple[_Found, str]:
+    found: _Found = {}
+    if baseline.as_of is None:
+        raise PitJoinError("a training set is compared with what was served, which a feature log has; name its folder")
+    with workspace.warehouse() as warehouse:
+        histories = Histories(warehouse, workspace)
+        before, after = (
+            SnapshotRows(workspace, histories, at, prefix)
+            for at, prefix in ((baseline.as_of, "_pit_then_"), (now, "_pit_now_"))
+        )
+        for name, view in sorted(workspace.registry.views.items()):
+            if (views and name not in views) or view.static:
+                continue
+            try:
+                earlier, current = before.group(view), after.group(view)
+                columns = list(current.columns.values())
+                profiles = profiles_of(warehouse, workspace.macros, earlier.table, columns, ())
+                if not profiles:
+                    unchecked.append(f"{name} had no rows as of {baseline.as_of:%Y-%m-%d %H:%M:%S}")
+                    continue
+                drifts = drifts_of(warehouse, workspace.macros, current.table, columns, (), profiles)
+            except PitJoinError as error:
+                histories.begin_anew()
+                unchecked.append(str(error))
+                continue
+            found |= {(name, name, feature): drift for feature, drift in drifts.items()}
+            for group in (earlier, current):
+                before.drop(group)
+            histories.forget(view)
+    return found, f"the snapshot as of {baseline.as_of:%Y-%m-%d %H:%M:%S} UTC"
+
+
+def _judged(
+    found: _Found, workspace: Workspace, earlier: Mapping[tuple[str, str], int], unchecked: list[str]
+) -> Iterator[DriftedFeature]:
+    """Yield the features in order, judged together: the more there are, the less likely each must be by chance."""
+    judged: dict[tuple[str, str, str], Limits] = {}
+    few: dict[str, list[str]] = {}
+    for place, drift in found.items():
+        limits = _limits(workspace, *place[1:])
+        rows = min(drift.baseline_rows or 0, drift.rows)
+        if rows < (limits.min_rows or 1) or drift.noise is None:
+            lack = f"{rows:,} rows" if drift.noise is not None or not rows else "the rows of one entity"
+            few.setdefault(f"{place[0]} has {lack} on one side, too few to judge a drift of", []).append(place[2])
+        else:
+            judged[place] = limits
+    unchecked += [f"{what} {listed(features)}" for what, features in few.items()]
+    unlikely = set(_unlikely({place: found[place].noise or 0.0 for place in judged}))
+    for place, drift in sorted(found.items()):
+        label, view, feature = place
+        limits = judged.get(place) or _limits(workspace, view, feature)
+        bound, after = limits.psi or 0.0, limits.after or 1
+        over = place in unlikely and drift.psi is not None and drift.psi > bound
+        runs = 1 + (earlier or {}).get((label, feature), 0) if over else 0
+        breached = over and runs >= after
+        text = f"PSI {drift.psi:.3f} is over {bound:g}{_moved(drift)}" if over else ""
+        if over and after > 1:
+            text += f"; run {runs:,} in a row, and {after:,} are an alarm"
+        yield DriftedFeature(label, feature, drift, bound, place in judged, over, breached, text)
+
+
+def _limits(workspace: Workspace, view: str, feature: str) -> Limits:
+    known = workspace.registry.views.get(view)
+    declared = next((each.limits for each in known.features if each.name == feature), Limits()) if known else Limits()
+    return declared.over(_LIMITS)
+
+
+def _unlikely(noise: Mapping[Any, float]) -> Iterator[Any]:
+    """Yield what is unlikely by chance: Holm's correction for many tests of scores that are normal without drift."""
+    ranked = sorted(noise.items(), key=lambda each: -each[1])
+    for number, (place, score) in enumerate(ranked):
+        if score < NormalDist().inv_cdf(1 - _FALSE_ALARMS / (len(ranked) - number)):
+            return
+        yield place
+
+
+def _moved(drift: FeatureDrift) -> str:
+    """Say which values became more or less frequent: those that add most to the index."""
+    shares = list(zip(drift.baseline or (), drift.current or (), strict=True))
+    number, (before, now) = max(enumerate(shares), key=lambda each: abs(each[1][0] - each[1][1]))
+    return f": {_bin(drift, number)} {before:.1%} -> {now:.1%}"
+
+
+def _bin(drift: FeatureDrift, number: int) -> str:
+    label, uppers = (drift.labels or ())[number], drift.uppers or ()
+    if label is not None:
+        return label if drift.kind != "text" or label in ("other", "null", "not found") else f"'{label}'"
+    upper, lower = _finite(uppers[number]), _finite(uppers[number - 1]) if number else None
+    if drift.kind == "other":
+        return "a value"
+    if upper is None:
+        return f"over {lower:g}" if lower is not None else "a value"
+    return f"up to {upper:g}" if lower is None else f"{lower:g} to {upper:g}"
+
+
+def _finite(upper: float | None) -> float | None:
+    return None if upper is None or upper in (float("inf"), float("-inf")) else upper
+
+
+@contextmanager
+def _spilling() -> Iterator[DuckDBWarehouse]:
+    """Open a session without a warehouse, which spills to a temporary folder."""
+    with tempfile.TemporaryDirectory(prefix="pit-join-") as folder, scratch() as session:
+        session.spill_to(Path(folder), _MEMORY_BYTES)
+        yield session

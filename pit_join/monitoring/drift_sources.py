@@ -1,0 +1,240 @@
+"""The rows that drift is measured in: those of a feature log, of a training set, or of a view at an instant."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from typing import Any
+
+import pyarrow as pa
+
+from pit_join.definitions.registry import Registry
+from pit_join.definitions.views import FeatureView
+from pit_join.monitoring.log_reader import LogReader
+from pit_join.references import parse_reference
+from pit_join.statuses import NULL_VALUE, PRESENT
+from pit_join.training.profiles import FeatureProfile, ProfiledColumn, kind_of, profiles_of
+from pit_join.training.set_file import SetFile
+from pit_join.training.set_profiler import profiled
+from pit_join.warehouse.duckdb_session import DuckDBWarehouse
+from pit_join.warehouse.sql import identifier, literal
+from pit_join.workspace import Histories, Workspace
+
+__all__ = ["MIN_ROWS", "ON_DEMAND", "LogRows", "RowGroup", "SnapshotRows", "is_hidden", "set_profiles"]
+
+ON_DEMAND = "on_demand"
+MIN_ROWS = 500
+"""The rows below which a share is not judged, unless `min_rows` is declared."""
+
+_CHUNK = "_pit_chunk"
+_MICROSECOND = timedelta(microseconds=1)
+
+
+@dataclass(slots=True)
+class RowGroup:
+    """A table with the features of one role, or of on-demand features; `columns` are by feature.
+
+    `names` are the columns that a training set may have them in, `keys` those of the entity, `cluster` the columns that
+    tell entities apart here, none if each row stands for itself.
+    """
+
+    alias: str
+    view: str
+    table: str
+    keys: tuple[str, ...] = ()
+    cluster: tuple[str, ...] = ()
+    columns: dict[str, ProfiledColumn] = field(default_factory=dict)
+    names: dict[str, tuple[str, ...]] = field(default_factory=dict)
+
+    @property
+    def label(self) -> str:
+        """The view, with its role where that has another name."""
+        return self.view if self.alias == self.view else f"{self.alias} ({self.view})"
+
+
+def is_hidden(registry: Registry, view: str, feature: str) -> bool:
+    """Return whether a feature is sensitive; one that the project does not have is."""
+    known = registry.views.get(view)
+    return known is None or all(each.sensitive for each in known.features if each.name == feature)
+
+
+class LogRows:
+    """The rows of a feature log, in tables of a session: one for each role and its keys.
+
+    Args:
+        session: the session that gets the tables.
+        reader: the log.
+        registry: the declarations, which say what is sensitive.
+        prefix: the start of the tables' names.
+    """
+
+    def __init__(self, session: DuckDBWarehouse, reader: LogReader, registry: Registry, prefix: str) -> None:
+        self._session, self._registry, self._prefix = session, registry, prefix
+        self._groups: dict[tuple[str, str, tuple[str, ...]], RowGroup] = {}
+        self.unread: list[str] = []
+        for about, rows, _ in reader.chunks():
+            if len(rows):
+                self._add(about, rows)
+        self.unread += [f"left out {problem}" for problem in reader.unread]
+
+    @property
+    def groups(self) -> Sequence[RowGroup]:
+        """The tables."""
+        return list(self._groups.values())
+
+    def _add(self, about: Mapping[str, Any], rows: pa.Table) -> None:
+        self._session.register(_CHUNK, rows)
+        hidden = _hidden_on_demand(self._registry, about["references"])
+        by_alias: dict[str, list[tuple[str, str, bool]]] = {}
+        for each in about["features"]:
+            alias, feature = each.get("role", ON_DEMAND), each.get("feature", each["name"])
+            view = about["roles"][alias]["view"] if alias in about["roles"] else ""
+            secret = is_hidden(self._registry, view, feature) if view else each["name"] in hidden
+            by_alias.setdefault(alias, []).append((each["name"], feature, secret))
+        for alias, features in by_alias.items():
+            role = about["roles"].get(alias) or {"view": ON_DEMAND, "keys": {name: name for name in about["keys"]}}
+            self._insert(alias, role["view"], tuple(role["keys"].values()), features, rows)
+
+    def _insert(
+        self, alias: str, view: str, keys: tuple[str, ...], features: Iterable[tuple[str, str, bool]], rows: pa.Table
+    ) -> None:
+        place = alias, view, keys
+        if place not in self._groups:
+            table = f"{self._prefix}{len(self._groups)}"
+            self._groups[place] = RowGroup(alias, view, table, keys, ("_pit_entity",) if keys else ())
+            self._execute(f"create temp table {table} (_pit_entity ubigint)")
+        group, taken = self._groups[place], {}
+        for name, feature, hidden in features:
+            kind = (
+                "other" if hidden else kind_of(rows.schema.field("features").type.field(name).type.field("value").type)
+            )
+            column = self._column(group, feature, kind)
+            if column is None:
+                continue
+            group.names[feature] = tuple(dict.fromkeys((*group.names.get(feature, ()), name, f"{alias}__{feature}")))
+            one = f"features.{identifier(name)}"
+            taken[column.column] = _read_as(kind, f"{one}.value")
+            taken[str(column.found)] = f"{one}.status in ({literal(PRESENT)}, {literal(NULL_VALUE)})"
+        entity = f"hash({', '.join(f'keys.{identifier(key)}' for key in keys)})" if keys else "0"
+        columns = ", ".join(["_pit_entity", *map(identifier, taken)])
+        self._execute(
+            f"insert into {group.table} ({columns}) select {', '.join([entity, *taken.values()])} from {_CHUNK}"
+        )
+
+    def _column(self, group: RowGroup, feature: str, kind: str) -> ProfiledColumn | None:
+        """Return the column of a feature, which is added with its first rows; None if it had another type then."""
+        if feature not in group.columns:
+            number = len(group.columns)
+            column = ProfiledColumn(feature, f"v{number}", kind, f"f{number}")
+            sql_type = {"number": "double", "text": "varchar"}.get(kind, "boolean")
+            self._execute(f"alter table {group.table} add column {column.column} {sql_type}")
+            self._execute(f"alter table {group.table} add column {column.found} boolean")
+            group.columns[feature] = column
+        if group.columns[feature].kind != kind:
+            self.unread.append(f"{group.label}:{feature} has two types in the log; narrow the span of time")
+            return None
+        return group.columns[feature]
+
+    def _execute(self, sql: str) -> None:
+        self._session.execute(sql, "the feature log cannot be read")
+
+
+def _hidden_on_demand(registry: Registry, references: Iterable[Mapping[str, Any]]) -> set[str]:
+    """Return the names of the on-demand features that have a sensitive argument."""
+    found = set()
+    for each in references:
+        if "on_demand" in each:
+            sources = filter(None, (parse_reference(str(one)) for one in (each.get("arguments") or {}).values()))
+            if any(is_hidden(registry, registry.latest.get(view, view), feature) for view, feature in sources):
+                found.add(each.get("as") or each["on_demand"].split(".")[-1])
+    return found
+
+
+def _read_as(kind: str, value: str) -> str:
+    """Return the SQL of a value as a profile counts it; of other kinds it matters only whether there is one."""
+    casts = {"number": f"cast({value} as double)", "text": f"cast({value} as varchar)"}
+    return casts.get(kind, f"case when {value} is not null then true end")
+
+
+class SnapshotRows:
+    """The values of views as they were known at an instant, in tables of a session with the warehouse."""
+
+    def __init__(self, workspace: Workspace, histories: Histories, at: datetime, prefix: str) -> None:
+        self._workspace, self._histories, self._at, self._prefix = workspace, histories, at, prefix
+
+    def group(self, view: FeatureView, *, nulls_only: bool = False) -> RowGroup:
+        """Read a view, or only whether its values are null; those older than its ttl count as not found.
+
+        Raises:
+            PitJoinError: if the view cannot be read.
+        """
+        table = f"{self._prefix}rows"
+        group = RowGroup(view.name, view.name, table)
+        self._histories.stage([view])
+        statement = self._workspace.macros.text(
+            "_snapshot_statement",
+            view=view.name,
+            as_of=self._at.isoformat(),
+            in_order=False,
+            history=self._histories.staged(view),
+        )
+        what = f"the feature view '{view.name}' cannot be read"
+        kinds = {name: _kind(kind.family, kind.number) for name, kind in self._types(statement, what).items()}
+        found = "true"
+        if view.ttl is not None:
+            oldest = (self._at - datetime(1970, 1, 1, tzinfo=self._at.tzinfo) - view.ttl) // _MICROSECOND
+            found = f"coalesce(_pit_event >= {oldest}, true)"
+        columns = [f"{found} as _pit_found"]
+        for number, feature in enumerate(view.features):
+            kind = "other" if nulls_only or feature.sensitive else kinds[feature.name]
+            group.columns[feature.name] = ProfiledColumn(feature.name, f"v{number}", kind, "_pit_found")
+            columns.append(f"{_read_as(kind, identifier(feature.name))} as v{number}")
+        warehouse = self._histories.warehouse
+        warehouse.execute(
+            f"create or replace temp table {table} as select {', '.join(columns)} from ({statement})", what
+        )
+        return group
+
+    def _types(self, statement: str, what: str) -> Mapping[str, Any]:
+        return self._histories.warehouse.columns(statement, what)
+
+    def drop(self, group: RowGroup) -> None:
+        """Remove the table of a view."""
+        self._histories.warehouse.execute(f"drop table if exists {group.table}", "the rows cannot be removed")
+
+
+def _kind(family: str, number: str | None) -> str:
+    return "number" if number else "text" if family in ("text", "BOOLEAN") else "other"
+
+
+def set_profiles(
+    session: DuckDBWarehouse, workspace: Workspace, file: SetFile, group: RowGroup
+) -> tuple[dict[str, FeatureProfile], set[str]]:
+    """Return the profiles of a training set for the features of a group, by feature, and which are made from its rows.
+
+    Those in the file are taken as they are. In the rows, a default looks like a value.
+    """
+    columns = dict(_named(file, group))
+    said = file.metadata.statistics if file.metadata else {}
+    profiles = {feature: said[name].profile for feature, name in columns.items() if name in said}
+    known = {feature: profile for feature, profile in profiles.items() if profile is not None}
+    made = columns.keys() - known.keys()
+    if made:
+        lower = {name.lower(): name for name in file.table.column_names}
+        named = [lower[key.lower()] for key in group.keys if key.lower() in lower]
+        keys = named if len(named) == len(group.keys) else []
+        hidden = {columns[feature]: group.columns[feature].kind == "other" for feature in made}
+        source, found = profiled(session, file.table, hidden, keys)
+        rows = profiles_of(session, workspace.macros, source, found, keys)
+        known |= {feature: replace(rows[columns[feature]], feature=feature) for feature in made}
+    return {feature: replace(profile, feature=feature) for feature, profile in known.items()}, set(made)
+
+
+def _named(file: SetFile, group: RowGroup) -> Iterator[tuple[str, str]]:
+    """Yield the features of a group with the column that a training set has each in."""
+    for feature, names in group.names.items():
+        for name in reversed(names):
+            if name in file.table.column_names:
+                yield feature, name
+                break

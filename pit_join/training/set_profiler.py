@@ -1,0 +1,99 @@
+"""The profiles of a training set's features, for its file."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from pit_join.definitions.connection import Connection
+from pit_join.references import parse_reference
+from pit_join.training.gather import FOUND
+from pit_join.training.profiles import FeatureProfile, ProfiledColumn, kind_of, profiles_of
+from pit_join.warehouse.duckdb_session import DuckDBWarehouse
+from pit_join.warehouse.sql import identifier
+from pit_join.workspace import Workspace
+
+__all__ = ["SetProfiler", "profiled", "scratch"]
+
+_GIVEN, _SOURCE = "_pit_given", "_pit_profiled"
+
+
+class SetProfiler:
+    """Profiles the features of a training set; `resolved` is the result of the macro `_resolved_requests`.
+
+    The rows of one entity, which has equal keys of a view, are one cluster; those of an on-demand feature have all keys
+    equal. Of a sensitive feature only nulls are counted.
+    """
+
+    def __init__(self, workspace: Workspace, resolved: Mapping[str, Any]) -> None:
+        self._macros, self._registry = workspace.macros, workspace.registry
+        self._roles, self._computed = resolved["requests"], resolved["computed"]
+
+    def __call__(self, table: pa.Table) -> dict[str, FeatureProfile]:
+        """Profile the features of a table, which has the columns of the set and those of `gather.found`."""
+        lower = {name.lower(): name for name in table.column_names}
+        found: dict[str, FeatureProfile] = {}
+        with scratch() as session:
+            for role in self._roles:
+                hidden = {one.name for one in self._registry.view(role["view"]).features if one.sensitive}
+                names = {
+                    one["name"]: one["column"] in hidden
+                    for one in role["features"]
+                    if one["name"] in table.column_names
+                }
+                keys = [lower[column.lower()] for column in role["keys"].values()]
+                source, columns = profiled(session, table, names, keys, f"{FOUND}{role['alias']}")
+                found |= profiles_of(session, self._macros, source, columns, keys)
+            if self._computed:
+                keys = sorted({lower[column.lower()] for role in self._roles for column in role["keys"].values()})
+                names = {one["name"]: self._hides(one) for one in self._computed}
+                source, columns = profiled(session, table, names, keys)
+                found |= profiles_of(session, self._macros, source, columns, keys)
+        return found
+
+    def _hides(self, computed: Mapping[str, Any]) -> bool:
+        """Whether an on-demand feature has an argument that is sensitive."""
+        for argument in computed["arguments"]:
+            reference = parse_reference(argument["reference"] or "")
+            if reference and any(
+                one.sensitive for one in self._registry.view(reference[0]).features if one.name == reference[1]
+            ):
+                return True
+        return False
+
+
+def scratch() -> DuckDBWarehouse:
+    """Return a session without a warehouse, for a `with` statement."""
+    return DuckDBWarehouse(Connection("", Path(), {}))
+
+
+def profiled(
+    session: DuckDBWarehouse, table: pa.Table, names: Mapping[str, bool], keys: Sequence[str], found: str | None = None
+) -> tuple[str, list[ProfiledColumn]]:
+    """Copy columns into a table to be profiled, and return its name with the features.
+
+    Args:
+        session: the session that gets the table.
+        table: the rows.
+        names: the features, and whether each is sensitive.
+        keys: the columns that tell entities apart.
+        found: the column that says whether there was a row.
+    """
+    marks = identifier(found) if found else None
+    columns = [
+        ProfiledColumn(name, name, "other" if hidden else kind_of(table.schema.field(name).type), marks)
+        for name, hidden in names.items()
+    ]
+    session.register(_GIVEN, table.select(dict.fromkeys([*names, *keys, *([found] if found else [])])))
+    copied = ", ".join([*map(_as_profiled, columns), *(identifier(key) for key in (*keys, *filter(None, [found])))])
+    session.execute(f"create or replace temp table {_SOURCE} as select {copied} from {_GIVEN}", "the set is not read")
+    return _SOURCE, columns
+
+
+def _as_profiled(column: ProfiledColumn) -> str:
+    name = identifier(column.column)
+    kinds = {"number": f"cast({name} as double)", "text": f"cast({name} as varchar)"}
+    return f"{kinds.get(column.kind, name)} as {name}"
