@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from pit_join.cli.options import Command, check_options, json_option, select_option
 from pit_join.cli.output import age, escaped, moment_text, print_table, shown
+from pit_join.errors import PitJoinError
 from pit_join.json_values import json_text
 from pit_join.references import split_list
 
 if TYPE_CHECKING:
     from pit_join.monitoring.findings import FeatureSkew, Monitoring, Skew
     from pit_join.monitoring.freshness import FeatureFreshness, Freshness
+    from pit_join.monitoring.mail import Mail
+    from pit_join.monitoring.webhook import Webhook
 
 __all__ = ["monitor"]
 
@@ -23,7 +30,11 @@ _KINDS = ("rows", "match", "stale", "different", "changed", "fallback", "not_com
 
 @click.command(
     "monitor", cls=Command, short_help="Look how fresh features are, and whether served values are those of the rule.",
-    sections={"Options of the check freshness": ("select", "now"), "Options of the check skew": _OF_SKEW},
+    sections={
+        "Options of the check freshness": ("select", "now"),
+        "Options of the check skew": _OF_SKEW,
+        "Alerts": ("webhook", "mail_to", "textfile"),
+    },
 )  # fmt: skip
 @click.option(
     "--check", "checks", multiple=True, metavar="NAME[,NAME...]",
@@ -39,9 +50,31 @@ _KINDS = ("rows", "match", "stale", "different", "changed", "fallback", "not_com
     "--tolerance", type=click.FloatRange(min=0), default=1e-9, show_default=True, metavar="X",
     help="The most that floats of windows may differ, relative to themselves; all else must be equal.",
 )  # fmt: skip
+@click.option(
+    "--webhook", envvar="PIT_JOIN_WEBHOOK", metavar="URL",
+    help="Post what is found to this URL (https or http), as JSON. Default: PIT_JOIN_WEBHOOK from the environment.",
+)  # fmt: skip
+@click.option(
+    "--mail-to", metavar="ADDRESS[,ADDRESS...]",
+    help="Mail what is found through the server PIT_JOIN_SMTP, such as smtp://user:password@host:587, from "
+    "PIT_JOIN_MAIL_FROM.",
+)  # fmt: skip
+@click.option(
+    "--textfile", type=click.Path(path_type=Path), metavar="FILE.prom",
+    help="Write the state of this run for the textfile collector of Prometheus's node exporter.",
+)  # fmt: skip
 @json_option
 @click.pass_context
-def monitor(ctx: click.Context, /, checks: tuple[str, ...], as_json: bool, **options: Any) -> None:
+def monitor(
+    ctx: click.Context,
+    /,
+    checks: tuple[str, ...],
+    webhook: str | None,
+    mail_to: str | None,
+    textfile: Path | None,
+    as_json: bool,
+    **options: Any,
+) -> None:
     """Look how fresh features are, and whether what was served is what the rule says.
 
     freshness: of each feature the newest event time that is known in the warehouse, and in the online store, and how
@@ -55,7 +88,7 @@ def monitor(ctx: click.Context, /, checks: tuple[str, ...], as_json: bool, **opt
     served.
 
     Exit status 1 if a feature is too old, or any value is stale or different; otherwise 3 if something could not be
-    looked at, which is listed.
+    looked at, which is listed. Alerts are sent in both cases; one that fails is a warning, and changes no status.
 
     The warehouse is opened once and held, read only, until everything is read: a `dbt build` that starts meanwhile
     waits by the profile's `retries`, or fails. External tables are read once.
@@ -66,11 +99,13 @@ def monitor(ctx: click.Context, /, checks: tuple[str, ...], as_json: bool, **opt
       pit-join monitor --now '2026-03-18 14:30' --select user_activity --json
       pit-join monitor --log feature_log --start '2026-03-18' --service churn_v1
       pit-join monitor --check freshness,skew --log feature_log
+      pit-join monitor --mail-to oncall@example.com --textfile /var/lib/node_exporter/pit_join.prom
     """
     for name in _OF_SKEW[1:]:
         check_options(needed=(name, "log"))
     from pit_join.cli.console import bar
 
+    receivers = _receivers(webhook, mail_to)  # before the work, since one may be misspelled
     with bar():
         asked = [name for listed in checks for name in split_list(listed)]
         found = ctx.obj().monitor(checks=asked or None, **options)
@@ -80,10 +115,39 @@ def monitor(ctx: click.Context, /, checks: tuple[str, ...], as_json: bool, **opt
         _print(found)
     for reason in found.unchecked:
         click.echo(f"warning: {escaped(reason)}", err=True)
+    _notify(found, receivers, textfile)
     if found.found:
         ctx.exit(1)
     if found.unchecked:
         ctx.exit(3)
+
+
+def _receivers(webhook: str | None, mail_to: str | None) -> list[Webhook | Mail]:
+    found: list[Webhook | Mail] = []
+    if webhook is not None:
+        from pit_join.monitoring.webhook import read_webhook
+
+        found.append(read_webhook(webhook))
+    if mail_to is not None:
+        from pit_join.monitoring.mail import read_mail
+
+        found.append(
+            read_mail(mail_to.split(","), os.environ.get("PIT_JOIN_SMTP"), os.environ.get("PIT_JOIN_MAIL_FROM"))
+        )
+    return found
+
+
+def _notify(found: Monitoring, receivers: Sequence[Webhook | Mail], textfile: Path | None) -> None:
+    acts = [partial(each.send, found) for each in receivers]
+    if textfile:
+        from pit_join.monitoring.textfile import write_textfile
+
+        acts.insert(0, partial(write_textfile, found, textfile))
+    for act in acts:
+        try:
+            act()
+        except PitJoinError as error:
+            click.echo(f"warning: {escaped(str(error))}", err=True)
 
 
 def _print(found: Monitoring) -> None:

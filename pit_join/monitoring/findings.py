@@ -219,10 +219,16 @@ class Findings:
 
 @dataclass(frozen=True, slots=True)
 class Monitoring:
-    """The findings of `pit-join monitor`, by check; None of a check that was not asked for."""
+    """The findings of `pit-join monitor`, by check; None of a check that was not asked for.
+
+    They are those of a project and a target of its profile, and `now` is the instant that they are about.
+    """
 
     skew: Skew | None = None
     freshness: Freshness | None = None
+    project: str = ""
+    target: str = ""
+    now: datetime | None = field(default=None, compare=False)
 
     @property
     def found(self) -> bool:

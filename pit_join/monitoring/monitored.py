@@ -109,13 +109,14 @@ class Monitored:
         if log is not None and "skew" not in asked:
             raise RequestError(f"{option('log=', '--log')} has no effect without the check skew; leave it out")
         workspace, skew, freshness = self._workspace(), None, None
+        moment = datetime.now(timezone.utc) if now is None else parse_instant(now)
         if "freshness" in asked:
-            moment = datetime.now(timezone.utc) if now is None else parse_instant(now)
             freshness = find_freshness(workspace, self._contents_by_store(workspace), moment, names_of(select))
         if log is not None and "skew" in asked:
             span = (read_instant(start), read_instant(end, past=False))
             skew = find_skew(workspace, Path(log), span, service, tolerance)
-        return Monitoring(skew, freshness)
+        name, target = workspace.manifest["metadata"]["project_name"], workspace.project.connection.target
+        return Monitoring(skew, freshness, project=name, target=target, now=moment)
 
     def _contents_by_store(self, workspace: Workspace) -> dict[str, Contents | PitJoinError]:
         """Return what each online store of the project's views says of itself, or why it cannot be read."""

@@ -136,6 +136,8 @@ def breaches(found: Freshness) -> dict[str, str | None]:
 
 
 def test_nothing_planted_nothing_said(shop: Shop) -> None:
+    monitoring = shop.store.monitor(now=NOW)
+    assert (monitoring.project, monitoring.target, monitoring.now) == ("shop", "dev", NOW)
     found = shop.freshness()
     assert (found.found, breaches(found), found.unchecked) == (False, {}, ())
     features = by_name(found)
