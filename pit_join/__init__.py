@@ -44,10 +44,12 @@ if TYPE_CHECKING:
     from pit_join.history.backfill import Backfill
     from pit_join.history.batches import BatchInput, BatchModel, WholeTable
     from pit_join.history.plan import BackfillPlan, BatchRange
+    from pit_join.monitoring.drift import Drift, DriftedFeature
     from pit_join.monitoring.feature_log import FeatureLog
     from pit_join.monitoring.findings import FeatureSkew, Monitoring, Skew, SkewExample, StaleView
     from pit_join.monitoring.freshness import FeatureFreshness, Freshness
     from pit_join.monitoring.parity import Difference, Parity
+    from pit_join.monitoring.rates import FeatureRates, Rates
     from pit_join.monitoring.results import Result
     from pit_join.online.protocol import Changes
     from pit_join.references import OnDemandRequest, Request
@@ -65,6 +67,7 @@ if TYPE_CHECKING:
         OnlineValue,
         Verdict,
     )
+    from pit_join.training.profiles import FeatureDrift, FeatureProfile
     from pit_join.training.request import TrainingRequest
     from pit_join.training.result import Coverage, TrainingSet
     from pit_join.training.set_changes import SetChange
@@ -88,6 +91,8 @@ __all__ = [
     "Coverage",
     "DeclaredView",
     "Difference",
+    "Drift",
+    "DriftedFeature",
     "Entity",
     "EntityError",
     "ExplainedArgument",
@@ -96,8 +101,11 @@ __all__ = [
     "Explanation",
     "Export",
     "Feature",
+    "FeatureDrift",
     "FeatureFreshness",
     "FeatureLog",
+    "FeatureProfile",
+    "FeatureRates",
     "FeatureService",
     "FeatureSkew",
     "FeatureStatistics",
@@ -121,6 +129,7 @@ __all__ = [
     "Parity",
     "PitJoinError",
     "ProjectError",
+    "Rates",
     "Registry",
     "Replay",
     "ReplayExample",
@@ -165,6 +174,8 @@ _LAZY = {
     "Coverage": "pit_join.training.result",
     "DeclaredView": "pit_join.training.set_metadata",
     "Difference": "pit_join.monitoring.parity",
+    "Drift": "pit_join.monitoring.drift",
+    "DriftedFeature": "pit_join.monitoring.drift",
     "Entity": "pit_join.definitions.views",
     "ExplainedArgument": "pit_join.training.explanation",
     "ExplainedRow": "pit_join.training.explanation",
@@ -172,8 +183,11 @@ _LAZY = {
     "Explanation": "pit_join.training.explanation",
     "Export": "pit_join.export.export",
     "Feature": "pit_join.definitions.views",
+    "FeatureDrift": "pit_join.training.profiles",
     "FeatureFreshness": "pit_join.monitoring.freshness",
     "FeatureLog": "pit_join.monitoring.feature_log",
+    "FeatureProfile": "pit_join.training.profiles",
+    "FeatureRates": "pit_join.monitoring.rates",
     "FeatureService": "pit_join.definitions.views",
     "FeatureSkew": "pit_join.monitoring.findings",
     "FeatureStatistics": "pit_join.training.set_metadata",
@@ -185,7 +199,6 @@ _LAZY = {
     "Freshness": "pit_join.monitoring.freshness",
     "FreshnessSlo": "pit_join.definitions.views",
     "Limits": "pit_join.definitions.views",
-    "Result": "pit_join.monitoring.results",
     "LoneRow": "pit_join.training.comparison",
     "ModelHash": "pit_join.training.set_metadata",
     "Monitoring": "pit_join.monitoring.findings",
@@ -196,11 +209,13 @@ _LAZY = {
     "OnlineReader": "pit_join.serving.reader",
     "OnlineValue": "pit_join.training.explanation",
     "Parity": "pit_join.monitoring.parity",
+    "Rates": "pit_join.monitoring.rates",
     "Registry": "pit_join.definitions.registry",
     "Replay": "pit_join.audit.replay_result",
     "ReplayExample": "pit_join.audit.replay_result",
     "ReplayedView": "pit_join.audit.replay_result",
     "Request": "pit_join.references",
+    "Result": "pit_join.monitoring.results",
     "SetChange": "pit_join.training.set_changes",
     "SetComparison": "pit_join.training.comparison",
     "SetExample": "pit_join.training.comparison",

@@ -2,28 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import os
+from collections.abc import Sequence
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from pit_join.cli.monitor_tables import print_findings
 from pit_join.cli.options import Command, check_options, json_option, select_option
-from pit_join.cli.output import age, escaped, moment_text, print_table, shown
+from pit_join.cli.output import escaped
+from pit_join.errors import PitJoinError
 from pit_join.json_values import json_text
 from pit_join.references import split_list
 
 if TYPE_CHECKING:
-    from pit_join.monitoring.drift import Drift
-    from pit_join.monitoring.findings import FeatureSkew, Monitoring, Skew
-    from pit_join.monitoring.freshness import FeatureFreshness, Freshness
-    from pit_join.monitoring.rates import FeatureRates, Rates
+    from pit_join.monitoring.findings import Monitoring
+    from pit_join.monitoring.mail import Mail
+    from pit_join.monitoring.webhook import Webhook
 
 __all__ = ["monitor"]
 
 _OF_LOG = ("log", "start", "end", "service")
 _OF_DRIFT = ("baseline", "baseline_start", "baseline_end", "baseline_as_of")
-_KINDS = ("rows", "match", "stale", "different", "changed", "fallback", "not_compared")
 
 
 @click.command(
@@ -32,6 +34,7 @@ _KINDS = ("rows", "match", "stale", "different", "changed", "fallback", "not_com
         "What was served": _OF_LOG,
         "Options of the check drift": _OF_DRIFT,
         "Options of the check skew": ("tolerance",),
+        "Alerts": ("webhook", "mail_to", "textfile"),
     },
 )  # fmt: skip
 @click.option(
@@ -61,10 +64,32 @@ _KINDS = ("rows", "match", "stale", "different", "changed", "fallback", "not_com
     help="Where results are kept, for trends and reports. Default: monitoring/<target> in the project.",
 )  # fmt: skip
 @click.option("--no-results", is_flag=True, help="Keep no results.")
+@click.option(
+    "--webhook", envvar="PIT_JOIN_WEBHOOK", metavar="URL",
+    help="Post what is found to this URL (https or http), as JSON. Default: PIT_JOIN_WEBHOOK from the environment.",
+)  # fmt: skip
+@click.option(
+    "--mail-to", metavar="ADDRESS[,ADDRESS...]",
+    help="Mail what is found through the server PIT_JOIN_SMTP, such as smtp://user:password@host:587, from "
+    "PIT_JOIN_MAIL_FROM.",
+)  # fmt: skip
+@click.option(
+    "--textfile", type=click.Path(path_type=Path), metavar="FILE.prom",
+    help="Write the state of this run for the textfile collector of Prometheus's node exporter.",
+)  # fmt: skip
 @json_option
 @click.pass_context
 def monitor(
-    ctx: click.Context, /, checks: tuple[str, ...], results: str | None, no_results: bool, as_json: bool, **options: Any
+    ctx: click.Context,
+    /,
+    checks: tuple[str, ...],
+    results: str | None,
+    no_results: bool,
+    webhook: str | None,
+    mail_to: str | None,
+    textfile: Path | None,
+    as_json: bool,
+    **options: Any,
 ) -> None:
     """Check how fresh and complete features are, whether they drift, and whether what was served is right.
 
@@ -85,7 +110,8 @@ def monitor(
     delay. A different value was right at neither time. A value of a static view that differs has changed since it was
     served.
 
-    Exit status 1 if a check found something; otherwise 3 if something could not be looked at, which is listed.
+    Exit status 1 if a check found something; otherwise 3 if something could not be looked at, which is listed. Alerts
+    are sent in both cases; one that fails is a warning, and changes no status.
 
     The warehouse is opened once by each check and held, read only, until everything is read: a `dbt build` that starts
     meanwhile waits by the profile's `retries`, or fails. External tables are read once by each check.
@@ -97,6 +123,7 @@ def monitor(
       pit-join monitor --log feature_log --start '2026-03-18' --service churn_v1
       pit-join monitor --check drift --log feature_log --baseline training_set.parquet
       pit-join monitor --check drift --baseline-as-of '2026-03-11'
+      pit-join monitor --mail-to oncall@example.com --textfile /var/lib/node_exporter/pit_join.prom
     """
     for name in (*_OF_LOG[1:], "tolerance", "baseline"):
         check_options(needed=(name, "log"))
@@ -104,6 +131,7 @@ def monitor(
         check_options(needed=(name, "baseline"))
     from pit_join.cli.console import bar
 
+    receivers = _receivers(webhook, mail_to)  # before the work, since one may be misspelled
     with bar():
         asked = [name for listed in checks for name in split_list(listed)]
         store = ctx.obj()
@@ -112,160 +140,39 @@ def monitor(
     if as_json:
         click.echo(json_text(found.as_json()))
     else:
-        _print(found)
+        print_findings(found)
     for reason in found.unchecked:
         click.echo(f"warning: {escaped(reason)}", err=True)
+    _notify(found, receivers, textfile)
     if found.found:
         ctx.exit(1)
     if found.unchecked:
         ctx.exit(3)
 
 
-def _print(found: Monitoring) -> None:
-    parts: list[Callable[[], None]] = []
-    if found.freshness:
-        parts.append(partial(_print_freshness, found.freshness))
-    if found.rates:
-        parts.append(partial(_print_rates, found.rates))
-    if found.drift:
-        parts.append(partial(_print_drift, found.drift))
-    if found.skew:
-        parts.append(partial(_print_skew, found.skew))
-    for number, part in enumerate(parts):
-        if number:
-            click.echo()
-        part()
+def _receivers(webhook: str | None, mail_to: str | None) -> list[Webhook | Mail]:
+    found: list[Webhook | Mail] = []
+    if webhook is not None:
+        from pit_join.monitoring.webhook import read_webhook
 
+        found.append(read_webhook(webhook))
+    if mail_to is not None:
+        from pit_join.monitoring.mail import read_mail
 
-def _print_rates(found: Rates) -> None:
-    """Print a line for the features of a view that are alike in every place."""
-    places = [place for place in ("offline", "stored", "served") if any(each.place == place for each in found.features)]
-    features: dict[tuple[str, str], dict[str, FeatureRates]] = {}
-    for each in found.features:
-        features.setdefault((each.view, each.feature), {})[each.place] = each
-    alike: dict[tuple[str, ...], list[str]] = {}
-    for (view, feature), rates in sorted(features.items()):
-        at = [rates.get(place) for place in places]
-        shares = [_share(each.null_rate if each else None) for each in at]
-        shares += [_share(each.default_rate if each else None) for each in at]
-        counts = [f"{each.rows:,}" if each else "-" for each in at]
-        alike.setdefault((view, *counts, *shares), []).append(feature)
-    rows = [[view, _several(names), *cells] for (view, *cells), names in alike.items()]
-    head = [f"{what} {place}" for what in ("values", "nulls", "defaults") for place in places]
-    print_table(["view", "feature", *head], rows, right=tuple(range(2, 2 + len(head))))
-    for result in found.results:
-        if result.breached:
-            click.echo(escaped(f"! {result.view}:{result.feature}: {result.text}"))
-
-
-def _print_drift(found: Drift) -> None:
-    rows = [
-        [
-            each.view,
-            each.feature,
-            f"{each.drift.baseline_rows or 0:,}",
-            f"{each.drift.rows:,}",
-            *(_number(value) for value in (each.drift.psi, each.drift.js, each.drift.ks)),
-            _number(each.bound),
-            "not judged" if not each.judged else "drifted" if each.breached else "over" if each.over else "ok",
-        ]
-        for each in found.features
-    ]
-    head = ["view", "feature", "values before", "now", "PSI", "JS", "KS", "bound", "verdict"]
-    print_table(head, rows, right=(2, 3, 4, 5, 6, 7))
-    for each in found.features:
-        if each.over:
-            click.echo(escaped(f"! {each.view}:{each.feature}: {each.text}"))
-    click.echo(escaped(f"against {found.against}"))
-
-
-def _share(value: float | None) -> str:
-    return "-" if value is None else f"{value:.1%}"
-
-
-def _number(value: float | None) -> str:
-    return "-" if value is None else f"{value:.3f}"
-
-
-def _several(names: Sequence[str]) -> str:
-    return f"{names[0]} and {len(names) - 1:,} more" if len(names) > 1 else names[0]
-
-
-def _print_freshness(found: Freshness) -> None:
-    """Print a line for the features of a view that are alike."""
-    alike: dict[tuple[Any, ...], list[FeatureFreshness]] = {}
-    for each in found.features:
-        kind = (each.view, each.known, each.served, each.slo, each.lost, each.impact, each.owner)
-        alike.setdefault(kind, []).append(each)
-    rows = [
-        [
-            each.view,
-            _several([each.feature, *(other.feature for other in others)]),
-            *(_age(found.now, moment) for moment in (each.known, each.served, each.exported_at)),
-            "-" if each.slo is None else age(each.slo),
-            _verdict(each),
-        ]
-        for each, *others in alike.values()
-    ]
-    head = ["view", "feature", "newest known", "newest served", "export", "SLO", "verdict"]
-    print_table(head, rows, right=(2, 3, 4, 5))
-    for each, *others in alike.values():
-        if each.breached:
-            why = each.lost or "cannot tell where the time was lost"
-            click.echo(
-                escaped(f"! {each.view}: {_several([each.feature, *(other.feature for other in others)])}: {why}")
-            )
-            for name, text in (("impact", each.impact), ("owner", each.owner)):
-                if text:
-                    click.echo(escaped(f"    {name}: {text}"))
-    click.echo(f"ages at {moment_text(found.now)} UTC")
-
-
-def _verdict(each: FeatureFreshness) -> str:
-    if not each.judged:
-        return "not judged" if each.slo else ""
-    if not each.breached:
-        return "ok" if each.slo else ""
-    return "stale" if each.stale else "no value" if each.age is None else "too old"
-
-
-def _age(now: int, moment: int | None) -> str:
-    return "-" if moment is None else age((now - moment) / 1e6)
-
-
-def _print_skew(skew: Skew) -> None:
-    if not skew.rows:
-        click.echo("no logged rows match")
-        return
-    columns = [kind for kind in _KINDS if kind in _KINDS[:4] or any(getattr(each, kind) for each in skew.features)]
-    rows = [[*_name(each), *(f"{getattr(each, kind):,}" for kind in columns)] for each in skew.features]
-    headings = ["view", "feature", *(kind.replace("_", " ") for kind in columns)]
-    print_table(headings, rows, right=tuple(range(2, len(headings))))
-    for each in skew.stale_views:
-        click.echo(
-            f"! {each.view}: {each.rows:,} rows are stale, from exports {age(each.age_p50)} old (p90 "
-            f"{age(each.age_p90)}); its lag of {age(each.lag)} falls short by {age(each.short_by)}"
+        found.append(
+            read_mail(mail_to.split(","), os.environ.get("PIT_JOIN_SMTP"), os.environ.get("PIT_JOIN_MAIL_FROM"))
         )
-    for feature in skew.features:
-        for example in feature.examples:
-            view, name = _name(feature)
-            keys = "".join(f"{key}={value}, " for key, value in example.keys.items())
-            served, expected = (
-                f"{shown(value)} ({status})"
-                for value, status in (
-                    (example.served, example.served_status), (example.expected, example.expected_status),
-                )
-            )  # fmt: skip
-            click.echo(f"  {view}:{name}, {keys}{example.served_at:%Y-%m-%d %H:%M:%S}: {served}, not {expected}")
-    for line in (*skew.changes, *skew.hints):
-        click.echo(f"! {line}")
-    totals = {kind: sum(getattr(each, kind) for each in skew.features) for kind in _KINDS[1:5]}
-    kinds = ", ".join(f"{total:,} {kind}" for kind, total in totals.items() if total or kind != "changed")
-    click.echo(f"{skew.rows:,} rows, {sum(each.rows for each in skew.features):,} values: {kinds}")
+    return found
 
 
-def _name(each: FeatureSkew) -> tuple[str, str]:
-    """Return the view with its role, and the feature."""
-    if each.view == "on_demand":
-        return each.view, each.role if each.role == each.feature else f"{each.role} ({each.feature})"
-    return each.view if each.role == each.view else f"{each.role} ({each.view})", each.feature
+def _notify(found: Monitoring, receivers: Sequence[Webhook | Mail], textfile: Path | None) -> None:
+    acts = [partial(each.send, found) for each in receivers]
+    if textfile:
+        from pit_join.monitoring.textfile import write_textfile
+
+        acts.insert(0, partial(write_textfile, found, textfile))
+    for act in acts:
+        try:
+            act()
+        except PitJoinError as error:
+            click.echo(f"warning: {escaped(str(error))}", err=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 import click
 
@@ -59,6 +60,10 @@ _KEY = "PIT_JOIN_API_KEY"
 @click.option(
     "--now", metavar="TIME", help="Judge ages as of this time (naive is UTC), for data of the past. Default: the clock."
 )
+@click.option(
+    "--textfile", type=click.Path(path_type=Path), metavar="FILE.prom",
+    help="Show the file of monitor --textfile among the metrics, too.",
+)  # fmt: skip
 @click.option("--access-log", is_flag=True, help="Print a line for each request.")
 @click.pass_context
 def serve(
@@ -76,6 +81,7 @@ def serve(
     deadline: str,
     strict: bool,
     now: str | None,
+    textfile: Path | None,
     access_log: bool,
 ) -> None:
     """Answer `POST /get-online-features` in the form of Feast's feature server, until the process is stopped.
@@ -116,6 +122,7 @@ def serve(
         deadline=seconds["--deadline"],
         now=read_instant(now),
         hosts=None if allowed_hosts is None else frozenset(split_list(allowed_hosts.lower())),
+        textfile=textfile,
     )
     run(
         settings,

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
 from http import HTTPStatus
+from pathlib import Path
 from typing import Any
 
 from starlette.applications import Starlette
@@ -65,7 +66,7 @@ class Settings:
 
     `store` is the default one, `stores` are others by name; `strict` and `deadline` are those of
     `FeatureStore.online_reader`. Ages are judged as of `now` (with a time zone); None is the clock's. `hosts` are the
-    names by which requests may call the server; None for any.
+    names by which requests may call the server; None for any. `textfile` is that of monitoring, for the metrics.
     """
 
     store: str = field(repr=False)
@@ -79,6 +80,7 @@ class Settings:
     deadline: float = DEADLINE
     now: datetime | None = None
     hosts: frozenset[str] | None = None
+    textfile: Path | None = None
 
 
 def make_app(settings: Settings, start: Callable[[], Mapping[str, Any]] = dict) -> ASGIApp:
@@ -143,7 +145,7 @@ class _Server:
         self._embedded = not any(map(is_remote, (settings.store, *self._store.online_stores.values())))
         self._say = Seldom()
         self._readers = Readers(self._new_reader)
-        self.metrics = Metrics(self._store.online_contents)
+        self.metrics = Metrics(self._store.online_contents, settings.textfile)
 
     def _logged(self, outcome: str, rows: int) -> None:
         self.metrics.logged(outcome, rows)

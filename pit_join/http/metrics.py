@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime, timezone
 from functools import lru_cache
+from pathlib import Path
 
 from prometheus_client import (
     CollectorRegistry,
@@ -28,13 +30,20 @@ __all__ = ["CONTENT_TYPE_LATEST", "SHARED_FOLDER", "Metrics"]
 SHARED_FOLDER = "PROMETHEUS_MULTIPROC_DIR"
 """The environment variable of the folder where the workers of one server add up what they count."""
 
+# A file that somebody else wrote must not make all metrics unreadable.
+_OF_CHECKS = re.compile(rb"^(?:# (?:HELP|TYPE) )?pit_join_check_.*\n", re.MULTILINE)
+_MOST_OF_CHECKS = 2**24  # bytes
 _SECONDS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 
 
 class Metrics:
-    """Counters and latencies of one process, or of all workers; `contents` is called when they are shown."""
+    """Counters and latencies of one process, or of all workers.
 
-    def __init__(self, contents: Callable[[], Contents]) -> None:
+    When they are shown `contents` is called, and `textfile`, that of `pit-join monitor`, is read, if there is one.
+    """
+
+    def __init__(self, contents: Callable[[], Contents], textfile: Path | None = None) -> None:
+        self._textfile = textfile
         disable_created_metrics()  # type: ignore[no-untyped-call]
         own = CollectorRegistry()
         seconds = Histogram(
@@ -85,7 +94,16 @@ class Metrics:
 
     def text(self) -> bytes:
         """Return all metrics in Prometheus's text format."""
-        return generate_latest(self._shown)
+        return generate_latest(self._shown) + self._of_checks()
+
+    def _of_checks(self) -> bytes:
+        if self._textfile is None:
+            return b""
+        try:
+            with self._textfile.open("rb") as file:
+                return b"".join(_OF_CHECKS.findall(file.read(_MOST_OF_CHECKS)))
+        except OSError:  # nothing was monitored yet; a rule says so
+            return b""
 
 
 class _Views(Collector):

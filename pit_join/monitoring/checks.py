@@ -83,7 +83,8 @@ def run_checks(workspace: Workspace, request: MonitorRequest, stores: _Stores) -
         drift = find_drift(workspace, request.baseline, log, now, names=names, earlier=earlier)
     if "skew" in asked and request.log:
         skew = find_skew(workspace, request.log, request.span, request.service, request.tolerance)
-    found = Monitoring(skew, freshness, rates, drift)
+    project, target = workspace.manifest["metadata"]["project_name"], workspace.project.connection.target
+    found = Monitoring(skew, freshness, rates, drift, project, target, request.now)
     if request.results:
         keep_results(request.results, found.results, request.now)
     return found

@@ -13,7 +13,7 @@ from typing import Any
 
 from pit_join.definitions.views import Limits
 from pit_join.errors import PitJoinError
-from pit_join.monitoring.drift_sources import MIN_ROWS, LogRows, RowGroup, SnapshotRows, set_profiles
+from pit_join.monitoring.drift_sources import MIN_ROWS, LoggedRows, RowGroup, SnapshotRows, set_profiles
 from pit_join.monitoring.log_reader import LogReader
 from pit_join.monitoring.results import Result
 from pit_join.references import listed
@@ -160,7 +160,7 @@ def _of_log(
     folder, span, service = log
     found: _Found = {}
     with _spilling() as session:
-        rows = LogRows(session, LogReader(folder, span, service), workspace.registry, "_pit_now_")
+        rows = LoggedRows(session, LogReader(folder, span, service), workspace.registry, "_pit_now_")
         unchecked += rows.unread
         path = baseline.path
         if path is None:
@@ -195,7 +195,7 @@ class _Baseline:
         self._groups: dict[tuple[str, str], RowGroup] = {}
         self.unread: list[str] = []
         if self._file is None:
-            rows = LogRows(session, LogReader(path, span, service), workspace.registry, "_pit_then_")
+            rows = LoggedRows(session, LogReader(path, span, service), workspace.registry, "_pit_then_")
             self._groups = {(group.alias, group.view): group for group in rows.groups}
             self.unread = rows.unread
 

@@ -12,6 +12,7 @@ import pyarrow as pa
 from pit_join.definitions.registry import Registry
 from pit_join.definitions.views import FeatureView
 from pit_join.monitoring.log_reader import LogReader
+from pit_join.monitoring.results import ON_DEMAND
 from pit_join.references import parse_reference
 from pit_join.statuses import NULL_VALUE, PRESENT
 from pit_join.training.profiles import FeatureProfile, ProfiledColumn, kind_of, profiles_of
@@ -21,9 +22,8 @@ from pit_join.warehouse.duckdb_session import DuckDBWarehouse
 from pit_join.warehouse.sql import identifier, literal
 from pit_join.workspace import Histories, Workspace
 
-__all__ = ["MIN_ROWS", "ON_DEMAND", "LogRows", "RowGroup", "SnapshotRows", "is_hidden", "set_profiles"]
+__all__ = ["MIN_ROWS", "LoggedRows", "RowGroup", "SnapshotRows", "is_hidden", "set_profiles"]
 
-ON_DEMAND = "on_demand"
 MIN_ROWS = 500
 """The rows below which a share is not judged, unless `min_rows` is declared."""
 
@@ -59,7 +59,7 @@ def is_hidden(registry: Registry, view: str, feature: str) -> bool:
     return known is None or all(each.sensitive for each in known.features if each.name == feature)
 
 
-class LogRows:
+class LoggedRows:
     """The rows of a feature log, in tables of a session: one for each role and its keys.
 
     Args:

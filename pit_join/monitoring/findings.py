@@ -14,12 +14,11 @@ from pit_join.definitions.registry import Registry
 from pit_join.monitoring.drift import Drift
 from pit_join.monitoring.freshness import Freshness
 from pit_join.monitoring.rates import Rates
-from pit_join.monitoring.results import Result
+from pit_join.monitoring.results import ON_DEMAND, Result
 
-__all__ = ["ON_DEMAND", "FeatureSkew", "Findings", "Monitoring", "Skew", "SkewExample", "StaleView"]
+__all__ = ["FeatureSkew", "Findings", "Monitoring", "Skew", "SkewExample", "StaleView"]
 
 
-ON_DEMAND = "on_demand"
 _MOST_EXAMPLES = 5
 _MOST_AGES = 100_000
 
@@ -221,12 +220,18 @@ class Findings:
 
 @dataclass(frozen=True, slots=True)
 class Monitoring:
-    """The findings of `pit-join monitor`, by check; None of a check that was not asked for."""
+    """The findings of `pit-join monitor`, by check; None of a check that was not asked for.
+
+    They are those of a project and a target of its profile, and `now` is the instant that they are about.
+    """
 
     skew: Skew | None = None
     freshness: Freshness | None = None
     rates: Rates | None = None
     drift: Drift | None = None
+    project: str = ""
+    target: str = ""
+    now: datetime | None = field(default=None, compare=False)
 
     @property
     def _checks(self) -> dict[str, Freshness | Rates | Drift | Skew]:

@@ -14,9 +14,9 @@ import pyarrow.compute as pc
 from pit_join.definitions.registry import Registry
 from pit_join.definitions.views import FeatureView, Limits
 from pit_join.errors import PitJoinError
-from pit_join.monitoring.drift_sources import MIN_ROWS, ON_DEMAND, RowGroup, SnapshotRows
+from pit_join.monitoring.drift_sources import MIN_ROWS, RowGroup, SnapshotRows
 from pit_join.monitoring.log_reader import LogReader
-from pit_join.monitoring.results import Result
+from pit_join.monitoring.results import ON_DEMAND, Result
 from pit_join.records.layout import moment_of
 from pit_join.records.store_manifest import Contents
 from pit_join.statuses import NULL_VALUE, OUTSIDE_MAX_AGE, PRESENT, STALE

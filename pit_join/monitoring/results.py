@@ -22,10 +22,13 @@ import pyarrow.parquet as pq
 from pit_join.errors import PitJoinError
 from pit_join.files import lock, private_folder, whole
 
-__all__ = ["RETENTION", "Result", "keep_results", "read_latest", "read_results"]
+__all__ = ["ON_DEMAND", "RETENTION", "Result", "keep_results", "read_latest", "read_results"]
 
 RETENTION = timedelta(days=400)
 """How long results are kept: by whole months, so that a year can be compared with the one before."""
+
+ON_DEMAND = "on_demand"
+"""What stands for a view in the findings of on-demand features."""
 
 _MOST_RUNS = 32
 _MONTH, _RUN = "results-{:%Y-%m}.parquet", "run-{:%Y%m%dT%H%M%S%fZ}-{}.parquet"

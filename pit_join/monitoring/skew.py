@@ -19,9 +19,10 @@ import pyarrow.compute as pc
 
 from pit_join.definitions.views import FeatureView
 from pit_join.errors import PitJoinError
-from pit_join.monitoring.findings import ON_DEMAND, FeatureSkew, Findings, Skew, SkewExample
+from pit_join.monitoring.findings import FeatureSkew, Findings, Skew, SkewExample
 from pit_join.monitoring.log_reader import LogReader
 from pit_join.monitoring.offline_rule import FeatureValues, Known, OfflineRule, compute
+from pit_join.monitoring.results import ON_DEMAND
 from pit_join.records.arrow import type_name, values_of
 from pit_join.references import OnDemandRequest, Request, parse_reference
 from pit_join.statuses import FALLBACKS

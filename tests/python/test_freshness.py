@@ -136,6 +136,8 @@ def breaches(found: Freshness) -> dict[str, str | None]:
 
 
 def test_nothing_planted_nothing_said(shop: Shop) -> None:
+    monitoring = shop.store.monitor(now=NOW)
+    assert (monitoring.project, monitoring.target, monitoring.now) == ("shop", "dev", NOW)
     found = shop.freshness()
     assert (found.found, breaches(found), found.unchecked) == (False, {}, ())
     features = by_name(found)
@@ -377,11 +379,11 @@ def test_what_is_asked_for(shop: Shop) -> None:
     assert {each.view for each in shop.freshness(select=["late", "sums"]).features} == {"late", "sums"}
     with pytest.raises(RequestError, match="unknown feature view 'clikcs'"):
         shop.freshness(select=["clikcs"])
-    with pytest.raises(RequestError, match="there is no check 'drift'"):
-        shop.store.monitor(checks=["drift"])
+    with pytest.raises(RequestError, match="there is no check 'drfit'"):
+        shop.store.monitor(checks=["drfit"])
     with pytest.raises(RequestError, match="the check skew reads a feature log; give its folder with log="):
         shop.store.monitor(checks=["skew"])
-    with pytest.raises(RequestError, match="log= has no effect without the check skew"):
+    with pytest.raises(RequestError, match="log= has no effect on these checks"):
         shop.store.monitor(shop.folder, checks=["freshness"])
     done = shop.run("--start", "2026-03-01")
     assert (done.status, "--start has no effect without --log" in done.err) == (2, True)

@@ -19,6 +19,9 @@ from support.pages import DOCS, steps
 from support.stores import put
 
 from pit_join.cli.main import main
+from pit_join.monitoring.findings import Monitoring
+from pit_join.monitoring.freshness import FeatureFreshness, Freshness
+from pit_join.monitoring.textfile import write_textfile
 from pit_join.online.opening import open_store
 from pit_join.statuses import ONLINE
 
@@ -68,11 +71,15 @@ def test_alerts_name_metrics_that_exist(tmp_path: Path) -> None:
         assert server.ask(ASK).status_code == 200
         text = server.client.get("/metrics").text
         known = set(re.findall(r"^(pit_join_\w+)", text, re.MULTILINE)) | {"pit_join_feature_log_rows_total"}
+    freshness = Freshness(0, (FeatureFreshness("activity", "n", None, None, None, True, None, None),), ())
+    write_textfile(Monitoring(freshness=freshness), tmp_path / "pit_join.prom")
+    known |= set(re.findall(r"^(pit_join_\w+)", (tmp_path / "pit_join.prom").read_text(), re.MULTILINE))
     rules = [rule for group in yaml.safe_load(ALERTS.read_text())["groups"] for rule in group["rules"]]
     assert len(rules) == len({rule["alert"] for rule in rules}) >= 7
     asked = {name for rule in rules for name in re.findall(r"pit_join_\w+", rule["expr"])}
     assert rules[0]["alert"] == "ServerIsDown", "without it all others may be silent"
     assert asked <= known, asked - known
+    assert {name for name in known if "_check_" in name} <= asked, "what is written is alerted on"
     assert 'pit_join_request_seconds_bucket{le="0.025",path="/get-online-features"}' in text
     statuses = {name for rule in rules for name in re.findall(r"[A-Z]{2,}_[A-Z]+", rule["expr"])}
     assert len(statuses) == 3

@@ -117,10 +117,10 @@ def test_the_page_names_every_exit_status() -> None:
 # The examples -------------------------------------------------------------------------------------------
 
 
-def crontab(project: Path) -> tuple[dict[str, str], list[str], str]:
+def crontab(project: Path, name: str = "crontab") -> tuple[dict[str, str], list[str], str]:
     """The variables, the five fields of time and the command."""
     *variables, line = [
-        line for line in example("crontab", project).splitlines() if line and not line.startswith("#")
+        line for line in example(name, project).splitlines() if line and not line.startswith("#")
     ]  # fmt: skip
     *fields, command = line.split(None, 5)
     return dict(variable.split("=", 1) for variable in variables), fields, command
@@ -160,6 +160,24 @@ def test_crontab_says_when_a_step_fails(project: Path) -> None:
     assert done.stdout == "refresh of the online store: exit status 1, see logs/refresh.log\n"
     assert (project / "logs/refresh.log").read_text().endswith("no build, secret\n")
     assert not (project / "logs/export.jsonl").exists()
+
+
+def test_monitoring(project: Path) -> None:
+    """The data of the demo are old, which is mailed, and is in the file for Prometheus."""
+    variables, fields, command = crontab(project, "monitor.crontab")
+    assert fields == ["37", "*", "*", "*", "*"]
+    assert "%" not in command
+    assert pit_join(project, "export", store=Path(variables["PIT_JOIN_ONLINE_STORE"])).exit_code == 0
+    done = shell(command, project, **variables)
+    log = (project / "logs/monitor.log").read_text()
+    assert (done.stdout, done.stderr) == ("monitoring: exit status 1, see logs/monitor.log\n", ""), log
+    written = (project / "logs/pit_join.prom").read_text()
+    assert re.search(r'^pit_join_check_breaches\{.*view="carrier_daily_delay".*\} 4$', written, re.MULTILINE)
+    text = (EXAMPLES / "pit_join_monitor.py").read_text()
+    compile(text, "pit_join_monitor.py", "exec")
+    (task,) = calls(ast.parse(text), "BashOperator")
+    assert task["bash_command"].removeprefix(f"{PLACE}/.venv/bin/") in command
+    assert task["env"] == {"PIT_JOIN_ONLINE_STORE": f"{PLACE}/online/prod"}
 
 
 def test_units(project: Path) -> None:
