@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from pit_join.audit.audited import Audited
+from pit_join.described import Described
 from pit_join.errors import RequestError, SpineError, suggest
 from pit_join.monitoring.feature_log import FeatureLog
 from pit_join.monitoring.monitored import Monitored
@@ -20,8 +21,6 @@ from pit_join.serving.client import OnlineClient
 from pit_join.times import read_instant
 
 if TYPE_CHECKING:
-    from pit_join.catalog import Check
-    from pit_join.definitions.registry import Registry
     from pit_join.export.export import Export
     from pit_join.history.backfill import Backfill
     from pit_join.project.dbt_project import Project
@@ -40,7 +39,7 @@ _NO_SPAN = (
 )
 
 
-class FeatureStore(OnlineClient, Monitored, Audited):
+class FeatureStore(OnlineClient, Described, Monitored, Audited):
     """A dbt project with feature views, and its online store.
 
     Each method reads the project as its files are at the time. Online reads need the project only to find the store,
@@ -143,34 +142,6 @@ class FeatureStore(OnlineClient, Monitored, Audited):
                 raise RequestError(
                     f"no feature view is in an online store named '{name}'; {suggest(name, used, 'named stores')}"
                 )
-
-    def registry(self) -> Registry:
-        """Return all declarations of the project, as its files are now.
-
-        Raises:
-            ProjectError: with every problem of the declarations.
-        """
-        return self._workspace().registry
-
-    def describe_views(self) -> list[dict[str, Any]]:
-        """Return the feature views with entity, keys, times, features, rows and newest event time (ISO 8601, UTC).
-
-        Raises:
-            PitJoinError: if the project or its warehouse cannot be read.
-        """
-        from pit_join.catalog import describe_views
-
-        return describe_views(self._workspace())
-
-    def check(self) -> Check:
-        """Find everything that is wrong with the project without reading a row, and with the tables that dbt has built.
-
-        Raises:
-            PitJoinError: if dbt cannot read the project, or its warehouse cannot be opened.
-        """
-        from pit_join.catalog import check_project
-
-        return check_project(self._workspace())
 
     def get_historical_features(
         self,
