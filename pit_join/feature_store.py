@@ -15,7 +15,7 @@ from pit_join.monitoring.feature_log import FeatureLog
 from pit_join.monitoring.monitored import Monitored
 from pit_join.online.opening import open_store
 from pit_join.online.protocol import ReadableStore
-from pit_join.online.urls import is_remote
+from pit_join.online.urls import is_remote, store_url
 from pit_join.references import names_of, parse_features, parse_role
 from pit_join.serving.client import OnlineClient
 from pit_join.times import read_instant
@@ -80,6 +80,28 @@ class FeatureStore(OnlineClient, Described, Monitored, Audited):
         self._place = (project_dir, profiles_dir, target)
         self._online_store, self._named = online_store, online_stores or {}
         self._wait = wait
+
+    def __repr__(self) -> str:
+        return f"<FeatureStore: {', '.join(f'{name}={value!r}' for name, value in self._given().items())}>"
+
+    def _repr_html_(self) -> str:
+        # Imported here, since a service shows nothing.
+        from pit_join.markup import notebook, table
+
+        return notebook("FeatureStore", table(["argument", "as given"], list(self._given().items())))
+
+    def _given(self) -> dict[str, str]:
+        """Return the arguments that were given as texts; nothing is opened, and no secret of a URL is shown."""
+        stores = {
+            "online_store": self._online_store,
+            **{f"online_stores[{n!r}]": url for n, url in self._named.items()},
+        }
+        found = {
+            **dict(zip(("project_dir", "profiles_dir", "target"), self._place, strict=True)),
+            **{name: url and store_url(str(url)) for name, url in stores.items()},
+            "feature_log": self.feature_log and self.feature_log.folder,
+        }
+        return {name: str(value) for name, value in found.items() if value}
 
     def _workspace(self) -> Workspace:
         """The project as its files are now, for one command."""

@@ -7,18 +7,17 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from pit_join.cli.options import Command, check_options, json_option, select_option
-from pit_join.cli.output import age, escaped, moment_text, print_table, shown
+from pit_join.cli.output import escaped, moment_text, print_table
 from pit_join.json_values import json_text
 from pit_join.references import split_list
 
 if TYPE_CHECKING:
-    from pit_join.monitoring.findings import FeatureSkew, Monitoring, Skew
-    from pit_join.monitoring.freshness import FeatureFreshness, Freshness
+    from pit_join.monitoring.findings import Monitoring, Skew
+    from pit_join.monitoring.freshness import Freshness
 
 __all__ = ["monitor"]
 
 _OF_SKEW = ("log", "start", "end", "service", "tolerance")
-_KINDS = ("rows", "match", "stale", "different", "changed", "fallback", "not_compared")
 
 
 @click.command(
@@ -96,82 +95,27 @@ def _print(found: Monitoring) -> None:
 
 
 def _print_freshness(found: Freshness) -> None:
-    """Print a line for the features of a view that are alike."""
-    alike: dict[tuple[Any, ...], list[FeatureFreshness]] = {}
-    for each in found.features:
-        kind = (each.view, each.known, each.served, each.slo, each.lost, each.impact, each.owner)
-        alike.setdefault(kind, []).append(each)
-    rows = [
-        [
-            each.view,
-            _named(each, others),
-            *(_age(found.now, moment) for moment in (each.known, each.served, each.exported_at)),
-            "-" if each.slo is None else age(each.slo),
-            _verdict(each),
-        ]
-        for each, *others in alike.values()
-    ]
-    head = ["view", "feature", "newest known", "newest served", "export", "SLO", "verdict"]
-    print_table(head, rows, right=(2, 3, 4, 5))
-    for each, *others in alike.values():
-        if each.breached:
-            why = each.lost or "cannot tell where the time was lost"
-            click.echo(escaped(f"! {each.view}: {_named(each, others)}: {why}"))
-            for name, text in (("impact", each.impact), ("owner", each.owner)):
-                if text:
-                    click.echo(escaped(f"    {name}: {text}"))
+    from pit_join.monitoring.freshness import freshness_table
+
+    headings, rows, lines = freshness_table(found)
+    print_table(headings, rows, right=(2, 3, 4, 5))
+    _print_lines(lines)
     click.echo(f"ages at {moment_text(found.now)} UTC")
 
 
-def _verdict(each: FeatureFreshness) -> str:
-    if not each.judged:
-        return "not judged" if each.slo else ""
-    if not each.breached:
-        return "ok" if each.slo else ""
-    return "stale" if each.stale else "no value" if each.age is None else "too old"
-
-
-def _named(each: FeatureFreshness, others: list[FeatureFreshness]) -> str:
-    return f"{each.feature} and {len(others):,} more" if others else each.feature
-
-
-def _age(now: int, moment: int | None) -> str:
-    return "-" if moment is None else age((now - moment) / 1e6)
-
-
 def _print_skew(skew: Skew) -> None:
+    from pit_join.monitoring.findings import skew_table, skew_totals
+
     if not skew.rows:
         click.echo("no logged rows match")
         return
-    columns = [kind for kind in _KINDS if kind in _KINDS[:4] or any(getattr(each, kind) for each in skew.features)]
-    rows = [[*_name(each), *(f"{getattr(each, kind):,}" for kind in columns)] for each in skew.features]
-    headings = ["view", "feature", *(kind.replace("_", " ") for kind in columns)]
+    headings, rows, lines = skew_table(skew)
     print_table(headings, rows, right=tuple(range(2, len(headings))))
-    for each in skew.stale_views:
-        click.echo(
-            f"! {each.view}: {each.rows:,} rows are stale, from exports {age(each.age_p50)} old (p90 "
-            f"{age(each.age_p90)}); its lag of {age(each.lag)} falls short by {age(each.short_by)}"
-        )
-    for feature in skew.features:
-        for example in feature.examples:
-            view, name = _name(feature)
-            keys = "".join(f"{key}={value}, " for key, value in example.keys.items())
-            served, expected = (
-                f"{shown(value)} ({status})"
-                for value, status in (
-                    (example.served, example.served_status), (example.expected, example.expected_status),
-                )
-            )  # fmt: skip
-            click.echo(f"  {view}:{name}, {keys}{example.served_at:%Y-%m-%d %H:%M:%S}: {served}, not {expected}")
-    for line in (*skew.changes, *skew.hints):
-        click.echo(f"! {line}")
-    totals = {kind: sum(getattr(each, kind) for each in skew.features) for kind in _KINDS[1:5]}
-    kinds = ", ".join(f"{total:,} {kind}" for kind, total in totals.items() if total or kind != "changed")
-    click.echo(f"{skew.rows:,} rows, {sum(each.rows for each in skew.features):,} values: {kinds}")
+    _print_lines(lines)
+    click.echo(skew_totals(skew))
 
 
-def _name(each: FeatureSkew) -> tuple[str, str]:
-    """Return the view with its role, and the feature."""
-    if each.view == "on_demand":
-        return each.view, each.role if each.role == each.feature else f"{each.role} ({each.feature})"
-    return each.view if each.role == each.view else f"{each.role} ({each.view})", each.feature
+def _print_lines(lines: list[str]) -> None:
+    """Print what is wrong, marked; lines that begin with blanks belong to the one before."""
+    for line in lines:
+        click.echo(escaped(line if line.startswith(" ") else f"! {line}"))

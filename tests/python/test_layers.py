@@ -38,6 +38,7 @@ WINGS = {
     ("warehouse",): {"duckdb", "fsspec", "pyarrow"},
     ("online",): {"cachetools", "circuitbreaker", "lmdb", "numpy", "redis", "usearch", "xxhash"},
     ("definitions",): {"duckdb"},
+    ("markup",): set(),
     ("texts",): set(),
     ("records",): {"numpy", "pyarrow", "xxhash"},
     ("frames",): {"pandas", "polars", "pyarrow"},
