@@ -9,17 +9,17 @@ from typing import Any
 
 from pit_join.definitions.field_type import is_known
 from pit_join.definitions.registry import Registry
-from pit_join.definitions.requests import name_problems, views_read, with_versions
+from pit_join.definitions.requests import feature_names, name_problems, views_read, with_versions
 from pit_join.definitions.views import Aggregation, FeatureView
 from pit_join.errors import PitJoinError, raise_together, suggest
 from pit_join.export.places import hidden_latest, not_storable
 from pit_join.project.rendering import arguments_of
-from pit_join.references import model_and_version, ref_text
+from pit_join.references import OnDemandRequest, model_and_version, ref_text
 from pit_join.times import format_duration
 from pit_join.warehouse.expressions import problem_of_value
 from pit_join.workspace import Histories, Workspace, condition_problems
 
-__all__ = ["Check", "check_project", "describe_views"]
+__all__ = ["Check", "check_project", "describe_on_demand", "describe_services", "describe_views"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,6 +177,56 @@ def _describe(view: FeatureView, histories: Histories, latest: bool | None = Non
         "rows": facts["rows"],
         "newest": None if newest is None else _iso(newest),
     }
+
+
+def describe_services(workspace: Workspace) -> list[dict[str, Any]]:
+    """Describe every feature service as a mapping, in the order of their names.
+
+    `features` are the names as a training set has them, `views` those that they are read from, also through the
+    arguments of on-demand features.
+
+    Raises:
+        PitJoinError: if the project cannot be read.
+    """
+    registry = workspace.registry
+    described = []
+    for name, service in sorted(registry.services.items()):
+        requests = with_versions(service.requests, registry.latest)
+        described.append(
+            {
+                "name": name,
+                "description": service.description.strip(),
+                "full_feature_names": service.full_feature_names,
+                "views": sorted(views_read(requests, registry.latest)),
+                "features": feature_names(requests, registry.views, service.full_feature_names),
+            }
+        )
+    return described
+
+
+def describe_on_demand(workspace: Workspace) -> list[dict[str, Any]]:
+    """Describe every on-demand feature as a mapping, in the order of their names.
+
+    `arguments` are the types of its arguments by name, `services` the feature services that ask for it.
+
+    Raises:
+        PitJoinError: if the project cannot be read.
+    """
+    services = workspace.registry.services.items()
+    return [
+        {
+            "name": name,
+            "description": feature.description.strip(),
+            "arguments": dict(feature.types),
+            "returns": feature.returns,
+            "default": feature.default,
+            "services": sorted(
+                service for service, declared in services
+                if any(isinstance(one, OnDemandRequest) and one.macro == name for one in declared.requests)
+            ),
+        }
+        for name, feature in sorted(workspace.registry.on_demand.items())
+    ]  # fmt: skip
 
 
 def _window(aggregation: Aggregation) -> str:

@@ -9,19 +9,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from pit_join.audit.audited import Audited
+from pit_join.described import Described
 from pit_join.errors import RequestError, SpineError, suggest
 from pit_join.monitoring.feature_log import FeatureLog
 from pit_join.monitoring.monitored import Monitored
 from pit_join.online.opening import open_store
 from pit_join.online.protocol import ReadableStore
-from pit_join.online.urls import is_remote
+from pit_join.online.urls import is_remote, store_url
 from pit_join.references import names_of, parse_features, parse_role
 from pit_join.serving.client import OnlineClient
 from pit_join.times import read_instant
 
 if TYPE_CHECKING:
-    from pit_join.catalog import Check
-    from pit_join.definitions.registry import Registry
     from pit_join.export.export import Export
     from pit_join.history.backfill import Backfill
     from pit_join.project.dbt_project import Project
@@ -40,7 +39,7 @@ _NO_SPAN = (
 )
 
 
-class FeatureStore(OnlineClient, Monitored, Audited):
+class FeatureStore(OnlineClient, Described, Monitored, Audited):
     """A dbt project with feature views, and its online store.
 
     Each method reads the project as its files are at the time. Online reads need the project only to find the store,
@@ -81,6 +80,28 @@ class FeatureStore(OnlineClient, Monitored, Audited):
         self._place = (project_dir, profiles_dir, target)
         self._online_store, self._named = online_store, online_stores or {}
         self._wait = wait
+
+    def __repr__(self) -> str:
+        return f"<FeatureStore: {', '.join(f'{name}={value!r}' for name, value in self._given().items())}>"
+
+    def _repr_html_(self) -> str:
+        # Imported here, since a service shows nothing.
+        from pit_join.markup import notebook, table
+
+        return notebook("FeatureStore", table(["argument", "as given"], list(self._given().items())))
+
+    def _given(self) -> dict[str, str]:
+        """Return the arguments that were given as texts; nothing is opened, and no secret of a URL is shown."""
+        stores = {
+            "online_store": self._online_store,
+            **{f"online_stores[{n!r}]": url for n, url in self._named.items()},
+        }
+        found = {
+            **dict(zip(("project_dir", "profiles_dir", "target"), self._place, strict=True)),
+            **{name: url and store_url(str(url)) for name, url in stores.items()},
+            "feature_log": self.feature_log and self.feature_log.folder,
+        }
+        return {name: str(value) for name, value in found.items() if value}
 
     def _workspace(self) -> Workspace:
         """The project as its files are now, for one command."""
@@ -143,34 +164,6 @@ class FeatureStore(OnlineClient, Monitored, Audited):
                 raise RequestError(
                     f"no feature view is in an online store named '{name}'; {suggest(name, used, 'named stores')}"
                 )
-
-    def registry(self) -> Registry:
-        """Return all declarations of the project, as its files are now.
-
-        Raises:
-            ProjectError: with every problem of the declarations.
-        """
-        return self._workspace().registry
-
-    def describe_views(self) -> list[dict[str, Any]]:
-        """Return the feature views with entity, keys, times, features, rows and newest event time (ISO 8601, UTC).
-
-        Raises:
-            PitJoinError: if the project or its warehouse cannot be read.
-        """
-        from pit_join.catalog import describe_views
-
-        return describe_views(self._workspace())
-
-    def check(self) -> Check:
-        """Find everything that is wrong with the project without reading a row, and with the tables that dbt has built.
-
-        Raises:
-            PitJoinError: if dbt cannot read the project, or its warehouse cannot be opened.
-        """
-        from pit_join.catalog import check_project
-
-        return check_project(self._workspace())
 
     def get_historical_features(
         self,

@@ -433,3 +433,24 @@ ks as (
         ) as tested
     )
 {%- endmacro %}
+
+
+{#-
+    The noise from which on the drift of a feature of `drifts` is not by chance: the corrected bound for all features that
+    are judged, so that any of them is by chance over it in one of 1,000 runs. An approximation of the normal quantile for rare events.
+-#}
+{% macro _least_noise() -%}
+(
+        select tail - (2.515517 + 0.802853 * tail + 0.010328 * tail * tail) / (1 + 1.432788 * tail + 0.189269 * tail * tail + 0.001308 * tail * tail * tail)
+        from (select sqrt(-2 * ln(0.001 / greatest(count(*), 1))) as tail from drifts where noise is not null) as tests
+    )
+{%- endmacro %}
+
+
+{#- The features that a test is for: those named, or all. -#}
+{% macro _tested_features(view, names) -%}
+    {%- for name in names or [] if name not in view.columns -%}
+        {{ exceptions.raise_compiler_error(view.name ~ ' has no feature ' ~ name ~ '; it has ' ~ view.columns | join(', ')) }}
+    {%- endfor -%}
+    {{ return(names or view.columns | list) }}
+{%- endmacro %}

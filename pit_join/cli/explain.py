@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 import click
 
 from pit_join.cli.options import Command, json_option
-from pit_join.cli.output import age, escaped, moment_text, print_table, shown
+from pit_join.cli.output import escaped, moment_text, print_table, shown
 from pit_join.json_values import json_text, with_zone
 
 if TYPE_CHECKING:
-    from pit_join.training.explanation import ExplainedArgument, ExplainedRow, Explanation, OnlineValue
+    from pit_join.training.explanation import ExplainedRow, Explanation
 
 __all__ = ["explain"]
 
@@ -69,43 +69,27 @@ def explain(
         click.echo(json_text(found.as_json()))
         return
     _print(found)
-    if found.online is not None:
-        _print_online(found.online)
 
 
 def _print(found: Explanation) -> None:
-    keys = (f"{name}={shown(with_zone(value, found.types[name]))}" for name, value in found.keys.items())
-    click.echo(" ".join([found.view, *keys, f"T = {moment_text(found.at)} UTC"]))
+    from pit_join.training.explanation import answer_lines, argument_table, asked_text, online_lines
+
+    click.echo(asked_text(found))
     click.echo("\n".join(map(escaped, "; ".join(found.rule).splitlines())))
     for window in found.windows:
         click.echo(f"\n{window.feature}: {shown(window.function)}; {window.events:,} events count")
         _print_rows(found, window.rows, {window.column: window.type or ""} if window.column else {}, windowed=True)
     if found.arguments:
-        _print_arguments(found.arguments)
+        click.echo()
+        print_table(*argument_table(found.arguments))
     elif not found.windows:
         click.echo()
         _print_rows(found, found.rows, {name: found.types[name] for name in found.values}, windowed=False)
     click.echo()
-    old = "" if found.event is None else f", {age((found.asked - found.event) / 1e6)} old"
-    for name, value in found.values.items():
-        default = ", the declared default" if name in found.defaulted else ""
-        text = shown(with_zone(value, found.types[name]))
-        click.echo(f"{name} = {text}{default} ({found.statuses[name]}{old})")
-
-
-def _print_arguments(arguments: tuple[ExplainedArgument, ...]) -> None:
-    lines = [
-        [
-            each.name,
-            each.source,
-            *("-" if time is None else moment_text(time) for time in (each.event, each.known_from)),
-            shown(with_zone(each.value, each.type)),
-            each.status or "as given",
-        ]
-        for each in arguments
-    ]
-    click.echo()
-    print_table(["argument", "from", "event time (UTC)", "known from (UTC)", "value", "status"], lines)
+    for line in answer_lines(found):
+        click.echo(line)
+    for line in () if found.online is None else online_lines(found.online):
+        click.echo(line)
 
 
 def _print_rows(
@@ -146,16 +130,3 @@ def _print_rows(
         click.echo("the key has no rows")
     if len(types) > _MOST_COLUMNS:
         click.echo(f"{len(types) - _MOST_COLUMNS} more features (all with --json)")
-
-
-def _print_online(online: OnlineValue | str) -> None:
-    if isinstance(online, str):
-        click.echo(f"online: {online}")
-        return
-    values = ", ".join(
-        f"{name} = {shown(with_zone(value, online.types[name]))} ({online.statuses[name]})"
-        for name, value in online.values.items()
-    )
-    click.echo(f"online, as of the export of {moment_text(online.exported_at)} UTC: {values}")
-    for sentence in online.why or ("which is what the rule says at that instant",):
-        click.echo(f"  {sentence}")

@@ -2,53 +2,52 @@
 
 from __future__ import annotations
 
-from typing import Any
+import shutil
+import sys
+from collections.abc import Sequence
+from textwrap import wrap
 
 import click
 
-from pit_join.json_values import json_text, time_text
-from pit_join.records.layout import instant
+from pit_join.texts import age, escaped, moment_text, shown
 
 __all__ = ["age", "escaped", "moment_text", "print_table", "shown"]
 
-
-def shown(value: Any) -> str:
-    """Return a value as the text of a table's cell: as JSON has it, but texts without quotes."""
-    if value is None:
-        return "-"
-    text = value if isinstance(value, str) else json_text(value, ascii_only=False).strip('"')
-    text = escaped(text)
-    return text if len(text) <= 60 else f"{text[:57]}..."
-
-
-def escaped(text: str) -> str:
-    """Return a text in which nothing can move the cursor, or change what is on the screen."""
-    if text.isprintable():
-        return text
-    return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in text)
-
-
-def moment_text(microseconds: int) -> str:
-    """Return an instant in microseconds as text, without a fraction of zero."""
-    return str(time_text(instant(microseconds), False)).replace("T", " ").removesuffix("+00:00")
-
-
-def age(seconds: float | None) -> str:
-    """Return seconds in the largest unit that fits."""
-    if seconds is None:
-        return "-"
-    for size, unit in ((86_400, "d"), (3_600, "h"), (60, "min")):
-        if abs(seconds) >= size:
-            return f"{seconds / size:.1f} {unit}"
-    return f"{seconds:.1f} s"
+_GAP = "  "
 
 
 def print_table(headings: list[str], rows: list[list[str]], right: tuple[int, ...] = ()) -> None:
-    """Print columns under headings, escaped; columns whose numbers are in `right` are aligned right."""
+    """Print columns under headings, escaped; columns whose numbers are in `right` are aligned right.
+
+    On a terminal cells wrap between words where the table is wider than it. Elsewhere each row is one line, so that
+    other programs can read it.
+    """
     headings, *rows = ([escaped(cell) for cell in row] for row in [headings, *rows])
     widths = [max(len(row[i]) for row in [headings, *rows]) for i in range(len(headings))]
+    if sys.stdout.isatty():
+        room = shutil.get_terminal_size().columns - len(_GAP) * (len(widths) - 1)
+        widths = _fitted(widths, [headings, *rows], room)
     for row in [headings, ["-" * width for width in widths], *rows]:
-        cells = (
-            cell.rjust(w) if i in right else cell.ljust(w) for i, (cell, w) in enumerate(zip(row, widths, strict=True))
-        )
-        click.echo("  ".join(cells).rstrip())
+        cells = [_wrapped(cell, width) for cell, width in zip(row, widths, strict=True)]
+        for i in range(max(map(len, cells))):
+            parts = (lines[i] if i < len(lines) else "" for lines in cells)
+            aligned = (
+                part.rjust(width) if column in right else part.ljust(width)
+                for column, (part, width) in enumerate(zip(parts, widths, strict=True))
+            )
+            click.echo(_GAP.join(aligned).rstrip())
+
+
+def _fitted(widths: Sequence[int], rows: Sequence[Sequence[str]], room: int) -> list[int]:
+    """Return widths that fit into a terminal: the widest columns shrink first, none below its longest word."""
+    found = list(widths)
+    least = [max(len(word) for row in rows for word in row[i].split() or [""]) for i in range(len(widths))]
+    while sum(found) > room and (shrinking := [i for i, width in enumerate(found) if width > least[i]]):
+        found[max(shrinking, key=found.__getitem__)] -= 1
+    return found
+
+
+def _wrapped(cell: str, width: int) -> list[str]:
+    if len(cell) <= width:
+        return [cell]
+    return wrap(cell, width, break_long_words=False, break_on_hyphens=False)

@@ -5,33 +5,54 @@ from __future__ import annotations
 import json
 from contextlib import nullcontext
 from pathlib import Path
+from typing import Any
 
 import click
 
 from pit_join.cli.options import Command, check_options, json_option, select_option
 from pit_join.cli.output import print_table
+from pit_join.json_values import json_text
 from pit_join.references import listed
 
 __all__ = ["backfill", "check", "dbt_package_path", "views"]
 
 
-@click.command("views", cls=Command, short_help="List the feature views and the rows stored of each.")
+@click.command("views", cls=Command, short_help="List the feature views, services and on-demand features.")
 @json_option
+@click.option("--all", "everything", is_flag=True, help="With --json: services and on-demand features, too.")
 @click.pass_context
-def views(ctx: click.Context, as_json: bool) -> None:
+def views(ctx: click.Context, as_json: bool, everything: bool) -> None:
     """List the feature views: entity, keys, times, features, rows and newest value.
 
-    A view that dbt has not built yet is listed without rows.
+    A view that dbt has not built yet is listed without rows. Feature services and on-demand features follow, with
+    their descriptions.
+
+    --json prints a list of the views; with --all it is an object of the lists `views`, `services` and `on_demand`.
 
     \b
     Examples:
       pit-join views
       pit-join views --target prod --json
+      pit-join views --json --all
     """
-    described = ctx.obj().describe_views()
-    if as_json:
+    check_options(needed=("everything", "as_json"))
+    store = ctx.obj()
+    described = store.describe_views()
+    if as_json and not everything:
         click.echo(json.dumps(described))
         return
+    services, on_demand = store.describe_services(), store.describe_on_demand()
+    if as_json:
+        click.echo(json_text({"views": described, "services": services, "on_demand": on_demand}))
+        return
+    _print_views(described)
+    if services:
+        _print_services(services)
+    if on_demand:
+        _print_on_demand(on_demand)
+
+
+def _print_views(described: list[dict[str, Any]]) -> None:
     if not described:
         click.echo(
             "no feature views: a model becomes one by config.event_time and config.meta.pit_join (entity, join_keys)"
@@ -59,6 +80,30 @@ def views(ctx: click.Context, as_json: bool) -> None:
         windows = ", ".join(dict.fromkeys((view["windows"] or {}).values()))
         note = f" (windows of {windows}, closed {view['closed']})" if windows else ""
         click.echo(f"{listed([view['name']])}{note}: {listed(view['features'])}")
+
+
+def _print_services(described: list[dict[str, Any]]) -> None:
+    rows = [[one["name"], str(len(one["features"])), _one_line(one["description"])] for one in described]
+    click.echo()
+    print_table(["service", "features", "description"], rows, right=(1,))
+
+
+def _print_on_demand(described: list[dict[str, Any]]) -> None:
+    rows = [
+        [
+            one["name"],
+            ", ".join(f"{name} {kind}" for name, kind in one["arguments"].items()) or "-",
+            one["returns"],
+            _one_line(one["description"]),
+        ]
+        for one in described
+    ]
+    click.echo()
+    print_table(["on-demand feature", "arguments", "returns", "description"], rows)
+
+
+def _one_line(description: str) -> str:
+    return " ".join(description.split()) or "-"
 
 
 @click.command("check", cls=Command, short_help="Find everything that is wrong with the project.")

@@ -12,9 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from pit_join.cli.options import Command, check_options, feature_options
-from pit_join.cli.output import age, escaped, print_table
-from pit_join.references import default_alias
-from pit_join.statuses import OFFLINE, PRESENT, STATUSES
+from pit_join.cli.output import escaped, print_table
 
 if TYPE_CHECKING:
     from pit_join.training.result import Coverage, TrainingSet
@@ -133,23 +131,12 @@ def _print_built(built: TrainingSet, output: Path, seconds: float, as_json: bool
 
 
 def _print_coverage(coverage: tuple[Coverage, ...]) -> None:
-    headings = {status: STATUSES[status].heading for status in OFFLINE if status != PRESENT}
-    shown = [status for status in headings if any(met.statuses[status] for met in coverage)]
-    rows = [
-        [
-            met.view if met.alias == default_alias(met.view) else f"{met.alias} ({met.view})",
-            f"{met.matched:,} of {met.rows:,}",
-            *(f"{met.statuses[status]:,}" for status in shown),
-            *(age(met.ages.get(point)) for point in ("p50", "p90", "max")),
-            f"{met.seconds:.2f} s",
-        ]
-        for met in coverage
-    ]
-    columns = ["view", "matched", *(headings[s] for s in shown), "age p50", "p90", "max", "time"]
-    print_table(columns, rows, right=tuple(range(1, len(columns))))
-    for met in coverage:
-        for hint in met.hints:
-            click.echo(escaped(f"! {met.alias}: {hint}"))
+    from pit_join.training.result import coverage_hints, coverage_table
+
+    headings, rows = coverage_table(coverage)
+    print_table(headings, rows, right=tuple(range(1, len(headings))))
+    for hint in coverage_hints(coverage):
+        click.echo(escaped(f"! {hint}"))
 
 
 def _as_json(coverage: tuple[Coverage, ...], rows: int, output: str, seconds: float) -> dict[str, Any]:

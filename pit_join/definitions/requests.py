@@ -17,7 +17,7 @@ from pit_join.references import (
     parse_reference,
 )
 
-__all__ = ["name_problems", "on_demand_problems", "request_problems", "views_read", "with_versions"]
+__all__ = ["feature_names", "name_problems", "on_demand_problems", "request_problems", "views_read", "with_versions"]
 
 
 def with_versions(requests: tuple[RequestItem, ...], latest: Mapping[str, str]) -> tuple[RequestItem, ...]:
@@ -47,26 +47,33 @@ def _view_of(name: str, roles: Mapping[str, str], latest: Mapping[str, str]) -> 
     return roles.get(default_alias(name)) or latest.get(name, name)
 
 
+def feature_names(requests: tuple[RequestItem, ...], views: Mapping[str, FeatureView], full: bool) -> list[str]:
+    """Return the names of the features of requests with versions, in order; with `full` they begin with the view."""
+    return [name for number, request in enumerate(requests, 1) for name, _, _ in _names(number, request, views, full)]
+
+
 def name_problems(requests: tuple[RequestItem, ...], views: Mapping[str, FeatureView], full: bool) -> Iterator[str]:
     """Yield the names that two features of requests with versions would share; with `full` they begin with the view."""
     taken: dict[str, str] = {}
     for number, request in enumerate(requests, 1):
-        if isinstance(request, OnDemandRequest):
-            names = [(request.name, f"item {number} ({request.macro})", "use another name with as")]
-        elif request.view in views:
-            features = [feature.name for feature in views[request.view].features]
-            asked = [name for one in request.features for name in features if one in ("*", name)]
-            short = not (full or request.is_role)
-            names = [
-                (name if short else f"{request.alias}__{name}", f"{request.owner}:{name}", "set full_feature_names")
-                for name in asked
-            ]
-        else:
-            continue
-        for name, owner, advice in names:
+        for name, owner, advice in _names(number, request, views, full):
             if (other := taken.setdefault(name.lower(), owner)) != owner:
                 hint = "rename one of them" if "__" in name else advice
                 yield f"both {other} and {owner} would be named {name}; {hint}"
+
+
+def _names(
+    number: int, request: RequestItem, views: Mapping[str, FeatureView], full: bool
+) -> Iterator[tuple[str, str, str]]:
+    """Yield name, owner, and advice where the name is taken, of each feature of a request; `number` is the item's."""
+    if isinstance(request, OnDemandRequest):
+        yield request.name, f"item {number} ({request.macro})", "use another name with as"
+    elif request.view in views:
+        known = [feature.name for feature in views[request.view].features]
+        for name in (name for one in request.features for name in known if one in ("*", name)):
+            long = full or request.is_role
+            owner = f"{request.owner}:{name}"
+            yield f"{request.alias}__{name}" if long else name, owner, "set full_feature_names"
 
 
 def on_demand_problems(

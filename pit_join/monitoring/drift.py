@@ -13,6 +13,7 @@ from typing import Any
 
 from pit_join.definitions.views import Limits
 from pit_join.errors import PitJoinError
+from pit_join.markup import histograms, notebook, notes, table
 from pit_join.monitoring.drift_sources import MIN_ROWS, LoggedRows, RowGroup, SnapshotRows, set_profiles
 from pit_join.monitoring.log_reader import LogReader
 from pit_join.monitoring.results import Result
@@ -23,7 +24,7 @@ from pit_join.training.set_profiler import scratch
 from pit_join.warehouse.duckdb_session import DuckDBWarehouse
 from pit_join.workspace import Histories, Workspace
 
-__all__ = ["Drift", "DriftBaseline", "DriftedFeature", "find_drift"]
+__all__ = ["Drift", "DriftBaseline", "DriftedFeature", "drift_table", "find_drift"]
 
 _LIMITS = Limits(psi=0.2, after=1, min_rows=MIN_ROWS)
 _FALSE_ALARMS = 0.001
@@ -106,6 +107,22 @@ class Drift:
         """The drift of each feature, as a result."""
         return tuple(each.result for each in self.features)
 
+    def __repr__(self) -> str:
+        drifted = sum(each.breached for each in self.features)
+        return f"<Drift: {drifted:,} of {len(self.features):,} features have drifted>"
+
+    def _repr_html_(self) -> str:
+        headings, rows, lines = drift_table(self)
+        plotted = [
+            [
+                *cells,
+                histograms(each.drift.baseline or (), each.drift.current or ()),
+            ]
+            for cells, each in zip(rows, self.features, strict=True)
+        ]
+        shown = table([*headings, "before and now"], plotted, right=tuple(range(2, 8)))
+        return notebook(f"Drift against {self.against}", shown, notes(lines))
+
     def as_json(self) -> dict[str, Any]:
         """Return the drift as plain values."""
         features = []
@@ -113,6 +130,27 @@ class Drift:
             drift = {**asdict(each.drift), "uppers": [_finite(upper) for upper in each.drift.uppers or ()]}
             features.append({**asdict(each), "drift": drift})
         return {"against": self.against, "features": features, "unchecked": list(self.unchecked)}
+
+
+def drift_table(found: Drift) -> tuple[list[str], list[list[str]], list[str]]:
+    """Return headings, rows and what is wrong."""
+    headings = ["view", "feature", "values before", "now", "PSI", "JS", "KS", "bound", "verdict"]
+    rows = [
+        [
+            each.view,
+            each.feature,
+            f"{each.drift.baseline_rows or 0:,}",
+            f"{each.drift.rows:,}",
+            *(_number(value) for value in (each.drift.psi, each.drift.js, each.drift.ks, each.bound)),
+            "not judged" if not each.judged else "drifted" if each.breached else "over" if each.over else "ok",
+        ]
+        for each in found.features
+    ]
+    return headings, rows, [f"{each.view}:{each.feature}: {each.text}" for each in found.features if each.over]
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"
 
 
 def find_drift(

@@ -11,14 +11,20 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pit_join.definitions.registry import Registry
+from pit_join.markup import bar, notebook, notes, table
 from pit_join.monitoring.drift import Drift
 from pit_join.monitoring.freshness import Freshness
 from pit_join.monitoring.rates import Rates
 from pit_join.monitoring.results import ON_DEMAND, Result
+from pit_join.texts import age, shown
 
-__all__ = ["FeatureSkew", "Findings", "Monitoring", "Skew", "SkewExample", "StaleView"]
+__all__ = [
+    "FeatureSkew", "Findings", "Monitoring", "Skew", "SkewExample", "StaleView",
+    "skew_table", "skew_totals",
+]  # fmt: skip
 
 
+_KINDS = ("match", "stale", "different", "changed", "fallback", "not_compared")
 _MOST_EXAMPLES = 5
 _MOST_AGES = 100_000
 
@@ -132,6 +138,59 @@ class Skew:
             "unread": list(self.unread),
             "hints": list(self.hints),
         }
+
+    def __repr__(self) -> str:
+        return f"<Skew: {skew_totals(self)}>"
+
+    def _repr_html_(self) -> str:
+        headings, rows, lines = skew_table(self)
+        bars = [bar({_heading(kind): getattr(each, kind) for kind in _KINDS}) for each in self.features]
+        drawn = [[view, name, shares, *counts] for (view, name, *counts), shares in zip(rows, bars, strict=True)]
+        listed = table([*headings[:2], "", *headings[2:]], drawn, right=range(3, len(headings) + 1))
+        return notebook(f"Skew: {skew_totals(self)}", listed, notes([*lines, *self.unread]))
+
+
+def skew_table(skew: Skew) -> tuple[list[str], list[list[str]], list[str]]:
+    """Return the headings and rows of a table of features, and the lines that say what is wrong.
+
+    The counts begin with the third column. Of the lines those that begin with blanks are examples.
+    """
+    always = ("match", "stale", "different")
+    kinds = [kind for kind in _KINDS if kind in always or any(getattr(each, kind) for each in skew.features)]
+    rows = [[*_name(each), *(f"{getattr(each, kind):,}" for kind in ("rows", *kinds))] for each in skew.features]
+    lines = [
+        f"{each.view}: {each.rows:,} rows are stale, from exports {age(each.age_p50)} old (p90 {age(each.age_p90)}); "
+        f"its lag of {age(each.lag)} falls short by {age(each.short_by)}"
+        for each in skew.stale_views
+    ]
+    lines += [f"  {_example_text(of, example)}" for of in skew.features for example in of.examples]
+    return ["view", "feature", "rows", *map(_heading, kinds)], rows, [*lines, *skew.changes, *skew.hints]
+
+
+def _heading(kind: str) -> str:
+    return kind.replace("_", " ")
+
+
+def _name(each: FeatureSkew) -> tuple[str, str]:
+    """Return the view with its role, and the feature."""
+    if each.view == ON_DEMAND:
+        return each.view, each.role if each.role == each.feature else f"{each.role} ({each.feature})"
+    return each.view if each.role == each.view else f"{each.role} ({each.view})", each.feature
+
+
+def _example_text(of: FeatureSkew, example: SkewExample) -> str:
+    view, name = _name(of)
+    keys = "".join(f"{key}={value}, " for key, value in example.keys.items())
+    served = f"{shown(example.served)} ({example.served_status})"
+    expected = f"{shown(example.expected)} ({example.expected_status})"
+    return f"{view}:{name}, {keys}{example.served_at:%Y-%m-%d %H:%M:%S}: {served}, not {expected}"
+
+
+def skew_totals(skew: Skew) -> str:
+    """Return the counts of all features together, as a sentence."""
+    totals = {kind: sum(getattr(each, kind) for each in skew.features) for kind in _KINDS[:4]}
+    counts = ", ".join(f"{total:,} {kind}" for kind, total in totals.items() if total or kind != "changed")
+    return f"{skew.rows:,} rows, {sum(each.rows for each in skew.features):,} values: {counts}"
 
 
 def _text(value: Any) -> str | None:
@@ -263,3 +322,11 @@ class Monitoring:
     def as_json(self) -> dict[str, Any]:
         """Return the findings as plain values."""
         return {name: each.as_json() for name, each in self._checks.items()}
+
+    def __repr__(self) -> str:
+        return f"<Monitoring: {', '.join(map(repr, self._checks.values()))}>"
+
+    def _repr_html_(self) -> str:
+        clean = "not everything could be looked at" if self.unchecked else "nothing found"
+        parts = (each._repr_html_() for each in self._checks.values())
+        return notebook(f"Monitoring: {'something needs attention' if self.found else clean}", *parts)

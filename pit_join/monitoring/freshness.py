@@ -14,15 +14,17 @@ from pit_join.definitions.views import FeatureView
 from pit_join.errors import PitJoinError
 from pit_join.history.inputs import ModelInput, read_input
 from pit_join.json_values import time_text
+from pit_join.markup import notebook, notes, table
 from pit_join.monitoring.results import Result
 from pit_join.records.layout import instant, moment_of
 from pit_join.records.store_manifest import Contents
 from pit_join.records.stored_view import StoredView
+from pit_join.texts import age, moment_text
 from pit_join.times import format_duration
 from pit_join.warehouse.duckdb_session import DuckDBWarehouse
 from pit_join.workspace import Histories, Workspace
 
-__all__ = ["FeatureFreshness", "Freshness", "find_freshness"]
+__all__ = ["FeatureFreshness", "Freshness", "find_freshness", "freshness_table"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +75,15 @@ class Freshness:
         """Whether a feature is older than its SLO."""
         return any(each.breached for each in self.features)
 
+    def __repr__(self) -> str:
+        breached = sum(each.breached for each in self.features)
+        return f"<Freshness: {breached:,} of {len(self.features):,} features too old at {moment_text(self.now)} UTC>"
+
+    def _repr_html_(self) -> str:
+        headings, rows, lines = freshness_table(self)
+        listed = table(headings, rows, right=(2, 3, 4, 5))
+        return notebook(f"Freshness at {moment_text(self.now)} UTC", listed, notes([*lines, *self.unchecked]))
+
     @property
     def results(self) -> tuple[Result, ...]:
         """The age of each feature, as a result."""
@@ -100,6 +111,35 @@ class Freshness:
             texts = {name: _text(getattr(each, name)) for name in ("known", "served", "exported_at")}
             features.append({**asdict(each), **texts, "breached": each.breached})
         return {"now": _text(self.now), "features": features, "unchecked": list(self.unchecked)}
+
+
+def freshness_table(found: Freshness) -> tuple[list[str], list[list[str]], list[str]]:
+    """Return the headings and rows of a table of features, and the lines that say what is wrong.
+
+    Features of a view that are alike share a row. Lines that begin with blanks belong to the one before.
+    """
+    alike: dict[tuple[Any, ...], list[FeatureFreshness]] = {}
+    for each in found.features:
+        kind = (each.view, each.known, each.served, each.slo, each.lost, each.impact, each.owner)
+        alike.setdefault(kind, []).append(each)
+    rows, lines = [], []
+    for each, *others in alike.values():
+        name = f"{each.feature} and {len(others):,} more" if others else each.feature
+        times = (each.known, each.served, each.exported_at)
+        ages = [age(None if time is None else (found.now - time) / 1e6) for time in times]
+        rows.append([each.view, name, *ages, age(each.slo), _verdict(each)])
+        if each.breached:
+            lines.append(f"{each.view}: {name}: {each.lost or 'cannot tell where the time was lost'}")
+            lines += [f"    {what}: {text}" for what, text in (("impact", each.impact), ("owner", each.owner)) if text]
+    return ["view", "feature", "newest known", "newest served", "export", "SLO", "verdict"], rows, lines
+
+
+def _verdict(each: FeatureFreshness) -> str:
+    if not each.judged:
+        return "not judged" if each.slo else ""
+    if not each.breached:
+        return "ok" if each.slo else ""
+    return "stale" if each.stale else "no value" if each.age is None else "too old"
 
 
 def find_freshness(

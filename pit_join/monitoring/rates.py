@@ -14,16 +14,18 @@ import pyarrow.compute as pc
 from pit_join.definitions.registry import Registry
 from pit_join.definitions.views import FeatureView, Limits
 from pit_join.errors import PitJoinError
+from pit_join.markup import notebook, notes, table
 from pit_join.monitoring.drift_sources import MIN_ROWS, RowGroup, SnapshotRows
 from pit_join.monitoring.log_reader import LogReader
 from pit_join.monitoring.results import ON_DEMAND, Result
 from pit_join.records.layout import moment_of
 from pit_join.records.store_manifest import Contents
 from pit_join.statuses import NULL_VALUE, OUTSIDE_MAX_AGE, PRESENT, STALE
+from pit_join.texts import share
 from pit_join.warehouse.duckdb_session import DuckDBWarehouse
 from pit_join.workspace import Histories, Workspace
 
-__all__ = ["FeatureRates", "Rates", "find_rates"]
+__all__ = ["FeatureRates", "Rates", "find_rates", "rates_table"]
 
 _Log = tuple[Path, tuple[datetime | None, datetime | None], str | None]
 
@@ -105,6 +107,14 @@ class Rates:
         """The rates of each feature and place, as results."""
         return tuple(result for each in self.features for result in each.results)
 
+    def __repr__(self) -> str:
+        over = sum(result.breached for result in self.results)
+        return f"<Rates: {len(self.features):,} features and places, {over:,} rates are over their bounds>"
+
+    def _repr_html_(self) -> str:
+        headings, rows, lines = rates_table(self)
+        return notebook("Nulls and defaults", table(headings, rows, right=tuple(range(2, len(headings)))), notes(lines))
+
     def as_json(self) -> dict[str, Any]:
         """Return the rates as plain values."""
         features = [
@@ -112,6 +122,27 @@ class Rates:
             for each in self.features
         ]
         return {"features": features, "unchecked": list(self.unchecked)}
+
+
+def rates_table(found: Rates) -> tuple[list[str], list[list[str]], list[str]]:
+    """Return headings, rows and what is wrong; the features of a view that are alike in every place share a row."""
+    places = [place for place in ("offline", "stored", "served") if any(each.place == place for each in found.features)]
+    features: dict[tuple[str, str], dict[str, FeatureRates]] = {}
+    for each in found.features:
+        features.setdefault((each.view, each.feature), {})[each.place] = each
+    alike: dict[tuple[str, ...], list[str]] = {}
+    for (view, feature), rates in sorted(features.items()):
+        at = [rates.get(place) for place in places]
+        shares = [share(each.null_rate if each else None) for each in at]
+        shares += [share(each.default_rate if each else None) for each in at]
+        counts = [f"{each.rows:,}" if each else "-" for each in at]
+        alike.setdefault((view, *counts, *shares), []).append(feature)
+    rows = [
+        [view, f"{names[0]} and {len(names) - 1:,} more" if len(names) > 1 else names[0], *cells]
+        for (view, *cells), names in alike.items()
+    ]
+    headings = ["view", "feature", *(f"{what} {place}" for what in ("values", "nulls", "defaults") for place in places)]
+    return headings, rows, [f"{one.view}:{one.feature}: {one.text}" for one in found.results if one.breached]
 
 
 def find_rates(

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import reprlib
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
 from functools import cached_property, lru_cache
@@ -20,6 +21,8 @@ from pit_join.statuses import NULL_VALUE, PRESENT, STALE
 
 __all__ = ["OnlineFeatures"]
 
+
+_MOST_SHOWN = 5  # rows, in a notebook
 
 _LaidOut = tuple[Sequence[RoleRecords], Mapping[str, FeatureColumn]]
 """The records of each role, and the on-demand features by name."""
@@ -46,6 +49,26 @@ class OnlineFeatures:
 
     def __repr__(self) -> str:
         return f"<OnlineFeatures: {self._rows} rows of {reprlib.repr(self._names)}>"
+
+    def _repr_html_(self) -> str:
+        # Imported here, since a service shows nothing.
+        from pit_join.markup import notebook, notes, table
+
+        roles, head = self.by_role(), ["feature", *self._row_titles(), "statuses", ""]
+        rows = dict(row for role in roles for row in _shown_features(role, len(head) - 3))
+        listed = table(head, [[name, *rows[name]] for name in self._names])
+        hidden = f" (the first {len(head) - 3} are shown)" if self._rows > len(head) - 3 else ""
+        title = f"OnlineFeatures: {self._rows:,} rows{hidden}, {len(self._names):,} features"
+        return notebook(title, listed, notes(f"{view}: {why}" for view, why in self.failures.items()))
+
+    def _row_titles(self) -> list[str]:
+        """Return the keys of the first rows, or their numbers where views have none."""
+        from pit_join.texts import shown
+
+        return [
+            ", ".join(f"{name}={shown(column[row])}" for name, column in self._keys.items()) or f"row {row + 1}"
+            for row in range(min(self._rows, _MOST_SHOWN))
+        ]
 
     @cached_property
     def _laid_out(self) -> _LaidOut:
@@ -200,6 +223,22 @@ class OnlineFeatures:
                 )
             out[:, self._names.index(name)] = _numbers(tuple(column.values))
         return out
+
+
+def _shown_features(role: RoleColumns, rows: int) -> Iterator[tuple[str, list[str]]]:
+    """Yield the features of a role, each with the cells of its first rows and the counts of its statuses."""
+    from pit_join.json_values import with_zone
+    from pit_join.markup import bar, cell
+    from pit_join.texts import moment_text, shown
+
+    for name, kind, values, statuses in zip(role.names, role.types, role.columns, role.statuses, strict=True):
+        cells = []
+        for value, status, time in zip(values[:rows], statuses, role.times, strict=False):
+            title = status if time is None else f"{status}, {moment_text(time)} UTC"
+            cells.append(cell(shown(with_zone(value, kind)), faint=status != PRESENT, title=title))
+        counts = {PRESENT: 0} | Counter(statuses)  # in this order, so that only what is present is dark
+        text = ", ".join(f"{number:,} {status}" for status, number in counts.items() if number)
+        yield name, [*cells, text, bar(counts)]
 
 
 def _with_nulls(statuses: list[str], column: Sequence[Any]) -> list[str]:

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from enum import Enum
+from textwrap import shorten
 from typing import Any
 
 from pit_join.json_values import time_text, with_zone
+from pit_join.markup import Html, Lane, details, notebook, notes, table, timeline
 from pit_join.records.layout import instant
+from pit_join.texts import age, escaped, moment_text, shown
 
-__all__ = ["ExplainedArgument", "ExplainedRow", "ExplainedWindow", "Explanation", "OnlineValue", "Verdict"]
+__all__ = [
+    "ExplainedArgument", "ExplainedRow", "ExplainedWindow", "Explanation", "OnlineValue", "Verdict", "answer_lines",
+    "argument_table", "asked_text", "online_lines",
+]  # fmt: skip
 
 
 class Verdict(str, Enum):
@@ -31,6 +37,8 @@ class Verdict(str, Enum):
 
 
 _OF_THE_WINNER = (Verdict.CHOSEN, Verdict.TOO_OLD, Verdict.DELETED)
+_MARKED = (*_OF_THE_WINNER, Verdict.COUNTED)
+_MOST_LANES, _MOST_ROWS, _MOST_COLUMNS, _MOST_TEXT = 30, 100, 12, 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,6 +172,113 @@ class Explanation:
             online["expected"] = _with_zones(online["expected"], self.types)
             online["equal"] = self.online.equal
         return found
+
+    def __repr__(self) -> str:
+        answers = shorten(", ".join(answer_lines(self)), _MOST_TEXT, placeholder="...")
+        return f"<Explanation: {asked_text(self)}: {answers}>"
+
+    def _repr_html_(self) -> str:
+        parts = [notes(answer_lines(self)), " ".join("; ".join(self.rule).split())]
+        kinds = {name: self.types[name] for name in self.values}
+        if self.arguments:
+            parts.append(table(*argument_table(self.arguments)))
+        elif not self.windows:
+            parts += self._drawn(self.rows, kinds)
+        for window in self.windows:
+            parts.append(f"{window.feature}: {window.function}; {window.events:,} events count")
+            parts += self._drawn(window.rows, {window.column: window.type or ""} if window.column else {})
+        if self.online is not None:
+            parts.append(notes(online_lines(self.online)))
+        return notebook(f"Explanation: {asked_text(self)}", *parts)
+
+    def _drawn(self, rows: Sequence[ExplainedRow], types: Mapping[str, str]) -> tuple[Html, Html]:
+        """Return the timeline of the rows nearest to T, the chosen one or those that count marked, and their table."""
+
+        def distance(row: ExplainedRow) -> tuple[bool, bool, int]:
+            return row.verdict not in _OF_THE_WINNER, row.event is None, abs((row.event or 0) - self.asked)
+
+        def in_order(some: Sequence[ExplainedRow]) -> list[ExplainedRow]:
+            return sorted(some, key=lambda row: row.position)
+
+        near = sorted(rows, key=distance)[:_MOST_ROWS]
+        lanes = [
+            Lane(row.event, row.known_from if row.until is None else row.until, _times_of(row), row.verdict in _MARKED)
+            for row in in_order(near[:_MOST_LANES])
+            if row.event is not None
+        ]
+        columns = dict(list(types.items())[:_MOST_COLUMNS])
+        listed = [
+            [
+                *(_moment(time) for time in (row.event, row.known_from)),
+                *map(shown, map(with_zone, row.values, columns.values())),
+                row.verdict.value,
+            ]
+            for row in in_order(near)
+        ]
+        listing = table(["event time (UTC)", "known from (UTC)", *columns, "verdict"], listed)
+        hidden = [
+            f"{seen:,} of {number:,} {what}"
+            for seen, number, what in ((len(near), len(rows), "rows"), (len(columns), len(types), "features"))
+            if seen < number
+        ]
+        return timeline(lanes, self.asked, "asked"), details(", ".join(hidden) or f"{len(rows):,} rows", listing)
+
+
+def asked_text(found: Explanation) -> str:
+    """Return the view, the keys and T of an explanation."""
+    keys = (f"{name}={shown(with_zone(value, found.types[name]))}" for name, value in found.keys.items())
+    return " ".join([escaped(found.view), *keys, f"T = {moment_text(found.at)} UTC"])
+
+
+def answer_lines(found: Explanation) -> list[str]:
+    """Return the value of each feature with its status and age."""
+    old = "" if found.event is None else f", {age((found.asked - found.event) / 1e6)} old"
+    lines = []
+    for name, value in found.values.items():
+        default = ", the declared default" if name in found.defaulted else ""
+        lines.append(
+            f"{escaped(name)} = {shown(with_zone(value, found.types[name]))}{default} ({found.statuses[name]}{old})"
+        )
+    return lines
+
+
+def online_lines(online: OnlineValue | str) -> list[str]:
+    """Return what the store has, and below it why that is or is not what the rule says."""
+    if isinstance(online, str):
+        return [f"online: {online}"]
+    values = ", ".join(
+        f"{name} = {shown(with_zone(value, online.types[name]))} ({online.statuses[name]})"
+        for name, value in online.values.items()
+    )
+    return [
+        f"online, as of the export of {moment_text(online.exported_at)} UTC: {values}",
+        *(f"  {sentence}" for sentence in online.why or ("which is what the rule says at that instant",)),
+    ]
+
+
+def _moment(microseconds: int | None) -> str:
+    return "-" if microseconds is None else moment_text(microseconds)
+
+
+def _times_of(row: ExplainedRow) -> str:
+    until = "" if row.until is None else f", until {moment_text(row.until)}"
+    return f"{_moment(row.event)}, known from {_moment(row.known_from)}{until}: {row.verdict.value}"
+
+
+def argument_table(arguments: Sequence[ExplainedArgument]) -> tuple[list[str], list[list[str]]]:
+    """Return the headings and rows of a table of arguments."""
+    rows = [
+        [
+            each.name,
+            each.source,
+            _moment(each.event),
+            _moment(each.known_from),
+            shown(with_zone(each.value, each.type)),
+            each.status or "as given",
+        ]
+        for each in arguments
+    ]
+    return ["argument", "from", "event time (UTC)", "known from (UTC)", "value", "status"], rows
 
 
 def _with_zones(values: Mapping[str, Any], types: Mapping[str, str]) -> dict[str, Any]:

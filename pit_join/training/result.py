@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,14 +16,26 @@ import pyarrow.parquet  # not needed before the file is written, but this module
 from pit_join.definitions.views import FeatureView
 from pit_join.errors import with_extra
 from pit_join.frames import Dtypes, as_arrow, as_pandas, as_polars, check_finite, metadata_of
-from pit_join.statuses import NOT_FOUND, NOT_YET_KNOWN, NULL_KEY, NULL_VALUE, OFFLINE, OUTSIDE_MAX_AGE, PRESENT
+from pit_join.markup import Html, bar, details, notebook, notes, table
+from pit_join.references import default_alias
+from pit_join.statuses import (
+    NOT_FOUND,
+    NOT_YET_KNOWN,
+    NULL_KEY,
+    NULL_VALUE,
+    OFFLINE,
+    OUTSIDE_MAX_AGE,
+    PRESENT,
+    STATUSES,
+)
+from pit_join.texts import age, escaped
 from pit_join.times import format_duration
 from pit_join.training.gather import row_numbers
 from pit_join.training.profiles import FeatureProfile
 from pit_join.training.spine_hash import spine_hash
 from pit_join.warehouse.table_files import write_table
 
-__all__ = ["Coverage", "TrainingSet", "coverage"]
+__all__ = ["Coverage", "TrainingSet", "coverage", "coverage_hints", "coverage_table"]
 
 _QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 _SAMPLED_ROWS = 100_000
@@ -52,6 +64,12 @@ class Coverage:
         """The number of spine rows with a history row."""
         return self.statuses.get(PRESENT, 0) + self.statuses.get(NULL_VALUE, 0)
 
+    def __repr__(self) -> str:
+        return f"<Coverage: {_named(self)} matched {self.matched:,} of {self.rows:,} rows>"
+
+    def _repr_html_(self) -> str:
+        return notebook("Coverage", *_coverage_parts((self,)))
+
 
 @dataclass(frozen=True, slots=True)
 class TrainingSet:
@@ -70,6 +88,28 @@ class TrainingSet:
     texts: pa.Table | None = field(default=None, repr=False)
     found: pa.Table | None = field(default=None, repr=False)
     profiler: Callable[[pa.Table], Mapping[str, FeatureProfile]] | None = field(default=None, repr=False, compare=False)
+
+    def __repr__(self) -> str:
+        return f"<TrainingSet: {self._counts}>"
+
+    def _repr_html_(self) -> str:
+        found = self.features
+        rows = [
+            [
+                name,
+                str(column.type),
+                f"{column.null_count:,}",
+                bar({"not null": len(column) - column.null_count, "null": column.null_count}),
+            ]
+            for name, column in zip(found.column_names, found.columns, strict=True)
+        ]
+        features = table(["feature", "type", "nulls", ""], rows, right=(2,))
+        return notebook(f"TrainingSet: {self._counts}", *_coverage_parts(self.coverage), details("features", features))
+
+    @property
+    def _counts(self) -> str:
+        rows, features, views = self.features.num_rows, self.features.num_columns, len(self.coverage)
+        return f"{rows:,} rows, {features:,} columns of features, {views:,} views"
 
     def to_arrow(self) -> pa.Table:
         """Return the rows as an Arrow table; times of features are UTC.
@@ -174,6 +214,40 @@ def coverage(
         seconds=seconds,
         hints=tuple(_hints(view, statuses, rows, facts, undated)),
     )
+
+
+def coverage_table(coverage: Sequence[Coverage]) -> tuple[list[str], list[list[str]]]:
+    """Return the headings and rows of a table of coverages: counts by status, and ages of values."""
+    counted = [status for status in OFFLINE if status != PRESENT and any(met.statuses.get(status) for met in coverage)]
+    rows = [
+        [
+            _named(met),
+            f"{met.matched:,} of {met.rows:,}",
+            *(f"{met.statuses.get(status, 0):,}" for status in counted),
+            *(age(met.ages.get(point)) for point in ("p50", "p90", "max")),
+            f"{met.seconds:.2f} s",
+        ]
+        for met in coverage
+    ]
+    headings = (STATUSES[status].heading for status in counted)
+    return ["view", "matched", *headings, "age p50", "p90", "max", "time"], rows
+
+
+def coverage_hints(coverage: Sequence[Coverage]) -> list[str]:
+    """Return the hints of all coverages as sentences."""
+    return [f"{met.alias}: {hint}" for met in coverage for hint in met.hints]
+
+
+def _coverage_parts(coverage: Sequence[Coverage]) -> tuple[Html, Html]:
+    headings, rows = coverage_table(coverage)
+    bars = [bar({STATUSES[name].heading: met.statuses.get(name, 0) for name in OFFLINE}) for met in coverage]
+    drawn = [[view, shares, *others] for (view, *others), shares in zip(rows, bars, strict=True)]
+    shown = table([headings[0], "", *headings[1:]], drawn, right=range(2, len(headings) + 1))
+    return shown, notes(coverage_hints(coverage))
+
+
+def _named(met: Coverage) -> str:
+    return escaped(met.view if met.alias == default_alias(met.view) else f"{met.alias} ({met.view})")
 
 
 def _hints(

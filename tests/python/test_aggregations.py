@@ -219,6 +219,8 @@ def test_views_command_shows_the_windows(monkeypatch: pytest.MonkeyPatch) -> Non
     }  # fmt: skip
     monkeypatch.setattr(api.FeatureStore, "__init__", lambda *_, **__: None)
     monkeypatch.setattr(api.FeatureStore, "describe_views", lambda _: [described])
+    monkeypatch.setattr(api.FeatureStore, "describe_services", lambda _: [])
+    monkeypatch.setattr(api.FeatureStore, "describe_on_demand", lambda _: [])
     shown = CliRunner().invoke(main, ["views"]).output.splitlines()
     assert shown[-1] == "flights (windows of 1 day, lifetime, closed left): n_24h, m, n_lifetime"
     assert json.loads(CliRunner().invoke(main, ["views", "--json"]).output) == [described]

@@ -452,6 +452,12 @@ class Declared:
         others = ("entity", "event_timestamp", "created_timestamp", "ttl", "lag", "newest", "windows")
         return [names | {"rows": 0} | dict.fromkeys(others, "")]
 
+    def describe_services(self) -> list[Any]:
+        return []
+
+    def describe_on_demand(self) -> list[Any]:
+        return []
+
 
 def test_names_with_commas_are_quoted(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("pit_join.feature_store.FeatureStore", lambda **given: Declared())

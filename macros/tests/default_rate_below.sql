@@ -1,0 +1,23 @@
+{#- Fails for each feature of a feature view of whose values `rate` or more, such as 0.05, are null or older than the ttl, so that a default or null is served, of the keys that have a row at `as_of`.
+    `features` are names; all by default. Without any rows each fails. -#}
+{% test default_rate_below(model, rate, as_of=none, features=none) %}
+{%- if execute -%}
+{%- set view = pit_join._view_of(model) -%}
+with snapshot as materialized (
+    {{ pit_join._profiled_snapshot(view, as_of, pit_join._profiled_features(view)) | indent(4) }}
+),
+
+features as (
+    {%- for name in pit_join._tested_features(view, features) %}
+    select {{ pit_join._literal(name) }} as feature, count(*) as rows, count(*) filter (where {{ pit_join._identifier(name) }} is null or not _pit_found) as defaults from snapshot{{ ' union all' if not loop.last }}
+    {%- endfor %}
+)
+
+select
+    feature,
+    rows,
+    defaults
+from features
+where rows = 0 or defaults >= {{ rate }} * rows
+{%- endif -%}
+{% endtest %}
