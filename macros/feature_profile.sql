@@ -51,7 +51,7 @@ from (
 {#- The names of the features of a view whose values stay out of statistics. -#}
 {% macro _sensitive_features(view) -%}
     {%- set found = [] -%}
-    {%- for name in view.columns if view.meta.sensitive is sameas true or name in view.sensitive -%}
+    {%- for name, feature in view.columns.items() if name in view.sensitive or feature.column in view.sensitive -%}
         {%- do found.append(name) -%}
     {%- endfor -%}
     {{ return(found) }}

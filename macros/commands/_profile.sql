@@ -320,8 +320,8 @@ noise as (
     select
         one.feature,
         one.groups,
-        one.groups / (one.groups - 1) * sum(list_dot_product(one.apart, one.apart)) filter (where one.coarse = other.coarse) as noise,
-        power(one.groups / (one.groups - 1), 2) * sum(power(list_dot_product(one.apart, other.apart), 2)) as squares
+        one.groups / nullif(one.groups - 1, 0) * sum(list_dot_product(one.apart, one.apart)) filter (where one.coarse = other.coarse) as noise,
+        power(one.groups / nullif(one.groups - 1, 0), 2) * sum(power(list_dot_product(one.apart, other.apart), 2)) as squares
     from deviations as one
     inner join deviations as other on one.feature = other.feature
     group by one.feature, one.groups
@@ -431,6 +431,7 @@ ks as (
                     distances.apart / greatest(base.noise + noise.noise, greatest(distances.freedom, 1) * (1 / distances.old_rows + 1 / distances.new_rows)) as ratio
             ) as noisy
         ) as tested
+        where base.noise is not null and noise.noise is not null
     )
 {%- endmacro %}
 

@@ -50,6 +50,7 @@
         'aggregations': view.aggregations,
         'closed': meta.get('closed', 'left'),
         'event_key': view.event_key,
+        'sensitive': view.columns | list if meta.sensitive is sameas true else view.sensitive,
         'physical': not relation.is_cte and node.config.materialized not in ('view', 'ephemeral', 'external') and 'rowid' not in (view.types | map('lower')),
     }) }}
 {%- endmacro %}
@@ -74,7 +75,7 @@
     {%- set static = meta.static is sameas true -%}
     {%- set view = {
         'name': own_name, 'where': where, 'memo': memo, 'problems': [], 'meta': meta, 'types': {}, 'columns': {}, 'searched': [], 'aggregations': [],
-        'event_key': [],
+        'event_key': [], 'sensitive': [],
         'keys': pit_join._key_columns(keys) if right else {}, 'event_timestamp': node.config.get('event_time'),
     } -%}
     {%- set renamed = node.config.get('snapshot_meta_column_names') or {} -%}
@@ -146,6 +147,7 @@
         {%- if given and given is not mapping -%}
             {%- do problems.append(where ~ 'columns.' ~ name ~ '.config.meta.pit_join: must be a mapping, got ' ~ '%r' | format(given)) -%}
         {%- elif own -%}
+            {%- do view.sensitive.append(name) if own.sensitive is sameas true -%}
             {%- set written = '%r' | format([own, data_type, name in special]) -%}
             {%- if written not in memo.columns -%}
                 {%- do memo.columns.update({written: pit_join._column_problems(view, column, own, name in special)}) -%}

@@ -133,7 +133,7 @@ cast(case when lower({{ mark }}) in ('true', 'false') then {{ mark }} else 'neit
     {%- set view = pit_join._completed(history, {
         'name': none, 'relation': none, 'keys': none, 'event_timestamp': none, 'created_timestamp': none, 'lag': none, 'ttl': none,
         'inclusive': true, 'deleted': none, 'static': false, 'columns': [], 'types': {}, 'aggregations': [], 'closed': 'left',
-        'event_key': [], 'physical': false, 'key_names': none, 'spine_keys': none
+        'event_key': [], 'sensitive': [], 'physical': false, 'key_names': none, 'spine_keys': none
     }, 'the history') -%}
     {%- if not view.relation or view['keys'] is none or not (view.event_timestamp or view.static) -%}
         {{ exceptions.raise_compiler_error('the history needs a relation, keys ([] if it holds for every row) and an event_timestamp, or static: true, got ' ~ history) }}

@@ -292,7 +292,7 @@ def _judged(
         limits = _limits(workspace, *place[1:])
         rows = min(drift.baseline_rows or 0, drift.rows)
         if rows < (limits.min_rows or 1) or drift.noise is None:
-            lack = f"{rows:,} rows" if drift.noise is not None or not rows else "the rows of one entity"
+            lack = f"{rows:,} rows" if rows < (limits.min_rows or 1) else "the rows of one entity"
             few.setdefault(f"{place[0]} has {lack} on one side, too few to judge a drift of", []).append(place[2])
         else:
             judged[place] = limits
@@ -329,7 +329,10 @@ def _unlikely(noise: Mapping[Any, float]) -> Iterator[Any]:
 def _moved(drift: FeatureDrift) -> str:
     """Say which values became more or less frequent: those that add most to the index."""
     shares = list(zip(drift.baseline or (), drift.current or (), strict=True))
-    number, (before, now) = max(enumerate(shares), key=lambda each: abs(each[1][0] - each[1][1]))
+    labels = drift.labels or ()
+    number, (before, now) = max(
+        enumerate(shares), key=lambda each: (round(abs(each[1][0] - each[1][1]), 9), labels[each[0]] is not None)
+    )
     return f": {_bin(drift, number)} {before:.1%} -> {now:.1%}"
 
 

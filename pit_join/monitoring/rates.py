@@ -20,7 +20,7 @@ from pit_join.monitoring.log_reader import LogReader
 from pit_join.monitoring.results import ON_DEMAND, Result
 from pit_join.records.layout import moment_of
 from pit_join.records.store_manifest import Contents
-from pit_join.statuses import NULL_VALUE, OUTSIDE_MAX_AGE, PRESENT, STALE
+from pit_join.statuses import NULL_VALUE, OUTSIDE_MAX_AGE, PRESENT, STALE, STATUSES
 from pit_join.texts import share
 from pit_join.warehouse.duckdb_session import DuckDBWarehouse
 from pit_join.workspace import Histories, Workspace
@@ -253,4 +253,5 @@ def _served(registry: Registry, log: _Log, views: Collection[str], unchecked: li
 
 def _rates(view: str, feature: str, place: str, statuses: Mapping[str, int], limits: Limits) -> FeatureRates:
     enough = place != "served" or sum(statuses.values()) >= (limits.min_rows or MIN_ROWS)
-    return FeatureRates(view, feature, place, dict(statuses), limits.null_rate, limits.default_rate, enough)
+    statuses = {status: statuses[status] for status in STATUSES if status in statuses}
+    return FeatureRates(view, feature, place, statuses, limits.null_rate, limits.default_rate, enough)

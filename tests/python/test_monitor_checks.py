@@ -1,0 +1,329 @@
+"""Nulls, defaults and drift of a project: what is planted is found, each by its name, and nothing else."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import dataclass
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import numpy as np
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+from support.projects import BASE, KEYS, make_project, run, view
+
+from pit_join import FeatureLog, FeatureStore, Monitoring
+from pit_join.errors import PitJoinError, RequestError
+
+pytestmark = pytest.mark.dbt
+
+NOON = datetime(2026, 3, 1, 12, tzinfo=timezone.utc)
+USERS = 900
+LIMITS = "max_null_rate: 0.3, max_default_rate: 0.6"
+SECRET = "{name: salary, data_type: double, config: {meta: {pit_join: {sensitive: true}}}}"
+VIEWS = {
+    "profile": view(
+        f"{KEYS}, ttl: 2 days, {LIMITS}",
+        f"{BASE}, {{name: age, data_type: bigint}}, {{name: plan, data_type: varchar, config: {{meta: {{pit_join: "
+        f"{{default: free, drift: {{psi: 0.1, after: 2 runs}}}}}}}}}}, {SECRET}",
+    ),
+    "visits": view(
+        f"{KEYS}, aggregations: [{{name: visits_1d, function: count, window: 1 day}}]",
+        BASE,
+    ),
+    "hidden": view(f"{KEYS}, sensitive: true", f"{BASE}, {{name: word, data_type: varchar}}"),
+}
+SERVICE = """
+exposures:
+  - name: churn
+    type: ml
+    owner: {name: Growth, email: growth@example.com}
+    depends_on: [ref('profile'), ref('visits'), ref('hidden')]
+    config:
+      meta:
+        pit_join:
+          features: ['profile:*', 'visits:visits_1d', 'hidden:word',
+            {on_demand: older, arguments: {age: 'profile:age'}},
+            {on_demand: richer, arguments: {salary: 'profile:salary'}}]
+"""
+MACROS = """
+{% macro older(age) %}{{ age }} + 1{% endmacro %}
+{% macro richer(salary) %}{{ salary }} * 2{% endmacro %}
+"""
+MACRO_YAML = """
+macros:
+  - name: older
+    config: {meta: {pit_join: {returns: bigint}}}
+    arguments: [{name: age, type: bigint}]
+  - name: richer
+    config: {meta: {pit_join: {returns: double}}}
+    arguments: [{name: salary, type: double}]
+"""
+
+
+@dataclass
+class Bank:
+    """A project with 900 users, its store, and what that has served."""
+
+    folder: Path
+
+    @property
+    def store(self) -> FeatureStore:
+        return FeatureStore(self.folder)
+
+    def fill(self, *, nulls: float = 0.1, age: float = 40, plan: str = "free", at: datetime = NOON) -> None:
+        """Fill the tables with users as of an hour before a time; of the first only so many ages are null."""
+        rng = np.random.default_rng(11)
+        frame = pd.DataFrame(
+            {
+                "user_id": [f"u{number}" for number in range(USERS)],
+                "event_timestamp": at - timedelta(hours=1),
+                "age": pd.array(np.round(rng.normal(age, 10, USERS)).astype(int), dtype="Int64"),
+                "plan": np.where(rng.random(USERS) < 0.7, plan, "paid"),
+                "salary": rng.normal(5000, 1000, USERS),
+                "word": np.where(rng.random(USERS) < 0.5, "s3cret", "other"),
+            }
+        )
+        frame.loc[rng.random(USERS) < nulls, "age"] = pd.NA
+        with duckdb.connect(str(self.folder / "warehouse.duckdb")) as connection:
+            connection.execute("set TimeZone = 'UTC'")
+            connection.execute("create or replace table profile as select * exclude (word) from frame")
+            connection.execute("create or replace table visits as select user_id, event_timestamp from frame")
+            connection.execute("create or replace table hidden as select user_id, event_timestamp, word from frame")
+
+    def serve(self, log: str, *, unknown: int = 0, now: datetime = NOON) -> Path:
+        """Serve all users, and some that the store does not have."""
+        folder = self.folder / log
+        feature_log = FeatureLog(folder, 1.0)
+        users = [{"user_id": f"u{number}"} for number in range(USERS)] + [{"user_id": f"x{i}"} for i in range(unknown)]
+        store = FeatureStore(self.folder, feature_log=feature_log)
+        store.online_reader("churn").get_online_features(users, now=now)
+        assert feature_log.close()
+        return folder
+
+    def train(self, name: str, times: int = 2) -> Path:
+        """Build a training set in which every user has some rows."""
+        users = [f"u{number}" for number in range(USERS)]
+        spine = pd.concat([pd.DataFrame({"user_id": users, "event_timestamp": NOON})] * times, ignore_index=True)
+        path = self.folder / name
+        self.store.get_historical_features(spine, "churn").write(path)
+        return path
+
+    def monitor(self, *arguments: Any, **options: Any) -> Monitoring:
+        return self.store.monitor(*arguments, now=NOON, **options)
+
+    def run(self, *arguments: str) -> Any:
+        return run("--project-dir", str(self.folder), "monitor", "--now", "2026-03-01 12:00", *arguments)
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Bank:
+    folder = make_project(tmp_path_factory.mktemp("bank") / "bank", VIEWS, SERVICE)
+    (folder / "macros").mkdir()
+    (folder / "macros" / "m.sql").write_text(MACROS)
+    (folder / "macros" / "m.yml").write_text(MACRO_YAML)
+    return Bank(folder)
+
+
+@pytest.fixture
+def bank(project: Bank, tmp_path: Path) -> Bank:
+    shutil.copytree(project.folder, tmp_path / "bank")
+    made = Bank(tmp_path / "bank")
+    made.fill()
+    made.store.export(as_of=NOON)
+    return made
+
+
+def breaches(found: Monitoring) -> dict[tuple[str, str], str]:
+    return {(each.check, f"{each.place or '-'} {each.view}:{each.feature}"): each.text for each in found.breaches}
+
+
+# Nulls and defaults -----------------------------------------------------------------------------------------------
+
+
+def test_nothing_planted_is_nothing_found(bank: Bank) -> None:
+    log, training = bank.serve("log"), bank.train("set.parquet")
+    found = bank.monitor(log, baseline=training)
+    assert (breaches(found), found.found, found.unchecked) == ({}, False, ())
+    rates = {(each.view, each.feature, each.place): each for each in found.rates.features}  # type: ignore[union-attr]
+    assert {place for _, _, place in rates} == {"offline", "stored", "served"}
+    share = rates["profile", "age", "offline"].null_rate
+    assert share == rates["profile", "age", "stored"].null_rate == rates["profile", "age", "served"].null_rate
+    assert share == pytest.approx(0.1, abs=0.04)
+    assert rates["on_demand", "older", "served"].null_rate == share
+    assert rates["visits", "visits_1d", "served"].default_rate == 0
+
+
+def test_planted_nulls_are_named_where_they_are(bank: Bank) -> None:
+    bank.fill(nulls=0.5)  # and not exported yet
+    assert list(breaches(bank.monitor())) == [("nulls", "offline profile:age")]
+    bank.store.export(as_of=NOON)
+    found = bank.monitor(bank.serve("log"), checks=["rates"])
+    assert list(breaches(found)) == [("nulls", f"{place} profile:age") for place in ("offline", "stored", "served")]
+    assert "nulls served is over 30.0%: PRESENT " in breaches(found)["nulls", "served profile:age"]
+    done = bank.run("--check", "rates")
+    assert (done.status, done.out.count("! profile:age")) == (1, 2)
+
+
+def test_planted_defaults_are_named(bank: Bank) -> None:
+    """Users whom the store does not have, and values that become older than the ttl while they are stored."""
+    log = bank.serve("log", unknown=2000)
+    assert {place for _, place in breaches(bank.monitor(log, checks=["rates"]))} == {
+        f"served profile:{feature}" for feature in ("age", "plan", "salary")
+    }
+    late = bank.store.monitor(checks=["rates"], now=NOON + timedelta(days=3))
+    assert {place for _, place in breaches(late)} == {f"offline profile:{name}" for name in ("age", "plan", "salary")}
+
+
+def test_few_served_rows_are_not_judged(bank: Bank) -> None:
+    feature_log = FeatureLog(bank.folder / "few", 1.0)
+    reader = FeatureStore(bank.folder, feature_log=feature_log).online_reader("churn")
+    reader.get_online_features([{"user_id": "nobody"}] * 20, now=NOON)
+    assert feature_log.close()
+    found = bank.monitor(bank.folder / "few", checks=["rates"])
+    assert not found.breaches
+    assert "profile:age was served in 20 rows, too few to judge its rates" in found.unchecked
+    assert bank.run("--check", "rates", "--log", str(bank.folder / "few")).status == 3
+
+
+def test_the_store_and_the_log_are_counted_without_the_warehouse(bank: Bank) -> None:
+    log = bank.serve("log")
+    (bank.folder / "warehouse.duckdb").unlink()
+    found = bank.monitor(log, checks=["rates"])
+    assert {each.place for each in found.rates.features} == {"stored", "served"}  # type: ignore[union-attr]
+    assert [each.split(":")[0] for each in found.unchecked] == ["the warehouse"]
+
+
+# Drift ------------------------------------------------------------------------------------------------------------
+
+
+def drifted(found: Monitoring) -> set[str]:
+    assert found.drift is not None
+    return {f"{each.view}:{each.feature}" for each in found.drift.features if each.breached}
+
+
+def test_a_planted_drift_is_named_and_nothing_else(bank: Bank) -> None:
+    training = bank.train("set.parquet")
+    bank.fill(age=50)
+    bank.store.export(as_of=NOON)
+    found = bank.monitor(bank.serve("log"), checks=["drift"], baseline=training)
+    assert drifted(found) == {"profile:age", "on_demand:older"}  # which is computed from it
+    assert "PSI" in breaches(found)["drift", "- profile:age"]
+    done = bank.run("--check", "drift", "--log", str(bank.folder / "log"), "--baseline", str(training))
+    assert (done.status, done.out.count("drifted"), done.out.count("! ")) == (1, 2, 2)
+
+
+def test_values_that_are_not_found_are_a_drift(bank: Bank) -> None:
+    training = bank.train("set.parquet")
+    found = bank.monitor(bank.serve("log", unknown=400), checks=["drift"], baseline=training)
+    assert "not found 0.0% -> 30.8%" in breaches(found)["drift", "- profile:age"]
+    assert "profile:plan" not in drifted(found)  # an alarm after two runs
+
+
+def test_a_log_against_an_earlier_one(bank: Bank) -> None:
+    before = bank.serve("before")
+    bank.fill(age=50, at=NOON + timedelta(days=1))
+    bank.store.export(as_of=NOON + timedelta(days=1))
+    now = bank.serve("now", now=NOON + timedelta(days=1))
+    assert drifted(bank.monitor(now, checks=["drift"], baseline=before)) == {"profile:age", "on_demand:older"}
+    for path in before.glob("*.parquet"):
+        shutil.copy(path, now)
+    spans = {"start": NOON + timedelta(hours=1), "baseline_end": NOON + timedelta(hours=1)}
+    whole = bank.monitor(now, checks=["drift"], baseline=now, **spans)
+    assert drifted(whole) == {"profile:age", "on_demand:older"}
+    assert drifted(bank.monitor(now, checks=["drift"], baseline=now)) == set()
+
+
+def test_a_snapshot_against_an_earlier_one(bank: Bank) -> None:
+    with duckdb.connect(str(bank.folder / "warehouse.duckdb")) as connection:
+        connection.execute(
+            "insert into profile select * replace "
+            "(event_timestamp + interval 3 hours as event_timestamp, age + 10 as age) from profile"
+        )
+    later = NOON + timedelta(hours=3)
+    found = bank.store.monitor(checks=["drift"], now=later, baseline_as_of=NOON)
+    assert drifted(found) == {"profile:age"}
+    assert drifted(bank.store.monitor(checks=["drift"], now=NOON, baseline_as_of=NOON)) == set()
+    done = run(
+        "--project-dir", str(bank.folder), "monitor", "--check", "drift", "--baseline-as-of", "2026-03-01 12:00",
+        "--now", "2026-03-01 15:00", "--json",
+    )  # fmt: skip
+    assert done.status == 1
+    features = {each["feature"]: each for each in json.loads(done.out)["drift"]["features"]}
+    assert (features["age"]["breached"], features["plan"]["breached"]) == (True, False)
+
+
+def test_a_drift_that_has_to_last_is_an_alarm_in_the_second_run(bank: Bank) -> None:
+    training = bank.train("set.parquet")
+    bank.fill(plan="gratis")
+    bank.store.export(as_of=NOON)
+    log = bank.serve("log")
+    options: dict[str, Any] = {"checks": ["drift"], "baseline": training, "results": bank.folder / "kept"}
+    first = bank.monitor(log, **options)
+    assert (drifted(first), first.found) == (set(), False)
+    (plan,) = [each for each in first.drift.features if each.feature == "plan"]  # type: ignore[union-attr]
+    assert (plan.over, plan.text.endswith("; run 1 in a row, and 2 are an alarm")) == (True, True)
+    assert drifted(bank.monitor(log, **options)) == {"profile:plan"}
+    bank.monitor(bank.serve("good"), checks=["drift"], baseline=log, results=bank.folder / "kept")  # nothing is over
+    assert drifted(bank.monitor(log, **options)) == set()
+
+
+def test_a_training_set_of_another_program_is_profiled_from_its_rows(bank: Bank) -> None:
+    training = bank.train("set.parquet")
+    pq.write_table(pq.read_table(training).replace_schema_metadata(None), bank.folder / "plain.parquet")
+    log = bank.serve("log")
+    assert drifted(bank.monitor(log, checks=["drift"], baseline=bank.folder / "plain.parquet")) == set()
+    bank.fill(age=50)
+    bank.store.export(as_of=NOON)
+    found = bank.monitor(bank.serve("moved"), checks=["drift"], baseline=bank.folder / "plain.parquet")
+    assert drifted(found) == {"profile:age", "on_demand:older"}
+
+
+def test_what_cannot_be_compared_is_said(bank: Bank) -> None:
+    log, training = bank.serve("log"), bank.train("set.parquet", times=1)
+    table = pq.read_table(training)
+    pq.write_table(table.drop_columns(["age"]).replace_schema_metadata(None), bank.folder / "less.parquet")
+    found = bank.monitor(log, checks=["drift"], baseline=bank.folder / "less.parquet")
+    assert found.unchecked == ("profile:age is not in the baseline",)
+    assert bank.run("--check", "drift", "--log", str(log), "--baseline", str(bank.folder / "less.parquet")).status == 3
+    small = bank.store.get_historical_features(pd.DataFrame({"user_id": ["u1"] * 20, "event_timestamp": NOON}), "churn")
+    small.write(bank.folder / "small.parquet")
+    found = bank.monitor(log, checks=["drift"], baseline=bank.folder / "small.parquet")
+    assert "profile has 20 rows on one side, too few to judge a drift of age, plan, salary" in found.unchecked
+    for arguments, problem in (
+        ({"checks": ["drift"]}, "the check drift needs earlier values"),
+        ({"checks": ["drift"], "baseline": training}, "a training set is compared with what was served"),
+        ({"checks": ["rates"], "baseline_as_of": NOON}, "has no effect on these checks"),
+    ):
+        with pytest.raises(PitJoinError, match=problem):
+            bank.monitor(**arguments)
+    with pytest.raises(RequestError, match="unknown feature view 'profil'"):
+        bank.monitor(checks=["rates"], select=["profil"])
+
+
+# Sensitive --------------------------------------------------------------------------------------------------------
+
+
+def test_sensitive_values_are_nowhere(bank: Bank) -> None:
+    training = bank.train("set.parquet")
+    said = pq.read_metadata(training).metadata[b"pit_join"].decode()
+    statistics = json.loads(said)["statistics"]
+    for name in ("salary", "richer", "word"):
+        assert statistics[name]["profile"]["kind"] == "other"
+        assert set(statistics[name]) == {"rows", "nulls", "profile"}
+    assert "s3cret" not in said
+    assert statistics["age"]["mean"] == pytest.approx(40, abs=2)
+    with duckdb.connect(str(bank.folder / "warehouse.duckdb")) as connection:
+        connection.execute("update hidden set word = null")
+        connection.execute("update profile set salary = salary * 3")
+    bank.store.export(as_of=NOON)
+    log = bank.serve("log")
+    done = bank.run("--log", str(log), "--baseline", str(training), "--json", "--check", "drift,rates,skew")
+    assert "s3cret" not in done.out
+    found = bank.monitor(log, checks=["drift"], baseline=training)
+    assert drifted(found) == {"hidden:word"}  # of the salary only nulls are counted
+    assert "null 0.0% -> 100.0%" in breaches(found)["drift", "- hidden:word"]
