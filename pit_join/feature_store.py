@@ -16,6 +16,7 @@ from pit_join.online.opening import open_store
 from pit_join.online.protocol import ReadableStore
 from pit_join.online.urls import is_remote
 from pit_join.references import names_of, parse_features, parse_role
+from pit_join.report.reported import Reported
 from pit_join.serving.client import OnlineClient
 from pit_join.times import read_instant
 
@@ -40,7 +41,7 @@ _NO_SPAN = (
 )
 
 
-class FeatureStore(OnlineClient, Monitored, Audited):
+class FeatureStore(OnlineClient, Monitored, Audited, Reported):
     """A dbt project with feature views, and its online store.
 
     Each method reads the project as its files are at the time. Online reads need the project only to find the store,

@@ -26,6 +26,7 @@ WINGS = {
     ("http",): {"cachetools", "httptools", "numpy", "orjson", "prometheus_client", "pyarrow", "starlette", "uvicorn"},
     ("feature_store",): set(),
     ("catalog",): set(),
+    ("report",): {"pyarrow"},
     ("audit",): {"numpy", "pyarrow"},
     ("monitoring",): {"numpy", "pyarrow"},
     ("training",): {"numpy", "pandas", "polars", "pyarrow"},
