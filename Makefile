@@ -13,7 +13,7 @@ DEMO_OUTPUT := target/flight_delay.parquet
 DEMO_TIME := 2013-03-10 18:00
 DEMO_FLIGHT := --entity origin=JFK --entity dest=TPA --entity carrier=B6 --entity tailnum=N283JB
 
-.PHONY: help demo test test-rest test-long quick newest lowest lint ruff mypy sqlfluff files words strict-parse docs docs-check bench soak clean distclean setup
+.PHONY: help demo test test-rest test-long test-browser quick newest lowest lint ruff mypy sqlfluff files words strict-parse docs docs-check bench soak clean distclean setup
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -37,6 +37,11 @@ test-rest: setup ## run the tests that take long: kills, full disks, whole examp
 
 test-long: setup ## run all tests, with all generated cases
 	TESTS=long $(PYTEST)
+
+test-browser: setup ## run the tests of the page of pit-join report in Chromium (apt-get install chromium)
+	@$(BIN)/python -c 'import playwright' 2>/dev/null || \
+	    $(BIN)/python -m pip install -qq --disable-pip-version-check --no-build-isolation -c constraints.txt -e '.[browser]'
+	$(PYTEST) tests/browser
 
 quick: setup ## run the tests that take a moment
 	$(PYTEST) -m 'not (dbt or redis or kill or slow or rest)'

@@ -53,6 +53,7 @@ if TYPE_CHECKING:
     from pit_join.monitoring.results import Result
     from pit_join.online.protocol import Changes
     from pit_join.references import OnDemandRequest, Request
+    from pit_join.report.report import Report
     from pit_join.serving.features import OnlineFeatures
     from pit_join.serving.neighbours import Neighbour
     from pit_join.serving.reader import OnlineReader
@@ -134,6 +135,7 @@ __all__ = [
     "Replay",
     "ReplayExample",
     "ReplayedView",
+    "Report",
     "Request",
     "RequestError",
     "Result",
@@ -214,6 +216,7 @@ _LAZY = {
     "Replay": "pit_join.audit.replay_result",
     "ReplayExample": "pit_join.audit.replay_result",
     "ReplayedView": "pit_join.audit.replay_result",
+    "Report": "pit_join.report.report",
     "Request": "pit_join.references",
     "Result": "pit_join.monitoring.results",
     "SetChange": "pit_join.training.set_changes",

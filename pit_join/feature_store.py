@@ -17,6 +17,7 @@ from pit_join.online.opening import open_store
 from pit_join.online.protocol import ReadableStore
 from pit_join.online.urls import is_remote, store_url
 from pit_join.references import names_of, parse_features, parse_role
+from pit_join.report.reported import Reported
 from pit_join.serving.client import OnlineClient
 from pit_join.times import read_instant
 
@@ -39,7 +40,7 @@ _NO_SPAN = (
 )
 
 
-class FeatureStore(OnlineClient, Described, Monitored, Audited):
+class FeatureStore(OnlineClient, Described, Monitored, Audited, Reported):
     """A dbt project with feature views, and its online store.
 
     Each method reads the project as its files are at the time. Online reads need the project only to find the store,

@@ -16,6 +16,7 @@ from pit_join.cli.online import export, get, verify
 from pit_join.cli.options import WithGlobalOptions
 from pit_join.cli.output import escaped
 from pit_join.cli.project import backfill, check, dbt_package_path, views
+from pit_join.cli.report import report
 from pit_join.cli.serve import serve
 from pit_join.cli.sets import describe, diff
 from pit_join.cli.training import build_training_set
@@ -125,6 +126,7 @@ for command in (
     export,
     get,
     monitor,
+    report,
     serve,
     verify,
     views,

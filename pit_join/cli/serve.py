@@ -64,6 +64,9 @@ _KEY = "PIT_JOIN_API_KEY"
     "--textfile", type=click.Path(path_type=Path), metavar="FILE.prom",
     help="Show the file of monitor --textfile among the metrics, too.",
 )  # fmt: skip
+@click.option(
+    "--report", metavar="FILE.html", help="Show a page of `pit-join report` at /ui, as its file is at the time."
+)
 @click.option("--access-log", is_flag=True, help="Print a line for each request.")
 @click.pass_context
 def serve(
@@ -82,12 +85,14 @@ def serve(
     strict: bool,
     now: str | None,
     textfile: Path | None,
+    report: str | None,
     access_log: bool,
 ) -> None:
     """Answer `POST /get-online-features` in the form of Feast's feature server, until the process is stopped.
 
     A new export is served with the next request. While a store fails or is late, the declared defaults are served, with
-    statuses that say so. If the environment variable PIT_JOIN_API_KEY is set, requests must carry that key. Where
+    statuses that say so. If the environment variable PIT_JOIN_API_KEY is set, requests must carry that key; for
+    /ui it is the password, with any user. Where
     --store or PIT_JOIN_ONLINE_STORE names the store, no dbt project is needed. The server needs the extra 'serve'.
 
     \b
@@ -100,15 +105,12 @@ def serve(
     with with_extra("serve", "the server"):
         from pit_join.http.server import Settings
         from pit_join.http.server import serve as run
+        from pit_join.http.ui import read_page
     key = os.environ.get(_KEY)
     if key is not None and not key.strip():
         raise PitJoinError(f"{_KEY} is set and empty; give it a key, or unset it to serve without")
-    seconds = {}
-    for name, given in {"--deadline": deadline, "--request-timeout": request_timeout}.items():
-        try:
-            seconds[name] = parse_duration(given).total_seconds()
-        except ValueError as error:
-            raise PitJoinError(f"{name}: {error}") from None
+    if report is not None:
+        read_page(report)
     store = ctx.obj()
     settings = Settings(
         store.online_store,
@@ -119,8 +121,9 @@ def serve(
         feature_log=feature_log,
         log_sample=log_sample,
         strict=strict,
-        deadline=seconds["--deadline"],
+        deadline=_seconds("--deadline", deadline),
         now=read_instant(now),
+        report=report,
         hosts=None if allowed_hosts is None else frozenset(split_list(allowed_hosts.lower())),
         textfile=textfile,
     )
@@ -132,5 +135,12 @@ def serve(
         access_log,
         lambda message: click.echo(message, err=True),
         max_connections=max_connections,
-        request_seconds=seconds["--request-timeout"],
+        request_seconds=_seconds("--request-timeout", request_timeout),
     )
+
+
+def _seconds(option: str, given: str) -> float:
+    try:
+        return parse_duration(given).total_seconds()
+    except ValueError as error:
+        raise PitJoinError(f"{option}: {error}") from None

@@ -6,7 +6,6 @@ network, is computed in a thread, so that other requests do not wait.
 
 from __future__ import annotations
 
-import hmac
 import logging
 import re
 import time
@@ -29,6 +28,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from pit_join.errors import PitJoinError, StoreError
 from pit_join.feature_store import FeatureStore
+from pit_join.http.access import challenge, has_key
 from pit_join.http.answers import ARROW, FLOATS, JSON, Reply, chosen_form, dumps, reply
 from pit_join.http.metrics import CONTENT_TYPE_LATEST, Metrics
 from pit_join.http.nearest import nearest
@@ -37,6 +37,7 @@ from pit_join.http.readers import Asked, LateError, Readers
 from pit_join.http.requests import read_request
 from pit_join.http.seldom import Seldom
 from pit_join.http.services import services_as_json
+from pit_join.http.ui import ui_response
 from pit_join.monitoring.feature_log import FeatureLog
 from pit_join.online.urls import is_remote
 from pit_join.serving.reader import DEADLINE, OnlineReader, StoreChangedError
@@ -50,6 +51,7 @@ _READ_ON = 16  # times as much as is allowed
 _LONGEST_DETAIL = 2_000
 # An answer does not name the place of a store, which the message of the error does.
 _NOT_PREPARED = "this request is new, or so is the export, and it cannot be prepared within the deadline; ask again"
+_NO_UI = "the page is missing or broken; the log says more"
 _NO_STORE = "the online store cannot be read, or nothing was exported to it; the log says more"
 _OPEN = ("/health", "/ready")
 _PORT = re.compile(r":\d*$")
@@ -66,7 +68,8 @@ class Settings:
 
     `store` is the default one, `stores` are others by name; `strict` and `deadline` are those of
     `FeatureStore.online_reader`. Ages are judged as of `now` (with a time zone); None is the clock's. `hosts` are the
-    names by which requests may call the server; None for any. `textfile` is that of monitoring, for the metrics.
+    names by which requests may call the server; None for any. `textfile` is that of monitoring, for the metrics, and
+    `report` the page that is shown at /ui.
     """
 
     store: str = field(repr=False)
@@ -81,6 +84,7 @@ class Settings:
     now: datetime | None = None
     hosts: frozenset[str] | None = None
     textfile: Path | None = None
+    report: str | None = None
 
 
 def make_app(settings: Settings, start: Callable[[], Mapping[str, Any]] = dict) -> ASGIApp:
@@ -102,6 +106,7 @@ def make_app(settings: Settings, start: Callable[[], Mapping[str, Any]] = dict) 
             Route("/metrics", served.show_metrics, methods=["GET"]),
             Route("/openapi.json", served.openapi, methods=["GET"]),
             Route("/", served.page, methods=["GET"]),
+            *([Route("/ui", served.ui, methods=["GET"])] if settings.report else []),
         ],
         exception_handlers=dict(handlers),
         lifespan=served.lifespan,
@@ -251,6 +256,13 @@ class _Server:
             headers={"content-security-policy": "default-src 'none'; style-src 'unsafe-inline'"},
         )
 
+    async def ui(self, request: Request) -> Response:
+        try:
+            return await run_in_threadpool(ui_response, str(self._settings.report))
+        except PitJoinError as error:
+            self._say(str(error))
+            return _error(503, _NO_UI)
+
     async def refused(self, request: Request, error: Exception) -> Response:
         """Answer with the message of an error that the package raised."""
         if isinstance(error, StoreError):
@@ -368,11 +380,11 @@ class _Guard:
             if self._hosts is not None and path not in _OPEN and not self._is_called_so(scope):
                 refusal = "the server does not answer to the name in 'Host'; its operator may allow that name"
                 await _error(421, refusal)(scope, receive, sent)
-            elif self._key is None or path in _OPEN or self._knows(scope):
+            elif self._key is None or path in _OPEN or has_key(scope["headers"], self._key, path):
                 await self._direct.get((scope["method"], path), self._app)(scope, receive, sent)
             else:
-                refusal = "give the API key, as 'Authorization: Bearer KEY' or 'X-API-Key: KEY'"
-                await _error(401, refusal, [("www-authenticate", "Bearer")])(scope, receive, sent)
+                refusal, asked = challenge(path)
+                await _error(401, refusal, [("www-authenticate", asked)])(scope, receive, sent)
         except Exception:  # the answer is sent; the connection may go on
             _log.exception("an error of the server")
         finally:
@@ -382,14 +394,3 @@ class _Guard:
     def _is_called_so(self, scope: Scope) -> bool:
         named = next((value for name, value in scope["headers"] if name == b"host"), b"").decode("latin-1").lower()
         return not named or _PORT.sub("", named) in (self._hosts or ())  # a browser never leaves it out
-
-    def _knows(self, scope: Scope) -> bool:
-        same = partial(hmac.compare_digest, self._key or b"")
-        for name, value in scope["headers"]:
-            if name == b"x-api-key" and same(value):
-                return True
-            if name == b"authorization":
-                scheme, _, given = value.partition(b" ")
-                if scheme.lower() == b"bearer" and same(given.strip()):
-                    return True
-        return False

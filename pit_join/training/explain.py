@@ -24,7 +24,7 @@ from pit_join.training.joins import units_of
 from pit_join.warehouse.duckdb_session import DuckDBWarehouse
 from pit_join.workspace import Histories, Workspace
 
-__all__ = ["MOST_AROUND", "Explainer", "first_row", "types_of"]
+__all__ = ["MOST_AROUND", "Explainer", "first_row", "types_of", "window_words"]
 
 MOST_AROUND = 1_000_000
 """The most rows that an explanation shows on each side."""
@@ -195,7 +195,9 @@ class Explainer:
             times = row["_pit_event"], row["_pit_available_at"]
             rows.append(ExplainedRow(verdict, row["_pit_position"], *times, values, until))
         kind = types_of(table.select(columns)).get(one.column or "")
-        return ExplainedWindow(one.name, _function(one), one.column, kind, table["_pit_events"][0].as_py(), tuple(rows))
+        return ExplainedWindow(
+            one.name, window_words(one), one.column, kind, table["_pit_events"][0].as_py(), tuple(rows)
+        )
 
 
 def first_row(table: pa.Table) -> dict[str, Any]:
@@ -239,7 +241,8 @@ def _settings(view: FeatureView, gap: str | None) -> Iterator[str]:
         yield f"deleted: {view.deleted}"
 
 
-def _function(one: Aggregation) -> str:
+def window_words(one: Aggregation) -> str:
+    """Return a function of a window in words, such as `sum of amount over 7 days`."""
     n = f" ({one.n})" if one.n else ""
     column = f" of {one.column}" if one.column else ""
     window = f"over {format_duration(one.window)}" if one.window else "since the first event"

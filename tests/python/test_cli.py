@@ -44,6 +44,7 @@ NEEDED = {
     "export": (),
     "get": ("--entity", "user_id=42", "--service", "churn_v1"),
     "monitor": ("--log", "feature_log"),
+    "report": ("--output", "features.html"),
     "serve": (),
     "verify": (),
     "views": (),

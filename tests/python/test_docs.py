@@ -116,6 +116,13 @@ def test_replay_page(demo: Built, copy_of: Callable[[Built], Built]) -> None:
 
 
 @pytest.mark.rest
+def test_report_page(demo: Built, copy_of: Callable[[Built], Built]) -> None:
+    page = list(steps(DOCS / "report.md"))
+    assert len(page) == 7
+    assert follow(page, copy_of(demo).directory) == []
+
+
+@pytest.mark.rest
 def test_serving_page(demo: Built, copy_of: Callable[[Built], Built]) -> None:
     directory = copy_of(demo).directory
     (exported, *asked) = steps(DOCS / "serving.md")

@@ -51,10 +51,11 @@ def assert_wheel_holds_macros_only(wheel: Path) -> None:
     macros = {package + path.relative_to(ROOT).as_posix() for path in (ROOT / "macros").rglob("*") if path.is_file()}
     assert macros
     assert {name for name in names if name.startswith(package)} == macros | {package + "dbt_project.yml"}
-    # all else is Python: nothing of the demo project
+    # all else is Python, and the parts of the page that `pit-join report` writes: nothing of the demo project
     others = [name for name in names if not name.startswith((package, "pit_join-0.1.0.dist-info/"))]
     assert "pit_join/py.typed" in others
-    assert [name for name in others if not re.fullmatch(r"pit_join/([\w/]+\.py|py\.typed)", name)] == []
+    assets = {path.relative_to(ROOT).as_posix() for path in (ROOT / "pit_join/report/assets").iterdir()}
+    assert {name for name in others if not re.fullmatch(r"pit_join/([\w/]+\.py|py\.typed)", name)} == assets
 
 
 def test_wheel_holds_the_macros_and_nothing_else_of_the_dbt_project(source: Path) -> None:
