@@ -1,5 +1,5 @@
 {#-
-    How far the values of a feature view have moved from their profile.
+    The distance of the values of a feature view at one instant from their profile.
 
     view     the name of a feature view
     profile  a relation made by `feature_profile`

@@ -1,6 +1,6 @@
 {#-
-    The profile of each feature of a feature view at one instant: its values counted in bins, from which `drift` measures how
-    far later values have moved. Store it as a model, or build it from an earlier instant where it is needed.
+    The profile of each feature of a feature view at one instant, its values counted in bins. From it `drift` measures how far later
+    values have moved. Store it as a model, or compute it from an earlier instant where it is needed.
 
     view    the name of a feature view
     as_of   an instant such as '2026-03-18 14:30' (naive is UTC); none is the time at which the query runs
@@ -60,6 +60,10 @@ from (
 
 {#- The values of a view at an instant, cast as profiles count them. Those older than the ttl are not found. -#}
 {% macro _profiled_snapshot(view, as_of, features) -%}
+    {{ return(adapter.dispatch('_profiled_snapshot', 'pit_join')(view, as_of, features)) }}
+{%- endmacro %}
+
+{% macro duckdb___profiled_snapshot(view, as_of, features) -%}
 {%- set event = none if view.static else pit_join._time_of(view, view.event_timestamp) -%}
 select
     {{ 'coalesce(' ~ event ~ ' >= ' ~ pit_join._as_of(as_of) ~ ' - ' ~ pit_join._microseconds(view.ttl, 'ttl') ~ ', true)' if view.ttl and event else 'true' }} as _pit_found

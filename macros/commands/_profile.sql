@@ -61,8 +61,8 @@ order by counted.feature
 
 
 {#-
-    The ends of the bins of each feature, from its own values: one row each, with its least value and mean, and the number of
-    entities.
+    The ends of the bins of each feature, from its own values. One row for each, with its least value and mean, and the number
+    of entities.
 -#}
 {% macro _edges_statement(source, features, cluster) -%}
 {%- set text = pit_join._text -%}
@@ -243,8 +243,8 @@ bins as materialized (
 
 
 {#-
-    CTE `coarse`: the bins of each profile of `base`, put together to about `bins` of equal shares, from which the stability index
-    and the noise are computed. A frequent value stays alone; so does a text with half such a share.
+    CTE `coarse`: the bins of each profile, put together to about `bins` of equal shares. The stability index and the noise are
+    computed from these. A frequent value stays alone; so does a text with half such a share.
 -#}
 {% macro _coarse(base) -%}
 coarse as materialized (
@@ -277,8 +277,8 @@ coarse as materialized (
 
 
 {#-
-    CTEs to `noise`: of each feature the variances of the shares of its bins, each divided by its share and added up (`noise`), and the sum of
-    the squares of all covariances, divided alike (`squares`). They are (bins - 1) / rows, and that / rows, if each row is an entity.
+    CTEs to `noise`: how far the shares of each feature's bins differ by chance. `noise` adds up the variances of the shares, each divided by its
+    share, and `squares` the squares of all covariances, divided alike. They are (bins - 1) / rows, and that / rows, if each row is an entity.
 -#}
 {% macro _noise(counts, cluster) -%}
 kept as materialized (
@@ -414,8 +414,8 @@ ks as (
 
 
 {#-
-    How far shares are apart, in standard deviations of what chance alone would give: the F test of Rao and Scott, brought to a
-    normal variable by Paulson's formula. Null if there is only one group of entities.
+    The distance of shares in standard deviations of a distance by chance alone. It is the F test of Rao and Scott, brought to a normal
+    variable by Paulson's formula. Null if there is only one group of entities.
 -#}
 {% macro _noise_score() -%}
 (
@@ -437,8 +437,8 @@ ks as (
 
 
 {#-
-    The noise from which on the drift of a feature of `drifts` is not by chance: the corrected bound for all features that
-    are judged, so that any of them is by chance over it in one of 1,000 runs. An approximation of the normal quantile for rare events.
+    The bound of `noise` over which no feature of `drifts` comes by chance, but in one of 1,000 runs. It is corrected for the number
+    of features. The normal quantile is approximated for rare events (Hastings).
 -#}
 {% macro _least_noise() -%}
 (

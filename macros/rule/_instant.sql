@@ -80,3 +80,13 @@
 {% macro _never() -%}
 9223372036854775807 /* never */
 {%- endmacro %}
+
+
+{#- The time of an instant in microseconds. -#}
+{% macro _time_at(microseconds) -%}
+    {{ return(adapter.dispatch('_time_at', 'pit_join')(microseconds)) }}
+{%- endmacro %}
+
+{% macro duckdb___time_at(microseconds) -%}
+    {{ return('make_timestamptz(' ~ microseconds ~ ')') }}
+{%- endmacro %}

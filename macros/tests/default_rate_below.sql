@@ -1,4 +1,5 @@
-{#- Fails for each feature of a feature view of whose values `rate` or more, such as 0.05, are null or older than the ttl, so that a default or null is served, of the keys that have a row at `as_of`.
+{#- Fails for each feature of a feature view that has too many defaults. The `rate`, such as 0.05, is that of keys with a row at `as_of`
+    whose value is null or older than the ttl.
     `features` are names; all by default. Without any rows each fails. -#}
 {% test default_rate_below(model, rate, as_of=none, features=none) %}
 {%- if execute -%}

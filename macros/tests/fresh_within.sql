@@ -1,4 +1,5 @@
-{#- Fails for each feature of a feature view whose newest value that is known at `as_of` is older than `within`, such as '24 hours'.
+{#- Fails for each feature of a feature view whose newest value is older than `within`, such as '24 hours'. The newest one
+    is that known at `as_of`.
     `features` are names; all by default. -#}
 {% test fresh_within(model, within, as_of=none, features=none) %}
 {%- if execute -%}
@@ -18,7 +19,7 @@ features as (
 
 select
     feature,
-    make_timestamptz(newest) as newest
+    {{ pit_join._time_at("newest") }} as newest
 from features
 where coalesce(newest < {{ pit_join._as_of(as_of) }} - {{ pit_join._microseconds(pit_join._duration(within, 'within'), 'within') }}, true)
 {%- endif -%}

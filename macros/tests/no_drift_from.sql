@@ -1,5 +1,5 @@
-{#- Fails for each feature of a feature view whose values at `as_of` have moved from `profile`, a relation made by
-    `feature_profile`: its stability index is over `psi`, and by more than chance. All features are tested together. Those
+{#- Fails for each feature of a feature view whose values at `as_of` have moved from `profile`. That is a relation made by
+    `feature_profile`; the stability index must be over `psi`, by more than chance. All features are tested together. Those
     with fewer than `min_rows` rows on a side, or without a profile, fail as well, since they cannot be judged. -#}
 {% test no_drift_from(model, profile, as_of=none, psi=0.2, min_rows=500) %}
 {%- if execute -%}

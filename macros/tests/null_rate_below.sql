@@ -1,4 +1,5 @@
-{#- Fails for each feature of a feature view of whose values `rate` or more, such as 0.05, are null, of the keys that have a value at `as_of`.
+{#- Fails for each feature of a feature view that has too many nulls. The `rate`, such as 0.05, is that of keys with a row at `as_of`
+    whose value is null.
     `features` are names; all by default. Without any rows each fails. -#}
 {% test null_rate_below(model, rate, as_of=none, features=none) %}
 {%- if execute -%}

@@ -25,7 +25,7 @@ _Stores = Callable[[], Mapping[str, Contents | PitJoinError]]
 
 @dataclass(frozen=True, slots=True)
 class MonitorRequest:
-    """What to check, and against what; see `FeatureStore.monitor`. `checks` may be empty for all that are possible."""
+    """The checks to run, and what they compare; see `FeatureStore.monitor`. Without `checks` all possible ones run."""
 
     now: datetime
     checks: Sequence[str] = ()

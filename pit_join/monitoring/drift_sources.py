@@ -1,4 +1,4 @@
-"""The rows that drift is measured in: those of a feature log, of a training set, or of a view at an instant."""
+"""The rows that drift is measured in, of a feature log, a training set, or a view at an instant."""
 
 from __future__ import annotations
 
@@ -211,9 +211,9 @@ def _kind(family: str, number: str | None) -> str:
 def set_profiles(
     session: DuckDBWarehouse, workspace: Workspace, file: SetFile, group: RowGroup
 ) -> tuple[dict[str, FeatureProfile], set[str]]:
-    """Return the profiles of a training set for the features of a group, by feature, and which are made from its rows.
+    """Return the profiles of a training set by feature, and the features whose profiles are made from its rows.
 
-    Those in the file are taken as they are. In the rows, a default looks like a value.
+    Profiles in the file are taken as they are. In the rows, a default looks like a value.
     """
     columns = dict(_named(file, group))
     said = file.metadata.statistics if file.metadata else {}

@@ -1,4 +1,4 @@
-"""The check `rates`: how many values are null, or were replaced by defaults, in the warehouse, the store and a log."""
+"""The check `rates`: the shares of nulls and defaults in the warehouse, the online store and a log."""
 
 from __future__ import annotations
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
@@ -327,3 +329,58 @@ def test_sensitive_values_are_nowhere(bank: Bank) -> None:
     found = bank.monitor(log, checks=["drift"], baseline=training)
     assert drifted(found) == {"hidden:word"}  # of the salary only nulls are counted
     assert "null 0.0% -> 100.0%" in breaches(found)["drift", "- hidden:word"]
+
+
+# In dbt -----------------------------------------------------------------------------------------------------------
+
+PROFILED = """{{{{ config(materialized='table') }}}}
+-- depends_on: {{{{ ref('profile') }}}}
+{{{{ pit_join.{macro}('profile', {arguments}) }}}}
+"""
+TESTS = """    data_tests:
+      - pit_join.fresh_within: {arguments: {within: 2 hours, as_of: '2026-03-01 12:00'}}
+      - pit_join.null_rate_below: {arguments: {rate: 0.3, as_of: '2026-03-01 12:00', features: [age, plan]}}
+      - pit_join.default_rate_below: {arguments: {rate: 0.6, as_of: '2026-03-01 12:00'}}
+      - pit_join.no_drift_from: {arguments: {profile: "ref('profile_then')", as_of: '2026-03-01 12:00'}}
+"""
+
+
+def _dbt(bank: Bank, *arguments: str) -> dict[str, str]:
+    """The outcome of each node of a run of dbt."""
+    command = [sys.executable, "-m", "dbt.cli.main", *arguments, "--profiles-dir", "profiles"]
+    done = subprocess.run(command, cwd=bank.folder, capture_output=True, text=True, timeout=300)
+    assert done.returncode in (0, 1), done.stdout
+    results = json.loads((bank.folder / "target" / "run_results.json").read_text())["results"]
+    outcomes = {each["unique_id"].split(".")[2]: each["status"] for each in results}
+    return {name: status for name, status in outcomes.items() if "on-run-start" not in name}
+
+
+@pytest.mark.rest
+def test_the_same_in_dbt(bank: Bank) -> None:
+    models = bank.folder / "models"
+    (models / "profile_then.sql").write_text(PROFILED.format(macro="feature_profile", arguments="'2026-03-01 12:00'"))
+    drift = PROFILED.format(macro="drift", arguments="ref('profile_then'), '2026-03-01 15:00'")
+    (models / "profile_drift.sql").write_text(drift)
+    declared = (models / "models.yml").read_text()
+    (models / "models.yml").write_text(declared.replace('  - name: "visits"', f'{TESTS}  - name: "visits"'))
+    assert _dbt(bank, "run", "--select", "profile_then") == {"profile_then": "success"}
+    outcome = _dbt(bank, "test")
+    assert (len(outcome), set(outcome.values())) == (4, {"pass"})
+    with duckdb.connect(str(bank.folder / "warehouse.duckdb")) as connection:
+        connection.execute(
+            "insert into profile select * replace "
+            "(event_timestamp + interval 3 hours as event_timestamp, age + 10 as age) from profile"
+        )
+    assert _dbt(bank, "run", "--select", "profile_drift") == {"profile_drift": "success"}
+    with duckdb.connect(str(bank.folder / "warehouse.duckdb"), read_only=True) as connection:
+        rows = connection.sql("select feature, psi, js, ks, noise from profile_drift").fetchall()
+    found = bank.store.monitor(checks=["drift"], select=["profile"], now=NOON + timedelta(hours=3), baseline_as_of=NOON)
+    assert found.drift is not None
+    by_python = {each.feature: each.drift for each in found.drift.features}
+    assert {row[0] for row in rows} == set(by_python) == {"age", "plan", "salary"}
+    for feature, *measured in rows:
+        one = by_python[feature]
+        assert measured == pytest.approx([one.psi, one.js, one.ks, one.noise])
+    bank.fill(age=50, nulls=0.7, at=NOON - timedelta(hours=4))
+    outcome = _dbt(bank, "test")
+    assert set(outcome.values()) == {"fail"}

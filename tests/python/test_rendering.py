@@ -7,6 +7,7 @@ After a change of a macro that is meant, write the golden files anew and read th
 
 import copy
 import json
+import math
 import re
 import shutil
 from collections.abc import Callable, Iterator
@@ -379,6 +380,14 @@ def _calls() -> Iterator[Call]:
         yield Call("test_unique_feature_rows", {"model": Ref(view)})
         for at in (None, "2026-03-18 14:30"):
             yield Call("test_no_future_rows", {"model": Ref(view), "as_of": at})
+            yield Call("feature_profile", {"view": view, "as_of": at})
+            yield Call("drift", {"view": view, "profile": Ref("login_training"), "as_of": at})
+            for test in ("null_rate_below", "default_rate_below"):
+                yield Call(f"test_{test}", {"model": Ref(view), "rate": 0.1, "as_of": at})
+            yield Call("test_no_drift_from", {"model": Ref(view), "profile": Ref("login_training"), "as_of": at})
+    for at, features in product((None, "2026-03-18"), (None, ["login_count_30d"])):
+        arguments = {"within": "1 day", "as_of": at, "features": features}
+        yield Call("test_fresh_within", {"model": Ref("user_activity"), **arguments})
     yield from _static_calls()
     for features, provenance in product((ACTIVITY, ROLES), (False, True)):
         arguments = {"model": Ref("login_training"), "spine": Ref("login_labels"), "features": features}
@@ -968,6 +977,21 @@ RECORDED = {
     "latest_snapshot": Call("latest_snapshot", {"view": "user_activity", "as_of": "2026-03-21"}),
     "test_unique_feature_rows": Call("test_unique_feature_rows", {"model": Ref("user_activity")}),
     "test_no_future_rows": Call("test_no_future_rows", {"model": Ref("user_activity"), "as_of": "2026-04-01 02:00"}),
+    "test_fresh_within": Call(
+        "test_fresh_within", {"model": Ref("user_activity"), "within": "15 days", "as_of": "2026-03-21"}
+    ),
+    "test_null_rate_below": Call(
+        "test_null_rate_below", {"model": Ref("user_activity"), "rate": 0.6, "as_of": "2026-03-21"}
+    ),
+    "test_default_rate_below": Call(
+        "test_default_rate_below", {"model": Ref("user_activity"), "rate": 0.6, "as_of": "2026-03-21"}
+    ),
+    "feature_profile": Call("feature_profile", {"view": "user_activity", "as_of": "2026-03-21"}),
+    "drift": Call("drift", {"view": "user_activity", "profile": "user_activity_then", "as_of": "2026-03-21"}),
+    "test_no_drift_from": Call(
+        "test_no_drift_from",
+        {"model": Ref("user_activity"), "profile": "user_activity_then", "as_of": "2026-03-21", "min_rows": 2},
+    ),
     "test_point_in_time_correct": Call(
         "test_point_in_time_correct",
         {"model": Ref("login_training"), "spine": Ref("login_labels"), "features": ["user_activity:*"]},
@@ -1027,6 +1051,7 @@ PORTABLE = (
     "test_unique_feature_rows",
     "test_no_future_rows",
 )
+DUCKDB_ONLY = "no implementation of '(_all_columns_but|_profiled_snapshot|_time_at|drift|feature_profile|window_features|window_history)'"
 RECORDS = [(name, leaf) for name in RECORDED for leaf in ("duckdb", "default") if leaf == "duckdb" or name in PORTABLE]
 
 
@@ -1048,7 +1073,7 @@ def test_the_sql_is_the_one_on_record(compiled: Compiled, request: pytest.Fixtur
 
 @pytest.mark.parametrize("name", sorted(RECORDED.keys() - set(PORTABLE) - {"point_in_time_join.in_order"}))
 def test_no_other_engine_is_given_what_only_duckdb_runs(compiled: Compiled, name: str) -> None:
-    with pytest.raises(CannotRender, match=r"no implementation of '(_all_columns_but|window_features|window_history)'"):
+    with pytest.raises(CannotRender, match=DUCKDB_ONLY):
         recorded(compiled.manifest, compiled.relations, name, "default")
 
 
@@ -1122,9 +1147,15 @@ PLANTED = {
             ('u4', '2026-04-01 00:00:00+00', '2026-04-01 02:00:01+00', 2, null, true),
             ('u4', '2026-04-01 02:00:00+00', '2026-04-01 02:00:00+00', 3, 1, true)
     """,
+    "test_fresh_within": "delete from user_activity where user_id = 'u1' and session_duration_avg > 290",
+    "test_null_rate_below": "update user_activity set session_duration_avg = null",
+    "test_default_rate_below": "update user_activity set session_duration_avg = null",
+    "test_no_drift_from": "delete from user_activity_then where feature = 'login_count_30d'",
     "test_point_in_time_correct": "update login_training set login_count_30d = 99 where login_count_30d = 4",
 }
 HOUR = 3_600_000_000
+NOTHING = -(1 - 2 / 9) / math.sqrt(2 / 9)  # the score of no difference at all, with one degree of freedom
+BELOW = {value: value - value * 2.3e-16 for value in (5, 18, 295)}  # where the bin before a frequent value ends
 RESULTS = {
     "training_set": [
         ("u1", None, "03-18 14:30:00", 0, 18, 295.0, 0, "03-15 00:00:00", "PRESENT", None, "NULL_KEY"),
@@ -1201,6 +1232,89 @@ RESULTS = {
         ("u4", "04-01 02:00:01", "04-01 02:00:01", 1, 1.0, False),
         ("u4", "04-01 00:00:00", "04-01 02:00:01", 2, None, True),
     ],
+    # Of u1 and u2 there are 18 and 5, and 295 and a null.
+    "feature_profile": [
+        (
+            "login_count_30d",
+            "number",
+            2,
+            0,
+            0,
+            0,
+            5,
+            11.5,
+            [BELOW[5], 5, BELOW[18], 18],
+            None,
+            [0, 1, 0, 1, 0, 0, 0, 0],
+            2,
+            10,
+            None,
+            0.5,
+            0.25,
+        ),
+        (
+            "session_duration_avg",
+            "number",
+            2,
+            1,
+            0,
+            0,
+            295,
+            295,
+            [BELOW[295], 295],
+            None,
+            [0, 1, 0, 0, 1, 0],
+            2,
+            10,
+            None,
+            0.5,
+            0.25,
+        ),
+    ],  # fmt: skip
+    "drift": [
+        (
+            "login_count_30d",
+            "number",
+            2,
+            2,
+            0,
+            0,
+            0,
+            0,
+            0,
+            0,
+            0,
+            0,
+            NOTHING,
+            [0.5, 0.5],
+            [0.5, 0.5],
+            [5, 18],
+            [None, None],
+        ),
+        (
+            "session_duration_avg",
+            "number",
+            2,
+            2,
+            1,
+            0,
+            1,
+            0,
+            0,
+            0,
+            0,
+            0,
+            NOTHING,
+            [0.5, 0.5],
+            [0.5, 0.5],
+            [295, None],
+            [None, "null"],
+        ),
+    ],  # fmt: skip
+    "test_fresh_within": [("session_duration_avg", "03-05 00:00:00")],
+    "test_null_rate_below": [("session_duration_avg", 2, 2)],
+    "test_default_rate_below": [("session_duration_avg", 2, 2)],
+    "test_no_drift_from": [("login_count_30d", "the profile does not have the feature", None, None, None, 0)],
     "test_point_in_time_correct": [
         ("recomputed, not stored", "u2", "u1", "03-13 12:00:00", 1, 4, 50.0),
         ("stored, not recomputed", "u2", "u1", "03-13 12:00:00", 1, 99, 50.0),
@@ -1239,6 +1353,7 @@ def warehouse() -> Iterator[Callable[[str], list[tuple[Any, ...]]]]:
             insert into login_labels values {LABELS};
             insert into login_training values {TRAINING};
         """)
+        connection.execute(f"create table user_activity_then as {(GOLDEN / 'feature_profile.duckdb.sql').read_text()}")
 
         def short(value: Any) -> Any:
             if isinstance(value, datetime):
