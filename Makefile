@@ -11,6 +11,7 @@ export DBT_SEND_ANONYMOUS_USAGE_STATS := false
 DEMO_OUTPUT := target/flight_delay.parquet
 # The demo's data end on that day; so do its ages.
 DEMO_TIME := 2013-03-10 18:00
+DEMO_VIEWS := aircraft_facts,aircraft_last_leg,carrier_daily_delay,carrier_landings,route_history
 DEMO_FLIGHT := --entity origin=JFK --entity dest=TPA --entity carrier=B6 --entity tailnum=N283JB
 
 .PHONY: help demo test test-rest test-long test-browser quick newest lowest lint ruff mypy sqlfluff files words strict-parse docs docs-check bench soak clean distclean setup
@@ -26,6 +27,8 @@ demo: setup ## build the example project, its training set and its online store
 	$(BIN)/pit-join export --as-of '$(DEMO_TIME)'
 	$(BIN)/pit-join get --service flight_delay_v1 --now '$(DEMO_TIME)' $(DEMO_FLIGHT)
 	$(BIN)/pit-join verify --all
+	$(BIN)/pit-join monitor --now '$(DEMO_TIME)' --select $(DEMO_VIEWS)
+	$(BIN)/pit-join report --training-set $(DEMO_OUTPUT) --output target/features.html
 
 PYTEST := $(BIN)/python -m pytest --numprocesses auto --dist loadfile --no-loadscope-reorder
 

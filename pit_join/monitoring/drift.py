@@ -30,6 +30,7 @@ _LIMITS = Limits(psi=0.2, after=1, min_rows=MIN_ROWS)
 _FALSE_ALARMS = 0.001
 """The probability that chance alone raises any alarm in a run, however many features there are."""
 
+_ZERO = 1e-290
 _MEMORY_BYTES = 2 * 2**30
 _Span = tuple[datetime | None, datetime | None]
 
@@ -82,7 +83,9 @@ class DriftedFeature:
                 "nulls": [drift.baseline_nulls, drift.nulls],
                 "missing": [drift.baseline_missing, drift.missing],
                 **{name: getattr(drift, name) for name in ("js", "ks", "ks_error", "noise", "baseline", "current")},
-                "edges": [_finite(upper) for upper in drift.uppers or ()] if drift.kind == "number" else None,
+                "edges": [None if upper == float("inf") else upper for upper in drift.uppers or ()]
+                if drift.kind == "number"
+                else None,
                 "categories": drift.labels if drift.kind == "text" else None,
                 "labels": drift.labels,
             },
@@ -349,7 +352,10 @@ def _bin(drift: FeatureDrift, number: int) -> str:
 
 
 def _finite(upper: float | None) -> float | None:
-    return None if upper is None or upper in (float("inf"), float("-inf")) else upper
+    """Return the end of a bin; None without a bound. That just below 0 is 0."""
+    if upper is None or upper in (float("inf"), float("-inf")):
+        return None
+    return 0.0 if abs(upper) < _ZERO else upper
 
 
 @contextmanager

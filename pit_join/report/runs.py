@@ -20,6 +20,7 @@ _MOST_RUNS = 60
 _MOST_POINTS = 40_000  # of all sparklines, so that the page stays small
 _MOST_DRAWN = 300  # distributions
 _MOST_BARS = 24
+_ZERO = 1e-290
 _UNTOLD = ("freshness", "nulls")  # checks whose words hold times and rates, but no values
 _ORDER = {"breached": 0, "over": 1, "not judged": 2, "ok": 3}
 
@@ -111,8 +112,8 @@ def _labels(labels: Sequence[str | None], edges: Sequence[float | None] | None) 
         elif (edge := edges[i]) is None:
             yield f"> {lower}" if lower else "a value"
         else:
-            upper = f"{edge:.4g}"
-            # An edge just below a number, as 1.9999999999999996, ends the bar of what is less.
+            # An edge just below a number, as 1.9999999999999996 or -1e-300, ends the bar of what is less.
+            upper = f"{0.0 if abs(edge) < _ZERO else edge:.4g}"
             less = "<" if float(upper) > edge else "≤"
             yield upper if upper == lower else f"{lower} – {upper}" if lower else f"{less} {upper}"
             lower = upper

@@ -99,6 +99,8 @@ def test_readme(demo: Built, copy_of: Callable[[Built], Built]) -> None:
         [".venv/bin/pit-join", "export"],
         [".venv/bin/pit-join", "get"],
         [".venv/bin/pit-join", "verify"],
+        [".venv/bin/pit-join", "monitor"],
+        [".venv/bin/pit-join", "report"],
     ]
     printed = "".join(f"{command}\n{run(command, directory)}" for command in commands[1:])  # make prints each command
     assert differs(shown, printed) == ""

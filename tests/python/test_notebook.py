@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -310,4 +311,7 @@ def test_the_notebook_of_the_example_runs(demo: Built, copy_of: Callable[[Built]
     found = {each["text/plain"].split(":")[0].strip("<"): each for each in data}
     for name in ("FeatureStore", "TrainingSet", "Explanation", "OnlineFeatures", "Monitoring"):
         parsed(found[name]["text/html"])
-    assert " 0 stale, 0 different" in found["Monitoring"]["text/plain"]
+    checks = "".join(each["text/plain"] for each in data if each["text/plain"].startswith("<Monitoring"))
+    assert " 0 stale, 0 different" in checks
+    assert re.search(r"<Drift: [1-9]\d* of \d+ features have drifted>", checks), checks
+    assert "<svg" in found["Monitoring"]["text/html"]

@@ -1051,7 +1051,10 @@ PORTABLE = (
     "test_unique_feature_rows",
     "test_no_future_rows",
 )
-DUCKDB_ONLY = "no implementation of '(_all_columns_but|_profiled_snapshot|_time_at|drift|feature_profile|window_features|window_history)'"
+DUCKDB_ONLY = (
+    "no implementation of '(_all_columns_but|_profiled_snapshot|_time_at|drift|feature_profile|"
+    "window_features|window_history)'"
+)
 RECORDS = [(name, leaf) for name in RECORDED for leaf in ("duckdb", "default") if leaf == "duckdb" or name in PORTABLE]
 
 
@@ -1270,7 +1273,7 @@ RESULTS = {
             0.5,
             0.25,
         ),
-    ],  # fmt: skip
+    ],
     "drift": [
         (
             "login_count_30d",
@@ -1310,7 +1313,7 @@ RESULTS = {
             [295, None],
             [None, "null"],
         ),
-    ],  # fmt: skip
+    ],
     "test_fresh_within": [("session_duration_avg", "03-05 00:00:00")],
     "test_null_rate_below": [("session_duration_avg", 2, 2)],
     "test_default_rate_below": [("session_duration_avg", 2, 2)],
