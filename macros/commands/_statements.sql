@@ -50,6 +50,19 @@
 {%- endmacro %}
 
 
+{#- The number of rows of a view's table, and its greatest event time in microseconds. -#}
+{% macro _size_statement(view) -%}
+    {%- set declared = pit_join._view(view) -%}
+    {%- if not execute -%}
+        {{ return('') }}
+    {%- endif -%}
+select
+    count(*) as rows,
+    {{ 'cast(null as bigint)' if declared.static else 'max(' ~ pit_join._time_of(declared, declared.event_timestamp) ~ ')' }} as newest
+from {{ declared.relation }}
+{%- endmacro %}
+
+
 {#- The facts of a view's table: see `_history_facts`. -#}
 {% macro _facts_statement(view, history) -%}
     {%- set declared = pit_join._view(view) -%}

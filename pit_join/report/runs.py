@@ -7,6 +7,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -35,22 +36,35 @@ def monitored(results: pa.Table, hidden: Hidden) -> dict[str, Any] | None:
         return None
     times = pc.unique(results["run_at"]).sort()[-_MOST_RUNS:]
     recent = results.filter(pc.greater_equal(results["run_at"], times[0])).sort_by("run_at")
-    runs = pc.index_in(recent["run_at"], times).to_pylist()
+    most, order, starts = _by_series(recent)
     # Of most rows only the points of their lines are needed: whole rows would take a minute in a large project.
-    names = [recent[name].to_pylist() for name in ("check", "place", "view", "feature")]
-    history: dict[tuple[Any, ...], list[list[Any]]] = {}
-    last: dict[tuple[Any, ...], int] = {}
-    points = zip(runs, recent["value"].to_pylist(), recent["breached"].to_pylist(), strict=True)
-    for i, (key, point) in enumerate(zip(zip(*names, strict=True), points, strict=True)):
-        history.setdefault(key, []).append(list(point))
-        last[key] = i
-    most = max(2, min(_MOST_RUNS, _MOST_POINTS // len(last)))
-    states = recent.drop_columns(["run_at", "now"]).take(list(last.values())).to_pylist()
-    found = [_series(row, history[key][-most:], hidden) for key, row in zip(last, states, strict=True)]
+    points = recent.select(["run_at", "value", "breached"]).take(order)
+    runs = pc.index_in(points["run_at"], times).to_pylist()
+    line = list(zip(runs, points["value"].to_pylist(), points["breached"].to_pylist(), strict=True))
+    ends = [*starts[1:], len(line)]
+    last = order.take(pa.array([end - 1 for end in ends], pa.int64()))
+    states = recent.drop_columns(["run", "run_at", "now"]).take(last).to_pylist()
+    found = [
+        _series(row, line[max(start, end - most) : end], hidden)
+        for row, start, end in zip(states, starts, ends, strict=True)
+    ]
     found.sort(key=lambda each: (_ORDER[each["state"]], each["check"], each["view"], each["feature"]))
     for each in [each for each in found if "shares" in each][_MOST_DRAWN:]:
         del each["shares"]
     return {"runs": [time_text(time, True) for time in times.to_pylist()], "series": found}
+
+
+def _by_series(results: pa.Table) -> tuple[int, pa.Array, list[int]]:
+    """Return how many points a line may have, the rows put together by series, and where each series begins."""
+    code: np.ndarray[Any, Any] = np.zeros(len(results), dtype=np.int64)
+    for name in ("check", "place", "view", "feature"):
+        column = pc.dictionary_encode(pc.fill_null(results[name], "")).combine_chunks()
+        code = code * len(column.dictionary) + np.from_dlpack(column.indices.cast(pa.int64()))
+        code = np.unique(code, return_inverse=True)[1].astype(np.int64)  # so that it never overflows
+    order = np.argsort(code, kind="stable")
+    starts = np.flatnonzero(np.diff(code[order], prepend=-1))
+    most = max(2, min(_MOST_RUNS, _MOST_POINTS // max(len(starts), 1)))
+    return most, pa.array(order), starts.tolist()
 
 
 def _series(row: Mapping[str, Any], points: Sequence[Sequence[Any]], hidden: Hidden) -> dict[str, Any]:

@@ -52,7 +52,12 @@ def find_states(
                 workspace.console.warn(str(error))
                 said.append("The warehouse could not be read, so the page does not say what is built.")
             else:
-                tables = {name: _table(view, histories, workspace) for name, view in views.items()}
+                built = _built(histories)
+                tables = {
+                    name: _table(view, histories, workspace)
+                    for name, view in views.items()
+                    if tuple(part.lower() for part in view.location) in built
+                }
     for name, contents in sorted(stores.items()):
         if isinstance(contents, PitJoinError):
             workspace.console.warn(str(contents))
@@ -61,12 +66,21 @@ def find_states(
     return {name: _with_export(tables.get(name, ViewState()), view, stores) for name, view in views.items()}, said
 
 
+def _built(histories: Histories) -> set[tuple[str, ...]]:
+    """Return the databases, schemas and names of all tables and SQL views, in small letters."""
+    listed = " union all ".join(
+        f"select lower(database_name) as d, lower(schema_name) as s, lower({kind}_name) as n from duckdb_{kind}s()"
+        for kind in ("table", "view")
+    )
+    rows = histories.warehouse.rows_later(listed, "the warehouse cannot be read").result()
+    return {(row["d"], row["s"], row["n"]) for row in rows}
+
+
 def _table(view: FeatureView, histories: Histories, workspace: Workspace) -> ViewState:
     try:
-        if not histories.warehouse.has(view.location):
-            return ViewState()
-        facts = histories.facts(view)
-        histories.forget(view)
+        statement = workspace.macros.text("_size_statement", view=view.name)
+        what = f"the feature view '{view.name}' cannot be read"
+        facts = histories.warehouse.row(statement, what)
     except PitJoinError as error:
         histories.begin_anew()
         workspace.console.warn(str(error))

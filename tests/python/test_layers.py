@@ -27,7 +27,7 @@ WINGS = {
     ("feature_store",): set(),
     ("described",): set(),
     ("catalog",): set(),
-    ("report",): {"pyarrow"},
+    ("report",): {"numpy", "pyarrow"},
     ("audit",): {"numpy", "pyarrow"},
     ("monitoring",): {"numpy", "pyarrow"},
     ("training",): {"numpy", "pandas", "polars", "pyarrow"},

@@ -1,6 +1,6 @@
 // Monitoring: the last state of each check and feature, how it came there, and how its distribution has moved.
 
-const series = content.monitoring ? content.monitoring.series : [];
+const series = content.monitoring ? expanded(content.monitoring) : [];
 const runs = content.monitoring ? content.monitoring.runs : [];
 const STATE_KIND = { breached: "bad", over: "warn", "not judged": "plain", ok: "good" };
 const RANK = { breached: 3, over: 2, "not judged": 1, ok: 0 };
@@ -11,6 +11,20 @@ for (const one of series) {
   byFeature.set(key, [...(byFeature.get(key) || []), one]);
   if (!byView.has(one.view) || RANK[one.state] > RANK[byView.get(one.view)]) byView.set(one.view, one.state);
 }
+
+/** The series as objects: the page holds them as columns of numbers. */
+function expanded({ names, columns, rest }) {
+  const text = (name, i) => names[columns[name][i]];
+  return columns.check.map((_, i) => {
+    const { breached = [], ...more } = rest[i] || {};
+    const flat = columns.history[i];
+    const history = [];
+    for (let j = 0; j < flat.length; j += 2) history.push([flat[j], flat[j + 1], breached.includes(flat[j])]);
+    const [check, place, state, view, feature] = ["check", "place", "state", "view", "feature"].map((name) => text(name, i));
+    return { check, place, state, view, feature, value: columns.value[i], bound: columns.bound[i], history, ...more };
+  });
+}
+
 const seriesOf = (view, feature) => byFeature.get(`${view}\n${feature}`) || [];
 const worst = (view) => byView.get(view) || "";
 const monitoring = {

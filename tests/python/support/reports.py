@@ -53,7 +53,18 @@ class Parts(HTMLParser):
 
 
 def content_of(path: Path) -> dict[str, Any]:
-    return Parts(path.read_text("utf-8")).content
+    """The content of a page, its series of monitoring as objects."""
+    content = Parts(path.read_text("utf-8")).content
+    if found := content["monitoring"]:
+        series = []
+        for number in range(len(found["columns"]["check"])):
+            one = {
+                name: found["names"][found["columns"][name][number]] for name in ("check", "state", "view", "feature")
+            }
+            flat, more = found["columns"]["history"][number], found["rest"].get(str(number), {})
+            series.append({**one, **more, "value": found["columns"]["value"][number], "history": flat})
+        content["monitoring"] = {"runs": found["runs"], "series": series}
+    return content
 
 
 def wide_manifest(views: int, features: int) -> dict[str, Any]:
