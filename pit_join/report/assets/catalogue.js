@@ -4,7 +4,7 @@ function overview() {
   const features = content.views.reduce((sum, view) => sum + (view.features || []).length, 0);
   const owned = content.views.some((view) => view.owners);
   const monitoring = content.monitoring
-    ? content.monitoring.series.filter((each) => each.state === "breached").length
+    ? series.filter((each) => each.state === "breached").length
     : null;
   const tiles = [
     [content.views.length, "feature views", "#"],
