@@ -161,7 +161,13 @@ def reported(where: Path, repeat: int) -> list[str]:
         (where / "models" / f"view_{number}.yml").write_text(f"models:\n{VIEW.format(number=number)}{columns}")
     install_macros(where)
     os.chdir(where)
-    duckdb.connect(str(where / "warehouse.duckdb")).close()
+    columns = ", ".join(f"random() as f{i}" for i in range(COLUMNS))
+    with duckdb.connect(str(where / "warehouse.duckdb")) as connection:
+        for number in range(WIDE):
+            connection.execute(
+                f"create table view_{number} as select range as user_id, "
+                f"timestamptz '2026-03-01' + to_seconds(range) as event_timestamp, {columns} from range(1000)"
+            )
     for run in range(RUNS):
         results = [
             Result(check, f"view_{number}", f"f{i}", run / 100 + i / 1000, 0.2, place)

@@ -50,16 +50,12 @@
 {%- endmacro %}
 
 
-{#- The number of rows of a view's table, and its greatest event time in microseconds. -#}
-{% macro _size_statement(view) -%}
-    {%- set declared = pit_join._view(view) -%}
-    {%- if not execute -%}
-        {{ return('') }}
-    {%- endif -%}
+{#- The number of rows of a table, and the greatest time of a column in microseconds; none for a table without times. -#}
+{% macro _size_statement(relation, column, data_type) -%}
 select
     count(*) as rows,
-    {{ 'cast(null as bigint)' if declared.static else 'max(' ~ pit_join._time_of(declared, declared.event_timestamp) ~ ')' }} as newest
-from {{ declared.relation }}
+    {{ 'max(' ~ pit_join._instant(pit_join._identifier(column), data_type) ~ ')' if column else 'cast(null as bigint)' }} as newest
+from {{ relation }}
 {%- endmacro %}
 
 

@@ -78,7 +78,9 @@ def _built(histories: Histories) -> set[tuple[str, ...]]:
 
 def _table(view: FeatureView, histories: Histories, workspace: Workspace) -> ViewState:
     try:
-        statement = workspace.macros.text("_size_statement", view=view.name)
+        time = view.event_timestamp or None
+        kind = str(view.types[time]) if time else None
+        statement = workspace.macros.text("_size_statement", relation=view.relation, column=time, data_type=kind)
         what = f"the feature view '{view.name}' cannot be read"
         facts = histories.warehouse.row(statement, what)
     except PitJoinError as error:

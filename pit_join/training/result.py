@@ -38,7 +38,7 @@ from pit_join.warehouse.table_files import write_table
 __all__ = ["Coverage", "TrainingSet", "coverage", "coverage_hints", "coverage_table"]
 
 _QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
-_SAMPLED_ROWS = 100_000
+_SAMPLED_ROWS = 50_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,7 +181,7 @@ class TrainingSet:
         write_table(table, path, {"pit_join": metadata})
 
     def _profiles(self, table: pa.Table) -> Mapping[str, FeatureProfile]:
-        """Return the profiles of the features, of at most 100,000 rows, evenly spaced over the set."""
+        """Return the profiles of the features, of at most 50,000 rows, evenly spaced over the set."""
         if self.profiler is None:
             return {}
         step = max(1, len(table) // _SAMPLED_ROWS)
