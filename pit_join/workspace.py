@@ -259,7 +259,8 @@ class Histories:
         if found := self.warehouse.rows_later(statement, what).result():
             *values, rows = found[0].values()
             key = ", ".join(f"{name}={value}" for name, value in zip(view.join_keys, values, strict=True))
-            wanted = f"a key has one row, and the key {key} has" if key else "without keys it has one row, not"
+            one = "one of them, which is sensitive," if view.hides_keys else f"the key {key}"
+            wanted = f"a key has one row, and {one} has" if key else "without keys it has one row, not"
             raise WarehouseError(
                 f"{view.path}: {view.name}: the view is static, so {wanted} {rows:,}; "
                 "mend the model (its dbt test pit_join.unique_feature_rows finds all such keys), or, if the table is a "

@@ -151,8 +151,7 @@ def verify(ctx: click.Context, select: list[str], sample: int, every: bool, as_j
                     one.view,
                     ", ".join(f"{k}={v}" for k, v in one.key.items()) or "-",
                     one.feature,
-                    repr(one.offline),
-                    repr(one.online),
+                    *("sensitive" if one.sensitive else repr(side) for side in (one.offline, one.online)),
                 ]
                 for one in shown
             ]

@@ -134,7 +134,7 @@ class FeatureView:
     at or before T. `event_key` are the columns whose equal values make rows versions of one event, of which the newest
     by `created_timestamp` counts; with none every row is an event of its own. On any other view neither has a meaning.
 
-    The keys of a view that `hides_keys` are in no findings, reports and alerts.
+    The keys of a view that `hides_keys` are in no findings, reports and alerts, nor in the feature log.
 
     `clock_times` are its naive times that dbt's clock wrote into a snapshot, in a time zone that the view does not say.
     """

@@ -104,6 +104,8 @@ class SnapshotTaker:
             missing=substitutes.get("missing"),
             noted=snapshot.noted() if writer else {},
             max_staleness=None if view.max_staleness is None else view.max_staleness // timedelta(microseconds=1),
+            sensitive=tuple(feature.name for feature in view.features if feature.sensitive),
+            hides_keys=view.hides_keys,
         )
         return stored, snapshot
 

@@ -41,10 +41,12 @@ def _parts(stored: StoredView, now: StoredView, view: FeatureView) -> Iterator[t
     yield "list of features", *_unlike(stored.layout.fields, now.layout.fields)
     yield "ttl", _age(stored.ttl), _age(now.ttl)
     yield "max_staleness", _age(stored.max_staleness), _age(now.max_staleness)
+    yield "list of what is sensitive", _sensitive(stored), _sensitive(now)
     # The records of defaults and of missing keys; with other features they are others, too.
     if stored.layout.describe() == now.layout.describe():
-        yield "default", _values(stored, stored.defaults), _values(now, now.defaults)
-        yield "value of a key without a record", _values(stored, stored.missing), _values(now, now.missing)
+        hidden = {*stored.sensitive, *now.sensitive}
+        yield "default", *_substitutes(stored, stored.defaults, now.defaults, hidden)
+        yield "value of a key without a record", *_substitutes(stored, stored.missing, now.missing, hidden)
     nearest = {feature.name: feature.nearest for feature in view.features if feature.nearest}
     yield "metric of embeddings", {name: index.metric for name, index in stored.nearest.items()}, nearest
 
@@ -67,11 +69,26 @@ def _age(ttl: int | None) -> str:
     return "none" if ttl is None else format_duration(timedelta(microseconds=ttl))
 
 
-def _values(view: StoredView, record: bytes | None) -> str:
+def _sensitive(view: StoredView) -> str:
+    return ", ".join([*view.sensitive, *(["the keys"] if view.hides_keys else [])]) or "nothing"
+
+
+def _substitutes(view: StoredView, there: bytes | None, here: bytes | None, hidden: set[str]) -> tuple[str, str]:
+    """Return the records of both sides as texts, which differ if the records do; of sensitive features no values."""
+    one, other = (_values(view, record) for record in (there, here))
+    for name in hidden & {*one, *other}:
+        same = one.get(name) == other.get(name)
+        for side, text in ((one, "a sensitive value"), (other, "a sensitive value" if same else "another one")):
+            side.update({name: text} if name in side else {})
+    texts = (", ".join(f"{name} {value}" for name, value in side.items()) or "none" for side in (one, other))
+    return next(texts), next(texts)
+
+
+def _values(view: StoredView, record: bytes | None) -> dict[str, str]:
     if record is None:
-        return "none"
+        return {}
     values = view.decoder(view.features).read(record, b"")[1]
-    return ", ".join(f"{name} {value!r}" for name, value in zip(view.features, values, strict=True))
+    return {name: repr(value) for name, value in zip(view.features, values, strict=True)}
 
 
 def moved_views(workspace: Workspace, contents: Contents) -> Iterator[str]:

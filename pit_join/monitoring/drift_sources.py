@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 
@@ -13,7 +13,7 @@ from pit_join.definitions.registry import Registry
 from pit_join.definitions.views import FeatureView
 from pit_join.monitoring.log_reader import LogReader
 from pit_join.monitoring.results import ON_DEMAND
-from pit_join.references import parse_reference
+from pit_join.monitoring.sensitive import sensitive_names
 from pit_join.statuses import NULL_VALUE, PRESENT
 from pit_join.training.profiles import FeatureProfile, ProfiledColumn, kind_of, profiles_of
 from pit_join.training.set_file import SetFile
@@ -22,7 +22,7 @@ from pit_join.warehouse.duckdb_session import DuckDBWarehouse
 from pit_join.warehouse.sql import identifier, literal
 from pit_join.workspace import Histories, Workspace
 
-__all__ = ["MIN_ROWS", "LoggedRows", "RowGroup", "SnapshotRows", "is_hidden", "set_profiles"]
+__all__ = ["MIN_ROWS", "LoggedRows", "RowGroup", "SnapshotRows", "set_profiles"]
 
 MIN_ROWS = 500
 """The rows below which a share is not judged, unless `min_rows` is declared."""
@@ -53,10 +53,13 @@ class RowGroup:
         return self.view if self.alias == self.view else f"{self.alias} ({self.view})"
 
 
-def is_hidden(registry: Registry, view: str, feature: str) -> bool:
-    """Return whether a feature is sensitive; one that the project does not have is."""
-    known = registry.views.get(view)
-    return known is None or all(each.sensitive for each in known.features if each.name == feature)
+class _LoggedValue(NamedTuple):
+    """A feature of logged rows, with its name in its view and the SQL of its values."""
+
+    name: str
+    feature: str
+    kind: str
+    value: str
 
 
 class LoggedRows:
@@ -85,19 +88,34 @@ class LoggedRows:
 
     def _add(self, about: Mapping[str, Any], rows: pa.Table) -> None:
         self._session.register(_CHUNK, rows)
-        hidden = _hidden_on_demand(self._registry, about["references"])
-        by_alias: dict[str, list[tuple[str, str, bool]]] = {}
+        sensitive = sensitive_names(self._registry, about)
+        by_alias: dict[str, list[_LoggedValue]] = {}
         for each in about["features"]:
-            alias, feature = each.get("role", ON_DEMAND), each.get("feature", each["name"])
-            view = about["roles"][alias]["view"] if alias in about["roles"] else ""
-            secret = is_hidden(self._registry, view, feature) if view else each["name"] in hidden
-            by_alias.setdefault(alias, []).append((each["name"], feature, secret))
-        for alias, features in by_alias.items():
+            alias, name, feature = each.get("role", ON_DEMAND), each["name"], each.get("feature", each["name"])
+            kind, value = "other", f"features.{identifier(name)}.value"
+            if name not in sensitive.features:
+                kind = kind_of(rows.schema.field("features").type.field(name).type.field("value").type)
+            if name in sensitive.unlogged.features:
+                view = about["roles"][alias]["view"] if alias in about["roles"] else ""
+                value = self._is_value(name, view, feature, defaults=about["defaults"])
+            by_alias.setdefault(alias, []).append(_LoggedValue(name, feature, kind, _read_as(kind, value)))
+        for alias, values in by_alias.items():
             role = about["roles"].get(alias) or {"view": ON_DEMAND, "keys": {name: name for name in about["keys"]}}
-            self._insert(alias, role["view"], tuple(role["keys"].values()), features, rows)
+            keys = tuple(role["keys"].values())
+            entity = f"hash({', '.join(f'keys.{identifier(key)}' for key in keys)})" if keys else "0"
+            if not sensitive.unlogged.keys.isdisjoint(keys):
+                entity = 'hash(request_id, "row")'  # each row stands for itself
+            self._insert(alias, role["view"], keys, entity, values)
+
+    def _is_value(self, name: str, view: str, feature: str, *, defaults: bool) -> str:
+        """Return the SQL that is null where a value was served that is not in the log and was null."""
+        known = self._registry.views.get(view)
+        default = next((each.default for each in known.features if each.name == feature), None) if known else None
+        found = [PRESENT] if default is None or not defaults else [PRESENT, NULL_VALUE]
+        return f"nullif(features.{identifier(name)}.status in ({', '.join(map(literal, found))}), false)"
 
     def _insert(
-        self, alias: str, view: str, keys: tuple[str, ...], features: Iterable[tuple[str, str, bool]], rows: pa.Table
+        self, alias: str, view: str, keys: tuple[str, ...], entity: str, values: Iterable[_LoggedValue]
     ) -> None:
         place = alias, view, keys
         if place not in self._groups:
@@ -105,18 +123,15 @@ class LoggedRows:
             self._groups[place] = RowGroup(alias, view, table, keys, ("_pit_entity",) if keys else ())
             self._execute(f"create temp table {table} (_pit_entity ubigint)")
         group, taken = self._groups[place], {}
-        for name, feature, hidden in features:
-            kind = (
-                "other" if hidden else kind_of(rows.schema.field("features").type.field(name).type.field("value").type)
-            )
+        for name, feature, kind, value in values:
             column = self._column(group, feature, kind)
             if column is None:
                 continue
             group.names[feature] = tuple(dict.fromkeys((*group.names.get(feature, ()), name, f"{alias}__{feature}")))
-            one = f"features.{identifier(name)}"
-            taken[column.column] = _read_as(kind, f"{one}.value")
-            taken[str(column.found)] = f"{one}.status in ({literal(PRESENT)}, {literal(NULL_VALUE)})"
-        entity = f"hash({', '.join(f'keys.{identifier(key)}' for key in keys)})" if keys else "0"
+            taken[column.column] = value
+            taken[str(column.found)] = (
+                f"features.{identifier(name)}.status in ({literal(PRESENT)}, {literal(NULL_VALUE)})"
+            )
         columns = ", ".join(["_pit_entity", *map(identifier, taken)])
         self._execute(
             f"insert into {group.table} ({columns}) select {', '.join([entity, *taken.values()])} from {_CHUNK}"
@@ -138,17 +153,6 @@ class LoggedRows:
 
     def _execute(self, sql: str) -> None:
         self._session.execute(sql, "the feature log cannot be read")
-
-
-def _hidden_on_demand(registry: Registry, references: Iterable[Mapping[str, Any]]) -> set[str]:
-    """Return the names of the on-demand features that have a sensitive argument."""
-    found = set()
-    for each in references:
-        if "on_demand" in each:
-            sources = filter(None, (parse_reference(str(one)) for one in (each.get("arguments") or {}).values()))
-            if any(is_hidden(registry, registry.latest.get(view, view), feature) for view, feature in sources):
-                found.add(each.get("as") or each["on_demand"].split(".")[-1])
-    return found
 
 
 def _read_as(kind: str, value: str) -> str:

@@ -31,7 +31,10 @@ _MOST_AGES = 100_000
 
 @dataclass(frozen=True, slots=True)
 class SkewExample:
-    """A served value, and the value of the offline rule at that time."""
+    """A served value, and the value of the offline rule at that time; None of both if they are sensitive.
+
+    Sensitive keys are not among the keys.
+    """
 
     keys: Mapping[str, Any]
     served_at: datetime
@@ -40,6 +43,7 @@ class SkewExample:
     expected: Any
     expected_status: str
     service: str | None
+    sensitive: bool = False
 
 
 @dataclass(slots=True)
@@ -49,8 +53,8 @@ class FeatureSkew:
     `match`: equal to the rule at the serving time. `stale`: equal to the rule only at the instant of the export.
     `different`: equal to neither. `changed`: the same of a static view, or computed from one: the rule knows only its
     values of today, so they have changed since they were served. `fallback`: a store had failed, or was stale.
-    `not_compared`: the project no longer has the feature, or has it as another type. `examples` are different values,
-    the farthest first.
+    `not_compared`: the project no longer has the feature, or has it as another type, or its values or keys are
+    `sensitive` and not in the log. `examples` are different values, the farthest first.
     """
 
     view: str
@@ -64,6 +68,7 @@ class FeatureSkew:
     fallback: int = 0
     not_compared: int = 0
     examples: list[SkewExample] = field(default_factory=list)
+    sensitive: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +91,8 @@ class StaleView:
 class Skew:
     """The result of a comparison: the number of compared rows, the features, and the stale views.
 
-    `changes` name what is gone from the project, `unread` the files that could not be read, `hints` the next steps.
+    `changes` name what is gone from the project or left out as sensitive, `unread` the files that could
+    not be read, `hints` the next steps.
     """
 
     rows: int
@@ -110,7 +116,8 @@ class Skew:
                 view=each.view if each.role in (each.view, each.feature) else f"{each.role} ({each.view})",
                 feature=each.feature,
                 value=float(each.stale + each.different),
-                bound=0.0,
+                # What is sensitive is left alone for ever, and nobody shall be alarmed that it is not judged.
+                bound=None if each.sensitive and each.not_compared == each.rows else 0.0,
                 place="served",
                 judged=each.not_compared < each.rows,
                 over=bool(each.stale or each.different),
@@ -181,9 +188,12 @@ def _name(each: FeatureSkew) -> tuple[str, str]:
 def _example_text(of: FeatureSkew, example: SkewExample) -> str:
     view, name = _name(of)
     keys = "".join(f"{key}={value}, " for key, value in example.keys.items())
-    served = f"{shown(example.served)} ({example.served_status})"
-    expected = f"{shown(example.expected)} ({example.expected_status})"
-    return f"{view}:{name}, {keys}{example.served_at:%Y-%m-%d %H:%M:%S}: {served}, not {expected}"
+    told = (
+        f"{shown(example.served)} ({example.served_status}), not {shown(example.expected)} ({example.expected_status})"
+    )
+    if example.sensitive:
+        told = f"a sensitive value ({example.served_status}), not that of the rule ({example.expected_status})"
+    return f"{view}:{name}, {keys}{example.served_at:%Y-%m-%d %H:%M:%S}: {told}"
 
 
 def skew_totals(skew: Skew) -> str:

@@ -68,7 +68,11 @@ class LogRows:
             PitJoinError, ValueError, OverflowError, pyarrow.ArrowException: if the rows cannot be logged.
         """
         source, roles, rows = served.source, served.features.by_role(), len(served.features)
-        fields = {name: [_plain(value) for value in served.rows[name]] for name in source.fields}
+        unlogged, nulls = source.unlogged, (None,) * rows
+        fields = {
+            name: [_plain(value) for value in (nulls if name in unlogged.fields else served.rows[name])]
+            for name in source.fields
+        }
         field_types = {name: _field_type(values, source.fields[name]) for name, values in fields.items()}
         types = {name: kind for role in roles for name, kind in zip(role.names, role.types, strict=True)}
         found = cls(source, {name: types[name] for name in source.names}, field_types)
@@ -77,7 +81,10 @@ class LogRows:
             ("row",): list(range(rows)),
             ("served_at",): [served.moment] * rows,
         }
-        columns |= {("keys", name): _keys(kind, served.rows[name]) for name, kind in source.keys.items()}
+        columns |= {
+            ("keys", name): _keys(kind, nulls if name in unlogged.keys else served.rows[name])
+            for name, kind in source.keys.items()
+        }
         columns |= {("fields", name): values for name, values in fields.items()}
         for alias, resolved in source.roles.items():
             instant = resolved.view.instant
@@ -87,7 +94,8 @@ class LogRows:
             if role.names[0] in source.role_of:
                 columns["roles", source.role_of[role.names[0]], "event_timestamp"] = list(role.times)
             for name, values, statuses in zip(role.names, role.columns, role.statuses, strict=True):
-                columns["features", name, "value"] = [served.values[name]] if served.values else list(values)
+                given = [served.values[name]] if served.values else values
+                columns["features", name, "value"] = list(nulls if name in unlogged.features else given)
                 columns["features", name, "status"] = list(statuses)
         found._columns, found._rows = columns, rows
         found._leave_out_impossible_keys()

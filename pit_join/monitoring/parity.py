@@ -40,13 +40,17 @@ _TOLERANCE = 1e-9
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """A served value that differs from the offline rule; `feature` may also be `status` or `event time`."""
+    """A served value that differs from the offline rule; `feature` may also be `status` or `event time`.
+
+    Sensitive values are None, and of a view that hides its keys `key` is empty.
+    """
 
     view: str
     key: Mapping[str, Any]
     feature: str
     offline: Any
     online: Any
+    sensitive: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +73,7 @@ class Parity:
         """Return the result as plain values."""
         shown = [
             asdict(one) | {"key": {name: str(value) for name, value in one.key.items()}}
-            | {"offline": str(one.offline), "online": str(one.online)}
+            | ({} if one.sensitive else {"offline": str(one.offline), "online": str(one.online)})
             for one in self.differences
         ]  # fmt: skip
         return {
@@ -156,6 +160,8 @@ class _Comparison:
         self._rule, self._store, self._stored, self._view = rule, store, stored, view
         self._tolerances = {one.name: _TOLERANCE for one in view.aggregations if one.adds_up}
         self._codec = KeyCodec(stored.keys)
+        self._sensitive = {*stored.sensitive, *(each.name for each in view.features if each.sensitive)}
+        self._shown_keys = () if view.hides_keys or stored.hides_keys else tuple(stored.keys)
 
     def chunks(self, sample: int | None) -> Iterator[pa.Table]:
         """Yield the keys to compare: those of the history and those of the store."""
@@ -200,9 +206,11 @@ class _Comparison:
             wrong = pc.indices_nonzero(pc.invert(equal))
             shown = values_of(pa.chunked_array([expected.take(wrong)]))
             for row, offline in zip(wrong.to_pylist(), shown, strict=True):
-                yield Difference(
-                    view.name, {name: rows[name][row] for name in stored.keys}, feature, offline, given[row]
-                )
+                key = {name: rows[name][row] for name in self._shown_keys}
+                if feature in self._sensitive:
+                    yield Difference(view.name, key, feature, None, None, sensitive=True)
+                else:
+                    yield Difference(view.name, key, feature, offline, given[row])
 
 
 def _status(features: Sequence[str]) -> str:

@@ -19,20 +19,20 @@ import pyarrow.compute as pc
 
 from pit_join.definitions.views import FeatureView
 from pit_join.errors import PitJoinError
-from pit_join.monitoring.findings import FeatureSkew, Findings, Skew, SkewExample
+from pit_join.monitoring.findings import FeatureSkew, Findings, Skew
 from pit_join.monitoring.log_reader import LogReader
 from pit_join.monitoring.offline_rule import FeatureValues, Known, OfflineRule, compute
 from pit_join.monitoring.results import ON_DEMAND
-from pit_join.records.arrow import type_name, values_of
-from pit_join.references import OnDemandRequest, Request, parse_reference
+from pit_join.monitoring.sensitive import sensitive_names, sources_of
+from pit_join.monitoring.served_rows import ServedRows
+from pit_join.records.arrow import type_name
+from pit_join.references import OnDemandRequest, Request, listed, parse_reference
 from pit_join.statuses import FALLBACKS
 from pit_join.training.equality import same
 from pit_join.warehouse.expressions import Expressions
 from pit_join.workspace import Workspace
 
 __all__ = ["find_skew"]
-
-_MOST_EXAMPLES = 5
 
 
 def find_skew(
@@ -66,36 +66,10 @@ def find_skew(
             workspace.console.progress(done, log.rows, about["service"] or "")
             if table.num_rows:
                 found.note_source(about, table.num_rows)
-                _Comparison(rule, _Rows(about, table), tolerance, found).run()
+                _Comparison(rule, ServedRows(about, table), tolerance, found).run()
             done, rows = done + of_rows, rows + table.num_rows
     workspace.console.progress(log.rows, log.rows, "")
     return found.result(rows, log.unread)
-
-
-class _Rows:
-    """Logged rows of one schema; `about` is their `LogSource.metadata`."""
-
-    def __init__(self, about: Mapping[str, Any], table: pa.Table) -> None:
-        self.about, self._table = about, table
-
-    def __len__(self) -> int:
-        return int(self._table.num_rows)
-
-    def column(self, *path: str) -> pa.Array:
-        """Return a column, or one nested in others."""
-        column, kind, numbers = self._table[path[0]], self._table[path[0]].type, []
-        for name in path[1:]:
-            numbers.append(kind.get_field_index(name))
-            kind = kind[numbers[-1]].type
-        return (pc.struct_field(column, numbers) if numbers else column).combine_chunks()
-
-    def answer(self, name: str) -> FeatureValues:
-        """Return a feature as it was served."""
-        return FeatureValues(self.column("features", name, "value"), self.column("features", name, "status"))
-
-    def filter(self, mask: pa.Array) -> _Rows:
-        """Return the rows for which the mask is true."""
-        return _Rows(self.about, self._table.filter(mask))
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,22 +102,37 @@ class _Feature:
 class _Comparison:
     """The comparison of rows of one schema with the rule."""
 
-    def __init__(self, rule: OfflineRule, rows: _Rows, tolerance: float, found: Findings) -> None:
+    def __init__(self, rule: OfflineRule, rows: ServedRows, tolerance: float, found: Findings) -> None:
         self._rule, self._rows, self._about, self._found = rule, rows, rows.about, found
-        self._tolerance = tolerance
+        self._tolerance, self._sensitive = tolerance, sensitive_names(rule.registry, rows.about)
         self._roles: dict[str, _Role] = {}
+        self._keyless: set[str] = set()
         self._features: dict[str, _Feature] = {}
         for alias, spec in self._about["roles"].items():
-            if not (why := self._why_not(spec)):
-                self._roles[alias] = _Role(rule.registry.views[spec["view"]], spec["keys"], [])
-            else:
+            why = self._why_not(spec)
+            if unlogged := sorted(self._sensitive.unlogged.keys.intersection(spec["keys"].values())):
+                self._keyless.add(alias)
+                why = f"{spec['view']} is not compared: its key {listed(unlogged)} is sensitive, and not in the log"
+            if why:
                 found.change(why, len(rows))
+            else:
+                self._roles[alias] = _Role(rule.registry.views[spec["view"]], spec["keys"], [])
         requests = {item["as"]: item for item in self._about["references"] if "on_demand" in item}
         for spec in self._about["features"]:
-            if "role" in spec:
-                self._add_stored(spec)
+            item = requests.get(spec["name"])
+            if item is None:
+                place = self._about["roles"][spec["role"]]["view"], spec["role"], spec["feature"]
+                roles = {spec["role"]}
             else:
-                self._add_computed(spec, requests[spec["name"]])
+                place = ON_DEMAND, spec["name"], spec["on_demand"]
+                roles = {source[0] for source in sources_of(item).values() if source}
+            counts = found.feature(*place)
+            if not self._keyless.isdisjoint(roles) or spec["name"] in self._sensitive.unlogged.features:
+                self._withhold(counts, said=not self._keyless.isdisjoint(roles))
+            elif item is None:
+                self._add_stored(spec, counts)
+            else:
+                self._add_computed(spec, item, counts)
 
     # The features that can be compared -------------------------------------------------------------------------
 
@@ -161,20 +150,24 @@ class _Comparison:
         role = self._roles.get(alias)
         return role is not None and feature in {each.name for each in role.view.features}
 
-    def _add_stored(self, spec: Mapping[str, Any]) -> None:
+    def _withhold(self, counts: FeatureSkew, *, said: bool) -> None:
+        """Leave out a feature whose values, or whose keys, are sensitive and not in the log."""
+        counts.sensitive = True
+        why = f"{_label(counts)} is not compared: its values are sensitive, and not in the log"
+        self._leave_out(counts, None if said else why)
+
+    def _add_stored(self, spec: Mapping[str, Any], counts: FeatureSkew) -> None:
         alias, feature = spec["role"], spec["feature"]
-        view = self._about["roles"][alias]["view"]
-        counts = self._found.feature(view, alias, feature)
         if self._has(alias, feature):
             self._need(alias, feature)
             self._features[spec["name"]] = _Feature(counts, {feature: (alias, feature)})
         else:
-            gone = f"the feature {view}:{feature} is no longer in the project" if alias in self._roles else None
+            gone = f"the feature {counts.view}:{feature} is no longer in the project" if alias in self._roles else None
             self._leave_out(counts, gone)
 
-    def _add_computed(self, spec: Mapping[str, Any], item: Mapping[str, Any]) -> None:
+    def _add_computed(self, spec: Mapping[str, Any], item: Mapping[str, Any], counts: FeatureSkew) -> None:
         macro, name = spec["on_demand"], spec["name"]
-        counts, declared = self._found.feature(ON_DEMAND, name, macro), self._rule.registry.on_demand.get(macro)
+        declared = self._rule.registry.on_demand.get(macro)
         if declared is None:
             self._leave_out(counts, f"the on-demand feature '{macro}' is no longer in the project")
             return
@@ -207,7 +200,7 @@ class _Comparison:
 
     # The rule --------------------------------------------------------------------------------------------------
 
-    def _ask(self, rows: _Rows, moments: Callable[[str], pa.Array]) -> dict[str, Known]:
+    def _ask(self, rows: ServedRows, moments: Callable[[str], pa.Array]) -> dict[str, Known]:
         """Return the known rows of all roles, each at the instants that `moments` returns for the role."""
         return {
             alias: self._rule.ask(role.view, role.needed, self._keys(role, rows), moments(alias))
@@ -215,7 +208,7 @@ class _Comparison:
             if role.needed
         }
 
-    def _keys(self, role: _Role, rows: _Rows) -> dict[str, pa.Array]:
+    def _keys(self, role: _Role, rows: ServedRows) -> dict[str, pa.Array]:
         return {key: rows.column("keys", name) for key, name in role.keys.items()}
 
     def _default(self, alias: str, feature: str) -> pa.Scalar | None:
@@ -225,7 +218,7 @@ class _Comparison:
         types = {key: column.type for key, column in self._keys(role, self._rows).items()}
         return self._rule.default(role.view, feature, types)
 
-    def _answer(self, feature: _Feature, rows: _Rows, known: Mapping[str, Known]) -> FeatureValues:
+    def _answer(self, feature: _Feature, rows: ServedRows, known: Mapping[str, Known]) -> FeatureValues:
         """Return the expected values of a feature, from the known rows of its roles."""
         if feature.expressions is None:
             ((alias, column),) = filter(None, feature.sources.values())
@@ -269,7 +262,9 @@ class _Comparison:
                 feature.counts.changed += _count(different)
                 continue
             feature.counts.different += _count(different)
-            self._show(name, some, different, served, expected[name].filter(suspects))
+            if _count(different):
+                known_then = expected[name].filter(suspects)
+                self._found.examples(feature.counts, some.farthest(name, different, known_then, self._sensitive))
         self._count_stale(some, stale, known, then, suspects)
 
     def _expected(self, known: Mapping[str, Known]) -> Iterator[tuple[str, FeatureValues]]:
@@ -279,7 +274,9 @@ class _Comparison:
             try:
                 answer = self._answer(feature, self._rows, known)
             except PitJoinError as error:
-                self._leave_out(counts, f"{_label(counts)} cannot be computed: {error}")
+                # The error of an expression may quote its arguments.
+                why = "" if name in self._sensitive.features else f": {error}"
+                self._leave_out(counts, f"{_label(counts)} cannot be computed{why}")
                 continue
             if _logged_type(answer.values.type) != _logged_type(served):
                 now = type_name(answer.values.type) or str(answer.values.type)
@@ -287,7 +284,7 @@ class _Comparison:
                 continue
             yield name, FeatureValues(answer.values.cast(served), answer.statuses)
 
-    def _equals_before(self, name: str, some: _Rows, served: FeatureValues, then: Mapping[str, Known]) -> pa.Array:
+    def _equals_before(self, name: str, some: ServedRows, served: FeatureValues, then: Mapping[str, Known]) -> pa.Array:
         """Return for each row whether the served value is that of the rule at the instant of the export."""
         try:
             answer = self._answer(self._features[name], some, then)
@@ -315,7 +312,7 @@ class _Comparison:
 
     def _count_stale(
         self,
-        some: _Rows,
+        some: ServedRows,
         stale: Mapping[str, pa.Array],
         known: Mapping[str, Known],
         then: Mapping[str, Known],
@@ -338,35 +335,6 @@ class _Comparison:
                 )
                 self._found.stale(role.view.name, ages.filter(reduce(pc.or_, masks)))
 
-    def _show(self, name: str, rows: _Rows, mask: pa.Array, served: FeatureValues, expected: FeatureValues) -> None:
-        """Keep the rows that differ most as examples."""
-        if not _count(mask):
-            return
-        distances = _distances(served.values, expected.values)
-        numbers = pc.indices_nonzero(mask)
-        worst = numbers.take(pc.array_sort_indices(distances.take(numbers), "descending")[:_MOST_EXAMPLES])
-        keys = {key: values_of(_chunked(rows.column("keys", key).take(worst))) for key in self._about["keys"]}
-        service = self._about["service"]
-        columns = [
-            values_of(_chunked(column.take(worst)))
-            for column in (rows.column("served_at"), served.values, served.statuses, expected.values, expected.statuses)
-        ]
-        examples = [
-            SkewExample({key: values[i] for key, values in keys.items()}, at, one, status, other, rightly, service)
-            for i, (at, one, status, other, rightly) in enumerate(zip(*columns, strict=True))
-        ]
-        far = distances.take(worst).to_pylist()
-        self._found.examples(self._features[name].counts, list(zip(far, examples, strict=True)))
-
-
-def _distances(one: pa.Array, other: pa.Array) -> pa.Array:
-    """Return the distances between numbers; other values are infinitely far apart."""
-    kind, infinite = one.type, pa.scalar(float("inf"))
-    if not (pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind)):
-        return pa.array([float("inf")] * len(one))
-    far = pc.abs(pc.subtract(one.cast(pa.float64(), safe=False), other.cast(pa.float64(), safe=False)))
-    return pc.if_else(pc.fill_null(pc.is_nan(far), True), infinite, pc.fill_null(far, infinite))
-
 
 def _label(counts: FeatureSkew) -> str:
     return (
@@ -381,10 +349,6 @@ def _logged_type(kind: pa.DataType) -> str:
 
 def _count(mask: pa.Array) -> int:
     return pc.sum(mask).as_py() or 0
-
-
-def _chunked(column: pa.Array) -> pa.ChunkedArray:
-    return pa.chunked_array([column])
 
 
 def _family(kind: str) -> str:

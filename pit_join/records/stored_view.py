@@ -44,7 +44,8 @@ class StoredView:
     although no default is declared (a count of 0); or None if no feature needs them. `nearest` are the indexes of
     embeddings by feature, `store` is the name of the store that has the records, empty for the default one. What is
     served is stale `max_staleness` microseconds after the instant. `noted` is what the export noted of each feature;
-    older stores have nothing there.
+    older stores have nothing there. The feature log gets no values of `sensitive` features, and no keys if the view
+    `hides_keys`.
     """
 
     name: str
@@ -60,6 +61,8 @@ class StoredView:
     store: str = ""
     max_staleness: int | None = None
     noted: Mapping[str, Noted] = field(default_factory=dict)
+    sensitive: tuple[str, ...] = ()
+    hides_keys: bool = False
 
     @property
     def fresh_until(self) -> int | None:
@@ -109,6 +112,8 @@ def view_as_json(view: StoredView) -> dict[str, Any]:
         **({"max_staleness": view.max_staleness} if view.max_staleness is not None else {}),
         **({"noted": {name: list(noted) for name, noted in view.noted.items()}} if view.noted else {}),
         **({"nearest": {name: index.as_json() for name, index in view.nearest.items()}} if view.nearest else {}),
+        **({"sensitive": list(view.sensitive)} if view.sensitive else {}),
+        **({"hides_keys": True} if view.hides_keys else {}),
     }
 
 
@@ -124,6 +129,9 @@ def view_from_json(name: str, read: Mapping[str, Any]) -> StoredView:
     bound = read.get("max_staleness")
     if bound is not None and (type(bound) is not int or not 0 < bound < 2**62):
         raise TypeError(f"the max_staleness is {bound!r}")
+    sensitive, hides_keys = read.get("sensitive", []), read.get("hides_keys", False)
+    if not isinstance(sensitive, list) or not {*map(type, sensitive)} <= {str} or type(hides_keys) is not bool:
+        raise TypeError(f"sensitive is {sensitive!r}, and hides_keys {hides_keys!r}")
     if bool(read["keys"]) != bool(read["entity"]):
         raise TypeError(f"the entity is {read['entity']!r}, and the keys are {read['keys']!r}")
     return StoredView(
@@ -140,6 +148,8 @@ def view_from_json(name: str, read: Mapping[str, Any]) -> StoredView:
         nearest={name: StoredIndex.from_json(index) for name, index in read.get("nearest", {}).items()},
         max_staleness=read.get("max_staleness"),
         noted={name: _noted(*noted) for name, noted in read.get("noted", {}).items()},
+        sensitive=tuple(sensitive),
+        hides_keys=hides_keys,
     )
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from pit_join.definitions.registry import Registry
 from pit_join.definitions.settings import sensitive_columns
 from pit_join.definitions.views import FeatureView
-from pit_join.references import Request, parse_reference
+from pit_join.references import OnDemandRequest, Request, parse_reference
 
 __all__ = ["Hidden"]
 
@@ -32,6 +32,11 @@ class Hidden:
         self._names = {name for _, name in self._features} | {
             key for view in views if view.hides_keys for key in view.join_keys
         }
+        for service in registry.services.values():
+            for request in registry.completed(service.requests):
+                # What is computed from sensitive values or keys tells of them.
+                if isinstance(request, OnDemandRequest) and any(map(self.reference, request.sources().values())):
+                    self._names.add(request.name)
         self._columns = {
             view.name: set(view.types)
             if all(each.sensitive for each in view.features)

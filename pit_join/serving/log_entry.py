@@ -7,17 +7,25 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.metadata import version
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from pit_join.records.store_manifest import FORMAT, OnDemandArguments, ResolvedRole
-from pit_join.references import OnDemandRequest, RequestItem
+from pit_join.references import OnDemandRequest, RequestItem, default_alias, parse_reference
 from pit_join.serving.features import OnlineFeatures
 
-__all__ = ["LOG_FORMAT", "LOG_METADATA", "LogSource", "Served", "ServedLog"]
+__all__ = ["LOG_FORMAT", "LOG_METADATA", "LogSource", "Served", "ServedLog", "Unlogged"]
 
 LOG_FORMAT = 1
 LOG_METADATA = b"pit_join_feature_log"
 """The key of `LogSource.metadata` in the metadata of a Parquet file."""
+
+
+class Unlogged(NamedTuple):
+    """The names of features, keys and request fields that are sensitive: the log has nulls in their place."""
+
+    features: frozenset[str]
+    keys: frozenset[str]
+    fields: frozenset[str]
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,6 +72,33 @@ class LogSource:
         return self.resolved[2].fields
 
     @cached_property
+    def unlogged(self) -> Unlogged:
+        """The names whose values the log does not get.
+
+        An on-demand feature is as sensitive as its arguments; a field that only sensitive ones take goes with them.
+        A key that several roles share is hidden for all of them if one of their views hides it.
+        """
+        keys = {name for role in self.roles.values() if role.view.hides_keys for name in role.key_names.values()}
+        features = {
+            name
+            for role in self.resolved[0]
+            for feature, name in zip(role.features, role.names, strict=True)
+            if feature in role.view.sensitive
+        }
+        taken: set[str] = set()
+        for request in self.requests:
+            if isinstance(request, OnDemandRequest):
+                sources = {source: parse_reference(source) for source in request.sources().values()}
+                if any(
+                    found[1] in self.roles[default_alias(found[0])].view.sensitive if found else source in keys
+                    for source, found in sources.items()
+                ):
+                    features.add(request.name)
+                else:
+                    taken.update(source for source, found in sources.items() if not found)
+        return Unlogged(frozenset(features), frozenset(keys), frozenset(self.fields.keys() - taken))
+
+    @cached_property
     def metadata(self) -> bytes:
         """A description from which the offline rule can be asked for the same features, as JSON."""
         stored, names, _ = self.resolved
@@ -75,6 +110,7 @@ class LogSource:
         for request in self.requests:
             if isinstance(request, OnDemandRequest):
                 features[request.name] = {"name": request.name, "on_demand": request.macro, "returns": request.returns}
+        unlogged = {what: sorted(some) for what, some in self.unlogged._asdict().items()}
         return json.dumps(
             {
                 "format": LOG_FORMAT,
@@ -92,6 +128,7 @@ class LogSource:
                     alias: {"view": role.view.name, "keys": dict(role.key_names)} for alias, role in self.roles.items()
                 },
                 "features": [features[name] for name in names],
+                **({"unlogged": unlogged} if any(unlogged.values()) else {}),
             },
             ensure_ascii=False,
             default=str,

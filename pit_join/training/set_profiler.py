@@ -9,7 +9,6 @@ from typing import Any
 import pyarrow as pa
 
 from pit_join.definitions.connection import Connection
-from pit_join.references import parse_reference
 from pit_join.training.gather import FOUND
 from pit_join.training.profiles import FeatureProfile, ProfiledColumn, kind_of, profiles_of
 from pit_join.warehouse.duckdb_session import DuckDBWarehouse
@@ -55,14 +54,20 @@ class SetProfiler:
         return found
 
     def _hides(self, computed: Mapping[str, Any]) -> bool:
-        """Whether an on-demand feature has an argument that is sensitive."""
-        for argument in computed["arguments"]:
-            reference = parse_reference(argument["reference"] or "")
-            if reference and any(
-                one.sensitive for one in self._registry.view(reference[0]).features if one.name == reference[1]
-            ):
-                return True
-        return False
+        """Whether an on-demand feature has an argument that is a sensitive feature or key."""
+        views = {role["alias"]: self._registry.view(role["view"]) for role in self._roles}
+        keys = {
+            column.lower()
+            for role in self._roles
+            if views[role["alias"]].hides_keys
+            for column in role["keys"].values()
+        }
+        hidden = {f"{alias}:{one.name}" for alias, view in views.items() for one in view.features if one.sensitive}
+        # The column of a feature is named by its role.
+        return any(
+            argument["column"] in hidden if argument["reference"] else argument["column"].lower() in keys
+            for argument in computed["arguments"]
+        )
 
 
 def scratch() -> DuckDBWarehouse:

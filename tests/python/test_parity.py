@@ -460,6 +460,7 @@ def test_the_command_names_what_differs(cli: Callable[..., Result], store: Onlin
                 "feature": "carrier_flights_1d",
                 "offline": str(right),
                 "online": str(right + 1),
+                "sensitive": False,
             }
         ],
     }
