@@ -73,7 +73,7 @@ from (
     select unnest([
         {%- for feature in features %}
         {%- set number, q = feature.kind == 'number', 'q' ~ loop.index0 %}
-        {'feature': {{ text(feature.name) }}, 'kind': '{{ feature.kind }}', 'least': {{ q ~ '[1]' if number else 'null' }}, 'mean': {{ 'm' ~ loop.index0 if number else 'null' }}, 'edges': {{ pit_join._edges(q ~ '[2:]') if number else 'null' }}, 'categories': {{ 'c' ~ loop.index0 if feature.kind == 'text' else 'cast(null as varchar[])' }}}{{ ',' if not loop.last }}
+        {'feature': {{ text(feature.name) }}, 'kind': '{{ feature.kind }}', 'least': {{ q ~ '[1]' if number else 'cast(null as double)' }}, 'mean': {{ 'm' ~ loop.index0 if number else 'cast(null as double)' }}, 'edges': {{ pit_join._edges(q ~ '[2:]') if number else 'cast(null as double[])' }}, 'categories': {{ 'c' ~ loop.index0 if feature.kind == 'text' else 'cast(null as varchar[])' }}}{{ ',' if not loop.last }}
         {%- endfor %}
     ], max_depth := 2)
     from (
@@ -187,10 +187,10 @@ order by asked.feature
     ends there, and the bin before it ends just below.
 -#}
 {% macro _edges(quantiles) -%}
-coalesce(list_sort(list_distinct(flatten(list_transform({{ quantiles }}, lambda value, i: case
+coalesce(list_sort(list_filter(list_distinct(flatten(list_transform({{ quantiles }}, lambda value, i: case
             when value = {{ quantiles }}[i + 1] or (i > 1 and value = {{ quantiles }}[i - 1]) then [value - abs(value) * 2.3e-16 - 1e-300, value]
             else [value]
-        end)))), [])
+        end))), lambda edge: isfinite(edge))), [])
 {%- endmacro %}
 
 
@@ -244,7 +244,7 @@ bins as materialized (
 
 {#-
     CTE `coarse`: the bins of each profile, put together to about `bins` of equal shares. The stability index and the noise are
-    computed from these. A frequent value stays alone; so does a text with half such a share.
+    computed from these. A number with a share of one of them stays alone; so does a text with 1 %.
 -#}
 {% macro _coarse(base) -%}
 coarse as materialized (
@@ -254,7 +254,7 @@ coarse as materialized (
         case
             when bin > length then 1000 + bin - length
             when kind = 'text' and bin = length then 999
-            when kind = 'text' then case when rows >= values / (2 * bins) then bin else 999 end
+            when kind = 'text' then case when rows >= greatest(values / 100, 5) then bin else 999 end
             else least(bins - 1, cast(floor(bins * (before + rows / 2) / greatest(values, 1)) as bigint))
         end as coarse
     from (
@@ -303,6 +303,13 @@ sizes as materialized (
     having sum(rows) > 0
 ),
 
+-- Groups of very different sizes are as few as so many equal ones (Kish).
+equal_groups as (
+    select feature, power(sum(size), 2) / sum(size * size) as number
+    from sizes
+    group by feature
+),
+
 deviations as materialized (
     select
         shares.feature,
@@ -319,18 +326,19 @@ deviations as materialized (
 noise as (
     select
         one.feature,
-        one.groups,
+        any_value(equal_groups.number) as groups,
         one.groups / nullif(one.groups - 1, 0) * sum(list_dot_product(one.apart, one.apart)) filter (where one.coarse = other.coarse) as noise,
         power(one.groups / nullif(one.groups - 1, 0), 2) * sum(power(list_dot_product(one.apart, other.apart), 2)) as squares
     from deviations as one
     inner join deviations as other on one.feature = other.feature
+    inner join equal_groups on one.feature = equal_groups.feature
     group by one.feature, one.groups
 )
 {%- else -%}
 noise as (
     select
         feature,
-        cast(null as bigint) as groups,
+        cast(null as double) as groups,
         (count(*) - 1) / any_value(total) as noise,
         (count(*) - 1) / power(any_value(total), 2) as squares
     from shares
@@ -381,7 +389,7 @@ distances as (
         list(p order by coarse) as baseline,
         list(q order by coarse) as current,
         list(case when coarse < 999 and base.kind = 'number' then coalesce(base.edges[last_bin], 'infinity') end order by coarse) as uppers,
-        list(case coarse when 999 then 'other' when 1001 then 'NaN' when 1002 then 'null' when 1003 then 'not found' else base.categories[coarse] end order by coarse) as labels
+        list(case coarse when 999 then 'other' when 1001 then 'NaN' when 1002 then 'null' when 1003 then 'missing' else base.categories[coarse] end order by coarse) as labels
     from shared
     inner join base on shared.feature = base.feature
     group by shared.feature

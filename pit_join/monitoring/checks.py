@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
+from typing import TypeVar
+
+import pyarrow.compute as pc
 
 from pit_join.errors import PitJoinError, RequestError, option, suggest
 from pit_join.monitoring.drift import DriftBaseline, find_drift
@@ -20,6 +24,8 @@ from pit_join.workspace import Workspace
 __all__ = ["CHECKS", "MonitorRequest", "run_checks"]
 
 CHECKS = ("freshness", "rates", "drift", "skew")
+_Log = tuple[Path, tuple[datetime | None, datetime | None], str | None]
+_Found = TypeVar("_Found")
 _Stores = Callable[[], Mapping[str, Contents | PitJoinError]]
 
 
@@ -49,14 +55,17 @@ class MonitorRequest:
         for check in asked:
             if check not in CHECKS:
                 raise RequestError(f"there is no check '{check}'; {suggest(check, CHECKS, 'checks')}")
-        if "skew" in asked and self.log is None:
-            raise RequestError(f"the check skew reads a feature log; give its folder with {option('log=', '--log')}")
+        if "skew" in asked:
+            _given(None if self.log is None else (self.log, self.span, self.service))
         if "drift" in asked and self.baseline is None:
             earlier = option("baseline_as_of=", "--baseline-as-of")
             raise RequestError(
                 f"the check drift needs earlier values: {option('baseline=', '--baseline')} with a training set or a "
                 f"feature log, for what was served, or {earlier} with an earlier instant of the warehouse"
             )
+        if self.baseline and self.baseline.path and self.baseline.as_of:
+            both = f"{option('baseline=', '--baseline')} and {option('baseline_as_of=', '--baseline-as-of')}"
+            raise RequestError(f"{both} exclude each other; run the check drift twice")
         for given, of, what in ((self.log, ("skew", "rates", "drift"), "log"), (self.baseline, ("drift",), "baseline")):
             if given is not None and not set(of) & set(asked):
                 raise RequestError(f"{option(f'{what}=', f'--{what}')} has no effect on these checks; leave it out")
@@ -72,33 +81,54 @@ def run_checks(workspace: Workspace, request: MonitorRequest, stores: _Stores) -
     asked = request.asked
     contents = stores() if {"freshness", "rates"} & set(asked) else {}
     log = None if request.log is None else (request.log, request.span, request.service)
-    freshness = rates = drift = skew = None
-    if "freshness" in asked:
-        freshness = find_freshness(workspace, contents, request.now, request.names)
-    if "rates" in asked:
-        rates = find_rates(workspace, contents, log, request.now, request.names)
-    if "drift" in asked and request.baseline:
-        earlier = _runs_over(request.results)
-        now, names = request.now, request.names
-        drift = find_drift(workspace, request.baseline, log, now, names=names, earlier=earlier)
-    if "skew" in asked and request.log:
-        skew = find_skew(workspace, request.log, request.span, request.service, request.tolerance)
+    failed: list[str] = []
+
+    def tried(check: str, run: Callable[[], _Found]) -> _Found | None:
+        """Run a check that was asked for; if others were, too, its error does not hide what they find."""
+        if check not in asked:
+            return None
+        try:
+            return run()
+        except RequestError:
+            raise
+        except PitJoinError as error:
+            if len(asked) == 1:
+                raise
+            failed.append(f"{check}: {error}")
+            return None
+
+    now, names, baseline = request.now, request.names, request.baseline or DriftBaseline()
+    freshness = tried("freshness", lambda: find_freshness(workspace, contents, now, names))
+    rates = tried("rates", lambda: find_rates(workspace, contents, log, now, names))
+    drift = tried(
+        "drift",
+        lambda: find_drift(workspace, baseline, log, now, names=names, earlier=_runs_over(request.results)),
+    )
+    skew = tried("skew", lambda: find_skew(workspace, *_given(log), request.tolerance))
     project, target = workspace.manifest["metadata"]["project_name"], workspace.project.connection.target
-    found = Monitoring(skew, freshness, rates, drift, project, target, request.now)
+    found = Monitoring(skew, freshness, rates, drift, tuple(failed), project, target, now)
     if request.results:
-        keep_results(request.results, found.results, request.now)
+        try:
+            keep_results(request.results, found.results, now)
+        except PitJoinError as error:  # the findings are worth more
+            found = replace(found, failed=(*failed, f"results: {error}"))
     return found
 
 
-def _runs_over(folder: Path | None) -> dict[tuple[str, str], int]:
-    """Return for how many runs in a row, until the last, each feature drifted over its bound."""
-    runs: dict[tuple[str, str], int] = {}
+def _given(log: _Log | None) -> _Log:
+    if log is None:
+        raise RequestError(f"the check skew reads a feature log; give its folder with {option('log=', '--log')}")
+    return log
+
+
+def _runs_over(folder: Path | None) -> dict[tuple[str, str, str], int] | None:
+    """Return for how many runs in a row, until the last, each feature was over its bound against each baseline."""
     if folder is None:
-        return runs
+        return None
+    runs: dict[tuple[str, str, str], int] = {}
     table = read_results(folder)
-    for check, view, feature, over in zip(
-        *(table[name].to_pylist() for name in ("check", "view", "feature", "over")), strict=True
-    ):
-        if check == "drift":
-            runs[view, feature] = runs.get((view, feature), 0) + 1 if over else 0
+    table = table.filter(pc.equal(table["check"], "drift")).select(["view", "feature", "over", "details"])
+    for row in table.to_pylist():
+        key = row["view"], row["feature"], str(json.loads(row["details"] or "{}").get("against"))
+        runs[key] = runs.get(key, 0) + 1 if row["over"] else 0
     return runs

@@ -63,6 +63,7 @@ class DriftedFeature:
     over: bool = False
     breached: bool = False
     text: str = ""
+    against: str = ""
 
     @property
     def result(self) -> Result:
@@ -79,6 +80,7 @@ class DriftedFeature:
             breached=self.breached,
             text=self.text,
             details={
+                "against": self.against,
                 "rows": [drift.baseline_rows, drift.rows],
                 "nulls": [drift.baseline_nulls, drift.nulls],
                 "missing": [drift.baseline_missing, drift.missing],
@@ -145,11 +147,21 @@ def drift_table(found: Drift) -> tuple[list[str], list[list[str]], list[str]]:
             f"{each.drift.baseline_rows or 0:,}",
             f"{each.drift.rows:,}",
             *(_number(value) for value in (each.drift.psi, each.drift.js, each.drift.ks, each.bound)),
-            "not judged" if not each.judged else "drifted" if each.breached else "over" if each.over else "ok",
+            _verdict(each),
         ]
         for each in found.features
     ]
     return headings, rows, [f"{each.view}:{each.feature}: {each.text}" for each in found.features if each.over]
+
+
+def _verdict(each: DriftedFeature) -> str:
+    if not each.judged:
+        return "not judged"
+    if each.over:
+        return "drifted" if each.breached else "over"
+    if (each.drift.psi or 0) > each.bound:
+        return "by chance"
+    return "ok" if each.drift.kind != "other" else "ok (nulls only)"
 
 
 def _number(value: float | None) -> str:
@@ -163,7 +175,7 @@ def find_drift(
     now: datetime,
     *,
     names: Collection[str] = (),
-    earlier: Mapping[tuple[str, str], int] | None = None,
+    earlier: Mapping[tuple[str, str, str], int] | None = None,
 ) -> Drift:
     """Measure how far values have moved from a baseline.
 
@@ -173,18 +185,24 @@ def find_drift(
         log: the folder of a feature log, its span and its service; without one the snapshot at `now` is measured.
         now: the instant of the snapshot.
         names: the views; all by default.
-        earlier: for how many runs in a row, until the last, a feature was over its bound.
+        earlier: for how many runs in a row, until the last, a feature was over its bound, by view, feature and
+            baseline; None if no run is kept, so that one is enough for an alarm.
 
     Raises:
         PitJoinError: if the log, the baseline or the warehouse cannot be read, or a view is unknown.
     """
     views = {workspace.registry.view(name).name for name in names}
     unchecked: list[str] = []
-    if log is None:
+    if baseline.as_of is not None or log is None:
         found, against = _between_snapshots(workspace, baseline, now, views, unchecked)
     else:
         found, against = _of_log(workspace, baseline, log, views, unchecked)
-    judged = _judged(found, workspace, earlier or {}, unchecked)
+    if not found:
+        unchecked.append(f"drift: there are no values to compare with {against}")
+    runs = None if earlier is None else {key[:2]: number for key, number in earlier.items() if key[2] == against}
+    judged = list(_judged(found, workspace, runs, against, unchecked))
+    if found and not any(each.judged for each in judged):
+        unchecked.append("drift: no feature has enough values on both sides to be judged")
     return Drift(against, tuple(judged), tuple(dict.fromkeys(unchecked)))
 
 
@@ -233,18 +251,18 @@ class _Baseline:
     ) -> None:
         self._session, self._workspace = session, workspace
         self._file = None if path.is_dir() else read_set(path)
-        self._groups: dict[tuple[str, str], RowGroup] = {}
+        self._groups: dict[tuple[str, str, str], RowGroup] = {}
         self.unread: list[str] = []
         if self._file is None:
             rows = LoggedRows(session, LogReader(path, span, service), workspace.registry, "_pit_then_")
-            self._groups = {(group.alias, group.view): group for group in rows.groups}
+            self._groups = {(group.alias, group.view, group.computed): group for group in rows.groups}
             self.unread = rows.unread
 
     def profiles(self, group: RowGroup) -> tuple[dict[str, FeatureProfile], set[str]]:
         """Return the profiles for the features of a group, and which of them do not know what was not found."""
         if self._file:
             return set_profiles(self._session, self._workspace, self._file, group)
-        before = self._groups.get((group.alias, group.view))
+        before = self._groups.get((group.alias, group.view, group.computed))
         if before is None:
             return {}, set()
         columns = [before.columns[feature] for feature in group.columns if feature in before.columns]
@@ -286,7 +304,11 @@ def _between_snapshots(
 
 
 def _judged(
-    found: _Found, workspace: Workspace, earlier: Mapping[tuple[str, str], int], unchecked: list[str]
+    found: _Found,
+    workspace: Workspace,
+    earlier: Mapping[tuple[str, str], int] | None,
+    against: str,
+    unchecked: list[str],
 ) -> Iterator[DriftedFeature]:
     """Yield the features in order, judged together: the more there are, the less likely each must be by chance."""
     judged: dict[tuple[str, str, str], Limits] = {}
@@ -296,7 +318,8 @@ def _judged(
         rows = min(drift.baseline_rows or 0, drift.rows)
         if rows < (limits.min_rows or 1) or drift.noise is None:
             lack = f"{rows:,} rows" if rows < (limits.min_rows or 1) else "the rows of one entity"
-            few.setdefault(f"{place[0]} has {lack} on one side, too few to judge a drift of", []).append(place[2])
+            if _declared(workspace, *place[1:]).psi is not None:
+                few.setdefault(f"{place[0]} has {lack} on one side, too few to judge a drift of", []).append(place[2])
         else:
             judged[place] = limits
     unchecked += [f"{what} {listed(features)}" for what, features in few.items()]
@@ -307,17 +330,20 @@ def _judged(
         bound, after = limits.psi or 0.0, limits.after or 1
         over = place in unlikely and drift.psi is not None and drift.psi > bound
         runs = 1 + (earlier or {}).get((label, feature), 0) if over else 0
-        breached = over and runs >= after
+        breached = over and (runs >= after or earlier is None)
         text = f"PSI {drift.psi:.3f} is over {bound:g}{_moved(drift)}" if over else ""
-        if over and after > 1:
+        if over and after > 1 and earlier is not None:
             text += f"; run {runs:,} in a row, and {after:,} are an alarm"
-        yield DriftedFeature(label, feature, drift, bound, place in judged, over, breached, text)
+        yield DriftedFeature(label, feature, drift, bound, place in judged, over, breached, text, against)
+
+
+def _declared(workspace: Workspace, view: str, feature: str) -> Limits:
+    known = workspace.registry.views.get(view)
+    return next((each.limits for each in known.features if each.name == feature), Limits()) if known else Limits()
 
 
 def _limits(workspace: Workspace, view: str, feature: str) -> Limits:
-    known = workspace.registry.views.get(view)
-    declared = next((each.limits for each in known.features if each.name == feature), Limits()) if known else Limits()
-    return declared.over(_LIMITS)
+    return _declared(workspace, view, feature).over(_LIMITS)
 
 
 def _unlikely(noise: Mapping[Any, float]) -> Iterator[Any]:
@@ -342,7 +368,7 @@ def _moved(drift: FeatureDrift) -> str:
 def _bin(drift: FeatureDrift, number: int) -> str:
     label, uppers = (drift.labels or ())[number], drift.uppers or ()
     if label is not None:
-        return label if drift.kind != "text" or label in ("other", "null", "not found") else f"'{label}'"
+        return label if drift.kind != "text" or label in ("other", "null", "missing") else f"'{label}'"
     upper, lower = _finite(uppers[number]), _finite(uppers[number - 1]) if number else None
     if drift.kind == "other":
         return "a value"

@@ -13,7 +13,7 @@ from pit_join.definitions.registry import Registry
 from pit_join.definitions.views import FeatureView
 from pit_join.monitoring.log_reader import LogReader
 from pit_join.monitoring.results import ON_DEMAND
-from pit_join.monitoring.sensitive import sensitive_names
+from pit_join.monitoring.sensitive import sensitive_names, sources_of
 from pit_join.statuses import NULL_VALUE, PRESENT
 from pit_join.training.profiles import FeatureProfile, ProfiledColumn, kind_of, profiles_of
 from pit_join.training.set_file import SetFile
@@ -33,7 +33,7 @@ _MICROSECOND = timedelta(microseconds=1)
 
 @dataclass(slots=True)
 class RowGroup:
-    """A table with the features of one role, or of on-demand features; `columns` are by feature.
+    """A table with the features of one role, or with one on-demand feature (`computed`); `columns` are by feature.
 
     `names` are the columns that a training set may have them in, `keys` those of the entity, `cluster` the columns that
     tell entities apart here, none if each row stands for itself.
@@ -46,6 +46,7 @@ class RowGroup:
     cluster: tuple[str, ...] = ()
     columns: dict[str, ProfiledColumn] = field(default_factory=dict)
     names: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    computed: str = ""
 
     @property
     def label(self) -> str:
@@ -63,7 +64,7 @@ class _LoggedValue(NamedTuple):
 
 
 class LoggedRows:
-    """The rows of a feature log, in tables of a session: one for each role and its keys.
+    """The rows of a feature log, in tables of a session: one for each role, and one for each on-demand feature.
 
     Args:
         session: the session that gets the tables.
@@ -74,7 +75,8 @@ class LoggedRows:
 
     def __init__(self, session: DuckDBWarehouse, reader: LogReader, registry: Registry, prefix: str) -> None:
         self._session, self._registry, self._prefix = session, registry, prefix
-        self._groups: dict[tuple[str, str, tuple[str, ...]], RowGroup] = {}
+        self._groups: dict[tuple[str, str, str], RowGroup] = {}
+        self._meanings: dict[str, Mapping[str, Any]] = {}
         self.unread: list[str] = []
         for about, rows, _ in reader.chunks():
             if len(rows):
@@ -89,7 +91,7 @@ class LoggedRows:
     def _add(self, about: Mapping[str, Any], rows: pa.Table) -> None:
         self._session.register(_CHUNK, rows)
         sensitive = sensitive_names(self._registry, about)
-        by_alias: dict[str, list[_LoggedValue]] = {}
+        by_place: dict[tuple[str, str], list[_LoggedValue]] = {}
         for each in about["features"]:
             alias, name, feature = each.get("role", ON_DEMAND), each["name"], each.get("feature", each["name"])
             kind, value = "other", f"features.{identifier(name)}.value"
@@ -98,14 +100,23 @@ class LoggedRows:
             if name in sensitive.unlogged.features:
                 view = about["roles"][alias]["view"] if alias in about["roles"] else ""
                 value = self._is_value(name, view, feature, defaults=about["defaults"])
-            by_alias.setdefault(alias, []).append(_LoggedValue(name, feature, kind, _read_as(kind, value)))
-        for alias, values in by_alias.items():
-            role = about["roles"].get(alias) or {"view": ON_DEMAND, "keys": {name: name for name in about["keys"]}}
-            keys = tuple(role["keys"].values())
+            place = alias, "" if "role" in each else name
+            if "role" not in each and not self._means_the_same(about, name):
+                self.unread.append(f"{ON_DEMAND}:{name} has two meanings in the log; name one service")
+                continue
+            by_place.setdefault(place, []).append(_LoggedValue(name, feature, kind, _read_as(kind, value)))
+        for (alias, computed), values in by_place.items():
+            view = ON_DEMAND if computed else about["roles"][alias]["view"]
+            keys = _keys_of(about, computed) if computed else tuple(about["roles"][alias]["keys"].values())
             entity = f"hash({', '.join(f'keys.{identifier(key)}' for key in keys)})" if keys else "0"
             if not sensitive.unlogged.keys.isdisjoint(keys):
                 entity = 'hash(request_id, "row")'  # each row stands for itself
-            self._insert(alias, role["view"], keys, entity, values)
+            self._insert((alias, view, computed), keys, entity, values)
+
+    def _means_the_same(self, about: Mapping[str, Any], computed: str) -> bool:
+        """Return whether an on-demand feature has the macro and arguments that it had in the rows before."""
+        (item,) = (each for each in about["references"] if "on_demand" in each and each["as"] == computed)
+        return bool(self._meanings.setdefault(computed, item) == item)
 
     def _is_value(self, name: str, view: str, feature: str, *, defaults: bool) -> str:
         """Return the SQL that is null where a value was served that is not in the log and was null."""
@@ -115,12 +126,13 @@ class LoggedRows:
         return f"nullif(features.{identifier(name)}.status in ({', '.join(map(literal, found))}), false)"
 
     def _insert(
-        self, alias: str, view: str, keys: tuple[str, ...], entity: str, values: Iterable[_LoggedValue]
+        self, place: tuple[str, str, str], keys: tuple[str, ...], entity: str, values: Iterable[_LoggedValue]
     ) -> None:
-        place = alias, view, keys
+        alias, view, computed = place
         if place not in self._groups:
             table = f"{self._prefix}{len(self._groups)}"
-            self._groups[place] = RowGroup(alias, view, table, keys, ("_pit_entity",) if keys else ())
+            cluster = ("_pit_entity",) if keys else ()
+            self._groups[place] = RowGroup(alias, view, table, keys, cluster, computed=computed)
             self._execute(f"create temp table {table} (_pit_entity ubigint)")
         group, taken = self._groups[place], {}
         for name, feature, kind, value in values:
@@ -235,10 +247,29 @@ def set_profiles(
     return {feature: replace(profile, feature=feature) for feature, profile in known.items()}, set(made)
 
 
+def _keys_of(about: Mapping[str, Any], computed: str) -> tuple[str, ...]:
+    """Return the keys by which the rows of an on-demand feature are alike: those of the roles that it reads."""
+    (item,) = (each for each in about["references"] if "on_demand" in each and each["as"] == computed)
+    read = [about["roles"][found[0]]["keys"].values() for found in sources_of(item).values() if found]
+    shared = [key for key in read[0] if all(key in keys for keys in read)] if read else list(about["keys"])
+    return tuple(shared or read[0])
+
+
 def _named(file: SetFile, group: RowGroup) -> Iterator[tuple[str, str]]:
-    """Yield the features of a group with the column that a training set has each in."""
+    """Yield the features of a group with the column that a training set has each in.
+
+    The set's own description says which view and role a column is of; without one the names decide.
+    """
+    said = file.metadata
+    columns = set(file.table.column_names)
+    if said and said.views:
+        declared = said.views.get(group.alias)
+        if group.view == ON_DEMAND:
+            columns &= said.expressions.keys()
+        else:
+            columns &= set(declared.features) if declared and declared.view == group.view else set()
+    elif said:
+        columns &= set(said.features)
     for feature, names in group.names.items():
-        for name in reversed(names):
-            if name in file.table.column_names:
-                yield feature, name
-                break
+        if found := [name for name in reversed(names) if name in columns]:
+            yield feature, found[0]

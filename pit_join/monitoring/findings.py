@@ -75,8 +75,8 @@ class FeatureSkew:
 class StaleView:
     """A view with stale rows: their number, and the age of its export when they were served, in seconds.
 
-    `short_by` is the shortfall of the view's lag. If the lag, and not a created time, decides when rows are known, then
-    with so many seconds more a training set no longer sees rows that serving did not have yet.
+    `short_by` is the greatest such age: with a gap of so many seconds a training set sees no row that serving did not
+    have yet. `lag` is that of the view.
     """
 
     view: str
@@ -167,7 +167,7 @@ def skew_table(skew: Skew) -> tuple[list[str], list[list[str]], list[str]]:
     rows = [[*_name(each), *(f"{getattr(each, kind):,}" for kind in ("rows", *kinds))] for each in skew.features]
     lines = [
         f"{each.view}: {each.rows:,} rows are stale, from exports {age(each.age_p50)} old (p90 {age(each.age_p90)}); "
-        f"its lag of {age(each.lag)} falls short by {age(each.short_by)}"
+        f"export more often, or train with a gap of {age(each.short_by)}"
         for each in skew.stale_views
     ]
     lines += [f"  {_example_text(of, example)}" for of in skew.features for example in of.examples]
@@ -298,6 +298,7 @@ class Monitoring:
     freshness: Freshness | None = None
     rates: Rates | None = None
     drift: Drift | None = None
+    failed: tuple[str, ...] = ()
     project: str = ""
     target: str = ""
     now: datetime | None = field(default=None, compare=False)
@@ -317,7 +318,9 @@ class Monitoring:
         """The things that could not be looked at, each with the reason."""
         skew = (f"left out {file}" for file in self.skew.unread) if self.skew else ()
         others = [each for each in (self.freshness, self.rates, self.drift) if each]
-        return tuple(dict.fromkeys([*(reason for each in others for reason in each.unchecked), *skew]))
+        empty = ["skew: the log has no rows in the span of time"] if self.skew and not self.skew.rows else []
+        found = [*self.failed, *(reason for each in others for reason in each.unchecked), *skew, *empty]
+        return tuple(dict.fromkeys(found))
 
     @property
     def results(self) -> tuple[Result, ...]:

@@ -24,7 +24,7 @@ from pit_join.times import format_duration
 from pit_join.warehouse.duckdb_session import DuckDBWarehouse
 from pit_join.workspace import Histories, Workspace
 
-__all__ = ["FeatureFreshness", "Freshness", "find_freshness", "freshness_table"]
+__all__ = ["FeatureFreshness", "Freshness", "find_freshness", "freshness_table", "unreadable"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,6 +185,11 @@ def find_freshness(
     return Freshness(moment, tuple(features), tuple(dict.fromkeys([*unchecked, *(offline.unread if offline else ())])))
 
 
+def unreadable(store: str, error: PitJoinError) -> str:
+    """Say that an online store, whose name is empty for the default one, cannot be read."""
+    return f"the online store{f' {store!r}' if store else ''}: {error}"
+
+
 def _stored(
     view: FeatureView, stores: Mapping[str, Contents | PitJoinError], moment: int
 ) -> tuple[StoredView | None, str]:
@@ -193,7 +198,7 @@ def _stored(
         return None, ""
     contents = stores[view.online_store]
     if isinstance(contents, PitJoinError):
-        return None, f"the online store{f' {view.online_store!r}' if view.online_store else ''}: {contents}"
+        return None, unreadable(view.online_store, contents)
     stored = contents.views.get(view.name)
     if stored and stored.instant and not stored.noted:
         return stored, f"{view.name}: its export noted no times, as before there was this check; export anew"

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from pit_join.errors import PitJoinError, option, suggest
+from pit_join.errors import PitJoinError, RequestError, option, suggest
 from pit_join.serving.log_entry import LOG_FORMAT, LOG_METADATA
 
 __all__ = ["LogReader"]
@@ -41,7 +41,8 @@ class LogReader:
     that another process removes in the meantime is not among them.
 
     Raises:
-        PitJoinError: if the folder is missing, or has no rows of the service.
+        PitJoinError: if the folder is missing.
+        RequestError: if it has no rows of the service.
     """
 
     def __init__(self, folder: Path, span: tuple[datetime | None, datetime | None], service: str | None) -> None:
@@ -57,7 +58,7 @@ class LogReader:
         files = [file for path in sorted(folder.glob("*.parquet")) if (file := self._opened(path))]
         services = {str(file.about["service"]) for file in files if file.about["service"]}
         if service is not None and service not in services:
-            raise PitJoinError(
+            raise RequestError(
                 f"the feature log in {folder} has nothing of the service '{service}'; "
                 f"{suggest(service, services, 'feature services')}"
             )

@@ -13,14 +13,15 @@ import pyarrow.compute as pc
 
 from pit_join.definitions.registry import Registry
 from pit_join.definitions.views import FeatureView, Limits
-from pit_join.errors import PitJoinError
+from pit_join.errors import PitJoinError, RequestError
 from pit_join.markup import notebook, notes, table
 from pit_join.monitoring.drift_sources import MIN_ROWS, RowGroup, SnapshotRows
+from pit_join.monitoring.freshness import unreadable
 from pit_join.monitoring.log_reader import LogReader
 from pit_join.monitoring.results import ON_DEMAND, Result
 from pit_join.records.layout import moment_of
 from pit_join.records.store_manifest import Contents
-from pit_join.statuses import NULL_VALUE, OUTSIDE_MAX_AGE, PRESENT, STALE, STATUSES
+from pit_join.statuses import NOT_FOUND, NULL_VALUE, OUTSIDE_MAX_AGE, PRESENT, STALE, STATUSES
 from pit_join.texts import share
 from pit_join.warehouse.duckdb_session import DuckDBWarehouse
 from pit_join.workspace import Histories, Workspace
@@ -59,7 +60,7 @@ class FeatureRates:
     @property
     def default_rate(self) -> float | None:
         """The share of all that are not a value of their own: a default, or null, stands for them."""
-        return 1 - self.statuses.get(PRESENT, 0) / self.rows if self.rows else None
+        return (self.rows - self.statuses.get(PRESENT, 0)) / self.rows if self.rows else None
 
     @property
     def results(self) -> tuple[Result, ...]:
@@ -74,6 +75,9 @@ class FeatureRates:
 
     def _result(self, check: str, value: float | None, bound: float | None) -> Result:
         over = self.judged and value is not None and bound is not None and value > bound
+        # Keys that are written otherwise in the requests than in the view are found nowhere.
+        unknown = self.statuses.get(NOT_FOUND, 0) > 0.9 * self.rows
+        hint = "; are the keys written alike in the requests and in the view?" if unknown else ""
         counted = ", ".join(f"{status} {number:,}" for status, number in self.statuses.items() if number)
         return Result(
             check=check,
@@ -85,7 +89,7 @@ class FeatureRates:
             judged=self.judged and value is not None,
             over=over,
             breached=over,
-            text=f"{value:.1%} {check} {self.place} is over {bound:.1%}: {counted}" if over else "",
+            text=f"{value:.1%} {check} {self.place} is over {bound:.1%}: {counted}{hint}" if over else "",
             details={"statuses": dict(self.statuses)},
         )
 
@@ -167,14 +171,25 @@ def find_rates(
     registry = workspace.registry
     views = [registry.view(name) for name in names] or [view for _, view in sorted(registry.views.items())]
     unchecked: list[str] = []
-    found = [*_offline(workspace, views, now, unchecked), *_stored(views, stores, now)]
+    found = [*_offline(workspace, views, now, unchecked), *_stored(views, stores, now, unchecked)]
     if log:
-        found += _served(registry, log, {view.name for view in views} if names else set(), unchecked)
-    unchecked += [
-        f"{each.view}:{each.feature} was served in {each.rows:,} rows, too few to judge its rates"
-        for each in found
-        if not each.judged and (each.null_bound is not None or each.default_bound is not None)
-    ]
+        try:
+            served = list(_served(registry, log, {view.name for view in views} if names else set(), unchecked))
+        except RequestError:
+            raise
+        except PitJoinError as error:
+            unchecked.append(f"rates: {error}")
+        else:
+            found += served
+            if not served:
+                unchecked.append("rates: the log has no such values in the span of time")
+    for each in found:
+        if each.null_bound is None and each.default_bound is None:
+            continue
+        if not each.judged:
+            unchecked.append(f"{each.view}:{each.feature} was served in {each.rows:,} rows, too few to judge its rates")
+        elif not each.rows:
+            unchecked.append(f"{each.view}:{each.feature} has no {each.place} values")
     return Rates(tuple(found), tuple(dict.fromkeys(unchecked)))
 
 
@@ -214,13 +229,18 @@ def _counted(
 
 
 def _stored(
-    views: Collection[FeatureView], stores: Mapping[str, Contents | PitJoinError], now: datetime
+    views: Collection[FeatureView],
+    stores: Mapping[str, Contents | PitJoinError],
+    now: datetime,
+    unchecked: list[str],
 ) -> Iterator[FeatureRates]:
     for view in views:
         contents = stores.get(view.online_store) if view.online else None
+        if isinstance(contents, PitJoinError):
+            unchecked.append(unreadable(view.online_store, contents))
         stored = contents.views.get(view.name) if isinstance(contents, Contents) else None
         if stored is None or not stored.noted:
-            continue  # the check freshness says so
+            continue
         stale = stored.staleness(moment_of(now)) is not None
         for feature in view.features:
             if feature.name not in stored.noted:

@@ -7,6 +7,7 @@ that runs were put together.
 from __future__ import annotations
 
 import json
+import re
 import secrets
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -22,7 +23,7 @@ import pyarrow.parquet as pq
 from pit_join.errors import PitJoinError
 from pit_join.files import lock, private_folder, whole
 
-__all__ = ["ON_DEMAND", "RETENTION", "Result", "keep_results", "read_latest", "read_results"]
+__all__ = ["ON_DEMAND", "RETENTION", "Result", "keep_results", "read_results"]
 
 RETENTION = timedelta(days=400)
 """How long results are kept: by whole months, so that a year can be compared with the one before."""
@@ -31,6 +32,7 @@ ON_DEMAND = "on_demand"
 """What stands for a view in the findings of on-demand features."""
 
 _MOST_RUNS = 32
+_OWN = re.compile(r"run-\d{8}T\d{12}Z-[0-9a-f]{8}\.parquet|results-\d{4}-\d{2}\.parquet")
 _MONTH, _RUN = "results-{:%Y-%m}.parquet", "run-{:%Y%m%dT%H%M%S%fZ}-{}.parquet"
 _SCHEMA = pa.schema(
     [
@@ -106,12 +108,12 @@ def keep_results(folder: Path, results: Iterable[Result], now: datetime) -> None
         private_folder(folder)
         with whole(folder / name, private=True) as path:
             pq.write_table(pa.Table.from_pylist(rows, schema=_SCHEMA), path, compression="zstd")
-        runs = sorted(folder.glob("run-*.parquet"))
-        if len(runs) > _MOST_RUNS or runs[0].name[4:10] != f"{at:%Y%m}":
+        runs = _files(folder, "run")
+        if len(runs) > _MOST_RUNS or any(run.name[4:10] != f"{at:%Y%m}" for run in runs[:1]):
             with suppress(_BusyError):
                 _compact(folder)
         oldest = _MONTH.format(at - RETENTION)
-        for month in folder.glob("results-*.parquet"):
+        for month in _files(folder, "results"):
             if month.name < oldest:
                 month.unlink(missing_ok=True)
     except (OSError, pa.ArrowException) as error:
@@ -135,7 +137,7 @@ def _compact(folder: Path) -> None:
             error=_BusyError,
         )
         months: dict[str, list[Path]] = {}
-        for path in sorted(folder.glob("run-*.parquet")):
+        for path in _files(folder, "run"):
             months.setdefault(f"results-{path.name[4:8]}-{path.name[8:10]}.parquet", []).append(path)
         for name, paths in months.items():
             known = [folder / name] if (folder / name).exists() else []
@@ -147,6 +149,11 @@ def _compact(folder: Path) -> None:
                 each.unlink(missing_ok=True)
 
 
+def _files(folder: Path, kind: str = "") -> list[Path]:
+    """Return the files of results in order; others in the folder are somebody's own."""
+    return [path for path in sorted(folder.glob(f"{kind}*.parquet")) if _OWN.fullmatch(path.name)]
+
+
 def _together(paths: Sequence[Path]) -> pa.Table:
     """Return the rows of files, each run once; a file that vanishes meanwhile is now part of another."""
     tables: list[pa.Table] = []
@@ -155,9 +162,11 @@ def _together(paths: Sequence[Path]) -> pa.Table:
         with suppress(FileNotFoundError):
             try:
                 table = pq.ParquetFile(path).read()
-            except pa.ArrowException as error:
+                table = pa.table({field.name: _column(table, field) for field in _SCHEMA}, schema=_SCHEMA)
+            except (pa.ArrowException, KeyError) as error:
                 raise PitJoinError(f"{path} cannot be read ({error}); remove it, and its results are lost") from error
-            table = pa.table({field.name: _column(table, field) for field in _SCHEMA}, schema=_SCHEMA)
+            if table["run"].null_count:
+                raise PitJoinError(f"{path} is not a file of results; remove it")
             new = table.filter(pc.invert(pc.is_in(table["run"], pa.array(sorted(seen), pa.string()))))
             seen.update(new["run"].unique().to_pylist())
             tables.append(new)
@@ -182,14 +191,14 @@ def read_results(folder: Path, since: datetime | None = None) -> pa.Table:
         PitJoinError: naming a file that cannot be read.
     """
     for _ in range(3):
-        before = sorted(folder.glob("*.parquet"))
+        before = _files(folder)
         paths = [path for path in before if since is None or _month(path) >= f"{since:%Y%m}"]
         try:
             # Months first, since a run may be moved into its month meanwhile.
             table = _together(sorted(paths, key=lambda path: (not path.name.startswith("results"), path.name)))
         except (pa.ArrowException, OSError) as error:
             raise PitJoinError(f"the results of monitoring in {folder} cannot be read: {error}") from error
-        if sorted(folder.glob("*.parquet")) == before:
+        if _files(folder) == before:
             break
     if since is not None:
         table = table.filter(pc.greater_equal(table["run_at"], pa.scalar(since, _SCHEMA.field("run_at").type)))
@@ -198,12 +207,3 @@ def read_results(folder: Path, since: datetime | None = None) -> pa.Table:
 
 def _month(path: Path) -> str:
     return path.name[4:10] if path.name.startswith("run-") else path.name[8:15].replace("-", "")
-
-
-def read_latest(folder: Path) -> pa.Table:
-    """Return for each check and view the results of the last run that had some; see `read_results`."""
-    table = read_results(folder)
-    pairs = list(zip(table["check"].to_pylist(), table["view"].to_pylist(), strict=True))
-    runs = table["run"].to_pylist()
-    last = dict(zip(pairs, runs, strict=True))
-    return table.filter(pa.array([last[pair] == run for pair, run in zip(pairs, runs, strict=True)], pa.bool_()))

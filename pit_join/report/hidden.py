@@ -62,7 +62,11 @@ class Hidden:
     def window(self, view: str, words: str) -> str:
         """Return the words for a function of a window, without a condition on a sensitive column."""
         function, where, condition = words.partition(" where ")
-        return f"{function}{where}…" if any(name in condition for name in self._columns.get(view, ())) else words
+        return (
+            f"{function}{where}…"
+            if any(name.lower() in condition.lower() for name in self._columns.get(view, ()))
+            else words
+        )
 
     def _meant(self, name: str) -> list[FeatureView]:
         """Return the views that a name may mean: one of the project, or those of a role."""

@@ -44,9 +44,15 @@ def monitored(results: pa.Table, hidden: Hidden) -> dict[str, Any] | None:
     ends = [*starts[1:], len(line)]
     last = order.take(pa.array([end - 1 for end in ends], pa.int64()))
     states = recent.drop_columns(["run", "run_at", "now"]).take(last).to_pylist()
+    # A feature that the last run of its check and view did not have is gone, or was not selected.
+    newest: dict[tuple[str, str], int] = {}
+    for row, end in zip(states, ends, strict=True):
+        place = row["check"], row["view"]
+        newest[place] = max(newest.get(place, 0), line[end - 1][0])
     found = [
         _series(row, line[max(start, end - most) : end], hidden)
         for row, start, end in zip(states, starts, ends, strict=True)
+        if line[end - 1][0] == newest[row["check"], row["view"]]
     ]
     found.sort(key=lambda each: (_ORDER[each["state"]], each["check"], each["view"], each["feature"]))
     for each in [each for each in found if "shares" in each][_MOST_DRAWN:]:
@@ -107,7 +113,7 @@ def _shares(details: str | None) -> list[list[Any]] | None:
         read = json.loads(details or "null")
         before, now = ([float(share) for share in read[name]] for name in ("baseline", "current"))
         bars = list(zip(_labels(read["labels"], read["edges"]), before, now, strict=True))
-    except (ValueError, TypeError, LookupError):
+    except (ValueError, TypeError, LookupError, RecursionError):
         return None
     if rest := bars[_MOST_BARS:]:
         others = (f"{len(rest)} others", sum(before for _, before, _ in rest), sum(now for *_, now in rest))

@@ -66,7 +66,7 @@ class FeatureProfile:
     counts: Sequence[int]
     entities: int
     bins: int
-    groups: int | None
+    groups: float | None
     noise: float | None
     squares: float | None
 
@@ -200,7 +200,7 @@ _SCHEMA = pa.schema(
         "edges": pa.list_(pa.float64()),
         "categories": pa.list_(pa.string()),
         "counts": pa.list_(pa.int64()),
-        **dict.fromkeys(("entities", "bins", "groups"), pa.int64()),
-        **dict.fromkeys(("noise", "squares"), pa.float64()),
+        **dict.fromkeys(("entities", "bins"), pa.int64()),
+        **dict.fromkeys(("groups", "noise", "squares"), pa.float64()),
     }
 )

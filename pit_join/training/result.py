@@ -181,13 +181,15 @@ class TrainingSet:
         write_table(table, path, {"pit_join": metadata})
 
     def _profiles(self, table: pa.Table) -> Mapping[str, FeatureProfile]:
-        """Return the profiles of the features, of at most 50,000 rows, evenly spaced over the set."""
+        """Return the profiles of the features, of at most 50,000 rows drawn at random, the same ones each time."""
         if self.profiler is None:
             return {}
-        step = max(1, len(table) // _SAMPLED_ROWS)
         if self.found is not None:
             table = pa.table({**_columns(table), **_columns(self.found)})
-        return self.profiler(table if step == 1 else table.take(row_numbers(np.arange(0, len(table), step))))
+        if len(table) > _SAMPLED_ROWS:
+            drawn = np.random.default_rng(0).choice(len(table), _SAMPLED_ROWS, replace=False)
+            table = table.take(row_numbers(np.sort(drawn)))
+        return self.profiler(table)
 
 
 def _columns(table: pa.Table) -> dict[str, pa.ChunkedArray]:

@@ -6,6 +6,7 @@ A file may come from anybody. Nothing in its metadata runs: SQL is shown, and a 
 from __future__ import annotations
 
 import json
+import math
 import reprlib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -28,7 +29,7 @@ _MOST_NAMED = 1_000  # characters of a name
 _MOST_SAID = 300  # characters of a problem
 
 _KINDS = {str: "a text", int: "a whole number", bool: "true or false", list: "a list", dict: "an object"}
-_MEASURED = ("least", "mean", "noise", "squares")
+_MEASURED = ("least", "mean", "groups", "noise", "squares")
 _COUNTED = ("rows", "nulls", "missing", "nans", "entities", "bins")
 _ROLE: dict[str, type] = {"view": str, "as": str, "join_keys": dict, "features": list}
 _ON_DEMAND: dict[str, type] = {"on_demand": str, "as": str, "arguments": dict, "types": dict, "returns": str}
@@ -234,10 +235,14 @@ def _profile(read: Mapping[str, Any]) -> FeatureProfile:
         [_of({"categories": one}, "categories", str) for one in _bounded(read, "categories")] if kind == "text" else []
     )
     counts = [_count({"counts": one}, "counts") for one in _bounded(read, "counts")]
+    if not all(map(math.isfinite, edges)) or sum(counts) >= 2**62:
+        raise _WrongError("the keys 'edges' or 'counts' have numbers that no profile has")
     if len(counts) != len(edges) + len(texts) + 4 or sorted(set(edges)) != edges or sorted(set(texts)) != sorted(texts):
         raise _WrongError("the keys 'edges', 'categories' and 'counts' do not fit together")
-    least, mean, noise, squares = (None if read.get(key) is None else _number(read, key) for key in _MEASURED)
+    least, mean, groups, noise, squares = (None if read.get(key) is None else _number(read, key) for key in _MEASURED)
     rows, nulls, missing, nans, entities, bins = (_count(read, key) for key in _COUNTED)
+    if bins not in (10, 20):
+        raise _WrongError(f"the key 'bins' must be 10 or 20, got {bins}")
     return FeatureProfile(
         feature=_of(read, "feature", str),
         kind=kind,
@@ -252,7 +257,7 @@ def _profile(read: Mapping[str, Any]) -> FeatureProfile:
         counts=counts,
         entities=entities,
         bins=bins,
-        groups=None if read.get("groups") is None else _count(read, "groups"),
+        groups=groups,
         noise=noise,
         squares=squares,
     )

@@ -9,6 +9,7 @@ from typing import Any
 import pyarrow as pa
 
 from pit_join.definitions.connection import Connection
+from pit_join.references import parse_reference
 from pit_join.training.gather import FOUND
 from pit_join.training.profiles import FeatureProfile, ProfiledColumn, kind_of, profiles_of
 from pit_join.warehouse.duckdb_session import DuckDBWarehouse
@@ -23,8 +24,8 @@ _GIVEN, _SOURCE = "_pit_given", "_pit_profiled"
 class SetProfiler:
     """Profiles the features of a training set; `resolved` is the result of the macro `_resolved_requests`.
 
-    The rows of one entity, which has equal keys of a view, are one cluster; those of an on-demand feature have all keys
-    equal. Of a sensitive feature only nulls are counted.
+    The rows of one entity, which has equal keys of a view, are one cluster; of an on-demand feature these are the keys
+    of the views that it reads. Of a sensitive feature only nulls are counted.
     """
 
     def __init__(self, workspace: Workspace, resolved: Mapping[str, Any]) -> None:
@@ -46,12 +47,20 @@ class SetProfiler:
                 keys = [lower[column.lower()] for column in role["keys"].values()]
                 source, columns = profiled(session, table, names, keys, f"{FOUND}{role['alias']}")
                 found |= profiles_of(session, self._macros, source, columns, keys)
-            if self._computed:
-                keys = sorted({lower[column.lower()] for role in self._roles for column in role["keys"].values()})
-                names = {one["name"]: self._hides(one) for one in self._computed}
-                source, columns = profiled(session, table, names, keys)
+            for one in self._computed:
+                keys = [lower[column.lower()] for column in self._keys_of(one)]
+                source, columns = profiled(session, table, {one["name"]: self._hides(one)}, keys)
                 found |= profiles_of(session, self._macros, source, columns, keys)
         return found
+
+    def _keys_of(self, computed: Mapping[str, Any]) -> list[str]:
+        """Return the columns of the keys that the views of an on-demand feature share, or those of the first."""
+        keys = {role["alias"]: list(role["keys"].values()) for role in self._roles}
+        parsed = (parse_reference(each["column"]) for each in computed["arguments"] if each["reference"])
+        read = [keys[found[0]] for found in parsed if found and found[0] in keys]
+        if not read:
+            return sorted({column for columns in keys.values() for column in columns})
+        return [column for column in read[0] if all(column in columns for columns in read)] or read[0]
 
     def _hides(self, computed: Mapping[str, Any]) -> bool:
         """Whether an on-demand feature has an argument that is a sensitive feature or key."""

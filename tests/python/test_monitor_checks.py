@@ -6,6 +6,7 @@ import json
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
@@ -20,6 +21,7 @@ from support.projects import BASE, KEYS, make_project, run, view
 
 from pit_join import FeatureLog, FeatureStore, Monitoring
 from pit_join.errors import PitJoinError, RequestError
+from pit_join.monitoring.drift import _unlikely
 
 pytestmark = pytest.mark.dbt
 
@@ -34,7 +36,7 @@ VIEWS = {
         f"{{default: free, drift: {{psi: 0.1, after: 2 runs}}}}}}}}}}, {SECRET}",
     ),
     "visits": view(
-        f"{KEYS}, aggregations: [{{name: visits_1d, function: count, window: 1 day}}]",
+        f"{KEYS}, max_staleness: 1 day, aggregations: [{{name: visits_1d, function: count, window: 1 day}}]",
         BASE,
     ),
     "hidden": view(f"{KEYS}, sensitive: true", f"{BASE}, {{name: word, data_type: varchar}}"),
@@ -51,6 +53,12 @@ exposures:
           features: ['profile:*', 'visits:visits_1d', 'hidden:word',
             {on_demand: older, arguments: {age: 'profile:age'}},
             {on_demand: richer, arguments: {salary: 'profile:salary'}}]
+  - name: plain
+    type: ml
+    owner: {name: Growth, email: growth@example.com}
+    depends_on: [ref('profile')]
+    config:
+      meta: {pit_join: {features: ['profile:age', {on_demand: older, arguments: {age: 'profile:age'}}]}}
 """
 MACROS = """
 {% macro older(age) %}{{ age }} + 1{% endmacro %}
@@ -97,22 +105,25 @@ class Bank:
             connection.execute("create or replace table visits as select user_id, event_timestamp from frame")
             connection.execute("create or replace table hidden as select user_id, event_timestamp, word from frame")
 
-    def serve(self, log: str, *, unknown: int = 0, now: datetime = NOON) -> Path:
-        """Serve all users, and some that the store does not have."""
+    def serve(
+        self, log: str, *, unknown: int = 0, now: datetime = NOON, users: Sequence[str] = (), service: str = "churn"
+    ) -> Path:
+        """Serve all users or those named, and some that the store does not have."""
         folder = self.folder / log
         feature_log = FeatureLog(folder, 1.0)
-        users = [{"user_id": f"u{number}"} for number in range(USERS)] + [{"user_id": f"x{i}"} for i in range(unknown)]
+        known = users or [f"u{number}" for number in range(USERS)]
+        asked = [{"user_id": user} for user in (*known, *(f"x{i}" for i in range(unknown)))]
         store = FeatureStore(self.folder, feature_log=feature_log)
-        store.online_reader("churn").get_online_features(users, now=now)
+        store.online_reader(service).get_online_features(asked, now=now)
         assert feature_log.close()
         return folder
 
-    def train(self, name: str, times: int = 2) -> Path:
-        """Build a training set in which every user has some rows."""
-        users = [f"u{number}" for number in range(USERS)]
-        spine = pd.concat([pd.DataFrame({"user_id": users, "event_timestamp": NOON})] * times, ignore_index=True)
+    def train(self, name: str, times: int = 2, users: Sequence[str] = (), features: Any = "churn", **more: Any) -> Path:
+        """Build a training set in which every user, or those named, have some rows."""
+        known = list(users) or [f"u{number}" for number in range(USERS)]
+        rows = [pd.DataFrame({"user_id": known, "event_timestamp": NOON, **more})] * times
         path = self.folder / name
-        self.store.get_historical_features(spine, "churn").write(path)
+        self.store.get_historical_features(pd.concat(rows, ignore_index=True), features).write(path)
         return path
 
     def monitor(self, *arguments: Any, **options: Any) -> Monitoring:
@@ -222,8 +233,8 @@ def test_a_planted_drift_is_named_and_nothing_else(bank: Bank) -> None:
 def test_values_that_are_not_found_are_a_drift(bank: Bank) -> None:
     training = bank.train("set.parquet")
     found = bank.monitor(bank.serve("log", unknown=400), checks=["drift"], baseline=training)
-    assert "not found 0.0% -> 30.8%" in breaches(found)["drift", "- profile:age"]
-    assert "profile:plan" not in drifted(found)  # an alarm after two runs
+    assert "missing 0.0% -> 30.8%" in breaches(found)["drift", "- profile:age"]
+    assert "profile:plan" in drifted(found)  # an alarm after two runs, where runs are kept
 
 
 def test_a_log_against_an_earlier_one(bank: Bank) -> None:
@@ -270,7 +281,12 @@ def test_a_drift_that_has_to_last_is_an_alarm_in_the_second_run(bank: Bank) -> N
     (plan,) = [each for each in first.drift.features if each.feature == "plan"]  # type: ignore[union-attr]
     assert (plan.over, plan.text.endswith("; run 1 in a row, and 2 are an alarm")) == (True, True)
     assert drifted(bank.monitor(log, **options)) == {"profile:plan"}
-    bank.monitor(bank.serve("good"), checks=["drift"], baseline=log, results=bank.folder / "kept")  # nothing is over
+    assert drifted(bank.monitor(log, **{**options, "results": None})) == {"profile:plan"}  # nothing to wait for
+    bank.monitor(log, **{**options, "baseline": log})  # against another baseline
+    assert drifted(bank.monitor(log, **options)) == {"profile:plan"}
+    bank.fill()
+    bank.store.export(as_of=NOON)
+    bank.monitor(bank.serve("good"), **options)  # nothing is over
     assert drifted(bank.monitor(log, **options)) == set()
 
 
@@ -295,7 +311,10 @@ def test_what_cannot_be_compared_is_said(bank: Bank) -> None:
     small = bank.store.get_historical_features(pd.DataFrame({"user_id": ["u1"] * 20, "event_timestamp": NOON}), "churn")
     small.write(bank.folder / "small.parquet")
     found = bank.monitor(log, checks=["drift"], baseline=bank.folder / "small.parquet")
-    assert "profile has 20 rows on one side, too few to judge a drift of age, plan, salary" in found.unchecked
+    assert found.unchecked == (
+        "profile has 20 rows on one side, too few to judge a drift of plan",  # which declares a bound
+        "drift: no feature has enough values on both sides to be judged",
+    )
     for arguments, problem in (
         ({"checks": ["drift"]}, "the check drift needs earlier values"),
         ({"checks": ["drift"], "baseline": training}, "a training set is compared with what was served"),
@@ -305,6 +324,81 @@ def test_what_cannot_be_compared_is_said(bank: Bank) -> None:
             bank.monitor(**arguments)
     with pytest.raises(RequestError, match="unknown feature view 'profil'"):
         bank.monitor(checks=["rates"], select=["profil"])
+
+
+def test_rows_of_one_user_are_one_piece_of_evidence(bank: Bank) -> None:
+    """Thirty users differ from all by chance, however often each is served, or stands in the training set."""
+    few = [f"u{number}" for number in range(30)] * 40
+    log = bank.serve("log", users=few, service="plain")  # which has no hidden keys
+    found = bank.monitor(log, checks=["drift"], baseline=bank.train("set.parquet", features="plain"))
+    far = {each.feature: each.drift.psi for each in found.drift.features}  # type: ignore[union-attr]
+    assert min(far["age"], far["older"]) > 0.2
+    assert drifted(found) == set()
+    statistics = json.loads(pq.read_metadata(bank.train("few.parquet", 1, few, "plain")).metadata[b"pit_join"])[
+        "statistics"
+    ]
+    for name in ("age", "older"):
+        profile = statistics[name]["profile"]
+        assert profile["noise"] > 10 * (profile["bins"] - 1) / profile["rows"]
+
+
+def test_what_a_training_set_did_not_find_either_is_no_drift(bank: Bank) -> None:
+    unknown = [*(f"u{number}" for number in range(USERS)), *(f"x{number}" for number in range(USERS // 2))]
+    training = bank.train("set.parquet", 1, unknown)
+    log = bank.serve("log", unknown=USERS // 2)
+    found = bank.monitor(log, checks=["drift"], baseline=training)
+    assert drifted(found) == set()
+    shares = {each.feature: each.drift.baseline_missing for each in found.drift.features}  # type: ignore[union-attr]
+    assert shares["plan"] == shares["age"] == USERS // 2
+
+
+def test_a_column_of_another_view_or_of_the_spine_is_not_the_feature(bank: Bank) -> None:
+    log = bank.serve("log")
+    training = bank.train("set.parquet", features=["visits:visits_1d"], age=1.0)
+    found = bank.monitor(log, checks=["drift"], baseline=training)
+    assert "profile:age is not in the baseline" in found.unchecked
+    assert {each.feature for each in found.drift.features} == {"visits_1d"}  # type: ignore[union-attr]
+
+
+def test_chance_is_judged_for_all_features_together() -> None:
+    assert list(_unlikely({"a": 3.2})) == ["a"]
+    assert list(_unlikely({"a": 3.2, **{f"f{number}": 0.0 for number in range(500)}})) == []
+    assert list(_unlikely({"a": 5.0, "b": 4.7, **{f"f{number}": 0.0 for number in range(500)}})) == ["a", "b"]
+
+
+def test_a_stale_export_is_no_value(bank: Bank) -> None:
+    found = bank.store.monitor(checks=["rates"], now=NOON + timedelta(days=1, seconds=1))
+    rates = {(each.view, each.place): each.default_rate for each in found.rates.features}  # type: ignore[union-attr]
+    assert (rates["visits", "stored"], rates["hidden", "stored"]) == (1.0, 0.0)
+
+
+def test_the_fewest_rows_are_declared(bank: Bank) -> None:
+    training = bank.train("set.parquet")
+    bank.fill(plan="gratis", age=60)
+    bank.store.export(as_of=NOON)
+    log = bank.serve("log", users=[f"u{number}" for number in range(200)])
+    options: dict[str, Any] = {"checks": ["drift"], "baseline": training}
+    assert drifted(bank.monitor(log, **options)) == set()
+    yaml = bank.folder / "models" / "models.yml"
+    yaml.write_text(yaml.read_text().replace("after: 2 runs", "after: 2 runs, min_rows: 200"))
+    assert drifted(bank.monitor(log, **options)) == {"profile:plan"}
+
+
+def test_one_check_that_fails_hides_no_other(bank: Bank) -> None:
+    bank.fill(nulls=0.5)
+    results = bank.folder / "monitoring" / "dev"
+    results.mkdir(parents=True)
+    (results / "results-2026-01.parquet").write_bytes(b"PAR1")
+    for arguments, reason in (
+        (["--log", "nowhere"], "skew: there is no feature log in"),
+        (["--baseline-as-of", "2026-03-01 11:30"], "drift: "),
+        (["--results", str(bank.folder / "models" / "models.yml")], "results: "),
+    ):
+        done = bank.run(*arguments)
+        assert (done.status, "! profile:age" in done.out, reason in done.err) == (1, True, True), done.err
+    log = bank.serve("log")
+    nothing = bank.monitor(log, checks=["drift", "rates", "skew"], baseline=log, start=NOON + timedelta(days=1))
+    assert {each.split(":")[0] for each in nothing.unchecked} >= {"drift", "rates", "skew"}
 
 
 # Sensitive --------------------------------------------------------------------------------------------------------

@@ -181,10 +181,11 @@ def test_breaches_come_first(tmp_path: Path) -> None:
     assert found["series"][0]["text"] == "too many"
 
 
-def test_a_series_that_was_not_in_the_last_run_is_kept(tmp_path: Path) -> None:
+def test_a_series_that_the_last_run_of_its_view_did_not_have_is_gone(tmp_path: Path) -> None:
     one, other = (Result("nulls", "view_000", f"view_000_feature_{i}", float(i)) for i in range(2))
-    found = states(keep(tmp_path / "m", [one, other], [one]))
-    assert {each["feature"][-1]: each["history"][-1][0] for each in found["series"]} == {"0": 1, "1": 0}
+    elsewhere = Result("nulls", "view_001", "view_001_feature_2", 2.0)
+    found = states(keep(tmp_path / "m", [one, other, elsewhere], [one]))
+    assert {each["feature"][-1]: each["history"][-1][0] for each in found["series"]} == {"0": 1, "2": 0}
 
 
 def test_there_is_no_state_without_runs(tmp_path: Path) -> None:

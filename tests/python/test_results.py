@@ -11,7 +11,7 @@ import pytest
 
 from pit_join.errors import PitJoinError
 from pit_join.monitoring import results
-from pit_join.monitoring.results import Result, keep_results, read_latest, read_results
+from pit_join.monitoring.results import Result, keep_results, read_results
 
 NOW = datetime(2013, 3, 8, 17, 30, tzinfo=timezone.utc)
 
@@ -71,15 +71,6 @@ def test_a_new_month_closes_the_one_before_and_old_months_go(tmp_path: Path, mon
     Clock.moment += timedelta(days=31)
     _keep(tmp_path, 4.0)
     assert _values(tmp_path) == [3.0, 4.0]
-
-
-def test_the_latest_are_those_of_each_check_and_view(tmp_path: Path) -> None:
-    assert read_latest(tmp_path / "nothing").num_rows == 0
-    for value, view, check in ((1.0, "logins", "drift"), (2.0, "orders", "drift"), (3.0, "logins", "freshness")):
-        _keep(tmp_path, value, view=view, check=check)
-    _keep(tmp_path, 4.0, view="orders")
-    found = {(row["check"], row["view"]): row["value"] for row in read_latest(tmp_path).to_pylist()}
-    assert found == {("drift", "logins"): 1.0, ("drift", "orders"): 4.0, ("freshness", "logins"): 3.0}
 
 
 def test_runs_at_the_same_time_lose_nothing(tmp_path: Path) -> None:

@@ -127,7 +127,7 @@ from (
             case
                 when bin > length then 1000 + bin - length
                 when kind = 'text' and bin = length then 999
-                when kind = 'text' then case when rows >= values / (2 * bins) then bin else 999 end
+                when kind = 'text' then case when rows >= greatest(values / 100, 5) then bin else 999 end
                 else least(bins - 1, cast(floor(bins * (before + rows / 2) / greatest(values, 1)) as bigint))
             end as coarse
         from (
@@ -164,7 +164,7 @@ from (
     noise as (
         select
             feature,
-            cast(null as bigint) as groups,
+            cast(null as double) as groups,
             (count(*) - 1) / any_value(total) as noise,
             (count(*) - 1) / power(any_value(total), 2) as squares
         from shares
@@ -221,7 +221,7 @@ from (
             list(p order by coarse) as baseline,
             list(q order by coarse) as current,
             list(case when coarse < 999 and base.kind = 'number' then coalesce(base.edges[last_bin], 'infinity') end order by coarse) as uppers,
-            list(case coarse when 999 then 'other' when 1001 then 'NaN' when 1002 then 'null' when 1003 then 'not found' else base.categories[coarse] end order by coarse) as labels
+            list(case coarse when 999 then 'other' when 1001 then 'NaN' when 1002 then 'null' when 1003 then 'missing' else base.categories[coarse] end order by coarse) as labels
         from shared
         inner join base on shared.feature = base.feature
         group by shared.feature

@@ -88,14 +88,14 @@ ends as materialized (
         entities.entities
     from (
         select unnest([
-            {'feature': 'login_count_30d', 'kind': 'number', 'least': q0[1], 'mean': m0, 'edges': coalesce(list_sort(list_distinct(flatten(list_transform(q0[2:], lambda value, i: case
+            {'feature': 'login_count_30d', 'kind': 'number', 'least': q0[1], 'mean': m0, 'edges': coalesce(list_sort(list_filter(list_distinct(flatten(list_transform(q0[2:], lambda value, i: case
                 when value = q0[2:][i + 1] or (i > 1 and value = q0[2:][i - 1]) then [value - abs(value) * 2.3e-16 - 1e-300, value]
                 else [value]
-            end)))), []), 'categories': cast(null as varchar[])},
-            {'feature': 'session_duration_avg', 'kind': 'number', 'least': q1[1], 'mean': m1, 'edges': coalesce(list_sort(list_distinct(flatten(list_transform(q1[2:], lambda value, i: case
+            end))), lambda edge: isfinite(edge))), []), 'categories': cast(null as varchar[])},
+            {'feature': 'session_duration_avg', 'kind': 'number', 'least': q1[1], 'mean': m1, 'edges': coalesce(list_sort(list_filter(list_distinct(flatten(list_transform(q1[2:], lambda value, i: case
                 when value = q1[2:][i + 1] or (i > 1 and value = q1[2:][i - 1]) then [value - abs(value) * 2.3e-16 - 1e-300, value]
                 else [value]
-            end)))), []), 'categories': cast(null as varchar[])}
+            end))), lambda edge: isfinite(edge))), []), 'categories': cast(null as varchar[])}
         ], max_depth := 2)
         from (
             select
@@ -163,7 +163,7 @@ from (
             case
                 when bin > length then 1000 + bin - length
                 when kind = 'text' and bin = length then 999
-                when kind = 'text' then case when rows >= values / (2 * bins) then bin else 999 end
+                when kind = 'text' then case when rows >= greatest(values / 100, 5) then bin else 999 end
                 else least(bins - 1, cast(floor(bins * (before + rows / 2) / greatest(values, 1)) as bigint))
             end as coarse
         from (
@@ -200,7 +200,7 @@ from (
     noise as (
         select
             feature,
-            cast(null as bigint) as groups,
+            cast(null as double) as groups,
             (count(*) - 1) / any_value(total) as noise,
             (count(*) - 1) / power(any_value(total), 2) as squares
         from shares
