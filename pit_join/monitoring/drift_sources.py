@@ -64,7 +64,7 @@ class _LoggedValue(NamedTuple):
 
 
 class LoggedRows:
-    """The rows of a feature log, in tables of a session: one for each role, and one for each on-demand feature.
+    """The rows of a feature log, in a table for each role and for each on-demand feature.
 
     Args:
         session: the session that gets the tables.
