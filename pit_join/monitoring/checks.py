@@ -100,10 +100,13 @@ def run_checks(workspace: Workspace, request: MonitorRequest, stores: _Stores) -
     now, names, baseline = request.now, request.names, request.baseline or DriftBaseline()
     freshness = tried("freshness", lambda: find_freshness(workspace, contents, now, names))
     rates = tried("rates", lambda: find_rates(workspace, contents, log, now, names))
-    drift = tried(
-        "drift",
-        lambda: find_drift(workspace, baseline, log, now, names=names, earlier=_runs_over(request.results)),
-    )
+    earlier = None
+    if "drift" in asked:
+        try:
+            earlier = _runs_over(request.results)
+        except PitJoinError as error:  # so that one run is enough for an alarm
+            failed.append(f"results: {error}")
+    drift = tried("drift", lambda: find_drift(workspace, baseline, log, now, names=names, earlier=earlier))
     skew = tried("skew", lambda: find_skew(workspace, *_given(log), request.tolerance))
     project, target = workspace.manifest["metadata"]["project_name"], workspace.project.connection.target
     found = Monitoring(skew, freshness, rates, drift, tuple(failed), project, target, now)

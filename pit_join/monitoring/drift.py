@@ -51,14 +51,15 @@ class DriftBaseline:
 class DriftedFeature:
     """The drift of a feature, and whether it is an alarm.
 
-    `bound` is the greatest stability index that is allowed. `judged` is false with too few rows or entities. `over`
-    says that the index is over the bound, by more than chance; `breached` that it has been for the declared runs.
+    `bound` is the greatest stability index that is allowed; None of a feature that declares none, and is not judged.
+    `judged` is false with too few rows or entities. `over` says that the index is over the bound, by more than chance;
+    `breached` that it has been for the declared runs. `against` names the baseline, for runs to come.
     """
 
     view: str
     feature: str
     drift: FeatureDrift
-    bound: float
+    bound: float | None
     judged: bool
     over: bool = False
     breached: bool = False
@@ -159,7 +160,7 @@ def _verdict(each: DriftedFeature) -> str:
         return "not judged"
     if each.over:
         return "drifted" if each.breached else "over"
-    if (each.drift.psi or 0) > each.bound:
+    if (each.drift.psi or 0) > (each.bound or 0):
         return "by chance"
     return "ok" if each.drift.kind != "other" else "ok (nulls only)"
 
@@ -199,8 +200,10 @@ def find_drift(
         found, against = _of_log(workspace, baseline, log, views, unchecked)
     if not found:
         unchecked.append(f"drift: there are no values to compare with {against}")
-    runs = None if earlier is None else {key[:2]: number for key, number in earlier.items() if key[2] == against}
-    judged = list(_judged(found, workspace, runs, against, unchecked))
+    # The earlier instant may move with each run, as it does on a schedule.
+    kind = against if baseline.path else "a snapshot"
+    runs = None if earlier is None else {key[:2]: number for key, number in earlier.items() if key[2] == kind}
+    judged = list(_judged(found, workspace, runs, kind, unchecked))
     if found and not any(each.judged for each in judged):
         unchecked.append("drift: no feature has enough values on both sides to be judged")
     return Drift(against, tuple(judged), tuple(dict.fromkeys(unchecked)))
@@ -329,12 +332,13 @@ def _judged(
         limits = judged.get(place) or _limits(workspace, view, feature)
         bound, after = limits.psi or 0.0, limits.after or 1
         over = place in unlikely and drift.psi is not None and drift.psi > bound
+        shown = bound if place in judged else _declared(workspace, view, feature).psi
         runs = 1 + (earlier or {}).get((label, feature), 0) if over else 0
         breached = over and (runs >= after or earlier is None)
         text = f"PSI {drift.psi:.3f} is over {bound:g}{_moved(drift)}" if over else ""
         if over and after > 1 and earlier is not None:
             text += f"; run {runs:,} in a row, and {after:,} are an alarm"
-        yield DriftedFeature(label, feature, drift, bound, place in judged, over, breached, text, against)
+        yield DriftedFeature(label, feature, drift, shown, place in judged, over, breached, text, against)
 
 
 def _declared(workspace: Workspace, view: str, feature: str) -> Limits:

@@ -251,6 +251,7 @@ def test_the_auc_by_hand() -> None:
     assert auc(pd.Series([1.0] * 6).to_numpy(), pa.chunked_array([[1, 2, 3, 4, 5, 6]])) is None
 
 
+@pytest.mark.rest
 def test_the_command(gallery: Gallery, tmp_path: Path) -> None:
     made = gallery.activity_at(gallery.spine.event_timestamp + pd.Timedelta("1D"))
     made["grade"], made["label"] = "\x1b[31mred", (made.logins > 250).astype(int)

@@ -89,7 +89,7 @@ COMMANDS: dict[str, Callable[[FeatureStore], Any]] = {
     "export": lambda shop: shop.export(as_of="2026-03-01"),
     "export some": lambda shop: shop.export(["rides", "logins"], as_of="2026-03-01"),
     "verify": lambda shop: shop.verify(),
-    "monitor": lambda shop: shop.monitor(Path(shop.online_store).parent / "log"),
+    "monitor": lambda shop: shop.monitor(Path(shop.online_store).parent / "log", checks=["skew"]),
     "views": lambda shop: shop.describe_views(),
 }
 

@@ -102,6 +102,7 @@ def _shares(profile: FeatureProfile, values: pa.Array) -> np.ndarray[Any, Any]:
     return np.array([*(coarse.get(place, 0) for place in range(profile.bins)), *fine[-3:]]) / len(values)
 
 
+@pytest.mark.rest
 def test_distances_are_those_of_scipy(session: DuckDBWarehouse) -> None:
     rng = np.random.default_rng(20261130)
     checked = 0
@@ -212,6 +213,7 @@ def alarms(found: Mapping[str, FeatureDrift], bound: float) -> set[str]:
     return {name for name in unlikely if (found[name].psi or 0) > bound}
 
 
+@pytest.mark.rest
 def test_chance_raises_no_alarm(session: DuckDBWarehouse) -> None:
     """500 features, 20 rows an entity, a bound of 0.05 which chance alone exceeds in many: at most one run in 100."""
     rng = np.random.default_rng(3)
@@ -224,6 +226,7 @@ def test_chance_raises_no_alarm(session: DuckDBWarehouse) -> None:
     assert exceeded > 50 * RUNS  # without the correction for entities these were alarms
 
 
+@pytest.mark.rest
 def test_without_clusters_equal_rows_would_be_alarms(session: DuckDBWarehouse) -> None:
     rng = np.random.default_rng(4)
     before, now = ({name: table[name] for name in list(table)[:61]} for table in (_table(rng, 250), _table(rng, 200)))
@@ -231,6 +234,7 @@ def test_without_clusters_equal_rows_would_be_alarms(session: DuckDBWarehouse) -
     assert len(alarms(found, 0.05)) > 5
 
 
+@pytest.mark.rest
 @pytest.mark.parametrize(
     ("rows", "now", "shift", "bound", "least"),
     [
@@ -253,6 +257,7 @@ def test_shifts_are_found(
     assert sum(bool(alarms({name: one}, bound)) for name, one in found.items()) >= least * times
 
 
+@pytest.mark.rest
 @pytest.mark.parametrize(
     ("rows", "now", "shift", "bound"),
     [(500, 500, 0.25, 0.2), (10_000, 5_000, 0.3, 0.2), (5_000, 5_000, 0.1, 0.03), (100_000, 100_000, 0.05, 0.005)],

@@ -295,6 +295,7 @@ def test_questions_that_cannot_be_answered(shop: FeatureStore, feature: Any, key
     assert str(caught.value).startswith(says)
 
 
+@pytest.mark.rest
 def test_what_was_declared_otherwise_at_the_export(tmp_path: Path) -> None:
     shop = project_of(tmp_path / "shop")
     project, declared = tmp_path / "shop", tmp_path / "shop" / "models" / "models.yml"

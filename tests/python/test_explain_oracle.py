@@ -132,6 +132,7 @@ def times_of(view: window_oracle.WindowView, row: oracle.Record) -> tuple[int, i
     return event, created, lagged if created is None else max(lagged, created)
 
 
+@pytest.mark.rest
 @settings(RUN, max_examples=number_of(15, 400))
 @given(case=window_cases())
 def test_the_verdict_of_each_event_is_that_of_the_oracle(exporter: Exporter, case: Any) -> None:

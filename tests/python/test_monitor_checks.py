@@ -23,7 +23,7 @@ from pit_join import FeatureLog, FeatureStore, Monitoring
 from pit_join.errors import PitJoinError, RequestError
 from pit_join.monitoring.drift import _unlikely
 
-pytestmark = pytest.mark.dbt
+pytestmark = [pytest.mark.dbt, pytest.mark.rest]
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=timezone.utc)
 USERS = 900
@@ -449,7 +449,6 @@ def _dbt(bank: Bank, *arguments: str) -> dict[str, str]:
     return {name: status for name, status in outcomes.items() if "on-run-start" not in name}
 
 
-@pytest.mark.rest
 def test_the_same_in_dbt(bank: Bank) -> None:
     models = bank.folder / "models"
     (models / "profile_then.sql").write_text(PROFILED.format(macro="feature_profile", arguments="'2026-03-01 12:00'"))

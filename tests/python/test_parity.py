@@ -645,6 +645,7 @@ SERVICE = """exposures:
 """
 
 
+@pytest.mark.rest
 def test_what_the_store_says_of_itself_is_compared(tmp_path: Path) -> None:
     """After an edit without an export: nothing but the description differs, and the status is 1."""
     project = make_project(

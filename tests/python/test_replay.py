@@ -145,6 +145,7 @@ def write(project: Path, name: str, sql: str) -> None:
     (project / "models" / f"{name}.sql").write_text(sql)
 
 
+@pytest.mark.rest
 def test_the_command(tmp_path: Path) -> None:
     """A finding and, with --strict, an input that is not audited are exit status 1; texts are escaped."""
     views = {

@@ -107,6 +107,7 @@ def test_only_our_own_policy_is_read(page: bytes) -> None:
         policy_of(page)
 
 
+@pytest.mark.rest
 def test_a_large_project_makes_a_small_page_quickly(tmp_path: Path) -> None:
     manifest, began = wide_manifest(500, 10), perf_counter()
     Registry.from_manifest(manifest)

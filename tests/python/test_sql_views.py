@@ -157,7 +157,7 @@ def test_online(shop: Path, tmp_path: Path, statements: list[str]) -> None:
     )
     assert log.close()
     statements.clear()
-    monitored = store.monitor(tmp_path / "log").skew
+    monitored = store.monitor(tmp_path / "log", checks=["skew"]).skew
     assert {(each.rows, each.match) for each in monitored.features} == {(9, 9)}
     assert [reads(statements, view) for view in ("plain", "n", "of_file")] == [1, 1, 1]
     statements.clear()

@@ -130,6 +130,7 @@ def test_a_part_of_the_history_has_the_same_rows(connection: duckdb.DuckDBPyConn
     )
 
 
+@pytest.mark.rest
 @pytest.mark.parametrize("grid", [None, "1 hour"])
 def test_each_part_of_a_history_on_time(connection: duckdb.DuckDBPyConnection, grid: str | None) -> None:
     """Windows that are empty for long, and events without a value, which change nothing, also after a long silence."""

@@ -65,6 +65,7 @@ def connection() -> Iterator[duckdb.DuckDBPyConnection]:
 # The training set ---------------------------------------------------------------------------------------------
 
 
+@pytest.mark.rest
 def test_every_plan_equals_the_oracle(connection: duckdb.DuckDBPyConnection) -> None:
     """Values, statuses, event times, and the rows of the spine in their order; floats to the bit in every plan."""
 
