@@ -391,7 +391,7 @@ def test_one_check_that_fails_hides_no_other(bank: Bank) -> None:
     (results / "results-2026-01.parquet").write_bytes(b"PAR1")
     for arguments, reason in (
         (["--log", "nowhere"], "skew: there is no feature log in"),
-        (["--baseline-as-of", "2026-03-01 11:30"], "drift: "),
+        (["--baseline-as-of", "2026-03-01 11:30"], "results: "),
         (["--results", str(bank.folder / "models" / "models.yml")], "results: "),
     ):
         done = bank.run(*arguments)
