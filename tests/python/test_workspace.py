@@ -123,8 +123,11 @@ def test_verify_and_monitor_open_everything_once(demo: Built, tmp_path: Path, op
         features.get_online_features(["carrier_daily_delay:*", "carrier_landings:*"], [{"carrier": carrier}], now=AT)
     assert log.close(60)
     assert opened == {}
-    monitored = features.monitor(tmp_path / "log")
+    monitored = features.monitor(tmp_path / "log", checks=["skew"])
     assert (monitored.skew.rows, monitored.found, opened) == (3, False, ONCE)
+    opened.clear()
+    features.monitor(tmp_path / "log", now=AT)
+    assert opened == {**ONCE, "warehouse": 3}  # freshness, rates and skew, one after the other
 
 
 def test_the_store_of_the_project_opens_it_no_second_time(
@@ -224,7 +227,7 @@ def test_a_file_that_changes_in_the_middle_makes_no_difference(
         found = features.verify()
         assert (found.keys, found.found) == ({"scores": 10}, 0)
     else:
-        monitored = features.monitor(tmp_path / "log")
+        monitored = features.monitor(tmp_path / "log", checks=["skew"])
         assert [(each.rows, each.match) for each in monitored.skew.features] == [(10, 10)]
     assert next(changes) > 3
     # What was changed is seen by the next command.
@@ -291,7 +294,7 @@ def test_a_feature_that_cannot_be_computed_is_left_out_alone(
         write_scores(scores / "scores.parquet", next(changes))
 
     monkeypatch.setattr(DuckDBWarehouse, "execute", changing)
-    monitored = features.monitor(tmp_path / "log").skew
+    monitored = features.monitor(tmp_path / "log", checks=["skew"]).skew
     counts = {each.feature: (each.rows, each.match, each.not_compared) for each in monitored.features}
     assert counts == {"bonus": (24, 24, 0), "day": (24, 0, 24), "rank": (24, 24, 0), "score": (24, 24, 0)}
     (change,) = monitored.changes
