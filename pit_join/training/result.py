@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -14,7 +15,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet  # not needed before the file is written, but this module is loaded while DuckDB works
 
 from pit_join.definitions.views import FeatureView
-from pit_join.errors import with_extra
+from pit_join.errors import PitJoinError, with_extra
 from pit_join.frames import Dtypes, as_arrow, as_pandas, as_polars, check_finite, metadata_of
 from pit_join.markup import Html, bar, details, notebook, notes, table
 from pit_join.references import default_alias
@@ -37,6 +38,7 @@ from pit_join.warehouse.table_files import write_table
 
 __all__ = ["Coverage", "TrainingSet", "coverage", "coverage_hints", "coverage_table"]
 
+_log = logging.getLogger("pit_join")
 _QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 _SAMPLED_ROWS = 50_000
 
@@ -189,7 +191,11 @@ class TrainingSet:
         if len(table) > _SAMPLED_ROWS:
             drawn = np.random.default_rng(0).choice(len(table), _SAMPLED_ROWS, replace=False)
             table = table.take(row_numbers(np.sort(drawn)))
-        return self.profiler(table)
+        try:
+            return self.profiler(table)
+        except PitJoinError as error:  # the set is worth more than what monitoring would like to know of it
+            _log.warning("the file has no profiles for the check drift: %s", error)
+            return {}
 
 
 def _columns(table: pa.Table) -> dict[str, pa.ChunkedArray]:

@@ -7,7 +7,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from typing import Any
 import duckdb
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from support.projects import BASE, KEYS, make_project, run, view
@@ -358,6 +359,19 @@ def test_a_column_of_another_view_or_of_the_spine_is_not_the_feature(bank: Bank)
     found = bank.monitor(log, checks=["drift"], baseline=training)
     assert "profile:age is not in the baseline" in found.unchecked
     assert {each.feature for each in found.drift.features} == {"visits_1d"}  # type: ignore[union-attr]
+
+
+def test_a_set_without_profiles_is_written_all_the_same(bank: Bank, caplog: pytest.LogCaptureFixture) -> None:
+    spine = pd.DataFrame({"user_id": ["u1", "u2"], "event_timestamp": NOON})
+    built = bank.store.get_historical_features(spine, ["profile:age"])
+
+    def failing(table: pa.Table) -> dict[str, Any]:
+        raise PitJoinError("a type that nobody knows")
+
+    replace(built, profiler=failing).write(bank.folder / "odd.parquet")
+    assert "no profiles for the check drift: a type that nobody knows" in caplog.text
+    statistics = json.loads(pq.read_metadata(bank.folder / "odd.parquet").metadata[b"pit_join"])["statistics"]
+    assert statistics["age"] == {"rows": 2, "nulls": 0}
 
 
 def test_chance_is_judged_for_all_features_together() -> None:
