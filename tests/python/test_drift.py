@@ -227,6 +227,20 @@ def test_chance_raises_no_alarm(session: DuckDBWarehouse) -> None:
 
 
 @pytest.mark.rest
+def test_a_few_large_entities_raise_no_alarm(session: DuckDBWarehouse) -> None:
+    """Of fifty entities a few have most rows, as customers do; all rows of one are equal."""
+    rng = np.random.default_rng(21)
+
+    def table() -> dict[str, Any]:
+        sizes = np.minimum((rng.pareto(1.0, 50) * 5 + 1).astype(int), 20_000)
+        columns = {f"f{number}": np.repeat(rng.normal(0, 1, 50), sizes) for number in range(10)}
+        return {"entity": np.repeat(rng.integers(0, 2**60, 50), sizes), **columns}
+
+    raised = sum(bool(alarms(drift(session, table(), table(), ["entity"])[1], 0.2)) for _ in range(40))
+    assert raised == 0
+
+
+@pytest.mark.rest
 def test_without_clusters_equal_rows_would_be_alarms(session: DuckDBWarehouse) -> None:
     rng = np.random.default_rng(4)
     before, now = ({name: table[name] for name in list(table)[:61]} for table in (_table(rng, 250), _table(rng, 200)))

@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 import pytest
 from support.projects import BASE, KEYS, make_project, run, view
 
-from pit_join import FeatureLog, FeatureStore, Monitoring
+from pit_join import DriftedFeature, FeatureLog, FeatureRates, FeatureStore, Monitoring
 from pit_join.errors import PitJoinError, RequestError
 from pit_join.monitoring.drift import _unlikely
 
@@ -156,6 +156,16 @@ def breaches(found: Monitoring) -> dict[tuple[str, str], str]:
     return {(each.check, f"{each.place or '-'} {each.view}:{each.feature}"): each.text for each in found.breaches}
 
 
+def rates_of(found: Monitoring) -> tuple[FeatureRates, ...]:
+    assert found.rates is not None
+    return found.rates.features
+
+
+def drifts_of(found: Monitoring) -> tuple[DriftedFeature, ...]:
+    assert found.drift is not None
+    return found.drift.features
+
+
 # Nulls and defaults -----------------------------------------------------------------------------------------------
 
 
@@ -163,7 +173,7 @@ def test_nothing_planted_is_nothing_found(bank: Bank) -> None:
     log, training = bank.serve("log"), bank.train("set.parquet")
     found = bank.monitor(log, baseline=training)
     assert (breaches(found), found.found, found.unchecked) == ({}, False, ())
-    rates = {(each.view, each.feature, each.place): each for each in found.rates.features}  # type: ignore[union-attr]
+    rates = {(each.view, each.feature, each.place): each for each in rates_of(found)}
     assert {place for _, _, place in rates} == {"offline", "stored", "served"}
     share = rates["profile", "age", "offline"].null_rate
     assert share == rates["profile", "age", "stored"].null_rate == rates["profile", "age", "served"].null_rate
@@ -208,7 +218,7 @@ def test_the_store_and_the_log_are_counted_without_the_warehouse(bank: Bank) -> 
     log = bank.serve("log")
     (bank.folder / "warehouse.duckdb").unlink()
     found = bank.monitor(log, checks=["rates"])
-    assert {each.place for each in found.rates.features} == {"stored", "served"}  # type: ignore[union-attr]
+    assert {each.place for each in rates_of(found)} == {"stored", "served"}
     assert [each.split(":")[0] for each in found.unchecked] == ["the warehouse"]
 
 
@@ -216,8 +226,7 @@ def test_the_store_and_the_log_are_counted_without_the_warehouse(bank: Bank) -> 
 
 
 def drifted(found: Monitoring) -> set[str]:
-    assert found.drift is not None
-    return {f"{each.view}:{each.feature}" for each in found.drift.features if each.breached}
+    return {f"{each.view}:{each.feature}" for each in drifts_of(found) if each.breached}
 
 
 def test_a_planted_drift_is_named_and_nothing_else(bank: Bank) -> None:
@@ -279,7 +288,7 @@ def test_a_drift_that_has_to_last_is_an_alarm_in_the_second_run(bank: Bank) -> N
     options: dict[str, Any] = {"checks": ["drift"], "baseline": training, "results": bank.folder / "kept"}
     first = bank.monitor(log, **options)
     assert (drifted(first), first.found) == (set(), False)
-    (plan,) = [each for each in first.drift.features if each.feature == "plan"]  # type: ignore[union-attr]
+    (plan,) = [each for each in drifts_of(first) if each.feature == "plan"]
     assert (plan.over, plan.text.endswith("; run 1 in a row, and 2 are an alarm")) == (True, True)
     assert drifted(bank.monitor(log, **options)) == {"profile:plan"}
     assert drifted(bank.monitor(log, **{**options, "results": None})) == {"profile:plan"}  # nothing to wait for
@@ -332,7 +341,7 @@ def test_rows_of_one_user_are_one_piece_of_evidence(bank: Bank) -> None:
     few = [f"u{number}" for number in range(30)] * 40
     log = bank.serve("log", users=few, service="plain")  # which has no hidden keys
     found = bank.monitor(log, checks=["drift"], baseline=bank.train("set.parquet", features="plain"))
-    far = {each.feature: each.drift.psi for each in found.drift.features}  # type: ignore[union-attr]
+    far = {each.feature: each.drift.psi for each in drifts_of(found)}
     assert min(far["age"], far["older"]) > 0.2
     assert drifted(found) == set()
     statistics = json.loads(pq.read_metadata(bank.train("few.parquet", 1, few, "plain")).metadata[b"pit_join"])[
@@ -349,7 +358,7 @@ def test_what_a_training_set_did_not_find_either_is_no_drift(bank: Bank) -> None
     log = bank.serve("log", unknown=USERS // 2)
     found = bank.monitor(log, checks=["drift"], baseline=training)
     assert drifted(found) == set()
-    shares = {each.feature: each.drift.baseline_missing for each in found.drift.features}  # type: ignore[union-attr]
+    shares = {each.feature: each.drift.baseline_missing for each in drifts_of(found)}
     assert shares["plan"] == shares["age"] == USERS // 2
 
 
@@ -358,7 +367,7 @@ def test_a_column_of_another_view_or_of_the_spine_is_not_the_feature(bank: Bank)
     training = bank.train("set.parquet", features=["visits:visits_1d"], age=1.0)
     found = bank.monitor(log, checks=["drift"], baseline=training)
     assert "profile:age is not in the baseline" in found.unchecked
-    assert {each.feature for each in found.drift.features} == {"visits_1d"}  # type: ignore[union-attr]
+    assert {each.feature for each in drifts_of(found)} == {"visits_1d"}
 
 
 def test_a_set_without_profiles_is_written_all_the_same(bank: Bank, caplog: pytest.LogCaptureFixture) -> None:
@@ -382,7 +391,7 @@ def test_chance_is_judged_for_all_features_together() -> None:
 
 def test_a_stale_export_is_no_value(bank: Bank) -> None:
     found = bank.store.monitor(checks=["rates"], now=NOON + timedelta(days=1, seconds=1))
-    rates = {(each.view, each.place): each.default_rate for each in found.rates.features}  # type: ignore[union-attr]
+    rates = {(each.view, each.place): each.default_rate for each in rates_of(found)}
     assert (rates["visits", "stored"], rates["hidden", "stored"]) == (1.0, 0.0)
 
 
@@ -483,7 +492,7 @@ def test_the_same_in_dbt(bank: Bank) -> None:
         rows = connection.sql("select feature, psi, js, ks, noise from profile_drift").fetchall()
     found = bank.store.monitor(checks=["drift"], select=["profile"], now=NOON + timedelta(hours=3), baseline_as_of=NOON)
     assert found.drift is not None
-    by_python = {each.feature: each.drift for each in found.drift.features}
+    by_python = {each.feature: each.drift for each in drifts_of(found)}
     assert {row[0] for row in rows} == set(by_python) == {"age", "plan", "salary"}
     for feature, *measured in rows:
         one = by_python[feature]
