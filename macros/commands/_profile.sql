@@ -162,6 +162,37 @@ order by asked.feature
 {%- endmacro %}
 
 
+{#-
+    The exact distance of the distribution functions of a number in two relations; `before` and `now` are the SQL of its values, null in
+    rows that do not count.
+-#}
+{% macro _ks_statement(relations, before, now) -%}
+with valued as (
+    {%- for value in (before, now) %}
+    select {{ value }} as _pit_value, {{ 1 if loop.first else 0 }} as _pit_before
+    from {{ relations[loop.index0] }}
+    where {{ value }} is not null and not isnan({{ value }})
+    {{- ' union all' if not loop.last }}
+    {%- endfor %}
+),
+
+-- Of equal values the last has counted all of them.
+ranked as (
+    select
+        row_number() over so_far as number,
+        sum(_pit_before) over so_far as before,
+        lead(_pit_value) over so_far is distinct from _pit_value as is_last
+    from valued
+    window so_far as (order by _pit_value rows unbounded preceding)
+)
+
+select max(abs(before / before_all - (number - before) / now_all)) as ks
+from ranked
+cross join (select nullif(sum(_pit_before), 0) as before_all, nullif(sum(1 - _pit_before), 0) as now_all from valued) as totals
+where is_last
+{%- endmacro %}
+
+
 {#- The condition that there was a value, which may be null, before another one. -#}
 {% macro _and_found(feature) -%}
 {{ return('(' ~ feature.found ~ ') and ' if feature.found else '') }}

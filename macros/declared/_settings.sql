@@ -18,7 +18,7 @@
         },
         'aggregation': {
             'name': 'own', 'function': 'own', 'column': 'own', 'window': 'own', 'windows': 'own', 'where': 'words',
-            'n': 'own', 'default': 'own',
+            'n': 'own', 'default': 'own', 'max_null_rate': 'rate', 'max_default_rate': 'rate', 'drift': 'drift',
         },
         'service': {'features': 'own', 'full_feature_names': 'flag'},
         'role': {'view': 'own', 'as': 'own', 'join_keys': 'own', 'features': 'own'},

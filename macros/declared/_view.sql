@@ -173,8 +173,8 @@
     {%- do pit_join._check_settings(own, 'column', '', problems) -%}
     {%- if 'aggregations' in view.meta -%}
         {%- set hints = {
-            'default': 'put the default on the aggregation', 'exclude': 'leave it out', 'drift': 'put it on the view',
-            'freshness_slo': 'put it on the view', 'max_default_rate': 'put it on the view', 'max_null_rate': 'put it on the view',
+            'default': 'put the default on the aggregation', 'exclude': 'leave it out', 'drift': 'put it on the aggregation',
+            'freshness_slo': 'put it on the view', 'max_default_rate': 'put it on the aggregation', 'max_null_rate': 'put it on the aggregation',
             'nearest': 'declare it in a view without aggregations',
         } -%}
         {%- for key, hint in hints.items() if own.get(key) is not none -%}

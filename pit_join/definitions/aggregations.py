@@ -13,7 +13,7 @@ from datetime import timedelta
 from typing import Any
 
 from pit_join.definitions.field_type import FieldType, read_type
-from pit_join.definitions.settings import Wrong, check_keys, default_problem, within
+from pit_join.definitions.settings import Wrong, check_keys, default_problem, read_limits, within
 from pit_join.definitions.views import ARITHMETIC, COUNTS, Aggregation
 from pit_join.errors import suggest
 from pit_join.times import parse_duration, short_duration
@@ -21,17 +21,20 @@ from pit_join.times import parse_duration, short_duration
 __all__ = ["FUNCTIONS", "WindowSettings", "check_column", "read_window_settings", "result_type"]
 
 FUNCTIONS = ("count", "count_distinct", "sum", "avg", "min", "max", "stddev", "first", "last", "last_n")
-_KEYS = ("name", "function", "column", "window", "windows", "where", "n", "default")
+_KEYS = (
+    "name", "function", "column", "window", "windows", "where", "n", "default",
+    "max_null_rate", "max_default_rate", "drift",
+)  # fmt: skip
 _LIFETIME = "lifetime"
 _LONGEST_LIST = 1000
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _COLUMN_HINTS = {
     "default": "put the default on the aggregation",
-    "drift": "put it on the view",
+    "drift": "put it on the aggregation",
     "exclude": "leave it out",
     "freshness_slo": "put it on the view",
-    "max_default_rate": "put it on the view",
-    "max_null_rate": "put it on the view",
+    "max_default_rate": "put it on the aggregation",
+    "max_null_rate": "put it on the aggregation",
     "nearest": "declare it in a view without aggregations",
 }
 
@@ -163,13 +166,12 @@ def _expand(item: Mapping[str, Any], types: Mapping[str, FieldType], own: Wrong)
     _check_n(item, function, own)
     column_type = types.get(column or "", read_type(""))
     _check_default(item, function, column_type, own)
-    data_type = result_type(function, column_type)
+    data_type, limits = result_type(function, column_type), read_limits(item, own)
     if not name_is_right:
         return []
+    n, default = item.get("n"), item.get("default")
     return [
-        Aggregation(
-            f"{item['name']}{suffix}", function, column, window, where, item.get("n"), item.get("default"), data_type
-        )
+        Aggregation(f"{item['name']}{suffix}", function, column, window, where, n, default, data_type, limits)
         for suffix, window in windows
     ]
 

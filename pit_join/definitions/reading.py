@@ -290,7 +290,7 @@ class Reader:
         if windowed:
             hidden = sensitive_columns(columns)
             features = tuple(
-                Feature(one.name, one.data_type, one.default, sensitive=one.column in hidden)
+                Feature(one.name, one.data_type, one.default, limits=one.limits, sensitive=one.column in hidden)
                 for one in windows.aggregations
             )
             for feature in features:

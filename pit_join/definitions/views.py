@@ -92,7 +92,8 @@ class Aggregation:
 
     `column` is what is aggregated (None: the rows themselves are counted), `window` how far back it reaches (None: to
     the first event), `where` an SQL condition that an event must meet, `n` how many values `last_n` keeps at most.
-    `data_type` is the type of the result; `default` replaces a null in training and online alike.
+    `data_type` is the type of the result; `default` replaces a null in training and online alike; `limits` are those
+    of monitoring.
     """
 
     name: str
@@ -103,6 +104,7 @@ class Aggregation:
     n: int | None
     default: Any
     data_type: FieldType
+    limits: Limits = Limits()
 
     @property
     def counts(self) -> bool:

@@ -188,7 +188,15 @@ def _meta(meta: Any) -> Any:
     ours = (meta or {}).get("pit_join")
     if not isinstance(ours, Mapping):
         return ours
-    return {key: value for key, value in ours.items() if key not in _META_WITHOUT_EFFECT}
+    return _with_effect(ours) | {
+        key: [_with_effect(one) if isinstance(one, Mapping) else one for one in value]
+        for key, value in ours.items()
+        if key == "aggregations" and isinstance(value, list)
+    }
+
+
+def _with_effect(settings: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in settings.items() if key not in _META_WITHOUT_EFFECT}
 
 
 def _strings(value: Any) -> Iterator[str]:

@@ -14,12 +14,11 @@ from typing import Any
 from pit_join.definitions.views import Limits
 from pit_join.errors import PitJoinError
 from pit_join.markup import histograms, notebook, notes, table
-from pit_join.monitoring.drift_sources import MIN_ROWS, LoggedRows, RowGroup, SnapshotRows, set_profiles
+from pit_join.monitoring.drift_sources import MIN_ROWS, EarlierRows, LoggedRows, SnapshotRows, Span
 from pit_join.monitoring.log_reader import LogReader
 from pit_join.monitoring.results import Result
 from pit_join.references import listed
-from pit_join.training.profiles import FeatureDrift, FeatureProfile, drifts_of, profiles_of
-from pit_join.training.set_file import read_set
+from pit_join.training.profiles import FeatureDrift, drifts_of, profiles_of
 from pit_join.training.set_profiler import scratch
 from pit_join.warehouse.duckdb_session import DuckDBWarehouse
 from pit_join.workspace import Histories, Workspace
@@ -32,7 +31,6 @@ _FALSE_ALARMS = 0.001
 
 _ZERO = 1e-290
 _MEMORY_BYTES = 2 * 2**30
-_Span = tuple[datetime | None, datetime | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +42,7 @@ class DriftBaseline:
 
     path: Path | None = None
     as_of: datetime | None = None
-    span: _Span = (None, None)
+    span: Span = (None, None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,7 +170,7 @@ def _number(value: float | None) -> str:
 def find_drift(
     workspace: Workspace,
     baseline: DriftBaseline,
-    log: tuple[Path, _Span, str | None] | None,
+    log: tuple[Path, Span, str | None] | None,
     now: datetime,
     *,
     names: Collection[str] = (),
@@ -215,7 +213,7 @@ _Found = dict[tuple[str, str, str], FeatureDrift]  # by label, view and feature
 def _of_log(
     workspace: Workspace,
     baseline: DriftBaseline,
-    log: tuple[Path, _Span, str | None],
+    log: tuple[Path, Span, str | None],
     views: Collection[str],
     unchecked: list[str],
 ) -> tuple[_Found, str]:
@@ -227,7 +225,7 @@ def _of_log(
         path = baseline.path
         if path is None:
             raise PitJoinError("a feature log is compared with a training set or another log; name one as the baseline")
-        before = _Baseline(session, workspace, path, baseline.span, service)
+        before = EarlierRows(session, workspace, path, baseline.span, service)
         unchecked += before.unread
         for group in rows.groups:
             if views and group.view not in views:
@@ -242,34 +240,10 @@ def _of_log(
                     continue
                 columns.append(replace(column, found=f"{column.found} is not null") if feature in made else column)
             drifts = drifts_of(session, workspace.macros, group.table, columns, group.cluster, profiles)
+            for feature, ks in before.exact_ks(group, columns, made).items():
+                drifts[feature] = replace(drifts[feature], ks=ks, ks_error=0.0)
             found |= {(group.label, group.view, feature): drift for feature, drift in drifts.items()}
     return found, str(path)
-
-
-class _Baseline:
-    """A training set or a feature log, whose profiles are looked up by the features of a log."""
-
-    def __init__(
-        self, session: DuckDBWarehouse, workspace: Workspace, path: Path, span: _Span, service: str | None
-    ) -> None:
-        self._session, self._workspace = session, workspace
-        self._file = None if path.is_dir() else read_set(path)
-        self._groups: dict[tuple[str, str, str], RowGroup] = {}
-        self.unread: list[str] = []
-        if self._file is None:
-            rows = LoggedRows(session, LogReader(path, span, service), workspace.registry, "_pit_then_")
-            self._groups = {(group.alias, group.view, group.computed): group for group in rows.groups}
-            self.unread = rows.unread
-
-    def profiles(self, group: RowGroup) -> tuple[dict[str, FeatureProfile], set[str]]:
-        """Return the profiles for the features of a group, and which of them do not know what was not found."""
-        if self._file:
-            return set_profiles(self._session, self._workspace, self._file, group)
-        before = self._groups.get((group.alias, group.view, group.computed))
-        if before is None:
-            return {}, set()
-        columns = [before.columns[feature] for feature in group.columns if feature in before.columns]
-        return profiles_of(self._session, self._workspace.macros, before.table, columns, before.cluster), set()
 
 
 def _between_snapshots(

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import pyarrow as pa
@@ -15,17 +16,19 @@ from pit_join.monitoring.log_reader import LogReader
 from pit_join.monitoring.results import ON_DEMAND
 from pit_join.monitoring.sensitive import sensitive_names, sources_of
 from pit_join.statuses import NULL_VALUE, PRESENT
-from pit_join.training.profiles import FeatureProfile, ProfiledColumn, kind_of, profiles_of
-from pit_join.training.set_file import SetFile
+from pit_join.training.profiles import FeatureProfile, ProfiledColumn, exact_ks, kind_of, profiles_of
+from pit_join.training.set_file import SetFile, read_set
 from pit_join.training.set_profiler import profiled
 from pit_join.warehouse.duckdb_session import DuckDBWarehouse
 from pit_join.warehouse.sql import identifier, literal
 from pit_join.workspace import Histories, Workspace
 
-__all__ = ["MIN_ROWS", "LoggedRows", "RowGroup", "SnapshotRows", "set_profiles"]
+__all__ = ["MIN_ROWS", "EarlierRows", "LoggedRows", "SnapshotRows", "Span"]
 
 MIN_ROWS = 500
 """The rows below which a share is not judged, unless `min_rows` is declared."""
+
+Span = tuple[datetime | None, datetime | None]
 
 _CHUNK = "_pit_chunk"
 _MICROSECOND = timedelta(microseconds=1)
@@ -224,7 +227,7 @@ def _kind(family: str, number: str | None) -> str:
     return "number" if number else "text" if family in ("text", "BOOLEAN") else "other"
 
 
-def set_profiles(
+def _set_profiles(
     session: DuckDBWarehouse, workspace: Workspace, file: SetFile, group: RowGroup
 ) -> tuple[dict[str, FeatureProfile], set[str]]:
     """Return the profiles of a training set by feature, and the features whose profiles are made from its rows.
@@ -245,6 +248,67 @@ def set_profiles(
         rows = profiles_of(session, workspace.macros, source, found, keys)
         known |= {feature: replace(rows[columns[feature]], feature=feature) for feature in made}
     return {feature: replace(profile, feature=feature) for feature, profile in known.items()}, set(made)
+
+
+class EarlierRows:
+    """A training set or a feature log, whose profiles are looked up by the features of a log."""
+
+    def __init__(
+        self, session: DuckDBWarehouse, workspace: Workspace, path: Path, span: Span, service: str | None
+    ) -> None:
+        self._session, self._workspace = session, workspace
+        self._file = None if path.is_dir() else read_set(path)
+        self._groups: dict[tuple[str, str, str], RowGroup] = {}
+        self.unread: list[str] = []
+        if self._file is None:
+            rows = LoggedRows(session, LogReader(path, span, service), workspace.registry, "_pit_then_")
+            self._groups = {(group.alias, group.view, group.computed): group for group in rows.groups}
+            self.unread = rows.unread
+
+    def profiles(self, group: RowGroup) -> tuple[dict[str, FeatureProfile], set[str]]:
+        """Return the profiles for the features of a group, and which of them do not know what was not found."""
+        if self._file:
+            return _set_profiles(self._session, self._workspace, self._file, group)
+        before = self._groups.get((group.alias, group.view, group.computed))
+        if before is None:
+            return {}, set()
+        columns = [before.columns[feature] for feature in group.columns if feature in before.columns]
+        return profiles_of(self._session, self._workspace.macros, before.table, columns, before.cluster), set()
+
+    def exact_ks(self, group: RowGroup, columns: Iterable[ProfiledColumn], made: Collection[str]) -> dict[str, float]:
+        """Return the exact KS distance of numbers from their rows in a training set.
+
+        Args:
+            group: the rows of now.
+            columns: their features that are in the set.
+            made: the features that were profiled from the set's rows.
+        """
+        if self._file is None:
+            return {}
+        names = dict(_named(self._file, group))
+        numbers = {
+            names[column.feature]: column
+            for column in columns
+            if column.kind == "number"
+            and (column.feature in made or not self._has_defaults(group, names[column.feature]))
+        }
+        found: dict[str, float] = {}
+        if not numbers:
+            return found
+        source, before = profiled(self._session, self._file.table, dict.fromkeys(numbers, False), [])
+        for earlier in (each for each in before if each.kind == "number"):
+            now = numbers[earlier.column]
+            ks = exact_ks(self._session, self._workspace.macros, (source, group.table), earlier, now)
+            found |= {now.feature: ks} if ks is not None else {}
+        return found
+
+    def _has_defaults(self, group: RowGroup, name: str) -> bool:
+        """Whether the set's rows may have a default for what was not found, which its profile tells from values."""
+        said = self._file.metadata if self._file else None
+        if not said or not said.defaults or group.view == ON_DEMAND:
+            return False
+        declared = said.views.get(group.alias)
+        return declared is None or f"default of {name}" in declared.settings
 
 
 def _keys_of(about: Mapping[str, Any], computed: str) -> tuple[str, ...]:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from pit_join.project.rendering import Macros
     from pit_join.warehouse.duckdb_session import DuckDBWarehouse
 
-__all__ = ["FeatureDrift", "FeatureProfile", "ProfiledColumn", "drifts_of", "kind_of", "profiles_of"]
+__all__ = ["FeatureDrift", "FeatureProfile", "ProfiledColumn", "drifts_of", "exact_ks", "kind_of", "profiles_of"]
 
 # One statement for all features would take DuckDB a time that grows with their square.
 _AT_ONCE = 25
@@ -37,6 +37,12 @@ class ProfiledColumn:
     column: str
     kind: str
     found: str | None = None
+
+    @property
+    def counted(self) -> str:
+        """The SQL of the value, null in rows where there was none."""
+        value = identifier(self.column)
+        return f"case when {self.found} then {value} end" if self.found else value
 
     def as_macro_argument(self, edges: str | None = None) -> dict[str, Any]:
         """Return the feature as the macros take it."""
@@ -90,9 +96,9 @@ class FeatureDrift:
     """The distance of a feature's values from those of a profile; None of what cannot be said.
 
     `psi` is the population stability index, `js` the Jensen-Shannon distance (base 2), `ks` the greatest distance
-    between the distribution functions of numbers, which may be greater by up to `ks_error`. `noise` is how unlikely the
-    distance is by chance, in standard deviations. `baseline` and `current` are the shares of the bins, which end at
-    `uppers` or are named by `labels`.
+    between the distribution functions of numbers, which may be greater by up to `ks_error` (0: it is exact). `noise` is
+    how unlikely the distance is by chance, in standard deviations. `baseline` and `current` are the shares of the bins,
+    which end at `uppers` or are named by `labels`.
     """
 
     feature: str
@@ -185,6 +191,15 @@ def drifts_of(
         for row in session.rows_later(statement, _WHAT).result():
             found[row["feature"]] = FeatureDrift(**row)
     return found
+
+
+def exact_ks(
+    session: DuckDBWarehouse, macros: Macros, relations: Sequence[str], before: ProfiledColumn, now: ProfiledColumn
+) -> float | None:
+    """Return the exact distance of a number's distribution functions in two tables; None if one has no number."""
+    statement = macros.text("_ks_statement", relations=relations, before=before.counted, now=now.counted)
+    (row,) = session.rows_later(statement, _WHAT).result()
+    return float(row["ks"]) if row["ks"] is not None else None
 
 
 def _parts(columns: Sequence[ProfiledColumn]) -> Iterator[Sequence[ProfiledColumn]]:

@@ -16,7 +16,7 @@ from pit_join.cli.main import main
 from pit_join.definitions.aggregations import FUNCTIONS, result_type
 from pit_join.definitions.field_type import read_type
 from pit_join.definitions.registry import Registry
-from pit_join.definitions.views import Feature, FeatureView
+from pit_join.definitions.views import Feature, FeatureView, Limits
 from pit_join.times import short_duration
 from pit_join.warehouse.duckdb_session import DuckDBWarehouse
 from pit_join.warehouse.expressions import problem_of_condition
@@ -113,6 +113,18 @@ def test_defaults_of_a_window_view() -> None:
     view = read(of(COUNT))
     assert (view.closed, view.event_key) == ("left", ())
     assert read(f"{CREATED}, event_key: [flight_id, tail], {of(COUNT)}").event_key == ("flight_id", "tail")
+
+
+def test_limits_of_monitoring_of_one_feature() -> None:
+    """An aggregation has its own limits, those of the view otherwise; its columns have none."""
+    own = "{name: late, function: count, windows: [1 day, 7 days], drift: {psi: 0.05}, max_default_rate: 0.1}"
+    meta = f"max_default_rate: 0.5, drift: {{after: 2 runs}}, aggregations: [{own}, {COUNT}]"
+    limits = {each.name: each.limits for each in read(meta).features}
+    assert limits["late_1d"] == limits["late_7d"] == Limits(default_rate=0.1, psi=0.05, after=2)
+    assert limits["flights"] == Limits(default_rate=0.5, after=2)
+    assert problems(of("{name: n, function: count, window: 1 day, drift: {psi: 0}}"))[0].endswith(
+        "aggregations.n.drift.psi: must be a number over 0, such as 0.2, got 0"
+    )
 
 
 def test_any_other_view_has_none_of_it() -> None:
@@ -372,6 +384,7 @@ def test_expanded_name_of_a_key() -> None:
         ({"default": 0}, "default", "not its columns; put the default on the aggregation"),
         ({"exclude": True}, "exclude", "not its columns; leave it out"),
         ({"freshness_slo": "1 day"}, "freshness_slo", "not its columns; put it on the view"),
+        ({"drift": {"psi": 1}}, "drift", "not its columns; put it on the aggregation"),
         ({"defualt": 0}, "config.meta.pit_join.defualt", "unknown key; did you mean 'default'"),
     ],
 )

@@ -269,6 +269,7 @@ def test_what_changes_a_definition(example: Built, monkeypatch: pytest.MonkeyPat
         of(lambda m: m["macros"]["macro.pit_join.training_set"].update(macro_sql="else")),
         of(lambda m: node(m, unique_id)["config"].update(begin="2026-02-01", lookback=3)),
         of(lambda m: node(m)["config"]["meta"]["pit_join"].update(online=False)),
+        of(lambda m: node(m)["config"]["meta"]["pit_join"]["aggregations"][0].update(max_null_rate=0.1)),
     ]
     assert set(same) == {of()}
     other = [
@@ -282,6 +283,7 @@ def test_what_changes_a_definition(example: Built, monkeypatch: pytest.MonkeyPat
         of(lambda m: node(m).update(raw_code="select {{ var('days') }}"), days="{{ var('more') }}", more=[1]),
         of(lambda m: node(m).update(raw_code="select {{ var('days') }}"), days="{{ var('more') }}", more=[2]),
         of(lambda m: node(m)["config"]["meta"]["pit_join"].update(lag="1 hour")),
+        of(lambda m: node(m)["config"]["meta"]["pit_join"]["aggregations"][0].update(window="9 days")),
         of(lambda m: node(m)["columns"]["amount_cents"].update(data_type="double")),
         of(lambda m: m["macros"][code].update(macro_sql=m["macros"][code]["macro_sql"] + "else")),
         # dbt does not list a macro that is handed on and called under another name

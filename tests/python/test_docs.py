@@ -21,7 +21,7 @@ from support.dbt import Built
 from support.pages import BLOCK, DOCS, ROOT, Step, differs, follow, run, steps, table
 
 import pit_join
-from pit_join.definitions import on_demand, reading
+from pit_join.definitions import aggregations, on_demand, reading
 from pit_join.statuses import OFFLINE
 
 pytestmark = pytest.mark.dbt
@@ -201,6 +201,7 @@ def test_concepts_lists_every_setting_and_status() -> None:
         ("config.event_time", "view"),
         *((key, "view") for key in reading._VIEW_KEYS),
         *((key, "column") for key in reading._COLUMN_KEYS),
+        *((key, "aggregation") for key in aggregations._KEYS if key in reading._VIEW_KEYS),
         *((key, "service") for key in reading._SERVICE_KEYS),
         *((key, "on-demand feature") for key in on_demand._KEYS),
     }

@@ -18,6 +18,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import scipy.stats
 from support.projects import BASE, KEYS, make_project, run, view
 
 from pit_join import DriftedFeature, FeatureLog, FeatureRates, FeatureStore, Monitoring
@@ -309,6 +310,36 @@ def test_a_training_set_of_another_program_is_profiled_from_its_rows(bank: Bank)
     bank.store.export(as_of=NOON)
     found = bank.monitor(bank.serve("moved"), checks=["drift"], baseline=bank.folder / "plain.parquet")
     assert drifted(found) == {"profile:age", "on_demand:older"}
+
+
+def test_ks_is_exact_where_the_rows_of_the_set_are_there(bank: Bank) -> None:
+    training = bank.train("set.parquet")
+    before = pq.read_table(training)["age"].drop_null().to_numpy()
+    bank.fill(age=42)
+    bank.store.export(as_of=NOON)
+    log = bank.serve("log")
+    with duckdb.connect(str(bank.folder / "warehouse.duckdb"), read_only=True) as connection:
+        now = connection.execute("select age from profile where age is not null").fetchnumpy()["age"]
+    exact = scipy.stats.ks_2samp(before, now).statistic
+
+    def measured(path: Path) -> tuple[float | None, float | None]:
+        found = drifts_of(bank.monitor(log, checks=["drift"], baseline=path))
+        (drift,) = (each.drift for each in found if each.feature == "age")
+        return drift.ks, drift.ks_error
+
+    assert measured(training) == (pytest.approx(exact, abs=1e-9), 0)
+    table = pq.read_table(training)
+    pq.write_table(table.replace_schema_metadata(None), bank.folder / "plain.parquet")
+    assert measured(bank.folder / "plain.parquet") == (pytest.approx(exact, abs=1e-9), 0)
+    # The rows of a feature with a default hide which values are defaults.
+    said = json.loads(table.schema.metadata[b"pit_join"])
+    said["views"]["profile"]["settings"]["default of age"] = "0"
+    pq.write_table(table.replace_schema_metadata({b"pit_join": json.dumps(said)}), bank.folder / "defaults.parquet")
+    ks, error = measured(bank.folder / "defaults.parquet")
+    assert ks is not None
+    assert error is not None
+    assert error > 0
+    assert ks - 1e-9 <= exact <= ks + error
 
 
 def test_what_cannot_be_compared_is_said(bank: Bank) -> None:
