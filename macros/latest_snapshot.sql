@@ -166,10 +166,9 @@ where
 {%- set keys, columns = [], [] -%}
 {%- for key, column in view['keys'].items() %}{% do keys.append(quote(key)) %}{% do columns.append(quote(column)) %}{% endfor -%}
 with _pit_spine as {{ pit_join._materialized() }} (
-    -- Any numbers will do: the rows are numbered once.
     select
         *,
-        row_number() over () as _pit_row,
+        {{ pit_join._row_id(keys or ['_pit_key_1'], []) | indent(8) }} as _pit_row,
         {{ pit_join._as_of(as_of) }} as _pit_time
     from (
         {%- if keys %}

@@ -60,7 +60,7 @@
 {%- set view = pit_join._prepared(history, asked.join_keys) -%}
 {%- set quote = pit_join._identifier -%}
 {%- set word = pit_join._not_materialized() -%}
-{%- set numbered = '' if view.physical else pit_join._numbered(view, asked.plan == 'portable') -%}
+{%- set numbered = '' if view.physical else pit_join._numbered(view) -%}
 {%- if numbered -%}
     {%- do view.update({'relation': 'numbered'}) -%}
 {%- endif -%}
@@ -71,7 +71,7 @@
     {%- do carried.append('_pit_deleted') -%}
 {%- endif -%}
 {%- if asked.provenance -%}
-    {%- do also.append((quote(view.event_timestamp) if not view.static else 'cast(null as timestamp with time zone)') ~ ' as _pit_event_timestamp') -%}
+    {%- do also.append((quote(view.event_timestamp) if not view.static else 'cast(null as ' ~ pit_join._zoned_type() ~ ')') ~ ' as _pit_event_timestamp') -%}
     {%- do carried.append('_pit_event_timestamp') -%}
 {%- endif -%}
 {%- set join = pit_join.default___joined if asked.plan == 'portable' else pit_join._joined -%}

@@ -22,6 +22,32 @@ select
 from {{ spine }}
 {%- endmacro %}
 
+{#- Any numbers will do: the rows are numbered once. -#}
+{% macro postgres__spine_rows(spine, event_timestamp, gap, data_type) -%}
+select
+    whole.*,
+    whole as _pit_whole,
+    row_number() over () as _pit_row,
+    {{ pit_join._spine_time(event_timestamp, gap, data_type) }} as _pit_time
+from (select * from {{ spine }}) as whole
+{%- endmacro %}
+
+{#- Spark may compute the rows each time that they are read, and must number them in the same way. Rows that are equal may change
+    places. Rows are numbered within a hash of them, so that no single task sorts them all. -#}
+{% macro spark__spine_rows(spine, event_timestamp, gap, data_type) -%}
+select
+    *,
+    struct(_pit_hash, row_number() over (partition by _pit_hash order by _pit_whole)) as _pit_row
+from (
+    select
+        *,
+        struct(*) as _pit_whole,
+        xxhash64(*) as _pit_hash,
+        {{ pit_join._spine_time(event_timestamp, gap, data_type) }} as _pit_time
+    from {{ spine }}
+) as hashed
+{%- endmacro %}
+
 
 {#- The same of a spine that has row numbers as `_pit_row`. It may be read in any order, by many threads. -#}
 {% macro _numbered_spine(spine, event_timestamp, gap=none, data_type=none) -%}

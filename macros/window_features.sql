@@ -95,6 +95,76 @@ known as (
     group by {{ keys }}
 ),
 
+{% set found -%}
+left join asked
+    on
+        {%- for column in view.spine_keys %}
+        {{ column }} = asked._pit_key_{{ loop.index }} and
+        {%- endfor %}
+        {{ pit_join._last_instant('spine._pit_time', strict) }} = asked._pit_at
+left join windowed on asked._pit_query = windowed._pit_query
+{%- endset -%}
+{{ pit_join._valued(view, wanted, pit_join._named(spine, 'spine') ~ '\n' ~ found, asked.provenance) }}
+{%- endmacro %}
+
+
+{% macro default__window_features(spine, history, features, options={}) -%}
+{%- set asked = pit_join._completed(options, {
+    'join_keys': {}, 'plan': 'range', 'late': true, 'provenance': none, 'floats': {}
+}, 'the options of window_features') -%}
+{%- set view = pit_join._prepared(history, asked.join_keys) -%}
+{%- set keys = view.key_names | join(', ') -%}
+{%- set strict = view.closed == 'left' -%}
+{%- set wanted = pit_join._wanted_aggregations(features, view.aggregations) -%}
+with {{ pit_join._window_events(view, wanted) }},
+
+-- The instants asked. All windows below are closed on the right, so a window that is closed on the left is computed one
+-- microsecond earlier.
+asked as (
+    select distinct
+        {%- for column in view.spine_keys %}
+        {{ column }} as _pit_key_{{ loop.index }},
+        {%- endfor %}
+        {{ pit_join._last_instant('_pit_time', strict) }} as _pit_at
+    from {{ pit_join._named(spine, 'spine') }}
+    where _pit_time is not null and {{ view.spine_keys | join(' is not null and ') }} is not null
+),
+
+{{ pit_join._portable_windows(view, wanted) }},
+
+-- The instant from which a key has events, where no event was found.
+known as (
+    select
+        {% for key in view.key_names %}events.{{ key }}, {% endfor %}
+        min(events._pit_available_at) as _pit_available_at
+    from events
+    inner join (
+        select distinct {% for key in view.key_names %}asked.{{ key }}{{ ', ' if not loop.last }}{% endfor %}
+        from asked
+        left join windowed
+            on {% for key in view.key_names %}asked.{{ key }} = windowed.{{ key }} and {% endfor %}asked._pit_at = windowed._pit_at
+        where windowed._pit_newest is null
+    ) as without
+        on {% for key in view.key_names %}events.{{ key }} = without.{{ key }}{{ ' and ' if not loop.last }}{% endfor %}
+    group by {% for key in view.key_names %}events.{{ key }}{{ ', ' if not loop.last }}{% endfor %}
+),
+
+{% set found -%}
+left join windowed
+    on
+        {%- for column in view.spine_keys %}
+        {{ column }} = windowed._pit_key_{{ loop.index }} and
+        {%- endfor %}
+        {{ pit_join._last_instant('spine._pit_time', strict) }} = windowed._pit_at
+{%- endset -%}
+{{ pit_join._valued(view, wanted, pit_join._named(spine, 'spine') ~ '\n' ~ found, asked.provenance) }}
+{%- endmacro %}
+
+
+{#- The CTE `valued` and the final select. `rows` are those of the spine, joined with `windowed`; `known` is when a key without an event
+    in its windows has some. -#}
+{% macro _valued(view, wanted, rows, provenance) -%}
+{%- set strict = view.closed == 'left' -%}
 valued as (
     select
         spine._pit_row,
@@ -110,14 +180,7 @@ valued as (
             when {{ pit_join._is_known('spine._pit_time', strict) }} then 'PRESENT'
             else 'NOT_YET_KNOWN'
         end as _pit_status
-    from {{ pit_join._named(spine, 'spine') }}
-    left join asked
-        on
-            {%- for column in view.spine_keys %}
-            {{ column }} = asked._pit_key_{{ loop.index }} and
-            {%- endfor %}
-            {{ pit_join._last_instant('spine._pit_time', strict) }} = asked._pit_at
-    left join windowed on asked._pit_query = windowed._pit_query
+    from {{ rows | indent(4) }}
     left join known
         on {% for column in view.spine_keys %}{{ column }} = known._pit_key_{{ loop.index }}{{ ' and ' if not loop.last }}{% endfor %}
 )
@@ -125,16 +188,16 @@ valued as (
 select
     _pit_row,
     _pit_time - _pit_newest as _pit_age,
-    {%- if asked.provenance %}
-    {{ pit_join._as_time('_pit_newest', view.types.get(view.event_timestamp)) }} as {{ pit_join._identifier(asked.provenance ~ '__event_timestamp') }},
+    {%- if provenance %}
+    {{ pit_join._as_time('_pit_newest', view.types.get(view.event_timestamp)) }} as {{ pit_join._identifier(provenance ~ '__event_timestamp') }},
     {%- endif %}
     {%- for item in wanted %}
-    {{ pit_join._defaulted('cast(' ~ item.alias ~ ' as ' ~ item.data_type ~ ')', item.default) }} as {{ pit_join._identifier(item.as) }},
+    {{ pit_join._defaulted('cast(' ~ item.alias ~ ' as ' ~ pit_join._type_name(item.data_type) ~ ')', item.default) }} as {{ pit_join._identifier(item.as) }},
     {%- endfor %}
     case
         when _pit_status = 'PRESENT'{% for item in wanted %} and {{ item.alias }} is null{% endfor %} then 'NULL_VALUE'
         else _pit_status
-    end as {{ pit_join._identifier(asked.provenance ~ '__status') if asked.provenance else '_pit_status' }}
+    end as {{ pit_join._identifier(provenance ~ '__status') if provenance else '_pit_status' }}
 from valued
 {%- endmacro %}
 

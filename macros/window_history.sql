@@ -21,28 +21,12 @@
 
 
 {% macro duckdb__window_history(view, grid, dense, start, end) -%}
-{%- set quote = pit_join._identifier -%}
-{%- set view = pit_join._view(view) -%}
+{%- set view, features, span = pit_join._asked_of_history(view, grid, dense, {'start': start, 'end': end}) -%}
 {%- if not execute -%}
     {{ return('') }}
 {%- endif -%}
-{%- set step = pit_join._duration(grid, 'grid') -%}
-{%- if not view.aggregations -%}
-    {{ exceptions.raise_compiler_error(view.name ~ ' declares no aggregations, so it has no windows whose history could be made') }}
-{%- elif dense and not step or step == 0 -%}
-    {{ exceptions.raise_compiler_error("window_history: a dense history needs a grid such as '1 day'") }}
-{%- endif -%}
-{%- set view = pit_join._prepared(view, {}) -%}
-{%- set features = pit_join._plain_features(view) -%}
-{%- set span = {
-    'step': step,
-    'dense': dense,
-    'from': pit_join._as_of(start) if start is not none else none,
-    'to': pit_join._as_of(end) if end is not none else none,
-} -%}
-{%- do span.update({'before': pit_join._before(span) if span.from else none}) -%}
 {%- set compared = view.key_names + [] -%}
-{%- for feature in features %}{% do compared.append(quote(feature.name)) %}{% endfor -%}
+{%- for feature in features %}{% do compared.append(pit_join._identifier(feature.name)) %}{% endfor -%}
 {%- set parts = pit_join._history_parts(view, features, span) -%}
 {%- set in_order = parts | length == 1 and parts[0].form == 'added' and not parts[0].fits -%}
 with {{ pit_join._history_rows(view, features, span, parts) }},
@@ -61,13 +45,72 @@ _pit_compared as (
     from {{ '_pit_rows' if in_order or dense else '(select * from _pit_rows order by ' ~ view.key_names | join(', ') ~ ', _pit_time) as ordered' }}
 )
 
+{{ pit_join._changed_rows(view, features, span) }}
+{%- endmacro %}
+
+
+{% macro default__window_history(view, grid, dense, start, end) -%}
+{%- set view, features, span = pit_join._asked_of_history(view, grid, dense, {'start': start, 'end': end}) -%}
+{%- if not execute -%}
+    {{ return('') }}
+{%- endif -%}
+with {{ pit_join._asked_history(view, features, span) }},
+
+_pit_compared as (
+    select
+        *,
+        {%- if dense %}
+        true as _pit_changed
+        {%- else %}
+        row_number() over of_key = 1
+        {%- for feature in features %}
+        {%- set column = pit_join._identifier(feature.name) %}
+        or {{ column }} is distinct from lag({{ column }}) over of_key
+        {%- endfor %} as _pit_changed
+        {%- endif %}
+    from _pit_rows
+    {%- if not dense %}
+    window of_key as (partition by {{ view.key_names | join(', ') }} order by _pit_time)
+    {%- endif %}
+)
+
+{{ pit_join._changed_rows(view, features, span) }}
+{%- endmacro %}
+
+
+{#- What is asked of a history: (the view, its features, the span), checked; nothing while dbt parses. -#}
+{% macro _asked_of_history(view, grid, dense, bounds) -%}
+{%- set view = pit_join._view(view) -%}
+{%- if not execute -%}
+    {{ return((none, none, none)) }}
+{%- endif -%}
+{%- set step = pit_join._duration(grid, 'grid') -%}
+{%- if not view.aggregations -%}
+    {{ exceptions.raise_compiler_error(view.name ~ ' declares no aggregations, so it has no windows whose history could be made') }}
+{%- elif dense and not step or step == 0 -%}
+    {{ exceptions.raise_compiler_error("window_history: a dense history needs a grid such as '1 day'") }}
+{%- endif -%}
+{%- set view = pit_join._prepared(view, {}) -%}
+{%- set span = {
+    'step': step,
+    'dense': dense,
+    'from': pit_join._as_of(bounds.start) if bounds.start is not none else none,
+    'to': pit_join._as_of(bounds.end) if bounds.end is not none else none,
+} -%}
+{%- do span.update({'before': pit_join._before(span) if span.from else none}) -%}
+{{ return((view, pit_join._plain_features(view), span)) }}
+{%- endmacro %}
+
+
+{#- The final select: the rows of the CTE `_pit_compared` that are changes within the span. -#}
+{% macro _changed_rows(view, features, span) -%}
 select
     {%- for key in view['keys'] %}
-    _pit_key_{{ loop.index }} as {{ quote(key) }},
+    _pit_key_{{ loop.index }} as {{ pit_join._identifier(key) }},
     {%- endfor %}
-    make_timestamptz(_pit_time) as event_timestamp
+    {{ pit_join._time_at('_pit_time') }} as event_timestamp
     {%- for feature in features %},
-    {{ quote(feature.name) }}
+    {{ pit_join._identifier(feature.name) }}
     {%- endfor %}
 from _pit_compared
 where
@@ -243,7 +286,7 @@ _pit_rows as (
 {%- set keys = view.key_names | join(', ') -%}
 {%- set join_keys = {} -%}
 {%- for key in view['keys'] %}{% do join_keys.update({key: view.key_names[loop.index0]}) %}{% endfor -%}
-_pit_changes as {{ pit_join._materialized() }} (
+_pit_changes as {{ pit_join._materialized() ~ ' ' if pit_join._materialized() }}(
     with {{ pit_join._window_events(view, []) | indent(4) }}
 
     select distinct
@@ -291,10 +334,10 @@ _pit_asked as (
     {%- endif %}
 ),
 
-_pit_spine as (
+_pit_spine as {{ pit_join._materialized() ~ ' ' if pit_join._materialized() }}(
     select
         *,
-        row_number() over (order by {{ keys }}, _pit_time) as _pit_row
+        {{ pit_join._row_id(view.key_names, ['_pit_time']) | indent(8) }} as _pit_row
     from _pit_asked
 ),
 
@@ -304,7 +347,7 @@ _pit_values as (
 
 _pit_rows as (
     select
-        _pit_spine.* exclude (_pit_row)
+        {% for key in view.key_names %}_pit_spine.{{ key }}, {% endfor %}_pit_spine._pit_time
         {%- for feature in features %},
         _pit_values.{{ pit_join._identifier(feature.name) }}
         {%- endfor %}
@@ -335,11 +378,11 @@ _pit_rows as (
 {% macro _instants(at, span, filter=none) -%}
 {%- set first = 'min(' ~ at ~ ')' -%}
 {%- set last = 'max(' ~ at ~ ')' ~ (' filter (where ' ~ filter ~ ')' if filter else '') -%}
-unnest(generate_series(
-    {{ 'greatest(' ~ first ~ ', ' ~ pit_join._on_grid(span.from, span.step) ~ ')' if span.from else first }},
-    {{ 'least(' ~ last ~ ', ' ~ span.to ~ ' - 1)' if span.to else last }},
-    {{ pit_join._microseconds(span.step, 'grid') }}
-))
+{{ pit_join._series(
+    'greatest(' ~ first ~ ', ' ~ pit_join._on_grid(span.from, span.step) ~ ')' if span.from else first,
+    'least(' ~ last ~ ', ' ~ span.to ~ ' - 1)' if span.to else last,
+    pit_join._microseconds(span.step, 'grid')
+) }}
 {%- endmacro %}
 
 

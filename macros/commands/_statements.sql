@@ -197,7 +197,7 @@ select
     {%- if which == 'missing' and column.function in ('count', 'count_distinct') %}
     {%- set value = '0' %}
     {%- elif which == 'default' and column.default is not none %}
-    {%- set value = 'cast(' ~ pit_join._literal(column.default) ~ ' as ' ~ column.data_type ~ ')' %}
+    {%- set value = pit_join._constant(column.default, column.data_type) %}
     {%- endif %}
     cast({{ value }} as {{ types[name] }}) as {{ pit_join._identifier(name) }}{{ ',' if not loop.last }}
     {%- endfor %}

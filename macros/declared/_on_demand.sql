@@ -30,7 +30,7 @@
     {%- endfor -%}
     {%- set default = none -%}
     {%- if defaults and item.default is not none and item.default is defined -%}
-        {%- set default = 'cast(' ~ pit_join._literal(item.default) ~ ' as ' ~ item.returns ~ ')' -%}
+        {%- set default = pit_join._constant(item.default, item.returns) -%}
     {%- endif -%}
     {{ return({
         'name': item.get('as') or item.on_demand.split('.')[-1],

@@ -101,7 +101,7 @@
     {%- set declared = request.view.columns[column] -%}
     {%- set default = none -%}
     {%- if defaults and declared.default is not none -%}
-        {%- set default = 'cast(' ~ pit_join._literal(declared.default) ~ ' as ' ~ declared.data_type ~ ')' -%}
+        {%- set default = pit_join._constant(declared.default, declared.data_type) -%}
     {%- endif -%}
     {{ return({'column': column, 'default': default}) }}
 {%- endmacro %}

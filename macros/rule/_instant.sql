@@ -1,48 +1,3 @@
-{#-
-    An instant as whole microseconds since 1970-01-01 UTC, a bigint. Times are compared only in this form, so that
-    no answer depends on a session's time zone. A naive timestamp is UTC, a date its first instant; an infinite time
-    is null. Finer times are rounded down (a spine's) or up (`round_up`, a history's), so that no row is known early.
-
-    `data_type` is the type of the column; without it the expression tests the type, which costs nothing when it runs.
-    A history's is the declared one: its table may have the nanoseconds that pandas writes where it says timestamptz.
--#}
-{% macro _instant(column, data_type=none, round_up=false) -%}
-    {{ return(adapter.dispatch('_instant', 'pit_join')(column, data_type, round_up)) }}
-{%- endmacro %}
-
-{% macro default___instant(column, data_type=none, round_up=false) -%}
-    {{ return('cast(extract(epoch from ' ~ column ~ ') * 1000000 as bigint)') }}
-{%- endmacro %}
-
-{% macro duckdb___instant(column, data_type=none, round_up=false) -%}
-    {%- set kind = (data_type or '') | lower | replace(' ', '') -%}
-    {%- set zoned = kind in ('timestamptz', 'timestampwithtimezone') -%}
-    {%- if kind in ('timestamp', 'datetime', 'timestamp_us', 'date') or (zoned and not round_up) -%}
-        {{ return('epoch_us(' ~ column ~ ')') }}
-    {%- endif -%}
-    {#- Without the cast, DuckDB 2.0.1 takes the nanoseconds of a coarse time, which overflow before 1677 and after 2262. -#}
-    {%- set coarse = 'epoch_us(cast(' ~ column ~ ' as timestamp))' -%}
-    {%- if kind in ('timestamp_s', 'timestamp_ms') -%}
-        {{ return(coarse) }}
-    {%- endif -%}
-    {#- epoch_us() rounds nanoseconds to the nearest microsecond, which may be too early. -#}
-    {%- set nanoseconds = 'epoch_ns(' ~ column ~ ')' -%}
-    {#- `//` rounds towards zero; where that is the wrong direction, one step down or up corrects it. -#}
-    {%- set step = ' + (' ~ nanoseconds ~ ' % 1000 > 0)::int' if round_up else ' - (' ~ nanoseconds ~ ' % 1000 < 0)::int' -%}
-    {%- set microseconds = nanoseconds ~ ' // 1000' ~ step -%}
-    {%- if kind in ('timestamp_ns', 'timestamptz_ns') -%}
-        {{ return(microseconds) }}
-    {%- endif -%}
-    {#- The casts also let the expression bind: DuckDB has no epoch_us() of a TIMESTAMPTZ_NS. -#}
-    {%- set kind = 'typeof(' ~ column ~ ')' -%}
-    {%- set of_zoned = 'epoch_us(cast(' ~ column ~ ' as timestamptz))' -%}
-    {%- if zoned -%}
-        {{ return('case when ' ~ kind ~ " = 'TIMESTAMPTZ_NS' then " ~ microseconds ~ ' else ' ~ of_zoned ~ ' end') }}
-    {%- endif -%}
-    {{ return('case when ' ~ kind ~ " in ('TIMESTAMP_NS', 'TIMESTAMPTZ_NS') then " ~ microseconds ~ ' when ' ~ kind ~ " = 'TIMESTAMP WITH TIME ZONE' then " ~ of_zoned ~ ' else ' ~ coarse ~ ' end') }}
-{%- endmacro %}
-
-
 {#- A caller's instant as microseconds UTC; none is the current time. -#}
 {% macro _as_of(as_of) -%}
     {%- if as_of is none -%}
@@ -55,15 +10,16 @@
     {%- if year < 1 or month not in range(1, 13) or day[8:] | int not in range(1, 1 + [31, 29 if leap else 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31][month - 1]) -%}
         {{ exceptions.raise_compiler_error("cannot read the instant '" ~ as_of ~ "'; write for example '2026-03-18 14:30' (UTC) or '2026-03-18T14:30:00+02:00'") }}
     {%- endif -%}
-    {%- set text = day ~ ' ' ~ (minute or '00:00') ~ ':' ~ (second or '00') ~ ('.' ~ fraction[:6] if fraction else '') ~ (hours ~ (':' ~ minutes if minutes else '') if hours else '+00') -%}
-    {{ return(pit_join._instant('cast(' ~ pit_join._literal(text) ~ ' as timestamp with time zone)', 'timestamptz')) }}
-{%- endmacro %}
-
-
-{#- Microseconds UTC as a time of the declared type. -#}
-{% macro _as_time(microseconds, data_type) -%}
-    {%- set kind = (data_type or 'timestamp') | lower | replace(' ', '') -%}
-    {{ return('make_timestamptz(' ~ microseconds ~ ')' if 'tz' in kind or 'withtimezone' in kind else 'cast(make_timestamp(' ~ microseconds ~ ') as ' ~ (data_type or 'timestamp') ~ ')') }}
+    {%- set since = namespace(days=day[8:] | int - 719163) -%}
+    {%- for number in range(1, month) -%}
+        {%- set since.days = since.days + [31, 29 if leap else 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31][number - 1] -%}
+    {%- endfor -%}
+    {%- set since.days = since.days + (year - 1) * 365 + (year - 1) // 4 - (year - 1) // 100 + (year - 1) // 400 -%}
+    {%- set clock = minute or '00:00' -%}
+    {%- set away = ((hours or '0') | int) * 60 + (((minutes or '0') | int) * (-1 if (hours or '')[:1] == '-' else 1)) -%}
+    {%- set seconds = since.days * 86400 + (clock[:2] | int) * 3600 + (clock[3:] | int - away) * 60 + ((second or '0') | int) -%}
+    {%- set words = day ~ ' ' ~ clock ~ ':' ~ (second or '00') ~ ('.' ~ fraction[:6] if fraction else '') ~ (' ' ~ hours ~ ':' ~ (minutes or '00') if hours else ' UTC') -%}
+    {{ return((seconds * 1000000 + (((fraction or '') ~ '000000')[:6] | int)) ~ ' /* ' ~ words ~ ' */') }}
 {%- endmacro %}
 
 
@@ -79,14 +35,4 @@
 
 {% macro _never() -%}
 9223372036854775807 /* never */
-{%- endmacro %}
-
-
-{#- The time of an instant in microseconds. -#}
-{% macro _time_at(microseconds) -%}
-    {{ return(adapter.dispatch('_time_at', 'pit_join')(microseconds)) }}
-{%- endmacro %}
-
-{% macro duckdb___time_at(microseconds) -%}
-    {{ return('make_timestamptz(' ~ microseconds ~ ')') }}
 {%- endmacro %}

@@ -120,15 +120,16 @@ hex({{ one }}) = hex({{ other }})
 
 
 {#-
-    The same join in portable SQL, without ASOF. The rows of the history are numbered in the order in which they win, ties
+    The same join in portable SQL, without ASOF. The rows of each key are numbered in the order in which they win, ties
     included; spine and history are sorted together by the instants at which they are asked or known, and the smallest
-    number so far wins.
+    number so far wins. All of it is done key by key, so that an engine may spread it over machines.
 -#}
 {% macro default___joined(spine, view, carried, options) -%}
 ordered as (
     select
         history.*,
         row_number() over (
+            partition by {% for key in view.key_names %}history.{{ key }}{{ ', ' if not loop.last }}{% endfor %}
             order by
                 history.{{ pit_join._version(view) | join(' desc, history.') }} desc,
                 {{ pit_join._tie_order(view, 'content') | indent(16) }},
@@ -160,6 +161,7 @@ stacked as (
 filled as (
     select
         _pit_row,
+        {{ view.key_names | join(', ') }},
         min(_pit_order) over (
             partition by {{ view.key_names | join(', ') }}
             order by _pit_at, _pit_side
@@ -173,6 +175,7 @@ matched as (
         {{ pit_join._side_by_side(view, carried, 'ordered') | indent(8) }}
     from {{ pit_join._named(spine, 'spine') }}
     left join filled on spine._pit_row = filled._pit_row
-    left join ordered on filled._pit_order = ordered._pit_order
+    left join ordered
+        on {% for key in view.key_names %}filled.{{ key }} = ordered.{{ key }} and {% endfor %}filled._pit_order = ordered._pit_order
 )
 {%- endmacro %}

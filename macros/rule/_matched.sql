@@ -1,31 +1,16 @@
 {#- The steps from joined rows to features: ties, statuses, values. -#}
 
-{#-
-    CTE `numbered`: the rows of a relation without row numbers, with `_pit_row_id`. An engine that may compute a CTE each
-    time it is read must number the rows in the same way each time, so `portable` SQL orders them by all columns read.
--#}
-{% macro _numbered(view, portable=false) -%}
-{%- set quote = pit_join._identifier -%}
+{#- CTE `numbered`: the rows of a relation without row numbers, with `_pit_row_id`. -#}
+{% macro _numbered(view) -%}
 {%- set once = pit_join._materialized() -%}
+{%- set keys, order = [], [] -%}
+{%- for column in view['keys'].values() %}{% do keys.append('source.' ~ pit_join._identifier(column)) %}{% endfor -%}
+{%- do order.append('source.' ~ pit_join._identifier(view.created_timestamp)) if view.created_timestamp -%}
 numbered as {{ once ~ ' ' if once }}(
-    {%- if once and not portable %}
-    -- Any numbers will do: the rows are numbered once.
-    select
-        *,
-        row_number() over () as _pit_row_id
-    from {{ view.relation }}
-    {%- else %}
     select
         source.*,
-        row_number() over (
-            order by
-                {%- for column in view['keys'].values() | list + ([view.created_timestamp] if view.created_timestamp else []) %}
-                source.{{ quote(column) }},
-                {%- endfor %}
-                {{ pit_join._tie_order(view, 'source') | indent(16) }}
-        ) as _pit_row_id
+        {{ pit_join._row_id(keys, order + [pit_join._tie_order(view, 'source')]) | indent(8) }} as _pit_row_id
     from {{ view.relation }} as source
-    {%- endif %}
 )
 {%- endmacro %}
 

@@ -95,8 +95,9 @@ _pit_available_at <= {{ pit_join._last_instant(at, strict) }}
 {% endif %}
 {%- set terms = [] -%}
 {%- for column in (view.types if view.aggregations else view.columns) -%}
-    {%- do terms.append(relation ~ '.' ~ quote(column) ~ ' desc nulls last') -%}
-    {%- do terms.append('signbit(' ~ relation ~ '.' ~ quote(column) ~ ')') if pit_join._is_float(view.types.get(column)) -%}
+    {%- set value, kind = relation ~ '.' ~ quote(column), view.types.get(column) -%}
+    {%- do terms.append(pit_join._ordered(value, kind) ~ ' desc nulls last') -%}
+    {%- do terms.append(pit_join._is_negative_zero(value)) if pit_join._is_float(kind) -%}
 {%- endfor -%}
 {%- if not view.static %}{% do terms.append(relation ~ '.' ~ quote(view.event_timestamp) ~ ' desc') %}{% endif -%}
 {{ terms | join(',\n') }}

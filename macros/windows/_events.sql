@@ -30,12 +30,11 @@ events as (
         {%- for item in wanted if item.input not in seen %}
         {%- do seen.append(item.input) %}
         {%- set value = quote(item.column) if item.column else '1' %}
-        {#- Zeros of both signs are equal, so that chance would choose the least or the first of them. #}
-        {%- set value = value ~ ' + 0::float' if item.column and pit_join._is_float(item.column_type) else value %}
+        {%- set value = pit_join._unsigned_zero(value) if item.column and pit_join._is_float(item.column_type) else value %}
         {#- The condition may end with a comment. #}
         {{ 'case when (' ~ item.where ~ '\n        ) then ' ~ value ~ ' end' if item.where else value }} as {{ item.input }},
         {%- endfor %}
-        {%- if wanted | selectattr('function', 'equalto', 'last_n') | list %}
+        {%- if pit_join._has_row_numbers() and wanted | selectattr('function', 'equalto', 'last_n') | list %}
         row_number() over () as _pit_number, -- any numbers will do: they tell equal events apart
         {%- endif %}
         _pit_available_at

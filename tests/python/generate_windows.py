@@ -230,17 +230,19 @@ def added(declared: Declaration, events: Table) -> Declaration:
 
 @dataclass(frozen=True)
 class Near:
-    """A finite double that is right within a tolerance."""
+    """A finite double that is right within a tolerance; `size` is the magnitude of what it was computed from."""
 
     value: float
     tolerance: float
+    size: float = 0.0
 
 
-def agrees(found: tuple[str, Any], wanted: Any) -> bool:
-    """Whether a comparable value is the wanted one, or near it."""
+def agrees(found: tuple[str, Any], wanted: Any, roundings: float = 0.0) -> bool:
+    """Whether a comparable value is the wanted one, or near it, by so many roundings of what it is computed from."""
     if not isinstance(wanted, Near):
         return found == wanted
-    return found[0] == "float" and abs(float(found[1]) - wanted.value) <= wanted.tolerance  # NaN is near nothing
+    tolerance = wanted.tolerance + roundings * 2**-53 * wanted.size
+    return found[0] == "float" and abs(float(found[1]) - wanted.value) <= tolerance  # NaN is near nothing
 
 
 def near(view: WindowView, feature: str, value: Any, versions: Sequence[Version], t: int) -> Any:
@@ -255,10 +257,11 @@ def near(view: WindowView, feature: str, value: Any, versions: Sequence[Version]
     values = [version.row[aggregation.column] for version in selected(view, aggregation, versions, t)]
     size = float(sum(abs(Fraction(each)) for each in values))
     if aggregation.function == "sum":
-        return Near(value, 5e-16 * abs(value) + 1e-30 * size)
+        return Near(value, 5e-16 * abs(value) + 1e-30 * size, size)
     if aggregation.function == "avg":
-        return Near(value, 1e-15 * abs(value) + 1e-30 * size / len(values))
-    return Near(value, 2e-15 * value + 2**-53 * float(max(map(beyond_93_bits, values))))
+        return Near(value, 1e-15 * abs(value) + 1e-30 * size / len(values), size / len(values))
+    tolerance = 2e-15 * value + 2**-53 * float(max(map(beyond_93_bits, values)))
+    return Near(value, tolerance, max(abs(float(each)) for each in values))
 
 
 def beyond_93_bits(value: Any) -> Fraction:

@@ -606,6 +606,7 @@ def test_every_call_is_rendered_as_dbt_compiles_it(compiled: Compiled) -> None:
 COMMENT = re.compile(r"""('(?:[^']|'')*'|"(?:[^"]|"")*")|/\*(.*?)\*/|--(.*?)$""", re.DOTALL | re.MULTILINE)
 NUMBER_IN_WORDS = re.compile(
     r"[a-z ]+: \d+ [a-z]+|before all|always|never|finite when squared|no keys|(above )?\d+ bits of \w+"
+    r"|\d{4}-\d\d-\d\d \d\d:\d\d:\d\d(\.\d+)? (UTC|[+-]\d\d:\d\d)"
 )
 
 
@@ -933,7 +934,7 @@ def test_a_macro_reads_a_reference_as_the_package_does(compiled: Compiled, text:
         assert Renderer(compiled.manifest).call("_reference", text) == [wanted.view, *wanted.features]
 
 
-# The SQL on record, as text and by what it gives. `default` is the portable SQL, as any other adapter would get it.
+# The SQL on record, as text and by what it gives.
 
 RECORDED = {
     "training_set": Call(
@@ -1041,21 +1042,24 @@ RECORDED["point_in_time_join.static"] = Call(
         "features": [{"column": "session_duration_avg", "name": "seconds"}],
     },
 )
-# What runs on other engines too, as any other adapter would get it; all else is DuckDB's.
+# What other engines run, too; all else is DuckDB's.
 PORTABLE = (
+    "training_set",
     "spine_rows",
     "point_in_time_join",
     "point_in_time_join.no_keys",
     "point_in_time_join.static",
+    "window_features",
+    "window_history",
+    "window_history.part",
     "latest_snapshot",
     "test_unique_feature_rows",
     "test_no_future_rows",
+    "test_point_in_time_correct",
 )
-DUCKDB_ONLY = (
-    "no implementation of '(_all_columns_but|_profiled_snapshot|_time_at|drift|feature_profile|"
-    "window_features|window_history)'"
-)
-RECORDS = [(name, leaf) for name in RECORDED for leaf in ("duckdb", "default") if leaf == "duckdb" or name in PORTABLE]
+ENGINES = ("duckdb", "postgres", "spark")
+DUCKDB_ONLY = "no implementation of '(_profiled_snapshot|drift|feature_profile)'"
+RECORDS = [(name, leaf) for name in RECORDED for leaf in ENGINES if leaf == "duckdb" or name in PORTABLE]
 
 
 def recorded(manifest: dict[str, Any], relations: dict[str, str], name: str, leaf: str) -> str:
@@ -1074,16 +1078,24 @@ def test_the_sql_is_the_one_on_record(compiled: Compiled, request: pytest.Fixtur
     assert path.read_bytes().decode() == text, "if the change is meant, run the tests with --update-golden"
 
 
-@pytest.mark.parametrize("name", sorted(RECORDED.keys() - set(PORTABLE) - {"point_in_time_join.in_order"}))
-def test_no_other_engine_is_given_what_only_duckdb_runs(compiled: Compiled, name: str) -> None:
+OTHER_PLANS = {"point_in_time_join.in_order", "window_features.range", "test_fresh_within"}
+"""The same statements as without a choice of DuckDB's, or like another."""
+
+
+@pytest.mark.parametrize("name", sorted(RECORDED.keys() - set(PORTABLE) - OTHER_PLANS))
+@pytest.mark.parametrize("leaf", ["postgres", "spark", "other"])
+def test_no_other_engine_is_given_what_only_duckdb_runs(compiled: Compiled, name: str, leaf: str) -> None:
     with pytest.raises(CannotRender, match=DUCKDB_ONLY):
-        recorded(compiled.manifest, compiled.relations, name, "default")
+        recorded(compiled.manifest, compiled.relations, name, leaf)
 
 
-@pytest.mark.parametrize("name", ["point_in_time_join", "latest_snapshot"])
-def test_portable_joins_number_rows_in_a_total_order(compiled: Compiled, name: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "leaf"),
+    [*((name, "spark") for name in PORTABLE), ("point_in_time_join", "other"), ("latest_snapshot", "other")],
+)
+def test_rows_are_numbered_in_a_total_order(compiled: Compiled, name: str, leaf: str) -> None:
     """An engine may compute a CTE each time it is read, and must then number its rows alike; Spark demands an order."""
-    assert "over ()" not in recorded(compiled.manifest, compiled.relations, name, "default")
+    assert "over ()" not in recorded(compiled.manifest, compiled.relations, name, leaf)
 
 
 def test_every_public_macro_is_on_record_and_nothing_else() -> None:
@@ -1370,11 +1382,11 @@ def warehouse() -> Iterator[Callable[[str], list[tuple[Any, ...]]]]:
         yield run
 
 
-@pytest.mark.parametrize(("name", "leaf"), RECORDS)
-def test_the_sql_on_record_gives(warehouse: Callable[[str], list[tuple[Any, ...]]], name: str, leaf: str) -> None:
-    sql = (GOLDEN / f"{name}.{leaf}.sql").read_text()
+@pytest.mark.parametrize("name", RECORDED)
+def test_the_sql_on_record_gives(warehouse: Callable[[str], list[tuple[Any, ...]]], name: str) -> None:
+    sql = (GOLDEN / f"{name}.duckdb.sql").read_text()
     if name.startswith(("point_in_time_join", "window_features")):
-        warehouse(f"create temp table spine as {(GOLDEN / f'spine_rows.{leaf}.sql').read_text()}")
+        warehouse(f"create temp table spine as {(GOLDEN / 'spine_rows.duckdb.sql').read_text()}")
         assert sorted(warehouse(sql)) == RESULTS.get(name, RESULTS[name.split(".")[0]])
         return
     if name in PLANTED:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import replace
-from datetime import datetime, timedelta, timezone
+from datetime import timedelta
 from typing import Any
 
 import duckdb
 import pytest
-from generate import Column, Table, comparable, fetch, load, quote
+from generate import Column, Table, fetch, load, quote
 from generate_windows import (
     LIFETIME,
     Declaration,
@@ -18,20 +18,20 @@ from generate_windows import (
     WindowCase,
     added_up,
     expected_records,
-    near,
     on_time,
     result_columns,
     window_cases,
 )
 from hypothesis import strategies as st
-from oracle import EPOCH, Record, Request, microseconds
-from support.rule_sql import in_words
+from oracle import Request
 from support.runs import for_each, number_of, sampled
 from support.window_sql import (
     HOUR,
     INSTANT,
     NOON,
     columns_of,
+    grid_of,
+    history_differences,
     in_order,
     probe,
     renderer_of,
@@ -42,7 +42,7 @@ from support.window_sql import (
     types_of,
     unlike,
 )
-from window_oracle import Version, WindowView, by_key, change_points, current_versions, value_at
+from window_oracle import WindowView, by_key, change_points, current_versions
 
 pytestmark = pytest.mark.slow
 
@@ -57,15 +57,6 @@ def connection() -> Iterator[duckdb.DuckDBPyConnection]:
 
 FORMS = st.sampled_from((lambda case: case, added_up, on_time, on_time))
 GRIDS = st.sampled_from((None, None, 1, 2, 3, "1 day"))
-
-
-def grid_of(case: WindowCase, view: WindowView, size: int | str | None) -> tuple[str | None, timedelta | None]:
-    """A grid of so many of the shortest windows' lengths, as text and as duration."""
-    if size is None or size == "1 day":
-        return (size, None if size is None else timedelta(days=1))
-    lengths = [aggregation.window for aggregation in view.aggregations if aggregation.window is not None]
-    grid = int(size) * min(lengths, default=timedelta(days=1))
-    return in_words(grid), grid
 
 
 def test_history_equals_the_oracle(connection: duckdb.DuckDBPyConnection) -> None:
@@ -165,60 +156,6 @@ def test_a_history_of_floats_without_a_magnitude(connection: duckdb.DuckDBPyConn
     numbers = [None if value is None else float(value) for value in values]
     case = on_time(small(summed(Span("2 hours", "2h", 2 * HOUR)), numbers, "double", []))
     assert not history_differences(case, case.window_views[0], found, None, False)
-
-
-def history_differences(
-    case: WindowCase,
-    view: WindowView,
-    found: Sequence[Record],
-    grid: timedelta | None,
-    dense: bool,
-) -> list[str]:
-    """Where the rows of a history are not what the oracle says.
-
-    Sums of floats that are equal by the rule may differ by a rounding, and the other way round, so that which rows
-    repeat the one before is up to them. So: rows lie at change points only, one at the first; the row as of every
-    change point has the values of that point; and no row repeats the one before it. Where no float is summed, only the
-    rows of the oracle meet this.
-    """
-    right = replace(view, closed="right")
-    rows: dict[tuple[Any, ...], dict[int, Record]] = {}
-    wrong = []
-    for row in found:
-        at = in_microseconds(row[INSTANT.name][1])
-        of_key = rows.setdefault(tuple(row[key] for key in view.keys), {})
-        wrong += [f"two rows at {at}"] if at in of_key else []
-        of_key[at] = row
-    for keys, versions in by_key(current_versions(view, case.histories[view.name].rows)).items():
-        of_key = rows.pop(tuple(comparable(key) for key in keys), {})
-        points = change_points(view, versions, grid, dense)
-        if not of_key.keys() <= set(points) or (dense and of_key.keys() != set(points)):
-            wrong.append(f"{keys}: rows at {sorted(of_key)} instead of {points}")
-        elif points and points[0] not in of_key:
-            wrong.append(f"{keys}: no row at the first change point {points[0]}")
-        else:
-            last: Record = {}
-            for point in points:
-                row = of_key.get(point, last)
-                wanted = snapshot_values(right, versions, point)
-                wrong += unlike([row], [wanted])
-                repeated = point in of_key and all(row[name] == last.get(name) for name in view.features)
-                if repeated and not dense:
-                    wrong.append(f"{keys}: the row at {point} repeats the one before")
-                last = row
-    return wrong + [f"rows of the key {keys}, which has none" for keys in rows]
-
-
-def in_microseconds(at: datetime) -> int:
-    """An instant of a row, which is naive and UTC."""
-    return microseconds(at.replace(tzinfo=timezone.utc) - EPOCH)
-
-
-def snapshot_values(view: WindowView, versions: Sequence[Version], at: int) -> dict[str, Any]:
-    """The features of a key at an instant, as `agrees` takes them."""
-    return {
-        each.name: near(view, each.name, value_at(view, each, versions, at), versions, at) for each in view.aggregations
-    }
 
 
 def test_history_joined_as_of_equals_the_exact_window(connection: duckdb.DuckDBPyConnection) -> None:

@@ -24,7 +24,7 @@ ranked as (
     from history
     where
         _pit_key_1 is not null
-        and _pit_available_at <= epoch_us(cast('2026-03-21 00:00:00+00' as timestamp with time zone))
+        and _pit_available_at <= 1774051200000000 /* 2026-03-21 00:00:00 UTC */
 ),
 
 newest as (

@@ -22,7 +22,7 @@ with newest as (
         max(_pit_available_at) as _pit_available
     from history
     where
-        _pit_available_at <= epoch_us(cast('2026-03-21 00:00:00+00' as timestamp with time zone))
+        _pit_available_at <= 1774051200000000 /* 2026-03-21 00:00:00 UTC */
         and not coalesce("is_deleted", false)
 ),
 
@@ -35,4 +35,4 @@ select
     feature,
     make_timestamptz(newest) as newest
 from features
-where coalesce(newest < epoch_us(cast('2026-03-21 00:00:00+00' as timestamp with time zone)) - 1296000000000 /* within: 15 days */, true)
+where coalesce(newest < 1774051200000000 /* 2026-03-21 00:00:00 UTC */ - 1296000000000 /* within: 15 days */, true)

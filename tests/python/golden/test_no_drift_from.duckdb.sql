@@ -1,7 +1,7 @@
 with drifts as (
     with snapshot as materialized (
         select
-            coalesce(case when typeof("event_timestamp") = 'TIMESTAMPTZ_NS' then epoch_ns("event_timestamp") // 1000 + (epoch_ns("event_timestamp") % 1000 > 0)::int else epoch_us(cast("event_timestamp" as timestamptz)) end >= epoch_us(cast('2026-03-21 00:00:00+00' as timestamp with time zone)) - 2592000000000 /* ttl: 30 days */, true) as _pit_found,
+            coalesce(case when typeof("event_timestamp") = 'TIMESTAMPTZ_NS' then epoch_ns("event_timestamp") // 1000 + (epoch_ns("event_timestamp") % 1000 > 0)::int else epoch_us(cast("event_timestamp" as timestamptz)) end >= 1774051200000000 /* 2026-03-21 00:00:00 UTC */ - 2592000000000 /* ttl: 30 days */, true) as _pit_found,
             cast("login_count_30d" as double) as "login_count_30d",
             cast("session_duration_avg" as double) as "session_duration_avg"
         from (
@@ -31,7 +31,7 @@ with drifts as (
                 from history
                 where
                     _pit_key_1 is not null
-                    and _pit_available_at <= epoch_us(cast('2026-03-21 00:00:00+00' as timestamp with time zone))
+                    and _pit_available_at <= 1774051200000000 /* 2026-03-21 00:00:00 UTC */
             ),
 
             newest as (

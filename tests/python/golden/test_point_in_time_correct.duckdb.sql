@@ -31,6 +31,7 @@ with recomputed as (
             select
                 history.*,
                 row_number() over (
+                    partition by history._pit_key_1
                     order by
                         history._pit_event desc, history._pit_created desc,
                         content."is_deleted" desc nulls last,
@@ -66,6 +67,7 @@ with recomputed as (
         filled as (
             select
                 _pit_row,
+                _pit_key_1,
                 min(_pit_order) over (
                     partition by _pit_key_1
                     order by _pit_at, _pit_side
@@ -85,7 +87,8 @@ with recomputed as (
                 ordered._pit_deleted
             from _pit_spine as spine
             left join filled on spine._pit_row = filled._pit_row
-            left join ordered on filled._pit_order = ordered._pit_order
+            left join ordered
+                on filled._pit_key_1 = ordered._pit_key_1 and filled._pit_order = ordered._pit_order
         ),
 
         unmatched as (

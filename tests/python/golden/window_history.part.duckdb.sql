@@ -55,14 +55,14 @@ _pit_counted as (
 _pit_changes as (
     select
         _pit_key_1,
-        greatest(_pit_available_at, (epoch_us(cast('2026-03-03 00:00:00+00' as timestamp with time zone)) - 1)) as _pit_time,
+        greatest(_pit_available_at, (1772496000000000 /* 2026-03-03 00:00:00 UTC */ - 1)) as _pit_time,
         _pit_input_1_begun_1 as _pit_input_1_begun_1,
         null as _pit_input_1_ended_1
     from _pit_counted
     union all
     select
         _pit_key_1,
-        greatest(_pit_end_1, (epoch_us(cast('2026-03-03 00:00:00+00' as timestamp with time zone)) - 1)),
+        greatest(_pit_end_1, (1772496000000000 /* 2026-03-03 00:00:00 UTC */ - 1)),
         null,
         _pit_input_1_ended_1
     from _pit_counted
@@ -71,11 +71,11 @@ _pit_changes as (
     -- A key whose events have all left is not new.
     select distinct
         _pit_key_1,
-        (epoch_us(cast('2026-03-03 00:00:00+00' as timestamp with time zone)) - 1),
+        (1772496000000000 /* 2026-03-03 00:00:00 UTC */ - 1),
         null,
         null
     from events
-    where _pit_available_at <= (epoch_us(cast('2026-03-03 00:00:00+00' as timestamp with time zone)) - 1)
+    where _pit_available_at <= (1772496000000000 /* 2026-03-03 00:00:00 UTC */ - 1)
 ),
 
 _pit_ordered as (
@@ -121,6 +121,6 @@ select
 from _pit_compared
 where
     _pit_changed
-    and _pit_time < epoch_us(cast('2026-03-05 00:00:00+00' as timestamp with time zone))
-    and _pit_time >= epoch_us(cast('2026-03-03 00:00:00+00' as timestamp with time zone))
+    and _pit_time < 1772668800000000 /* 2026-03-05 00:00:00 UTC */
+    and _pit_time >= 1772496000000000 /* 2026-03-03 00:00:00 UTC */
 order by _pit_key_1, _pit_time

@@ -5,14 +5,25 @@ from __future__ import annotations
 import functools
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import duckdb
-from generate import Case, Column, Table, expected_records, fetch, quote, result_columns, same_again
-from oracle import Request, View
+from generate import (
+    Case,
+    Column,
+    Table,
+    comparable,
+    expected,
+    expected_records,
+    fetch,
+    quote,
+    result_columns,
+    same_again,
+)
+from oracle import EPOCH, Record, Request, View, spine_instant
 
 from pit_join.definitions.registry import Registry
 from pit_join.project.rendering import Renderer
@@ -85,15 +96,20 @@ def node_of(view: View, case: Case, materialized: str) -> dict[str, Any]:
     }
 
 
-@same_again
-def renderer_of(case: Case, materialized: str = "table", macros: Mapping[str, Any] | None = None) -> Renderer:
-    """A renderer for the views of a case; the registry must accept them too."""
-    manifest = {
+def manifest_of(case: Case, materialized: str = "table", macros: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """A manifest with the views of a case."""
+    return {
         "metadata": {"project_name": "pit_join", "adapter_type": "duckdb"},
         "macros": macros or macro_nodes(),
         "nodes": {view.name: node_of(view, case, materialized) for view in case.views},
         "exposures": {},
     }
+
+
+@same_again
+def renderer_of(case: Case, materialized: str = "table", macros: Mapping[str, Any] | None = None) -> Renderer:
+    """A renderer for the views of a case; the registry must accept them too."""
+    manifest = manifest_of(case, materialized, macros)
     if materialized == "table":
         Registry.from_manifest(manifest)
     return Renderer(json.loads(json.dumps(manifest)))
@@ -233,6 +249,32 @@ def differences(case: Case, connection: Any, plan: Plan, provenance: bool = True
         for name, value in wanted_row.items()
         if row[name] != value
     ]
+
+
+def snapshot_differences(
+    case: Case, renderer: Renderer, read: Callable[[str, Sequence[Column]], Sequence[Record]]
+) -> list[str]:
+    """Where the snapshots at the times of the spine are not what the oracle says; `read` runs a query."""
+    wrong = []
+    for row, answers in zip(case.spine.rows, expected(case, defaults=False), strict=True):
+        if row[case.event_timestamp] is None:
+            continue
+        at = spine_instant(row[case.event_timestamp]) - case.gap // timedelta(microseconds=1)
+        for request in case.requests:
+            answer = answers.answers[request.name]
+            keys = [comparable(row[request.join_keys.get(key, key)]) for key in request.view.keys]
+            table = case.histories[request.view.name]
+            as_of = (EPOCH + timedelta(microseconds=at)).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+            snapshot = renderer.call("latest_snapshot", view=request.view.name, as_of=as_of)
+            columns = [c for c in table.columns if c.name in (*request.view.keys, *request.features)]
+            found = [each for each in read(snapshot, columns) if [each[key] for key in request.view.keys] == keys]
+            if answer.status.value in ("PRESENT", "NULL_VALUE"):
+                wanted = {name: as_sorted(comparable(value)) for name, value in answer.values.items()}
+                got = [{name: as_sorted(each[name]) for name in wanted} for each in found]
+                wrong += [f"{request.view.name} {keys} {as_of}: {got} instead of {wanted}"] if got != [wanted] else []
+            elif answer.status.value != "OUTSIDE_MAX_AGE" and found:
+                wrong.append(f"{request.view.name} {keys} {as_of}: {found} instead of nothing")
+    return wrong
 
 
 def as_sorted(value: Any) -> Any:

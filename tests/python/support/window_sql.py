@@ -5,22 +5,23 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import datetime, timedelta, timezone
 from typing import Any
 
 import duckdb
-from generate import Column, Table, fetch, quote, same_again
+from generate import Column, Table, comparable, fetch, quote, same_again
 from generate_windows import (
     Declaration,
     Span,
     WindowCase,
     agrees,
     expected_records,
+    near,
     result_columns,
     result_type,
 )
-from oracle import EPOCH, Record, Request
-from window_oracle import WindowView
+from oracle import EPOCH, Record, Request, microseconds
+from window_oracle import Version, WindowView, by_key, change_points, current_versions, snapshot, value_at
 
 from pit_join.project.rendering import Renderer
 from pit_join.training.joins import units_of
@@ -144,15 +145,15 @@ def differences(
     return unlike(found, expected_records(case, defaults, provenance))
 
 
-def unlike(found: Sequence[Record], wanted: Sequence[Record]) -> list[str]:
-    """Where rows are not the wanted ones."""
+def unlike(found: Sequence[Record], wanted: Sequence[Record], roundings: float = 0.0) -> list[str]:
+    """Where rows are not the wanted ones; for `roundings` see `agrees`."""
     if len(found) != len(wanted):
         return [f"{len(found)} rows instead of {len(wanted)}"]
     return [
         f"row {number}, {name!r}: {row[name]} instead of {value}"
         for number, (row, wanted_row) in enumerate(zip(found, wanted, strict=True))
         for name, value in wanted_row.items()
-        if not agrees(row[name], value)
+        if not agrees(row[name], value, roundings)
     ]
 
 
@@ -203,6 +204,94 @@ def columns_of(case: WindowCase, view: WindowView, event_time: Column) -> list[C
 def in_order(view: WindowView, rows: Sequence[Record]) -> list[Record]:
     """Rows of a history by key and instant."""
     return sorted(rows, key=lambda row: [repr(row[name]) for name in (*view.keys, INSTANT.name)])
+
+
+# Histories ----------------------------------------------------------------------------------------------------
+
+
+def grid_of(case: WindowCase, view: WindowView, size: int | str | None) -> tuple[str | None, timedelta | None]:
+    """A grid of so many of the shortest windows' lengths, as text and as duration."""
+    if size is None or size == "1 day":
+        return (size, None if size is None else timedelta(days=1))
+    lengths = [aggregation.window for aggregation in view.aggregations if aggregation.window is not None]
+    grid = int(size) * min(lengths, default=timedelta(days=1))
+    return in_words(grid), grid
+
+
+def history_differences(
+    case: WindowCase,
+    view: WindowView,
+    found: Sequence[Record],
+    grid: timedelta | None,
+    dense: bool,
+    roundings: float = 0.0,
+) -> list[str]:
+    """Where the rows of a history are not what the oracle says.
+
+    Sums of floats that are equal by the rule may differ by a rounding, and the other way round, so that which rows
+    repeat the one before is up to them. So: rows lie at change points only, one at the first; the row as of every
+    change point has the values of that point; and no row repeats the one before it. Where no float is summed, only the
+    rows of the oracle meet this.
+    """
+    right = replace(view, closed="right")
+    rows: dict[tuple[Any, ...], dict[int, Record]] = {}
+    wrong = []
+    for row in found:
+        at = in_microseconds(row[INSTANT.name][1])
+        of_key = rows.setdefault(tuple(row[key] for key in view.keys), {})
+        wrong += [f"two rows at {at}"] if at in of_key else []
+        of_key[at] = row
+    for keys, versions in by_key(current_versions(view, case.histories[view.name].rows)).items():
+        of_key = rows.pop(tuple(comparable(key) for key in keys), {})
+        points = change_points(view, versions, grid, dense)
+        if not of_key.keys() <= set(points) or (dense and of_key.keys() != set(points)):
+            wrong.append(f"{keys}: rows at {sorted(of_key)} instead of {points}")
+        elif points and points[0] not in of_key:
+            wrong.append(f"{keys}: no row at the first change point {points[0]}")
+        else:
+            last: Record = {}
+            for point in points:
+                row = of_key.get(point, last)
+                wanted = snapshot_values(right, versions, point)
+                wrong += unlike([row], [wanted], roundings)
+                repeated = point in of_key and all(row[name] == last.get(name) for name in view.features)
+                if repeated and not dense:
+                    wrong.append(f"{keys}: the row at {point} repeats the one before")
+                last = row
+    return wrong + [f"rows of the key {keys}, which has none" for keys in rows]
+
+
+def in_microseconds(at: datetime) -> int:
+    """An instant of a row, which is naive and UTC."""
+    return microseconds(at.replace(tzinfo=timezone.utc) - EPOCH)
+
+
+def snapshot_values(view: WindowView, versions: Sequence[Version], at: int) -> dict[str, Any]:
+    """The features of a key at an instant, as `agrees` takes them."""
+    return {
+        each.name: near(view, each.name, value_at(view, each, versions, at), versions, at) for each in view.aggregations
+    }
+
+
+# Snapshots ----------------------------------------------------------------------------------------------------
+
+
+def snapshot_differences(
+    case: WindowCase, view: WindowView, found: Sequence[Record], at: int, roundings: float = 0.0
+) -> list[str]:
+    """Where the rows of a snapshot at an instant are not what the oracle says."""
+    versions = by_key(current_versions(view, case.histories[view.name].rows))
+    wanted = {}
+    for record in snapshot(view, case.histories[view.name].rows, at):
+        keys = tuple(record[key] for key in view.keys)
+        near_record = {name: comparable(value) for name, value in record.items()}
+        for name in view.features:
+            near_record[name] = near(view, name, record[name], versions[keys], at)
+        wanted[tuple(comparable(key) for key in keys)] = near_record
+    by_keys = {tuple(row[key] for key in view.keys): row for row in found}
+    if len(by_keys) < len(found) or by_keys.keys() != wanted.keys():
+        return [f"the keys {sorted(by_keys, key=str)} instead of {sorted(wanted, key=str)}"]
+    return unlike([by_keys[keys] for keys in wanted], list(wanted.values()), roundings)
 
 
 # Hand-made cases ----------------------------------------------------------------------------------------------

@@ -1,11 +1,14 @@
 with numbered as (
     select
         source.*,
-        row_number() over (
-            order by
-                source."user_id",
-                source."login_count_30d" desc nulls last,
-                source."session_duration_avg" desc nulls last
+        struct(
+            source.`user_id`, 0,
+            row_number() over (
+                partition by source.`user_id`, 0
+                order by
+                    source.`login_count_30d` desc nulls last,
+                    source.`session_duration_avg` desc nulls last
+            )
         ) as _pit_row_id
     from "warehouse"."main"."user_activity" as source
 ),
@@ -17,7 +20,7 @@ history as (
     from (
         select
             _pit_row_id,
-            "user_id" as _pit_key_1,
+            `user_id` as _pit_key_1,
             -9223372036854775806 /* always */ as _pit_event
         from numbered
     ) as timed
@@ -29,10 +32,11 @@ ordered as (
     select
         history.*,
         row_number() over (
+            partition by history._pit_key_1
             order by
                 history._pit_event desc,
-                content."login_count_30d" desc nulls last,
-                content."session_duration_avg" desc nulls last,
+                content.`login_count_30d` desc nulls last,
+                content.`session_duration_avg` desc nulls last,
                 history._pit_row_id
         ) as _pit_order
     from history
@@ -49,18 +53,19 @@ stacked as (
     from ordered
     union all
     select
-        spine."user_id",
+        spine.`user_id`,
         _pit_time,
         1,
         null,
         _pit_row
     from spine
-    where _pit_time is not null and spine."user_id" is not null
+    where _pit_time is not null and spine.`user_id` is not null
 ),
 
 filled as (
     select
         _pit_row,
+        _pit_key_1,
         min(_pit_order) over (
             partition by _pit_key_1
             order by _pit_at, _pit_side
@@ -73,12 +78,13 @@ matched as (
     select
         spine._pit_row,
         spine._pit_time,
-        spine."user_id" as _pit_key_1,
+        spine.`user_id` as _pit_key_1,
         ordered._pit_row_id,
         ordered._pit_available_at as _pit_event
     from spine
     left join filled on spine._pit_row = filled._pit_row
-    left join ordered on filled._pit_order = ordered._pit_order
+    left join ordered
+        on filled._pit_key_1 = ordered._pit_key_1 and filled._pit_order = ordered._pit_order
 ),
 
 judged as (
@@ -106,9 +112,9 @@ chosen as (
 select
     chosen._pit_row,
     chosen._pit_age,
-    source."session_duration_avg" as "seconds",
+    source.`session_duration_avg` as `seconds`,
     case
-        when chosen._pit_status = 'PRESENT' and source."session_duration_avg" is null then 'NULL_VALUE'
+        when chosen._pit_status = 'PRESENT' and source.`session_duration_avg` is null then 'NULL_VALUE'
         else chosen._pit_status
     end as _pit_status
 from chosen

