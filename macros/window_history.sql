@@ -78,7 +78,7 @@ _pit_compared as (
 {%- endmacro %}
 
 
-{#- What is asked of a history: (the view, its features, the span), checked; nothing while dbt parses. -#}
+{#- The view, its features and the span of a history, checked; nothing while dbt parses. -#}
 {% macro _asked_of_history(view, grid, dense, bounds) -%}
 {%- set view = pit_join._view(view) -%}
 {%- if not execute -%}

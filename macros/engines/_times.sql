@@ -47,7 +47,7 @@
     {{ return('cast(extract(epoch from case when isfinite(' ~ column ~ ') then ' ~ column ~ ' end) * 1000000 as bigint)') }}
 {%- endmacro %}
 
-{#- A TIMESTAMP is an instant, and a TIMESTAMP_NTZ or a date is none: a cast would read it in the time zone of the session. -#}
+{#- A TIMESTAMP is an instant. A cast of a TIMESTAMP_NTZ or a date would read it in the time zone of the session. -#}
 {% macro spark___instant(column, data_type=none, round_up=false) -%}
     {%- set kind = (data_type or '') | lower | trim -%}
     {%- set of_instant = 'unix_micros(cast(' ~ column ~ ' as timestamp))' -%}

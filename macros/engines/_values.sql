@@ -81,7 +81,7 @@
 {%- endmacro %}
 
 
-{#- A float in which zeros of both signs are one, as they are equal: chance would choose the least or the first of them. -#}
+{#- A float in which zeros of both signs are one. They are equal, so that chance would choose the least or the first. -#}
 {% macro _unsigned_zero(value) -%}
     {{ return(adapter.dispatch('_unsigned_zero', 'pit_join')(value)) }}
 {%- endmacro %}
@@ -117,7 +117,7 @@
 {%- endmacro %}
 
 
-{#- Aggregates of the values that are not null: the first and the last in an order of columns, and a list of the last ones. -#}
+{#- An aggregate of the values that are not null: the first or the last in an order, or a list of the last ones. -#}
 {% macro _chosen(function, value, order, more) -%}
     {{ return(adapter.dispatch('_chosen', 'pit_join')(function, value, order, more)) }}
 {%- endmacro %}
@@ -189,7 +189,7 @@ nullif(transform(slice(sort_array(collect_list(named_struct('rank', {{ of }}, 'v
     {{ exceptions.raise_compiler_error('the function stddev of a window view has not run on ' ~ adapter.type() ~ '; compute it as a column of the model') }}
 {%- endmacro %}
 
-{#- Of a large deviation stddev_samp() gives the digits before the point alone, and sqrt() 16 at least. -#}
+{#- A large deviation of stddev_samp() lacks the digits after the point; sqrt() has 16 at least. -#}
 {% macro postgres___sample_deviation(value, data_type, conditions) -%}
 {%- set odd = pit_join._is_float(data_type) -%}
 {%- if odd -%}
