@@ -185,7 +185,7 @@ valued as (
         on {% for column in view.spine_keys %}{{ column }} = known._pit_key_{{ loop.index }}{{ ' and ' if not loop.last }}{% endfor %}
 )
 
-select
+select{{ pit_join._each_once('_pit_row') }}
     _pit_row,
     _pit_time - _pit_newest as _pit_age,
     {%- if provenance %}

@@ -133,6 +133,20 @@ def load(connection: psycopg.Connection[Any], case: Case) -> None:
             cursor.executemany(f"insert into {quote(table.name)} values ({places})", rows)  # type: ignore[arg-type]
 
 
+def declare_indexes(connection: psycopg.Connection[Any], case: Case, manifest: Mapping[str, Any]) -> None:
+    """Make an index of the keys and times of each view, unique if its rows are, and declare it in the manifest."""
+    for view in case.views:
+        times = [each for each in (view.event_timestamp, view.created_timestamp) if each]
+        columns = [*view.keys, *times]
+        listed = ", ".join(map(quote, columns))
+        doubled = f"select 1 from {quote(view.name)} group by {listed} having count(*) > 1"
+        unique = bool(columns) and not connection.execute(doubled, prepare=False).fetchall()  # type: ignore[arg-type]
+        if columns:
+            word = "unique " if unique else ""
+            connection.execute(f"create {word}index on {quote(view.name)} ({listed})")  # type: ignore[arg-type]
+        manifest["nodes"][view.name]["config"]["indexes"] = [{"columns": columns, "unique": unique}]
+
+
 def fetch(connection: psycopg.Connection[Any], query: str, columns: Sequence[Column]) -> list[dict[str, Any]]:
     """The rows of a query as comparable values, read by name."""
     reads = ", ".join(quote(each.name) for each in columns)
