@@ -36,6 +36,20 @@
 {%- endmacro %}
 
 
+{#- Whether rows of a stored table have row numbers. -#}
+{% macro _has_row_numbers() -%}
+    {{ return(adapter.dispatch('_has_row_numbers', 'pit_join')()) }}
+{%- endmacro %}
+
+{% macro duckdb___has_row_numbers() -%}
+    {{ return(true) }}
+{%- endmacro %}
+
+{% macro default___has_row_numbers() -%}
+    {{ return(false) }}
+{%- endmacro %}
+
+
 {#- The column that tells each row of a stored table from all others within a query; none where an engine has no such column. -#}
 {% macro _stored_row_id() -%}
     {{ return(adapter.dispatch('_stored_row_id', 'pit_join')()) }}

@@ -34,7 +34,7 @@ events as (
         {#- The condition may end with a comment. #}
         {{ 'case when (' ~ item.where ~ '\n        ) then ' ~ value ~ ' end' if item.where else value }} as {{ item.input }},
         {%- endfor %}
-        {%- if adapter.type() == 'duckdb' and wanted | selectattr('function', 'equalto', 'last_n') | list %}
+        {%- if pit_join._has_row_numbers() and wanted | selectattr('function', 'equalto', 'last_n') | list %}
         row_number() over () as _pit_number, -- any numbers will do: they tell equal events apart
         {%- endif %}
         _pit_available_at
