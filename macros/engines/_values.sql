@@ -117,7 +117,7 @@
 {%- endmacro %}
 
 
-{#- An aggregate of the values that are not null: the first or the last in an order, or a list of the last ones. -#}
+{#- The first or the last value in an order, or a list of the last ones, of those that are not null. -#}
 {% macro _chosen(function, value, order, more) -%}
     {{ return(adapter.dispatch('_chosen', 'pit_join')(function, value, order, more)) }}
 {%- endmacro %}
