@@ -117,7 +117,7 @@
 {%- endmacro %}
 
 
-{#- The first or the last value in an order, or a list of the last ones, of those that are not null. -#}
+{#- The first value in an order, the last, or a list of the last ones; nulls do not count. -#}
 {% macro _chosen(function, value, order, more) -%}
     {{ return(adapter.dispatch('_chosen', 'pit_join')(function, value, order, more)) }}
 {%- endmacro %}

@@ -12,7 +12,7 @@
     {{ return(adapter.dispatch('_history_facts', 'pit_join')(history)) }}
 {%- endmacro %}
 
-{#- Without an order of the rows there is none to look for: each may be late, or tied with any other. -#}
+{#- No order of the rows is known, so that each may be late, or tied with any other. -#}
 {% macro default___history_facts(history) -%}
 {%- set view = pit_join._prepared(history, {}) -%}
 with history as (

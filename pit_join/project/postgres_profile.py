@@ -50,5 +50,5 @@ def postgres_connection(where: str, output: Mapping[str, Any], directory: Path, 
 
 
 def _profile_hash(output: Mapping[str, Any]) -> str:
-    """Return a hash that is never dbt's own: a record of its own parse is then not taken, and dbt is asked."""
+    """Return a hash that is never dbt's own, so that dbt is asked instead of a record of its parse."""
     return hashlib.sha256(pprint.pformat(sorted(output.items(), key=str)).encode()).hexdigest()

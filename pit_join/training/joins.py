@@ -112,7 +112,7 @@ class ViewJoins:
         return self._rows
 
     def _asked_rows(self, rows: SpineRows) -> str:
-        """Return the SQL of what a server needs of the spine: the numbers of the rows, their times and their keys."""
+        """Return the SQL of the columns that a server needs of the spine: row numbers, times and keys."""
         types = {name.lower(): kind for name, kind in rows.types.items()}
         columns = ["_pit_row", "_pit_time"]
         for column in sorted({column for role in self._roles for column in role["keys"].values()}):

@@ -1,7 +1,7 @@
 """A transaction on a PostgreSQL server that dbt writes to. Outside world: PostgreSQL, by ADBC.
 
-One snapshot of the server's tables is read from the first statement to the last. Results are Arrow; a DuckDB in memory
-gives them the types that a warehouse of DuckDB has for the same values.
+One snapshot of the server's tables is read from the first statement to the last. Results are Arrow, in the types that a
+warehouse of DuckDB has for the same values: a DuckDB in memory casts them.
 """
 
 from __future__ import annotations
@@ -203,7 +203,7 @@ class PostgresSession:
 
 
 class _Connected:
-    """A connection, and the DuckDB that gives its results their types."""
+    """A connection, and the DuckDB that casts its results."""
 
     def __init__(self, connection: Any) -> None:
         self.connection = connection
@@ -226,7 +226,7 @@ class _Connected:
         self._cursor.adbc_ingest(name, table, mode="create", temporary=True)
 
     def lock(self, relation: str) -> None:
-        """Lock a table before the snapshot is taken; what is no table has nothing that could be replaced within it."""
+        """Lock a table before the snapshot is taken; only tables can be locked."""
         self.execute("savepoint before_lock")
         try:
             self.execute(f"lock table {relation} in access share mode")
@@ -279,7 +279,7 @@ def _uri(server: Mapping[str, str]) -> str:
     login = f"{user}:{password}@" if password else f"{user}@" if user else ""
     host, port = server.get("host", "localhost"), server.get("port", "5432")
     others = {key: value for key, value in server.items() if key not in _IN_URI}
-    # A folder with a socket is no host of a URI.
+    # The folder of a socket cannot stand where a URI has its host.
     place = f"{host}:{port}" if not host.startswith("/") else ""
     others |= {"host": host, "port": port} if not place else {}
     return f"postgresql://{login}{place}/{quote(server.get('dbname', ''), safe='')}?{urlencode(others)}"
@@ -308,7 +308,7 @@ def _stored(column: pa.Array) -> pa.Array:
 
 
 def _as_in_duckdb(field: pa.Field) -> str:
-    """Return the SQL that gives a column the type that DuckDB has for it."""
+    """Return the SQL that casts a column to the type that DuckDB has for it."""
     import pyarrow as pa
 
     name, kind = identifier(field.name), _type_of(field)

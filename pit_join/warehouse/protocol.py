@@ -1,4 +1,4 @@
-"""What a command asks of the engine that holds the tables of feature views."""
+"""The protocol of the engine that holds the tables of feature views."""
 
 from __future__ import annotations
 
