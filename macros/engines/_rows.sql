@@ -69,7 +69,7 @@
 {%- endmacro %}
 
 
-{#- That column of a stored relation as `_pit_row_id`, of a select list. -#}
+{#- An item of a select list: that column of a stored relation as `_pit_row_id`. -#}
 {% macro _read_row_id(relation) -%}
     {{ return(adapter.dispatch('_read_row_id', 'pit_join')(relation)) }}
 {%- endmacro %}
@@ -78,7 +78,7 @@
     {{ return(pit_join._stored_row_id() ~ ' as _pit_row_id') }}
 {%- endmacro %}
 
-{#- Partitions have the same places, so that a partitioned table is an error: the cast of a text that is not a place. -#}
+{#- Partitions share places, so that a partitioned table is an error. It is the cast of a text that is not a place. -#}
 {% macro postgres___read_row_id(relation) -%}
     {%- set table = pit_join._literal(relation) ~ '::regclass' -%}
     {{ return('case tableoid when ' ~ table ~ " then ctid else cast('a feature view cannot be partitioned; read the partitions through a view: ' || tableoid::regclass as tid) end as _pit_row_id") }}
@@ -132,7 +132,7 @@ struct(
     {{ return('') }}
 {%- endmacro %}
 
-{#- Without it PostgreSQL expects hundreds of rows of a CTE for each value: it then compiles the query for longer than it takes. -#}
+{#- Otherwise PostgreSQL expects hundreds of rows of a CTE for each value. It then compiles the query for longer than it runs. -#}
 {% macro postgres___each_once(column) -%}
     {{ return(' distinct on (' ~ column ~ ')') }}
 {%- endmacro %}

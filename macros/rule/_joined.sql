@@ -10,7 +10,7 @@
 
 
 {#-
-    What the adapter's own join says beyond the winner. `later` is whether `matched` has `_pit_later`, true where the key has a
+    The facts that the adapter's own join returns beyond the winner. `later` is whether `matched` has `_pit_later`, true where the key has a
     history; `values` are its columns with the features, [] where they are read by row number; `once` is whether the planner
     would otherwise compute each instant of the history where it is compared and once more where it is returned.
 -#}

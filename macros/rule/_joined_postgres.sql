@@ -177,7 +177,7 @@ matched as (
     {%- set untyped = [] -%}
     {%- for column in times if pit_join._type_of(view.types.get(column)).family != 'time' %}{% do untyped.append(column) %}{% endfor -%}
     {%- set found = [] -%}
-    {%- for index in view.indexes if view.physical and keys and times and not untyped and (index.type or 'btree') == 'btree' -%}
+    {%- for index in view.indexes if view.physical and times and not untyped and (index.type or 'btree') == 'btree' -%}
         {%- set columns = index.columns | map('replace', '"', '') | list -%}
         {%- set rest = columns[keys | length:] -%}
         {%- if columns[:keys | length] | sort == keys | sort and rest in (times[:1] | map('replace', '"', '') | list, times | map('replace', '"', '') | list) and index.unique -%}

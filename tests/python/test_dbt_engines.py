@@ -1,4 +1,4 @@
-"""One dbt project on DuckDB and on PostgreSQL: `dbt build` passes on both, with the same rows, and planted errors fail."""
+"""One dbt project on DuckDB and on PostgreSQL: both build it, with the same rows, and planted errors fail."""
 
 from __future__ import annotations
 
@@ -51,8 +51,9 @@ def rows_of_seeds() -> dict[str, list[dict[str, Any]]]:
         user, changed = draw.choice([*users, ""]), draw.randrange(30 * 24)
         known = changed + draw.choice((0, 0, 1, 30, 200))
         plan_changes[user, changed, known] = {
-            "user_id": user, "changed_at": at(changed), "known_at": at(known), "closed": draw.choice(("false", "", "", "true")),
-            "plan": draw.choice(("free", "Pro", "Pro", "")), "seats": draw.choice(("", 1, 20)), "score": draw.choice(("", 0.1, 1e-7)),
+            "user_id": user, "changed_at": at(changed), "known_at": at(known),
+            "closed": draw.choice(("false", "", "", "true")), "plan": draw.choice(("free", "Pro", "Pro", "")), "seats": draw.choice(("", 1, 20)),
+            "score": draw.choice(("", 0.1, 1e-7)),
         }  # fmt: skip
     plan_changes[()] = {
         **dict.fromkeys(("closed", "score"), ""), "user_id": "c", "changed_at": at(30 * 24), "known_at": at(30 * 24),
@@ -63,17 +64,20 @@ def rows_of_seeds() -> dict[str, list[dict[str, Any]]]:
         placed = draw.randrange(30 * 24 * 4) / 4
         order = {
             "order_id": number, "user_id": draw.choice(users), "city": draw.choice(("Oslo", "oslo", "Rome")),
-            "ordered_at": at(placed), "seen_at": at(placed), "cancelled": "false", "amount": draw.randrange(10**6) / 100,
-            "weight": draw.choice(("", draw.random())), "items": draw.choice(("", 1, 2, 7)),
+            "ordered_at": at(placed), "seen_at": at(placed), "cancelled": "false",
+            "amount": draw.randrange(10**6) / 100, "weight": draw.choice(("", draw.random())), "items": draw.choice(("", 1, 2, 7)),
             "channel": draw.choice(("", "app", "Web", "ä")),
         }  # fmt: skip
         orders.append(order)
         for version in range(draw.choice((0, 0, 1, 2))):
             seen = at(placed + 1 + 50 * version)
-            orders.append({**order, "seen_at": seen, "amount": 1 + version, "cancelled": draw.choice(("true", "false"))})
+            orders.append(
+                {**order, "seen_at": seen, "amount": 1 + version, "cancelled": draw.choice(("true", "false"))}
+            )
     labels = [
         {
-            "row_id": number, "user_id": draw.choice([*users, "nobody", ""]), "home": draw.choice(("Oslo", "oslo", "Paris")),
+            "row_id": number, "user_id": draw.choice([*users, "nobody", ""]),
+            "home": draw.choice(("Oslo", "oslo", "Paris")),
             "event_timestamp": draw.choice((at(draw.randrange(35 * 24)), at(draw.randrange(700)), "")),
             "label": draw.choice(("true", "false")),
         }
@@ -81,7 +85,10 @@ def rows_of_seeds() -> dict[str, list[dict[str, Any]]]:
     ]  # fmt: skip
     return {
         "plan_changes": list(plan_changes.values()),
-        "city_facts": [{"city": "Oslo", "people": 700000, "coast": "true"}, {"city": "Rome", "people": "", "coast": ""}],
+        "city_facts": [
+            {"city": "Oslo", "people": 700000, "coast": "true"},
+            {"city": "Rome", "people": "", "coast": ""},
+        ],
         "daily_rates": [{"day": f"2026-03-{day:02}", "rate": 1 + day / 1000} for day in range(2, 30)],
         "raw_orders": orders,
         "labels": labels + labels[:3],
@@ -192,7 +199,7 @@ PLANTED = """
 
 @pytest.mark.rest
 def test_planted_errors_fail(engines: Engines) -> None:
-    """A plan that is broken differs from the second plan of `point_in_time_correct`; and each test fails on its rows."""
+    """A broken plan differs from the second plan of `point_in_time_correct`, and each test fails on its rows."""
     for path in (engines.directory / "dbt_packages/pit_join").rglob("*.sql"):
         for old, new in BROKEN.get(path.name, []):
             assert old in path.read_text()
@@ -204,7 +211,9 @@ def test_planted_errors_fail(engines: Engines) -> None:
 
     with psycopg.connect(engines.url) as connection:
         connection.execute("set search_path to engines")
-        ((index,),) = connection.execute("select indexname from pg_indexes where tablename = 'looked_up_plans'").fetchall()
+        ((index,),) = connection.execute(
+            "select indexname from pg_indexes where tablename = 'looked_up_plans'"
+        ).fetchall()
         connection.execute(PLANTED.format(index=index))  # type: ignore[arg-type]
     everything = ("--vars", "of_duckdb: true", "--target", "postgres")
     failed = failures(run_dbt(engines.directory, "test", *everything))

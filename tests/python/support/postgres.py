@@ -51,7 +51,7 @@ def server_folder() -> Path:
 
 
 @contextmanager
-def running_postgres() -> Iterator[str]:
+def running_postgres(settings: Sequence[str] = _FAST) -> Iterator[str]:
     """Start a server on a free port, and yield its URL. Where it can, it orders texts by a language, not by bytes."""
     programs = server_folder()
     # Not below pytest's folders, which only their owner may enter: the server refuses to run as root.
@@ -65,7 +65,7 @@ def running_postgres() -> Iterator[str]:
         by_language = ["--locale-provider=icu", "--icu-locale=en-US"] if programs.is_relative_to("/usr") else []
         subprocess.run([*initdb, *by_language], check=True, stdout=subprocess.DEVNULL, **started)
         (port,) = free_ports(1)
-        options = [f"-c{each}" for each in ("listen_addresses=127.0.0.1", "unix_socket_directories=", *_FAST)]
+        options = [f"-c{each}" for each in ("listen_addresses=127.0.0.1", "unix_socket_directories=", *settings)]
         command = [programs / "postgres", "-D", "data", "-p", str(port), *options]
         with (folder / "log").open("wb") as log:
             process = subprocess.Popen(command, stdout=log, stderr=log, **started)
