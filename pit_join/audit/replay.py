@@ -55,6 +55,12 @@ def replay(
     moments = [(parse_instant(one) - _EPOCH) // _MICROSECOND for one in at]
     if cuts < 1:
         raise RequestError(f"{option('cuts=', '--cuts')} must be at least 1, got {cuts}")
+    if (engine := workspace.project.connection.engine) != "duckdb":
+        raise RequestError(
+            f"a replay builds models in copies of DuckDB files, and the target "
+            f"'{workspace.project.connection.target}' is of type {engine}; "
+            + option("replay a target of type duckdb: target=", "replay a target of type duckdb: --target")
+        )
     lineage = find_lineage(workspace, names, allow_hooks=allow_hooks)
     if not lineage.views:
         raise RequestError(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -74,7 +75,7 @@ def running_postgres() -> Iterator[str]:
             _wait(url, process, folder / "log")
             yield url
         finally:
-            process.terminate()
+            process.send_signal(signal.SIGINT)  # SIGTERM would wait for all clients
             process.wait()
 
 
