@@ -18,6 +18,7 @@
 
     Grain: one row for each row of the spine, duplicates kept, in the spine's order.
     Nulls: null keys and null times match nothing; the row stays.
+    On-demand features are expressions of DuckDB; where the warehouse is another one, they are an error.
     A feature with the name of a column of the spine is an error ("ambiguous"), never renamed.
     Example: {{ pit_join.training_set(ref('labels'), ['user_activity:login_count_30d']) }}
 -#}
@@ -45,6 +46,8 @@
 {%- set requests, names, computed = pit_join._requests(features, asked.full_feature_names, asked.defaults, asked.provenance) -%}
 {%- if not execute -%}
     {{ return('') }}
+{%- elif computed and adapter.type() != 'duckdb' -%}
+    {{ exceptions.raise_compiler_error("the on-demand feature '" ~ computed[0].name ~ "' is an expression of DuckDB, which " ~ adapter.type() ~ ' may read in another way (7 / 2); build the set with pit-join build-training-set, which computes it in DuckDB, or compute it as a column of a model') }}
 {%- endif -%}
 with _pit_spine as {{ pit_join._materialized() }} (
     {{ pit_join.spine_rows(spine, asked.event_timestamp, asked.gap, asked.time_type) | indent(4) }}

@@ -141,7 +141,7 @@ def said_by_python(manifest: dict[str, Any]) -> list[str]:
     registry, problems = Registry.read(manifest)
     for service in registry.services.values():
         requests = with_versions(service.requests, registry.latest)
-        found = name_problems(requests, registry.views, service.full_feature_names)
+        found = name_problems(requests, registry.views, service.full_feature_names, registry.engine)
         problems += [f"{service.path}: {service.name}: features: {problem}" for problem in found]
     return problems
 

@@ -23,10 +23,11 @@ from oracle import EPOCH, Nanoseconds
 from servers import free_ports
 
 from pit_join.project.rendering import Renderer
+from support.portable import with_portable_conditions
 
 TYPES = {
     "tinyint": "smallint",
-    "hugeint": "numeric(39,0)",
+    "hugeint": "numeric(38,0)",
     "ubigint": "numeric(20,0)",
     "double": "double precision",
     "double[]": "double precision[]",
@@ -99,7 +100,7 @@ def _wait(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
 def held(case: Case) -> Case:
     """The case with times of whole microseconds: finer ones are rounded, those of histories up."""
     histories = {name: _held_table(table, round_up=True) for name, table in case.histories.items()}
-    return replace(case, spine=_held_table(case.spine, round_up=False), histories=histories)
+    return replace(with_portable_conditions(case), spine=_held_table(case.spine, round_up=False), histories=histories)
 
 
 def _held_table(table: Table, *, round_up: bool) -> Table:
@@ -156,5 +157,5 @@ def renderer(manifest: Mapping[str, Any]) -> Renderer:
     for node in changed["nodes"].values():
         node["relation_name"] = f"pg_temp.{quote(node['name'])}"
         for column in node["columns"].values():
-            column["data_type"] = type_of(column["data_type"])
+            column["data_type"], column["quote"] = type_of(column["data_type"]), True
     return Renderer(changed)
