@@ -83,7 +83,7 @@
         {%- set at.problem = 'ends too early' -%}
     {%- endif -%}
     {%- if at.problem -%}
-        {{ return({'problem': at.problem ~ "; off DuckDB a condition joins status = 'paid', amount > 10, day >= date '2026-01-01', x is null and boolean columns with and, or, not; compute it as a column of the model"}) }}
+        {{ return({'problem': at.problem ~ "; off DuckDB a condition compares columns with literals (status = 'paid', day >= date '2026-01-01'), asks for is null, and joins these and boolean columns with and, or, not; compute anything else as a column of the model"}) }}
     {%- endif -%}
     {{ return({'sql': sql | join(' ')}) }}
 {%- endmacro %}
@@ -140,9 +140,9 @@
     is UTC. None for a text that says no such time.
 -#}
 {% macro _time_text(text, kind) -%}
-    {%- set clock = '(?:[T ]((?:[01][0-9]|2[0-3]):[0-5][0-9])(:[0-5][0-9](?:[.][0-9]{1,6})?)?)?' if kind != 'date' else '()()' -%}
-    {%- set zone = ' ?([zZ]|[+-](?:0[0-9]|1[0-4])(?::?[0-5][0-9])?)?' if kind == 'timestamptz' else '()' -%}
-    {%- set found = modules.re.fullmatch('([0-9]{4})-([0-9]{2})-([0-9]{2})' ~ clock ~ zone, text | string | trim) -%}
+    {%- set zone = '(Z|[+-](?:0[0-9]|1[0-4])(?::?[0-5][0-9])?)?' if kind == 'timestamptz' else '()' -%}
+    {%- set clock = '(?:[T ]((?:[01][0-9]|2[0-3]):[0-5][0-9])(:[0-5][0-9](?:[.][0-9]{1,6})?)?' ~ zone ~ ')?' if kind != 'date' else '()()()' -%}
+    {%- set found = modules.re.fullmatch('([0-9]{4})-([0-9]{2})-([0-9]{2})' ~ clock, text | string | trim) -%}
     {%- if not found -%}
         {{ return(none) }}
     {%- endif -%}
@@ -154,5 +154,5 @@
     {%- if kind != 'date' -%}
         {%- set words = words ~ ' ' ~ (minute or '00:00') ~ (second or ':00') -%}
     {%- endif -%}
-    {{ return(words ~ ('' if kind != 'timestamptz' else '+00:00' if not away or away | lower == 'z' else away[:3] ~ ':' ~ (away[3:].lstrip(':') or '00'))) }}
+    {{ return(words ~ ('' if kind != 'timestamptz' else '+00:00' if not away or away == 'Z' else away[:3] ~ ':' ~ (away[3:].lstrip(':') or '00'))) }}
 {%- endmacro %}

@@ -30,7 +30,7 @@
     {%- endfor -%}
     {%- set default = none -%}
     {%- if defaults and item.default is not none and item.default is defined -%}
-        {%- set default = pit_join.default___constant(item.default, item.returns) -%}
+        {%- set default = 'cast(' ~ pit_join.default___literal(item.default) ~ ' as ' ~ item.returns ~ ')' -%}
     {%- endif -%}
     {{ return({
         'name': item.get('as') or item.on_demand.split('.')[-1],

@@ -26,8 +26,8 @@
             {%- set problem = pit_join._portable_condition(declared.where, view.types).problem -%}
             {%- do problems.append(place ~ 'where: ' ~ '%r' | format(declared.where) ~ ' ' ~ problem) if problem -%}
         {%- endif -%}
-        {%- if declared.get('function') in ('min', 'max', 'count_distinct') and pit_join._type_of(type).family in ('JSON', 'MAP') -%}
-            {%- do problems.append(place ~ "column: '" ~ declared.column ~ "' is of type " ~ type ~ ', whose values have no order; compute ' ~ declared.function ~ ' as a column of the model') -%}
+        {%- if declared.get('function') in pit_join._functions_without(pit_join._type_of(type).family) -%}
+            {%- do problems.append(place ~ 'column: ' ~ adapter.type() ~ ' has no ' ~ declared.function ~ " of '" ~ declared.column ~ "', which is of type " ~ type ~ '; compute it as a column of the model') -%}
         {%- endif -%}
         {%- set problem = pit_join._portable_default_problem(declared.get('default'), pit_join._aggregated_type(declared.get('function'), type)) if type else none -%}
         {%- do problems.append(place ~ 'default: ' ~ problem) if problem -%}
@@ -35,6 +35,15 @@
     {%- for name in (view.columns if 'aggregations' in meta else []) if pit_join._name_problem(name) -%}
         {%- do problems.append(where ~ 'aggregations.' ~ name ~ '.name: ' ~ pit_join._name_problem(name)) -%}
     {%- endfor -%}
+{%- endmacro %}
+
+
+{#- The functions of aggregations that an engine does not have for a family of types. -#}
+{% macro _functions_without(family) -%}
+    {%- if family == 'list' and adapter.type() == 'postgres' -%}
+        {{ return(['first', 'last', 'last_n', 'min', 'max']) }}
+    {%- endif -%}
+    {{ return(['min', 'max', 'count_distinct'] if family in ('JSON', 'MAP') else []) }}
 {%- endmacro %}
 
 
@@ -50,12 +59,12 @@
     {%- set type, given = pit_join._type_of(data_type), '%r' | format(default) -%}
     {%- if default is none or pit_join._default_problem(default, type) -%}
         {{ return(none) }}
-    {%- elif default is mapping or type.family == 'BLOB' or (type.element and type.element.family == 'list') -%}
+    {%- elif default is mapping or type.family == 'BLOB' or (type.element and (type.element.family == 'list' or none in default)) -%}
         {{ return(given ~ ' is not a literal or a list of literals, which a default off DuckDB is; leave it out') }}
     {%- endif -%}
     {%- set name, digits, lists = pit_join._parts_of_type(data_type) -%}
     {%- set one_type = type.element if type.element else type -%}
-    {%- for one in (default if type.element else [default]) if one is not none -%}
+    {%- for one in (default if type.element else [default]) -%}
         {%- set problem = pit_join._default_problem(one, dict(one_type, text=data_type)) if type.element else none -%}
         {%- if problem -%}
             {{ return(problem) }}

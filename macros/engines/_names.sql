@@ -66,7 +66,7 @@
 {#- PostgreSQL folds the names in the SQL of a model to small letters, unless they are quoted there. -#}
 {% macro postgres___column_name_problem(name, quote) -%}
     {%- if modules.re.search('[A-Z]', name) and quote is not sameas true -%}
-        {{ return("PostgreSQL folds the name to '" ~ name | lower ~ "' where the SQL of the model does not quote it; write it in small letters here, or quote it in the model and say quote: true") }}
+        {{ return('PostgreSQL folds a name to small letters where the SQL of the model does not quote it; write it in small letters here, or quote it in the model and say quote: true') }}
     {%- endif -%}
     {{ return(pit_join._name_problem(name)) }}
 {%- endmacro %}

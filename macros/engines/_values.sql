@@ -113,8 +113,9 @@
 {%- endmacro %}
 
 {% macro postgres___ordered(value, data_type) -%}
-    {%- set family = pit_join._duckdb_type_of((pit_join._duckdb_name(data_type) or '') | replace('[]', '')).family -%}
-    {{ return('cast(' ~ value ~ ' as text) collate "C"' if family == 'JSON' else value ~ ' collate "C"' if family == 'text' else value) }}
+    {%- set kind = pit_join._duckdb_name(data_type) or '' -%}
+    {%- set family = pit_join._duckdb_type_of(kind | replace('[]', '')).family -%}
+    {{ return('cast(' ~ value ~ ' as text' ~ ('[]' if '[]' in kind else '') ~ ') collate "C"' if family == 'JSON' else value ~ ' collate "C"' if family == 'text' else value) }}
 {%- endmacro %}
 
 {% macro spark___ordered(value, data_type) -%}

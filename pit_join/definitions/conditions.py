@@ -23,9 +23,9 @@ _TOKENS = re.compile(
     re.IGNORECASE | re.DOTALL,
 )
 _DAY = r"([0-9]{4}-[0-9]{2}-[0-9]{2})"
-_CLOCK = r"(?:[T ](?:[01][0-9]|2[0-3]):[0-5][0-9](?::[0-5][0-9](?:[.][0-9]{1,6})?)?)?"
-_ZONE = r" ?(?:[zZ]|[+-](?:0[0-9]|1[0-4])(?::?[0-5][0-9])?)?"
-_TIMES = {"date": _DAY, "timestamp": _DAY + _CLOCK, "timestamptz": _DAY + _CLOCK + _ZONE}
+_CLOCK = r"[T ](?:[01][0-9]|2[0-3]):[0-5][0-9](?::[0-5][0-9](?:[.][0-9]{1,6})?)?"
+_ZONE = r"(?:Z|[+-](?:0[0-9]|1[0-4])(?::?[0-5][0-9])?)?"
+_TIMES = {"date": _DAY, "timestamp": f"{_DAY}(?:{_CLOCK})?", "timestamptz": f"{_DAY}(?:{_CLOCK}{_ZONE})?"}
 _WIDER = {
     "DATE": ("date",),
     "TIMESTAMP": ("date", "timestamp"),
@@ -34,8 +34,8 @@ _WIDER = {
 """The literals that a column of times is compared with; an instant without a zone is UTC."""
 
 _ADVICE = (
-    "off DuckDB a condition joins status = 'paid', amount > 10, day >= date '2026-01-01', x is null and boolean "
-    "columns with and, or, not; compute it as a column of the model"
+    "off DuckDB a condition compares columns with literals (status = 'paid', day >= date '2026-01-01'), asks for is "
+    "null, and joins these and boolean columns with and, or, not; compute anything else as a column of the model"
 )
 Token = tuple[str, str]
 

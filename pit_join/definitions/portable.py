@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 from pit_join.definitions.aggregations import result_type
@@ -21,7 +22,6 @@ __all__ = ["name_problem", "portable_problems"]
 
 _LONGEST = {"postgres": 63}  # PostgreSQL cuts a longer name without an error, so that two names may become one
 _KINDS = {"DATE": "date", "TIMESTAMP": "timestamp", "TIMESTAMP WITH TIME ZONE": "timestamptz"}
-_UNORDERED = ("JSON", "MAP")
 
 
 def portable_problems(
@@ -71,8 +71,8 @@ def _column_problems(view: FeatureView, name: str, column: Any, engine: str) -> 
     if engine == "postgres" and re.search("[A-Z]", name) and column.get("quote") is not True:
         yield (
             f"columns.{name}",
-            f"PostgreSQL folds the name to '{name.lower()}' where the SQL of the model does not quote it; write it in "
-            "small letters here, or quote it in the model and say quote: true",
+            "PostgreSQL folds a name to small letters where the SQL of the model does not quote it; write it in small "
+            "letters here, or quote it in the model and say quote: true",
         )
     elif problem := name_problem(name, engine):
         yield f"columns.{name}", problem
@@ -94,13 +94,20 @@ def _aggregation_problems(
     kind = types.get(column) if isinstance(column, str) else None
     if not kind or not kind.text:
         return
-    if function in ("min", "max", "count_distinct") and kind.name.split("(")[0] in _UNORDERED:
+    if function in _functions_without(kind, engine):
         yield (
             "column",
-            f"'{column}' is of type {kind}, whose values have no order; compute {function} as a column of the model",
+            f"{engine} has no {function} of '{column}', which is of type {kind}; compute it as a column of the model",
         )
     if problem := _default_problem(item.get("default"), result_type(function, kind), engine):
         yield "default", problem
+
+
+def _functions_without(kind: FieldType, engine: str) -> tuple[str, ...]:
+    """Return the functions of aggregations that an engine does not have for a type."""
+    if kind.element and engine == "postgres":
+        return ("first", "last", "last_n", "min", "max")
+    return ("min", "max", "count_distinct") if kind.name.split("(")[0] in ("JSON", "MAP") else ()
 
 
 def _default_problem(default: Any, kind: FieldType, engine: str) -> str | None:
@@ -108,15 +115,13 @@ def _default_problem(default: Any, kind: FieldType, engine: str) -> str | None:
     if default is None or default_problem(default, kind):
         return None
     element = kind.element
-    if isinstance(default, Mapping) or kind.name == "BLOB" or (element and element.element):
+    if isinstance(default, Mapping) or kind.name == "BLOB" or (element and (element.element or None in default)):
         return f"{default!r} is not a literal or a list of literals, which a default off DuckDB is; leave it out"
     name, digits, _ = parts_of_type(kind.text)
     one_kind = element or kind
     length = int(digits or 1) if one_kind.kind == "text" and (digits.isdigit() or is_padded(name, engine)) else None
     for one in default if isinstance(default, list) else [default]:
-        if one is None:
-            continue
-        if element and (problem := default_problem(one, element)):
+        if element and (problem := default_problem(one, replace(element, text=kind.text))):
             return problem
         if one_kind.name in _KINDS and not is_time(one, _KINDS[one_kind.name]):
             return (
