@@ -65,7 +65,7 @@
 
 
 {#-
-    An on-demand feature as a column, in DuckDB's SQL whatever the warehouse is: of a table of arguments, or of `spine` and its views side by side. With `tried`
+    An on-demand feature as a column, in DuckDB's SQL. It reads a table of arguments, or of `spine` and its views side by side. With `tried`
     no error ends the query: the column is then {tried, default}, and `tried` is {value}, or null where the value cannot
     be computed.
 -#}

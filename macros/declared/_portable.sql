@@ -54,7 +54,7 @@
 {%- endmacro %}
 
 
-{#- The reason why a default, which fits its type on DuckDB, is not the same value on all engines, or none. -#}
+{#- The reason why a default is not the same value on all engines, or none; that it fits its type is said elsewhere. -#}
 {% macro _portable_default_problem(default, data_type) -%}
     {%- set type, given = pit_join._type_of(data_type), '%r' | format(default) -%}
     {%- if default is none or pit_join._default_problem(default, type) -%}

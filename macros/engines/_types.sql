@@ -97,7 +97,7 @@
 {%- endmacro %}
 
 
-{#- The parts of a type of an engine: its name, what is in parentheses, and [] for each list around it. -#}
+{#- The parts of a type. These are its name, what is in parentheses, and [] for each list around it. -#}
 {% macro _parts_of_type(data_type) -%}
     {%- set text = modules.re.sub('\\s+', ' ', data_type | string | lower | trim) -%}
     {%- set list_of = modules.re.fullmatch('(.*?) ?(?:\\[[0-9]*\\]| array(?: ?\\[[0-9]*\\])?)|array ?< ?(.*?) ?>', text) -%}
@@ -127,7 +127,7 @@
 {%- endmacro %}
 
 
-{#- The reason why no column of a view may be of a type on the engine, after 'is of type ..., which', or none. -#}
+{#- The reason why no column of a view may be of a type, or none. It follows 'is of type ..., which'. -#}
 {% macro _engine_type_problem(data_type) -%}
     {%- set types = pit_join._engine_types() -%}
     {%- if types is none or not data_type -%}

@@ -23,7 +23,7 @@
 {%- endmacro %}
 
 
-{#- How many days each month of a year has. -#}
+{#- The number of days of each month of a year. -#}
 {% macro _days_of_months(year) -%}
     {{ return([31, 29 if year % 4 == 0 and (year % 100 != 0 or year % 400 == 0) else 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31]) }}
 {%- endmacro %}

@@ -1,4 +1,4 @@
-"""The types of engines other than DuckDB: what each name means, and what cannot be a column of a view there.
+"""The types of engines other than DuckDB, by name, and those that no column of a view may have.
 
 The macro `_engine_types` has the same tables, for projects that dbt builds.
 """
@@ -165,7 +165,7 @@ def is_padded(text: str, engine: str) -> bool:
 
 
 def engine_type_problem(text: str, engine: str) -> str | None:
-    """Return why no column of a view may be of a type on an engine, as the end of a sentence; None if it may."""
+    """Return why no column of a view may be of a type, as the end of a sentence; None if it may."""
     if engine not in ENGINES or not text.strip():
         return None
     types, (name, digits, lists) = ENGINES[engine], parts_of_type(text)

@@ -1,6 +1,6 @@
-"""Checks of what a view declares, for engines other than DuckDB: it means there what it means on DuckDB, or is refused.
+"""Checks of what a view declares, for engines other than DuckDB.
 
-The macro `_check_portable` says the same.
+It means there what it means on DuckDB, or it is refused. The macro `_check_portable` says the same.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _KINDS = {"DATE": "date", "TIMESTAMP": "timestamp", "TIMESTAMP WITH TIME ZONE": 
 def portable_problems(
     view: FeatureView, columns: Mapping[str, Any], meta: Mapping[str, Any], engine: str
 ) -> Iterator[tuple[str, str]]:
-    """Yield the key and the problem of each part of a view that means something else on an engine than on DuckDB.
+    """Yield key and problem of what means something else on an engine than on DuckDB.
 
     `columns` and `meta` are those of the view's YAML.
     """
