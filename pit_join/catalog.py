@@ -89,7 +89,7 @@ def _check_view(view: FeatureView, histories: Histories, workspace: Workspace, *
     """Check the table of a view, and defaults of types that only the warehouse knows if the declaration is right."""
     histories.check([view])
     if declared and any(one.default is not None and not is_known(one.data_type.name) for one in view.features):
-        types = {feature.name: feature.data_type.text for feature in view.features}
+        types = {feature.name: feature.data_type.sql for feature in view.features}
         statement = workspace.macros.text("_defaults_statement", view=view.name, which="default", types=types)
         histories.warehouse.table(statement, f"{view.path}: {view.name}: a default does not fit its type")
 

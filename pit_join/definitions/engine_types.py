@@ -8,8 +8,9 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
-__all__ = ["ENGINES", "Engine", "duckdb_name", "engine_type_problem", "is_padded", "parts_of_type"]
+__all__ = ["ENGINES", "Engine", "duckdb_name", "engine_type_problem", "in_duckdb", "is_padded", "parts_of_type"]
 
 _LIST = re.compile(r"(.*?) ?(?:\[[0-9]*\]| array(?: ?\[[0-9]*\])?)|array ?< ?(.*?) ?>")
 _DECIMAL = re.compile(r"([0-9]+)(?: ?, ?([0-9]+))?")
@@ -136,6 +137,20 @@ def duckdb_name(text: str, engine: str) -> str:
     known = _entry_of(ENGINES[engine].names, name) or name
     # Spark's decimal without digits is a decimal(10, 0).
     return f"{known}({digits or '10, 0'}){lists}" if known == "decimal" else f"{known}{lists}"
+
+
+def in_duckdb(manifest: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a manifest as that of a project on DuckDB: with its adapter, and its names of the types of columns."""
+    metadata, nodes = manifest["metadata"], {}
+    engine = metadata.get("adapter_type") or "duckdb"
+    for unique_id, node in manifest["nodes"].items():
+        columns = {
+            name: {**column, "data_type": duckdb_name(column["data_type"], engine)}
+            for name, column in (node.get("columns") or {}).items()
+            if column.get("data_type")
+        }
+        nodes[unique_id] = {**node, "columns": {**(node.get("columns") or {}), **columns}}
+    return {**manifest, "metadata": {**metadata, "adapter_type": "duckdb"}, "nodes": nodes}
 
 
 def _nested(kind: str, inner: str) -> str:

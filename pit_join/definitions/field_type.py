@@ -51,6 +51,15 @@ class FieldType:
         return self.text
 
     @property
+    def sql(self) -> str:
+        """The type as DuckDB's SQL names it; one that only a database knows has its own text.
+
+        >>> read_type("timestamp(3) with time zone", "postgres").sql, read_type("mood").sql
+        ('TIMESTAMP WITH TIME ZONE', 'mood')
+        """
+        return self.text if self.name == self.text.strip().upper() else self.name
+
+    @property
     def family(self) -> str:
         """The types that share values with this one: all texts, numbers or times, or the type alone.
 

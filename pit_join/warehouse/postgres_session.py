@@ -15,6 +15,7 @@ from urllib.parse import quote, urlencode
 
 import duckdb
 
+from pit_join.definitions.engine_types import duckdb_name
 from pit_join.definitions.field_type import FieldType, read_type
 from pit_join.errors import PitJoinError, WarehouseError, with_extra
 from pit_join.warehouse.duckdb_errors import QueryError
@@ -340,7 +341,7 @@ def _type_of(field: pa.Field) -> FieldType:
             f"the column '{field.name}' is numeric without a number of digits; cast it in the model, to numeric(38, s) "
             "or to double precision"
         )
-    return read_type(f"{name[1:]}[]" if name.startswith("_") else name)
+    return read_type(duckdb_name(f"{name[1:]}[]" if name.startswith("_") else name, "postgres"))
 
 
 @contextmanager
