@@ -140,7 +140,7 @@ def duckdb_name(text: str, engine: str) -> str:
 
 
 def in_duckdb(manifest: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a manifest as that of a project on DuckDB: with its adapter, and its names of the types of columns."""
+    """Return a manifest with the adapter of DuckDB, and with its names of the types of columns."""
     metadata, nodes = manifest["metadata"], {}
     engine = metadata.get("adapter_type") or "duckdb"
     for unique_id, node in manifest["nodes"].items():

@@ -20,6 +20,8 @@ from support.portable import declared_for, type_of
 from support.rule_sql import macro_nodes
 from support.variants import broken
 
+from pit_join.definitions.engine_types import in_duckdb
+from pit_join.definitions.registry import Registry
 from pit_join.errors import ProjectError
 from pit_join.project.rendering import Renderer
 
@@ -476,6 +478,29 @@ def test_a_name_that_would_be_cut_is_refused(
         return
     with pytest.raises(ProjectError, match=rf"the name '{name}' has {len(name)} bytes, and PostgreSQL keeps 63"):
         theirs.call("training_set", **asked)
+
+
+def test_duckdb_computes_defaults_in_its_own_types() -> None:
+    """The command line lets DuckDB compute defaults for the store: of 64 bits, where PostgreSQL calls these `float`."""
+    kinds = {"k": "character varying(9)", "e": "timestamp(3) with time zone", "x": "float", "y": "int2[]", "z": "jsonb"}
+    defaults = {"x": 0.1, "y": [1, 2]}
+    columns = {
+        name: {"name": name, "data_type": kind, "config": {"meta": {"pit_join": {"default": defaults[name]}}}}
+        if name in defaults else {"name": name, "data_type": kind, "config": {}}
+        for name, kind in kinds.items()
+    }  # fmt: skip
+    node = {
+        "resource_type": "model", "package_name": "shop", "name": "events", "relation_name": "events",
+        "original_file_path": "models/events.sql", "columns": columns,
+        "config": {"event_time": "e", "meta": {"pit_join": {"entity": "e", "join_keys": ["k"]}}},
+    }  # fmt: skip
+    about = {"project_name": "shop", "adapter_type": "postgres"}
+    manifest = {"metadata": about, "macros": macro_nodes(), "nodes": {"events": node}, "exposures": {}}
+    registry, problems = Registry.read(manifest)
+    types = {each.name: each.data_type.sql for each in registry.views["events"].features}
+    assert (problems, types) == ([], {"x": "DOUBLE", "y": "SMALLINT[]", "z": "JSON"})
+    statement = Renderer(in_duckdb(manifest)).call("_defaults_statement", view="events", which="default", types=types)
+    assert duckdb.connect().execute(statement).fetchall() == [(0.1, [1, 2], None)]
 
 
 def test_the_page_names_tests_that_exist() -> None:
