@@ -1,7 +1,7 @@
 {#-
     The declaration of a feature view, from dbt's graph. A mapping with name, relation, keys {key: column}, event_timestamp,
     created_timestamp, lag and ttl (microseconds), inclusive, deleted, static, columns {feature: {data_type, default}},
-    types {column: declared type} and physical; for a window view also aggregations (see _aggregations), closed and event_key.
+    types {column: declared type}, physical and indexes, as dbt has them; for a window view also aggregations (see _aggregations), closed and event_key.
     While dbt parses there is no graph yet; then only the reference is recorded.
 
     What is wrong with the declaration is one error with every problem, in a model as at the start of a run (see
@@ -52,6 +52,7 @@
         'event_key': view.event_key,
         'sensitive': view.columns | list if meta.sensitive is sameas true else view.sensitive,
         'physical': not relation.is_cte and node.config.materialized not in ('view', 'ephemeral', 'external') and 'rowid' not in (view.types | map('lower')),
+        'indexes': node.config.get('indexes') or [],
     }) }}
 {%- endmacro %}
 

@@ -14,7 +14,7 @@ from generate_windows import result_columns as window_columns
 from hypothesis import strategies as st
 from oracle import Record
 from support import postgres
-from support.rule_sql import manifest_of, snapshot_differences, whole
+from support.rule_sql import PORTABLE, manifest_of, snapshot_differences, whole
 from support.runs import for_each, number_of
 from support.window_sql import (
     INSTANT,
@@ -40,11 +40,17 @@ def connection() -> Iterator[psycopg.Connection[Any]]:
         yield opened
 
 
-def test_training_sets_equal_the_oracle(connection: psycopg.Connection[Any]) -> None:
+@pytest.mark.parametrize("plan", ["place", "index", PORTABLE])
+def test_training_sets_equal_the_oracle(connection: psycopg.Connection[Any], plan: str) -> None:
     def check(case: Case, provenance: bool) -> None:
         case = postgres.held(case)
         postgres.load(connection, case)
-        query = whole(case, postgres.renderer(manifest_of(case)), provenance, True)
+        manifest = manifest_of(case)
+        if plan == "index":
+            postgres.declare_indexes(connection, case, manifest)
+        query = whole(case, postgres.renderer(manifest), provenance, True, PORTABLE if plan == PORTABLE else None)
+        looked_up = plan == "index" and any(each.view.event_timestamp for each in case.requests)
+        assert ("as newest" in query) == looked_up
         found = postgres.fetch(connection, query, result_columns(case, provenance))
         assert found == expected_records(case, True, provenance)
 

@@ -53,7 +53,7 @@ def server_folder() -> Path:
 
 
 @contextmanager
-def running_postgres() -> Iterator[str]:
+def running_postgres(settings: Sequence[str] = _FAST) -> Iterator[str]:
     """Start a server on a free port, and yield its URL. Where it can, it orders texts by a language, not by bytes."""
     programs = server_folder()
     # Not below pytest's folders, which only their owner may enter: the server refuses to run as root.
@@ -67,7 +67,7 @@ def running_postgres() -> Iterator[str]:
         by_language = ["--locale-provider=icu", "--icu-locale=en-US"] if programs.is_relative_to("/usr") else []
         subprocess.run([*initdb, *by_language], check=True, stdout=subprocess.DEVNULL, **started)
         (port,) = free_ports(1)
-        options = [f"-c{each}" for each in ("listen_addresses=127.0.0.1", "unix_socket_directories=", *_FAST)]
+        options = [f"-c{each}" for each in ("listen_addresses=127.0.0.1", "unix_socket_directories=", *settings)]
         command = [programs / "postgres", "-D", "data", "-p", str(port), *options]
         with (folder / "log").open("wb") as log:
             process = subprocess.Popen(command, stdout=log, stderr=log, **started)
@@ -133,6 +133,20 @@ def load(connection: psycopg.Connection[Any], case: Case) -> None:
             places = ", ".join(f"%s::{type_of(each.sql_type)}" for each in table.columns)
             rows = [[row[each.name] for each in table.columns] for row in table.rows]
             cursor.executemany(f"insert into {quote(table.name)} values ({places})", rows)  # type: ignore[arg-type]
+
+
+def declare_indexes(connection: psycopg.Connection[Any], case: Case, manifest: Mapping[str, Any]) -> None:
+    """Make an index of the keys and times of each view, unique if its rows are, and declare it in the manifest."""
+    for view in case.views:
+        times = [each for each in (view.event_timestamp, view.created_timestamp) if each]
+        columns = [*view.keys, *times]
+        listed = ", ".join(map(quote, columns))
+        doubled = f"select 1 from {quote(view.name)} group by {listed} having count(*) > 1"
+        unique = bool(columns) and not connection.execute(doubled, prepare=False).fetchall()  # type: ignore[arg-type]
+        if columns:
+            word = "unique " if unique else ""
+            connection.execute(f"create {word}index on {quote(view.name)} ({listed})")  # type: ignore[arg-type]
+        manifest["nodes"][view.name]["config"]["indexes"] = [{"columns": columns, "unique": unique}]
 
 
 def fetch(connection: psycopg.Connection[Any], query: str, columns: Sequence[Column]) -> list[dict[str, Any]]:
