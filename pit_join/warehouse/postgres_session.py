@@ -37,6 +37,7 @@ _SETTINGS = (
     "set session characteristics as transaction isolation level repeatable read",
     # A result must depend neither on the server's settings nor on those of the role.
     "set TimeZone = 'UTC'",
+    "set DateStyle = 'ISO'",
     "set extra_float_digits = 1",
     "set standard_conforming_strings = on",
     # Compiled to machine code, a statement of many steps starts seconds later, however little it reads.

