@@ -52,7 +52,8 @@ def rows_of_seeds() -> dict[str, list[dict[str, Any]]]:
         known = changed + draw.choice((0, 0, 1, 30, 200))
         plan_changes[user, changed, known] = {
             "user_id": user, "changed_at": at(changed), "known_at": at(known),
-            "closed": draw.choice(("false", "", "", "true")), "plan": draw.choice(("free", "Pro", "Pro", "")), "seats": draw.choice(("", 1, 20)),
+            "closed": draw.choice(("false", "", "", "true")), "plan": draw.choice(("free", "Pro", "Pro", "")),
+            "seats": draw.choice(("", 1, 20)),
             "score": draw.choice(("", 0.1, 1e-7)),
         }  # fmt: skip
     plan_changes[()] = {
@@ -65,7 +66,8 @@ def rows_of_seeds() -> dict[str, list[dict[str, Any]]]:
         order = {
             "order_id": number, "user_id": draw.choice(users), "city": draw.choice(("Oslo", "oslo", "Rome")),
             "ordered_at": at(placed), "seen_at": at(placed), "cancelled": "false",
-            "amount": draw.randrange(10**6) / 100, "weight": draw.choice(("", draw.random())), "items": draw.choice(("", 1, 2, 7)),
+            "amount": draw.randrange(10**6) / 100, "weight": draw.choice(("", draw.random())),
+            "items": draw.choice(("", 1, 2, 7)),
             "channel": draw.choice(("", "app", "Web", "ä")),
         }  # fmt: skip
         orders.append(order)

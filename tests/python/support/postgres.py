@@ -129,7 +129,7 @@ def load(connection: psycopg.Connection[Any], case: Case) -> None:
     """Make the tables of a case, temporary ones that replace those of the same names."""
     connection.execute("rollback")
     connection.execute("begin isolation level repeatable read")
-    connection.execute("select set_config('TimeZone', %s, true)", [case.settings["TimeZone"]])
+    connection.execute("select set_config('TimeZone', %s, true)", [case.settings.get("TimeZone", "UTC")])
     for table in (case.spine, *case.histories.values()):
         columns = ", ".join(f"{quote(each.name)} {type_of(each.sql_type)}" for each in table.columns)
         connection.execute(f"create temp table {quote(table.name)} ({columns})")  # type: ignore[arg-type]
