@@ -31,6 +31,9 @@
 {%- endmacro %}
 
 {% macro default__training_set(spine, features, event_timestamp, gap, full_feature_names, provenance, defaults) -%}
+    {%- for item in features if execute and item is mapping and 'on_demand' in item and adapter.type() != 'duckdb' -%}
+        {{ exceptions.raise_compiler_error("the on-demand feature '" ~ (item.get('as') or item.on_demand) ~ "' is an expression of DuckDB, which " ~ adapter.type() ~ ' may read in another way (7 / 2); build the set with pit-join build-training-set, which computes it in DuckDB, or compute it as a column of a model') }}
+    {%- endfor -%}
     {{ return(pit_join._training_set(spine, features, {
         'event_timestamp': event_timestamp, 'gap': gap, 'full_feature_names': full_feature_names, 'provenance': provenance,
         'defaults': defaults
@@ -46,8 +49,6 @@
 {%- set requests, names, computed = pit_join._requests(features, asked.full_feature_names, asked.defaults, asked.provenance) -%}
 {%- if not execute -%}
     {{ return('') }}
-{%- elif computed and adapter.type() != 'duckdb' -%}
-    {{ exceptions.raise_compiler_error("the on-demand feature '" ~ computed[0].name ~ "' is an expression of DuckDB, which " ~ adapter.type() ~ ' may read in another way (7 / 2); build the set with pit-join build-training-set, which computes it in DuckDB, or compute it as a column of a model') }}
 {%- endif -%}
 with _pit_spine as {{ pit_join._materialized() }} (
     {{ pit_join.spine_rows(spine, asked.event_timestamp, asked.gap, asked.time_type) | indent(4) }}

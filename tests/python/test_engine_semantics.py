@@ -402,8 +402,8 @@ def test_a_model_on_another_engine_has_no_on_demand_features(connection: psycopg
     ):
         theirs.call("training_set", **asked)
     # Without the refusal, the server divides integers.
-    text = "{%- elif computed and adapter.type() != 'duckdb' -%}"
-    both.macros = {**broken({"_training_set": [(text, "{%- elif false -%}")]}), **HALF}
+    text = "'on_demand' in item and adapter.type() != 'duckdb'"
+    both.macros = {**broken({"default__training_set": [(text, "false")]}), **HALF}
     (row,) = connection.execute(both.renderers()[1].call("training_set", **asked)).fetchall()
     assert row[-2:] == (7, 3.0)
 

@@ -23,7 +23,7 @@ from support.postgres import running_postgres
 from support.projects import ROOT, run
 
 from pit_join import FeatureStore
-from pit_join.errors import PitJoinError, SpineError, WarehouseError
+from pit_join.errors import PitJoinError, RequestError, SpineError, WarehouseError
 
 pytestmark = [pytest.mark.dbt, pytest.mark.rest]
 
@@ -104,6 +104,11 @@ def test_training_sets_are_equal(shop: Path, spine: str) -> None:
         names = ["user_id", "event_timestamp", "label"]
         assert not unlike(*(each.sort_by([(name, "ascending") for name in names]) for each in (found, wanted)))[:5]
     assert [each.statuses for each in one.coverage] == [each.statuses for each in other.coverage]
+
+
+def test_no_query_has_on_demand_features(shop: Path) -> None:
+    with pytest.raises(RequestError, match="no query of the warehouse has on-demand features, which DuckDB computes"):
+        store(shop, "server").prepare_training_set("labels", "everything").sql()
 
 
 @pytest.mark.parametrize(
