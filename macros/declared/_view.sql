@@ -123,6 +123,9 @@
     {%- elif not view.columns -%}
         {%- do problems.append(where ~ 'columns: no feature is listed; a feature is a column that is not a key, not a time and not excluded') -%}
     {%- endif -%}
+    {%- if adapter.type() != 'duckdb' -%}
+        {%- do pit_join._check_portable(view, node.columns if node.columns is not mapping else node.columns.values()) -%}
+    {%- endif -%}
     {{ return(view) }}
 {%- endmacro %}
 
@@ -206,8 +209,7 @@
     {%- for column in key_columns + [view.event_timestamp, meta.get('created_timestamp'), meta.get('deleted')] if column is string and column in types and types[column] not in known_types -%}
         {%- do known_types.update({types[column]: pit_join._type_of(types[column])}) -%}
     {%- endfor -%}
-    {#- Only DuckDB's names of types are known here. -#}
-    {%- set typed = adapter.type() == 'duckdb' -%}
+    {%- set typed = pit_join._knows_types() -%}
     {%- for column in key_columns if column not in types -%}
         {%- do problems.append(where ~ "join_keys: no column '" ~ column ~ "' is listed; columns: " ~ types | sort | join(', ')) -%}
     {%- endfor -%}

@@ -20,6 +20,7 @@ from typing import Any
 import duckdb
 import pytest
 from support.dbt import ROOT, Built, failures, run_dbt
+from support.portable import declared_for
 from support.runs import sampled
 
 from pit_join.errors import ProjectError, RequestError
@@ -1065,8 +1066,7 @@ RECORDS = [(name, leaf) for name in RECORDED for leaf in ENGINES if leaf == "duc
 
 
 def recorded(manifest: dict[str, Any], relations: dict[str, str], name: str, leaf: str) -> str:
-    metadata = {**manifest["metadata"], "adapter_type": leaf}
-    return RECORDED[name].rendered(Renderer({**manifest, "metadata": metadata}), relations) + "\n"
+    return RECORDED[name].rendered(Renderer(declared_for(leaf, manifest)), relations) + "\n"
 
 
 @pytest.mark.parametrize(("name", "leaf"), RECORDS)

@@ -25,8 +25,8 @@ history as (
         select
             _pit_row_id,
             `user_id` as _pit_key_1,
-            case typeof(`loaded_at`) when 'date' then unix_date(cast(`loaded_at` as date)) * 86400000000 when 'timestamp_ntz' then timestampdiff(microsecond, timestamp_ntz '1970-01-01', cast(`loaded_at` as timestamp_ntz)) else unix_micros(cast(`loaded_at` as timestamp)) end as _pit_created,
-            case typeof(`event_timestamp`) when 'date' then unix_date(cast(`event_timestamp` as date)) * 86400000000 when 'timestamp_ntz' then timestampdiff(microsecond, timestamp_ntz '1970-01-01', cast(`event_timestamp` as timestamp_ntz)) else unix_micros(cast(`event_timestamp` as timestamp)) end as _pit_event
+            unix_micros(cast(`loaded_at` as timestamp)) as _pit_created,
+            unix_micros(cast(`event_timestamp` as timestamp)) as _pit_event
         from numbered
     ) as timed
     where

