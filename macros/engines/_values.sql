@@ -113,7 +113,7 @@
 {%- endmacro %}
 
 {% macro spark___ordered(value, data_type) -%}
-    {{ return('to_json(' ~ value ~ ')' if (data_type or '')[:4] | lower == 'map<' else value) }}
+    {{ return('to_json(' ~ value ~ ')' if modules.re.search('map *<|variant', (data_type or '') | lower) else value) }}
 {%- endmacro %}
 
 

@@ -26,6 +26,9 @@ where
     {%- if pit_join._last_event(view) %}
     and _pit_event <= {{ pit_join._last_event(view) }}
     {%- endif %}
+    {%- if pit_join._required_settings() %}
+    and {{ pit_join._required_settings() }}
+    {%- endif %}
 {%- endmacro %}
 
 

@@ -14,6 +14,7 @@ from generate_windows import result_columns as window_columns
 from hypothesis import strategies as st
 from oracle import Record
 from support import postgres
+from support.engines import held
 from support.rule_sql import manifest_of, snapshot_differences, whole
 from support.runs import for_each, number_of
 from support.window_sql import (
@@ -42,7 +43,7 @@ def connection() -> Iterator[psycopg.Connection[Any]]:
 
 def test_training_sets_equal_the_oracle(connection: psycopg.Connection[Any]) -> None:
     def check(case: Case, provenance: bool) -> None:
-        case = postgres.held(case)
+        case = held(case)
         postgres.load(connection, case)
         query = whole(case, postgres.renderer(manifest_of(case)), provenance, True)
         found = postgres.fetch(connection, query, result_columns(case, provenance))
@@ -53,7 +54,7 @@ def test_training_sets_equal_the_oracle(connection: psycopg.Connection[Any]) -> 
 
 def test_snapshots_equal_the_oracle(connection: psycopg.Connection[Any]) -> None:
     def check(case: Case) -> None:
-        case = postgres.held(case)
+        case = held(case)
         postgres.load(connection, case)
         assert not snapshot_differences(case, postgres.renderer(manifest_of(case)), reader(connection))
 
@@ -62,7 +63,7 @@ def test_snapshots_equal_the_oracle(connection: psycopg.Connection[Any]) -> None
 
 def test_windows_equal_the_oracle(connection: psycopg.Connection[Any]) -> None:
     def check(case: WindowCase) -> None:
-        case = postgres.held(case)
+        case = held(case)
         postgres.load(connection, case)
         query = training_set_of(case, postgres.renderer(window_manifest_of(case)), None)
         found = postgres.fetch(connection, query, window_columns(case, True))
@@ -73,7 +74,7 @@ def test_windows_equal_the_oracle(connection: psycopg.Connection[Any]) -> None:
 
 def test_snapshots_of_windows_equal_the_oracle(connection: psycopg.Connection[Any]) -> None:
     def check(case: WindowCase) -> None:
-        case = postgres.held(case)
+        case = held(case)
         postgres.load(connection, case)
         renderer = postgres.renderer(window_manifest_of(case))
         for at in sorted({instant(case, row) for row in case.spine.rows if row[case.event_timestamp] is not None})[:2]:
@@ -88,7 +89,7 @@ def test_snapshots_of_windows_equal_the_oracle(connection: psycopg.Connection[An
 
 def test_histories_equal_the_oracle(connection: psycopg.Connection[Any]) -> None:
     def check(case: WindowCase, size: int | str | None, dense: bool) -> None:
-        case = postgres.held(case)
+        case = held(case)
         postgres.load(connection, case)
         for view in case.window_views:
             text, grid = grid_of(case, view, size)
