@@ -30,3 +30,8 @@ from (
     {{ pit_join._drift_statement('snapshot', features, [], profile) | indent(4) }}
 ) as drifts
 {%- endmacro %}
+
+
+{% macro default__drift(view, profile, as_of) -%}
+    {{ pit_join._only_on_duckdb('drift') }}
+{%- endmacro %}

@@ -74,3 +74,16 @@ from (
     {{ pit_join.latest_snapshot(view.name, as_of) | indent(4) }}
 ) as snapshot
 {%- endmacro %}
+
+
+{% macro default__feature_profile(view, as_of) -%}
+    {{ pit_join._only_on_duckdb('feature_profile') }}
+{%- endmacro %}
+
+{% macro default___profiled_snapshot(view, as_of, features) -%}
+    {{ pit_join._only_on_duckdb('the test') }}
+{%- endmacro %}
+
+{% macro _only_on_duckdb(what) -%}
+    {{ exceptions.raise_compiler_error(what ~ ' runs on DuckDB, and not on ' ~ adapter.type()) }}
+{%- endmacro %}

@@ -69,10 +69,10 @@ def check_project(workspace: Workspace) -> Check:
             problems += condition_problems(view)
             problems += _default_problems(view)
     not_built = tuple(sorted(registry.views))
-    if registry.views and workspace.project.warehouse.is_file():
+    if registry.views and workspace.project.has_warehouse:
         with workspace.warehouse() as warehouse:
             histories = Histories(warehouse, workspace)
-            not_built = tuple(name for name in not_built if not warehouse.has(registry.views[name].location))
+            not_built = tuple(name for name in not_built if not warehouse.views.has(registry.views[name].location))
             for name in sorted(set(registry.views) - set(not_built)):
                 view = registry.views[name]
                 try:
@@ -155,7 +155,7 @@ def describe_views(workspace: Workspace) -> list[dict[str, Any]]:
 
 def _describe(view: FeatureView, histories: Histories, latest: bool | None = None) -> dict[str, Any]:
     facts: dict[str, Any] = {"rows": None, "newest": None}
-    if histories.warehouse.has(view.location):
+    if histories.session.has(view.location):
         facts = histories.facts(view)
         histories.forget(view)
     newest = facts["newest"]

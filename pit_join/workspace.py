@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import count
 from typing import Any
 
-from pit_join.definitions.field_type import read_type
+from pit_join.definitions.field_type import FieldType, read_type
 from pit_join.definitions.registry import Registry
 from pit_join.definitions.table_check import check_table
 from pit_join.definitions.views import FeatureView, OnDemandFeature
@@ -19,6 +19,8 @@ from pit_join.project.dbt_project import Project
 from pit_join.project.rendering import Macros
 from pit_join.warehouse.duckdb_session import DuckDBWarehouse
 from pit_join.warehouse.expressions import ARGUMENTS, problem_of, problem_of_condition
+from pit_join.warehouse.postgres_session import PostgresSession
+from pit_join.warehouse.server import ServerWarehouse
 
 __all__ = ["Console", "Histories", "Workspace", "condition_problems"]
 
@@ -79,8 +81,19 @@ class Workspace:
 
     @cached_property
     def macros(self) -> Macros:
-        """The macros of the project, ready to be rendered."""
-        return Macros(self.manifest, self.project.dispatch_order, self.project.compile, self.project.cache)
+        """The macros of the project for statements that DuckDB runs, ready to be rendered."""
+        if self.project.connection.engine == "duckdb":
+            return self.view_macros
+        manifest = {**self.manifest, "metadata": {**self.manifest["metadata"], "adapter_type": "duckdb"}}
+        return self._macros(manifest)
+
+    @cached_property
+    def view_macros(self) -> Macros:
+        """The macros of the project for statements over feature views, which the warehouse runs."""
+        return self._macros(self.manifest)
+
+    def _macros(self, manifest: Mapping[str, Any]) -> Macros:
+        return Macros(manifest, self.project.dispatch_order, self.project.compile, self.project.cache)
 
     def overrides(self, macro: str) -> bool:
         """Return whether the project, or another package, has an implementation of a macro of its own."""
@@ -96,14 +109,16 @@ class Workspace:
         """Open the warehouse, for a `with` statement.
 
         Raises:
-            WarehouseError: if a file is missing, is not a DuckDB file, or stays locked.
+            WarehouseError: if a file is missing, is not a DuckDB file, or stays locked, or a server cannot be used.
         """
+        if self.project.connection.server is not None:
+            return ServerWarehouse(PostgresSession(self.project.connection.server))
         return DuckDBWarehouse(self.project.connection, wait=self.console.wait, on_wait=self.console.warn)
 
     def warn_of_clock(self, view: FeatureView) -> None:
         """Warn of times that dbt wrote into a snapshot in a time zone that nothing declares."""
         connection = self.project.connection
-        if not view.clock_times or connection.pins_utc:
+        if not view.clock_times or connection.pins_utc or connection.engine != "duckdb":
             return
         self.console.warn(
             f"{view.path}: {view.name}: {' and '.join(view.clock_times)} of a snapshot is read as UTC, but dbt's clock "
@@ -172,11 +187,12 @@ class Histories:
 
     A file or an SQL view is staged, that is, its rows are copied: no lock protects the source, so two reads of it might
     differ, and its rows have no row numbers. A table of DuckDB is read directly. The lock of the attached file, not the
-    transaction, holds its state, so several transactions see one state.
+    transaction, holds its state, so several transactions see one state. On a server nothing is staged: one transaction
+    reads one state of everything.
     """
 
     def __init__(self, warehouse: DuckDBWarehouse, workspace: Workspace) -> None:
-        self.warehouse, self._workspace = warehouse, workspace
+        self.warehouse, self.session, self._workspace = warehouse, warehouse.views, workspace
         self._checked: set[str] = set()
         self._single: set[str] = set()  # static views without a doubled key
         self._numbers = count()
@@ -190,6 +206,8 @@ class Histories:
             PitJoinError: with every problem, if a table cannot be read or differs from its declaration.
         """
         problems = []
+        views = [view for view in views if view.name not in self._checked]
+        self.session.hold([view.relation for view in views])
         for view in views:
             if view.name not in self._checked:
                 try:
@@ -202,19 +220,22 @@ class Histories:
 
     def _check(self, view: FeatureView) -> None:
         what = f"the table of the feature view '{view.name}' cannot be read; run dbt build"
-        columns = self.warehouse.columns(f"from {view.relation}", what)
-        check_table(view, columns, lambda text: self.warehouse.named_type(text, view.location))
+        columns = self.session.columns(f"select * from {view.relation}", what)
+        check_table(view, columns, lambda text: self._named_type(text, view))
         if problems := list(condition_problems(view)):
             raise ProjectError(problems)
         for condition, where in _conditions(view).items():
             what = f"{where}: {condition!r} cannot be read"
-            self.warehouse.columns(f"select case when ({condition}\n) then 1 end from {view.relation}", what)
+            self.session.columns(f"select case when ({condition}\n) then 1 end as met from {view.relation}", what)
         self._workspace.warn_of_clock(view)
+
+    def _named_type(self, text: str, view: FeatureView) -> FieldType | None:
+        return self.warehouse.named_type(text, view.location) if self.session is self.warehouse else None
 
     def stage(self, views: Collection[FeatureView]) -> None:
         """Check the tables, and copy those that are not stored tables of DuckDB."""
         self.check(views)
-        for view in views:
+        for view in views if self.session is self.warehouse else ():
             if view.name not in self._staged and not self.warehouse.has_table(view.location):
                 copy = f"_pit_history_{next(self._numbers)}"
                 what = f"the feature view '{view.name}' cannot be read"
@@ -230,9 +251,9 @@ class Histories:
     def _look_at(self, view: FeatureView) -> Future[list[dict[str, Any]]]:
         if view.name not in self._facts:
             self.stage([view])
-            statement = self._workspace.macros.text("_facts_statement", view=view.name, history=self.staged(view))
+            statement = self._workspace.view_macros.text("_facts_statement", view=view.name, history=self.staged(view))
             # In a second session, while the spine is read; a staged table is visible only in the session that made it.
-            looking = self.warehouse if view.name in self._staged else self._aside
+            looking = self.session if view.name in self._staged or self.session is not self.warehouse else self._aside
             what = f"the feature view '{view.name}' cannot be read"
             self._facts[view.name] = looking.rows_later(statement, what)
         return self._facts[view.name]
@@ -254,9 +275,9 @@ class Histories:
         return facts
 
     def _check_single(self, view: FeatureView) -> None:
-        statement = self._workspace.macros.text("_doubled_statement", view=view.name, history=self.staged(view))
+        statement = self._workspace.view_macros.text("_doubled_statement", view=view.name, history=self.staged(view))
         what = f"the feature view '{view.name}' cannot be read"
-        if found := self.warehouse.rows_later(statement, what).result():
+        if found := self.session.rows_later(statement, what).result():
             *values, rows = found[0].values()
             key = ", ".join(f"{name}={value}" for name, value in zip(view.join_keys, values, strict=True))
             one = "one of them, which is sensitive," if view.hides_keys else f"the key {key}"
@@ -275,7 +296,7 @@ class Histories:
 
     def begin_anew(self) -> None:
         """End the transaction after an error; what was staged in it is lost, and what was committed stays."""
-        self.warehouse.execute("rollback; begin", "the warehouse cannot be read after an error")
+        self.warehouse.begin_anew()
 
     def forget(self, view: FeatureView) -> None:
         """Drop the staged copy of a view that is not read again."""

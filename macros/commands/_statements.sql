@@ -42,6 +42,9 @@
             {{ return(first + [pit_join._view_join(spine, request, asked.provenance, {'late': asked.late, 'floats': asked.floats, 'plan': asked.plan or 'stacked'})]) }}
         {%- endif -%}
         {%- set join = {'ties': asked.ties, 'late': asked.late} -%}
+        {%- if not pit_join._has_row_numbers() -%}
+            {{ return([pit_join._view_join(spine, request, asked.provenance, join)]) }}
+        {%- endif -%}
         {{ return(first + [
             'create or replace temp table _pit_matched as ' ~ pit_join._view_join(spine, request, asked.provenance, dict(join, step='match')),
             pit_join._view_join(spine, request, asked.provenance, dict(join, step='values')),
@@ -79,7 +82,7 @@ select *
 from (
     {{ pit_join._doubled(history or declared.relation, declared['keys'].values() | list) | indent(4) }}
 ) as doubled
-order by all
+order by {% for column in declared['keys'] %}{{ loop.index }}, {% endfor %}{{ declared['keys'] | length + 1 }}
 limit 1
 {%- endmacro %}
 
@@ -151,8 +154,11 @@ inner join events using ({{ keys }})
         {{ return('') }}
     {%- endif -%}
     {%- set quote = pit_join._identifier -%}
-    {%- set keys = [] -%}
-    {%- for key in declared['keys'] %}{% do keys.append(quote(key)) %}{% endfor -%}
+    {%- set keys, order = [], [] -%}
+    {%- for key, column in declared['keys'].items() -%}
+        {%- do keys.append(quote(key)) -%}
+        {%- do order.append(pit_join._ordered(quote(key), declared.types.get(column))) -%}
+    {%- endfor -%}
     {%- set read = pit_join._read_from(declared, history) -%}
     {%- if history and declared.aggregations -%}
         {%- set snapshot = pit_join._window_snapshot(read, as_of) -%}
@@ -176,7 +182,7 @@ from (
     {{ snapshot | indent(4) }}
 ) as snapshot
 {%- if keys and (declared.aggregations or not in_order) %}
-order by {{ keys | join(', ') }}
+order by {{ order | join(', ') }}
 {%- endif %}
 {%- endmacro %}
 

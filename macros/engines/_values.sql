@@ -117,7 +117,7 @@
 {%- endmacro %}
 
 
-{#- An aggregate of the values that are not null: the first or the last in an order, or a list of the last ones. -#}
+{#- The first value in an order, the last, or a list of the last ones; nulls do not count. -#}
 {% macro _chosen(function, value, order, more) -%}
     {{ return(adapter.dispatch('_chosen', 'pit_join')(function, value, order, more)) }}
 {%- endmacro %}

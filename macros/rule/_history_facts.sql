@@ -9,6 +9,28 @@
     If no row is unordered, tied and late are exact; otherwise they have no meaning. Of a static view newest is null.
 -#}
 {% macro _history_facts(history) -%}
+    {{ return(adapter.dispatch('_history_facts', 'pit_join')(history)) }}
+{%- endmacro %}
+
+{#- No order of the rows is known, so that each may be late, or tied with any other. -#}
+{% macro default___history_facts(history) -%}
+{%- set view = pit_join._prepared(history, {}) -%}
+with history as (
+    {{ pit_join._history(view) | indent(4) }}
+)
+
+select
+    (select count(*) from {{ view.relation }}) as rows,
+    count(*) as dated,
+    count(*) as unordered,
+    count(*) as tied,
+    count(*) as late,
+    {{ 'cast(null as bigint)' if view.static else 'max(_pit_event)' }} as newest
+from history
+where {{ view.key_names | join(' is not null and ') }} is not null
+{%- endmacro %}
+
+{% macro duckdb___history_facts(history) -%}
 {%- set view = pit_join._prepared(history, {}) -%}
 {%- if view.aggregations -%}
     {{ return(pit_join._event_facts(view)) }}

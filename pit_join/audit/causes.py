@@ -166,14 +166,17 @@ class RoleTrials:
         histories.stage([self._view])
         self._features = [request.as_macro_argument()]
         self._try([times])
-        statement = self._macros.text(
+        if histories.session is not self._warehouse:
+            histories.session.give(_TRIED, self._warehouse.table(f"from {_TRIED}", self._what))
+        statement = workspace.view_macros.text(
             "_sampled_history_statement",
             alias=request.alias,
             spine=_TRIED,
             features=self._features,
             history=histories.staged(self._view),
         )
-        self._warehouse.execute(f"create or replace temp table {_HISTORY} as {statement}", self._what)
+        rows = self._warehouse.here(statement, self._what)
+        self._warehouse.execute(f"create or replace temp table {_HISTORY} as from {rows}", self._what)
         if self._view.event_key or _restates(self._view):
             newest = self._macros.text("_newest_versions_statement", view=self._view.name, history=_HISTORY)
             self._warehouse.execute(f"create or replace temp table {_VERSIONS} as {newest}", self._what)

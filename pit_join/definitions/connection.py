@@ -28,7 +28,8 @@ class Connection:
 
     `databases` are keyed by their names in SQL, the one that dbt writes first; relative paths in SQL start at
     `directory`. `profile_hash` is dbt's own hash of the target. The rest is the profile's `config_options`, `settings`,
-    `extensions`, `secrets` and `filesystems`, and the modules of the `plugins` that dbt loads.
+    `extensions`, `secrets` and `filesystems`, and the modules of the `plugins` that dbt loads. A target on a
+    PostgreSQL server has no databases, and `server`: libpq's parameters of it, and `role`, the role to take on.
     """
 
     target: str
@@ -41,6 +42,12 @@ class Connection:
     filesystems: tuple[Mapping[str, Any], ...] = ()
     plugins: tuple[str, ...] = field(default=(), compare=False)
     profile_hash: str = field(default="", compare=False)
+    server: Mapping[str, str] | None = field(default=None, repr=False)
+
+    @property
+    def engine(self) -> str:
+        """The name of dbt's adapter."""
+        return "duckdb" if self.server is None else "postgres"
 
     @property
     def pins_utc(self) -> bool:

@@ -26,7 +26,7 @@ class SnapshotTaker:
     """A taker of snapshots of views in one state of the warehouse; snapshots that are read twice stay in `files`."""
 
     def __init__(self, workspace: Workspace, histories: Histories, files: ExitStack, instant: datetime) -> None:
-        self._macros, self._folder, self._console = workspace.macros, workspace.project.cache, workspace.console
+        self._workspace, self._folder, self._console = workspace, workspace.project.cache, workspace.console
         self._histories = histories
         self._files, self._instant = files, instant
 
@@ -57,7 +57,7 @@ class SnapshotTaker:
 
     def view(self, view: FeatureView, writer: Writer | None = None) -> tuple[StoredView, Snapshot]:
         """Return a view as the store describes it, and its rows, which a writer takes; without a writer no rows."""
-        warehouse, histories = self._histories.warehouse, self._histories
+        histories, session = self._histories, self._histories.session
         what = f"the feature view '{view.name}' cannot be exported"
         self.check([view])
         in_order = False
@@ -66,7 +66,7 @@ class SnapshotTaker:
             if not view.aggregations:
                 facts = histories.facts(view)  # which refuses two rows of a static view's key
                 in_order = not (facts["unordered"] or facts["tied"])
-        statement = self._macros.text(
+        statement = self._workspace.view_macros.text(
             "_snapshot_statement",
             view=view.name,
             as_of=self._instant.isoformat(),
@@ -74,8 +74,8 @@ class SnapshotTaker:
             history=histories.staged(view),
         )
         if not writer:
-            statement = f"select * from (\n{statement}\n) limit 0"
-        types = warehouse.columns(statement, what)
+            statement = f"select * from (\n{statement}\n) as snapshot limit 0"
+        types = session.columns(statement, what)
         if enums := [identifier(key) for key in view.join_keys if types[key].name.startswith("ENUM")]:
             # An enum sorts as it was declared, and the store's keys sort as texts.
             texts = ", ".join(f"cast({key} as varchar) as {key}" for key in enums)
@@ -122,7 +122,7 @@ class SnapshotTaker:
         file = None
         if writer and (not writer.reads_once or any(feature.nearest for feature in view.features)):
             file = self._files.enter_context(tempfile.TemporaryFile(dir=self._folder))  # noqa: SIM115 the stack closes it
-        coming = self._histories.warehouse.spooled(statement, what, file, one_pass=in_order)
+        coming = self._histories.session.spooled(statement, what, file, one_pass=in_order)
         snapshot = Snapshot(view.name, view.join_keys, coming, uuids)
         while writer:
             with suppress(Restarted):
@@ -132,7 +132,7 @@ class SnapshotTaker:
 
     def _substitutes(self, view: FeatureView, which: str, types: Mapping[str, FieldType], snapshot: Snapshot) -> bytes:
         """Return the record of substitutes for the features of a key without values."""
-        statement = self._macros.text(
+        statement = self._workspace.macros.text(
             "_defaults_statement", view=view.name, which=which, types={name: str(kind) for name, kind in types.items()}
         )
         table = self._histories.warehouse.table(

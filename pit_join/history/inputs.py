@@ -9,7 +9,7 @@ from pit_join.definitions.known_at import read_known_at
 from pit_join.definitions.misplaced import file_of
 from pit_join.definitions.nodes import location_of, versioned_name
 from pit_join.errors import WarehouseError, suggest
-from pit_join.warehouse.duckdb_session import DuckDBWarehouse
+from pit_join.warehouse.protocol import ViewSession
 from pit_join.warehouse.sql import identifier
 from pit_join.workspace import Workspace
 
@@ -31,7 +31,7 @@ class ModelInput:
     updated: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
 
-def read_input(workspace: Workspace, warehouse: DuckDBWarehouse, unique_id: str) -> ModelInput | None:
+def read_input(workspace: Workspace, session: ViewSession, unique_id: str) -> ModelInput | None:
     """Return an input as the warehouse has it; None for a seed that was never loaded.
 
     Raises:
@@ -41,9 +41,9 @@ def read_input(workspace: Workspace, warehouse: DuckDBWarehouse, unique_id: str)
     kind, location, relation = node["resource_type"], location_of(node), str(node["relation_name"])
     name = f"{node['source_name']}.{node['name']}" if kind == "source" else versioned_name(node)
     if kind == "seed":
-        return ModelInput(name, location, relation) if warehouse.has(location) else None
+        return ModelInput(name, location, relation) if session.has(location) else None
     how = "run dbt snapshot" if kind == "snapshot" else "load it"
-    columns = warehouse.columns(f"from {relation}", f"the {kind} '{name}' cannot be read; {how}")
+    columns = session.columns(f"select * from {relation}", f"the {kind} '{name}' cannot be read; {how}")
     names = {column.lower(): column for column in columns}
 
     def wrong(key: str, problem: str) -> None:
@@ -56,7 +56,7 @@ def read_input(workspace: Workspace, warehouse: DuckDBWarehouse, unique_id: str)
 
     def time(expression: str, key: str) -> dict[str, str]:
         what = f"{file_of(node)}: {name}: {key}: {expression} cannot be read"
-        found = warehouse.columns(f"select ({expression}) as found from {relation}", what)["found"]
+        found = session.columns(f"select ({expression}) as found from {relation}", what)["found"]
         if found.family == "text":
             return {"expression": f"cast({expression} as timestamptz)", "data_type": "timestamptz"}
         if found.family != "time":

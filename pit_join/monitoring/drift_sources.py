@@ -191,7 +191,7 @@ class SnapshotRows:
         table = f"{self._prefix}rows"
         group = RowGroup(view.name, view.name, table)
         self._histories.stage([view])
-        statement = self._workspace.macros.text(
+        statement = self._workspace.view_macros.text(
             "_snapshot_statement",
             view=view.name,
             as_of=self._at.isoformat(),
@@ -199,7 +199,8 @@ class SnapshotRows:
             history=self._histories.staged(view),
         )
         what = f"the feature view '{view.name}' cannot be read"
-        kinds = {name: _kind(kind.family, kind.number) for name, kind in self._types(statement, what).items()}
+        types = self._histories.session.columns(statement, what)
+        kinds = {name: _kind(kind.family, kind.number) for name, kind in types.items()}
         found = "true"
         if view.ttl is not None:
             oldest = (self._at - datetime(1970, 1, 1, tzinfo=self._at.tzinfo) - view.ttl) // _MICROSECOND
@@ -210,13 +211,9 @@ class SnapshotRows:
             group.columns[feature.name] = ProfiledColumn(feature.name, f"v{number}", kind, "_pit_found")
             columns.append(f"{_read_as(kind, identifier(feature.name))} as v{number}")
         warehouse = self._histories.warehouse
-        warehouse.execute(
-            f"create or replace temp table {table} as select {', '.join(columns)} from ({statement})", what
-        )
+        rows = warehouse.here(statement, what)
+        warehouse.execute(f"create or replace temp table {table} as select {', '.join(columns)} from {rows}", what)
         return group
-
-    def _types(self, statement: str, what: str) -> Mapping[str, Any]:
-        return self._histories.warehouse.columns(statement, what)
 
     def drop(self, group: RowGroup) -> None:
         """Remove the table of a view."""

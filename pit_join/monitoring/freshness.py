@@ -253,7 +253,7 @@ class _Offline:
     """The newest rows of views and of sources in the warehouse; `unread` says what could not be read."""
 
     def __init__(self, workspace: Workspace, warehouse: DuckDBWarehouse, moment: int) -> None:
-        self._workspace, self._warehouse, self._moment = workspace, warehouse, moment
+        self._workspace, self._moment = workspace, moment
         self._histories = Histories(warehouse, workspace)
         self._sources: dict[str, int | None] = {}
         self.unread: list[str] = []
@@ -262,11 +262,11 @@ class _Offline:
         """Return the newest event time of each feature, as known at an instant; nothing if it cannot be read."""
         try:
             self._histories.stage([view])
-            statement = self._workspace.macros.text(
+            statement = self._workspace.view_macros.text(
                 "_newest_statement", view=view.name, now=at, history=self._histories.staged(view)
             )
             what = f"the feature view '{view.name}' cannot be read"
-            (row,) = self._warehouse.rows_later(statement, what).result()
+            (row,) = self._histories.session.rows_later(statement, what).result()
             self._histories.forget(view)
         except PitJoinError as error:
             self._histories.begin_anew()
@@ -338,7 +338,7 @@ class _Offline:
 
     def _read(self, unique_id: str) -> int | None:
         try:
-            source = read_input(self._workspace, self._warehouse, unique_id)
+            source = read_input(self._workspace, self._histories.session, unique_id)
             return None if source is None else self._loaded(source)
         except PitJoinError as error:
             self._histories.begin_anew()
@@ -346,10 +346,11 @@ class _Offline:
             return None
 
     def _loaded(self, source: ModelInput) -> int | None:
-        statement = self._workspace.macros.text(
+        statement = self._workspace.view_macros.text(
             "_newest_of_source_statement", relation=source.relation, known=source.known, now=self._moment
         )
-        (row,) = self._warehouse.rows_later(statement, f"the source '{source.name}' cannot be read").result()
+        what = f"the source '{source.name}' cannot be read"
+        (row,) = self._histories.session.rows_later(statement, what).result()
         newest: int | None = row["newest"]
         return newest
 

@@ -107,9 +107,9 @@ class OfflineRule:
             return pa.table({_EVERY_ROW: [True]})
         self.histories.prepare([view])
         history = self.histories.staged(view)
-        statement = self._workspace.macros.text("_keys_statement", view=view.name, sample=sample, history=history)
+        statement = self._workspace.view_macros.text("_keys_statement", view=view.name, sample=sample, history=history)
         what = f"the keys of the feature view '{view.name}' cannot be read"
-        return self.histories.warehouse.table(statement, what)
+        return self.histories.session.table_later([statement], what).result()
 
     def forget(self, view: FeatureView) -> None:
         """Free the memory of a view that is not asked for again."""

@@ -98,8 +98,13 @@ class Project:
         return (self._settings.get("vars") or {}) | {name: own for name, own in packages.items() if own}
 
     @property
+    def has_warehouse(self) -> bool:
+        """Whether there is something to open: a file that dbt has written, or a server."""
+        return self.connection.server is not None or self.warehouse.is_file()
+
+    @property
     def warehouse(self) -> Path:
-        """The DuckDB file that dbt writes."""
+        """The DuckDB file that dbt writes; only where dbt writes one."""
         return Path(next(iter(self.connection.databases.values())).path)
 
     def last_run(self) -> tuple[dict[str, Any], dict[str, Any]] | None:

@@ -43,7 +43,7 @@ def find_states(
     views, said = workspace.registry.views, []
     tables: dict[str, ViewState] = {}
     with ExitStack() as stack:
-        if not workspace.project.warehouse.is_file():
+        if not workspace.project.has_warehouse:
             said.append("dbt has built nothing yet: there is no warehouse. Run dbt build.")
         else:
             try:
@@ -52,7 +52,7 @@ def find_states(
                 workspace.console.warn(str(error))
                 said.append("The warehouse could not be read, so the page does not say what is built.")
             else:
-                built = _built(histories)
+                built = histories.session.built()
                 tables = {
                     name: _table(view, histories, workspace)
                     for name, view in views.items()
@@ -66,23 +66,13 @@ def find_states(
     return {name: _with_export(tables.get(name, ViewState()), view, stores) for name, view in views.items()}, said
 
 
-def _built(histories: Histories) -> set[tuple[str, ...]]:
-    """Return the databases, schemas and names of all tables and SQL views, in small letters."""
-    listed = " union all ".join(
-        f"select lower(database_name) as d, lower(schema_name) as s, lower({kind}_name) as n from duckdb_{kind}s()"
-        for kind in ("table", "view")
-    )
-    rows = histories.warehouse.rows_later(listed, "the warehouse cannot be read").result()
-    return {(row["d"], row["s"], row["n"]) for row in rows}
-
-
 def _table(view: FeatureView, histories: Histories, workspace: Workspace) -> ViewState:
     try:
         time = view.event_timestamp or None
         kind = str(view.types[time]) if time else None
-        statement = workspace.macros.text("_size_statement", relation=view.relation, column=time, data_type=kind)
+        statement = workspace.view_macros.text("_size_statement", relation=view.relation, column=time, data_type=kind)
         what = f"the feature view '{view.name}' cannot be read"
-        facts = histories.warehouse.row(statement, what)
+        facts = histories.session.rows_later(statement, what).result()[0]
     except PitJoinError as error:
         histories.begin_anew()
         workspace.console.warn(str(error))

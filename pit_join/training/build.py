@@ -89,11 +89,12 @@ class TrainingBuild:
     def _query(self, spine: SpineRows) -> str:
         request = self._request
         asked = {"event_timestamp": request.event_timestamp, "gap": request.gap, **request.macro_arguments()}
+        macros = self._workspace.view_macros
         if self._workspace.overrides("training_set"):
-            return self._macros.text("training_set", spine=spine.sql, **asked)  # the project's own, which takes no type
+            return macros.text("training_set", spine=spine.sql, **asked)  # the project's own, which takes no type
         features = asked.pop("features")
         asked["time_type"] = spine.time_type
-        return self._macros.text("_training_set", spine=spine.sql, features=features, asked=asked)
+        return macros.text("_training_set", spine=spine.sql, features=features, asked=asked)
 
     def _join(
         self, histories: Histories, progress: Callable[[int, int, str], None], *, last: bool

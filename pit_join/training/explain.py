@@ -64,8 +64,11 @@ class Explainer:
         Histories(warehouse, workspace).check([view])
         read = self._read(keys)
         self.keys, self._types = first_row(read), types_of(read)
-        statement = self._macros.text("_key_rows_statement", view=view.name, spine="_pit_keys")
-        warehouse.execute(f"create or replace temp table {_ROWS} as {statement}", self._what)
+        if warehouse.views is not warehouse:
+            warehouse.views.give("_pit_keys", warehouse.table("from _pit_keys", self._what))
+        statement = workspace.view_macros.text("_key_rows_statement", view=view.name, spine="_pit_keys")
+        rows = warehouse.here(statement, self._what)
+        warehouse.execute(f"create or replace temp table {_ROWS} as from {rows}", self._what)
         self._units: dict[str, Any] = {}
         if view.aggregations:
             facts = self._macros.text("_facts_statement", view=view.name, history=_ROWS)

@@ -14,6 +14,7 @@ from pit_join.definitions.views import FeatureView
 from pit_join.errors import SpineError, option
 from pit_join.training.request import TrainingRequest
 from pit_join.training.spine import Spine, SpineRows, check_arguments, check_key_values, check_types
+from pit_join.warehouse.sql import identifier
 from pit_join.workspace import Histories, Workspace
 
 if TYPE_CHECKING:
@@ -39,8 +40,8 @@ class ViewJoins:
     def __init__(
         self, workspace: Workspace, histories: Histories, request: TrainingRequest, resolved: Mapping[str, Any]
     ) -> None:
-        self._warehouse, self._histories, self._macros = histories.warehouse, histories, workspace.macros
-        self._workspace = workspace
+        self._warehouse, self._session, self._histories = histories.warehouse, histories.session, histories
+        self._workspace, self._macros = workspace, workspace.macros
         self._request, self._roles, self._computed = request, resolved["requests"], resolved["computed"]
         self._views = {role["view"]: workspace.registry.view(role["view"]) for role in self._roles}
         self._keys: set[tuple[str, FieldType]] = set()
@@ -105,8 +106,22 @@ class ViewJoins:
         self._frame = rows.frame
         self._warehouse.execute(f"create or replace temp table _pit_spine as {spine}", what)
         check_key_values(self._warehouse, "_pit_spine", rows.types, self._keys, source.label)
+        if self._session is not self._warehouse:
+            self._session.give("_pit_spine", self._warehouse.table(self._asked_rows(rows), what))
         self._rows = int(self._warehouse.row("select count(*) as rows from _pit_spine", what)["rows"])
         return self._rows
+
+    def _asked_rows(self, rows: SpineRows) -> str:
+        """Return the SQL of the columns that a server needs of the spine: row numbers, times and keys."""
+        types = {name.lower(): kind for name, kind in rows.types.items()}
+        columns = ["_pit_row", "_pit_time"]
+        for column in sorted({column for role in self._roles for column in role["keys"].values()}):
+            name, kind = identifier(column), types[column.lower()]
+            # Servers know neither unsigned integers nor enums.
+            known = "decimal(38, 0)" if kind.number == "integer" and kind.name[0] in "UH" else None
+            known = "varchar" if kind.family == "text" else known
+            columns.append(f"cast({name} as {known}) as {name}" if known else f"{name} as {name}")
+        return f"select {', '.join(columns)} from _pit_spine"
 
     def plan(self) -> dict[str, tuple[str, str]]:
         """Return for each role how it is joined, and why."""
@@ -120,6 +135,8 @@ class ViewJoins:
     def _join_plan(self, role: Mapping[str, Any]) -> tuple[str, str]:
         """Return the plan of a view and its reason: `asof`, `lookup` (static), or for windows `range` or `stacked`."""
         view, facts = self._view_and_facts(role)
+        if self._session is not self._warehouse:
+            return "portable", f"{facts['rows']:,} rows"
         if not view.aggregations:
             if view.static:
                 return "lookup", f"{facts['rows']:,} rows, one for each key"
@@ -138,6 +155,8 @@ class ViewJoins:
         # A newer version of an event may have another key or another time, and a join of the project another rule.
         join = "window_features" if view.aggregations else "point_in_time_join"
         if view.static or view.event_key or facts["rows"] < _LEAST_PRUNED or self._workspace.overrides(join):
+            return False
+        if self._session is not self._warehouse:
             return False
         percent = f"{100 * min(1, _SAMPLED_ROWS / facts['rows']):.6f}"
         return bool(self._estimate("_share_statement", role, percent=percent)["share"] <= _PRUNED_SHARE)
@@ -161,7 +180,7 @@ class ViewJoins:
         """Start to join one view by the plan that its table allows; rows come in any order."""
         view, facts = self._view_and_facts(role)
         options = {
-            "plan": self._join_plan(role)[0] if view.aggregations else None,
+            "plan": self._join_plan(role)[0] if view.aggregations and self._session is self._warehouse else None,
             "ties": bool(facts["unordered"] or facts["tied"]) and not view.static,
             "late": bool(facts["unordered"] or facts["late"]),
             "floats": dict(units_of(facts)) if view.aggregations else {},
@@ -170,10 +189,10 @@ class ViewJoins:
             **self._request.macro_arguments(role["alias"]),
         }
         features = options.pop("features")
-        statements = self._macros.data(
+        statements = self._workspace.view_macros.data(
             "_view_statements", alias=role["alias"], spine="_pit_spine", features=features, options=options
         )
-        return self._warehouse.table_later(statements, f"the feature view '{view.name}' cannot be joined")
+        return self._session.table_later(statements, f"the feature view '{view.name}' cannot be joined")
 
     def begin(self) -> Future[pa.Table]:
         """Start to join the first view."""
@@ -231,7 +250,7 @@ class ViewJoins:
 def units_of(facts: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
     """Yield the columns of which one unit is enough to add their floats up exactly, see `window_features`."""
     count_bits = int(facts["dated"]).bit_length()
-    for column in facts["floats"]:
+    for column in facts.get("floats", ()):
         least, greatest = (math.frexp(column[end] or 1.0)[1] for end in ("least", "greatest"))
         bits = greatest - least + _MANTISSA_BITS
         if not column["odd"] and bits <= _MOST_BITS and max(-least, greatest) <= 900:

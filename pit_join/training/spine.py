@@ -81,11 +81,14 @@ class Spine:
         needed = (*key_types, event_timestamp)
         if self.kind == "csv":
             return self._csv_rows(warehouse, key_types, event_timestamp)
+        frame, session = self.frame, warehouse.views
         if self.kind == "relation":
-            types = warehouse.columns(f"from {self.source}", self.unreadable)
+            session.hold([self.source])
+            types = session.columns(f"select * from {self.source}", self.unreadable)
             check_columns(types, needed, self)
-            return SpineRows(self.source, self.source, types, _name_of(types, event_timestamp), list(types))
-        frame = self.frame
+            if session is warehouse:
+                return SpineRows(self.source, self.source, types, _name_of(types, event_timestamp), list(types))
+            frame = session.table_later([f"select * from {self.source}"], self.unreadable).result()
         if self.kind == "parquet":
             frame = read_parquet(self.directory / self.source, self.unreadable)
         names = [name for name, _ in columns_of(frame)]
@@ -95,6 +98,8 @@ class Spine:
         casts = self._register(frame, wanted, warehouse)
         relation = _replaced(casts, _IN_MEMORY)
         types = warehouse.columns(f"from {relation}", self.unreadable)
+        if self.kind == "relation":
+            return SpineRows(self.source, relation, types, _name_of(types, event_timestamp), names, frame)
         if self.kind != "parquet":
             return SpineRows(relation, relation, types, _name_of(types, event_timestamp), names, frame)
         # DuckDB would first look for a relative path in the current folder.

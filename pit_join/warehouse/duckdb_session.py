@@ -6,11 +6,10 @@ as everything has been read, and before any output is written.
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Sequence
 from concurrent import futures
 from concurrent.futures import Future
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import IO, TYPE_CHECKING, Any, TypeVar
@@ -19,27 +18,36 @@ import duckdb
 
 from pit_join.definitions.connection import Connection, Database
 from pit_join.definitions.field_type import FieldType, type_of
-from pit_join.errors import PitJoinError, WarehouseError, option
+from pit_join.errors import WarehouseError, option
 from pit_join.waiting import wait_until
+from pit_join.warehouse.duckdb_connection import another, connected, one_thread
+from pit_join.warehouse.duckdb_errors import first_line, is_locked, readable_errors
 from pit_join.warehouse.interrupts import interruptible
 from pit_join.warehouse.spool import Spool
-from pit_join.warehouse.sql import attach_options, create_secret, filesystem, identifier, literal
+from pit_join.warehouse.sql import attach_options, identifier, literal
 from pit_join.warehouse.worker import Worker
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+    from pit_join.warehouse.protocol import ViewSession
 
 __all__ = ["DuckDBWarehouse", "wait_until_free"]
 
 _POLL_SECONDS = 0.2
 _SPOOLED_ROWS, _LEAST_ROWS, _SPOOLED_CELLS = 65_536, 2_048, 2**22
 _T = TypeVar("_T")
+_Worker = Worker[duckdb.DuckDBPyConnection]
+
+
+def _worker(connect: Callable[[], duckdb.DuckDBPyConnection]) -> _Worker:
+    return Worker(connect, duckdb.DuckDBPyConnection.interrupt)
 
 
 class _Session:
     """A session that runs one statement at a time in its own thread; `what` opens the message of an error."""
 
-    def __init__(self, worker: Worker) -> None:
+    def __init__(self, worker: _Worker) -> None:
         self._worker = worker
         self._spool: Spool | None = None
         self._most_memory = ""
@@ -94,7 +102,7 @@ class _Session:
 
         def work(connection: duckdb.DuckDBPyConnection) -> None:
             try:
-                with _one_thread(connection) if one_pass else nullcontext():
+                with one_thread(connection) if one_pass else nullcontext():
                     read_with_room(connection)
             except OSError as error:
                 if file:
@@ -148,23 +156,10 @@ class _Session:
         self._spool = spool
 
         def run(connection: duckdb.DuckDBPyConnection) -> _T:
-            with _readable_errors(what):
+            with readable_errors(what):
                 return work(connection)
 
         return self._worker.run(run)
-
-
-@contextmanager
-def _one_thread(connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
-    """Use one thread: an idle second thread spins, and takes CPU time from the reader of the result."""
-    settings = connection.cursor()  # its settings survive the rollback of a query
-    ((threads,),) = settings.execute("select current_setting('threads')").fetchall()
-    settings.execute("set threads = 1")
-    try:
-        yield
-    finally:
-        settings.execute(f"set threads = {threads}")
-        settings.close()
 
 
 class DuckDBWarehouse(_Session):
@@ -187,8 +182,8 @@ class DuckDBWarehouse(_Session):
         for database in connection.databases.values():
             if database.is_file and not Path(database.path).is_file():
                 raise WarehouseError(f"the warehouse {database.path} does not exist; build it with `dbt build`")
-        with _readable_errors("the DuckDB settings of the dbt profile cannot be used"):
-            super().__init__(Worker(lambda: _connected(connection)))
+        with readable_errors("the DuckDB settings of the dbt profile cannot be used"):
+            super().__init__(_worker(lambda: connected(connection)))
         self._configured = {*connection.configuration, *connection.settings}
         self._attached: list[str] = []
         self._others: list[_Session] = []
@@ -209,9 +204,9 @@ class DuckDBWarehouse(_Session):
             try:
                 connection.execute(f"attach {literal(database.path)} as {identifier(name)} ({options})")
             except duckdb.Error as error:
-                if not _is_locked(error):
+                if not is_locked(error):
                     named = f"the warehouse {what}" if database.is_file else what
-                    why = _first_line(error)
+                    why = first_line(error)
                     if database.path and not database.is_file:
                         why = why.replace(database.path, "...")
                     raise WarehouseError(f"{named} cannot be opened: {why}") from error
@@ -227,6 +222,34 @@ class DuckDBWarehouse(_Session):
                 f"open notebook or shell); try again when it is done, or wait longer with {option('wait=', '--wait')}"
             ) from error
         self._attached.append(name)
+
+    @property
+    def views(self) -> ViewSession:
+        """The session in which SQL over the tables of feature views runs: this one, unless they lie on a server."""
+        return self
+
+    @property
+    def engine(self) -> str:
+        """The name of dbt's adapter."""
+        return "duckdb"
+
+    def hold(self, relations: Collection[str]) -> None:
+        """Do nothing: nobody can write a file that is attached."""
+
+    def give(self, name: str, table: pa.Table) -> None:
+        """Make a temporary table of the rows of an Arrow table, in place of one of that name."""
+        self.register("_pit_given_rows", table)
+        self.execute(
+            f"create or replace temp table {identifier(name)} as from _pit_given_rows", "the rows are not read"
+        )
+
+    def here(self, sql: str, what: str) -> str:
+        """Return SQL that stands behind `from` in this session, for the rows of a query over feature views."""
+        return f"({sql})"
+
+    def begin_anew(self) -> None:
+        """End the transaction after an error; what was made in it is lost."""
+        self.execute("rollback; begin", "the warehouse cannot be read after an error")
 
     def __enter__(self) -> DuckDBWarehouse:
         return self
@@ -244,8 +267,8 @@ class DuckDBWarehouse(_Session):
 
     def another_session(self) -> _Session:
         """Return a session for another thread; it has the files and settings of this one, and no temporary table."""
-        cursor = self._worker.run(_another).result()
-        self._others.append(_Session(Worker(lambda: cursor)))
+        cursor = self._worker.run(another).result()
+        self._others.append(_Session(_worker(lambda: cursor)))
         return self._others[-1]
 
     def release(self) -> Future[None]:
@@ -291,6 +314,14 @@ class DuckDBWarehouse(_Session):
             "duckdb_views()", "view_name", location
         )
 
+    def built(self) -> set[tuple[str, ...]]:
+        """Return the databases, schemas and names of all tables and SQL views, in small letters."""
+        listed = " union all ".join(
+            f"select lower(database_name) as d, lower(schema_name) as s, lower({kind}_name) as n from duckdb_{kind}s()"
+            for kind in ("table", "view")
+        )
+        return {tuple(row.values()) for row in self.rows_later(listed, "the warehouse cannot be read").result()}
+
     def has_table(self, location: tuple[str, str, str]) -> bool:
         """Return whether it is a stored table of DuckDB, whose rows have numbers."""
         stored = "(select database_name from duckdb_databases() where type = 'duckdb')"
@@ -303,35 +334,6 @@ class DuckDBWarehouse(_Session):
         )
         query = f"select count(*) as tables from {listing} where {where}"
         return bool(self.row(query, "the warehouse cannot be read")["tables"])
-
-
-def _connected(wanted: Connection) -> duckdb.DuckDBPyConnection:
-    """Return a connection to a database in memory, with the extensions, settings and secrets of a profile."""
-    connection = duckdb.connect(config=dict(wanted.configuration))
-    for extension in wanted.extensions:
-        connection.load_extension(extension)
-    for name, value in wanted.settings.items():
-        text = literal(value) if isinstance(value, str) else str(value)
-        connection.execute(f"set {identifier(str(name))} = {text}")
-    for number, secret in enumerate(wanted.secrets, 1):
-        connection.execute(create_secret(secret, number))
-    for options in wanted.filesystems:
-        connection.register_filesystem(filesystem(options))
-    # The last word: a result must depend neither on the profile nor on the machine.
-    connection.execute("set TimeZone = 'UTC'; set preserve_insertion_order = true")
-    connection.execute("set default_order = 'asc'; set default_collation = ''")
-    connection.execute("set arrow_large_buffer_size = true")
-    connection.execute(f"set file_search_path = {literal(str(wanted.directory))}")
-    return connection
-
-
-def _another(connection: duckdb.DuckDBPyConnection) -> duckdb.DuckDBPyConnection:
-    """Return a cursor with the settings of its connection; DuckDB passes on only those that all sessions share."""
-    cursor = connection.cursor()
-    own = "select name, value from duckdb_settings() where scope = 'LOCAL'"
-    for name, value in {*connection.execute(own).fetchall()}.difference(cursor.execute(own).fetchall()):
-        cursor.execute(f"set {identifier(name)} = {literal(value)}")
-    return cursor
 
 
 @interruptible()
@@ -347,7 +349,7 @@ def wait_until_free(path: Path, wait: float, on_wait: Callable[[str], None]) -> 
             if path.is_file():
                 duckdb.connect(str(path)).close()
         except duckdb.Error as error:
-            return error if _is_locked(error) else None  # dbt says more clearly what is wrong
+            return error if is_locked(error) else None  # dbt says more clearly what is wrong
         return None
 
     if error := wait_until(held, on_wait, _held(str(path), wait), wait, every=_POLL_SECONDS):
@@ -360,37 +362,3 @@ def wait_until_free(path: Path, wait: float, on_wait: Callable[[str], None]) -> 
 
 def _held(what: str, wait: float) -> str:
     return f"another process holds {what}; waiting up to {wait:g} s"
-
-
-def _is_locked(error: duckdb.Error) -> bool:
-    # The word lock alone may be part of a path.
-    return re.search(r"could not set lock|conflicting lock|is locked", str(error), re.IGNORECASE) is not None
-
-
-class _QueryError(WarehouseError):
-    """An error of the query or its data: bad input rather than a broken warehouse."""
-
-    exit_status = 2
-
-
-@contextmanager
-def _readable_errors(what: str) -> Iterator[None]:
-    try:
-        yield
-    except PitJoinError:
-        raise
-    except (
-        duckdb.CatalogException,
-        duckdb.IOException,
-        duckdb.InternalException,
-        duckdb.OutOfMemoryException,
-    ) as error:
-        raise WarehouseError(f"{what}: {_first_line(error)}") from error
-    except duckdb.Error as error:
-        raise _QueryError(f"{what}: {_first_line(error)}") from error
-
-
-def _first_line(error: Exception) -> str:
-    # The rest is a copy of the SQL, or all options of a CSV reader.
-    text = re.split(r"\n\nLINE |\n *\nPossible|\nColumn .* is being converted|\n *file = ", str(error), maxsplit=1)[0]
-    return " ".join(text.split())

@@ -36,7 +36,7 @@ WINGS = {
     ("history",): set(),
     ("workspace",): set(),
     ("project",): {"dbt", "jinja2", "msgpack", "yaml"},
-    ("warehouse",): {"duckdb", "fsspec", "pyarrow"},
+    ("warehouse",): {"adbc_driver_postgresql", "duckdb", "fsspec", "pyarrow"},
     ("online",): {"cachetools", "circuitbreaker", "lmdb", "numpy", "redis", "usearch", "xxhash"},
     ("definitions",): {"duckdb"},
     ("markup",): set(),

@@ -255,8 +255,8 @@ class Watched:
 
 def test_only_its_own_thread_uses_a_connection(scores: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """DuckDB refuses any other call, if only to register a table, while a statement runs."""
-    connected = duckdb_session._connected
-    monkeypatch.setattr(duckdb_session, "_connected", lambda wanted: Watched(connected(wanted)))
+    connected = duckdb_session.connected
+    monkeypatch.setattr(duckdb_session, "connected", lambda wanted: Watched(connected(wanted)))
     monkeypatch.setattr(Watched, "seen", [], raising=False)
     log = FeatureLog(tmp_path / "log", sample=1)
     features = FeatureStore(scores, online_store=tmp_path / "online", feature_log=log)
