@@ -84,21 +84,6 @@ struct(
 {%- endmacro %}
 
 
-{#- A condition without which an engine would answer wrongly, as a term of a `where`; empty where there is none. -#}
-{% macro _required_settings() -%}
-    {{ return(adapter.dispatch('_required_settings', 'pit_join')()) }}
-{%- endmacro %}
-
-{% macro default___required_settings() -%}
-    {{ return('') }}
-{%- endmacro %}
-
-{#- Without ANSI, what overflows or cannot be cast is null or another number. Only with it is a text added up as an integer. -#}
-{% macro spark___required_settings() -%}
-    {{ return("case when typeof('1' + 1) = 'bigint' then true else raise_error('set spark.sql.ansi.enabled to true: without it, sums that overflow are wrong') end") }}
-{%- endmacro %}
-
-
 {#- All columns of a relation except some. Portable SQL has no syntax for it. -#}
 {% macro _all_columns_but(relation, columns) -%}
     {{ return(adapter.dispatch('_all_columns_but', 'pit_join')(relation, columns)) }}

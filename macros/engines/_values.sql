@@ -161,6 +161,37 @@ nullif(transform(slice(sort_array(collect_list(named_struct('rank', {{ of }}, 'v
 {%- endmacro %}
 
 
+{#- A sum of exact numbers in its type, beside their number; one that does not fit is an error. -#}
+{% macro _total(sum, counted, data_type) -%}
+    {{ return(adapter.dispatch('_total', 'pit_join')(sum, counted, data_type)) }}
+{%- endmacro %}
+
+{% macro default___total(sum, counted, data_type) -%}
+    {{ return('cast(' ~ sum ~ ' as ' ~ pit_join._type_name(data_type) ~ ')') }}
+{%- endmacro %}
+
+{#- Without ANSI, which dbt-spark always switches off, a sum beyond 38 digits is null, and the cast of a large one another number. -#}
+{% macro spark___total(sum, counted, data_type) -%}
+    {%- set fits = sum ~ ' between -9223372036854775808 and 9223372036854775807' if data_type == 'bigint' else sum ~ ' is not null' -%}
+    {{ return('case when ' ~ counted ~ ' > 0 then if(' ~ fits ~ ', cast(' ~ sum ~ ' as ' ~ data_type ~ "), raise_error('a sum does not fit into the type " ~ data_type ~ "')) end") }}
+{%- endmacro %}
+
+
+{#- A text that is true or false, in any case, as a boolean; any other is an error. -#}
+{% macro _text_as_boolean(text) -%}
+    {{ return(adapter.dispatch('_text_as_boolean', 'pit_join')(text)) }}
+{%- endmacro %}
+
+{% macro default___text_as_boolean(text) -%}
+cast(case when lower({{ text }}) in ('true', 'false') then {{ text }} else 'neither true nor false: ' || {{ text }} end as boolean)
+{%- endmacro %}
+
+{#- Without ANSI a cast that fails is null. -#}
+{% macro spark___text_as_boolean(text) -%}
+case when lower({{ text }}) in ('true', 'false') then lower({{ text }}) = 'true' when {{ text }} is not null then raise_error('neither true nor false: ' || {{ text }}) end
+{%- endmacro %}
+
+
 {#- The least or the greatest value. -#}
 {% macro _extreme(function, value, data_type, conditions) -%}
     {{ return(adapter.dispatch('_extreme', 'pit_join')(function, value, data_type, conditions)) }}

@@ -26,9 +26,6 @@ where
     {%- if pit_join._last_event(view) %}
     and _pit_event <= {{ pit_join._last_event(view) }}
     {%- endif %}
-    {%- if pit_join._required_settings() %}
-    and {{ pit_join._required_settings() }}
-    {%- endif %}
 {%- endmacro %}
 
 
@@ -116,7 +113,7 @@ _pit_available_at <= {{ pit_join._last_instant(at, strict) }}
 {%- if (view.types.get(view.deleted) or 'boolean') | trim | lower in ('boolean', 'bool', 'logical') -%}
     {{ return(mark) }}
 {%- endif -%}
-cast(case when lower({{ mark }}) in ('true', 'false') then {{ mark }} else 'neither true nor false: ' || {{ mark }} end as boolean)
+{{ pit_join._text_as_boolean(mark) }}
 {%- endmacro %}
 
 

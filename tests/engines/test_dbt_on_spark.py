@@ -12,6 +12,7 @@ import duckdb
 import pytest
 from dbt.cli.main import dbtRunner
 from pyspark.sql import SparkSession
+from support import spark
 
 ROOT = Path(__file__).parents[2]
 MODELS = ("training", "logins_now", "orders_now", "orders_history")
@@ -39,7 +40,8 @@ def build(project: Path, target: str) -> dict[str, str]:
     finally:
         os.chdir(before)
     assert result.exception is None, result.exception
-    return {one.node.name: f"{one.status} {one.message or ''}".split("\n")[0] for one in result.result.results}
+    results = [one for one in result.result.results if one.node.resource_type != "operation"]
+    return {one.node.name: f"{one.status} {one.message or ''}" for one in results}
 
 
 def plain(value: Any) -> Any:
@@ -56,14 +58,15 @@ def rows_of(table: Any) -> list[list[Any]]:
 
 
 def test_build_passes_and_has_the_rows_of_duckdb(project: Path, session: SparkSession) -> None:
-    session.conf.set("spark.sql.session.timeZone", "Asia/Tokyo")
+    for name, value in {"spark.sql.session.timeZone": "Asia/Tokyo", **spark.INTERPRETED}.items():
+        session.conf.set(name, value)
     on_spark, on_duckdb = build(project, "spark"), build(project, "duckdb")
     assert {name: said for name, said in on_spark.items() if not said.startswith(("success", "pass"))} == {}
     assert on_spark.keys() == on_duckdb.keys()
     assert len(on_spark) == len(MODELS) + 3 + 5
     with duckdb.connect(str(project / "warehouse.duckdb")) as connection:
         for model in MODELS:
-            wanted = rows_of(connection.execute(f"from {model}").to_arrow_table())
+            wanted = rows_of(connection.sql(f"from {model}").to_arrow_table())
             assert len(wanted) > 2
             assert rows_of(session.table(f"engines.{model}").toArrow()) == wanted, model
     assert not {"metastore_db", "spark-warehouse", "derby.log"} & {path.name for path in project.iterdir()}

@@ -11,8 +11,8 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-from generate import Case, Column, Table, expected_records, result_columns
-from generate_windows import Declaration, Span, WindowCase
+from generate import Case, Column, Table, comparable, expected_records, result_columns
+from generate_windows import LIFETIME, Declaration, Span, WindowCase
 from generate_windows import expected_records as expected_windows
 from generate_windows import result_columns as window_columns
 from oracle import Request, View
@@ -23,7 +23,7 @@ from support import spark
 from support.engines import by_spine
 from support.rule_sql import manifest_of, whole
 from support.variants import Replacements, broken
-from support.window_sql import NOON, small, summed, training_set_of, unlike
+from support.window_sql import NOON, small, training_set_of, unlike
 from support.window_sql import manifest_of as window_manifest_of
 
 FAILURES = (PySparkException, Py4JJavaError)
@@ -36,7 +36,7 @@ def case_of(
     rows: list[dict[str, Any]], labels: list[dict[str, Any]], kinds: Mapping[str, str], **settings: Any
 ) -> Case:
     """A view of features `f...` by the key `k` at the time `e`, and a spine of `k` and `t`."""
-    features = tuple(name for name in kinds if name not in ("k", "e"))
+    features = tuple(name for name in kinds if name not in ("k", "e", "d"))
     view = View("v", ("k",), "e", features, **settings)
     spine = (Column("k", kinds["k"]), Column("t", kinds["e"]))
     return Case(
@@ -137,26 +137,47 @@ def test_texts_and_names_are_escaped(session: SparkSession) -> None:
         answers(session, case, {"spark___identifier": [(" | replace('`', '``')", "")]})
 
 
-def test_a_sum_that_leaves_its_type_is_an_error(session: SparkSession) -> None:
+@pytest.mark.parametrize("ansi", [True, False])
+@pytest.mark.parametrize("function", ["sum", "avg"])
+@pytest.mark.parametrize("lifetime", [True, False])
+def test_a_sum_that_leaves_its_type_is_an_error(
+    session: SparkSession, ansi: bool, function: str, lifetime: bool
+) -> None:
+    """Without ANSI it would be a null, or another number; dbt-spark always switches ANSI off."""
+    session.conf.set("spark.sql.ansi.enabled", str(ansi).lower())
+    span = LIFETIME if lifetime else Span("1 day", "1d", DAY)
+    at = [NOON + timedelta(hours=4)]
     large = Decimal("9" * 36)
-    for values, kind in (([2**63 - 1, 1], "bigint"), ([large, large, large], "decimal(38,2)")):
-        case = small(summed(Span("1 day", "1d", DAY))[:1], values, kind, [NOON + timedelta(hours=3)])
-        spark.load(session, case)
-        with pytest.raises(FAILURES, match=r"OVERFLOW|OUT_OF_RANGE"):
-            differences(session, case)
+    try:
+        for values, kind in (([2**63 - 1, 1], "bigint"), ([large, large, large], "decimal(38,2)")):
+            case = small((Declaration("all", function, "value", (span,), False),), values, kind, at)
+            spark.load(session, case)
+            if kind == "bigint" and function == "avg":
+                assert not differences(session, case)
+                continue
+            with pytest.raises(FAILURES, match=r"OVERFLOW|OUT_OF_RANGE|does not fit into the type"):
+                differences(session, case)
+            if not ansi:
+                unchecked = {"spark___total": "cast({{ sum }} as {{ data_type }})"}
+                assert differences(session, case, unchecked)
+    finally:
+        session.conf.unset("spark.sql.ansi.enabled")
 
 
-def test_spark_without_ansi_is_refused(session: SparkSession) -> None:
-    """It would answer with a null or with another number."""
-    case = small(summed(Span("1 day", "1d", DAY))[:1], [2**63 - 1, 1], "bigint", [NOON + timedelta(hours=3)])
-    spark.load(session, case)
+def test_a_mark_that_is_neither_true_nor_false_is_an_error(session: SparkSession) -> None:
+    kinds = {"k": "varchar", "e": "timestamp", "d": "varchar", "f": "bigint"}
+    labels = [{"k": "a", "t": DATES[1]}]
+    rows = [{"k": "a", "e": DATES[0], "d": "TRUE", "f": 1}]
+    case = case_of(rows, labels, kinds, deleted="d")
+    wrong = case_of([{**rows[0], "d": "yes"}], labels, kinds, deleted="d")
     session.conf.set("spark.sql.ansi.enabled", "false")
     try:
-        with pytest.raises(FAILURES, match=r"set spark.sql.ansi.enabled to true"):
-            differences(session, case)
-        silent = {"spark___required_settings": "{{ return('') }}"}
-        query = training_set_of(case, spark.renderer(window_manifest_of(case, broken(silent))), None)
-        assert session.sql(query).collect()[0]["sum_1d"] == -(2**63)
+        spark.load(session, case)
+        (answer,) = answers(session, case)
+        assert (answer["f"], answer["v__status"]) == (comparable(None), comparable("NOT_FOUND"))
+        spark.load(session, wrong)
+        with pytest.raises(FAILURES, match="neither true nor false: yes"):
+            answers(session, wrong)
     finally:
         session.conf.unset("spark.sql.ansi.enabled")
 
