@@ -48,9 +48,9 @@
 {%- endmacro %}
 
 {#-
-    A TIMESTAMP is an instant, and a TIMESTAMP_NTZ or a date is UTC: a cast of these to a TIMESTAMP, as many functions make
-    it silently, would read them in the time zone of the session. The type is always tested: a declared `timestamp` that
-    is not one would do the same.
+    A TIMESTAMP is an instant, and all else is UTC. A cast of all else to a TIMESTAMP, as many functions make it silently,
+    would read it in the time zone of the session. The type is always tested: with a declared `timestamp` that is not one
+    the same would happen.
 -#}
 {% macro spark___instant(column, data_type=none, round_up=false) -%}
 {%- set since = 'cast(cast(' ~ column ~ " as timestamp_ntz) - timestamp_ntz '1970-01-01' as interval second)" -%}

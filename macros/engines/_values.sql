@@ -170,7 +170,7 @@ nullif(transform(slice(sort_array(collect_list(named_struct('rank', {{ of }}, 'v
     {{ return('cast(' ~ sum ~ ' as ' ~ pit_join._type_name(data_type) ~ ')') }}
 {%- endmacro %}
 
-{#- Without ANSI, which dbt-spark always switches off, a sum beyond 38 digits is null, and the cast of a large one another number. -#}
+{#- dbt-spark switches ANSI off. Without it a sum beyond 38 digits is null, and a cast that overflows is another number. -#}
 {% macro spark___total(sum, counted, data_type) -%}
     {%- set fits = sum ~ ' between -9223372036854775808 and 9223372036854775807' if data_type == 'bigint' else sum ~ ' is not null' -%}
     {{ return('case when ' ~ counted ~ ' > 0 then if(' ~ fits ~ ', cast(' ~ sum ~ ' as ' ~ data_type ~ "), raise_error('a sum does not fit into the type " ~ data_type ~ "')) end") }}

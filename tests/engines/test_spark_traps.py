@@ -103,12 +103,10 @@ def test_rows_are_numbered_alike_however_often_they_are_read(session: SparkSessi
     rows = [{"k": key, "e": date, "f": 100 * key + date.day} for key in range(3) for date in DATES]
     case = case_of(rows, [{"k": row["k"], "t": row["e"] + DAY} for row in rows], kinds)
     load_in_any_order(session, case)
+    number = "row_number() over (partition by xxhash64({{ whole }}) order by {{ whole }})"
     by_chance = {
-        "spark__spine_rows": [
-            ("struct(xxhash64({{ whole }}), row_number() over (partition by xxhash64({{ whole }}) order by {{ whole }}))",
-             "row_number() over (order by 0)")
-        ]
-    }  # fmt: skip
+        "spark__spine_rows": [(f"struct(xxhash64({{{{ whole }}}}), {number})", "row_number() over (order by 0)")]
+    }
     events_by_chance = {"spark___row_id": "row_number() over (order by 0)"}
     assert answers(session, case) == wanted(case)
     assert answers(session, case, by_chance) != wanted(case)
