@@ -8,27 +8,37 @@ unexport PYTHONDONTWRITEBYTECODE PIP_NO_COMPILE
 # dbt otherwise reports its use to its makers, and waits for them where there is no network.
 export DBT_SEND_ANONYMOUS_USAGE_STATS := false
 
-DEMO_OUTPUT := target/flight_delay.parquet
+# Where the demo is built: an option of dbt and of pit-join, and the folder of files. make demo-postgres names others.
+DEMO_ON :=
+DEMO_FOLDER := $(or $(DBT_TARGET_PATH),target)
+DEMO_OUTPUT := $(DEMO_FOLDER)/flight_delay.parquet
+DEMO_SET := --spine flight_spine --service flight_delay_v1
 # The demo's data end on that day; so do its ages.
 DEMO_TIME := 2013-03-10 18:00
 DEMO_VIEWS := aircraft_facts,aircraft_last_leg,carrier_daily_delay,carrier_landings,route_history
 DEMO_FLIGHT := --entity origin=JFK --entity dest=TPA --entity carrier=B6 --entity tailnum=N283JB
 
-.PHONY: help demo test test-rest test-long test-browser test-engines quick newest lowest lint ruff mypy sqlfluff files words strict-parse docs docs-check bench soak clean distclean setup
+.PHONY: help demo demo-postgres test test-rest test-long test-browser test-engines quick newest lowest lint ruff mypy sqlfluff files words strict-parse docs docs-check bench soak clean distclean setup
 .DEFAULT_GOAL := help
 
 help: ## this list
-	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(firstword $(MAKEFILE_LIST)) | expand -t 12
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(firstword $(MAKEFILE_LIST)) | expand -t 16
 
 demo: setup ## build the example project, its training set and its online store
-	$(BIN)/dbt build --profiles-dir profiles
-	$(BIN)/pit-join build-training-set --spine flight_spine --service flight_delay_v1 --output $(DEMO_OUTPUT)
-	$(BIN)/pit-join views
-	$(BIN)/pit-join export --as-of '$(DEMO_TIME)'
-	$(BIN)/pit-join get --service flight_delay_v1 --now '$(DEMO_TIME)' $(DEMO_FLIGHT)
-	$(BIN)/pit-join verify --all
-	$(BIN)/pit-join monitor --now '$(DEMO_TIME)' --select $(DEMO_VIEWS)
-	$(BIN)/pit-join report --training-set $(DEMO_OUTPUT) --output target/features.html
+	$(BIN)/dbt build --profiles-dir profiles $(DEMO_ON)
+	$(BIN)/pit-join build-training-set $(DEMO_SET) --output $(DEMO_OUTPUT) $(DEMO_ON)
+	$(BIN)/pit-join views $(DEMO_ON)
+	$(BIN)/pit-join export --as-of '$(DEMO_TIME)' $(DEMO_ON)
+	$(BIN)/pit-join get --service flight_delay_v1 --now '$(DEMO_TIME)' $(DEMO_FLIGHT) $(DEMO_ON)
+	$(BIN)/pit-join verify --all $(DEMO_ON)
+	$(BIN)/pit-join monitor --now '$(DEMO_TIME)' --select $(DEMO_VIEWS) $(DEMO_ON)
+	$(BIN)/pit-join report --training-set $(DEMO_OUTPUT) --output $(DEMO_FOLDER)/features.html $(DEMO_ON)
+
+demo-postgres: setup ## make demo on PostgreSQL, and fail if its training set is not that of DuckDB
+	DBT_TARGET_PATH=target/postgres $(BIN)/python scripts/with_postgres.py $(MAKE) demo DEMO_ON='--target postgres'
+	$(BIN)/dbt build --profiles-dir profiles --exclude-resource-type test unit_test
+	$(BIN)/pit-join build-training-set $(DEMO_SET) --output $(DEMO_OUTPUT)
+	$(BIN)/pit-join diff --tolerance 1e-12 $(DEMO_OUTPUT) target/postgres/flight_delay.parquet
 
 PYTEST := $(BIN)/python -m pytest --numprocesses auto --dist loadfile --no-loadscope-reorder
 

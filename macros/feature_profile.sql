@@ -60,15 +60,11 @@ from (
 
 {#- The values of a view at an instant, cast as profiles count them. Those older than the ttl are not found. -#}
 {% macro _profiled_snapshot(view, as_of, features) -%}
-    {{ return(adapter.dispatch('_profiled_snapshot', 'pit_join')(view, as_of, features)) }}
-{%- endmacro %}
-
-{% macro duckdb___profiled_snapshot(view, as_of, features) -%}
 {%- set event = none if view.static else pit_join._time_of(view, view.event_timestamp) -%}
 select
     {{ 'coalesce(' ~ event ~ ' >= ' ~ pit_join._as_of(as_of) ~ ' - ' ~ pit_join._microseconds(view.ttl, 'ttl') ~ ', true)' if view.ttl and event else 'true' }} as _pit_found
     {%- for feature in features %},
-    {{ {'number': 'cast(' ~ feature.value ~ ' as double)', 'text': 'cast(' ~ feature.value ~ ' as varchar)'}.get(feature.kind, 'case when ' ~ feature.value ~ ' is not null then true end') }} as {{ feature.value }}
+    {{ {'number': 'cast(' ~ feature.value ~ ' as ' ~ pit_join._type_name('double') ~ ')', 'text': 'cast(' ~ feature.value ~ ' as varchar)'}.get(feature.kind, 'case when ' ~ feature.value ~ ' is not null then true end') }} as {{ feature.value }}
     {%- endfor %}
 from (
     {{ pit_join.latest_snapshot(view.name, as_of) | indent(4) }}
@@ -78,10 +74,6 @@ from (
 
 {% macro default__feature_profile(view, as_of) -%}
     {{ pit_join._only_on_duckdb('feature_profile') }}
-{%- endmacro %}
-
-{% macro default___profiled_snapshot(view, as_of, features) -%}
-    {{ pit_join._only_on_duckdb('the test') }}
 {%- endmacro %}
 
 {% macro _only_on_duckdb(what) -%}

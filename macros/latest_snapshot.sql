@@ -40,13 +40,12 @@
 {%- if numbered -%}
     {%- do view.update({'relation': 'numbered'}) -%}
 {%- endif -%}
-{%- set row_id = 'rowid' if view.physical else '_pit_row_id' -%}
 with {% if numbered -%}
 {{ numbered }},
 
 {% endif -%}
 history as (
-    {{ pit_join._history(view, ['rowid as _pit_row_id' if view.physical else '_pit_row_id']) | indent(4) }}
+    {{ pit_join._history(view, [pit_join._row_id_of(view)]) | indent(4) }}
 ),
 
 -- Rows of one version share a rank.
@@ -80,7 +79,7 @@ decided as (
                 {{ pit_join._tie_order(view, 'content') | indent(16) }}
         ) as _pit_rank
     from newest
-    inner join {{ view.relation }} as content on newest._pit_row_id = content.{{ row_id }}
+    inner join {{ view.relation }} as content on newest._pit_row_id = content.{{ view.row_id }}
     where newest._pit_ties > 1
 ),
 
@@ -98,7 +97,7 @@ select
     {{ pit_join._snapshot_columns(view) | indent(4) }}
 from {{ view.relation }}
 where
-    {{ row_id }} in (select _pit_row_id from winners)
+    {{ view.row_id }} in (select _pit_row_id from winners)
     {%- if view.deleted %}
     and not coalesce({{ pit_join._mark(view) }}, false)
     {%- endif %}

@@ -64,7 +64,7 @@
 {%- if numbered -%}
     {%- do view.update({'relation': 'numbered'}) -%}
 {%- endif -%}
-{%- set also = ['rowid as _pit_row_id' if view.physical else '_pit_row_id'] -%}
+{%- set also = [pit_join._row_id_of(view)] -%}
 {%- set carried = ['_pit_row_id'] + pit_join._version(view) -%}
 {%- if view.deleted -%}
     {%- do also.append('coalesce(' ~ pit_join._mark(view) ~ ', false) as _pit_deleted') -%}
@@ -74,7 +74,10 @@
     {%- do also.append((quote(view.event_timestamp) if not view.static else 'cast(null as ' ~ pit_join._zoned_type() ~ ')') ~ ' as _pit_event_timestamp') -%}
     {%- do carried.append('_pit_event_timestamp') -%}
 {%- endif -%}
-{%- set join = pit_join.default___joined if asked.plan == 'portable' else pit_join._joined -%}
+{%- do asked.update({'also': also, 'features': features}) -%}
+{%- set portable = asked.plan == 'portable' -%}
+{%- do view.update({'tells': pit_join.default___tells(view, features) if portable else pit_join._tells(view, features)}) -%}
+{%- set join = pit_join.default___joined if portable else pit_join._joined -%}
 with {% if numbered -%}
 {{ numbered }},
 

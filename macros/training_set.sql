@@ -18,6 +18,7 @@
 
     Grain: one row for each row of the spine, duplicates kept, in the spine's order.
     Nulls: null keys and null times match nothing; the row stays.
+    On-demand features are expressions of DuckDB; where the warehouse is another one, they are an error.
     A feature with the name of a column of the spine is an error ("ambiguous"), never renamed.
     Example: {{ pit_join.training_set(ref('labels'), ['user_activity:login_count_30d']) }}
 -#}
@@ -30,6 +31,9 @@
 {%- endmacro %}
 
 {% macro default__training_set(spine, features, event_timestamp, gap, full_feature_names, provenance, defaults) -%}
+    {%- for item in features if execute and item is mapping and 'on_demand' in item and adapter.type() != 'duckdb' -%}
+        {{ exceptions.raise_compiler_error("the on-demand feature '" ~ (item.get('as') or item.on_demand) ~ "' is an expression of DuckDB, which " ~ adapter.type() ~ ' may read in another way (7 / 2); build the set with pit-join build-training-set, which computes it in DuckDB, or compute it as a column of a model') }}
+    {%- endfor -%}
     {{ return(pit_join._training_set(spine, features, {
         'event_timestamp': event_timestamp, 'gap': gap, 'full_feature_names': full_feature_names, 'provenance': provenance,
         'defaults': defaults

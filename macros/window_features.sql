@@ -110,7 +110,7 @@ left join windowed on asked._pit_query = windowed._pit_query
 
 {% macro default__window_features(spine, history, features, options={}) -%}
 {%- set asked = pit_join._completed(options, {
-    'join_keys': {}, 'plan': 'range', 'late': true, 'provenance': none, 'floats': {}
+    'join_keys': {}, 'plan': 'stacked', 'late': true, 'provenance': none, 'floats': {}
 }, 'the options of window_features') -%}
 {%- set view = pit_join._prepared(history, asked.join_keys) -%}
 {%- set keys = view.key_names | join(', ') -%}
@@ -130,7 +130,7 @@ asked as (
     where _pit_time is not null and {{ view.spine_keys | join(' is not null and ') }} is not null
 ),
 
-{{ pit_join._portable_windows(view, wanted) }},
+{{ pit_join._portable_windows(view, wanted, asked.plan) }},
 
 -- The instant from which a key has events, where no event was found.
 known as (
@@ -185,7 +185,7 @@ valued as (
         on {% for column in view.spine_keys %}{{ column }} = known._pit_key_{{ loop.index }}{{ ' and ' if not loop.last }}{% endfor %}
 )
 
-select
+select{{ pit_join._each_once('_pit_row') }}
     _pit_row,
     _pit_time - _pit_newest as _pit_age,
     {%- if provenance %}

@@ -59,7 +59,7 @@ def check_project(workspace: Workspace) -> Check:
     problems += workspace.on_demand_problems(each for each in on_demand if (each.path, each.name) not in broken)
     for name, service in sorted(registry.services.items()):
         requests = with_versions(service.requests, registry.latest)
-        found = name_problems(requests, registry.views, service.full_feature_names)
+        found = name_problems(requests, registry.views, service.full_feature_names, registry.engine)
         problems += [f"{service.path}: {name}: features: {problem}" for problem in found]
     problems += _not_depended_on(workspace.manifest, registry)
     problems += hidden_latest(registry)
@@ -88,8 +88,8 @@ def check_project(workspace: Workspace) -> Check:
 def _check_view(view: FeatureView, histories: Histories, workspace: Workspace, *, declared: bool) -> None:
     """Check the table of a view, and defaults of types that only the warehouse knows if the declaration is right."""
     histories.check([view])
-    if declared and any(one.default is not None and not is_known(one.data_type.text) for one in view.features):
-        types = {feature.name: feature.data_type.text for feature in view.features}
+    if declared and any(one.default is not None and not is_known(one.data_type.name) for one in view.features):
+        types = {feature.name: feature.data_type.sql for feature in view.features}
         statement = workspace.macros.text("_defaults_statement", view=view.name, which="default", types=types)
         histories.warehouse.table(statement, f"{view.path}: {view.name}: a default does not fit its type")
 

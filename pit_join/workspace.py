@@ -10,6 +10,7 @@ from functools import cached_property
 from itertools import count
 from typing import Any
 
+from pit_join.definitions.engine_types import in_duckdb
 from pit_join.definitions.field_type import FieldType, read_type
 from pit_join.definitions.registry import Registry
 from pit_join.definitions.table_check import check_table
@@ -84,8 +85,7 @@ class Workspace:
         """The macros of the project for statements that DuckDB runs, ready to be rendered."""
         if self.project.connection.engine == "duckdb":
             return self.view_macros
-        manifest = {**self.manifest, "metadata": {**self.manifest["metadata"], "adapter_type": "duckdb"}}
-        return self._macros(manifest)
+        return self._macros(in_duckdb(self.manifest))
 
     @cached_property
     def view_macros(self) -> Macros:

@@ -182,7 +182,7 @@
     {%- for name, feature in view.columns.items() if feature.data_type -%}
         {%- set data_type = feature.data_type -%}
         {%- do view.memo.types.update({data_type: pit_join._type_of(data_type)}) if data_type not in view.memo.types -%}
-        {%- if not view.memo.types[data_type].feature and adapter.type() == 'duckdb' -%}
+        {%- if not view.memo.types[data_type].feature and pit_join._knows_types() -%}
             {%- do view.problems.append(view.where ~ ('aggregations.' if view.aggregations else 'columns.') ~ name ~ ': is of type ' ~ data_type ~ ', which has no form that training sets, files and stores share; cast it in the model, for example to varchar or a number, or set exclude: true') -%}
         {%- endif -%}
     {%- endfor -%}
@@ -206,7 +206,8 @@
         {%- do problems.append(where ~ 'config.meta.pit_join: must be a mapping, got ' ~ '%r' | format(macro.meta.pit_join) ~ '; allowed keys are returns, default') -%}
     {%- endif -%}
     {%- do pit_join._check_settings(own, 'on_demand', where, problems) -%}
-    {%- set type = pit_join._type_of(own.returns) -%}
+    {#- DuckDB computes on-demand features, whatever the warehouse is. -#}
+    {%- set type = pit_join._duckdb_type_of(own.returns) -%}
     {%- if own.returns is not string or not own.returns | trim -%}
         {%- do problems.append(where ~ 'returns: must be the SQL type of the result, such as double, got ' ~ '%r' | format(own.get('returns'))) -%}
     {%- elif not type.known -%}
@@ -220,7 +221,7 @@
     {%- for argument in macro.arguments -%}
         {%- if argument.type is not string or not argument.type | trim -%}
             {%- do problems.append(where ~ 'arguments.' ~ argument.name ~ ': has no type; give the SQL type that its values have, such as double') -%}
-        {%- elif not pit_join._type_of(argument.type).known -%}
+        {%- elif not pit_join._duckdb_type_of(argument.type).known -%}
             {%- do problems.append(where ~ 'arguments.' ~ argument.name ~ ': ' ~ '%r' | format(argument.type) ~ ' is not a type that DuckDB knows') -%}
         {%- endif -%}
         {%- do types.update({argument.name: argument.type or ''}) -%}

@@ -30,7 +30,7 @@
     {%- endfor -%}
     {%- set default = none -%}
     {%- if defaults and item.default is not none and item.default is defined -%}
-        {%- set default = pit_join._constant(item.default, item.returns) -%}
+        {%- set default = 'cast(' ~ pit_join.default___literal(item.default) ~ ' as ' ~ item.returns ~ ')' -%}
     {%- endif -%}
     {{ return({
         'name': item.get('as') or item.on_demand.split('.')[-1],
@@ -56,7 +56,7 @@
     {%- set known = requests[alias].features | selectattr('column', 'equalto', column) | list -%}
     {%- if not known -%}
         {%- set feature = pit_join._declared_feature(requests[alias], column, defaults) -%}
-        {%- do feature.update({'name': '_pit_' ~ alias ~ '__' ~ column}) -%}
+        {%- do feature.update({'name': pit_join._whole_name('_pit_' ~ alias ~ '__' ~ column)}) -%}
         {%- do requests[alias].features.append(feature) -%}
         {%- do known.append(feature) -%}
     {%- endif -%}
@@ -65,12 +65,12 @@
 
 
 {#-
-    An on-demand feature as a column: of a table of arguments, or of `spine` and its views side by side. With `tried`
+    An on-demand feature as a column, in DuckDB's SQL. It reads a table of arguments, or of `spine` and its views side by side. With `tried`
     no error ends the query: the column is then {tried, default}, and `tried` is {value}, or null where the value cannot
     be computed.
 -#}
 {% macro _on_demand_column(feature, spine=none, tried=false) -%}
-    {%- set quote = pit_join._identifier -%}
+    {%- set quote = pit_join.default___identifier -%}
     {%- set arguments = {} -%}
     {%- for argument in feature.arguments -%}
         {%- set column = quote(argument.column) -%}

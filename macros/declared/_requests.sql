@@ -21,7 +21,7 @@
         {%- do argument.update(pit_join._argument_feature(argument.reference, defaults, requests)) -%}
     {%- endfor -%}
     {%- for alias in requests if provenance -%}
-        {%- for name in (alias ~ '__event_timestamp', alias ~ '__status') if (name | lower) in taken -%}
+        {%- for name in (pit_join._whole_name(alias ~ '__event_timestamp'), alias ~ '__status') if (name | lower) in taken -%}
             {{ exceptions.raise_compiler_error('both ' ~ taken[name | lower] ~ ' and the provenance of ' ~ alias ~ ' would be named ' ~ name ~ '; rename the column, or do without provenance') }}
         {%- endfor -%}
     {%- endfor -%}
@@ -41,7 +41,7 @@
     {%- for key in item if key not in ('view', 'as', 'join_keys', 'features') -%}
         {{ exceptions.raise_compiler_error("unknown key '" ~ key ~ "' in " ~ item ~ '; allowed are as, features, join_keys, view') }}
     {%- endfor -%}
-    {%- set alias = item.get('as') or pit_join._default_alias(item.view) -%}
+    {%- set alias = pit_join._whole_name(item.get('as') or pit_join._default_alias(item.view)) -%}
     {%- set is_role = alias not in (pit_join._model_and_version(item.view)[0], pit_join._default_alias(item.view)) -%}
     {%- set view = requests[alias].view if alias in requests else pit_join._view(item.view) -%}
     {%- set keys = {} -%}
@@ -87,7 +87,7 @@
     {%- elif (name | lower) in taken -%}
         {{ return(false) }}
     {%- endif -%}
-    {%- do taken.update({name | lower: owner}) -%}
+    {%- do taken.update({pit_join._whole_name(name) | lower: owner}) -%}
     {%- do asked.names.append(name) -%}
     {{ return(true) }}
 {%- endmacro %}

@@ -124,6 +124,8 @@
         {%- endif -%}
         {%- for column in view.columns if asked_for in ('*', column) -%}
             {%- set name = alias ~ '__' ~ column if asked.full or is_role else column -%}
+            {%- set problem = pit_join._name_problem(name) -%}
+            {%- do problems.append(problem) if problem -%}
             {%- if asked.taken.setdefault(name | lower, owner ~ ':' ~ column) != owner ~ ':' ~ column -%}
                 {%- do pit_join._take(name, owner ~ ':' ~ column, 'set full_feature_names', asked) -%}
             {%- endif -%}
@@ -172,7 +174,7 @@
     {%- endif -%}
     {%- set wanted = source.macro.types[argument] if source.macro else none -%}
     {%- set kinds = {'integer': 'number', 'decimal': 'number', 'float': 'number', 'time': 'time', 'text': 'text', 'BOOLEAN': 'BOOLEAN'} -%}
-    {%- set takes = kinds.get(pit_join._type_of(wanted).family) -%}
+    {%- set takes = kinds.get(pit_join._duckdb_type_of(wanted).family) -%}
     {%- set has = kinds.get(pit_join._type_of(view.columns[column].data_type).family) -%}
     {#- A text takes anything, and a time may be written as text. -#}
     {%- if takes and has and takes not in ('text', has) and not (takes == 'time' and has == 'text') -%}

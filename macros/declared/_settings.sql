@@ -97,18 +97,24 @@
 {%- endmacro %}
 
 
-{#-
-    A type, as its name says: {text, family, known, key, feature, of_floats, least, most}. Families are text, integer, decimal,
-    float, time, list, BOOLEAN and STRUCT, or the name itself; `known` is false for a type that only a database knows; `key` says
-    whether a join key may be of the type, `feature` whether a feature may be, `of_floats` whether it is a list of floats;
-    `least` and `most` are the limits of an integer.
--#}
+{#- A type of the engine, see `_duckdb_type_of`. -#}
 {% macro _type_of(data_type) -%}
+    {{ return(dict(pit_join._duckdb_type_of(pit_join._duckdb_name(data_type)), text=data_type)) }}
+{%- endmacro %}
+
+
+{#-
+    A type, as its name in DuckDB says: {text, name, family, known, key, feature, of_floats, element, least, most}. Families are text, integer,
+    decimal, float, time, list, BOOLEAN and STRUCT, or the name itself; `known` is false for a type that only a database knows; `key` says
+    whether a join key may be of the type, `feature` whether a feature may be, `of_floats` whether it is a list of floats;
+    `element` is the type of the elements of a list; `least` and `most` are the limits of an integer.
+-#}
+{% macro _duckdb_type_of(data_type) -%}
     {%- set text = modules.re.sub('\\s+', ' ', (data_type or '') | string | lower | trim) -%}
     {%- set list_of = modules.re.fullmatch('(.*?) ?(?:\\[[0-9]*\\]| array)', text) -%}
     {%- if list_of -%}
-        {%- set element = pit_join._type_of(list_of.group(1)) -%}
-        {{ return({'text': data_type, 'family': 'list', 'known': element.known, 'key': false, 'feature': element.feature, 'of_floats': element.family == 'float'}) }}
+        {%- set element = pit_join._duckdb_type_of(list_of.group(1)) -%}
+        {{ return({'text': data_type, 'name': text, 'family': 'list', 'known': element.known, 'key': false, 'feature': element.feature, 'of_floats': element.family == 'float', 'element': element}) }}
     {%- endif -%}
     {%- set found = modules.re.fullmatch('(.*?) ?\\([^()]*(?:\\(.*\\)[^()]*)*\\)', text) -%}
     {%- set base = found.group(1) if found else text -%}
@@ -151,6 +157,7 @@
     }.get(base, 32) -%}
     {{ return({
         'text': data_type,
+        'name': base,
         'family': family if family and family != 'other' else 'time' if modules.re.match('timestamp|datetime|date', base) else base | upper,
         'known': true if family else false,
         'key': family not in ('other', 'STRUCT') and base not in ('uhugeint', 'uint128'),

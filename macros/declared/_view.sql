@@ -1,7 +1,7 @@
 {#-
     The declaration of a feature view, from dbt's graph. A mapping with name, relation, keys {key: column}, event_timestamp,
     created_timestamp, lag and ttl (microseconds), inclusive, deleted, static, columns {feature: {data_type, default}},
-    types {column: declared type} and physical; for a window view also aggregations (see _aggregations), closed and event_key.
+    types {column: declared type}, physical and indexes, as dbt has them; for a window view also aggregations (see _aggregations), closed and event_key.
     While dbt parses there is no graph yet; then only the reference is recorded.
 
     What is wrong with the declaration is one error with every problem, in a model as at the start of a run (see
@@ -52,6 +52,7 @@
         'event_key': view.event_key,
         'sensitive': view.columns | list if meta.sensitive is sameas true else view.sensitive,
         'physical': not relation.is_cte and node.config.materialized not in ('view', 'ephemeral', 'external') and 'rowid' not in (view.types | map('lower')),
+        'indexes': node.config.get('indexes') or [],
     }) }}
 {%- endmacro %}
 
@@ -121,6 +122,9 @@
         {%- do problems.append(where ~ 'columns.' ~ view.searched[0] ~ '.nearest: searches among entities, and a view with join_keys: [] has none') -%}
     {%- elif not view.columns -%}
         {%- do problems.append(where ~ 'columns: no feature is listed; a feature is a column that is not a key, not a time and not excluded') -%}
+    {%- endif -%}
+    {%- if adapter.type() != 'duckdb' -%}
+        {%- do pit_join._check_portable(view, node.columns if node.columns is not mapping else node.columns.values()) -%}
     {%- endif -%}
     {{ return(view) }}
 {%- endmacro %}
@@ -205,8 +209,7 @@
     {%- for column in key_columns + [view.event_timestamp, meta.get('created_timestamp'), meta.get('deleted')] if column is string and column in types and types[column] not in known_types -%}
         {%- do known_types.update({types[column]: pit_join._type_of(types[column])}) -%}
     {%- endfor -%}
-    {#- Only DuckDB's names of types are known here. -#}
-    {%- set typed = adapter.type() == 'duckdb' -%}
+    {%- set typed = pit_join._knows_types() -%}
     {%- for column in key_columns if column not in types -%}
         {%- do problems.append(where ~ "join_keys: no column '" ~ column ~ "' is listed; columns: " ~ types | sort | join(', ')) -%}
     {%- endfor -%}

@@ -27,6 +27,10 @@
     {{ return('not materialized') }}
 {%- endmacro %}
 
+{% macro postgres___not_materialized() -%}
+    {{ return('not materialized') }}
+{%- endmacro %}
+
 {% macro default___not_materialized() -%}
     {{ return('') }}
 {%- endmacro %}
@@ -43,6 +47,41 @@
 
 {% macro default___has_row_numbers() -%}
     {{ return(false) }}
+{%- endmacro %}
+
+
+{#- The column that tells each row of a stored table from all others within a query; none where an engine has no such column. -#}
+{% macro _stored_row_id() -%}
+    {{ return(adapter.dispatch('_stored_row_id', 'pit_join')()) }}
+{%- endmacro %}
+
+{% macro duckdb___stored_row_id() -%}
+    {{ return('rowid') }}
+{%- endmacro %}
+
+{#- The place of the row in its table. Nothing moves it while a query runs. -#}
+{% macro postgres___stored_row_id() -%}
+    {{ return('ctid') }}
+{%- endmacro %}
+
+{% macro default___stored_row_id() -%}
+    {{ return(none) }}
+{%- endmacro %}
+
+
+{#- An item of a select list: that column of a stored relation as `_pit_row_id`. -#}
+{% macro _read_row_id(relation) -%}
+    {{ return(adapter.dispatch('_read_row_id', 'pit_join')(relation)) }}
+{%- endmacro %}
+
+{% macro default___read_row_id(relation) -%}
+    {{ return(pit_join._stored_row_id() ~ ' as _pit_row_id') }}
+{%- endmacro %}
+
+{#- Partitions share places, so that a partitioned table is an error. It is the cast of a text that is not a place. -#}
+{% macro postgres___read_row_id(relation) -%}
+    {%- set table = pit_join._literal(relation) ~ '::regclass' -%}
+    {{ return('case tableoid when ' ~ table ~ " then ctid else cast('a feature view cannot be partitioned; read the partitions through a view: ' || tableoid::regclass as tid) end as _pit_row_id") }}
 {%- endmacro %}
 
 
@@ -81,6 +120,21 @@ struct(
             {{ (order or ['0']) | join(',\n') | indent(12) }}
     )
 )
+{%- endmacro %}
+
+
+{#- Words behind `select` that tell the planner that each row has another value of a column. -#}
+{% macro _each_once(column) -%}
+    {{ return(adapter.dispatch('_each_once', 'pit_join')(column)) }}
+{%- endmacro %}
+
+{% macro default___each_once(column) -%}
+    {{ return('') }}
+{%- endmacro %}
+
+{#- Otherwise PostgreSQL expects hundreds of rows of a CTE for each value. It then compiles the query for longer than it runs. -#}
+{% macro postgres___each_once(column) -%}
+    {{ return(' distinct on (' ~ column ~ ')') }}
 {%- endmacro %}
 
 

@@ -36,12 +36,20 @@
 {%- endmacro %}
 
 {% macro _list_constant(opening, value, closing, data_type) -%}
-    {%- if value is string or value is not iterable -%}
-        {{ return(pit_join.default___constant(value, data_type)) }}
+    {%- set type, items = pit_join._type_of(data_type), [] -%}
+    {%- set of_list = value is not string and value is iterable -%}
+    {%- for one in (value if of_list else [value]) %}{% do items.append('null' if one is none else pit_join._literal(pit_join._constant_text(one, type.element or type))) %}{% endfor -%}
+    {{ return('cast(' ~ (opening ~ items | join(', ') ~ closing if of_list else items[0]) ~ ' as ' ~ pit_join._type_name(data_type) ~ ')') }}
+{%- endmacro %}
+
+{#- A value of YAML as a text that all engines take for a value of the type. PostgreSQL takes no 5.0 for an integer. -#}
+{% macro _constant_text(value, type) -%}
+    {%- if type.family == 'integer' and value is number -%}
+        {{ return('%d' | format(value)) }}
+    {%- elif type.family == 'time' -%}
+        {{ return(pit_join._time_text(value, type.name) or value) }}
     {%- endif -%}
-    {%- set items = [] -%}
-    {%- for one in value %}{% do items.append('null' if one is none else pit_join._literal(one)) %}{% endfor -%}
-    {{ return('cast(' ~ opening ~ items | join(', ') ~ closing ~ ' as ' ~ pit_join._type_name(data_type) ~ ')') }}
+    {{ return(value) }}
 {%- endmacro %}
 
 
@@ -76,6 +84,11 @@
     {{ return('cast(' ~ value ~ " as varchar(24)) in ('-0', '-0.0')") }}
 {%- endmacro %}
 
+{#- The comparison first: it spares nearly all values the text. -#}
+{% macro postgres___is_negative_zero(value) -%}
+    {{ return('(' ~ value ~ ' = 0 and cast(' ~ value ~ " as text) = '-0')") }}
+{%- endmacro %}
+
 {% macro spark___is_negative_zero(value) -%}
     {{ return('cast(' ~ value ~ " as string) = '-0.0'") }}
 {%- endmacro %}
@@ -105,11 +118,9 @@
 {%- endmacro %}
 
 {% macro postgres___ordered(value, data_type) -%}
-    {%- set kind = (data_type or '') | lower | trim -%}
-    {%- if kind in ('json', 'xml', 'jsonb') -%}
-        {{ return('cast(' ~ value ~ ' as text) collate "C"') }}
-    {%- endif -%}
-    {{ return(value ~ ' collate "C"' if pit_join._type_of(kind).family == 'text' or pit_join._type_of(kind[:-2] if kind[-2:] == '[]' else '').family == 'text' else value) }}
+    {%- set kind = pit_join._duckdb_name(data_type) or '' -%}
+    {%- set family = pit_join._duckdb_type_of(kind | replace('[]', '')).family -%}
+    {{ return('cast(' ~ value ~ ' as text' ~ ('[]' if '[]' in kind else '') ~ ') collate "C"' if family == 'JSON' else value ~ ' collate "C"' if family == 'text' else value) }}
 {%- endmacro %}
 
 {% macro spark___ordered(value, data_type) -%}

@@ -9,6 +9,20 @@
 {%- endmacro %}
 
 
+{#-
+    The facts that the adapter's own join returns beyond the winner. `later` is whether `matched` has `_pit_later`, true where the key has a
+    history; `values` are its columns with the features, [] where they are read by row number; `once` is whether the planner
+    would otherwise compute each instant of the history where it is compared and once more where it is returned.
+-#}
+{% macro _tells(view, features) -%}
+    {{ return(adapter.dispatch('_tells', 'pit_join')(view, features)) }}
+{%- endmacro %}
+
+{% macro default___tells(view, features) -%}
+    {{ return({'later': false, 'values': [], 'once': false}) }}
+{%- endmacro %}
+
+
 {#- The columns of a spine row: its number, time and keys, and the `carried` columns of the winning row. -#}
 {% macro _side_by_side(view, carried, won) -%}
 spine._pit_row,
@@ -83,7 +97,7 @@ spine._pit_time
 single as (
     select history.*
     from history
-    inner join {{ view.relation }} as content on history._pit_row_id = content.{{ 'rowid' if view.physical else '_pit_row_id' }}
+    inner join {{ view.relation }} as content on history._pit_row_id = content.{{ view.row_id }}
     qualify row_number() over (
         partition by {% for key in view.key_names %}history.{{ key }}{{ ', ' if not loop.last }}{% endfor %}
         order by
@@ -136,7 +150,7 @@ ordered as (
                 history._pit_row_id
         ) as _pit_order
     from history
-    inner join {{ view.relation }} as content on history._pit_row_id = content.{{ 'rowid' if view.physical else '_pit_row_id' }}
+    inner join {{ view.relation }} as content on history._pit_row_id = content.{{ view.row_id }}
 ),
 
 stacked as (

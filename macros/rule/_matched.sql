@@ -15,6 +15,12 @@ numbered as {{ once ~ ' ' if once }}(
 {%- endmacro %}
 
 
+{#- The column of a view's rows that `_pit_row_id` is made of, of a select list. -#}
+{% macro _row_id_of(view) -%}
+    {{ return(pit_join._read_row_id(view.relation) if view.physical else '_pit_row_id') }}
+{%- endmacro %}
+
+
 {#- CTEs up to `matched`, which break ties. Contents are read only for tied rows. -#}
 {% macro _without_ties(view, carried) -%}
 {%- set same = view.key_names + pit_join._version(view) -%}
@@ -27,6 +33,13 @@ doubles as (
         on {% for column in same %}joined.{{ column }} = history.{{ column }} and {% endfor %}joined._pit_row_id <> history._pit_row_id
 ),
 
+{{ pit_join._decided_ties(view, carried) }}
+{%- endmacro %}
+
+
+{#- The same CTEs from `tied` on. -#}
+{% macro _decided_ties(view, carried) -%}
+{%- set same = view.key_names + pit_join._version(view) -%}
 -- The greatest by content wins.
 tied as (
     select *
@@ -49,7 +62,7 @@ winners as (
                     {{ pit_join._tie_order(view, 'content') | indent(20) }}
             ) as _pit_rank
         from tied
-        inner join {{ view.relation }} as content on tied._pit_row_id = content.{{ 'rowid' if view.physical else '_pit_row_id' }}
+        inner join {{ view.relation }} as content on tied._pit_row_id = content.{{ view.row_id }}
     ) as ranked
     where _pit_rank = 1
 ),
@@ -62,8 +75,11 @@ matched as (
         joined.{{ column }},
         {%- endfor %}
         {%- for column in carried if column not in same %}
-        case when winners._pit_row_id is null then joined.{{ column }} else winners.{{ column }} end as {{ column }}{{ ',' if not loop.last }}
+        case when winners._pit_row_id is null then joined.{{ column }} else winners.{{ column }} end as {{ column }}{{ ',' if not loop.last or view.tells.later }}
         {%- endfor %}
+        {%- if view.tells.later %}
+        joined._pit_later
+        {%- endif %}
     from joined
     left join winners
         on {% for column in same %}joined.{{ column }} = winners.{{ column }}{{ ' and ' if not loop.last }}{% endfor %}
@@ -75,7 +91,8 @@ matched as (
 {% macro _judged(view, matched, provenance) -%}
 {%- set keys = view.key_names -%}
 {#- Of a static view nothing is later. -#}
-{%- if not view.static -%}
+{%- set searched = not view.static and not view.tells.later -%}
+{%- if searched -%}
 unmatched as (
     select distinct {{ keys | join(', ') }}
     from {{ matched }}
@@ -99,6 +116,9 @@ judged as (
         {%- if provenance %}
         matched._pit_event_timestamp,
         {%- endif %}
+        {%- for value in view.tells['values'] %}
+        matched.{{ value }},
+        {%- endfor %}
         case
             when matched._pit_time is null{% for key in keys %} or matched.{{ key }} is null{% endfor %} then 'NULL_KEY'
             {%- if view.deleted %}
@@ -109,12 +129,12 @@ judged as (
             {%- endif %}
             when matched._pit_row_id is not null then 'PRESENT'
             {%- if not view.static %}
-            when later.{{ keys[0] }} is not null then 'NOT_YET_KNOWN'
+            when {{ 'later.' ~ keys[0] ~ ' is not null' if searched else 'matched._pit_later' }} then 'NOT_YET_KNOWN'
             {%- endif %}
             else 'NOT_FOUND'
         end as _pit_status
     from {{ pit_join._named(matched, 'matched') }}
-    {%- if not view.static %}
+    {%- if searched %}
     left join later
         on {% for key in keys %}matched.{{ key }} = later.{{ key }}{{ ' and ' if not loop.last }}{% endfor %}
     {%- endif %}
@@ -128,6 +148,9 @@ chosen as (
         {%- if provenance %}
         case when _pit_status in ('PRESENT', 'OUTSIDE_MAX_AGE') then _pit_event_timestamp end as _pit_event_timestamp,
         {%- endif %}
+        {%- for value in view.tells['values'] %}
+        {{ "case when _pit_status = 'PRESENT' then " ~ value ~ ' end as ' ~ value if view.ttl or view.deleted else value }},
+        {%- endfor %}
         {#- A row that is too old or deleted must not return its values; without such rows DuckDB joins faster without the case. #}
         {{ "case when _pit_status = 'PRESENT' then _pit_row_id end as _pit_row_id" if view.ttl or view.deleted else '_pit_row_id' }}
     from judged
@@ -135,12 +158,12 @@ chosen as (
 {%- endmacro %}
 
 
-{#- The final select: the features of each chosen row, by its number. -#}
+{#- The final select: the features of each chosen row, by its number unless the join has brought them. -#}
 {% macro _gathered(view, features, provenance) -%}
 {%- set quote = pit_join._identifier -%}
 {%- set values = [] -%}
-{%- for feature in features %}{% do values.append('source.' ~ quote(feature.column)) %}{% endfor -%}
-select
+{%- for feature in features %}{% do values.append('chosen.' ~ view.tells['values'][loop.index0] if view.tells['values'] else 'source.' ~ quote(feature.column)) %}{% endfor -%}
+select{{ pit_join._each_once('chosen._pit_row') }}
     chosen._pit_row,
     chosen._pit_age,
     {%- if provenance %}
@@ -154,5 +177,7 @@ select
         else chosen._pit_status
     end as {{ quote(provenance ~ '__status') if provenance else '_pit_status' }}
 from chosen
-left join {{ view.relation }} as source on chosen._pit_row_id = source.{{ 'rowid' if view.physical else '_pit_row_id' }}
+{%- if not view.tells['values'] %}
+left join {{ view.relation }} as source on chosen._pit_row_id = source.{{ view.row_id }}
+{%- endif %}
 {%- endmacro %}

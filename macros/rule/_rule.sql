@@ -20,6 +20,9 @@ select
     {{ pit_join._available_at(view) }} as _pit_available_at
 from (
     {{ pit_join._timed(view, also) | indent(4) }}
+    {%- if view.tells.once %}
+    offset 0 -- so that no instant is computed twice
+    {%- endif %}
 ) as timed
 where
     {{ pit_join._version(view) | join(' is not null and ') }} is not null
@@ -134,7 +137,7 @@ _pit_available_at <= {{ pit_join._last_instant(at, strict) }}
     {%- set view = pit_join._completed(history, {
         'name': none, 'relation': none, 'keys': none, 'event_timestamp': none, 'created_timestamp': none, 'lag': none, 'ttl': none,
         'inclusive': true, 'deleted': none, 'static': false, 'columns': [], 'types': {}, 'aggregations': [], 'closed': 'left',
-        'event_key': [], 'sensitive': [], 'physical': false, 'key_names': none, 'spine_keys': none
+        'event_key': [], 'sensitive': [], 'physical': false, 'indexes': [], 'tells': {}, 'row_id': none, 'key_names': none, 'spine_keys': none
     }, 'the history') -%}
     {%- if not view.relation or view['keys'] is none or not (view.event_timestamp or view.static) -%}
         {{ exceptions.raise_compiler_error('the history needs a relation, keys ([] if it holds for every row) and an event_timestamp, or static: true, got ' ~ history) }}
@@ -145,7 +148,8 @@ _pit_available_at <= {{ pit_join._last_instant(at, strict) }}
     {%- for key in join_keys if key not in view['keys'] -%}
         {{ exceptions.raise_compiler_error('join_keys has the unknown key ' ~ key ~ '; the history has ' ~ (view['keys'] | join(', ') or 'no keys')) }}
     {%- endfor -%}
-    {%- do view.update({'keys': pit_join._key_columns(view['keys']), 'key_names': [], 'spine_keys': [], 'physical': view.physical and pit_join._has_row_numbers()}) -%}
+    {%- do view.update({'keys': pit_join._key_columns(view['keys']), 'key_names': [], 'spine_keys': [], 'physical': view.physical and pit_join._stored_row_id() is not none}) -%}
+    {%- do view.update({'row_id': pit_join._stored_row_id() if view.physical else '_pit_row_id'}) -%}
     {%- for key in view['keys'] -%}
         {%- do view.key_names.append('_pit_key_' ~ loop.index) -%}
         {%- set column = 'spine.' ~ pit_join._identifier(join_keys.get(key, key)) -%}

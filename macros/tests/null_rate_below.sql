@@ -4,7 +4,7 @@
 {% test null_rate_below(model, rate, as_of=none, features=none) %}
 {%- if execute -%}
 {%- set view = pit_join._view_of(model) -%}
-with snapshot as materialized (
+with snapshot as {{ pit_join._materialized() ~ ' ' if pit_join._materialized() }}(
     {{ pit_join._profiled_snapshot(view, as_of, pit_join._profiled_features(view)) | indent(4) }}
 ),
 

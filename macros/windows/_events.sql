@@ -32,7 +32,7 @@ events as (
         {%- set value = quote(item.column) if item.column else '1' %}
         {%- set value = pit_join._unsigned_zero(value) if item.column and pit_join._is_float(item.column_type) else value %}
         {#- The condition may end with a comment. #}
-        {{ 'case when (' ~ item.where ~ '\n        ) then ' ~ value ~ ' end' if item.where else value }} as {{ item.input }},
+        {{ 'case when (' ~ pit_join._condition(item.where, view.types) ~ '\n        ) then ' ~ value ~ ' end' if item.where else value }} as {{ item.input }},
         {%- endfor %}
         {%- if pit_join._has_row_numbers() and wanted | selectattr('function', 'equalto', 'last_n') | list %}
         row_number() over () as _pit_number, -- any numbers will do: they tell equal events apart

@@ -1,17 +1,17 @@
 {#-
     The windows of engines without the plans of DuckDB. Counts, sums and averages of integers and decimals are running sums
     over the events that enter and leave each window, so that the work for a key grows with its events and not with their
-    square. All else, and all aggregations of a view with an event_key, is aggregated from the pairs of an instant asked
-    and an event in its longest window, as the plan 'range' does.
+    square. All else, all aggregations of a view with an event_key, and all by the plan 'range', is aggregated from the
+    pairs of an instant asked and an event in its longest window.
 
     The CTEs up to `windowed` have, for each key and instant asked with an event in the longest window, `_pit_newest`, the
     newest event time, and a column for each aggregation.
 -#}
-{% macro _portable_windows(view, wanted) -%}
+{% macro _portable_windows(view, wanted, plan) -%}
 {%- set keys = view.key_names -%}
 {%- set added, compared = [], [] -%}
 {%- for item in wanted -%}
-    {%- do (added if pit_join._adds_up(item, view) else compared).append(item) -%}
+    {%- do (added if plan != 'range' and pit_join._adds_up(item, view) else compared).append(item) -%}
 {%- endfor -%}
 {%- if added -%}
 {{ pit_join._running_windows(view, added) }},

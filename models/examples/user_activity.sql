@@ -11,6 +11,6 @@ select
     loaded_at,
     login_count_30d,
     session_duration_avg,
-    is_deleted,
+    is_deleted
 from logins
 order by user_id, event_timestamp, loaded_at

@@ -13,6 +13,6 @@ select
     manufacturer,
     model,
     engines,
-    seats,
+    seats
 from planes
 order by tailnum, event_timestamp

@@ -13,6 +13,6 @@ landed as (
 select
     tailnum,
     landed_at as event_timestamp,
-    dest,
+    dest
 from landed
 order by tailnum, event_timestamp

@@ -24,6 +24,6 @@ select
     dep_delay as last_dep_delay,
     arr_delay as last_arr_delay,
     air_time as last_air_time,
-    landed_at,
+    landed_at
 from landed
 order by tailnum, event_timestamp, known_at

@@ -9,6 +9,6 @@ select
     airport,
     timezone('UTC', make_date(2013, 1, 1)::timestamp) as event_timestamp,
     latitude,
-    longitude,
+    longitude
 from airports
 order by airport, event_timestamp

@@ -14,6 +14,6 @@ select
     wind_speed,
     precip,
     pressure,
-    visibility,
+    visibility
 from weather
 order by airport, event_timestamp

@@ -13,6 +13,6 @@ landed as (
 select
     carrier,
     landed_at as event_timestamp,
-    arr_delay,
+    arr_delay
 from landed
 order by carrier, event_timestamp

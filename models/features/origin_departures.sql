@@ -13,6 +13,6 @@ departed as (
 select
     origin as airport,
     departed_at as event_timestamp,
-    dep_delay,
+    dep_delay
 from departed
 order by airport, event_timestamp

@@ -15,7 +15,7 @@ landings as (
         landed_at,
         count(*) as landed_flights,
         sum(arr_delay) as arr_delay,
-        count(*) filter (where arr_delay > 15) as late_flights,
+        count(*) filter (where arr_delay > 15) as late_flights
     from flights
     where landed_at is not null
     group by carrier, dest, landed_at
@@ -28,7 +28,7 @@ running as (
         landed_at,
         sum(landed_flights) over so_far as landed_flights,
         sum(arr_delay) over so_far as arr_delay,
-        sum(late_flights) over so_far as late_flights,
+        sum(late_flights) over so_far as late_flights
     from landings
     window so_far as (
         partition by carrier, dest
@@ -42,7 +42,7 @@ select
     dest,
     landed_at as event_timestamp,
     landed_flights::bigint as route_flights,
-    arr_delay / landed_flights as route_mean_arr_delay,
-    late_flights / landed_flights as route_late_share,
+    arr_delay::double precision / landed_flights as route_mean_arr_delay,
+    late_flights::double precision / landed_flights as route_late_share
 from running
 order by carrier, dest, event_timestamp

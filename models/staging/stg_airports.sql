@@ -20,5 +20,5 @@ select
     name as airport_name,
     lat as latitude,
     lon as longitude,
-    tzone as time_zone,
+    tzone as time_zone
 from all_airports

@@ -23,7 +23,9 @@ departures as (
         airports.time_zone as dest_time_zone,
         -- All origins are in New York. The day is the one of the schedule, however late the flight left.
         timezone('America/New_York', flights.time_hour)::date as flight_date,
-        flights.time_hour + to_minutes(flights.sched_dep_time % 100) as scheduled_departure_at,
+        flights.time_hour + flights.sched_dep_time % 100 * interval '1' minute as scheduled_departure_at,
+        floor(flights.sched_arr_time / 100) * interval '1' hour
+        + flights.sched_arr_time % 100 * interval '1' minute as arrival_since_midnight
     from flights
     left join airports on flights.dest = airports.airport
 ),
@@ -32,13 +34,9 @@ arrivals as (
     select
         *,
         -- Wall time at the destination, on the day of departure and on the next. Where clocks go back and a wall time
-        -- occurs twice, DuckDB takes the later.
-        timezone(
-            dest_time_zone, flight_date + to_minutes(sched_arr_time // 100 * 60 + sched_arr_time % 100)
-        ) as arrival_on_same_day,
-        timezone(
-            dest_time_zone, flight_date + 1 + to_minutes(sched_arr_time // 100 * 60 + sched_arr_time % 100)
-        ) as arrival_on_next_day,
+        -- occurs twice, DuckDB and PostgreSQL take the later.
+        timezone(dest_time_zone, flight_date + arrival_since_midnight) as arrival_on_same_day,
+        timezone(dest_time_zone, flight_date + 1 + arrival_since_midnight) as arrival_on_next_day
     from departures
 ),
 
@@ -49,7 +47,7 @@ scheduled as (
         case
             when arrival_on_same_day > scheduled_departure_at then arrival_on_same_day
             else arrival_on_next_day
-        end as scheduled_arrival_at,
+        end as scheduled_arrival_at
     from arrivals
 )
 
@@ -65,12 +63,12 @@ select
     scheduled_departure_at,
     scheduled_arrival_at,
     -- Null if the flight was cancelled.
-    scheduled_departure_at + to_minutes(dep_delay) as departed_at,
+    scheduled_departure_at + dep_delay * interval '1' minute as departed_at,
     -- Null if it was cancelled or diverted.
-    scheduled_arrival_at + to_minutes(arr_delay) as landed_at,
+    scheduled_arrival_at + arr_delay * interval '1' minute as landed_at,
     dep_delay,
     arr_delay,
     air_time,
     dep_time,
-    arr_time,
+    arr_time
 from scheduled

@@ -11,5 +11,5 @@ select
     manufacturer,
     model,
     engines,
-    seats,
+    seats
 from planes

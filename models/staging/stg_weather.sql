@@ -14,5 +14,5 @@ select
     wind_speed,
     precip,
     pressure,
-    visib as visibility,
+    visib as visibility
 from weather

@@ -20,6 +20,7 @@ from pit_join.audit.replay_cuts import Cuts, draw_cuts
 from pit_join.audit.replay_inputs import Lineage, find_lineage
 from pit_join.audit.replay_result import Replay, ReplayedView, ReplayExample
 from pit_join.audit.replay_scratch import Scratch, scratch_folder
+from pit_join.definitions.connection import Connection
 from pit_join.definitions.nodes import selector
 from pit_join.definitions.views import FeatureView
 from pit_join.errors import ProjectError, RequestError, WarehouseError, option
@@ -55,6 +56,7 @@ def replay(
     moments = [(parse_instant(one) - _EPOCH) // _MICROSECOND for one in at]
     if cuts < 1:
         raise RequestError(f"{option('cuts=', '--cuts')} must be at least 1, got {cuts}")
+    _check_engine(workspace.project.connection)
     lineage = find_lineage(workspace, names, allow_hooks=allow_hooks)
     if not lineage.views:
         raise RequestError(
@@ -98,6 +100,14 @@ def replay(
         builds=builds,
         seconds=time.monotonic() - began,
     )
+
+
+def _check_engine(connection: Connection) -> None:
+    if connection.engine != "duckdb":
+        raise RequestError(
+            f"a replay builds models in copies of DuckDB files, and the target '{connection.target}' is of type "
+            f"{connection.engine}; replay a target of type duckdb, with {option('target=', '--target')}"
+        )
 
 
 def _unsaid(lineage: Lineage, unsaid: dict[str, str], view: FeatureView) -> tuple[str, ...]:

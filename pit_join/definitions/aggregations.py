@@ -84,7 +84,9 @@ def result_type(function: str, data_type: FieldType) -> FieldType:
         return read_type(f"decimal(38, {data_type.scale})")
     if function in ARITHMETIC:
         return read_type("double")
-    return read_type(f"{data_type}[]") if function == "last_n" else data_type
+    if function == "last_n":
+        return FieldType(f"{data_type.name}[]", f"{data_type}[]", element=data_type)
+    return data_type
 
 
 def _check_neighbours(meta: Mapping[str, Any], wrong: Wrong) -> None:

@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import TYPE_CHECKING, Any, Literal
 
+from pit_join.definitions.engine_types import duckdb_name
+
 if TYPE_CHECKING:
     import duckdb
     from duckdb.sqltypes import DuckDBPyType
@@ -47,6 +49,15 @@ class FieldType:
 
     def __str__(self) -> str:
         return self.text
+
+    @property
+    def sql(self) -> str:
+        """The type as DuckDB's SQL names it; one that only a database knows has its own text.
+
+        >>> read_type("timestamp(3) with time zone", "postgres").sql, read_type("mood").sql
+        ('TIMESTAMP WITH TIME ZONE', 'mood')
+        """
+        return self.text if self.name == self.text.strip().upper() else self.name
 
     @property
     def family(self) -> str:
@@ -128,15 +139,15 @@ class FieldType:
 
 
 @cache
-def read_type(text: str) -> FieldType:
-    """Read a type from its text; a text that DuckDB does not know is a type of its own.
+def read_type(text: str, engine: str = "duckdb") -> FieldType:
+    """Read a type from its text in an engine's words; a text that is not known is a type of its own.
 
     >>> read_type("int8") == read_type(" BIGINT"), read_type("numeric(9)").name, read_type("real[]").element.number
     (True, 'DECIMAL(9,0)', 'float')
-    >>> read_type("mood").family
-    'MOOD'
+    >>> read_type("mood").family, read_type("float", "postgres").name, read_type("float").name
+    ('MOOD', 'DOUBLE', 'FLOAT')
     """
-    kind = _parsed(text)
+    kind = _parsed(duckdb_name(text, engine))
     return FieldType(text.strip().upper(), text) if kind is None else type_of(kind, text)
 
 

@@ -14,6 +14,7 @@ from pit_join.definitions.misplaced import file_of, meta_of
 from pit_join.definitions.nearest import read_nearest
 from pit_join.definitions.nodes import versioned_name
 from pit_join.definitions.on_demand import read_on_demand
+from pit_join.definitions.portable import portable_problems
 from pit_join.definitions.requests import on_demand_problems, request_problems, views_read, with_versions
 from pit_join.definitions.settings import (
     TIMELESS,
@@ -63,8 +64,8 @@ _OF_FEATURES = {"default", "drift", "freshness_slo", "max_default_rate", "max_nu
 class Reader:
     """Definitions as they are read, and every problem that was found."""
 
-    def __init__(self, clocks: SnapshotClocks) -> None:
-        self._clocks = clocks
+    def __init__(self, clocks: SnapshotClocks, engine: str = "duckdb") -> None:
+        self._clocks, self._engine = clocks, engine
         self.problems: list[str] = []
         self.entities: dict[str, Entity] = {}
         self.views: dict[str, FeatureView] = {}
@@ -100,17 +101,13 @@ class Reader:
         self._check_name(name, node, hiding, wrong)
         check_keys(meta, _VIEW_KEYS, within(wrong, "config.meta.pit_join"))
         columns = node.get("columns") or {}
-        types = _types(columns)
+        types = self._types(columns)
         event_timestamp = (node.get("config") or {}).get("event_time")
         entity, key_columns = self._entity(meta, event_timestamp, types, wrong)
         static = read_static(meta, node, wrong)
         features, windows = self._contents(columns, key_columns, event_timestamp, meta, wrong)
         for column in (each.name for each in features if each.name.lower() == end_column(node)):
             wrong(f"columns.{column}", _ENDED)
-        if (node.get("config") or {}).get("materialized") == "ephemeral":
-            wrong("config.materialized", _EPHEMERAL)
-        if not static and (problem := _overwritten(node.get("config") or {}, key_columns.values(), event_timestamp)):
-            wrong("config.unique_key", problem)
         view = FeatureView(
             name=name,
             entity=entity,
@@ -139,6 +136,9 @@ class Reader:
             clock_times=self._clock_times(unique_id, event_timestamp, meta, types, wrong),
             hides_keys=meta.get("sensitive") is True or bool(sensitive_columns(columns) & set(key_columns.values())),
         )
+        stored = _stored_problems(node.get("config") or {}, view)
+        for key, problem in (*stored, *portable_problems(view, columns, meta, self._engine)):
+            wrong(key, problem)
         # A broken view is kept by name, so that a service which uses it is not reported as well.
         self.views[name] = view
         if len(self.problems) == before and entity.join_keys:
@@ -265,6 +265,9 @@ class Reader:
             name = ""
         return Entity(name, tuple(keys)), key_columns
 
+    def _types(self, columns: Mapping[str, Any]) -> dict[str, FieldType]:
+        return {name: read_type(str(each.get("data_type") or ""), self._engine) for name, each in columns.items()}
+
     def _contents(
         self,
         columns: Mapping[str, Any],
@@ -274,14 +277,14 @@ class Reader:
         wrong: Wrong,
     ) -> tuple[tuple[Feature, ...], WindowSettings]:
         """Return the features of a view: columns or, in a window view, its aggregations."""
-        types, created, deleted = _types(columns), meta.get("created_timestamp"), meta.get("deleted")
+        types, created, deleted = self._types(columns), meta.get("created_timestamp"), meta.get("deleted")
         for key, column in (("config.event_time", event_time), ("created_timestamp", created), ("deleted", deleted)):
             self._column(key, column, types, wrong)
         special = {
             column for column in (*key_columns.values(), event_time, created, deleted) if isinstance(column, str)
         }
         windowed = "aggregations" in meta
-        features = tuple(self._features(columns, special, windowed, wrong))
+        features = tuple(self._features(columns, types, special, windowed, wrong))
         for feature in features if meta.get("static") is True else ():
             if feature.freshness_slo:
                 wrong(f"columns.{feature.name}.freshness_slo", TIMELESS)
@@ -313,7 +316,12 @@ class Reader:
         return features, windows
 
     def _features(
-        self, columns: Mapping[str, Any], special: set[str], windowed: bool, wrong: Wrong
+        self,
+        columns: Mapping[str, Any],
+        types: Mapping[str, FieldType],
+        special: set[str],
+        windowed: bool,
+        wrong: Wrong,
     ) -> Iterator[Feature]:
         """Check the columns and yield those that are features; a window view has none."""
         seen: dict[str, str] = {}
@@ -330,7 +338,7 @@ class Reader:
             meta = meta or {}
             own = within(wrong, where)
             check_keys(meta, _COLUMN_KEYS, within(own, "config.meta.pit_join"))
-            data_type = _type(column)
+            data_type = types[name]
             if not data_type.text:
                 wrong(where, "has no data_type")
             hidden = read_flag(meta, "sensitive", False, own)
@@ -363,7 +371,15 @@ def _watched(features: Iterable[Feature], meta: Mapping[str, Any], wrong: Wrong)
     )
 
 
-def _overwritten(config: Mapping[str, Any], key_columns: Collection[str], event_timestamp: Any) -> str | None:
+def _stored_problems(config: Mapping[str, Any], view: FeatureView) -> Iterator[tuple[str, str]]:
+    """Yield what is wrong with how dbt stores a view: without a relation, or overwritten with each run."""
+    if config.get("materialized") == "ephemeral":
+        yield "config.materialized", _EPHEMERAL
+    if not view.static and (problem := _overwritten(config, view.key_columns.values(), view.event_timestamp)):
+        yield "config.unique_key", problem
+
+
+def _overwritten(config: Mapping[str, Any], key_columns: Collection[str], event_timestamp: str) -> str | None:
     """Return the problem of an incremental model that loses its history with each run."""
     unique = config.get("unique_key")
     columns = [part.strip() for part in unique.split(",")] if isinstance(unique, str) else unique
@@ -376,11 +392,3 @@ def _overwritten(config: Mapping[str, Any], key_columns: Collection[str], event_
         f"each run overwrites the history, since {', '.join(columns)} keeps one row a key; add the event time "
         f"'{event_timestamp}', and the created time if there is one, or use incremental_strategy: append"
     )
-
-
-def _types(columns: Mapping[str, Any]) -> dict[str, FieldType]:
-    return {name: _type(column) for name, column in columns.items()}
-
-
-def _type(column: Mapping[str, Any]) -> FieldType:
-    return read_type(str(column.get("data_type") or ""))

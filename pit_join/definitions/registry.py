@@ -26,7 +26,8 @@ __all__ = ["Registry"]
 class Registry:
     """All definitions of a project by name.
 
-    `latest` maps the name of a model with versions to the view of its latest version.
+    `latest` maps the name of a model with versions to the view of its latest version. `engine` is dbt's type of the
+    adapter.
     """
 
     entities: Mapping[str, Entity]
@@ -34,6 +35,7 @@ class Registry:
     services: Mapping[str, FeatureService]
     on_demand: Mapping[str, OnDemandFeature]
     latest: Mapping[str, str]
+    engine: str = "duckdb"
 
     @classmethod
     def from_manifest(cls, manifest: Mapping[str, Any]) -> Registry:
@@ -50,7 +52,8 @@ class Registry:
     @classmethod
     def read(cls, manifest: Mapping[str, Any]) -> tuple[Registry, list[str]]:
         """Return what can be read of a manifest, and every problem; definitions with a problem are partly read."""
-        reader, nodes = Reader(SnapshotClocks(manifest["nodes"])), Nodes(manifest)
+        engine = manifest["metadata"].get("adapter_type") or "duckdb"
+        reader, nodes = Reader(SnapshotClocks(manifest["nodes"]), engine), Nodes(manifest)
         for macro in (manifest.get("macros") or {}).values():
             reader.macro(macro, manifest["metadata"]["project_name"])
         for unique_id, node in manifest["nodes"].items():
@@ -62,7 +65,7 @@ class Registry:
         for exposure in manifest["exposures"].values():
             if "pit_join" in (meta := meta_of(exposure)):
                 reader.service(exposure, meta["pit_join"])
-        registry = cls(reader.entities, reader.views, reader.services, reader.on_demand, reader.latest)
+        registry = cls(reader.entities, reader.views, reader.services, reader.on_demand, reader.latest, engine)
         return registry, sorted({*reader.problems, *misplaced(manifest), *_other_keys(reader.views.values())})
 
     def view(self, name: str) -> FeatureView:

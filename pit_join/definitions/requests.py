@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
 from pit_join.definitions.field_type import read_type
+from pit_join.definitions.portable import name_problem
 from pit_join.definitions.views import FeatureView, OnDemandFeature
 from pit_join.errors import suggest
 from pit_join.references import (
@@ -52,14 +53,21 @@ def feature_names(requests: tuple[RequestItem, ...], views: Mapping[str, Feature
     return [name for number, request in enumerate(requests, 1) for name, _, _ in _names(number, request, views, full)]
 
 
-def name_problems(requests: tuple[RequestItem, ...], views: Mapping[str, FeatureView], full: bool) -> Iterator[str]:
-    """Yield the names that two features of requests with versions would share; with `full` they begin with the view."""
+def name_problems(
+    requests: tuple[RequestItem, ...], views: Mapping[str, FeatureView], full: bool, engine: str = "duckdb"
+) -> Iterator[str]:
+    """Yield the names that two features of requests with versions would share, or that an engine would cut.
+
+    With `full` they begin with the view.
+    """
     taken: dict[str, str] = {}
     for number, request in enumerate(requests, 1):
         for name, owner, advice in _names(number, request, views, full):
             if (other := taken.setdefault(name.lower(), owner)) != owner:
                 hint = "rename one of them" if "__" in name else advice
                 yield f"both {other} and {owner} would be named {name}; {hint}"
+            if isinstance(request, Request) and (problem := name_problem(name, engine)):
+                yield problem
 
 
 def _names(

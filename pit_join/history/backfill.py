@@ -76,7 +76,7 @@ def backfill(
     until = None if end is None else parse_instant(end)
     project, console = workspace.project, workspace.console
     models = batch_models(workspace.manifest, project.variables, tuple(names))
-    path = project.warehouse.with_name(project.warehouse.name + ".batches.jsonl")
+    path = project.ledger
     if not apply:
         stored = look(workspace, models)
         records = [*read_records(path, console.warn), *recognised(project, stored)]
@@ -237,12 +237,14 @@ class _Work:
 
     def _dbt(self, command: Sequence[str], on_event: Callable[[dict[str, Any]], int], said: list[str]) -> int:
         """Run dbt, with retries while another process holds the warehouse; `said` receives its error messages."""
-        path, started, status = self._project.warehouse, time.monotonic(), 0
+        is_file = self._project.connection.server is None
+        path, started, status = self._project.warehouse if is_file else self._ledger.path, time.monotonic(), 0
 
         def held() -> bool:
             nonlocal status
             left = max(0.0, self._console.wait - (time.monotonic() - started))
-            wait_until_free(path, left, self._console.warn)
+            if is_file:
+                wait_until_free(path, left, self._console.warn)
             said.clear()
             status, heard = 0, 0
             with closing(self._project.run(*command, inherited=(self._ledger.handle,))) as events:

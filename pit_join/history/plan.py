@@ -25,7 +25,7 @@ from pit_join.history.ledger import Record
 from pit_join.project.dbt_project import Project
 from pit_join.project.rendering import Macros
 from pit_join.times import parse_instant
-from pit_join.warehouse.duckdb_session import DuckDBWarehouse
+from pit_join.warehouse.protocol import ViewSession
 from pit_join.warehouse.sql import identifier, literal
 from pit_join.workspace import Workspace
 
@@ -117,24 +117,24 @@ class StoredBatches:
 
 def look(workspace: Workspace, models: Iterable[BatchModel]) -> dict[str, StoredBatches]:
     """Return the stored state of models, by their unique ids."""
-    if not workspace.project.warehouse.is_file():
+    if not workspace.project.has_warehouse:
         missing = {model.unique_id: frozenset(table.relation for table in model.tables) for model in models}
         return {unique_id: StoredBatches(None, None, tables) for unique_id, tables in missing.items()}
     with workspace.warehouse() as warehouse:
-        seen = _Look(warehouse, workspace.macros)
+        seen = _Look(warehouse.views, workspace.view_macros)
         return {model.unique_id: seen.stored(model) for model in models}
 
 
 class _Look:
     """One look at the tables of a warehouse."""
 
-    def __init__(self, warehouse: DuckDBWarehouse, macros: Macros) -> None:
-        self._warehouse, self._macros = warehouse, macros
+    def __init__(self, session: ViewSession, macros: Macros) -> None:
+        self._session, self._macros = session, macros
         self._now = datetime.now(timezone.utc)
         self._found: dict[tuple[str, tuple[str, ...]], tuple[datetime | None, datetime | None]] = {}
 
     def stored(self, model: BatchModel) -> StoredBatches:
-        rows = self._rows(model) if self._warehouse.has_table(model.location) else None
+        rows = self._rows(model) if self._session.has(model.location) else None
         newest = [start for start in rows or () if start <= self._now]
         inputs: dict[str, datetime | None] = {}
         for one in model.inputs:
@@ -153,24 +153,28 @@ class _Look:
         return StoredBatches(
             rows=rows,
             newest=max(newest, default=None),
-            missing=frozenset(table.relation for table in model.tables if not self._warehouse.has(table.location)),
+            missing=frozenset(table.relation for table in model.tables if not self._session.has(table.location)),
             inputs=inputs,
         )
 
     def _rows(self, model: BatchModel) -> dict[datetime, int]:
         what = f"the table of '{model.name}' cannot be read"
         (instant,) = self._instants(model.relation, (model.event_time,), False, what)
-        counted = self._warehouse.rows_later(
-            f"select epoch_us(date_trunc({literal(model.size)}, make_timestamp(_pit_at))) as start, count(*) as rows "
-            f"from (select {instant} as _pit_at from {model.relation}) "
-            f"where _pit_at between {_FIRST} and {_LAST} group by all",
+        time = self._macros.text("_as_time", microseconds="_pit_at", data_type="timestamp")
+        start = self._macros.text(
+            "_instant", column=f"date_trunc({literal(model.size)}, {time})", data_type="timestamp"
+        )
+        rows = f"(select {instant} as _pit_at from {model.relation}) as timed"
+        counted = self._session.rows_later(
+            f"select {start} as start, count(*) as rows from {rows} "
+            f"where _pit_at between {_FIRST} and {_LAST} group by 1",
             what,
         ).result()
         return {_EPOCH + timedelta(microseconds=row["start"]): row["rows"] for row in counted}
 
     def _newest(self, one: BatchInput) -> tuple[datetime | None, datetime | None]:
         """Return the newest event time and the newest created time of an input."""
-        if not self._warehouse.has(one.location):
+        if not self._session.has(one.location):
             return None, None
         what = f"'{one.name}' cannot be read"
         now = (self._now - _EPOCH) // _MICROSECOND
@@ -178,13 +182,13 @@ class _Look:
             f"max(case when {instant} between {_FIRST} and {now} then {instant} end) as newest_{number}"
             for number, instant in enumerate(self._instants(one.relation, one.times, True, what))
         ]
-        found = self._warehouse.row(f"select {', '.join(newest)} from {one.relation}", what)
+        (found,) = self._session.rows_later(f"select {', '.join(newest)} from {one.relation}", what).result()
         times = [None if at is None else _EPOCH + timedelta(microseconds=at) for at in found.values()]
         return times[0], times[-1]
 
     def _instants(self, relation: str, columns: Iterable[str], round_up: bool, what: str) -> Iterator[str]:
         """Yield time columns as instants in SQL; text is read as a time."""
-        types = {name.lower(): kind for name, kind in self._warehouse.columns(f"from {relation}", what).items()}
+        types = {name.lower(): kind for name, kind in self._session.columns(f"select * from {relation}", what).items()}
         for name in columns:
             column, kind = identifier(name), types.get(name.lower())
             if kind and kind.family == "text":

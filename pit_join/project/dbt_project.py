@@ -103,6 +103,13 @@ class Project:
         return self.connection.server is not None or self.warehouse.is_file()
 
     @property
+    def ledger(self) -> Path:
+        """The file of batches that are done: beside the warehouse, or in the project if that is a server."""
+        if self.connection.server is None:
+            return self.warehouse.with_name(self.warehouse.name + ".batches.jsonl")
+        return self.directory / f"{self.connection.target}.batches.jsonl"
+
+    @property
     def warehouse(self) -> Path:
         """The DuckDB file that dbt writes; only where dbt writes one."""
         return Path(next(iter(self.connection.databases.values())).path)

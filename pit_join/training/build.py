@@ -10,6 +10,7 @@ from collections.abc import Callable
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
+from pit_join.errors import RequestError
 from pit_join.references import OnDemandRequest
 from pit_join.training.definitions import definitions_of
 from pit_join.training.joins import ViewJoins
@@ -50,6 +51,11 @@ class TrainingBuild:
         Raises:
             PitJoinError: see its subclasses; bad spines and tables.
         """
+        if self._resolved["computed"] and self._workspace.registry.engine != "duckdb":
+            raise RequestError(
+                "no query of the warehouse has on-demand features, which DuckDB computes; build the set instead, or leave "
+                "them out"
+            )
         with self._workspace.warehouse() as warehouse:
             joins = self._joins(Histories(warehouse, self._workspace))
             rows = joins.check_spine(self._source, self._resolved["names"])

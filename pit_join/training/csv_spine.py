@@ -242,8 +242,8 @@ class CsvFile:
     def _unread(self, types: Mapping[str, FieldType], warehouse: DuckDBWarehouse, table: str) -> dict[str, int]:
         """Return the first row of each column that has a text which is not a value of the column's type."""
         tests = [
-            f"{identifier(name)} is not null and try_cast({identifier(name)} as {kind}) is null as {identifier(name)}"
-            for name, kind in types.items()
+            f"{name} is not null and try_cast({name} as {kind.sql}) is null as {name}"
+            for name, kind in zip(map(identifier, types), types.values(), strict=True)
         ]
         if not tests:
             return {}
@@ -290,7 +290,7 @@ def typed(types: Mapping[str, FieldType], source: str) -> str:
 
 
 def _cast(column: str, kind: FieldType) -> str:
-    plain = f"cast({column} as {kind})"
+    plain = f"cast({column} as {kind.sql})"
     if not _is_zoned(kind):
         return plain
     # A time without a zone is UTC, whatever the zone of the session that runs the SQL.

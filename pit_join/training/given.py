@@ -61,7 +61,7 @@ def read_given(
         column = identifier(name)
         is_read = empty or found[name].family != kind.family
         # A type that only the warehouse knows is an enum, whose values compare with texts.
-        selected.append(f"try_cast({column} as {kind.name}) as {column}" if is_read and is_known(kind.text) else column)
+        selected.append(f"try_cast({column} as {kind.name}) as {column}" if is_read and is_known(kind.name) else column)
     warehouse.execute(f"create or replace temp table {table} as select {', '.join(selected)} from {rows}", unreadable)
     result = warehouse.table(f"from {table}", unreadable)
     for name, kind in types.items():

@@ -192,6 +192,8 @@ class ViewJoins:
         statements = self._workspace.view_macros.data(
             "_view_statements", alias=role["alias"], spine="_pit_spine", features=features, options=options
         )
+        if self._session is not self._warehouse:
+            statements = [*statements[:-1], f"select * from (\n{statements[-1]}\n) as joined order by _pit_row"]
         return self._session.table_later(statements, f"the feature view '{view.name}' cannot be joined")
 
     def begin(self) -> Future[pa.Table]:

@@ -149,8 +149,8 @@ class Spine:
         except PitJoinError as error:
             raise SpineError(f"{self.unreadable}: {error}") from error
         # Beside a UUID, a text is a key of other views, too.
-        kinds = {name: "varchar" if needed[name].name == "UUID" else needed[name] for name in empty}
-        return {name: f"cast(null as {kind})" for name, kind in kinds.items()}
+        kinds = {name: read_type("varchar") if needed[name].name == "UUID" else needed[name] for name in empty}
+        return {name: f"cast(null as {kind.sql})" for name, kind in kinds.items()}
 
     def check_sql(self, rows: SpineRows, warehouse: DuckDBWarehouse) -> None:
         """Check that the SQL alone reads these rows.
@@ -215,7 +215,7 @@ def find_spine(spine: Any, manifest: Mapping[str, Any], directory: Path) -> Spin
     name = str(spine)
     nodes = Nodes(manifest)
     if node := nodes.named(name):
-        return _from_node(node, directory)
+        return _from_node(node, directory, manifest["metadata"].get("adapter_type") or "duckdb")
     path = Path(name)
     ending = Path(name.removesuffix(".gz")).suffix.lower()
     if ending not in _KINDS and re.match(r"[\s(]*(select|with|from)\s", name, re.IGNORECASE):
@@ -244,10 +244,11 @@ def find_spine(spine: Any, manifest: Mapping[str, Any], directory: Path) -> Spin
     raise SpineError(f"there is no spine '{name}'; {suggest(name, nodes.names, 'seeds and models')}")
 
 
-def _from_node(node: Mapping[str, Any], directory: Path) -> Spine:
+def _from_node(node: Mapping[str, Any], directory: Path, engine: str) -> Spine:
     config = node.get("config") or {}
     if node["resource_type"] == "seed":
-        types = {str(column): read_type(str(kind)) for column, kind in (config.get("column_types") or {}).items()}
+        listed = (config.get("column_types") or {}).items()
+        types = {str(column): read_type(str(kind), engine) for column, kind in listed}
         path = Path(node.get("root_path") or directory) / node["original_file_path"]
         if not path.is_file():
             raise SpineError(f"the seed {node['name']} has lost its file {path}")

@@ -207,7 +207,7 @@ def problem_of_condition(condition: str, types: Mapping[str, FieldType]) -> str 
     if problem := _problem_of_text(condition, "a condition is about the columns of one event", types):
         return problem
     columns = ", ".join(
-        f"cast(null as {kind}) as {identifier(name)}" for name, kind in types.items() if is_known(kind.text)
+        f"cast(null as {kind.name}) as {identifier(name)}" for name, kind in types.items() if is_known(kind.name)
     )
     try:
         found = _cursor().execute(f"select (\n{condition}\n) from (select {columns or '1'}) limit 0").description
@@ -220,10 +220,10 @@ def problem_of_condition(condition: str, types: Mapping[str, FieldType]) -> str 
 
 def problem_of_value(value: Any, kind: FieldType) -> str | None:
     """Return why a default does not fit a type; None if it is one, or only the warehouse knows the type."""
-    if not is_known(kind.text):
+    if not is_known(kind.name):
         return None
     try:
-        _cursor().execute(f"select cast({literal(str(value))} as {kind})")
+        _cursor().execute(f"select cast({literal(str(value))} as {kind.name})")
     except duckdb.Error as error:
         return f"{value!r} does not fit the type {kind}: {_one_line(str(error))}"
     return None

@@ -9,16 +9,17 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import Future
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import IO, TYPE_CHECKING, Any, TypeVar
 from urllib.parse import quote, urlencode
 
 import duckdb
 
+from pit_join.definitions.engine_types import duckdb_name
 from pit_join.definitions.field_type import FieldType, read_type
 from pit_join.errors import PitJoinError, WarehouseError, with_extra
 from pit_join.warehouse.duckdb_errors import QueryError
-from pit_join.warehouse.spool import Spool
+from pit_join.warehouse.spool import Spool, kept
 from pit_join.warehouse.sql import identifier, literal
 from pit_join.warehouse.worker import Worker
 
@@ -29,13 +30,14 @@ __all__ = ["PostgresSession"]
 
 _SPOOLED_ROWS = 65_536
 _TYPE, _MODIFIER = b"POSTGRESQL:type", b"POSTGRESQL:typmod"
-_INSUFFICIENT_PRIVILEGE, _WRONG_OBJECT = "42501", "42809"
+_INSUFFICIENT_PRIVILEGE = "42501"
 # Infinite times as the driver gives them: what the server sends, shifted from 2000 to 1970 beyond the end of 64 bits.
 _INFINITE = {"-9222425352054775809": "infinity", "-9222425352054775808": "-infinity"}
 _SETTINGS = (
     "set session characteristics as transaction isolation level repeatable read",
     # A result must depend neither on the server's settings nor on those of the role.
     "set TimeZone = 'UTC'",
+    "set DateStyle = 'ISO'",
     "set extra_float_digits = 1",
     "set standard_conforming_strings = on",
     # Compiled to machine code, a statement of many steps starts seconds later, however little it reads.
@@ -43,6 +45,13 @@ _SETTINGS = (
 )
 _INFINITE_DATES = {"-2147472692": "infinity", "-2147472691": "-infinity"}
 _LIBPQ = "[libpq]"
+# Whether there is a relation now, and its kind in the snapshot.
+_KIND = "select to_regclass({0}) is not null, (select relkind::text from pg_class where oid = to_regclass({0}))"
+_LOCKABLE = ("r", "p", "v")
+_SAME = (
+    "select count(*) > 0 from pg_class where oid = to_regclass({}) "
+    "and relfilenode = coalesce(pg_relation_filenode(oid), 0)"
+)
 _T = TypeVar("_T")
 
 
@@ -67,11 +76,15 @@ class PostgresSession:
         self._held: set[str] = set()
 
         def connect() -> _Connected:
-            with _readable_errors(f"the PostgreSQL database {place} cannot be used"):
+            with _readable_errors(f"the PostgreSQL database {place} cannot be used", of_query=False):
                 opened = _Connected(driver.connect(_uri(server)))
-                for statement in settings:
-                    opened.execute(statement)
-                opened.connection.commit()
+                try:
+                    for statement in settings:
+                        opened.execute(statement)
+                    opened.connection.commit()
+                except BaseException:
+                    opened.close()
+                    raise
                 return opened
 
         self._worker = Worker(connect, _Connected.interrupt)
@@ -84,18 +97,16 @@ class PostgresSession:
         what = "the tables of the feature views cannot be read"
 
         def lock(connected: _Connected) -> None:
-            for relation in new:
-                connected.lock(relation)
-            for relation in new:
+            kinds = {name: connected.rows(_KIND.format(literal(name)))[0] for name in new}
+            if not self._held:
+                connected.connection.commit()  # a lock protects the tables only if the snapshot is taken after it
+            tables = [name for name, (_, kind) in kinds.items() if kind in _LOCKABLE]
+            if tables:
+                connected.execute(f"lock table {', '.join(tables)} in access share mode")
+            for name, (exists, kind) in kinds.items():
                 # A table that was made or emptied after the snapshot would look empty in it.
-                name = literal(relation)
-                same = connected.rows(
-                    f"select count(*) from pg_class where oid = to_regclass({name}) "
-                    "and relfilenode is not distinct from coalesce(pg_relation_filenode(oid), 0)"
-                )
-                known = connected.rows(f"select to_regclass({name}) is not null")
-                if known[0][0] and not same[0][0]:
-                    raise WarehouseError(f"{relation} was built anew while the command ran; run the command again")
+                if exists and not (kind and connected.rows(_SAME.format(literal(name)))[0][0]):
+                    raise WarehouseError(f"{name} was built anew while the command ran; run the command again")
 
         self._submit(lock, what).result()
         self._held.update(new)
@@ -111,7 +122,7 @@ class PostgresSession:
             for statement in statements[:-1]:
                 connected.execute(statement)
             with connected.reading(statements[-1]) as relation:
-                return relation.to_arrow_table()
+                return kept(relation.to_arrow_reader(_SPOOLED_ROWS))
 
         return self._submit(read, what)
 
@@ -225,16 +236,6 @@ class _Connected:
     def copy(self, name: str, table: pa.Table) -> None:
         self._cursor.adbc_ingest(name, table, mode="create", temporary=True)
 
-    def lock(self, relation: str) -> None:
-        """Lock a table before the snapshot is taken; only tables can be locked."""
-        self.execute("savepoint before_lock")
-        try:
-            self.execute(f"lock table {relation} in access share mode")
-        except Exception as error:
-            if _state_of(error) == _INSUFFICIENT_PRIVILEGE:
-                raise
-            self.execute("rollback to before_lock")  # a missing table is found, and named, by the check of its view
-
     @contextmanager
     def reading(self, sql: str) -> Iterator[duckdb.DuckDBPyRelation]:
         """Yield the result of a query as a relation of DuckDB, whose rows come while it is read."""
@@ -265,7 +266,8 @@ class _Connected:
             self._types.unregister("_pit_result")
 
     def interrupt(self) -> None:
-        self._cursor.adbc_cancel()
+        with suppress(Exception):  # the driver refuses if no statement runs
+            self._cursor.adbc_cancel()
 
     def close(self) -> None:
         self._types.close()
@@ -340,11 +342,11 @@ def _type_of(field: pa.Field) -> FieldType:
             f"the column '{field.name}' is numeric without a number of digits; cast it in the model, to numeric(38, s) "
             "or to double precision"
         )
-    return read_type(f"{name[1:]}[]" if name.startswith("_") else name)
+    return read_type(duckdb_name(f"{name[1:]}[]" if name.startswith("_") else name, "postgres"))
 
 
 @contextmanager
-def _readable_errors(what: str) -> Iterator[None]:
+def _readable_errors(what: str, *, of_query: bool = True) -> Iterator[None]:
     try:
         yield
     except PitJoinError:
@@ -358,10 +360,10 @@ def _readable_errors(what: str) -> Iterator[None]:
         if state is None:
             raise
         said = _message_of(error)
-        if state == _INSUFFICIENT_PRIVILEGE:
+        if state == _INSUFFICIENT_PRIVILEGE or said.startswith("permission denied"):
             said += "; grant it to the role that the dbt profile names, or name another"
         # Class 22 is of values: too large, not a number, divided by zero.
-        raise (QueryError if state[:2] in ("22", "21") else WarehouseError)(f"{what}: {said}") from error
+        raise (QueryError if of_query and state[:2] in ("22", "21") else WarehouseError)(f"{what}: {said}") from error
 
 
 def _state_of(error: BaseException) -> str | None:
@@ -377,5 +379,6 @@ def _message_of(error: BaseException) -> str:
     if said:
         return said.decode() if isinstance(said, bytes) else str(said)
     # The rest names the function of the driver, and may repeat the query.
-    text = re.sub(r"^.*?(?:ERROR|FATAL):\s+|\[libpq\] ", "", str(error).split("\n\nQuery was")[0], flags=re.DOTALL)
+    text = re.split(r"\n+(?:Query was|LINE \d)", str(error))[0]
+    text = re.sub(r"^.*?(?:ERROR|FATAL):\s+|\[libpq\] ", "", text, flags=re.DOTALL)
     return " ".join(text.split())

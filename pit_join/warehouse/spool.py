@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import mmap
 import os
+import tempfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager, suppress
@@ -13,11 +14,12 @@ from typing import IO, TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["Restarted", "Spool"]
+__all__ = ["Restarted", "Spool", "kept"]
 
 _AHEAD = 2  # batches
 _POLL_SECONDS = 0.1
 _WRITE_BYTES = 2**24
+_IN_MEMORY_BYTES = 2**26
 
 
 class Restarted(Exception):
@@ -131,3 +133,27 @@ class Spool:
             mapped = mmap.mmap(self._file.fileno(), 0, access=mmap.ACCESS_READ)
             self._table = pa.ipc.open_file(pa.py_buffer(mapped)).read_all()
         return self._table
+
+
+def kept(reader: pa.RecordBatchReader) -> pa.Table:
+    """Return all batches as a table; many lie in an unnamed temporary file, which vanishes with the process."""
+    import pyarrow as pa
+
+    batches: list[pa.RecordBatch] = []
+    size = 0
+    for batch in reader:
+        batches.append(batch)
+        size += batch.nbytes
+        if size > _IN_MEMORY_BYTES:
+            break
+    else:
+        return pa.Table.from_batches(batches, reader.schema)
+    with tempfile.TemporaryFile(prefix="pit-join-") as file:
+        with pa.ipc.new_file(file, reader.schema) as writer:
+            while batches:
+                writer.write_batch(batches.pop(0))
+            for batch in reader:
+                writer.write_batch(batch)
+        file.flush()
+        mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    return pa.ipc.open_file(pa.py_buffer(mapped)).read_all()

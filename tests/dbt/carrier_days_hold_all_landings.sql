@@ -15,19 +15,19 @@ recounted as (
         days.carrier,
         days.event_timestamp,
         days.carrier_flights_1d,
-        count(flights.flight_id) as landed_flights,
+        count(flights.flight_id) as landed_flights
     from days
     left join flights
         on
             days.carrier = flights.carrier
-            and days.event_timestamp - interval 24 hour <= flights.landed_at
+            and days.event_timestamp - interval '24' hour <= flights.landed_at
             and days.event_timestamp > flights.landed_at
-    group by all
+    group by days.carrier, days.event_timestamp, days.carrier_flights_1d
 )
 
 select
     carrier,
-    event_timestamp,
+    event_timestamp
 from recounted
 where carrier_flights_1d != landed_flights
 
@@ -36,5 +36,5 @@ union all
 -- None may be in no day at all.
 select
     null as carrier,
-    null as event_timestamp,
+    null as event_timestamp
 where (select sum(carrier_flights_1d) from days) != (select count(landed_at) from flights)

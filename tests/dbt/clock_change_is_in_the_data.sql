@@ -17,7 +17,7 @@ routes as (
 following as (
     select
         known_at,
-        lead(event_timestamp) over (partition by tailnum order by event_timestamp) as next_departure,
+        lead(event_timestamp) over (partition by tailnum order by event_timestamp) as next_departure
     from legs
 ),
 
@@ -58,7 +58,7 @@ found as (
             where known_at > next_departure
         ) as on_two_legs,
         -- Rows that hold two landings of a route in one minute.
-        (select count(landed_at) from flights) - (select count(*) from routes) as landed_together,
+        (select count(landed_at) from flights) - (select count(*) from routes) as landed_together
 )
 
 select *

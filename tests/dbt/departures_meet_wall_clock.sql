@@ -8,7 +8,7 @@ flights as (
 local_departures as (
     select
         *,
-        timezone('America/New_York', departed_at) as wall_time,
+        timezone('America/New_York', departed_at) as wall_time
     from flights
     where dep_time is not null
 )
@@ -16,8 +16,8 @@ local_departures as (
 select
     flight_id,
     dep_time,
-    departed_at,
+    departed_at
 from local_departures
 where
     departed_at is null
-    or hour(wall_time) * 100 + minute(wall_time) != dep_time % 2400
+    or extract(hour from wall_time) * 100 + extract(minute from wall_time) != dep_time % 2400

@@ -8,7 +8,7 @@ flights as (
 select flight_id
 from flights
 where
-    scheduled_arrival_at - scheduled_departure_at not between interval 30 minute and interval 13 hour
+    scheduled_arrival_at - scheduled_departure_at not between interval '30' minute and interval '13' hour
     or dep_delay not between -60 and 1440
     or arr_delay not between -120 and 1440
     or air_time not between 15 and 720

@@ -1,5 +1,7 @@
 -- Fails for a feature view that is not stored in the order (keys, event time, created): the join is fastest in that order.
 -- Row ids are the order of storage.
+{{ config(enabled=target.type == 'duckdb') }}
+
 {% set orders = {
     'airport_weather': 'airport, event_timestamp',
     'airport_places': 'airport, event_timestamp',

@@ -10,11 +10,12 @@ select
     flight_id,
     departed_at,
     air_time,
-    landed_at,
+    landed_at
 from flights
 where
     landed_at is not null
     and (
         air_time is null
-        or landed_at not between departed_at + to_minutes(air_time + 5) and departed_at + to_minutes(air_time + 240)
+        or landed_at - air_time * interval '1' minute
+        not between departed_at + interval '5' minute and departed_at + interval '4' hour
     )

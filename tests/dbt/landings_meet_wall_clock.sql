@@ -10,26 +10,32 @@ flights as (
 touch_downs as (
     select
         *,
-        departed_at + to_minutes(air_time) as earliest_at,
-        to_minutes(arr_time // 100 * 60 + arr_time % 100) as since_midnight,
+        departed_at + air_time * interval '1' minute as earliest_at,
+        floor(arr_time / 100) * interval '1' hour + arr_time % 100 * interval '1' minute as since_midnight
     from flights
     where landed_at is not null
+),
+
+days as (
+    select *
+    from (values (-1), (0), (1)) as days (later)
 ),
 
 candidates as (
     select
         *,
         timezone(
-            dest_time_zone, timezone(dest_time_zone, earliest_at)::date + unnest([-1, 0, 1]) + since_midnight
-        ) as candidate_at,
+            dest_time_zone, timezone(dest_time_zone, earliest_at)::date + later + since_midnight
+        ) as candidate_at
     from touch_downs
+    cross join days
 ),
 
 reported as (
     select
         flight_id,
         landed_at,
-        min(candidate_at) filter (where candidate_at >= earliest_at) as reported_at,
+        min(candidate_at) filter (where candidate_at >= earliest_at) as reported_at
     from candidates
     group by flight_id, landed_at
 )

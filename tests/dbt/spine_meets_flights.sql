@@ -15,7 +15,7 @@ flights as (
 select
     spine.carrier,
     spine.flight,
-    spine.event_timestamp,
+    spine.event_timestamp
 from spine
 left join flights
     on

@@ -23,8 +23,8 @@ from support.window_sql import INSTANT, as_text, columns_of, grid_of, history_di
 from support.window_sql import manifest_of as window_manifest_of
 from support.window_sql import snapshot_differences as window_snapshot_differences
 
-# Spark adds floats up as floats: each of at most a dozen additions rounds, and so do the steps of a deviation.
-ROUNDINGS = 32
+# Spark adds floats up as floats: each of a dozen additions rounds by half a unit in the last place at most.
+ROUNDINGS = 4
 
 # Declarations, each with so many data sets: Spark takes a second or two for a query of few rows.
 SETS = 8

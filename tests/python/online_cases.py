@@ -33,8 +33,7 @@ from pit_join.export.export import Export, export
 from pit_join.online.opening import open_store
 from pit_join.online.protocol import OnlineStore
 from pit_join.records.store_manifest import Contents
-from pit_join.warehouse.duckdb_session import DuckDBWarehouse, _Session
-from pit_join.warehouse.worker import Worker
+from pit_join.warehouse.duckdb_session import DuckDBWarehouse, _Session, _worker
 from pit_join.workspace import Console, Workspace
 
 LEAST, GREATEST = datetime(1600, 1, 1, tzinfo=EPOCH.tzinfo), datetime(2500, 1, 1, tzinfo=EPOCH.tzinfo)
@@ -104,7 +103,7 @@ class InMemory(DuckDBWarehouse):
     """The warehouse of `export` on a connection in memory instead of files."""
 
     def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
-        _Session.__init__(self, Worker(connection.cursor))
+        _Session.__init__(self, _worker(connection.cursor))
         self.execute("set TimeZone = 'UTC'; set arrow_large_buffer_size = true; begin", "no")
         self._configured: set[str] = {"memory_limit"}
         self._attached: list[str] = []

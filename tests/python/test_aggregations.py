@@ -210,6 +210,10 @@ def test_sums_of_other_spellings(data_type: str, total: str) -> None:
 
 def test_description() -> None:
     class Nothing:
+        @property
+        def views(self) -> Any:
+            return self
+
         def has(self, location: tuple[str, str, str]) -> bool:
             return False
 

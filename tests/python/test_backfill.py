@@ -24,6 +24,7 @@ from support.pages import BLOCK, follow, steps
 
 from pit_join import FeatureStore, PitJoinError, ProjectError, RequestError, WarehouseError
 from pit_join.cli.main import main
+from pit_join.definitions.connection import Connection
 from pit_join.history import fingerprints
 from pit_join.history.backfill import Backfill, _Work
 from pit_join.history.batches import batch_models
@@ -442,6 +443,7 @@ def test_a_reader_holds_the_warehouse(
 def test_a_reader_comes_while_dbt_starts(filled: Built, tmp_path: Path) -> None:
     class Locked:
         warehouse = tmp_path / "none.duckdb"
+        connection = Connection("dev", tmp_path, {})
         starts = 0
 
         def run(self, *arguments: str, inherited: Any = ()) -> Iterator[dict[str, Any]]:

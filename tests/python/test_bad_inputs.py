@@ -686,8 +686,8 @@ CASES = [
     Case("a profile of another name", 2, ("has no profile 'shop', which dbt_project.yml asks for; it has other",),
         ("views",),
          project="other_profile"),
-    Case("a target that is not DuckDB", 2, ("'dev' is of type postgres; pit-join reads duckdb",), ("views",),
-         project="postgres"),
+    Case("a target of another engine", 2, ("'dev' is of type snowflake; pit-join reads duckdb and postgres",),
+         ("views",), project="snowflake"),
     Case("a target in memory", 3, ("'dev' lies in :memory:; pit-join reads a DuckDB file",), ("views",),
         project="memory"),
     Case("an environment variable that is not set", 2, ("needs the environment variable SHOP_PATH, which is not set",),
@@ -719,7 +719,7 @@ def make_small_projects(f: Path) -> None:
     good = {"good": view(KEYS, f"{BASE}, {VALUE}")}
     for name, profile in {
         "other_profile": duck.replace("shop", "other"),
-        "postgres": duck.replace("duckdb,", "postgres,"),
+        "snowflake": duck.replace("duckdb,", "snowflake,"),
         "memory": duck.replace("w.duckdb", "':memory:'"),
         "env": duck.replace("w.duckdb", "\"{{ env_var('SHOP_PATH') }}\""),
         "jinja_profile": duck.replace("w.duckdb", '"{{ env_var( }}"'),

@@ -12,6 +12,7 @@ from typing import Any
 
 import duckdb
 import pytest
+from support.portable import declared_for
 from support.rule_sql import macro_nodes
 from support.runs import sampled
 
@@ -81,8 +82,9 @@ def project() -> dict[str, Any]:
 
 
 def changed(place: str, value: Any) -> dict[str, Any]:
-    """The project with one value at a place of the corpus."""
-    found = project()
+    """The project with one value at a place of the corpus, which opens with the engine if that is not DuckDB."""
+    engine, _, place = place.partition(" ") if place.startswith(("postgres ", "spark ")) else ("duckdb", "", place)
+    found = declared_for(engine, project())
     logins, sums = (found["nodes"][f"model.shop.{name}"] for name in ("logins", "sums"))
     service, macro = found["exposures"]["exposure.shop.risk"], found["macros"]["macro.shop.lucky"]
     where, _, key = place.partition(".")
@@ -116,6 +118,16 @@ def changed(place: str, value: Any) -> dict[str, Any]:
     elif where == "several":
         del aggregation["window"]
         aggregation["windows"] = value
+    elif where in ("typed", "named", "quoted"):
+        name, kind = ("extra", key) if where == "typed" else (value, "integer" if engine == "postgres" else "int")
+        own = {"meta": {"pit_join": {"default": value}}} if where == "typed" else {"meta": {}}
+        column = {"name": name, "data_type": kind, "config": own, "quote": where == "quoted" or None}
+        logins["columns"][name] = column
+    elif where == "model":
+        found["nodes"]["model.shop.more"] = {**logins, "name": value, "unique_id": "model.shop.more"}
+    elif where == "counted":
+        sums["columns"]["extra"] = {"name": "extra", "data_type": key, "config": {"meta": {}}}
+        aggregation.update(function=value, column="extra", **({"n": 2} if value == "last_n" else {}))
     elif where == "last_n":
         aggregation.update(function="last_n", n=value)
     else:
@@ -141,7 +153,7 @@ def said_by_python(manifest: dict[str, Any]) -> list[str]:
     registry, problems = Registry.read(manifest)
     for service in registry.services.values():
         requests = with_versions(service.requests, registry.latest)
-        found = name_problems(requests, registry.views, service.full_feature_names)
+        found = name_problems(requests, registry.views, service.full_feature_names, registry.engine)
         problems += [f"{service.path}: {service.name}: features: {problem}" for problem in found]
     return problems
 

@@ -20,11 +20,12 @@ from typing import Any
 import duckdb
 import pytest
 from support.dbt import ROOT, Built, failures, run_dbt
+from support.portable import declared_for
 from support.runs import sampled
 
 from pit_join.errors import ProjectError, RequestError
 from pit_join.project import rendering
-from pit_join.project.rendering import CannotRender, Macros, Renderer
+from pit_join.project.rendering import Macros, Renderer
 from pit_join.references import parse_features
 from pit_join.times import parse_duration
 
@@ -1044,6 +1045,8 @@ RECORDED["point_in_time_join.static"] = Call(
 )
 # What other engines run, too; all else is DuckDB's.
 PORTABLE = (
+    "test_null_rate_below",
+    "test_default_rate_below",
     "training_set",
     "spine_rows",
     "point_in_time_join",
@@ -1058,13 +1061,12 @@ PORTABLE = (
     "test_point_in_time_correct",
 )
 ENGINES = ("duckdb", "postgres", "spark")
-DUCKDB_ONLY = "no implementation of '(_profiled_snapshot|drift|feature_profile)'"
+DUCKDB_ONLY = "(drift|feature_profile) runs on DuckDB, and not on"
 RECORDS = [(name, leaf) for name in RECORDED for leaf in ENGINES if leaf == "duckdb" or name in PORTABLE]
 
 
 def recorded(manifest: dict[str, Any], relations: dict[str, str], name: str, leaf: str) -> str:
-    metadata = {**manifest["metadata"], "adapter_type": leaf}
-    return RECORDED[name].rendered(Renderer({**manifest, "metadata": metadata}), relations) + "\n"
+    return RECORDED[name].rendered(Renderer(declared_for(leaf, manifest)), relations) + "\n"
 
 
 @pytest.mark.parametrize(("name", "leaf"), RECORDS)
@@ -1085,7 +1087,7 @@ OTHER_PLANS = {"point_in_time_join.in_order", "window_features.range", "test_fre
 @pytest.mark.parametrize("name", sorted(RECORDED.keys() - set(PORTABLE) - OTHER_PLANS))
 @pytest.mark.parametrize("leaf", ["postgres", "spark", "other"])
 def test_no_other_engine_is_given_what_only_duckdb_runs(compiled: Compiled, name: str, leaf: str) -> None:
-    with pytest.raises(CannotRender, match=DUCKDB_ONLY):
+    with pytest.raises(ProjectError, match=DUCKDB_ONLY):
         recorded(compiled.manifest, compiled.relations, name, leaf)
 
 

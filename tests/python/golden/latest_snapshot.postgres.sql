@@ -1,21 +1,14 @@
-with numbered as materialized (
-    select
-        source.*,
-        row_number() over () as _pit_row_id
-    from "warehouse"."main"."user_activity" as source
-),
-
-history as (
+with history as (
     select
         *,
         greatest(_pit_event + 21600000000 /* lag: 6 hours */, _pit_created) as _pit_available_at
     from (
         select
-            _pit_row_id,
+            case tableoid when '"warehouse"."main"."user_activity"'::regclass then ctid else cast('a feature view cannot be partitioned; read the partitions through a view: ' || tableoid::regclass as tid) end as _pit_row_id,
             "user_id" as _pit_key_1,
             cast(extract(epoch from case when isfinite("loaded_at") then "loaded_at" end) * 1000000 as bigint) as _pit_created,
             cast(extract(epoch from case when isfinite("event_timestamp") then "event_timestamp" end) * 1000000 as bigint) as _pit_event
-        from numbered
+        from "warehouse"."main"."user_activity"
     ) as timed
     where
         _pit_event is not null and _pit_created is not null
@@ -53,11 +46,11 @@ decided as (
                 content."is_deleted" desc nulls last,
                 content."login_count_30d" desc nulls last,
                 content."session_duration_avg" desc nulls last,
-                cast(content."session_duration_avg" as varchar(24)) in ('-0', '-0.0'),
+                (content."session_duration_avg" = 0 and cast(content."session_duration_avg" as text) = '-0'),
                 content."event_timestamp" desc
         ) as _pit_rank
     from newest
-    inner join numbered as content on newest._pit_row_id = content._pit_row_id
+    inner join "warehouse"."main"."user_activity" as content on newest._pit_row_id = content.ctid
     where newest._pit_ties > 1
 ),
 
@@ -76,7 +69,7 @@ select
     "event_timestamp",
     "login_count_30d",
     "session_duration_avg"
-from numbered
+from "warehouse"."main"."user_activity"
 where
-    _pit_row_id in (select _pit_row_id from winners)
+    ctid in (select _pit_row_id from winners)
     and not coalesce("is_deleted", false)

@@ -1,82 +1,104 @@
-with numbered as materialized (
-    select
-        source.*,
-        row_number() over () as _pit_row_id
-    from "warehouse"."main"."user_activity" as source
-),
-
-history as (
+with history as not materialized (
     select
         *,
         _pit_event as _pit_available_at
     from (
         select
-            _pit_row_id,
+            case tableoid when '"warehouse"."main"."user_activity"'::regclass then ctid else cast('a feature view cannot be partitioned; read the partitions through a view: ' || tableoid::regclass as tid) end as _pit_row_id,
             "user_id" as _pit_key_1,
             -9223372036854775806 /* always */ as _pit_event
-        from numbered
+        from "warehouse"."main"."user_activity"
+        offset 0 -- so that no instant is computed twice
     ) as timed
     where
         _pit_event is not null
 ),
 
-ordered as (
-    select
-        history.*,
-        row_number() over (
-            partition by history._pit_key_1
-            order by
-                history._pit_event desc,
-                content."login_count_30d" desc nulls last,
-                content."session_duration_avg" desc nulls last,
-                history._pit_row_id
-        ) as _pit_order
-    from history
-    inner join numbered as content on history._pit_row_id = content._pit_row_id
+-- The rows of each key in the order in which they win.
+by_key as (
+    select distinct on (_pit_key_1) *
+    from (
+        select
+            _pit_key_1,
+            array_agg(_pit_available_at order by _pit_available_at) as _pit_available_at,
+            array_agg(_pit_row_id order by _pit_available_at) as _pit_row_id
+        from history
+        where _pit_key_1 is not null
+        group by _pit_key_1
+    ) as grouped
 ),
 
-stacked as (
-    select
-        _pit_key_1,
-        _pit_available_at as _pit_at,
-        0 as _pit_side,
-        _pit_order,
-        null as _pit_row
-    from ordered
-    union all
-    select
-        spine."user_id",
-        _pit_time,
-        1,
-        null,
-        _pit_row
-    from spine
-    where _pit_time is not null and spine."user_id" is not null
-),
-
-filled as (
-    select
-        _pit_row,
-        _pit_key_1,
-        min(_pit_order) over (
-            partition by _pit_key_1
-            order by _pit_at, _pit_side
-            rows between unbounded preceding and current row
-        ) as _pit_order
-    from stacked
-),
-
-matched as (
+joined as materialized (
     select
         spine._pit_row,
         spine._pit_time,
         spine."user_id" as _pit_key_1,
-        ordered._pit_row_id,
-        ordered._pit_available_at as _pit_event
+        won._pit_row_id,
+        won._pit_available_at as _pit_event,
+        won._pit_tied
     from spine
-    left join filled on spine._pit_row = filled._pit_row
-    left join ordered
-        on filled._pit_key_1 = ordered._pit_key_1 and filled._pit_order = ordered._pit_order
+    left join by_key
+        on spine."user_id" = by_key._pit_key_1
+    left join lateral (
+        select width_bucket(spine._pit_time, by_key._pit_available_at) as _pit_place
+        offset 0
+    ) as placed
+        on true
+    left join lateral (
+        select
+            by_key._pit_available_at[placed._pit_place] as _pit_available_at,
+            by_key._pit_row_id[placed._pit_place] as _pit_row_id,
+            by_key._pit_available_at[placed._pit_place] = by_key._pit_available_at[placed._pit_place - 1] as _pit_tied
+    ) as won
+        on true
+),
+
+doubles as (
+    select distinct
+        _pit_key_1,
+        _pit_event
+    from joined
+    where _pit_tied
+),
+
+-- The greatest by content wins.
+tied as (
+    select *
+    from history
+    where exists (
+        select 1
+        from doubles
+        where doubles._pit_key_1 = history._pit_key_1 and doubles._pit_event = history._pit_event
+    )
+),
+
+winners as (
+    select *
+    from (
+        select
+            tied.*,
+            row_number() over (
+                partition by tied._pit_key_1, tied._pit_event
+                order by
+                    content."login_count_30d" desc nulls last,
+                    content."session_duration_avg" desc nulls last
+            ) as _pit_rank
+        from tied
+        inner join "warehouse"."main"."user_activity" as content on tied._pit_row_id = content.ctid
+    ) as ranked
+    where _pit_rank = 1
+),
+
+matched as (
+    select
+        joined._pit_row,
+        joined._pit_time,
+        joined._pit_key_1,
+        joined._pit_event,
+        case when winners._pit_row_id is null then joined._pit_row_id else winners._pit_row_id end as _pit_row_id
+    from joined
+    left join winners
+        on joined._pit_key_1 = winners._pit_key_1 and joined._pit_event = winners._pit_event
 ),
 
 judged as (
@@ -101,7 +123,7 @@ chosen as (
     from judged
 )
 
-select
+select distinct on (chosen._pit_row)
     chosen._pit_row,
     chosen._pit_age,
     source."session_duration_avg" as "seconds",
@@ -110,4 +132,4 @@ select
         else chosen._pit_status
     end as _pit_status
 from chosen
-left join numbered as source on chosen._pit_row_id = source._pit_row_id
+left join "warehouse"."main"."user_activity" as source on chosen._pit_row_id = source.ctid

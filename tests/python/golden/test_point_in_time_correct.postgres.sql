@@ -9,25 +9,18 @@ with recomputed as (
     ),
 
     "user_activity" as (
-        with numbered as materialized (
-            select
-                source.*,
-                row_number() over () as _pit_row_id
-            from "warehouse"."main"."user_activity" as source
-        ),
-
-        history as (
+        with history as not materialized (
             select
                 *,
                 greatest(_pit_event + 21600000000 /* lag: 6 hours */, _pit_created) as _pit_available_at
             from (
                 select
-                    _pit_row_id,
+                    case tableoid when '"warehouse"."main"."user_activity"'::regclass then ctid else cast('a feature view cannot be partitioned; read the partitions through a view: ' || tableoid::regclass as tid) end as _pit_row_id,
                     coalesce("is_deleted", false) as _pit_deleted,
                     "user_id" as _pit_key_1,
                     cast(extract(epoch from case when isfinite("loaded_at") then "loaded_at" end) * 1000000 as bigint) as _pit_created,
                     cast(extract(epoch from case when isfinite("event_timestamp") then "event_timestamp" end) * 1000000 as bigint) as _pit_event
-                from numbered
+                from "warehouse"."main"."user_activity"
             ) as timed
             where
                 _pit_event is not null and _pit_created is not null
@@ -44,12 +37,12 @@ with recomputed as (
                         content."is_deleted" desc nulls last,
                         content."login_count_30d" desc nulls last,
                         content."session_duration_avg" desc nulls last,
-                        cast(content."session_duration_avg" as varchar(24)) in ('-0', '-0.0'),
+                        (content."session_duration_avg" = 0 and cast(content."session_duration_avg" as text) = '-0'),
                         content."event_timestamp" desc,
                         history._pit_row_id
                 ) as _pit_order
             from history
-            inner join numbered as content on history._pit_row_id = content._pit_row_id
+            inner join "warehouse"."main"."user_activity" as content on history._pit_row_id = content.ctid
         ),
 
         stacked as (
@@ -139,7 +132,7 @@ with recomputed as (
             from judged
         )
 
-        select
+        select distinct on (chosen._pit_row)
             chosen._pit_row,
             chosen._pit_age,
             coalesce(source."login_count_30d", cast('0' as bigint)) as "login_count_30d",
@@ -149,7 +142,7 @@ with recomputed as (
                 else chosen._pit_status
             end as _pit_status
         from chosen
-        left join numbered as source on chosen._pit_row_id = source._pit_row_id
+        left join "warehouse"."main"."user_activity" as source on chosen._pit_row_id = source.ctid
     )
 
     select

@@ -107,7 +107,7 @@ valued as (
         on spine."user_id" = known._pit_key_1
 )
 
-select
+select distinct on (_pit_row)
     _pit_row,
     _pit_time - _pit_newest as _pit_age,
     coalesce(cast(_pit_value_1 as double precision), 0) as "total",

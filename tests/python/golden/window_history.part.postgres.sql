@@ -169,7 +169,7 @@ _pit_values as (
             on spine."_pit_key_1" = known._pit_key_1
     )
 
-    select
+    select distinct on (_pit_row)
         _pit_row,
         _pit_time - _pit_newest as _pit_age,
         cast(_pit_value_1 as bigint) as "destinations_7d",

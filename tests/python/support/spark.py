@@ -125,4 +125,4 @@ def fetch(session: SparkSession, query: str, columns: Sequence[Column]) -> list[
 @same_again
 def renderer(manifest: Mapping[str, Any]) -> Renderer:
     """A renderer for Spark of the manifest of a case."""
-    return renderer_for("spark", manifest, lambda name: quote(stored_as(name)), type_of, quote)
+    return renderer_for("spark", manifest, lambda name: quote(stored_as(name)), type_of)

@@ -165,7 +165,7 @@ RULE: dict[str, Replacements] = {
     "asof: static rows of a key fanned out": {LOOKUP: [(") = 1\n", ") >= 1\n")]},
     "portable: static rows known from 1970 on": {"_always": "0"},
     "snapshot: static rows known from 1970 on": {"_always": "0"},
-    "static row has an event time": {JOIN: [("cast(null as timestamp", "cast(to_timestamp(0) as timestamp")]},
+    "static row has an event time": {JOIN: [("cast(null as ", "cast(to_timestamp(0) as ")]},
     # Atoms as a whole.
     "version without the created time": {"_version": "{{ return(['_pit_event']) }}"},
     "known from the created time alone": {
@@ -197,7 +197,8 @@ EACH = (
 
 # Window views -------------------------------------------------------------------------------------------------
 
-WINDOW, EVENTS, VERSIONS = "duckdb__window_features", "_window_events", "_superseded_at"
+WINDOW, VALUED = "duckdb__window_features", "_valued"
+EVENTS, VERSIONS = "_window_events", "_superseded_at"
 RANGE, RUNNING = "_range_windows", "_running_sums"
 DELETED = "coalesce({{ pit_join._mark(view) }}, false)"
 
@@ -266,10 +267,10 @@ WINDOWS: dict[str, Replacements] = {
     "gap ignored": {"_spine_time": [("if gap_microseconds else", "if false else")]},
     "pruned: keys pruned of which nothing may count at their first instant": WHOLE_NEVER,
     "an empty window counts null": {
-        WINDOW: [("if item.function in ('count', 'count_distinct') else", "if item.function == 'count_distinct' else")]
+        VALUED: [("if item.function in ('count', 'count_distinct') else", "if item.function == 'count_distinct' else")]
     },
     "a count of 0 is a null": {
-        WINDOW: [("and {{ item.alias }} is null", "and coalesce({{ item.alias }}::varchar, '0') = '0'")]
+        VALUED: [("and {{ item.alias }} is null", "and coalesce({{ item.alias }}::varchar, '0') = '0'")]
     },
 }
 

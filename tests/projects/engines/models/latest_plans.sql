@@ -1,0 +1,1 @@
+{{ config(materialized='view') }} select user_id, changed_at, plan from {{ ref('plan_changes') }}

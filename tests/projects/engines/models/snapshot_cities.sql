@@ -1,0 +1,1 @@
+{{ pit_join.latest_snapshot('cities') }}

@@ -1,0 +1,1 @@
+{{ pit_join.latest_snapshot('plans', as_of='2026-03-20 12:00') }}

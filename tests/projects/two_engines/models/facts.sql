@@ -1,0 +1,1 @@
+select user_id, tier, since from {{ ref('tiers') }}

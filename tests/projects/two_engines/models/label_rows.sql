@@ -1,0 +1,1 @@
+select user_id, event_timestamp, label from {{ ref('labels') }}

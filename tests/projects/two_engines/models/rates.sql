@@ -1,0 +1,1 @@
+select event_timestamp, rate from {{ ref('rates_raw') }}

@@ -1,0 +1,1 @@
+{{ pit_join.training_set(ref('labels'), ['activity:*', 'events:*', 'facts:*', 'rates:*'], provenance=true) }}
