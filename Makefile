@@ -18,7 +18,7 @@ DEMO_TIME := 2013-03-10 18:00
 DEMO_VIEWS := aircraft_facts,aircraft_last_leg,carrier_daily_delay,carrier_landings,route_history
 DEMO_FLIGHT := --entity origin=JFK --entity dest=TPA --entity carrier=B6 --entity tailnum=N283JB
 
-.PHONY: help demo demo-postgres test test-rest test-long test-browser quick newest lowest lint ruff mypy sqlfluff files words strict-parse docs docs-check bench soak clean distclean setup
+.PHONY: help demo demo-postgres test test-rest test-long test-browser test-engines quick newest lowest lint ruff mypy sqlfluff files words strict-parse docs docs-check bench soak clean distclean setup
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -55,6 +55,9 @@ test-browser: setup ## run the tests of the page of pit-join report in Chromium 
 	@$(BIN)/python -c 'import playwright' 2>/dev/null || \
 	    $(BIN)/python -m pip install -qq --disable-pip-version-check --no-build-isolation -c constraints.txt -e '.[browser]'
 	$(PYTEST) tests/browser
+
+test-engines: ## run the macros on Spark, in an environment of its own (apt-get install openjdk-17-jre-headless)
+	sh scripts/engines.sh -q
 
 quick: setup ## run the tests that take a moment
 	$(PYTEST) -m 'not (dbt or redis or kill or slow or rest)'

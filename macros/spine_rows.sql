@@ -35,17 +35,18 @@ from (select * from {{ spine }}) as whole
 {#- Spark may compute the rows each time that they are read, and must number them in the same way. Rows that are equal may change
     places. Rows are numbered within a hash of them, so that no single task sorts them all. -#}
 {% macro spark__spine_rows(spine, event_timestamp, gap, data_type) -%}
+{%- set has_maps = [] -%}
+{%- for node in (graph.nodes or {}).values() if node.relation_name == spine | string -%}
+    {%- for column in node.columns.values() if modules.re.search('map *<|variant', (column.data_type or '') | lower) %}{% do has_maps.append(column.name) %}{% endfor -%}
+{%- endfor -%}
+{#- Maps and variants can neither be hashed nor ordered. -#}
+{%- set formats = "map('timestampFormat', 'yyyy-MM-dd HH:mm:ss.SSSSSSXXX', 'timestampNTZFormat', 'yyyy-MM-dd HH:mm:ss.SSSSSS')" -%}
+{%- set whole = 'to_json(struct(*), ' ~ formats ~ ')' if has_maps else 'struct(*)' -%}
 select
     *,
-    struct(_pit_hash, row_number() over (partition by _pit_hash order by _pit_whole)) as _pit_row
-from (
-    select
-        *,
-        struct(*) as _pit_whole,
-        xxhash64(*) as _pit_hash,
-        {{ pit_join._spine_time(event_timestamp, gap, data_type) }} as _pit_time
-    from {{ spine }}
-) as hashed
+    struct(xxhash64({{ whole }}), row_number() over (partition by xxhash64({{ whole }}) order by {{ whole }})) as _pit_row,
+    {{ pit_join._spine_time(event_timestamp, gap, data_type) }} as _pit_time
+from {{ spine }}
 {%- endmacro %}
 
 

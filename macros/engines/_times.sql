@@ -47,16 +47,14 @@
     {{ return('cast(extract(epoch from case when isfinite(' ~ column ~ ') then ' ~ column ~ ' end) * 1000000 as bigint)') }}
 {%- endmacro %}
 
-{#- A TIMESTAMP is an instant. A cast of a TIMESTAMP_NTZ or a date would read it in the time zone of the session. -#}
+{#-
+    A TIMESTAMP is an instant, and all else is UTC. A cast of all else to a TIMESTAMP, as many functions make it silently,
+    would read it in the time zone of the session. The type is always tested: with a declared `timestamp` that is not one
+    the same would happen.
+-#}
 {% macro spark___instant(column, data_type=none, round_up=false) -%}
-    {%- set kind = (data_type or '') | lower | trim -%}
-    {%- set of_instant = 'unix_micros(cast(' ~ column ~ ' as timestamp))' -%}
-    {%- set of_date = 'unix_date(cast(' ~ column ~ ' as date)) * 86400000000' -%}
-    {%- set of_naive = "timestampdiff(microsecond, timestamp_ntz '1970-01-01', cast(" ~ column ~ ' as timestamp_ntz))' -%}
-    {%- if kind in ('timestamp', 'timestamp_ltz', 'timestamp_ntz', 'date') -%}
-        {{ return({'date': of_date, 'timestamp_ntz': of_naive}.get(kind, of_instant)) }}
-    {%- endif -%}
-    {{ return('case typeof(' ~ column ~ ") when 'date' then " ~ of_date ~ " when 'timestamp_ntz' then " ~ of_naive ~ ' else ' ~ of_instant ~ ' end') }}
+{%- set since = 'cast(cast(' ~ column ~ " as timestamp_ntz) - timestamp_ntz '1970-01-01' as interval second)" -%}
+case typeof({{ column }}) when 'timestamp' then unix_micros(cast({{ column }} as timestamp)) when 'timestamp_ntz' then cast(cast({{ since }} as decimal(18, 6)) * 1000000 as bigint) when 'date' then unix_date(cast({{ column }} as date)) * 86400000000 else raise_error({{ pit_join._literal('a time is of type timestamp, timestamp_ntz or date, and ' ~ column ~ ' is of type ') }} || typeof({{ column }})) end
 {%- endmacro %}
 
 

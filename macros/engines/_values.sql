@@ -124,7 +124,7 @@
 {%- endmacro %}
 
 {% macro spark___ordered(value, data_type) -%}
-    {{ return('to_json(' ~ value ~ ')' if (data_type or '')[:4] | lower == 'map<' else value) }}
+    {{ return('to_json(' ~ value ~ ')' if modules.re.search('map *<|variant', (data_type or '') | lower) else value) }}
 {%- endmacro %}
 
 
@@ -169,6 +169,37 @@ nullif(transform(slice(sort_array(collect_list(named_struct('rank', {{ of }}, 'v
 {% macro default___addend(value, data_type) -%}
     {%- set kind = pit_join._type_of(data_type).family -%}
     {{ return('cast(' ~ value ~ ' as ' ~ ('double' if kind == 'float' else 'decimal(38, ' ~ (pit_join._scale(data_type) if kind == 'decimal' else 0) ~ ')') ~ ')') }}
+{%- endmacro %}
+
+
+{#- A sum of exact numbers in its type, beside their number; one that does not fit is an error. -#}
+{% macro _total(sum, counted, data_type) -%}
+    {{ return(adapter.dispatch('_total', 'pit_join')(sum, counted, data_type)) }}
+{%- endmacro %}
+
+{% macro default___total(sum, counted, data_type) -%}
+    {{ return('cast(' ~ sum ~ ' as ' ~ pit_join._type_name(data_type) ~ ')') }}
+{%- endmacro %}
+
+{#- dbt-spark switches ANSI off. Without it a sum beyond 38 digits is null, and a cast that overflows is another number. -#}
+{% macro spark___total(sum, counted, data_type) -%}
+    {%- set fits = sum ~ ' between -9223372036854775808 and 9223372036854775807' if data_type == 'bigint' else sum ~ ' is not null' -%}
+    {{ return('case when ' ~ counted ~ ' > 0 then if(' ~ fits ~ ', cast(' ~ sum ~ ' as ' ~ data_type ~ "), raise_error('a sum does not fit into the type " ~ data_type ~ "')) end") }}
+{%- endmacro %}
+
+
+{#- A text that is true or false, in any case, as a boolean; any other is an error. -#}
+{% macro _text_as_boolean(text) -%}
+    {{ return(adapter.dispatch('_text_as_boolean', 'pit_join')(text)) }}
+{%- endmacro %}
+
+{% macro default___text_as_boolean(text) -%}
+cast(case when lower({{ text }}) in ('true', 'false') then {{ text }} else 'neither true nor false: ' || {{ text }} end as boolean)
+{%- endmacro %}
+
+{#- Without ANSI a cast that fails is null. -#}
+{% macro spark___text_as_boolean(text) -%}
+case when lower({{ text }}) in ('true', 'false') then lower({{ text }}) = 'true' when {{ text }} is not null then raise_error('neither true nor false: ' || {{ text }}) end
 {%- endmacro %}
 
 

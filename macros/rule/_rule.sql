@@ -116,7 +116,7 @@ _pit_available_at <= {{ pit_join._last_instant(at, strict) }}
 {%- if (view.types.get(view.deleted) or 'boolean') | trim | lower in ('boolean', 'bool', 'logical') -%}
     {{ return(mark) }}
 {%- endif -%}
-cast(case when lower({{ mark }}) in ('true', 'false') then {{ mark }} else 'neither true nor false: ' || {{ mark }} end as boolean)
+{{ pit_join._text_as_boolean(mark) }}
 {%- endmacro %}
 
 

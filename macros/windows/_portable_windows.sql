@@ -130,7 +130,7 @@ running as (
         {%- if item.function == 'count' %}
         {{ count }} as {{ item.alias }}
         {%- else %}
-        case when {{ count }} > 0 then {{ sum if item.function == 'sum' else 'cast(' ~ sum ~ ' as ' ~ pit_join._type_name('double') ~ ') / ' ~ count }} end as {{ item.alias }}
+        case when {{ count }} > 0 then {{ pit_join._total(sum, count, item.data_type) if item.function == 'sum' else 'cast(' ~ sum ~ ' as ' ~ pit_join._type_name('double') ~ ') / ' ~ count }} end as {{ item.alias }}
         {%- endif %}
         {%- endfor %}
     from summed
@@ -197,10 +197,9 @@ ranged as (
 {{ counted }}
 {%- elif item.function == 'count_distinct' -%}
 count(distinct case when {{ conditions | join(' and ') }} then {{ value }} end)
-{%- elif item.function == 'sum' -%}
-cast(sum({{ pit_join._addend(value, item.column_type) }}){{ filter }} as {{ double if pit_join._is_float(item.column_type) else pit_join._type_name(item.data_type) }})
-{%- elif item.function == 'avg' -%}
-cast(sum({{ pit_join._addend(value, item.column_type) }}){{ filter }} as {{ double }}) / nullif({{ counted }}, 0)
+{%- elif item.function in ('sum', 'avg') -%}
+{%- set sum = 'sum(' ~ pit_join._addend(value, item.column_type) ~ ')' ~ filter -%}
+{{ 'cast(' ~ sum ~ ' as ' ~ double ~ ')' if pit_join._is_float(item.column_type) else pit_join._total(sum, counted, item.data_type) }}{{ ' / nullif(' ~ counted ~ ', 0)' if item.function == 'avg' }}
 {%- elif item.function == 'stddev' -%}
 {{ pit_join._sample_deviation(value, item.column_type, conditions) }}
 {%- elif item.function in ('min', 'max') -%}

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from oracle import Record
 from support import postgres
 from support.corpus import read
+from support.engines import held
 from support.rule_sql import PORTABLE, manifest_of, snapshot_differences, whole
 from support.runs import for_each, number_of
 from support.variants import Replacements, broken
@@ -74,7 +75,7 @@ def holds(
     macros: Mapping[str, Any] | None = None,
 ) -> bool:
     """Whether a plan returns what the oracle says."""
-    case = postgres.held(case)
+    case = held(case)
     postgres.load(connection, case)
     manifest = manifest_of(case, macros=macros)
     if plan == "index":
@@ -105,7 +106,7 @@ def test_broken_joins_are_caught(connection: psycopg.Connection[Any], stored: Se
 
 def test_snapshots_equal_the_oracle(connection: psycopg.Connection[Any]) -> None:
     def check(case: Case) -> None:
-        case = postgres.held(case)
+        case = held(case)
         postgres.load(connection, case)
         assert not snapshot_differences(case, postgres.renderer(manifest_of(case)), reader(connection))
 
@@ -114,7 +115,7 @@ def test_snapshots_equal_the_oracle(connection: psycopg.Connection[Any]) -> None
 
 def test_windows_equal_the_oracle(connection: psycopg.Connection[Any]) -> None:
     def check(case: WindowCase) -> None:
-        case = postgres.held(case)
+        case = held(case)
         postgres.load(connection, case)
         query = training_set_of(case, postgres.renderer(window_manifest_of(case)), None)
         found = postgres.fetch(connection, query, window_columns(case, True))
@@ -125,7 +126,7 @@ def test_windows_equal_the_oracle(connection: psycopg.Connection[Any]) -> None:
 
 def test_snapshots_of_windows_equal_the_oracle(connection: psycopg.Connection[Any]) -> None:
     def check(case: WindowCase) -> None:
-        case = postgres.held(case)
+        case = held(case)
         postgres.load(connection, case)
         renderer = postgres.renderer(window_manifest_of(case))
         for at in sorted({instant(case, row) for row in case.spine.rows if row[case.event_timestamp] is not None})[:2]:
@@ -140,7 +141,7 @@ def test_snapshots_of_windows_equal_the_oracle(connection: psycopg.Connection[An
 
 def test_histories_equal_the_oracle(connection: psycopg.Connection[Any]) -> None:
     def check(case: WindowCase, size: int | str | None, dense: bool) -> None:
-        case = postgres.held(case)
+        case = held(case)
         postgres.load(connection, case)
         for view in case.window_views:
             text, grid = grid_of(case, view, size)

@@ -235,6 +235,13 @@ def test_make_names_a_missing_venv_module(tmp_path: Path) -> None:
     assert "apt-get install python3-venv" in said
 
 
+def test_make_names_a_missing_java(tmp_path: Path) -> None:
+    result = run(["/bin/sh", str(ROOT / "scripts/engines.sh")], tmp_path, PATH=str(tmp_path), JAVA_HOME="")
+    assert result.returncode == 2
+    assert "Java is not installed" in result.stderr
+    assert "apt-get install openjdk-17-jre-headless" in result.stderr
+
+
 def test_make_names_a_missing_python(tmp_path: Path) -> None:
     said = make_setup(tmp_path, "python3-of-nobody")
     assert "python3-of-nobody is not installed; pit-join needs Python 3.10 or newer" in said

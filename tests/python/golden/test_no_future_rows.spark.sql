@@ -1,5 +1,5 @@
 select *
 from "warehouse"."main"."user_activity"
 where
-    unix_micros(cast(`event_timestamp` as timestamp)) > 1775008800000000 /* 2026-04-01 02:00:00 UTC */
-    or unix_micros(cast(`loaded_at` as timestamp)) > 1775008800000000 /* 2026-04-01 02:00:00 UTC */
+    case typeof(`event_timestamp`) when 'timestamp' then unix_micros(cast(`event_timestamp` as timestamp)) when 'timestamp_ntz' then cast(cast(cast(cast(`event_timestamp` as timestamp_ntz) - timestamp_ntz '1970-01-01' as interval second) as decimal(18, 6)) * 1000000 as bigint) when 'date' then unix_date(cast(`event_timestamp` as date)) * 86400000000 else raise_error('a time is of type timestamp, timestamp_ntz or date, and `event_timestamp` is of type ' || typeof(`event_timestamp`)) end > 1775008800000000 /* 2026-04-01 02:00:00 UTC */
+    or case typeof(`loaded_at`) when 'timestamp' then unix_micros(cast(`loaded_at` as timestamp)) when 'timestamp_ntz' then cast(cast(cast(cast(`loaded_at` as timestamp_ntz) - timestamp_ntz '1970-01-01' as interval second) as decimal(18, 6)) * 1000000 as bigint) when 'date' then unix_date(cast(`loaded_at` as date)) * 86400000000 else raise_error('a time is of type timestamp, timestamp_ntz or date, and `loaded_at` is of type ' || typeof(`loaded_at`)) end > 1775008800000000 /* 2026-04-01 02:00:00 UTC */

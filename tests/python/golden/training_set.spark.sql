@@ -1,15 +1,9 @@
 with _pit_spine as  (
     select
         *,
-        struct(_pit_hash, row_number() over (partition by _pit_hash order by _pit_whole)) as _pit_row
-    from (
-        select
-            *,
-            struct(*) as _pit_whole,
-            xxhash64(*) as _pit_hash,
-            case typeof(`event_timestamp`) when 'date' then unix_date(cast(`event_timestamp` as date)) * 86400000000 when 'timestamp_ntz' then timestampdiff(microsecond, timestamp_ntz '1970-01-01', cast(`event_timestamp` as timestamp_ntz)) else unix_micros(cast(`event_timestamp` as timestamp)) end - 86400000000 /* gap: 1 day */ as _pit_time
-        from "warehouse"."main"."login_labels"
-    ) as hashed
+        struct(xxhash64(struct(*)), row_number() over (partition by xxhash64(struct(*)) order by struct(*))) as _pit_row,
+        case typeof(`event_timestamp`) when 'timestamp' then unix_micros(cast(`event_timestamp` as timestamp)) when 'timestamp_ntz' then cast(cast(cast(cast(`event_timestamp` as timestamp_ntz) - timestamp_ntz '1970-01-01' as interval second) as decimal(18, 6)) * 1000000 as bigint) when 'date' then unix_date(cast(`event_timestamp` as date)) * 86400000000 else raise_error('a time is of type timestamp, timestamp_ntz or date, and `event_timestamp` is of type ' || typeof(`event_timestamp`)) end - 86400000000 /* gap: 1 day */ as _pit_time
+    from "warehouse"."main"."login_labels"
 ),
 
 `user_activity` as (
@@ -42,8 +36,8 @@ with _pit_spine as  (
                 coalesce(`is_deleted`, false) as _pit_deleted,
                 `event_timestamp` as _pit_event_timestamp,
                 `user_id` as _pit_key_1,
-                unix_micros(cast(`loaded_at` as timestamp)) as _pit_created,
-                unix_micros(cast(`event_timestamp` as timestamp)) as _pit_event
+                case typeof(`loaded_at`) when 'timestamp' then unix_micros(cast(`loaded_at` as timestamp)) when 'timestamp_ntz' then cast(cast(cast(cast(`loaded_at` as timestamp_ntz) - timestamp_ntz '1970-01-01' as interval second) as decimal(18, 6)) * 1000000 as bigint) when 'date' then unix_date(cast(`loaded_at` as date)) * 86400000000 else raise_error('a time is of type timestamp, timestamp_ntz or date, and `loaded_at` is of type ' || typeof(`loaded_at`)) end as _pit_created,
+                case typeof(`event_timestamp`) when 'timestamp' then unix_micros(cast(`event_timestamp` as timestamp)) when 'timestamp_ntz' then cast(cast(cast(cast(`event_timestamp` as timestamp_ntz) - timestamp_ntz '1970-01-01' as interval second) as decimal(18, 6)) * 1000000 as bigint) when 'date' then unix_date(cast(`event_timestamp` as date)) * 86400000000 else raise_error('a time is of type timestamp, timestamp_ntz or date, and `event_timestamp` is of type ' || typeof(`event_timestamp`)) end as _pit_event
             from numbered
         ) as timed
         where
@@ -203,8 +197,8 @@ with _pit_spine as  (
                 coalesce(`is_deleted`, false) as _pit_deleted,
                 `event_timestamp` as _pit_event_timestamp,
                 `user_id` as _pit_key_1,
-                unix_micros(cast(`loaded_at` as timestamp)) as _pit_created,
-                unix_micros(cast(`event_timestamp` as timestamp)) as _pit_event
+                case typeof(`loaded_at`) when 'timestamp' then unix_micros(cast(`loaded_at` as timestamp)) when 'timestamp_ntz' then cast(cast(cast(cast(`loaded_at` as timestamp_ntz) - timestamp_ntz '1970-01-01' as interval second) as decimal(18, 6)) * 1000000 as bigint) when 'date' then unix_date(cast(`loaded_at` as date)) * 86400000000 else raise_error('a time is of type timestamp, timestamp_ntz or date, and `loaded_at` is of type ' || typeof(`loaded_at`)) end as _pit_created,
+                case typeof(`event_timestamp`) when 'timestamp' then unix_micros(cast(`event_timestamp` as timestamp)) when 'timestamp_ntz' then cast(cast(cast(cast(`event_timestamp` as timestamp_ntz) - timestamp_ntz '1970-01-01' as interval second) as decimal(18, 6)) * 1000000 as bigint) when 'date' then unix_date(cast(`event_timestamp` as date)) * 86400000000 else raise_error('a time is of type timestamp, timestamp_ntz or date, and `event_timestamp` is of type ' || typeof(`event_timestamp`)) end as _pit_event
             from numbered
         ) as timed
         where

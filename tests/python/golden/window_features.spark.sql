@@ -6,8 +6,8 @@ with timed as (
         select
             *,
             `user_id` as _pit_key_1,
-            case typeof(`loaded_at`) when 'date' then unix_date(cast(`loaded_at` as date)) * 86400000000 when 'timestamp_ntz' then timestampdiff(microsecond, timestamp_ntz '1970-01-01', cast(`loaded_at` as timestamp_ntz)) else unix_micros(cast(`loaded_at` as timestamp)) end as _pit_created,
-            case typeof(`event_timestamp`) when 'date' then unix_date(cast(`event_timestamp` as date)) * 86400000000 when 'timestamp_ntz' then timestampdiff(microsecond, timestamp_ntz '1970-01-01', cast(`event_timestamp` as timestamp_ntz)) else unix_micros(cast(`event_timestamp` as timestamp)) end as _pit_event
+            case typeof(`loaded_at`) when 'timestamp' then unix_micros(cast(`loaded_at` as timestamp)) when 'timestamp_ntz' then cast(cast(cast(cast(`loaded_at` as timestamp_ntz) - timestamp_ntz '1970-01-01' as interval second) as decimal(18, 6)) * 1000000 as bigint) when 'date' then unix_date(cast(`loaded_at` as date)) * 86400000000 else raise_error('a time is of type timestamp, timestamp_ntz or date, and `loaded_at` is of type ' || typeof(`loaded_at`)) end as _pit_created,
+            case typeof(`event_timestamp`) when 'timestamp' then unix_micros(cast(`event_timestamp` as timestamp)) when 'timestamp_ntz' then cast(cast(cast(cast(`event_timestamp` as timestamp_ntz) - timestamp_ntz '1970-01-01' as interval second) as decimal(18, 6)) * 1000000 as bigint) when 'date' then unix_date(cast(`event_timestamp` as date)) * 86400000000 else raise_error('a time is of type timestamp, timestamp_ntz or date, and `event_timestamp` is of type ' || typeof(`event_timestamp`)) end as _pit_event
         from "warehouse"."main"."user_activity"
     ) as timed
     where

@@ -7,7 +7,7 @@ with _pit_changes as (
             select
                 *,
                 `carrier` as _pit_key_1,
-                unix_micros(cast(`event_timestamp` as timestamp)) as _pit_event
+                case typeof(`event_timestamp`) when 'timestamp' then unix_micros(cast(`event_timestamp` as timestamp)) when 'timestamp_ntz' then cast(cast(cast(cast(`event_timestamp` as timestamp_ntz) - timestamp_ntz '1970-01-01' as interval second) as decimal(18, 6)) * 1000000 as bigint) when 'date' then unix_date(cast(`event_timestamp` as date)) * 86400000000 else raise_error('a time is of type timestamp, timestamp_ntz or date, and `event_timestamp` is of type ' || typeof(`event_timestamp`)) end as _pit_event
             from "warehouse"."main"."carrier_landings"
         ) as timed
         where
@@ -76,7 +76,7 @@ _pit_values as (
             select
                 *,
                 `carrier` as _pit_key_1,
-                unix_micros(cast(`event_timestamp` as timestamp)) as _pit_event
+                case typeof(`event_timestamp`) when 'timestamp' then unix_micros(cast(`event_timestamp` as timestamp)) when 'timestamp_ntz' then cast(cast(cast(cast(`event_timestamp` as timestamp_ntz) - timestamp_ntz '1970-01-01' as interval second) as decimal(18, 6)) * 1000000 as bigint) when 'date' then unix_date(cast(`event_timestamp` as date)) * 86400000000 else raise_error('a time is of type timestamp, timestamp_ntz or date, and `event_timestamp` is of type ' || typeof(`event_timestamp`)) end as _pit_event
             from "warehouse"."main"."carrier_landings"
         ) as timed
         where

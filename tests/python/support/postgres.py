@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import subprocess
@@ -11,19 +10,15 @@ import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
-from datetime import timedelta
-from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import psycopg
-from generate import Case, Column, Table, comparable, quote, same_again
-from oracle import EPOCH, Nanoseconds
+from generate import Case, Column, quote, same_again
 from servers import free_ports
 
 from pit_join.project.rendering import Renderer
-from support.portable import with_portable_conditions
+from support.engines import renderer_for, value_of
 
 TYPES = {
     "tinyint": "smallint",
@@ -101,25 +96,6 @@ def _wait(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
             time.sleep(0.02)
 
 
-def held(case: Case) -> Case:
-    """The case with times of whole microseconds: finer ones are rounded, those of histories up."""
-    histories = {name: _held_table(table, round_up=True) for name, table in case.histories.items()}
-    return replace(with_portable_conditions(case), spine=_held_table(case.spine, round_up=False), histories=histories)
-
-
-def _held_table(table: Table, *, round_up: bool) -> Table:
-    columns = tuple(replace(each, sql_type=each.sql_type.replace("_ns", "")) for each in table.columns)
-    rows = tuple({name: _held_value(value, round_up) for name, value in row.items()} for row in table.rows)
-    return replace(table, columns=columns, rows=rows)
-
-
-def _held_value(value: Any, round_up: bool) -> Any:
-    if not isinstance(value, Nanoseconds):
-        return value
-    microseconds = -(-value // 1000) if round_up else value // 1000
-    return (EPOCH + timedelta(microseconds=int(microseconds))).replace(tzinfo=None)
-
-
 def type_of(sql_type: str) -> str:
     """The type in which PostgreSQL holds the values of a type of the generated cases."""
     return TYPES.get(sql_type, sql_type)
@@ -157,23 +133,10 @@ def fetch(connection: psycopg.Connection[Any], query: str, columns: Sequence[Col
     """The rows of a query as comparable values, read by name."""
     reads = ", ".join(quote(each.name) for each in columns)
     rows = connection.cursor(binary=True).execute(f"select {reads} from ({query}) as result").fetchall()  # type: ignore[arg-type]
-    return [{each.name: _comparable(value, each) for each, value in zip(columns, row, strict=True)} for row in rows]
-
-
-def _comparable(value: Any, column: Column) -> Any:
-    if isinstance(value, list):
-        return ("list", tuple(_comparable(each, column) for each in value))
-    wide = isinstance(value, Decimal) and not column.sql_type.startswith("decimal")
-    return comparable(int(value) if wide else value)
+    return [{each.name: value_of(value, each) for each, value in zip(columns, row, strict=True)} for row in rows]
 
 
 @same_again
 def renderer(manifest: Mapping[str, Any]) -> Renderer:
     """A renderer for PostgreSQL of the manifest of a case."""
-    changed = json.loads(json.dumps(manifest))
-    changed["metadata"]["adapter_type"] = "postgres"
-    for node in changed["nodes"].values():
-        node["relation_name"] = f"pg_temp.{quote(node['name'])}"
-        for column in node["columns"].values():
-            column["data_type"], column["quote"] = type_of(column["data_type"]), True
-    return Renderer(changed)
+    return renderer_for("postgres", manifest, lambda name: f"pg_temp.{quote(name)}", type_of)

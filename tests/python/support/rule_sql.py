@@ -130,7 +130,7 @@ def whole(case: Case, renderer: Renderer, provenance: bool, defaults: bool, join
     return str(
         renderer.call(
             "_training_set",
-            spine=quote(case.spine.name),
+            spine=renderer.call("_identifier", name=case.spine.name),
             features=asked.pop("features"),
             asked={
                 "event_timestamp": case.event_timestamp,

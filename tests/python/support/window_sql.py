@@ -87,7 +87,7 @@ def training_set_of(
     return str(
         renderer.call(
             "_training_set",
-            spine=quote(case.spine.name),
+            spine=renderer.call("_identifier", name=case.spine.name),
             features=[
                 {"view": r.view.name, "as": r.alias, "join_keys": dict(r.join_keys), "features": list(r.features)}
                 for r in case.requests

@@ -1,0 +1,1 @@
+{{ pit_join.window_history('orders', grid='1 hour') }}

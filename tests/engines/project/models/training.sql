@@ -1,0 +1,1 @@
+{{ pit_join.training_set(ref('labels'), ['logins:*', 'orders:*'], provenance=true) }}
