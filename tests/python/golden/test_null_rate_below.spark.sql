@@ -1,6 +1,6 @@
 with snapshot as (
     select
-        coalesce(case typeof(`event_timestamp`) when 'date' then unix_date(cast(`event_timestamp` as date)) * 86400000000 when 'timestamp_ntz' then timestampdiff(microsecond, timestamp_ntz '1970-01-01', cast(`event_timestamp` as timestamp_ntz)) else unix_micros(cast(`event_timestamp` as timestamp)) end >= 1774051200000000 /* 2026-03-21 00:00:00 UTC */ - 2592000000000 /* ttl: 30 days */, true) as _pit_found,
+        coalesce(unix_micros(cast(`event_timestamp` as timestamp)) >= 1774051200000000 /* 2026-03-21 00:00:00 UTC */ - 2592000000000 /* ttl: 30 days */, true) as _pit_found,
         cast(`login_count_30d` as double) as `login_count_30d`,
         cast(`session_duration_avg` as double) as `session_duration_avg`
     from (
@@ -31,8 +31,8 @@ with snapshot as (
                 select
                     _pit_row_id,
                     `user_id` as _pit_key_1,
-                    case typeof(`loaded_at`) when 'date' then unix_date(cast(`loaded_at` as date)) * 86400000000 when 'timestamp_ntz' then timestampdiff(microsecond, timestamp_ntz '1970-01-01', cast(`loaded_at` as timestamp_ntz)) else unix_micros(cast(`loaded_at` as timestamp)) end as _pit_created,
-                    case typeof(`event_timestamp`) when 'date' then unix_date(cast(`event_timestamp` as date)) * 86400000000 when 'timestamp_ntz' then timestampdiff(microsecond, timestamp_ntz '1970-01-01', cast(`event_timestamp` as timestamp_ntz)) else unix_micros(cast(`event_timestamp` as timestamp)) end as _pit_event
+                    unix_micros(cast(`loaded_at` as timestamp)) as _pit_created,
+                    unix_micros(cast(`event_timestamp` as timestamp)) as _pit_event
                 from numbered
             ) as timed
             where
