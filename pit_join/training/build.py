@@ -53,8 +53,8 @@ class TrainingBuild:
         """
         if self._resolved["computed"] and self._workspace.registry.engine != "duckdb":
             raise RequestError(
-                "no query of the warehouse has on-demand features, which DuckDB computes; build the set instead, or leave "
-                "them out"
+                "no query of the warehouse has on-demand features, which DuckDB computes; build the set instead, "
+                "or leave them out"
             )
         with self._workspace.warehouse() as warehouse:
             joins = self._joins(Histories(warehouse, self._workspace))

@@ -234,7 +234,7 @@ class Near:
 
     value: float
     tolerance: float
-    size: float = 0.0
+    size: float = field(default=0.0, compare=False)
 
 
 def agrees(found: tuple[str, Any], wanted: Any, roundings: float = 0.0) -> bool:

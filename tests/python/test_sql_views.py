@@ -102,8 +102,8 @@ class Noted:
 @pytest.fixture
 def statements(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     noted: list[str] = []
-    connected = duckdb_session._connected
-    monkeypatch.setattr(duckdb_session, "_connected", lambda wanted: Noted(connected(wanted), noted))
+    connected = duckdb_session.connected
+    monkeypatch.setattr(duckdb_session, "connected", lambda wanted: Noted(connected(wanted), noted))
     return noted
 
 
