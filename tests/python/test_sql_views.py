@@ -94,7 +94,7 @@ class Noted:
         return self._connection.execute(sql, *arguments)
 
     def sql(self, sql: str) -> Any:
-        if not sql.startswith("from "):
+        if not sql.startswith(("from ", "select * from ")):
             self.statements.append(sql)
         return self._connection.sql(sql)
 
