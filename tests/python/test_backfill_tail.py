@@ -20,6 +20,7 @@ from support.runs import sampled
 from window_oracle import Aggregation, WindowView, by_key, change_points, current_versions, history, is_known, value_at
 
 from pit_join import FeatureStore
+from pit_join.definitions.connection import Connection
 from pit_join.history import backfill as history_backfill
 from pit_join.history import plan as history_plan
 from pit_join.history.backfill import Backfill, _Work
@@ -317,6 +318,7 @@ def test_a_batch_that_ends_while_it_runs(filled: Filled, tmp_path: Path, clock: 
 
     class Slow:
         warehouse = tmp_path / "none.duckdb"
+        connection = Connection("dev", tmp_path, {})
 
         def run(self, *arguments: str, inherited: Any = ()) -> Iterator[dict[str, Any]]:
             clock.time = at("04T00:00:03")

@@ -60,6 +60,8 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Made]:
     with running_postgres() as url, pytest.MonkeyPatch.context() as patch:
         with psycopg.connect(url) as connection:
             connection.execute(ODD_SESSIONS)
+        for variable in ("MAKEFLAGS", "MAKELEVEL"):  # a make within a make says which folder it enters
+            patch.delenv(variable, raising=False)
         patch.setenv("PIT_JOIN_DEMO_HOST", "127.0.0.1")
         patch.setenv("PIT_JOIN_DEMO_PORT", str(urlsplit(url).port))
         yield Made(directory, run(f"make demo-postgres BIN={programs()}", directory), url)
