@@ -77,8 +77,10 @@ def in_sets(case: AnyCase, count: int, number: int) -> AnyCase:
     """The case with more data of the same declarations: an engine takes a second for a query, however little it reads.
 
     The first data set is that of the case. In each other one the rows are dealt anew from its values, so that ties and
-    equal times are as frequent. A key of their own, which all tables have, keeps them apart.
+    equal times are as frequent. A key of their own, which all tables have, keeps several apart.
     """
+    if count == 1:
+        return case
     source = random.Random(number)
     views = {}
     for view in case.views:
