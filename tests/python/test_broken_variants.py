@@ -39,6 +39,13 @@ def test_broken_variant_is_caught(
 
 
 @pytest.mark.parametrize("kind", KINDS)
+def test_every_variant_changes_the_macros(kind: str) -> None:
+    """All of them, since a run tries a few."""
+    for replacements in VARIANTS[kind].values():
+        assert broken(replacements) != broken({})
+
+
+@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.rest
 def test_unbroken_copy_is_not_caught(
     kind: str, corpus: dict[str, list[Entry]], connection: duckdb.DuckDBPyConnection

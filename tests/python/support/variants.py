@@ -21,7 +21,7 @@ Replacements = Mapping[str, str | list[tuple[str, str]]]
 
 JOIN = "default__point_in_time_join"
 ASOF, LOOKUP, PORTABLE = "duckdb___joined", "_looked_up", "default___joined"
-TIES, SNAPSHOT = "_without_ties", "_ranked_snapshot"
+TIES, SNAPSHOT = "_decided_ties", "_ranked_snapshot"
 AT_ONCE, LATER = "{{ at }}", "{{ at }} - 1"
 """`_last_instant`: inclusive and strict, whatever is declared."""
 NULL_FOR_ALL: dict[str, str] = {"_only_key": "null::integer"}
