@@ -2,6 +2,7 @@
 PYTHON ?= python3
 export PYTHON
 BIN := .venv/bin
+ENGINES := target/engines/venv/bin
 
 # Without bytecode dbt takes twice as long to start; some machines switch it off.
 unexport PYTHONDONTWRITEBYTECODE PIP_NO_COMPILE
@@ -18,7 +19,7 @@ DEMO_TIME := 2013-03-10 18:00
 DEMO_VIEWS := aircraft_facts,aircraft_last_leg,carrier_daily_delay,carrier_landings,route_history
 DEMO_FLIGHT := --entity origin=JFK --entity dest=TPA --entity carrier=B6 --entity tailnum=N283JB
 
-.PHONY: help demo demo-postgres test test-rest test-long test-browser test-engines quick newest lowest lint ruff mypy sqlfluff files words strict-parse docs docs-check bench soak clean distclean setup
+.PHONY: help demo demo-postgres test test-rest test-long test-browser test-engines quick newest lowest lint ruff mypy sqlfluff files words strict-parse docs docs-check bench soak clean distclean setup engines
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -56,8 +57,8 @@ test-browser: setup ## run the tests of the page of pit-join report in Chromium 
 	    $(BIN)/python -m pip install -qq --disable-pip-version-check --no-build-isolation -c constraints.txt -e '.[browser]'
 	$(PYTEST) tests/browser
 
-test-engines: ## run the macros on Spark, in an environment of its own (apt-get install openjdk-17-jre-headless)
-	sh scripts/engines.sh -q
+test-engines: engines ## run macros and commands on Spark, in an environment of its own (apt-get install openjdk-17-jre-headless)
+	$(ENGINES)/python -m pytest -p no:cacheprovider -q tests/engines
 
 quick: setup ## run the tests that take a moment
 	$(PYTEST) -m 'not (dbt or redis or kill or slow or rest)'
@@ -110,3 +111,6 @@ distclean: clean ## clean, and remove .venv
 
 setup:
 	@sh scripts/setup.sh
+
+engines:
+	@sh scripts/engines.sh

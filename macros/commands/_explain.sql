@@ -1,8 +1,8 @@
 {#- The statements of `pit-join explain`. `spine` has one row: a key and a time. -#}
 
 {#-
-    The stored rows of a view that have the keys of the spine's row, each with a number. Of a view with an event_key also
-    the other versions of their events, which may have other keys.
+    The stored rows of a view that have the keys of the spine's row. Of a view with an event_key also the other versions of
+    their events, which may have other keys.
 -#}
 {% macro _key_rows_statement(view, spine) -%}
     {%- set declared = pit_join._view(view) -%}
@@ -18,9 +18,7 @@ inner join {{ pit_join._named(spine, 'spine') }}
     on {% for column in prepared['keys'].values() %}{{ prepared.spine_keys[loop.index0] }} = source.{{ quote(column) }}{{ ' and ' if not loop.last }}{% endfor %}
 {%- endif %}
     {%- endset -%}
-select
-    source.*,
-    row_number() over () as _pit_number
+select source.*
 {%- if not prepared.event_key %}
 {{ of_key }}
 {%- else %}

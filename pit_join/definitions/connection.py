@@ -28,8 +28,9 @@ class Connection:
 
     `databases` are keyed by their names in SQL, the one that dbt writes first; relative paths in SQL start at
     `directory`. `profile_hash` is dbt's own hash of the target. The rest is the profile's `config_options`, `settings`,
-    `extensions`, `secrets` and `filesystems`, and the modules of the `plugins` that dbt loads. A target on a
-    PostgreSQL server has no databases, and `server`: libpq's parameters of it, and `role`, the role to take on.
+    `extensions`, `secrets` and `filesystems`, and the modules of the `plugins` that dbt loads. `engine` is the type of
+    dbt's adapter. A target of another engine than DuckDB has no databases, and `server`: for PostgreSQL libpq's
+    parameters and `role`, the role to take on; for Spark its settings.
     """
 
     target: str
@@ -42,12 +43,8 @@ class Connection:
     filesystems: tuple[Mapping[str, Any], ...] = ()
     plugins: tuple[str, ...] = field(default=(), compare=False)
     profile_hash: str = field(default="", compare=False)
-    server: Mapping[str, str] | None = field(default=None, repr=False)
-
-    @property
-    def engine(self) -> str:
-        """The name of dbt's adapter."""
-        return "duckdb" if self.server is None else "postgres"
+    engine: str = "duckdb"
+    server: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     @property
     def pins_utc(self) -> bool:

@@ -11,7 +11,7 @@ from datetime import date, datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from pit_join.errors import WarehouseError, option
+from pit_join.errors import RequestError, WarehouseError, option
 from pit_join.history.batches import Batch, BatchModel, WholeTable, batch_label, batch_models, runs
 from pit_join.history.ledger import Ledger, Record, read_records
 from pit_join.history.plan import BackfillPlan, StoredBatches, latest, look, make_plans, recognised
@@ -23,6 +23,7 @@ from pit_join.workspace import Workspace
 __all__ = ["Backfill", "backfill"]
 
 _RETRY_SECONDS = 0.5
+_ENGINES = ("duckdb", "postgres")
 _LOCKED = "Could not set lock on file"
 
 
@@ -75,6 +76,11 @@ def backfill(
     since = None if start is None else parse_instant(start)
     until = None if end is None else parse_instant(end)
     project, console = workspace.project, workspace.console
+    if project.connection.engine not in _ENGINES:
+        raise RequestError(
+            f"the target '{project.connection.target}' is of type {project.connection.engine}, whose microbatch models "
+            f"pit-join does not fill; run them with dbt, or name another target, with {option('target=', '--target')}"
+        )
     models = batch_models(workspace.manifest, project.variables, tuple(names))
     path = project.ledger
     if not apply:
@@ -237,7 +243,7 @@ class _Work:
 
     def _dbt(self, command: Sequence[str], on_event: Callable[[dict[str, Any]], int], said: list[str]) -> int:
         """Run dbt, with retries while another process holds the warehouse; `said` receives its error messages."""
-        is_file = self._project.connection.server is None
+        is_file = self._project.connection.engine == "duckdb"
         path, started, status = self._project.warehouse if is_file else self._ledger.path, time.monotonic(), 0
 
         def held() -> bool:

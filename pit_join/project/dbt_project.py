@@ -100,12 +100,12 @@ class Project:
     @property
     def has_warehouse(self) -> bool:
         """Whether there is something to open: a file that dbt has written, or a server."""
-        return self.connection.server is not None or self.warehouse.is_file()
+        return self.connection.engine != "duckdb" or self.warehouse.is_file()
 
     @property
     def ledger(self) -> Path:
         """The file of batches that are done: beside the warehouse, or in the project if that is a server."""
-        if self.connection.server is None:
+        if self.connection.engine == "duckdb":
             return self.warehouse.with_name(self.warehouse.name + ".batches.jsonl")
         return self.directory / f"{self.connection.target}.batches.jsonl"
 

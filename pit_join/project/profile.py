@@ -17,7 +17,7 @@ from jinja2.nativetypes import NativeEnvironment
 
 from pit_join.definitions.connection import Connection, Database
 from pit_join.errors import PitJoinError, ProjectError, WarehouseError, suggest
-from pit_join.project.postgres_profile import postgres_connection
+from pit_join.project.server_profile import server_connection
 
 __all__ = [
     "ATTACH_KEYS",
@@ -95,10 +95,10 @@ def read_profile(path: Path, name: Any, target: str | None, directory: Path) -> 
     where = f"{path}: the target '{chosen}'"
     if not isinstance(output, dict):
         raise ProjectError(f"{where} must be a mapping, got {output!r}")
-    if output.get("type") == "postgres":
-        return postgres_connection(where, output, directory, chosen)
+    if output.get("type") in ("postgres", "spark"):
+        return server_connection(where, output, directory, chosen)
     if output.get("type") != "duckdb":
-        raise ProjectError(f"{where} is of type {output.get('type')}; pit-join reads duckdb and postgres")
+        raise ProjectError(f"{where} is of type {output.get('type')}; pit-join reads duckdb, postgres and spark")
     file = str(output.get("path") or ":memory:")
     if file.startswith(":memory:") or _SCHEME.match(file):
         raise WarehouseError(f"{where} lies in {_shown(file)}; pit-join reads a DuckDB file (path: name.duckdb)")

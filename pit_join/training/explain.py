@@ -68,7 +68,8 @@ class Explainer:
             warehouse.views.give("_pit_keys", warehouse.table("from _pit_keys", self._what))
         statement = workspace.view_macros.text("_key_rows_statement", view=view.name, spine="_pit_keys")
         rows = warehouse.here(statement, self._what)
-        warehouse.execute(f"create or replace temp table {_ROWS} as from {rows}", self._what)
+        numbered = f"select *, row_number() over () as _pit_number from {rows}"
+        warehouse.execute(f"create or replace temp table {_ROWS} as {numbered}", self._what)
         self._units: dict[str, Any] = {}
         if view.aggregations:
             facts = self._macros.text("_facts_statement", view=view.name, history=_ROWS)

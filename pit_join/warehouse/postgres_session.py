@@ -7,10 +7,9 @@ warehouse of DuckDB has for the same values: a DuckDB in memory casts them.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from concurrent.futures import Future
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from typing import IO, TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlencode
 
 import duckdb
@@ -19,16 +18,14 @@ from pit_join.definitions.engine_types import duckdb_name
 from pit_join.definitions.field_type import FieldType, read_type
 from pit_join.errors import PitJoinError, WarehouseError, with_extra
 from pit_join.warehouse.duckdb_errors import QueryError
-from pit_join.warehouse.spool import Spool, kept
+from pit_join.warehouse.remote_session import RemoteSession
 from pit_join.warehouse.sql import identifier, literal
-from pit_join.warehouse.worker import Worker
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 __all__ = ["PostgresSession"]
 
-_SPOOLED_ROWS = 65_536
 _TYPE, _MODIFIER = b"POSTGRESQL:type", b"POSTGRESQL:typmod"
 _INSUFFICIENT_PRIVILEGE = "42501"
 # Infinite times as the driver gives them: what the server sends, shifted from 2000 to 1970 beyond the end of 64 bits.
@@ -44,7 +41,6 @@ _SETTINGS = (
     "set jit = off",
 )
 _INFINITE_DATES = {"-2147472692": "infinity", "-2147472691": "-infinity"}
-_LIBPQ = "[libpq]"
 # Whether there is a relation now, and its kind in the snapshot.
 _KIND = "select to_regclass({0}) is not null, (select relkind::text from pg_class where oid = to_regclass({0}))"
 _LOCKABLE = ("r", "p", "v")
@@ -52,11 +48,10 @@ _SAME = (
     "select count(*) > 0 from pg_class where oid = to_regclass({}) "
     "and relfilenode = coalesce(pg_relation_filenode(oid), 0)"
 )
-_T = TypeVar("_T")
 
 
-class PostgresSession:
-    """One state of a PostgreSQL database, read in a thread of its own; see `ViewSession`.
+class PostgresSession(RemoteSession["_Connected"]):
+    """One state of a PostgreSQL database; see `ViewSession`.
 
     Args:
         server: libpq's parameters, such as host and dbname, and `role`, the role to take on.
@@ -73,7 +68,6 @@ class PostgresSession:
         role = server.get("role")
         settings = [*_SETTINGS, *([f"set role {identifier(role)}"] if role else [])]
         place = f"{server.get('dbname', '')} on {server.get('host', 'localhost')}"
-        self._held: set[str] = set()
 
         def connect() -> _Connected:
             with _readable_errors(f"the PostgreSQL database {place} cannot be used", of_query=False):
@@ -87,9 +81,7 @@ class PostgresSession:
                     raise
                 return opened
 
-        self._worker = Worker(connect, _Connected.interrupt)
-        self._spool: Spool | None = None
-        self._closed: Future[None] | None = None
+        super().__init__(connect, _readable_errors)
 
     def hold(self, relations: Collection[str]) -> None:
         """Keep relations from being replaced; see `ViewSession`."""
@@ -111,66 +103,6 @@ class PostgresSession:
         self._submit(lock, what).result()
         self._held.update(new)
 
-    def execute(self, sql: str, what: str) -> None:
-        """Run a statement."""
-        self._submit(lambda connected: connected.execute(sql), what).result()
-
-    def table_later(self, statements: Sequence[str], what: str) -> Future[pa.Table]:
-        """Start statements and return the future result of the last one."""
-
-        def read(connected: _Connected) -> pa.Table:
-            for statement in statements[:-1]:
-                connected.execute(statement)
-            with connected.reading(statements[-1]) as relation:
-                return kept(relation.to_arrow_reader(_SPOOLED_ROWS))
-
-        return self._submit(read, what)
-
-    def spooled(self, sql: str, what: str, file: IO[bytes] | None, *, one_pass: bool = False) -> Spool:
-        """Return the result of a query of any size: readable as it comes, and afterwards from a file."""
-        spool = Spool(file)
-
-        def work(connected: _Connected) -> None:
-            try:
-                with connected.reading(sql) as relation:
-                    spool.fill(relation.to_arrow_reader(_SPOOLED_ROWS))
-            except OSError as error:
-                if _LIBPQ in str(error):
-                    raise
-                raise WarehouseError(f"{what}: its rows cannot be spilled to disk ({error})") from error
-            finally:
-                spool.end()
-
-        spool.filling = self._submit(work, what, spool)
-        return spool
-
-    def rows_later(self, sql: str, what: str) -> Future[list[dict[str, Any]]]:
-        """Start a query and return its future rows."""
-
-        def read(connected: _Connected) -> list[dict[str, Any]]:
-            with connected.reading(sql) as relation:
-                return [dict(zip(relation.columns, row, strict=True)) for row in relation.fetchall()]
-
-        return self._submit(read, what)
-
-    def columns(self, sql: str, what: str) -> dict[str, FieldType]:
-        """Return the names and types of a query's columns; nothing is computed."""
-
-        def read(connected: _Connected) -> dict[str, FieldType]:
-            return {field.name: _type_of(field) for field in connected.schema(sql)}
-
-        return self._submit(read, what).result()
-
-    def give(self, name: str, table: pa.Table) -> None:
-        """Make a temporary table of the rows of an Arrow table, in place of one of that name."""
-
-        def copy(connected: _Connected) -> None:
-            connected.execute(f"drop table if exists pg_temp.{identifier(name)}")
-            connected.copy(name, table)
-            connected.execute(f"analyze pg_temp.{identifier(name)}")
-
-        self._submit(copy, "the rows of the spine cannot be copied to the server").result()
-
     def has(self, location: tuple[str, str, str]) -> bool:
         """Return whether a table or SQL view of a database, schema and name exists."""
         _, schema, name = map(identifier, location)
@@ -190,27 +122,9 @@ class PostgresSession:
         self._held.clear()
         self._submit(lambda connected: connected.connection.rollback(), "the transaction cannot be ended").result()
 
-    def stop(self) -> None:
-        """Interrupt the running statement and all that wait."""
-        if self._spool:
-            self._spool.leave()
-        self._worker.stop()
 
-    def close(self) -> Future[None]:
-        """Close the connection when the running statement has ended; again, do nothing."""
-        self._closed = self._closed or self._worker.close()
-        return self._closed
-
-    def _submit(self, work: Callable[[_Connected], _T], what: str, spool: Spool | None = None) -> Future[_T]:
-        if self._spool:
-            self._spool.leave()  # otherwise the query and the reader of its result would deadlock
-        self._spool = spool
-
-        def run(connected: _Connected) -> _T:
-            with _readable_errors(what):
-                return work(connected)
-
-        return self._worker.run(run)
+class _FetchError(Exception):
+    """An error of the server while rows came: mostly of a value of one of them."""
 
 
 class _Connected:
@@ -230,11 +144,13 @@ class _Connected:
         found: list[tuple[Any, ...]] = self._cursor.fetchall()
         return found
 
-    def schema(self, sql: str) -> pa.Schema:
-        return self._cursor.adbc_execute_schema(sql)
+    def types(self, sql: str) -> dict[str, FieldType]:
+        return {field.name: _type_of(field) for field in self._cursor.adbc_execute_schema(sql)}
 
     def copy(self, name: str, table: pa.Table) -> None:
+        self.execute(f"drop table if exists pg_temp.{identifier(name)}")
         self._cursor.adbc_ingest(name, table, mode="create", temporary=True)
+        self.execute(f"analyze pg_temp.{identifier(name)}")
 
     @contextmanager
     def reading(self, sql: str) -> Iterator[duckdb.DuckDBPyRelation]:
@@ -258,9 +174,9 @@ class _Connected:
         self._types.register("_pit_result", pa.RecordBatchReader.from_batches(stored, batches()))
         try:
             yield self._types.sql(f"select {', '.join(expressions)} from _pit_result")
-        except duckdb.Error:
+        except Exception:
             if failed:
-                raise failed[0] from None
+                raise _FetchError(_message_of(failed[0])) from None
             raise
         finally:
             self._types.unregister("_pit_result")
@@ -351,11 +267,9 @@ def _readable_errors(what: str, *, of_query: bool = True) -> Iterator[None]:
         yield
     except PitJoinError:
         raise
-    except duckdb.Error as error:
+    except (duckdb.Error, _FetchError) as error:
         raise QueryError(f"{what}: {' '.join(str(error).split())}") from error
     except Exception as error:
-        if isinstance(error, OSError) and _LIBPQ in str(error):  # while rows came: mostly a value of one of them
-            raise QueryError(f"{what}: {_message_of(error)}") from error
         state = _state_of(error)
         if state is None:
             raise

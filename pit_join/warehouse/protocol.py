@@ -18,7 +18,8 @@ __all__ = ["ViewSession"]
 class ViewSession(Protocol):
     """One state of the tables of feature views, in which SQL of the macros runs; `what` opens the message of an error.
 
-    Results come as Arrow, in the types that DuckDB has for the same values.
+    Results come as Arrow, in the types that DuckDB has for the same values. Spark has no transaction over several
+    statements: there, each of them reads the state of its own time.
     """
 
     @property

@@ -36,7 +36,7 @@ WINGS = {
     ("history",): set(),
     ("workspace",): set(),
     ("project",): {"dbt", "jinja2", "msgpack", "yaml"},
-    ("warehouse",): {"adbc_driver_postgresql", "duckdb", "fsspec", "pyarrow"},
+    ("warehouse",): {"adbc_driver_postgresql", "duckdb", "fsspec", "py4j", "pyarrow", "pyspark"},
     ("online",): {"cachetools", "circuitbreaker", "lmdb", "numpy", "redis", "usearch", "xxhash"},
     ("definitions",): {"duckdb"},
     ("markup",): set(),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -12,23 +11,19 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlparse
 
-import pandas as pd
 import psycopg
-import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from servers import running, valkey_binary
 from support.dbt import programs
 from support.postgres import running_postgres
 from support.projects import ROOT, run
+from support.two_engines import LABELS, NOW, PROJECT, SPINES, UNORDERED, unlike
 
 from pit_join import FeatureStore
 from pit_join.errors import PitJoinError, RequestError, SpineError, WarehouseError
 
 pytestmark = [pytest.mark.dbt, pytest.mark.rest]
-
-PROJECT = ROOT / "tests" / "projects" / "two_engines"
-NOW = "2026-03-02"
 
 
 @pytest.fixture(scope="module")
@@ -66,43 +61,14 @@ def store(shop: Path, target: str) -> FeatureStore:
     return FeatureStore(shop, target=target, online_store=shop / "online" / target)
 
 
-def unlike(one: pa.Table, other: pa.Table) -> list[Any]:
-    """Where two tables differ in a name, a type or a value; floats of both engines are equal to 12 digits."""
-    if one.schema != other.schema:
-        return [(a, b) for a, b in zip(one.schema, other.schema, strict=False) if a != b] or [one.schema, other.schema]
-    return [
-        (name, row, a, b)
-        for name in one.column_names
-        for row, (a, b) in enumerate(zip(one[name].to_pylist(), other[name].to_pylist(), strict=True))
-        if a != b and not (isinstance(a, float) and isinstance(b, float) and math.isclose(a, b, rel_tol=1e-12))
-    ]
-
-
-LABELS = pd.read_csv(PROJECT / "seeds" / "labels.csv", parse_dates=["event_timestamp"])
-SPINES = {
-    "seed": "labels",
-    "model": "label_rows",
-    "sql view": "label_view",
-    "csv": str(PROJECT / "seeds" / "labels.csv"),
-    "frame": LABELS.assign(
-        number=LABELS.index.astype("uint64"), group=pd.Categorical(["a", "b"] * (len(LABELS) // 2))
-    ).sample(frac=1, random_state=1),
-    "no rows": LABELS[:0],
-}
-
-
 @pytest.mark.parametrize("spine", SPINES)
 def test_training_sets_are_equal(shop: Path, spine: str) -> None:
     one, other = (
         store(shop, target).get_historical_features(SPINES[spine], "everything", provenance=True)
         for target in ("server", "file")
     )
-    found, wanted = one.to_arrow(), other.to_arrow()
-    if spine not in ("model", "sql view"):  # whose rows have an order of their own on each engine
-        assert not unlike(found, wanted)[:5]
-    else:
-        names = ["user_id", "event_timestamp", "label"]
-        assert not unlike(*(each.sort_by([(name, "ascending") for name in names]) for each in (found, wanted)))[:5]
+    order = list(LABELS.columns) if spine in UNORDERED else None
+    assert not unlike(one.to_arrow(), other.to_arrow(), order)[:5]
     assert [each.statuses for each in one.coverage] == [each.statuses for each in other.coverage]
 
 
