@@ -15,16 +15,14 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+import one_view
 import psycopg
 from online_measure import markdown
 from run import HERE, facts
 
-from pit_join.project.rendering import Renderer
-
 sys.path.append(str(HERE.parent / "tests" / "python"))
 
 from support.postgres import running_postgres
-from support.rule_sql import macro_nodes
 
 SETTINGS = ("shared_buffers=1GB", "work_mem=64MB", "max_wal_size=4GB")
 SPINE, HISTORY, KEYS, FEATURES = 100_000, 1_000_000, 50_000, 5
@@ -55,6 +53,7 @@ select row_id, {KEY} as user_id, {MOMENT} as event_timestamp, random() > 0.5 as 
 from generate_series(1, {SPINE}) as row_id;
 """
 PAIRS, LOOKUP, COOL = "by hand, all pairs", "by hand, lateral", "no hot key"
+TIED = "by hand, lateral that breaks ties"
 BY_HAND = {
     PAIRS: f"""
         select distinct on (spine.row_id) spine.*, {OF_HISTORY}
@@ -80,17 +79,21 @@ BY_HAND = {
         order by spine.row_id
     """,
 }
+OF_ONE = (
+    "select * from history where spine.user_id = history.user_id and history.event_timestamp <= spine.event_timestamp"
+)
 LATERAL = f"""
     select spine.*, {VALUES}
     from spine
-    left join lateral (
-        select *
-        from history
-        where spine.user_id = history.user_id and history.event_timestamp <= spine.event_timestamp
-        order by history.event_timestamp desc
-        limit 1
-    ) as history on true
+    left join lateral ({OF_ONE} order by history.event_timestamp desc limit 1) as history on true
     order by spine.row_id
+"""
+# Of rows of the same time, always the same one.
+OF_TIED = f"""
+    select distinct on (spine.row_id) spine.*, {VALUES}
+    from spine
+    left join lateral ({OF_ONE} order by history.event_timestamp desc fetch first 1 row with ties) as history on true
+    order by spine.row_id, {", ".join(f"{name} desc nulls last" for name in NAMES)}
 """
 
 
@@ -105,27 +108,9 @@ class Taken:
 def training_set(indexes: Sequence[Mapping[str, Any]] = (), aggregations: Sequence[Mapping[str, Any]] = ()) -> str:
     """The SQL of a dbt model that is a training set of all features of the view `history`."""
     types = {"user_id": "bigint", "event_timestamp": "timestamptz", **dict.fromkeys(NAMES, "double precision")}
-    columns = {name: {"name": name, "data_type": kind, "config": {}} for name, kind in types.items()}
     if aggregations:
-        columns["items"] = {"name": "items", "data_type": "bigint", "config": {}}
-    meta = {"entity": "user", "join_keys": ["user_id"], **({"aggregations": aggregations} if aggregations else {})}
-    node = {
-        "resource_type": "model",
-        "package_name": "pit_join",
-        "name": "history",
-        "relation_name": '"postgres"."public"."history"',
-        "original_file_path": "benchmark",
-        "columns": columns,
-        "config": {
-            "materialized": "table",
-            "event_time": "event_timestamp",
-            "indexes": indexes,
-            "meta": {"pit_join": meta},
-        },
-    }
-    metadata = {"project_name": "pit_join", "adapter_type": "postgres"}
-    manifest = {"metadata": metadata, "macros": macro_nodes(), "nodes": {"history": node}, "exposures": {}}
-    return str(Renderer(manifest).call("training_set", spine="spine", features=["history:*"]))
+        types["items"] = "bigint"
+    return one_view.training_set("postgres", '"postgres"."public"."history"', types, indexes, aggregations)
 
 
 def measured(
@@ -197,6 +182,7 @@ def point_in_time(connection: psycopg.Connection[Any], repeat: int) -> list[str]
     index = {"columns": ["user_id", "event_timestamp"]}
     queries = {
         LOOKUP: LATERAL,
+        TIED: OF_TIED,
         "pit-join, `unique: true`": training_set([{**index, "unique": True}]),
         "pit-join, an index that may have ties": training_set([index]),
     }

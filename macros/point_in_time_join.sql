@@ -34,6 +34,7 @@
                 'values' goes on from there, if the result was stored as `_pit_matched`: DuckDB joins faster when the
                 row counts are known
     plan        none is the adapter's own join, 'portable' the one that runs everywhere
+    lateral     whether the spine is one row of an outer query (false); only where `_is_looked_up` says so
 
     Grain: one row for each row of the spine: `_pit_row`, `_pit_status`, `_pit_age` (microseconds from the event time of a
     valid row to T, else null), the features. Null keys and null times match nothing.
@@ -55,7 +56,7 @@
 {#- Only the join itself, `_joined`, differs between engines. -#}
 {% macro default__point_in_time_join(spine, history, features, options={}) -%}
 {%- set asked = pit_join._completed(options, {
-    'join_keys': {}, 'ties': true, 'late': true, 'provenance': none, 'step': none, 'plan': none
+    'join_keys': {}, 'ties': true, 'late': true, 'provenance': none, 'step': none, 'plan': none, 'lateral': false
 }, 'the options of point_in_time_join') -%}
 {%- set view = pit_join._prepared(history, asked.join_keys) -%}
 {%- set quote = pit_join._identifier -%}
@@ -77,6 +78,7 @@
 {%- do asked.update({'also': also, 'features': features}) -%}
 {%- set portable = asked.plan == 'portable' -%}
 {%- do view.update({'tells': pit_join.default___tells(view, features) if portable else pit_join._tells(view, features)}) -%}
+{%- do view.tells.update({'lateral': asked.lateral}) -%}
 {%- set join = pit_join.default___joined if portable else pit_join._joined -%}
 with {% if numbered -%}
 {{ numbered }},

@@ -50,13 +50,21 @@
 {%- if not execute -%}
     {{ return('') }}
 {%- endif -%}
-with _pit_spine as {{ pit_join._materialized() }} (
+{%- set apart, alone = [], [] -%}
+{%- for request in requests -%}
+    {%- set plan = asked.plans.windows if request.view.aggregations else asked.plans.join -%}
+    {%- set looked_up = not plan and pit_join._is_looked_up(request) -%}
+    {%- do request.update({'options': {'plan': plan, 'lateral': true} if looked_up else {'plan': plan}}) -%}
+    {%- do (alone if looked_up else apart).append(request) -%}
+{%- endfor -%}
+{%- set once = pit_join._materialized() if apart else '' -%}
+with _pit_spine as {{ once ~ ' ' if once }}(
     {{ pit_join.spine_rows(spine, asked.event_timestamp, asked.gap, asked.time_type) | indent(4) }}
-),
-{%- for request in requests %}
+){{ ',' if apart or computed }}
+{%- for request in apart %}
 
 {{ quote(request.alias) }} as (
-    {{ pit_join._view_join('_pit_spine', request, asked.provenance, {'plan': asked.plans.windows if request.view.aggregations else asked.plans.join}) | indent(4) }}
+    {{ pit_join._view_join('_pit_spine', request, asked.provenance, request.options) | indent(4) }}
 ){{ ',' if computed or not loop.last }}
 {%- endfor %}
 {%- if computed %}
@@ -84,8 +92,13 @@ select
     {{ quote(request.alias ~ '__status') }}{{ ',' if not loop.last }}
     {%- endfor %}
 from _pit_spine
-{%- for request in requests %}
+{%- for request in apart %}
 inner join {{ quote(request.alias) }} on _pit_spine._pit_row = {{ quote(request.alias) }}._pit_row
+{%- endfor %}
+{%- for request in alone %}
+cross join lateral (
+    {{ pit_join._view_join('(select _pit_spine.*)', request, asked.provenance, request.options) | indent(4) }}
+) as {{ quote(request.alias) }}
 {%- endfor %}
 {%- if computed %}
 inner join _pit_on_demand on _pit_spine._pit_row = _pit_on_demand._pit_row

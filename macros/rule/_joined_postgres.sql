@@ -17,6 +17,20 @@
     {{ return({'later': not view.static, 'values': values, 'once': values == []}) }}
 {%- endmacro %}
 
+{#- Whether each row of the spine looks its one row of a view up by an index: then nothing has to be joined by row numbers. -#}
+{% macro _is_looked_up(request) -%}
+    {{ return(adapter.dispatch('_is_looked_up', 'pit_join')(request)) }}
+{%- endmacro %}
+
+{% macro default___is_looked_up(request) -%}
+    {{ return(false) }}
+{%- endmacro %}
+
+{% macro postgres___is_looked_up(request) -%}
+    {%- set index = pit_join._index_of(pit_join._prepared(request.view, request['keys'])) if not request.view.aggregations -%}
+    {{ return(index and index.unique) }}
+{%- endmacro %}
+
 
 {#- CTEs up to `matched`. Of rows of one version any is joined at first. -#}
 {% macro _joined_by_place(spine, view, carried) -%}
@@ -101,7 +115,7 @@ doubles as (
 {%- set found = dict(view, relation=pit_join._newest_by_index(view, index), tells={'once': true}) -%}
 {%- set decided = (['won.' ~ pit_join._identifier(view.created_timestamp) ~ ' desc'] if view.created_timestamp else []) + [pit_join._tie_order(view, 'won')] -%}
 matched as (
-    select{{ pit_join._each_once('spine._pit_row') if not index.unique }}
+    select{{ pit_join._each_once('spine._pit_row') if not view.tells.lateral }}
         {{ pit_join._side_by_side(view, carried, 'won') | indent(8) }},
         {%- for feature in options.features %}
         won.{{ pit_join._identifier(feature.column) }} as _pit_value_{{ loop.index }},

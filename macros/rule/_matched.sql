@@ -163,7 +163,7 @@ chosen as (
 {%- set quote = pit_join._identifier -%}
 {%- set values = [] -%}
 {%- for feature in features %}{% do values.append('chosen.' ~ view.tells['values'][loop.index0] if view.tells['values'] else 'source.' ~ quote(feature.column)) %}{% endfor -%}
-select{{ pit_join._each_once('chosen._pit_row') }}
+select{{ pit_join._each_once('chosen._pit_row') if not view.tells['values'] }}
     chosen._pit_row,
     chosen._pit_age,
     {%- if provenance %}

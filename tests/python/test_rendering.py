@@ -830,7 +830,9 @@ def test_what_only_dbt_knows_is_left_to_dbt(compiled: Compiled, body: str) -> No
 )
 def test_an_override_within_reach_is_rendered(compiled: Compiled, body: str, gives: str) -> None:
     renderer = Renderer(overridden(compiled.manifest, body))
-    assert renderer.call("training_set", spine="s", features=ACTIVITY).startswith(f"with _pit_spine as {gives} (")
+    assert renderer.call("training_set", spine="s", features=ACTIVITY).startswith(
+        " ".join(["with _pit_spine as", *gives.split(), "("])
+    )
     searched = Renderer(overridden(compiled.manifest, body), {"pit_join": ["pit_join", "shop"]})
     assert searched.call("training_set", spine="s", features=ACTIVITY).startswith("with _pit_spine as materialized (")
 

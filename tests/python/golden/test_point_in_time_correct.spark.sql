@@ -1,5 +1,5 @@
 with recomputed as (
-    with _pit_spine as  (
+    with _pit_spine as (
         select
             *,
             struct(xxhash64(struct(*)), row_number() over (partition by xxhash64(struct(*)) order by struct(*))) as _pit_row,

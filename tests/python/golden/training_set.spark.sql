@@ -1,4 +1,4 @@
-with _pit_spine as  (
+with _pit_spine as (
     select
         *,
         struct(xxhash64(struct(*)), row_number() over (partition by xxhash64(struct(*)) order by struct(*))) as _pit_row,
