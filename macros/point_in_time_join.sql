@@ -61,7 +61,10 @@
 {%- set view = pit_join._prepared(history, asked.join_keys) -%}
 {%- set quote = pit_join._identifier -%}
 {%- set word = pit_join._not_materialized() -%}
-{%- set numbered = '' if view.physical else pit_join._numbered(view) -%}
+{%- set portable = asked.plan == 'portable' -%}
+{%- do view.update({'tells': pit_join.default___tells(view, features) if portable else pit_join._tells(view, features)}) -%}
+{%- do view.tells.update({'lateral': asked.lateral}) -%}
+{%- set numbered = '' if view.physical or view.tells.carried else pit_join._numbered(view) -%}
 {%- if numbered -%}
     {%- do view.update({'relation': 'numbered'}) -%}
 {%- endif -%}
@@ -75,10 +78,8 @@
     {%- do also.append((quote(view.event_timestamp) if not view.static else 'cast(null as ' ~ pit_join._zoned_type() ~ ')') ~ ' as _pit_event_timestamp') -%}
     {%- do carried.append('_pit_event_timestamp') -%}
 {%- endif -%}
+{%- do also.extend(view.tells.also) -%}
 {%- do asked.update({'also': also, 'features': features}) -%}
-{%- set portable = asked.plan == 'portable' -%}
-{%- do view.update({'tells': pit_join.default___tells(view, features) if portable else pit_join._tells(view, features)}) -%}
-{%- do view.tells.update({'lateral': asked.lateral}) -%}
 {%- set join = pit_join.default___joined if portable else pit_join._joined -%}
 with {% if numbered -%}
 {{ numbered }},

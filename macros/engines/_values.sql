@@ -84,13 +84,13 @@
     {{ return('cast(' ~ value ~ " as varchar(24)) in ('-0', '-0.0')") }}
 {%- endmacro %}
 
-{#- The comparison first: it spares nearly all values the text. -#}
+{#- Here and on Spark the comparison comes first: it spares nearly all values the text. -#}
 {% macro postgres___is_negative_zero(value) -%}
     {{ return('(' ~ value ~ ' = 0 and cast(' ~ value ~ " as text) = '-0')") }}
 {%- endmacro %}
 
 {% macro spark___is_negative_zero(value) -%}
-    {{ return('cast(' ~ value ~ " as string) = '-0.0'") }}
+    {{ return('(' ~ value ~ ' = 0 and cast(' ~ value ~ " as string) = '-0.0')") }}
 {%- endmacro %}
 
 

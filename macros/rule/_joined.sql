@@ -11,15 +11,16 @@
 
 {#-
     The facts that the adapter's own join returns beyond the winner. `later` is whether `matched` has `_pit_later`, true where the key has a
-    history; `values` are its columns with the features, [] where they are read by row number; `once` is whether the planner
-    would otherwise compute each instant of the history where it is compared and once more where it is returned.
+    history; `carried` is whether it has the features, in the columns `values`, which are otherwise read by row number; `also` are more
+    expressions over the columns of the view that the join needs in `history`; `once` is whether the planner would otherwise
+    compute each instant of the history where it is compared and once more where it is returned.
 -#}
 {% macro _tells(view, features) -%}
     {{ return(adapter.dispatch('_tells', 'pit_join')(view, features)) }}
 {%- endmacro %}
 
 {% macro default___tells(view, features) -%}
-    {{ return({'later': false, 'values': [], 'once': false}) }}
+    {{ return({'later': false, 'carried': false, 'values': [], 'also': [], 'once': false}) }}
 {%- endmacro %}
 
 

@@ -12,12 +12,12 @@
 {%- endmacro %}
 
 {% macro postgres___tells(view, features) -%}
-    {%- set values = [] -%}
-    {%- for feature in features if pit_join._index_of(view) %}{% do values.append('_pit_value_' ~ loop.index) %}{% endfor -%}
-    {{ return({'later': not view.static, 'values': values, 'once': values == []}) }}
+    {%- set by_index, values = pit_join._index_of(view) is not none, [] -%}
+    {%- for feature in features if by_index %}{% do values.append('_pit_value_' ~ loop.index) %}{% endfor -%}
+    {{ return({'later': not view.static, 'carried': by_index, 'values': values, 'also': [], 'once': not by_index}) }}
 {%- endmacro %}
 
-{#- Whether each row of the spine looks its one row of a view up by an index: then nothing has to be joined by row numbers. -#}
+{#- Whether each row of the spine looks its row up by an index. Then nothing has to be joined by row numbers. -#}
 {% macro _is_looked_up(request) -%}
     {{ return(adapter.dispatch('_is_looked_up', 'pit_join')(request)) }}
 {%- endmacro %}

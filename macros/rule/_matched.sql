@@ -17,7 +17,11 @@ numbered as {{ once ~ ' ' if once }}(
 
 {#- The column of a view's rows that `_pit_row_id` is made of, of a select list. -#}
 {% macro _row_id_of(view) -%}
-    {{ return(pit_join._read_row_id(view.relation) if view.physical else '_pit_row_id') }}
+    {%- if view.physical -%}
+        {{ return(pit_join._read_row_id(view.relation)) }}
+    {%- endif -%}
+    {#- It only says that there is a row where nothing is read by it. -#}
+    {{ return('true as _pit_row_id' if view.tells.carried else '_pit_row_id') }}
 {%- endmacro %}
 
 
@@ -162,8 +166,8 @@ chosen as (
 {% macro _gathered(view, features, provenance) -%}
 {%- set quote = pit_join._identifier -%}
 {%- set values = [] -%}
-{%- for feature in features %}{% do values.append('chosen.' ~ view.tells['values'][loop.index0] if view.tells['values'] else 'source.' ~ quote(feature.column)) %}{% endfor -%}
-select{{ pit_join._each_once('chosen._pit_row') if not view.tells['values'] }}
+{%- for feature in features %}{% do values.append('chosen.' ~ view.tells['values'][loop.index0] if view.tells.carried else 'source.' ~ quote(feature.column)) %}{% endfor -%}
+select{{ pit_join._each_once('chosen._pit_row') if not view.tells.carried }}
     chosen._pit_row,
     chosen._pit_age,
     {%- if provenance %}
@@ -177,7 +181,7 @@ select{{ pit_join._each_once('chosen._pit_row') if not view.tells['values'] }}
         else chosen._pit_status
     end as {{ quote(provenance ~ '__status') if provenance else '_pit_status' }}
 from chosen
-{%- if not view.tells['values'] %}
+{%- if not view.tells.carried %}
 left join {{ view.relation }} as source on chosen._pit_row_id = source.{{ view.row_id }}
 {%- endif %}
 {%- endmacro %}

@@ -92,18 +92,28 @@ _pit_available_at <= {{ pit_join._last_instant(at, strict) }}
     false.
 -#}
 {% macro _tie_order(view, relation) -%}
-{%- set quote = pit_join._identifier -%}
-{%- if view.deleted %}
-{{- 'coalesce(' ~ pit_join._mark(view, relation) ~ ', false)' if view.aggregations else pit_join._mark(view, relation) }} desc nulls last,
-{% endif %}
 {%- set terms = [] -%}
-{%- for column in (view.types if view.aggregations else view.columns) -%}
-    {%- set value, kind = relation ~ '.' ~ quote(column), view.types.get(column) -%}
-    {%- do terms.append(pit_join._ordered(value, kind) ~ ' desc nulls last') -%}
-    {%- do terms.append(pit_join._is_negative_zero(value)) if pit_join._is_float(kind) -%}
-{%- endfor -%}
-{%- if not view.static %}{% do terms.append(relation ~ '.' ~ quote(view.event_timestamp) ~ ' desc') %}{% endif -%}
+{%- for term in pit_join._tie_terms(view, relation) %}{% do terms.append(term.value ~ term.order) %}{% endfor -%}
 {{ terms | join(',\n') }}
+{%- endmacro %}
+
+
+{#- The same terms one by one, as [{value, order}]. A term that is the value of a column as it is has `column`, too. -#}
+{% macro _tie_terms(view, relation=none) -%}
+{%- set prefix = relation ~ '.' if relation else '' -%}
+{%- set terms = [] -%}
+{%- if view.deleted -%}
+    {%- set mark = pit_join._mark(view, relation) -%}
+    {%- do terms.append({'value': 'coalesce(' ~ mark ~ ', false)' if view.aggregations else mark, 'order': ' desc nulls last'}) -%}
+{%- endif -%}
+{%- for column in (view.types if view.aggregations else view.columns) -%}
+    {%- set value, kind = prefix ~ pit_join._identifier(column), view.types.get(column) -%}
+    {%- set ordered = pit_join._ordered(value, kind) -%}
+    {%- do terms.append({'value': ordered, 'order': ' desc nulls last', 'column': column if ordered == value else none}) -%}
+    {%- do terms.append({'value': pit_join._is_negative_zero(value), 'order': ''}) if pit_join._is_float(kind) -%}
+{%- endfor -%}
+{%- if not view.static %}{% do terms.append({'value': prefix ~ pit_join._identifier(view.event_timestamp), 'order': ' desc'}) %}{% endif -%}
+{{ return(terms) }}
 {%- endmacro %}
 
 

@@ -58,8 +58,8 @@ _UNREADABLE = "the warehouse cannot be read"
 class SparkViewSession(RemoteSession["_Connected"]):
     """Tables and SQL views of Spark; see `ViewSession`.
 
-    If this process runs Spark already, it is that Spark, with settings and temporary tables of its own. Otherwise one
-    is started, and runs until the process ends.
+    If this process runs Spark already, it is that Spark: temporary tables are the session's own, and so are the
+    settings that can be changed while Spark runs. Otherwise one is started, and runs until the process ends.
 
     Args:
         settings: Spark's settings, the profile's `server_side_parameters`.
@@ -79,7 +79,7 @@ class SparkViewSession(RemoteSession["_Connected"]):
 
         def connect() -> _Connected:
             with _readable_errors("Spark cannot be used"):
-                return _Connected(_started(settings, directory, say), settings.get(STAGING))
+                return _Connected(_started(settings, directory, say), settings)
 
         super().__init__(connect, _readable_errors)
 
@@ -100,9 +100,10 @@ class SparkViewSession(RemoteSession["_Connected"]):
 class _Connected:
     """A session of Spark, and the folder through which rows come and go."""
 
-    def __init__(self, session: SparkSession, staging: str | None) -> None:
-        self._session = session
-        for name, value in _SETTINGS.items():
+    def __init__(self, session: SparkSession, settings: Mapping[str, str]) -> None:
+        self._session, staging = session, settings.get(STAGING)
+        changeable = {name: value for name, value in settings.items() if session.conf.isModifiable(name)}
+        for name, value in {**changeable, **_SETTINGS}.items():
             session.conf.set(name, value)
         # A job is of the group of the thread that starts it.
         self._group = f"pit-join-{uuid.uuid4()}"

@@ -16,22 +16,20 @@ import pyarrow.parquet as pq
 import pytest
 from dbt.cli.main import dbtRunner
 from pyspark.sql import SparkSession
-from servers import running, valkey_binary
 from support.projects import ROOT, run
+from support.spark import INTERPRETED
 from support.two_engines import LABELS, NOW, PROJECT, SPINES, UNORDERED, unlike
 
 from pit_join import FeatureStore
 from pit_join.errors import PitJoinError, ProjectError, RequestError, WarehouseError
+from pit_join.warehouse.spark_session import STAGING, SparkViewSession
 
 TYPES = {"varchar": "string", "timestamptz": "timestamp", "double precision": "double", "integer": "int"}
+NO_TESTS = ("--exclude-resource-type", "test", "unit_test")
 DAY = datetime(2026, 3, 1, tzinfo=timezone.utc)
 
 
-@pytest.fixture(scope="module", autouse=True)
-def session(session: SparkSession) -> SparkSession:
-    """Spark with the settings that a user would have, of few parts."""
-    session.conf.set("spark.sql.shuffle.partitions", "2")
-    return session
+pytestmark = pytest.mark.usefixtures("session")
 
 
 @pytest.fixture(scope="module")
@@ -56,13 +54,14 @@ def shops(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
             build_here(folder)
         else:
             dbt = str(Path(sys.executable).with_name("dbt"))
-            subprocess.run([dbt, "build", "--quiet"], cwd=folder, check=True)
+            subprocess.run([dbt, "--quiet", "build", *NO_TESTS], cwd=folder, check=True)
         made[engine] = folder
     return made
 
 
 def profile(engine: str, **more: Any) -> str:
     spark = {"type": "spark", "method": "session", "schema": "shop", "host": "none", "threads": 1}
+    spark["server_side_parameters"] = INTERPRETED
     output = spark if engine == "spark" else {"type": "duckdb", "path": "warehouse.duckdb", "threads": 2}
     return json.dumps({"shop": {"target": "here", "outputs": {"here": output | more}}})
 
@@ -72,10 +71,17 @@ def build_here(folder: Path) -> None:
     before = Path.cwd()
     os.chdir(folder)
     try:
-        result = dbtRunner().invoke(["--log-level", "none", "build", "--profiles-dir", "."])
+        result = dbtRunner().invoke(["--log-level", "none", "build", *NO_TESTS, "--profiles-dir", "."])
     finally:
         os.chdir(before)
     assert result.success, result.exception or [one.message for one in result.result.results]
+
+
+def copied(folder: Path, to: Path, **more: Any) -> Path:
+    """The project on Spark with another profile."""
+    shutil.copytree(folder, to / "shop", ignore=shutil.ignore_patterns("online", "target"))
+    (to / "shop" / "profiles.yml").write_text(profile("spark", **more))
+    return to / "shop"
 
 
 def store(folder: Path, **more: Any) -> FeatureStore:
@@ -86,7 +92,7 @@ def both(shops: dict[str, Path], ask: Any) -> tuple[Any, Any]:
     return ask(store(shops["spark"])), ask(store(shops["duckdb"]))
 
 
-@pytest.mark.parametrize("spine", SPINES)
+@pytest.mark.parametrize("spine", ["model", "frame", "no rows"])
 def test_training_sets_are_equal(shops: dict[str, Path], spine: str) -> None:
     one, other = both(shops, lambda s: s.get_historical_features(SPINES[spine], "everything", provenance=True))
     order = list(LABELS.columns) if spine in UNORDERED else None
@@ -94,13 +100,12 @@ def test_training_sets_are_equal(shops: dict[str, Path], spine: str) -> None:
     assert [each.statuses for each in one.coverage] == [each.statuses for each in other.coverage]
 
 
-def test_the_order_of_a_spine_is_kept_over_many_parts(shops: dict[str, Path], session: SparkSession) -> None:
-    session.conf.set("spark.sql.shuffle.partitions", "16")
+def test_the_order_of_a_spine_is_kept_over_many_parts(shops: dict[str, Path], tmp_path: Path) -> None:
+    folder = copied(
+        shops["spark"], tmp_path, server_side_parameters=INTERPRETED | {"spark.sql.shuffle.partitions": "16"}
+    )
     many = LABELS.sample(20_000, replace=True, random_state=2).reset_index(drop=True)
-    try:
-        one, other = both(shops, lambda s: s.get_historical_features(many, ["activity:*", "rates:*"]))
-    finally:
-        session.conf.set("spark.sql.shuffle.partitions", "2")
+    one, other = both({**shops, "spark": folder}, lambda s: s.get_historical_features(many, ["rates:*"]))
     assert not unlike(one.to_arrow(), other.to_arrow())[:5]
 
 
@@ -118,7 +123,7 @@ def test_options_mean_the_same(shops: dict[str, Path]) -> None:
 
 
 def test_a_set_is_written_and_audited(shops: dict[str, Path]) -> None:
-    asked = ("build-training-set", "--spine", "labels", "--service", "everything", "--output")
+    asked = ("build-training-set", "--spine", SPINES["csv"], "--service", "everything", "--output")
     for folder in shops.values():
         done = run("--project-dir", str(folder), *asked, str(folder / "set.parquet"))
         assert done.status == 0, done.err
@@ -127,35 +132,25 @@ def test_a_set_is_written_and_audited(shops: dict[str, Path]) -> None:
     assert audited.status == 0, audited.out + audited.err
 
 
-@pytest.mark.parametrize("kind", ["embedded", "valkey"])
-def test_an_export_is_what_the_rule_says(shops: dict[str, Path], kind: str, tmp_path: Path) -> None:
-    def check(where: Any) -> None:
-        features = store(shops["spark"], online_store=where)
-        written = features.export(as_of=DAY)
-        assert sum(each.written for each in written.views.values()) > 170
-        found = features.verify()
-        assert (found.found, found.values > 1000) == (0, True)
-        there = store(shops["duckdb"], online_store=tmp_path / "there")
-        there.export(as_of=DAY)
-        rows = [{"user_id": f"u{number}"} for number in range(70)]
-        now = datetime(2026, 3, 1, 1, tzinfo=timezone.utc)
-        said = [each.online_reader("everything").get_online_features(rows, now=now) for each in (features, there)]
-        assert said[0].to_dict() == said[1].to_dict()
-
-    if kind == "embedded":
-        check(tmp_path / "online")
-        return
-    with running(valkey_binary(), tmp_path) as server:
-        check(server.url)
+def test_an_export_is_what_the_rule_says(shops: dict[str, Path], tmp_path: Path) -> None:
+    here, there = (store(shops[each], online_store=tmp_path / each) for each in ("spark", "duckdb"))
+    assert sum(each.written for each in here.export(as_of=DAY).views.values()) > 170
+    found = here.verify()
+    assert (found.found, found.values > 1000) == (0, True)
+    there.export(as_of=DAY)
+    rows = [{"user_id": f"u{number}"} for number in range(70)]
+    now = datetime(2026, 3, 1, 1, tzinfo=timezone.utc)
+    said = [each.online_reader("everything").get_online_features(rows, now=now) for each in (here, there)]
+    assert not unlike(*(pa.table(each.to_dict()) for each in said))[:5]
 
 
 def test_a_changed_row_is_found(shops: dict[str, Path], session: SparkSession, tmp_path: Path) -> None:
     features = store(shops["spark"], online_store=tmp_path / "online")
-    features.export(as_of=DAY)
+    features.export(["rates"], as_of=DAY)
     session.sql("create table shop.kept as select * from shop.rates")
     try:
         session.sql("insert into shop.rates values (timestamp '2026-02-28 00:00:00Z', 7.0)")
-        assert {each.feature for each in features.verify().differences} == {"rate"}
+        assert {each.feature for each in features.verify().differences} == {"event time", "rate"}
     finally:
         session.sql("insert overwrite shop.rates select * from shop.kept")
         session.sql("drop table shop.kept")
@@ -206,9 +201,11 @@ def test_every_type_comes_back_as_it_is(shops: dict[str, Path]) -> None:
         "timestamp '1500-03-01 00:00:00Z' n"
     )
     with store(shops["spark"])._workspace().warehouse() as warehouse:
-        types = {name: str(kind) for name, kind in warehouse.views.columns(query, "").items()}
+        types = warehouse.views.columns(query, "")
         warehouse.give("found", warehouse.views.table_later([query], "").result())
-        assert {name: str(kind) for name, kind in warehouse.columns("from found", "").items()} == types
+        assert {name: kind.family for name, kind in warehouse.columns("from found", "").items()} == {
+            name: kind.family for name, kind in types.items()
+        }
         row = warehouse.row("select * replace (a::varchar as a, b::varchar as b, n::varchar as n) from found", "")
     assert (row["a"], row["b"], row["n"]) == (
         *("9999-12-31 23:59:59.999999+00", "0001-01-01 00:00:00", "1500-03-01 00:00:00+00"),
@@ -281,27 +278,22 @@ def test_an_interrupt_ends_the_job(shops: dict[str, Path], session: SparkSession
             "method: thrift sends SQL to a server; pit-join reads Spark in",
         ),
         ({"methud": "session"}, ProjectError, "the target 'here': methud: unknown key; did you mean 'method'"),
-        ({"server_side_parameters": []}, ProjectError, None),
         ({"server_side_parameters": ["a"]}, ProjectError, "server_side_parameters: must be a mapping, got"),
         ({"schema": "empty"}, WarehouseError, "the table of the feature view 'activity' cannot be read; run dbt build"),
-        (
-            {"server_side_parameters": {"spark.pit_join.staging": "/nowhere"}},
-            WarehouseError,
-            "spark.pit_join.staging: /nowhere is not a folder of this machine",
-        ),
     ],
 )
 def test_a_profile_that_cannot_be_used(
-    shops: dict[str, Path], tmp_path: Path, more: dict[str, Any], kind: type[PitJoinError], says: str | None
+    shops: dict[str, Path], tmp_path: Path, more: dict[str, Any], kind: type[PitJoinError], says: str
 ) -> None:
-    folder = tmp_path / "shop"
-    shutil.copytree(shops["spark"], folder, ignore=shutil.ignore_patterns("online", "target"))
-    (folder / "profiles.yml").write_text(profile("spark", **more))
-    if says is None:
-        assert len(store(folder).get_historical_features(LABELS, ["rates:*"]).to_arrow()) == len(LABELS)
-        return
+    folder = copied(shops["spark"], tmp_path, **more)
     with pytest.raises(kind, match=says):
         store(folder).get_historical_features(LABELS, ["activity:*"])
+
+
+def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
+    session = SparkViewSession({STAGING: "/nowhere"}, tmp_path, print)
+    with pytest.raises(WarehouseError, match=f"{STAGING}: /nowhere is not a folder of this machine"):
+        session.execute("select 1", "here")
 
 
 def test_without_java_the_error_says_so(shops: dict[str, Path]) -> None:

@@ -1,46 +1,17 @@
-with numbered as (
-    select
-        source.*,
-        struct(
-            source.`user_id`, 0,
-            row_number() over (
-                partition by source.`user_id`, 0
-                order by
-                    source.`login_count_30d` desc nulls last,
-                    source.`session_duration_avg` desc nulls last
-            )
-        ) as _pit_row_id
-    from "warehouse"."main"."user_activity" as source
-),
-
-history as (
+with history as (
     select
         *,
         _pit_event as _pit_available_at
     from (
         select
-            _pit_row_id,
+            true as _pit_row_id,
+            struct(`login_count_30d` as c1, `session_duration_avg` as c2) as _pit_content,
             `user_id` as _pit_key_1,
             -9223372036854775806 /* always */ as _pit_event
-        from numbered
+        from "warehouse"."main"."user_activity"
     ) as timed
     where
         _pit_event is not null
-),
-
-ordered as (
-    select
-        history.*,
-        row_number() over (
-            partition by history._pit_key_1
-            order by
-                history._pit_event desc,
-                content.`login_count_30d` desc nulls last,
-                content.`session_duration_avg` desc nulls last,
-                history._pit_row_id
-        ) as _pit_order
-    from history
-    inner join numbered as content on history._pit_row_id = content._pit_row_id
 ),
 
 stacked as (
@@ -48,16 +19,19 @@ stacked as (
         _pit_key_1,
         _pit_available_at as _pit_at,
         0 as _pit_side,
-        _pit_order,
-        null as _pit_row
-    from ordered
+        struct(_pit_event, _pit_content) as _pit_known,
+        null as _pit_row,
+        null as _pit_time
+    from history
+    where _pit_key_1 is not null
     union all
     select
         spine.`user_id`,
         _pit_time,
         1,
         null,
-        _pit_row
+        _pit_row,
+        _pit_time
     from spine
     where _pit_time is not null and spine.`user_id` is not null
 ),
@@ -65,26 +39,40 @@ stacked as (
 filled as (
     select
         _pit_row,
+        _pit_time,
         _pit_key_1,
-        min(_pit_order) over (
-            partition by _pit_key_1
-            order by _pit_at, _pit_side
-            rows between unbounded preceding and current row
-        ) as _pit_order
+        max(_pit_known) over so_far as _pit_won
     from stacked
+    window so_far as (
+        partition by _pit_key_1
+        order by _pit_at, _pit_side
+        rows between unbounded preceding and current row
+    )
 ),
 
 matched as (
     select
-        spine._pit_row,
-        spine._pit_time,
-        spine.`user_id` as _pit_key_1,
-        ordered._pit_row_id,
-        ordered._pit_available_at as _pit_event
+        _pit_row,
+        _pit_time,
+        _pit_key_1,
+        case when _pit_won is not null then true end as _pit_row_id,
+        _pit_won._pit_event,
+        _pit_won._pit_content.c2 as _pit_value_1,
+        cast(null as boolean) as _pit_later
+    from filled
+    where _pit_row is not null
+    union all
+    -- Rows that ask for nothing, of which one task would have to do all.
+    select
+        _pit_row,
+        _pit_time,
+        spine.`user_id`,
+        null,
+        null,
+        null,
+        null
     from spine
-    left join filled on spine._pit_row = filled._pit_row
-    left join ordered
-        on filled._pit_key_1 = ordered._pit_key_1 and filled._pit_order = ordered._pit_order
+    where _pit_time is null or spine.`user_id` is null
 ),
 
 judged as (
@@ -92,6 +80,7 @@ judged as (
         matched._pit_row,
         matched._pit_row_id,
         cast(null as bigint) as _pit_age,
+        matched._pit_value_1,
         case
             when matched._pit_time is null or matched._pit_key_1 is null then 'NULL_KEY'
             when matched._pit_row_id is not null then 'PRESENT'
@@ -105,6 +94,7 @@ chosen as (
         _pit_row,
         _pit_status,
         case when _pit_status = 'PRESENT' then _pit_age end as _pit_age,
+        _pit_value_1,
         _pit_row_id
     from judged
 )
@@ -112,10 +102,9 @@ chosen as (
 select
     chosen._pit_row,
     chosen._pit_age,
-    source.`session_duration_avg` as `seconds`,
+    chosen._pit_value_1 as `seconds`,
     case
-        when chosen._pit_status = 'PRESENT' and source.`session_duration_avg` is null then 'NULL_VALUE'
+        when chosen._pit_status = 'PRESENT' and chosen._pit_value_1 is null then 'NULL_VALUE'
         else chosen._pit_status
     end as _pit_status
 from chosen
-left join numbered as source on chosen._pit_row_id = source._pit_row_id

@@ -7,60 +7,24 @@ with _pit_spine as (
 ),
 
 `user_activity` as (
-    with numbered as (
-        select
-            source.*,
-            struct(
-                source.`user_id`, 0,
-                row_number() over (
-                    partition by source.`user_id`, 0
-                    order by
-                        source.`loaded_at`,
-                        source.`is_deleted` desc nulls last,
-                        source.`login_count_30d` desc nulls last,
-                        source.`session_duration_avg` desc nulls last,
-                        cast(source.`session_duration_avg` as string) = '-0.0',
-                        source.`event_timestamp` desc
-                )
-            ) as _pit_row_id
-        from "warehouse"."main"."user_activity" as source
-    ),
-
-    history as (
+    with history as (
         select
             *,
             greatest(_pit_event + 21600000000 /* lag: 6 hours */, _pit_created) as _pit_available_at
         from (
             select
-                _pit_row_id,
+                true as _pit_row_id,
                 coalesce(`is_deleted`, false) as _pit_deleted,
                 `event_timestamp` as _pit_event_timestamp,
+                struct(`is_deleted` as c1, `login_count_30d` as c2, `session_duration_avg` as c3, not cast(`session_duration_avg` as string) = '-0.0' as c4, `event_timestamp` as c5) as _pit_content,
                 `user_id` as _pit_key_1,
                 case typeof(`loaded_at`) when 'timestamp' then unix_micros(cast(`loaded_at` as timestamp)) when 'timestamp_ntz' then cast(cast(cast(cast(`loaded_at` as timestamp_ntz) - timestamp_ntz '1970-01-01' as interval second) as decimal(18, 6)) * 1000000 as bigint) when 'date' then unix_date(cast(`loaded_at` as date)) * 86400000000 else raise_error('a time is of type timestamp, timestamp_ntz or date, and `loaded_at` is of type ' || typeof(`loaded_at`)) end as _pit_created,
                 case typeof(`event_timestamp`) when 'timestamp' then unix_micros(cast(`event_timestamp` as timestamp)) when 'timestamp_ntz' then cast(cast(cast(cast(`event_timestamp` as timestamp_ntz) - timestamp_ntz '1970-01-01' as interval second) as decimal(18, 6)) * 1000000 as bigint) when 'date' then unix_date(cast(`event_timestamp` as date)) * 86400000000 else raise_error('a time is of type timestamp, timestamp_ntz or date, and `event_timestamp` is of type ' || typeof(`event_timestamp`)) end as _pit_event
-            from numbered
+            from "warehouse"."main"."user_activity"
         ) as timed
         where
             _pit_event is not null and _pit_created is not null
             and _pit_event <= 9223372036854775807 /* never */ - 21600000000 /* lag: 6 hours */
-    ),
-
-    ordered as (
-        select
-            history.*,
-            row_number() over (
-                partition by history._pit_key_1
-                order by
-                    history._pit_event desc, history._pit_created desc,
-                    content.`is_deleted` desc nulls last,
-                    content.`login_count_30d` desc nulls last,
-                    content.`session_duration_avg` desc nulls last,
-                    cast(content.`session_duration_avg` as string) = '-0.0',
-                    content.`event_timestamp` desc,
-                    history._pit_row_id
-            ) as _pit_order
-        from history
-        inner join numbered as content on history._pit_row_id = content._pit_row_id
     ),
 
     stacked as (
@@ -68,16 +32,19 @@ with _pit_spine as (
             _pit_key_1,
             _pit_available_at as _pit_at,
             0 as _pit_side,
-            _pit_order,
-            null as _pit_row
-        from ordered
+            struct(_pit_event, _pit_created, _pit_content, _pit_deleted, _pit_event_timestamp) as _pit_known,
+            null as _pit_row,
+            null as _pit_time
+        from history
+        where _pit_key_1 is not null
         union all
         select
             spine.`user_id`,
             _pit_time,
             1,
             null,
-            _pit_row
+            _pit_row,
+            _pit_time
         from _pit_spine as spine
         where _pit_time is not null and spine.`user_id` is not null
     ),
@@ -85,43 +52,49 @@ with _pit_spine as (
     filled as (
         select
             _pit_row,
+            _pit_time,
             _pit_key_1,
-            min(_pit_order) over (
-                partition by _pit_key_1
-                order by _pit_at, _pit_side
-                rows between unbounded preceding and current row
-            ) as _pit_order
+            min(_pit_side) over (partition by _pit_key_1) = 0 as _pit_later,
+            max(_pit_known) over so_far as _pit_won
         from stacked
+        window so_far as (
+            partition by _pit_key_1
+            order by _pit_at, _pit_side
+            rows between unbounded preceding and current row
+        )
     ),
 
     matched as (
         select
-            spine._pit_row,
-            spine._pit_time,
-            spine.`user_id` as _pit_key_1,
-            ordered._pit_row_id,
-            ordered._pit_event,
-            ordered._pit_created,
-            ordered._pit_deleted,
-            ordered._pit_event_timestamp
+            _pit_row,
+            _pit_time,
+            _pit_key_1,
+            case when _pit_won is not null then true end as _pit_row_id,
+            _pit_won._pit_event,
+            _pit_won._pit_created,
+            _pit_won._pit_deleted,
+            _pit_won._pit_event_timestamp,
+            _pit_won._pit_content.c2 as _pit_value_1,
+            _pit_won._pit_content.c3 as _pit_value_2,
+            _pit_later
+        from filled
+        where _pit_row is not null
+        union all
+        -- Rows that ask for nothing, of which one task would have to do all.
+        select
+            _pit_row,
+            _pit_time,
+            spine.`user_id`,
+            null,
+            null,
+            null,
+            null,
+            null,
+            null,
+            null,
+            null
         from _pit_spine as spine
-        left join filled on spine._pit_row = filled._pit_row
-        left join ordered
-            on filled._pit_key_1 = ordered._pit_key_1 and filled._pit_order = ordered._pit_order
-    ),
-
-    unmatched as (
-        select distinct _pit_key_1
-        from matched
-        where _pit_row_id is null and _pit_key_1 is not null
-    ),
-
-    -- Keys with a history of which nothing was known yet.
-    later as (
-        select distinct history._pit_key_1
-        from history
-        inner join unmatched
-            on history._pit_key_1 = unmatched._pit_key_1
+        where _pit_time is null or spine.`user_id` is null
     ),
 
     judged as (
@@ -130,17 +103,17 @@ with _pit_spine as (
             matched._pit_row_id,
             matched._pit_time - matched._pit_event as _pit_age,
             matched._pit_event_timestamp,
+            matched._pit_value_1,
+            matched._pit_value_2,
             case
                 when matched._pit_time is null or matched._pit_key_1 is null then 'NULL_KEY'
                 when matched._pit_deleted then 'NOT_FOUND'
                 when matched._pit_time - matched._pit_event > 2592000000000 /* ttl: 30 days */ then 'OUTSIDE_MAX_AGE'
                 when matched._pit_row_id is not null then 'PRESENT'
-                when later._pit_key_1 is not null then 'NOT_YET_KNOWN'
+                when matched._pit_later then 'NOT_YET_KNOWN'
                 else 'NOT_FOUND'
             end as _pit_status
         from matched
-        left join later
-            on matched._pit_key_1 = later._pit_key_1
     ),
 
     chosen as (
@@ -149,6 +122,8 @@ with _pit_spine as (
             _pit_status,
             case when _pit_status = 'PRESENT' then _pit_age end as _pit_age,
             case when _pit_status in ('PRESENT', 'OUTSIDE_MAX_AGE') then _pit_event_timestamp end as _pit_event_timestamp,
+            case when _pit_status = 'PRESENT' then _pit_value_1 end as _pit_value_1,
+            case when _pit_status = 'PRESENT' then _pit_value_2 end as _pit_value_2,
             case when _pit_status = 'PRESENT' then _pit_row_id end as _pit_row_id
         from judged
     )
@@ -157,71 +132,34 @@ with _pit_spine as (
         chosen._pit_row,
         chosen._pit_age,
         chosen._pit_event_timestamp as `user_activity__event_timestamp`,
-        coalesce(source.`login_count_30d`, cast('0' as bigint)) as `login_count_30d`,
-        source.`session_duration_avg` as `session_duration_avg`,
+        coalesce(chosen._pit_value_1, cast('0' as bigint)) as `login_count_30d`,
+        chosen._pit_value_2 as `session_duration_avg`,
         case
-            when chosen._pit_status = 'PRESENT' and source.`login_count_30d` is null and source.`session_duration_avg` is null then 'NULL_VALUE'
+            when chosen._pit_status = 'PRESENT' and chosen._pit_value_1 is null and chosen._pit_value_2 is null then 'NULL_VALUE'
             else chosen._pit_status
         end as `user_activity__status`
     from chosen
-    left join numbered as source on chosen._pit_row_id = source._pit_row_id
 ),
 
 `referrer` as (
-    with numbered as (
-        select
-            source.*,
-            struct(
-                source.`user_id`, 0,
-                row_number() over (
-                    partition by source.`user_id`, 0
-                    order by
-                        source.`loaded_at`,
-                        source.`is_deleted` desc nulls last,
-                        source.`login_count_30d` desc nulls last,
-                        source.`session_duration_avg` desc nulls last,
-                        cast(source.`session_duration_avg` as string) = '-0.0',
-                        source.`event_timestamp` desc
-                )
-            ) as _pit_row_id
-        from "warehouse"."main"."user_activity" as source
-    ),
-
-    history as (
+    with history as (
         select
             *,
             greatest(_pit_event + 21600000000 /* lag: 6 hours */, _pit_created) as _pit_available_at
         from (
             select
-                _pit_row_id,
+                true as _pit_row_id,
                 coalesce(`is_deleted`, false) as _pit_deleted,
                 `event_timestamp` as _pit_event_timestamp,
+                struct(`is_deleted` as c1, `login_count_30d` as c2, `session_duration_avg` as c3, not cast(`session_duration_avg` as string) = '-0.0' as c4, `event_timestamp` as c5) as _pit_content,
                 `user_id` as _pit_key_1,
                 case typeof(`loaded_at`) when 'timestamp' then unix_micros(cast(`loaded_at` as timestamp)) when 'timestamp_ntz' then cast(cast(cast(cast(`loaded_at` as timestamp_ntz) - timestamp_ntz '1970-01-01' as interval second) as decimal(18, 6)) * 1000000 as bigint) when 'date' then unix_date(cast(`loaded_at` as date)) * 86400000000 else raise_error('a time is of type timestamp, timestamp_ntz or date, and `loaded_at` is of type ' || typeof(`loaded_at`)) end as _pit_created,
                 case typeof(`event_timestamp`) when 'timestamp' then unix_micros(cast(`event_timestamp` as timestamp)) when 'timestamp_ntz' then cast(cast(cast(cast(`event_timestamp` as timestamp_ntz) - timestamp_ntz '1970-01-01' as interval second) as decimal(18, 6)) * 1000000 as bigint) when 'date' then unix_date(cast(`event_timestamp` as date)) * 86400000000 else raise_error('a time is of type timestamp, timestamp_ntz or date, and `event_timestamp` is of type ' || typeof(`event_timestamp`)) end as _pit_event
-            from numbered
+            from "warehouse"."main"."user_activity"
         ) as timed
         where
             _pit_event is not null and _pit_created is not null
             and _pit_event <= 9223372036854775807 /* never */ - 21600000000 /* lag: 6 hours */
-    ),
-
-    ordered as (
-        select
-            history.*,
-            row_number() over (
-                partition by history._pit_key_1
-                order by
-                    history._pit_event desc, history._pit_created desc,
-                    content.`is_deleted` desc nulls last,
-                    content.`login_count_30d` desc nulls last,
-                    content.`session_duration_avg` desc nulls last,
-                    cast(content.`session_duration_avg` as string) = '-0.0',
-                    content.`event_timestamp` desc,
-                    history._pit_row_id
-            ) as _pit_order
-        from history
-        inner join numbered as content on history._pit_row_id = content._pit_row_id
     ),
 
     stacked as (
@@ -229,16 +167,19 @@ with _pit_spine as (
             _pit_key_1,
             _pit_available_at as _pit_at,
             0 as _pit_side,
-            _pit_order,
-            null as _pit_row
-        from ordered
+            struct(_pit_event, _pit_created, _pit_content, _pit_deleted, _pit_event_timestamp) as _pit_known,
+            null as _pit_row,
+            null as _pit_time
+        from history
+        where _pit_key_1 is not null
         union all
         select
             spine.`referred_by`,
             _pit_time,
             1,
             null,
-            _pit_row
+            _pit_row,
+            _pit_time
         from _pit_spine as spine
         where _pit_time is not null and spine.`referred_by` is not null
     ),
@@ -246,43 +187,47 @@ with _pit_spine as (
     filled as (
         select
             _pit_row,
+            _pit_time,
             _pit_key_1,
-            min(_pit_order) over (
-                partition by _pit_key_1
-                order by _pit_at, _pit_side
-                rows between unbounded preceding and current row
-            ) as _pit_order
+            min(_pit_side) over (partition by _pit_key_1) = 0 as _pit_later,
+            max(_pit_known) over so_far as _pit_won
         from stacked
+        window so_far as (
+            partition by _pit_key_1
+            order by _pit_at, _pit_side
+            rows between unbounded preceding and current row
+        )
     ),
 
     matched as (
         select
-            spine._pit_row,
-            spine._pit_time,
-            spine.`referred_by` as _pit_key_1,
-            ordered._pit_row_id,
-            ordered._pit_event,
-            ordered._pit_created,
-            ordered._pit_deleted,
-            ordered._pit_event_timestamp
+            _pit_row,
+            _pit_time,
+            _pit_key_1,
+            case when _pit_won is not null then true end as _pit_row_id,
+            _pit_won._pit_event,
+            _pit_won._pit_created,
+            _pit_won._pit_deleted,
+            _pit_won._pit_event_timestamp,
+            _pit_won._pit_content.c2 as _pit_value_1,
+            _pit_later
+        from filled
+        where _pit_row is not null
+        union all
+        -- Rows that ask for nothing, of which one task would have to do all.
+        select
+            _pit_row,
+            _pit_time,
+            spine.`referred_by`,
+            null,
+            null,
+            null,
+            null,
+            null,
+            null,
+            null
         from _pit_spine as spine
-        left join filled on spine._pit_row = filled._pit_row
-        left join ordered
-            on filled._pit_key_1 = ordered._pit_key_1 and filled._pit_order = ordered._pit_order
-    ),
-
-    unmatched as (
-        select distinct _pit_key_1
-        from matched
-        where _pit_row_id is null and _pit_key_1 is not null
-    ),
-
-    -- Keys with a history of which nothing was known yet.
-    later as (
-        select distinct history._pit_key_1
-        from history
-        inner join unmatched
-            on history._pit_key_1 = unmatched._pit_key_1
+        where _pit_time is null or spine.`referred_by` is null
     ),
 
     judged as (
@@ -291,17 +236,16 @@ with _pit_spine as (
             matched._pit_row_id,
             matched._pit_time - matched._pit_event as _pit_age,
             matched._pit_event_timestamp,
+            matched._pit_value_1,
             case
                 when matched._pit_time is null or matched._pit_key_1 is null then 'NULL_KEY'
                 when matched._pit_deleted then 'NOT_FOUND'
                 when matched._pit_time - matched._pit_event > 2592000000000 /* ttl: 30 days */ then 'OUTSIDE_MAX_AGE'
                 when matched._pit_row_id is not null then 'PRESENT'
-                when later._pit_key_1 is not null then 'NOT_YET_KNOWN'
+                when matched._pit_later then 'NOT_YET_KNOWN'
                 else 'NOT_FOUND'
             end as _pit_status
         from matched
-        left join later
-            on matched._pit_key_1 = later._pit_key_1
     ),
 
     chosen as (
@@ -310,6 +254,7 @@ with _pit_spine as (
             _pit_status,
             case when _pit_status = 'PRESENT' then _pit_age end as _pit_age,
             case when _pit_status in ('PRESENT', 'OUTSIDE_MAX_AGE') then _pit_event_timestamp end as _pit_event_timestamp,
+            case when _pit_status = 'PRESENT' then _pit_value_1 end as _pit_value_1,
             case when _pit_status = 'PRESENT' then _pit_row_id end as _pit_row_id
         from judged
     )
@@ -318,13 +263,12 @@ with _pit_spine as (
         chosen._pit_row,
         chosen._pit_age,
         chosen._pit_event_timestamp as `referrer__event_timestamp`,
-        coalesce(source.`login_count_30d`, cast('0' as bigint)) as `referrer__login_count_30d`,
+        coalesce(chosen._pit_value_1, cast('0' as bigint)) as `referrer__login_count_30d`,
         case
-            when chosen._pit_status = 'PRESENT' and source.`login_count_30d` is null then 'NULL_VALUE'
+            when chosen._pit_status = 'PRESENT' and chosen._pit_value_1 is null then 'NULL_VALUE'
             else chosen._pit_status
         end as `referrer__status`
     from chosen
-    left join numbered as source on chosen._pit_row_id = source._pit_row_id
 )
 
 select

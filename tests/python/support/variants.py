@@ -29,7 +29,7 @@ CREATED_MAY_BE_NULL = {
     "_history": [("{{ pit_join._version(view) |", "{{ pit_join._version(view)[:1] |")],
 }
 ROUNDED_DOWN = {"_time_of": [("round_up=true", "round_up=false")]}
-OTHER_CONTENT = {"_tie_order": [("desc nulls last') -%}", "asc nulls first') -%}")]}
+OTHER_CONTENT = {"_tie_terms": [("' desc nulls last', 'column'", "' asc nulls first', 'column'")]}
 NULL_KEY_MATCHES = [
     (
         "{{ pit_join._asof_equal(view, loop.index0, column, 'known._pit_key_' ~ loop.index) }} and",
