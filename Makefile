@@ -9,8 +9,10 @@ unexport PYTHONDONTWRITEBYTECODE PIP_NO_COMPILE
 # dbt otherwise reports its use to its makers, and waits for them where there is no network.
 export DBT_SEND_ANONYMOUS_USAGE_STATS := false
 
-# Where the demo is built: an option of dbt and of pit-join, and the folder of files. make demo-postgres names others.
+# Where the demo is built: an option of dbt and of pit-join, what sets up their environment, and the folder of files.
+# make demo-postgres and make demo-spark name others.
 DEMO_ON :=
+DEMO_SETUP := setup
 DEMO_FOLDER := $(or $(DBT_TARGET_PATH),target)
 DEMO_OUTPUT := $(DEMO_FOLDER)/flight_delay.parquet
 DEMO_SET := --spine flight_spine --service flight_delay_v1
@@ -19,13 +21,13 @@ DEMO_TIME := 2013-03-10 18:00
 DEMO_VIEWS := aircraft_facts,aircraft_last_leg,carrier_daily_delay,carrier_landings,route_history
 DEMO_FLIGHT := --entity origin=JFK --entity dest=TPA --entity carrier=B6 --entity tailnum=N283JB
 
-.PHONY: help demo demo-postgres test test-rest test-long test-browser test-engines quick newest lowest lint ruff mypy sqlfluff files words strict-parse docs docs-check bench soak clean distclean setup engines
+.PHONY: help demo demo-postgres demo-spark test test-rest test-long test-browser test-engines quick newest lowest lint ruff mypy sqlfluff files words strict-parse docs docs-check bench soak clean distclean setup engines
 .DEFAULT_GOAL := help
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(firstword $(MAKEFILE_LIST)) | expand -t 16
 
-demo: setup ## build the example project, its training set and its online store
+demo: $(DEMO_SETUP) ## build the example project, its training set and its online store
 	$(BIN)/dbt build --profiles-dir profiles $(DEMO_ON)
 	$(BIN)/pit-join build-training-set $(DEMO_SET) --output $(DEMO_OUTPUT) $(DEMO_ON)
 	$(BIN)/pit-join views $(DEMO_ON)
@@ -35,11 +37,24 @@ demo: setup ## build the example project, its training set and its online store
 	$(BIN)/pit-join monitor --now '$(DEMO_TIME)' --select $(DEMO_VIEWS) $(DEMO_ON)
 	$(BIN)/pit-join report --training-set $(DEMO_OUTPUT) --output $(DEMO_FOLDER)/features.html $(DEMO_ON)
 
-demo-postgres: setup ## make demo on PostgreSQL, and fail if its training set is not that of DuckDB
-	DBT_TARGET_PATH=target/postgres $(BIN)/python scripts/with_postgres.py $(MAKE) demo DEMO_ON='--target postgres'
+# The set on DuckDB, too: it must be the one of another engine, in the folder target/$(1).
+define SAME_ON_DUCKDB
 	$(BIN)/dbt build --profiles-dir profiles --exclude-resource-type test unit_test
 	$(BIN)/pit-join build-training-set $(DEMO_SET) --output $(DEMO_OUTPUT)
-	$(BIN)/pit-join diff --tolerance 1e-12 $(DEMO_OUTPUT) target/postgres/flight_delay.parquet
+	$(BIN)/pit-join diff --tolerance 1e-12 $(DEMO_OUTPUT) target/$(1)/flight_delay.parquet
+endef
+
+demo-postgres: setup ## make demo on PostgreSQL, and fail if its training set is not that of DuckDB
+	DBT_TARGET_PATH=target/postgres $(BIN)/python scripts/with_postgres.py $(MAKE) demo DEMO_ON='--target postgres'
+	$(call SAME_ON_DUCKDB,postgres)
+
+# What a build leaves that is stopped halfway would be in the way of the next. Java looks the name of the machine up otherwise.
+demo-spark: BIN := $(ENGINES)
+demo-spark: engines ## make demo on Spark, and fail if its training set is not that of DuckDB (apt-get install openjdk-17-jre-headless)
+	rm -rf target/spark
+	DBT_TARGET_PATH=target/spark SPARK_LOCAL_IP=127.0.0.1 \
+	    $(MAKE) demo DEMO_ON='--target spark' DEMO_SETUP=engines BIN=$(BIN)
+	$(call SAME_ON_DUCKDB,spark)
 
 PYTEST := $(BIN)/python -m pytest --numprocesses auto --dist loadfile --no-loadscope-reorder
 
@@ -57,7 +72,7 @@ test-browser: setup ## run the tests of the page of pit-join report in Chromium 
 	    $(BIN)/python -m pip install -qq --disable-pip-version-check --no-build-isolation -c constraints.txt -e '.[browser]'
 	$(PYTEST) tests/browser
 
-test-engines: engines ## run macros and commands on Spark, in an environment of its own (apt-get install openjdk-17-jre-headless)
+test-engines: engines ## run macros, commands and the demo on Spark, in an environment of its own (apt-get install openjdk-17-jre-headless)
 	$(ENGINES)/python -m pytest -p no:cacheprovider -q tests/engines
 
 quick: setup ## run the tests that take a moment

@@ -19,7 +19,16 @@ from run import HERE, facts, measure, pit_join
 
 MODELS, VIEWS = 300, 30
 PROFILE = "bench: {target: dev, outputs: {dev: {type: duckdb, path: warehouse.duckdb}}}\n"
-DEMO = ("dbt_project.yml", "profiles", "seeds", "models", "macros", "examples/on_demand", "tests/dbt")
+DEMO = (
+    "dbt_project.yml",
+    "profiles",
+    "seeds",
+    "models",
+    "macros",
+    "examples/on_demand",
+    "examples/engines",
+    "tests/dbt",
+)
 VIEW = """\
   - name: model_{number}
     config:

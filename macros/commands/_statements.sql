@@ -175,7 +175,7 @@ select
     {%- endfor %}
     {{ 'cast(null as bigint)' if declared.static else pit_join._time_of(declared, declared.event_timestamp) }} as _pit_event
     {%- for name, column in declared.columns.items() %},
-    {%- set default = none if column.default is none else 'cast(null as ' ~ column.data_type ~ ')' %}
+    {%- set default = none if column.default is none else 'cast(null as ' ~ pit_join._type_name(column.data_type) ~ ')' %}
     {{ pit_join._defaulted(quote(name), default) }} as {{ quote(name) }}
     {%- endfor %}
 from (

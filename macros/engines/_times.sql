@@ -77,8 +77,8 @@ case typeof({{ column }}) when 'timestamp' then unix_micros(cast({{ column }} as
 
 {% macro spark___as_time(microseconds, data_type) -%}
     {%- set naive = "timestampadd(microsecond, " ~ microseconds ~ ", timestamp_ntz '1970-01-01')" -%}
-    {%- set kind = (data_type or 'timestamp') | lower | trim -%}
-    {{ return({'date': 'date_from_unix_date(cast(' ~ microseconds ~ ' div 86400000000 as int))', 'timestamp_ntz': naive}.get(kind, 'timestamp_micros(' ~ microseconds ~ ')')) }}
+    {%- set kind = pit_join._duckdb_name(data_type) -%}
+    {{ return({'date': 'date_from_unix_date(cast(' ~ microseconds ~ ' div 86400000000 as int))', 'timestamp': naive}.get(kind, 'timestamp_micros(' ~ microseconds ~ ')')) }}
 {%- endmacro %}
 
 

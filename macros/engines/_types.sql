@@ -46,33 +46,33 @@
     }) }}
 {%- endmacro %}
 
-{#- A TIMESTAMP is an instant, and a TIMESTAMP_NTZ has no zone. -#}
+{#-
+    A TIMESTAMP is an instant, and a TIMESTAMP_NTZ has no zone. After Spark's own names stand those that DuckDB and PostgreSQL
+    share and that mean nothing else on Spark.
+-#}
 {% macro spark___engine_types() -%}
     {{ return({
         'title': 'Spark',
         'names': {
-            'boolean': ['boolean'], 'tinyint': ['tinyint', 'byte'], 'smallint': ['smallint', 'short'],
-            'integer': ['int', 'integer'], 'bigint': ['bigint', 'long'], 'float': ['float', 'real'], 'double': ['double'],
-            'decimal': ['decimal', 'dec', 'numeric'], 'varchar': ['string', 'varchar', 'char', 'character'], 'blob': ['binary'],
-            'date': ['date'], 'timestamptz': ['timestamp', 'timestamp_ltz'], 'timestamp': ['timestamp_ntz'], 'map': ['map'],
-            'struct': ['struct'],
+            'boolean': ['boolean', 'bool'], 'tinyint': ['tinyint', 'byte'], 'smallint': ['smallint', 'short', 'int2'],
+            'integer': ['int', 'integer', 'int4'], 'bigint': ['bigint', 'long', 'int8'], 'float': ['float', 'real', 'float4'],
+            'double': ['double', 'double precision', 'float8'], 'decimal': ['decimal', 'dec', 'numeric'],
+            'varchar': ['string', 'varchar', 'char', 'character', 'text'], 'blob': ['binary', 'bytea'], 'date': ['date'],
+            'timestamptz': ['timestamp', 'timestamp_ltz', 'timestamptz', 'timestamp with time zone'],
+            'timestamp': ['timestamp_ntz', 'timestamp without time zone'], 'map': ['map'], 'struct': ['struct'],
         },
         'instead': {
-            'boolean': ['bool', 'logical'], 'tinyint': ['int1'], 'smallint': ['int2', 'int16', 'utinyint', 'uint8'],
-            'int': ['int4', 'int32', 'signed', 'integral', 'usmallint', 'uint16'],
-            'bigint': ['int8', 'int64', 'uinteger', 'uint32', 'oid'], 'decimal(20, 0)': ['ubigint', 'uint64'],
-            'decimal(38, 0)': ['hugeint', 'int128', 'uhugeint', 'uint128', 'bignum', 'varint'], 'float': ['float4'],
-            'double': ['float8', 'double precision'],
+            'boolean': ['logical'], 'tinyint': ['int1'], 'smallint': ['int16', 'utinyint', 'uint8'],
+            'int': ['int32', 'signed', 'integral', 'usmallint', 'uint16'], 'bigint': ['int64', 'uinteger', 'uint32', 'oid'],
+            'decimal(20, 0)': ['ubigint', 'uint64'],
+            'decimal(38, 0)': ['hugeint', 'int128', 'uhugeint', 'uint128', 'bignum', 'varint'],
             'string': [
-                'text', 'nvarchar', 'bpchar', 'character varying', 'char varying', 'enum', 'uuid', 'guid', 'json', 'jsonb', 'xml',
-                'bitstring', 'bit', 'time', 'time_ns', 'timetz', 'time with time zone', 'time without time zone', 'geometry',
+                'nvarchar', 'bpchar', 'character varying', 'char varying', 'enum', 'uuid', 'guid', 'json', 'jsonb', 'xml', 'bitstring',
+                'bit', 'time', 'time_ns', 'timetz', 'time with time zone', 'time without time zone', 'geometry',
             ],
-            'binary': ['blob', 'bytea', 'varbinary'],
-            'timestamp_ntz': [
-                'datetime', 'timestamp_s', 'timestamp_ms', 'timestamp_us', 'timestamp_ns', 'timestamp without time zone',
-            ],
-            'timestamp': ['timestamptz', 'timestamptz_ns', 'timestamp with time zone'],
-            'struct<...>': ['row', 'tuple', 'union'],
+            'binary': ['blob', 'varbinary'],
+            'timestamp_ntz': ['datetime', 'timestamp_s', 'timestamp_ms', 'timestamp_us', 'timestamp_ns'],
+            'timestamp': ['timestamptz_ns'], 'struct<...>': ['row', 'tuple', 'union'],
         },
         'refused': {
             'has no form that training sets, files and stores share; cast it in the model, for example to string': ['void'],
@@ -97,12 +97,19 @@
 {%- endmacro %}
 
 
+{#- The type of the elements of a list, as it is written, or none. -#}
+{% macro _list_of(data_type) -%}
+    {%- set found = modules.re.fullmatch('(?is)(.*?)\\s*(?:\\[[0-9]*\\]|\\sarray(?:\\s*\\[[0-9]*\\])?)|array\\s*<\\s*(.*?)\\s*>', data_type | string | trim) -%}
+    {{ return((found.group(1) or found.group(2) or '') if found else none) }}
+{%- endmacro %}
+
+
 {#- The parts of a type. These are its name, what is in parentheses, and [] for each list around it. -#}
 {% macro _parts_of_type(data_type) -%}
     {%- set text = modules.re.sub('\\s+', ' ', data_type | string | lower | trim) -%}
-    {%- set list_of = modules.re.fullmatch('(.*?) ?(?:\\[[0-9]*\\]| array(?: ?\\[[0-9]*\\])?)|array ?< ?(.*?) ?>', text) -%}
-    {%- if list_of -%}
-        {%- set name, digits, lists = pit_join._parts_of_type(list_of.group(1) or list_of.group(2)) -%}
+    {%- set list_of = pit_join._list_of(text) -%}
+    {%- if list_of is not none -%}
+        {%- set name, digits, lists = pit_join._parts_of_type(list_of) -%}
         {{ return((name, digits, lists ~ '[]')) }}
     {%- endif -%}
     {%- set nested = modules.re.match('(map|struct) ?[<(]', text) -%}
@@ -140,8 +147,6 @@
         {{ return(refused) }}
     {%- elif other -%}
         {{ return(types.title ~ ' does not have; say ' ~ other ~ lists) }}
-    {%- elif types.title == 'Spark' and name == 'varchar' and not digits -%}
-        {{ return('needs a length there; say string' ~ lists) }}
     {%- elif name == 'float' and digits -%}
         {{ return('has a length there, or none; say ' ~ ('real or double precision' if types.title == 'PostgreSQL' else 'float or double')) }}
     {%- elif known == 'decimal' and types.title == 'PostgreSQL' and not digits -%}

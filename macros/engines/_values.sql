@@ -13,8 +13,15 @@
     {{ return({'double': 'double precision', 'double[]': 'double precision[]'}.get(data_type | lower, data_type)) }}
 {%- endmacro %}
 
+{#- Spark's own name of a declared type. Types within a map or a struct are left as they are. -#}
 {% macro spark___type_name(data_type) -%}
-    {{ return('array<' ~ data_type[:-2] ~ '>' if data_type[-2:] == '[]' else data_type) }}
+    {%- set list_of = pit_join._list_of(data_type) -%}
+    {%- if list_of -%}
+        {{ return('array<' ~ pit_join._type_name(list_of) ~ '>') }}
+    {%- endif -%}
+    {%- set names, (name, digits, lists) = pit_join._engine_types().names, pit_join._parts_of_type(data_type) -%}
+    {%- set known = none if digits or '<' in data_type else pit_join._entry_of(names, name) -%}
+    {{ return(names[known][0] if known else data_type) }}
 {%- endmacro %}
 
 

@@ -8,7 +8,7 @@ planes as (
 select
     tailnum,
     -- Where the year is not known an instant before any flight serves: a null event time would hide the row for ever.
-    timezone('UTC', make_date(coalesce(manufacture_year, 1900), 1, 1)::timestamp) as event_timestamp,
+    {{ instant_of('make_date(coalesce(manufacture_year, 1900), 1, 1)::timestamp') }} as event_timestamp,
     manufacture_year,
     manufacturer,
     model,

@@ -7,7 +7,7 @@ airports as (
 
 select
     airport,
-    timezone('UTC', make_date(2013, 1, 1)::timestamp) as event_timestamp,
+    {{ instant_of('make_date(2013, 1, 1)::timestamp') }} as event_timestamp,
     latitude,
     longitude
 from airports

@@ -11,7 +11,7 @@ flights as (
 landed as (
     select
         *,
-        date_trunc('day', timezone('UTC', landed_at)) + interval '1' day as day_end
+        date_trunc('day', {{ wall_time('landed_at') }}) + interval '1' day as day_end
     from flights
     where landed_at is not null
 ),
@@ -21,16 +21,16 @@ daily as (
         carrier,
         day_end,
         count(*) as carrier_flights_1d,
-        avg(dep_delay::double precision) as carrier_dep_delay_1d,
-        avg(arr_delay::double precision) as carrier_arr_delay_1d,
-        avg((arr_delay > 15)::integer::double precision) as carrier_late_share_1d
+        avg({{ dbt.cast('dep_delay', 'double precision') }}) as carrier_dep_delay_1d,
+        avg({{ dbt.cast('arr_delay', 'double precision') }}) as carrier_arr_delay_1d,
+        avg({{ dbt.cast('(arr_delay > 15)::integer', 'double precision') }}) as carrier_late_share_1d
     from landed
     group by carrier, day_end
 )
 
 select
     carrier,
-    timezone('UTC', day_end) as event_timestamp,
+    {{ instant_of('day_end') }} as event_timestamp,
     carrier_flights_1d,
     carrier_dep_delay_1d,
     carrier_arr_delay_1d,

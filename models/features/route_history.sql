@@ -42,7 +42,7 @@ select
     dest,
     landed_at as event_timestamp,
     landed_flights::bigint as route_flights,
-    arr_delay::double precision / landed_flights as route_mean_arr_delay,
-    late_flights::double precision / landed_flights as route_late_share
+    {{ dbt.cast('arr_delay', 'double precision') }} / landed_flights as route_mean_arr_delay,
+    {{ dbt.cast('late_flights', 'double precision') }} / landed_flights as route_late_share
 from running
 order by carrier, dest, event_timestamp

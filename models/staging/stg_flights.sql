@@ -22,7 +22,7 @@ departures as (
         flights.*,
         airports.time_zone as dest_time_zone,
         -- All origins are in New York. The day is the one of the schedule, however late the flight left.
-        timezone('America/New_York', flights.time_hour)::date as flight_date,
+        {{ wall_time('flights.time_hour', "'America/New_York'") }}::date as flight_date,
         flights.time_hour + flights.sched_dep_time % 100 * interval '1' minute as scheduled_departure_at,
         floor(flights.sched_arr_time / 100) * interval '1' hour
         + flights.sched_arr_time % 100 * interval '1' minute as arrival_since_midnight
@@ -33,10 +33,9 @@ departures as (
 arrivals as (
     select
         *,
-        -- Wall time at the destination, on the day of departure and on the next. Where clocks go back and a wall time
-        -- occurs twice, DuckDB and PostgreSQL take the later.
-        timezone(dest_time_zone, flight_date + arrival_since_midnight) as arrival_on_same_day,
-        timezone(dest_time_zone, flight_date + 1 + arrival_since_midnight) as arrival_on_next_day
+        -- Wall time at the destination, on the day of departure and on the next.
+        {{ instant_of('flight_date + arrival_since_midnight', 'dest_time_zone') }} as arrival_on_same_day,
+        {{ instant_of('flight_date + 1 + arrival_since_midnight', 'dest_time_zone') }} as arrival_on_next_day
     from departures
 ),
 

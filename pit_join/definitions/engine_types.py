@@ -73,30 +73,29 @@ _POSTGRES = Engine(
 
 _SPARK = Engine(
     "Spark",
+    # Its own names first, then those that DuckDB and PostgreSQL share and that mean nothing else there.
     names={
-        "boolean": ["boolean"], "tinyint": ["tinyint", "byte"], "smallint": ["smallint", "short"],
-        "integer": ["int", "integer"], "bigint": ["bigint", "long"], "float": ["float", "real"], "double": ["double"],
-        "decimal": ["decimal", "dec", "numeric"], "varchar": ["string", "varchar", "char", "character"],
-        "blob": ["binary"], "date": ["date"], "timestamptz": ["timestamp", "timestamp_ltz"],
-        "timestamp": ["timestamp_ntz"], "map": ["map"], "struct": ["struct"],
+        "boolean": ["boolean", "bool"], "tinyint": ["tinyint", "byte"], "smallint": ["smallint", "short", "int2"],
+        "integer": ["int", "integer", "int4"], "bigint": ["bigint", "long", "int8"],
+        "float": ["float", "real", "float4"], "double": ["double", "double precision", "float8"],
+        "decimal": ["decimal", "dec", "numeric"], "varchar": ["string", "varchar", "char", "character", "text"],
+        "blob": ["binary", "bytea"], "date": ["date"],
+        "timestamptz": ["timestamp", "timestamp_ltz", "timestamptz", "timestamp with time zone"],
+        "timestamp": ["timestamp_ntz", "timestamp without time zone"], "map": ["map"], "struct": ["struct"],
     },
     instead={
-        "boolean": ["bool", "logical"], "tinyint": ["int1"], "smallint": ["int2", "int16", "utinyint", "uint8"],
-        "int": ["int4", "int32", "signed", "integral", "usmallint", "uint16"],
-        "bigint": ["int8", "int64", "uinteger", "uint32", "oid"], "decimal(20, 0)": ["ubigint", "uint64"],
-        "decimal(38, 0)": ["hugeint", "int128", "uhugeint", "uint128", "bignum", "varint"], "float": ["float4"],
-        "double": ["float8", "double precision"],
+        "boolean": ["logical"], "tinyint": ["int1"], "smallint": ["int16", "utinyint", "uint8"],
+        "int": ["int32", "signed", "integral", "usmallint", "uint16"],
+        "bigint": ["int64", "uinteger", "uint32", "oid"], "decimal(20, 0)": ["ubigint", "uint64"],
+        "decimal(38, 0)": ["hugeint", "int128", "uhugeint", "uint128", "bignum", "varint"],
         "string": [
-            "text", "nvarchar", "bpchar", "character varying", "char varying", "enum", "uuid", "guid", "json", "jsonb",
-            "xml", "bitstring", "bit", "time", "time_ns", "timetz", "time with time zone", "time without time zone",
+            "nvarchar", "bpchar", "character varying", "char varying", "enum", "uuid", "guid", "json", "jsonb", "xml",
+            "bitstring", "bit", "time", "time_ns", "timetz", "time with time zone", "time without time zone",
             "geometry",
         ],
-        "binary": ["blob", "bytea", "varbinary"],
-        "timestamp_ntz": [
-            "datetime", "timestamp_s", "timestamp_ms", "timestamp_us", "timestamp_ns", "timestamp without time zone",
-        ],
-        "timestamp": ["timestamptz", "timestamptz_ns", "timestamp with time zone"],
-        "struct<...>": ["row", "tuple", "union"],
+        "binary": ["blob", "varbinary"],
+        "timestamp_ntz": ["datetime", "timestamp_s", "timestamp_ms", "timestamp_us", "timestamp_ns"],
+        "timestamp": ["timestamptz_ns"], "struct<...>": ["row", "tuple", "union"],
     },
     refused={f"{_FORMLESS}string": ["void"]},
     padded=["char", "character"],
@@ -188,8 +187,6 @@ def engine_type_problem(text: str, engine: str) -> str | None:
         return refused
     if other := _entry_of(types.instead, name):
         return f"{types.title} does not have; say {other}{lists}"
-    if types is _SPARK and name == "varchar" and not digits:
-        return f"needs a length there; say string{lists}"
     if name == "float" and digits:
         two = "real or double precision" if types is _POSTGRES else "float or double"
         return f"has a length there, or none; say {two}"

@@ -75,7 +75,7 @@ class SparkViewSession(RemoteSession["_Connected"]):
     def __init__(self, settings: Mapping[str, str], directory: Path, say: Callable[[str], None]) -> None:
         with with_extra("spark", "a Spark warehouse"), warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)  # of a pandas that is too new for what is not used here
-            import pyspark.sql  # noqa: F401
+            import pyspark.testing.utils  # noqa: F401 - pyspark itself does, when it first converts a value
 
         def connect() -> _Connected:
             with _readable_errors("Spark cannot be used"):

@@ -12,3 +12,10 @@ def point_in_time_join(spine: object, history: object, *_arguments: object, **_o
 
 def latest_snapshot(view: object, *_arguments: object, **_options: object) -> str:
     return f"select v.* from {view} as v"
+
+
+def wall_time(instant: str, time_zone: str = "'UTC'") -> str:
+    return f"timezone({time_zone}, {instant})"
+
+
+instant_of = wall_time

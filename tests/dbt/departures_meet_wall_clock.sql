@@ -8,7 +8,7 @@ flights as (
 local_departures as (
     select
         *,
-        timezone('America/New_York', departed_at) as wall_time
+        {{ wall_time('departed_at', "'America/New_York'") }} as wall_time
     from flights
     where dep_time is not null
 )

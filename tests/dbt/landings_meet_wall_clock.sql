@@ -24,9 +24,9 @@ days as (
 candidates as (
     select
         *,
-        timezone(
-            dest_time_zone, timezone(dest_time_zone, earliest_at)::date + later + since_midnight
-        ) as candidate_at
+        {{
+            instant_of(wall_time('earliest_at', 'dest_time_zone') ~ '::date + later + since_midnight', 'dest_time_zone')
+        }} as candidate_at
     from touch_downs
     cross join days
 ),

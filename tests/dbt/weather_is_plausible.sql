@@ -8,7 +8,7 @@ weather as (
 select airport
 from weather
 where
-    timezone('UTC', observed_hour) != date_trunc('hour', timezone('UTC', observed_hour))
+    {{ wall_time('observed_hour') }} != date_trunc('hour', {{ wall_time('observed_hour') }})
     or temp not between -20 and 120
     or humidity not between 0 and 100
     or wind_dir not between 0 and 360

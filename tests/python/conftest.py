@@ -26,7 +26,16 @@ from pit_join.project import dbt_project
 from pit_join.project.dbt_project import Project
 
 LONGEST = ("test_windows_against_oracle", "test_online_robustness", "test_backfill", "test_against_oracle")
-DEMO = ("dbt_project.yml", "profiles", "seeds", "models", "macros", "examples/on_demand", "tests/dbt")
+DEMO = (
+    "dbt_project.yml",
+    "profiles",
+    "seeds",
+    "models",
+    "macros",
+    "examples/on_demand",
+    "examples/engines",
+    "tests/dbt",
+)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -16,11 +16,13 @@ import duckdb
 import psycopg
 import pytest
 from support import postgres
+from support.pages import DOCS, table
 from support.portable import declared_for, type_of
 from support.rule_sql import macro_nodes
 from support.variants import broken
 
-from pit_join.definitions.engine_types import in_duckdb
+from pit_join.definitions.engine_types import engine_type_problem, in_duckdb
+from pit_join.definitions.field_type import read_type
 from pit_join.definitions.registry import Registry
 from pit_join.errors import ProjectError
 from pit_join.project.rendering import Renderer
@@ -501,6 +503,22 @@ def test_duckdb_computes_defaults_in_its_own_types() -> None:
     assert (problems, types) == ([], {"x": "DOUBLE", "y": "SMALLINT[]", "z": "JSON"})
     statement = Renderer(in_duckdb(manifest)).call("_defaults_statement", view="events", which="default", types=types)
     assert duckdb.connect().execute(statement).fetchall() == [(0.1, [1, 2], None)]
+
+
+def test_names_of_types_on_all_three_mean_the_same() -> None:
+    """Those of the page: each engine reads one type, and Spark's SQL has Spark's own name of it."""
+    about = {"project_name": "shop", "adapter_type": "spark"}
+    on_spark = Renderer({"metadata": about, "macros": macro_nodes(), "nodes": {}, "exposures": {}})
+    shared = 0
+    for _, _, spark, everywhere in table(DOCS / "engines.md", "type"):
+        own = re.findall("`(.*?)`", spark)
+        for name in re.findall("`(.*?)`", everywhere):
+            shared += 1
+            kinds = {read_type(name.replace("(n)", "(9)"), engine).name for engine in ("duckdb", "postgres", "spark")}
+            assert len(kinds) == 1, name
+            assert engine_type_problem(name.replace("(n)", "(9)"), "spark") is None, name
+            assert on_spark.call("_type_name", data_type=name) in own, name
+    assert shared == 22
 
 
 def test_the_page_names_tests_that_exist() -> None:

@@ -28,6 +28,18 @@ TYPES = {
 }
 """The types of generated cases that Spark names otherwise or does not have, and those that hold their values."""
 
+SHARED = {
+    "varchar": "text",
+    "double": "double precision",
+    "double[]": "double precision[]",
+    "float": "float4",
+    "bigint": "int8",
+    "boolean": "bool",
+    "timestamptz": "timestamp with time zone",
+    "timestamp": "timestamp without time zone",
+}
+"""Names that DuckDB and PostgreSQL share: the YAML of a case has them on Spark, too, where its tables have Spark's."""
+
 SETTINGS = {
     "spark.ui.enabled": "false",
     "spark.ui.showConsoleProgress": "false",
@@ -125,4 +137,6 @@ def fetch(session: SparkSession, query: str, columns: Sequence[Column]) -> list[
 @same_again
 def renderer(manifest: Mapping[str, Any]) -> Renderer:
     """A renderer for Spark of the manifest of a case."""
-    return renderer_for("spark", manifest, lambda name: quote(stored_as(name)), type_of)
+    return renderer_for(
+        "spark", manifest, lambda name: quote(stored_as(name)), lambda name: SHARED.get(name, type_of(name))
+    )
