@@ -59,35 +59,45 @@ with _pit_spine as {{ pit_join._materialized() }} (
     {{ pit_join._view_join('_pit_spine', request, asked.provenance, {'plan': asked.plans.windows if request.view.aggregations else asked.plans.join}) | indent(4) }}
 ){{ ',' if computed or not loop.last }}
 {%- endfor %}
-{%- if computed %}
+{{- pit_join._beside_the_spine(
+    pit_join._all_columns_but('_pit_spine', ['_pit_row', '_pit_time']), {'requests': requests, 'names': names, 'computed': computed}, asked.provenance
+) }}
+{%- endmacro %}
+
+
+{#- The last steps of a training set: the spine's columns beside those of each view, and on-demand features from both. Each view is
+    a common table expression by the alias of its request, the spine a table `_pit_spine`. `resolved` is {requests, names, computed}. -#}
+{% macro _beside_the_spine(columns, resolved, provenance) -%}
+{%- set quote = pit_join._identifier -%}
+{%- if resolved.computed %}
 
 _pit_on_demand as (
     select
         _pit_spine._pit_row,
-        {%- for feature in computed %}
+        {%- for feature in resolved.computed %}
         {{ pit_join._on_demand_column(feature, '_pit_spine') | indent(8) }}{{ ',' if not loop.last }}
         {%- endfor %}
     from _pit_spine
-    {%- for request in requests %}
+    {%- for request in resolved.requests %}
     inner join {{ quote(request.alias) }} on _pit_spine._pit_row = {{ quote(request.alias) }}._pit_row
     {%- endfor %}
 )
 {%- endif %}
 
 select
-    {{ pit_join._all_columns_but('_pit_spine', ['_pit_row', '_pit_time']) }},
-    {%- for name in names %}
-    {{ quote(name) }}{{ ',' if asked.provenance or not loop.last }}
+    {{ columns }},
+    {%- for name in resolved.names %}
+    {{ quote(name) }}{{ ',' if provenance or not loop.last }}
     {%- endfor %}
-    {%- for request in requests if asked.provenance %}
+    {%- for request in resolved.requests if provenance %}
     {{ quote(request.alias ~ '__event_timestamp') }},
     {{ quote(request.alias ~ '__status') }}{{ ',' if not loop.last }}
     {%- endfor %}
 from _pit_spine
-{%- for request in requests %}
+{%- for request in resolved.requests %}
 inner join {{ quote(request.alias) }} on _pit_spine._pit_row = {{ quote(request.alias) }}._pit_row
 {%- endfor %}
-{%- if computed %}
+{%- if resolved.computed %}
 inner join _pit_on_demand on _pit_spine._pit_row = _pit_on_demand._pit_row
 {%- endif %}
 order by _pit_spine._pit_row

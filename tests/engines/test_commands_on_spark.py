@@ -193,6 +193,8 @@ def test_what_is_not_there_is_refused(shops: dict[str, Path]) -> None:
         assert (done.status, "is of type spark" in done.err) == (2, True), done.err
     with pytest.raises(RequestError, match="no query of the warehouse has on-demand features, which DuckDB computes"):
         store(shops["spark"]).prepare_training_set("labels", "everything").sql()
+    with pytest.raises(WarehouseError, match="not made as a table on Spark, which has no transaction; write a file"):
+        store(shops["spark"]).prepare_training_set("labels", ["rates:*"]).create_table("kept")
 
 
 # Errors -----------------------------------------------------------------------------------------------------------
