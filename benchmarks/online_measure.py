@@ -275,11 +275,15 @@ class Relay:
 
 @dataclass
 class Process:
-    """A process from start to exit: seconds, its greatest private and mapped memory (bytes), and what it printed."""
+    """A process from start to exit: seconds, its greatest private and mapped memory (bytes), and what it printed.
+
+    `resident` is the greatest sum of both at one time.
+    """
 
     wall: float
     private: int
     mapped: int
+    resident: int
     printed: str
     error: str
 
@@ -291,11 +295,12 @@ def watched(argv: list[str]) -> Process:
     with tempfile.TemporaryFile() as stdout, tempfile.TemporaryFile() as stderr:
         start = time.perf_counter()
         process = subprocess.Popen(argv, env=env, stdout=stdout, stderr=stderr, start_new_session=True)
-        private = mapped = 0
+        private = mapped = resident = 0
         try:
             while process.poll() is None:
                 memory = _memory(process.pid)
                 private, mapped = max(private, memory[0]), max(mapped, memory[1])
+                resident = max(resident, sum(memory))
                 time.sleep(_SAMPLE_SECONDS)
         except BaseException:
             os.killpg(process.pid, signal.SIGKILL)
@@ -304,7 +309,7 @@ def watched(argv: list[str]) -> Process:
         stdout.seek(0)
         stderr.seek(0)
         error = _reason(stderr.read().decode(errors="replace"), process.returncode) if process.returncode else ""
-        return Process(wall, private, mapped, stdout.read().decode(), error)
+        return Process(wall, private, mapped, resident, stdout.read().decode(), error)
 
 
 def _memory(pid: int) -> tuple[int, int]:

@@ -52,6 +52,7 @@ create table spine as
 select row_id, {KEY} as user_id, {MOMENT} as event_timestamp, random() > 0.5 as label
 from generate_series(1, {SPINE}) as row_id;
 """
+MEMORY = "## Memory of the client"
 PAIRS, LOOKUP, COOL = "by hand, all pairs", "by hand, lateral", "no hot key"
 TIED = "by hand, lateral that breaks ties"
 BY_HAND = {
@@ -234,7 +235,9 @@ def main() -> None:
             *windows(connection, arguments.repeat),
         ]
     print("\n\n".join(parts[4:]))
-    arguments.output.write_text("\n\n".join(parts) + "\n")
+    # The last section is that of memory_run.py.
+    _, heading, memory = (arguments.output.read_text() if arguments.output.exists() else "").partition(MEMORY)
+    arguments.output.write_text("\n\n".join([*parts, *([heading + memory.rstrip()] if heading else [])]) + "\n")
 
 
 if __name__ == "__main__":

@@ -50,12 +50,12 @@
 {%- if not execute -%}
     {{ return('') }}
 {%- endif -%}
-{%- set apart, alone = [], [] -%}
+{%- set apart = [] -%}
 {%- for request in requests -%}
     {%- set plan = asked.plans.windows if request.view.aggregations else asked.plans.join -%}
     {%- set looked_up = not plan and pit_join._is_looked_up(request) -%}
     {%- do request.update({'options': {'plan': plan, 'lateral': true} if looked_up else {'plan': plan}}) -%}
-    {%- do (alone if looked_up else apart).append(request) -%}
+    {%- do apart.append(request) if not looked_up -%}
 {%- endfor -%}
 {%- set once = pit_join._materialized() if apart else '' -%}
 with _pit_spine as {{ once ~ ' ' if once }}(
@@ -67,40 +67,52 @@ with _pit_spine as {{ once ~ ' ' if once }}(
     {{ pit_join._view_join('_pit_spine', request, asked.provenance, request.options) | indent(4) }}
 ){{ ',' if computed or not loop.last }}
 {%- endfor %}
-{%- if computed %}
+{{- pit_join._beside_the_spine(
+    pit_join._all_columns_but('_pit_spine', ['_pit_row', '_pit_time']), {'requests': requests, 'names': names, 'computed': computed}, asked.provenance
+) }}
+{%- endmacro %}
+
+
+{#- The last steps of a training set: the spine's columns beside those of each view, and on-demand features from both. Each view is
+    a common table expression by the alias of its request, unless it is looked up for each row; the spine is `_pit_spine`.
+    `resolved` is {requests, names, computed}. -#}
+{% macro _beside_the_spine(columns, resolved, provenance) -%}
+{%- set quote = pit_join._identifier -%}
+{%- if resolved.computed %}
 
 _pit_on_demand as (
     select
         _pit_spine._pit_row,
-        {%- for feature in computed %}
+        {%- for feature in resolved.computed %}
         {{ pit_join._on_demand_column(feature, '_pit_spine') | indent(8) }}{{ ',' if not loop.last }}
         {%- endfor %}
     from _pit_spine
-    {%- for request in requests %}
+    {%- for request in resolved.requests %}
     inner join {{ quote(request.alias) }} on _pit_spine._pit_row = {{ quote(request.alias) }}._pit_row
     {%- endfor %}
 )
 {%- endif %}
 
 select
-    {{ pit_join._all_columns_but('_pit_spine', ['_pit_row', '_pit_time']) }},
-    {%- for name in names %}
-    {{ quote(name) }}{{ ',' if asked.provenance or not loop.last }}
+    {{ columns }},
+    {%- for name in resolved.names %}
+    {{ quote(name) }}{{ ',' if provenance or not loop.last }}
     {%- endfor %}
-    {%- for request in requests if asked.provenance %}
+    {%- for request in resolved.requests if provenance %}
     {{ quote(request.alias ~ '__event_timestamp') }},
     {{ quote(request.alias ~ '__status') }}{{ ',' if not loop.last }}
     {%- endfor %}
 from _pit_spine
-{%- for request in apart %}
-inner join {{ quote(request.alias) }} on _pit_spine._pit_row = {{ quote(request.alias) }}._pit_row
-{%- endfor %}
-{%- for request in alone %}
+{%- for request in resolved.requests %}
+{%- if request.options and request.options.lateral %}
 cross join lateral (
-    {{ pit_join._view_join('(select _pit_spine.*)', request, asked.provenance, request.options) | indent(4) }}
+    {{ pit_join._view_join('(select _pit_spine.*)', request, provenance, request.options) | indent(4) }}
 ) as {{ quote(request.alias) }}
+{%- else %}
+inner join {{ quote(request.alias) }} on _pit_spine._pit_row = {{ quote(request.alias) }}._pit_row
+{%- endif %}
 {%- endfor %}
-{%- if computed %}
+{%- if resolved.computed %}
 inner join _pit_on_demand on _pit_spine._pit_row = _pit_on_demand._pit_row
 {%- endif %}
 order by _pit_spine._pit_row

@@ -74,6 +74,7 @@ if TYPE_CHECKING:
     from pit_join.training.set_changes import SetChange
     from pit_join.training.set_file import SetFile
     from pit_join.training.set_metadata import DeclaredView, FeatureStatistics, ModelHash, SetMetadata
+    from pit_join.training.set_table import TrainingTable
 
 __all__ = [
     "Aggregation",
@@ -155,6 +156,7 @@ __all__ = [
     "TrainingRequest",
     "TrainingSet",
     "TrainingSetAudit",
+    "TrainingTable",
     "Verdict",
     "WarehouseError",
     "WholeTable",
@@ -232,6 +234,7 @@ _LAZY = {
     "TrainingRequest": "pit_join.training.request",
     "TrainingSet": "pit_join.training.result",
     "TrainingSetAudit": "pit_join.audit.findings",
+    "TrainingTable": "pit_join.training.set_table",
     "Verdict": "pit_join.training.explanation",
     "WholeTable": "pit_join.history.batches",
 }

@@ -106,8 +106,8 @@ class Workspace:
         """The project and the target of its profile, as messages name them that compare several projects."""
         return f"{self.manifest['metadata']['project_name']}, target {self.project.connection.target}"
 
-    def warehouse(self) -> DuckDBWarehouse:
-        """Open the warehouse, for a `with` statement.
+    def warehouse(self, *, writes: bool = False) -> DuckDBWarehouse:
+        """Open the warehouse, for a `with` statement; with `writes` for new tables in the database that dbt writes.
 
         Raises:
             WarehouseError: if a file is missing, is not a DuckDB file, or stays locked, or a server cannot be used.
@@ -117,7 +117,8 @@ class Workspace:
             return ServerWarehouse(PostgresSession(connection.server))
         if connection.engine == "spark":
             return ServerWarehouse(SparkViewSession(connection.server, connection.directory, self.console.say))
-        return DuckDBWarehouse(connection, wait=self.console.wait, on_wait=self.console.warn)
+        written = connection.database if writes else None
+        return DuckDBWarehouse(connection, wait=self.console.wait, on_wait=self.console.warn, writes=written)
 
     def warn_of_clock(self, view: FeatureView) -> None:
         """Warn of times that dbt wrote into a snapshot in a time zone that nothing declares."""
@@ -295,7 +296,9 @@ class Histories:
     def clear(self, *tables: str) -> None:
         """Drop temporary tables and free their memory; staged tables stay."""
         # Only the end of a transaction frees memory.
-        drops = "".join(f"drop table if exists {table}; " for table in tables)
+        found = self.warehouse.rows_later("from duckdb_views() where temporary", "").result()
+        views = {each["view_name"] for each in found}
+        drops = "".join(f"drop {'view' if table in views else 'table'} if exists {table}; " for table in tables)
         self.warehouse.execute(f"{drops}commit; begin", "the joined rows cannot be removed")
 
     def begin_anew(self) -> None:

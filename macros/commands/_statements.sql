@@ -53,6 +53,70 @@
 {%- endmacro %}
 
 
+{#-
+    A training set of views that are joined already, each in a table. `parts` are these by the aliases of their requests.
+    The spine is the table `_pit_spine`, of which `columns` are items of a select list. The options are those of
+    `training_set`.
+-#}
+{% macro _set_statement(features, parts, columns, options) -%}
+    {%- set asked = pit_join._completed(options, {
+        'full_feature_names': false, 'provenance': false, 'defaults': true
+    }, 'the options of _set_statement') -%}
+    {%- set requests, names, computed = pit_join._requests(features, asked.full_feature_names, asked.defaults, asked.provenance) -%}
+    {%- if not execute -%}
+        {{ return('') }}
+    {%- endif -%}
+with
+{%- for request in requests %}
+
+{{ pit_join._identifier(request.alias) }} as (
+    select * from {{ parts[request.alias] }}
+){{ ',' if computed or not loop.last }}
+{%- endfor %}
+{{- pit_join._beside_the_spine(columns | join(',\n    '), {'requests': requests, 'names': names, 'computed': computed}, asked.provenance) }}
+{%- endmacro %}
+
+
+{#- The rows of a spine as `spine_rows` has them, for a stored table. The row as a whole is left out. -#}
+{% macro _stored_spine(spine, event_timestamp, gap, data_type) -%}
+    {{ return(adapter.dispatch('_stored_spine', 'pit_join')(spine, event_timestamp, gap, data_type)) }}
+{%- endmacro %}
+
+{% macro default___stored_spine(spine, event_timestamp, gap, data_type) -%}
+    {{ return(pit_join.spine_rows(spine, event_timestamp, gap, data_type)) }}
+{%- endmacro %}
+
+{% macro postgres___stored_spine(spine, event_timestamp, gap, data_type) -%}
+    {%- set numbered = '(select *, row_number() over () as _pit_row from ' ~ spine ~ ') as numbered' -%}
+    {{ return(pit_join._numbered_spine(numbered, event_timestamp, gap, data_type)) }}
+{%- endmacro %}
+
+
+{#- The number of rows of a joined view by their status; the column of the status depends on provenance. -#}
+{% macro _statuses_statement(part, status) -%}
+select {{ pit_join._identifier(status) }} as status, count(*) as rows
+from {{ part }}
+group by {{ pit_join._identifier(status) }}
+{%- endmacro %}
+
+
+{#- The 50th, 90th and 100th percentile of the ages of a joined view's values, in microseconds. Python's `joined_counts` is the same. -#}
+{% macro _ages_statement(part) -%}
+select
+    {%- for name, share in [('p50', '0.5'), ('p90', '0.9'), ('oldest', '1')] %}
+    max(case when place = 1 + floor((total - 1) * {{ share }}) then age end) as {{ name }}{{ ',' if not loop.last }}
+    {%- endfor %}
+from (
+    select
+        _pit_age as age,
+        row_number() over (order by _pit_age) as place,
+        count(*) over () as total
+    from {{ part }}
+    where _pit_age is not null
+) as aged
+{%- endmacro %}
+
+
 {#- The number of rows of a table, and the greatest time of a column in microseconds; none for a table without times. -#}
 {% macro _size_statement(relation, column, data_type) -%}
 select

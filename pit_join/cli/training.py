@@ -15,14 +15,14 @@ from pit_join.cli.options import Command, check_options, feature_options
 from pit_join.cli.output import escaped, print_table
 
 if TYPE_CHECKING:
-    from pit_join.training.result import Coverage, TrainingSet
+    from pit_join.training.result import Coverage
 
 __all__ = ["build_training_set"]
 
 # What a file says of itself, and what builds no file.
 _OF_THE_SET = (
     "spine", "features", "service", "roles", "event_timestamp", "gap", "full_feature_names", "provenance",
-    "no_defaults", "window_plan", "sql_only", "explain_plan",
+    "no_defaults", "window_plan", "sql_only", "explain_plan", "output_table",
 )  # fmt: skip
 
 
@@ -35,8 +35,14 @@ _OF_THE_SET = (
 )  # fmt: skip
 @click.option(
     "--output", type=click.Path(path_type=Path),
-    help="The file to write: .parquet, .csv or .arrow. Required without --sql and --explain-plan.",
+    help="The file to write: .parquet, .csv or .arrow. Required without --output-table, --sql and --explain-plan.",
 )  # fmt: skip
+@click.option(
+    "--output-table", metavar="[SCHEMA.]NAME",
+    help="Make the set as a table of the warehouse instead, on DuckDB or PostgreSQL. The default schema is that of the "
+    "dbt target.",
+)  # fmt: skip
+@click.option("--overwrite", is_flag=True, help="Replace the table of --output-table, which must not be one of dbt's.")
 @click.option(
     "--event-timestamp", default="event_timestamp", show_default=True, metavar="COLUMN",
     help="The spine's time column; a naive time is UTC.",
@@ -62,6 +68,8 @@ def build_training_set(
     request: dict[str, Any] | None,
     from_metadata: Path | None,
     output: Path | None,
+    output_table: str | None,
+    overwrite: bool,
     sql_only: bool,
     explain_plan: bool,
     as_json: bool,
@@ -69,7 +77,8 @@ def build_training_set(
 ) -> None:
     """Join features to a spine, each as it was known at the row's time.
 
-    Rows come back as given: same number, same order, duplicates kept. The output appears whole or not at all.
+    Rows come back as given: same number, same order, duplicates kept; a table has no order. The output appears whole or
+    not at all.
 
     \b
     Examples:
@@ -77,6 +86,7 @@ def build_training_set(
       pit-join build-training-set --spine labels.csv --features 'user_activity:*' --output train.csv
       pit-join build-training-set --spine trips --role 'dest_weather=weather(airport=dest)' \\
           --features weather:temp,dest_weather:temp --gap '1 hour' --output trips.parquet
+      pit-join build-training-set --spine labels --service churn_v1 --output-table ml.train --overwrite
       pit-join build-training-set --from-metadata train.parquet --output again.parquet
     """
     from pit_join.cli.console import bar
@@ -84,17 +94,19 @@ def build_training_set(
 
     for name in _OF_THE_SET:
         check_options(exclusive=("from_metadata", name))
-    check_options(exclusive=("output", "sql_only", "explain_plan"))
+    check_options(exclusive=("output", "output_table", "sql_only", "explain_plan"))
+    check_options(needed=("overwrite", "output_table"))
     check_options(exclusive=("sql_only", "as_json"))
     if from_metadata is None and spine is None:
         raise click.UsageError("give --spine, or --from-metadata to build the set of a file again")
     if not sql_only and not explain_plan:
-        if output is None:
+        if output is None and output_table is None:
             raise click.UsageError(
-                "give --output FILE (.parquet, .csv or .arrow), --sql to see the SQL, or --explain-plan to see how "
-                "views are joined"
+                "give --output FILE (.parquet, .csv or .arrow), --output-table NAME, --sql to see the SQL, or "
+                "--explain-plan to see how views are joined"
             )
-        check_output(output)
+        if output is not None:
+            check_output(output)
     started, store = time.monotonic(), ctx.obj()
     if request is None:
         build = partial(store.rebuild_training_set, from_metadata)
@@ -106,12 +118,17 @@ def build_training_set(
         if explain_plan:
             _print_plans(prepared.plan(), as_json)
             return
+        if output_table is not None:
+            with bar():
+                made = prepared.create_table(output_table, overwrite=overwrite)
+            _print_built(made.coverage, made.name, (made.rows, len(made.columns)), started, as_json)
+            return
         build = prepared.run
     assert output is not None
     with bar():
         built = build()
     built.write(output)
-    _print_built(built, output, time.monotonic() - started, as_json)
+    _print_built(built.coverage, str(output), built.to_arrow().shape, started, as_json)
 
 
 def _print_plans(plans: Mapping[str, tuple[str, str]], as_json: bool) -> None:
@@ -121,13 +138,15 @@ def _print_plans(plans: Mapping[str, tuple[str, str]], as_json: bool) -> None:
         print_table(["view", "plan", "why"], [[alias, *plan] for alias, plan in plans.items()])
 
 
-def _print_built(built: TrainingSet, output: Path, seconds: float, as_json: bool) -> None:
-    table = built.to_arrow()
+def _print_built(
+    coverage: tuple[Coverage, ...], output: str, shape: tuple[int, int], started: float, as_json: bool
+) -> None:
+    (rows, columns), seconds = shape, time.monotonic() - started
     if as_json:
-        click.echo(json.dumps(_as_json(built.coverage, table.num_rows, str(output), seconds)))
+        click.echo(json.dumps(_as_json(coverage, rows, output, seconds)))
     else:
-        _print_coverage(built.coverage)
-        click.echo(f"{escaped(str(output))}: {table.num_rows:,} rows, {table.num_columns} columns, {seconds:.1f} s")
+        _print_coverage(coverage)
+        click.echo(f"{escaped(output)}: {rows:,} rows, {columns} columns, {seconds:.1f} s")
 
 
 def _print_coverage(coverage: tuple[Coverage, ...]) -> None:

@@ -30,7 +30,8 @@ class Connection:
     `directory`. `profile_hash` is dbt's own hash of the target. The rest is the profile's `config_options`, `settings`,
     `extensions`, `secrets` and `filesystems`, and the modules of the `plugins` that dbt loads. `engine` is the type of
     dbt's adapter. A target of another engine than DuckDB has no databases, and `server`: for PostgreSQL libpq's
-    parameters and `role`, the role to take on; for Spark its settings.
+    parameters and `role`, the role to take on; for Spark its settings. `schema` is that of the target, and `database`
+    the one in which dbt builds there.
     """
 
     target: str
@@ -45,6 +46,8 @@ class Connection:
     profile_hash: str = field(default="", compare=False)
     engine: str = "duckdb"
     server: Mapping[str, str] = field(default_factory=dict, repr=False)
+    database: str = field(default="", compare=False)
+    schema: str = field(default="", compare=False)
 
     @property
     def pins_utc(self) -> bool:

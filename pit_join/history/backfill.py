@@ -17,7 +17,7 @@ from pit_join.history.ledger import Ledger, Record, read_records
 from pit_join.history.plan import BackfillPlan, StoredBatches, latest, look, make_plans, recognised
 from pit_join.times import parse_instant
 from pit_join.waiting import wait_until
-from pit_join.warehouse.duckdb_session import wait_until_free
+from pit_join.warehouse.free_file import wait_until_free
 from pit_join.workspace import Workspace
 
 __all__ = ["Backfill", "backfill"]

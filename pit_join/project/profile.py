@@ -165,6 +165,8 @@ class _Target:
             filesystems=tuple(item for _, item in self._items("filesystems", "fs")),
             plugins=tuple(str(item["module"]) for _, item in self._items("plugins", "module")),
             profile_hash=_profile_hash(self._output, file),
+            database=named,
+            schema=str(self._output.get("schema") or "main"),
         )
         if self._problems:
             raise ProjectError(self._problems)

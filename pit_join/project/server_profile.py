@@ -51,7 +51,16 @@ def server_connection(where: str, output: Mapping[str, Any], directory: Path, ta
     server, missing = read(output)
     if problems := [*problems, *missing]:
         raise ProjectError([f"{where}: {problem}" for problem in problems])
-    return Connection(target, directory, {}, profile_hash=_profile_hash(output), engine=engine, server=server)
+    return Connection(
+        target,
+        directory,
+        {},
+        profile_hash=_profile_hash(output),
+        engine=engine,
+        server=server,
+        database=server.get("dbname", ""),
+        schema=str(output.get("schema") or ""),
+    )
 
 
 def _postgres(output: Mapping[str, Any]) -> tuple[dict[str, str], list[str]]:

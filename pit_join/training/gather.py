@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import mmap
 import tempfile
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -16,6 +15,7 @@ import pyarrow.parquet  # needed only when the file is written, but imported her
 from pit_join.errors import WarehouseError
 from pit_join.frames import as_arrow, columns_of, readable
 from pit_join.statuses import NULL_VALUE, PRESENT
+from pit_join.warehouse.spool import mapped
 
 __all__ = ["FOUND", "arguments", "beside", "found", "in_order", "marked", "row_numbers", "spilled"]
 
@@ -31,13 +31,13 @@ FOUND = "_pit_found"
 
 def in_order(table: pa.Table, rows: int) -> pa.Table:
     """Return the columns of the result, with rows in the order of the spine."""
+    if len(table) != rows:
+        raise WarehouseError(f"the join returned {len(table)} rows for a spine of {rows}; please report this")
+    columns = table.select([name for name in table.column_names if name not in _OF_THE_JOIN])
+    if _ascends(table["_pit_row"]):
+        return columns
     # Through DLPack, since pyarrow's own conversion to NumPy and back loads pandas where it is installed.
     numbers = np.from_dlpack(table["_pit_row"].combine_chunks())
-    if len(numbers) != rows:
-        raise WarehouseError(f"the join returned {len(numbers)} rows for a spine of {rows}; please report this")
-    columns = table.select([name for name in table.column_names if name not in _OF_THE_JOIN])
-    if (numbers[1:] > numbers[:-1]).all():
-        return columns
     positions = np.empty(rows, dtype=np.int32 if rows < 2**31 else np.int64)
     positions[numbers - 1] = np.arange(rows, dtype=positions.dtype)
     indices = row_numbers(positions)
@@ -47,6 +47,17 @@ def in_order(table: pa.Table, rows: int) -> pa.Table:
         with ThreadPoolExecutor() as threads:
             taken = list(threads.map(lambda column: _take(column, indices), columns.columns))
     return pa.table(taken, schema=columns.schema)
+
+
+def _ascends(numbers: pa.ChunkedArray) -> bool:
+    """Return whether each number is greater than the one before; nothing is copied."""
+    last = None
+    for chunk in numbers.chunks:
+        values = np.from_dlpack(chunk)
+        if len(values) and not ((last is None or last < values[0]) and (values[1:] > values[:-1]).all()):
+            return False
+        last = values[-1] if len(values) else last
+    return True
 
 
 def _take(column: pa.ChunkedArray, indices: pa.Array) -> pa.Array:
@@ -75,8 +86,7 @@ def spilled(table: pa.Table) -> pa.Table:
         with pa.ipc.new_file(file, table.schema) as writer:
             writer.write_table(table)
         file.flush()
-        mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-    return pa.ipc.open_file(pa.py_buffer(mapped)).read_all()
+        return mapped(file)
 
 
 def beside(parts: Sequence[pa.Table], names: Sequence[str], aliases: Sequence[str]) -> pa.Table:

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 from pit_join.definitions.field_type import FieldType, read_type
 from pit_join.definitions.views import FeatureView
-from pit_join.errors import SpineError, option
+from pit_join.errors import PitJoinError, SpineError, option
 from pit_join.training.request import TrainingRequest
 from pit_join.training.spine import Spine, SpineRows, check_arguments, check_key_values, check_types
+from pit_join.warehouse.spool import release_pages
 from pit_join.warehouse.sql import identifier
 from pit_join.workspace import Histories, Workspace
 
@@ -30,12 +31,15 @@ _PAIRS_A_ROW = 4
 _PRUNED_SHARE = 0.25
 _LEAST_PRUNED = 200_000  # rows, of which the join takes as long as the estimate of the share
 _SAMPLED_ROWS = 20_000
+_GIVEN_ROWS = 65_536
 _MANTISSA_BITS = 53
 _MOST_BITS = 93  # of a value, so that 2^34 of them can be added up in 127
 
 
 class ViewJoins:
     """The joins of one request; `resolved` is the result of the macro `_resolved_requests`."""
+
+    _stays = False  # whether the rows of the set stay in the warehouse
 
     def __init__(
         self, workspace: Workspace, histories: Histories, request: TrainingRequest, resolved: Mapping[str, Any]
@@ -74,7 +78,7 @@ class ViewJoins:
             for argument in feature["arguments"]
             if not argument["reference"]
         }
-        rows = source.rows(self._warehouse, key_types, event_timestamp, arguments)
+        rows = source.rows(self._warehouse, key_types, event_timestamp, arguments, whole=self._stays)
         check_types(rows.types, event_timestamp, self._keys, source.label)
         check_arguments(rows, self._computed, source)
         for view in self._views.values():
@@ -104,12 +108,28 @@ class ViewJoins:
             data_type=time_type,
         )
         self._frame = rows.frame
-        self._warehouse.execute(f"create or replace temp table _pit_spine as {spine}", what)
-        check_key_values(self._warehouse, "_pit_spine", rows.types, self._keys, source.label)
-        if self._session is not self._warehouse:
-            self._session.give("_pit_spine", self._warehouse.table(self._asked_rows(rows), what))
+        is_here = self._session is self._warehouse
+        # The joins of a server read a copy of their own, so that one in memory would be a second one.
+        kind = "table" if is_here or rows.frame is None else "view"
+        self._warehouse.execute(f"create or replace temp {kind} _pit_spine as {spine}", what)
+        check_key_values(self._warehouse, lambda column: "_pit_spine", rows.types, self._keys, source.label)
+        if not is_here:
+            self._give_spine(rows, what)
         self._rows = int(self._warehouse.row("select count(*) as rows from _pit_spine", what)["rows"])
         return self._rows
+
+    def _give_spine(self, rows: SpineRows, what: str) -> None:
+        """Copy to the server what it needs of the spine, batch by batch."""
+        import pyarrow as pa
+
+        spool = self._warehouse.spooled(self._asked_rows(rows), what, None)
+        batches = spool.to_batches(_GIVEN_ROWS)
+        try:
+            self._session.give("_pit_spine", pa.RecordBatchReader.from_batches(spool.schema, batches))
+        except PitJoinError:
+            spool.leave()
+            spool.filling.result()  # the reason, if it is the spine that cannot be read
+            raise
 
     def _asked_rows(self, rows: SpineRows) -> str:
         """Return the SQL of the columns that a server needs of the spine: row numbers, times and keys."""
@@ -177,7 +197,17 @@ class ViewJoins:
         return self._warehouse.row(statement, f"the feature view '{view.name}' cannot be read")
 
     def _join(self, role: Mapping[str, Any]) -> Future[pa.Table]:
-        """Start to join one view by the plan that its table allows; rows come in any order."""
+        """Start to join one view; rows of DuckDB come in any order, others in that of the spine."""
+        statements = self._statements(role)
+        if self._session is not self._warehouse:
+            statements = [*statements[:-1], f"select * from (\n{statements[-1]}\n) as joined order by _pit_row"]
+        return self._session.table_later(statements, self._cannot_join(role))
+
+    def _cannot_join(self, role: Mapping[str, Any]) -> str:
+        return f"the feature view '{self._views[role['view']].name}' cannot be joined"
+
+    def _statements(self, role: Mapping[str, Any]) -> list[str]:
+        """Return the statements of the plan that a view's table allows; the last one returns the rows of the join."""
         view, facts = self._view_and_facts(role)
         options = {
             "plan": self._join_plan(role)[0] if view.aggregations and self._session is self._warehouse else None,
@@ -189,12 +219,11 @@ class ViewJoins:
             **self._request.macro_arguments(role["alias"]),
         }
         features = options.pop("features")
-        statements = self._workspace.view_macros.data(
-            "_view_statements", alias=role["alias"], spine="_pit_spine", features=features, options=options
+        return list(
+            self._workspace.view_macros.data(
+                "_view_statements", alias=role["alias"], spine="_pit_spine", features=features, options=options
+            )
         )
-        if self._session is not self._warehouse:
-            statements = [*statements[:-1], f"select * from (\n{statements[-1]}\n) as joined order by _pit_row"]
-        return self._session.table_later(statements, f"the feature view '{view.name}' cannot be joined")
 
     def begin(self) -> Future[pa.Table]:
         """Start to join the first view."""
@@ -222,12 +251,16 @@ class ViewJoins:
             else:
                 spine = self._read_spine(source)
                 releasing = self._warehouse.release() if last else None
-            status = f"{role['alias']}__status" if self._request.provenance else "_pit_status"
+            status = self._status(role)
             marked = gather.marked(table, status) if last else table
-            parts.append(gather.spilled(gather.in_order(marked, self._rows)))
+            part = gather.in_order(marked, self._rows)
+            # What came from a server is in a file already.
+            parts.append(gather.spilled(part) if self._session is self._warehouse else part)
             started, seconds = time.monotonic(), time.monotonic() - started
             view, facts = self._view_and_facts(role)
-            coverage.append(results.coverage(role["alias"], view, table, status, facts, seconds))
+            met = results.joined_counts(table, status)
+            coverage.append(results.coverage(role["alias"], view, met, facts, seconds))
+            release_pages()
         progress(total, total, "")
         own_columns = spine()
         if releasing:
@@ -235,6 +268,9 @@ class ViewJoins:
         else:
             self._histories.clear("_pit_spine", "_pit_matched", "_pit_pruned")
         return own_columns, parts, coverage
+
+    def _status(self, role: Mapping[str, Any]) -> str:
+        return f"{role['alias']}__status" if self._request.provenance else "_pit_status"
 
     def _read_spine(self, source: Spine) -> Callable[[], Any]:
         """Start to read the spine's columns, and return a function that waits for them."""

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pit_join.errors import SpineError
+from pit_join.warehouse.spool import kept
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -13,8 +14,10 @@ if TYPE_CHECKING:
 __all__ = ["read_parquet"]
 
 
-def read_parquet(path: Path, what: str) -> pa.Table:
+def read_parquet(path: Path, what: str, *, spill: bool = False) -> pa.Table:
     """Return the columns of a file; `what` opens the message of an error.
+
+    With `spill` the rows of a large file are in a temporary file that is mapped into memory, which takes longer.
 
     Raises:
         SpineError: if it is not a Parquet file, or is damaged.
@@ -25,8 +28,15 @@ def read_parquet(path: Path, what: str) -> pa.Table:
     try:
         with pa.OSFile(str(path)) as opened:
             file = pq.ParquetFile(opened, coerce_int96_timestamp_unit="us")  # as DuckDB; in ns, far years overflow
+            schema = file.schema_arrow
             # Of a file without row groups pyarrow before version 21 reads nothing.
-            table = file.read() if file.num_row_groups else file.schema_arrow.empty_table()
+            if not file.num_row_groups:
+                table = schema.empty_table()
+            # An Arrow file has one dictionary for a column, and each batch may have another.
+            elif spill and not any("dictionary" in str(kind) for kind in schema.types):
+                table = kept(pa.RecordBatchReader.from_batches(schema, file.iter_batches()))
+            else:
+                table = file.read()
             leaves = [file.schema.column(number) for number in range(len(file.schema))]
     except (pa.ArrowException, OSError) as error:
         raise SpineError(f"{what}: {' '.join(str(error).split())}; is it a Parquet file?") from error

@@ -34,13 +34,15 @@ from pit_join.times import format_duration
 from pit_join.training.gather import row_numbers
 from pit_join.training.profiles import FeatureProfile
 from pit_join.training.spine_hash import spine_hash
+from pit_join.warehouse.spool import release_pages
 from pit_join.warehouse.table_files import write_table
 
-__all__ = ["Coverage", "TrainingSet", "coverage", "coverage_hints", "coverage_table"]
+__all__ = ["Coverage", "TrainingSet", "coverage", "coverage_hints", "coverage_table", "joined_counts"]
 
 _log = logging.getLogger("pit_join")
 _QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 _SAMPLED_ROWS = 50_000
+_ROWS_AT_ONCE = 500_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,7 +178,10 @@ class TrainingSet:
             hashing = threads.submit(spine_hash, spine)
             if path.suffix.lower() == ".parquet":
                 profiles = self._profiles(table)
-                metadata["statistics"] = {name: _statistics(table[name], profiles.get(name)) for name in features}
+                metadata["statistics"] = {}
+                for name in features:
+                    metadata["statistics"][name] = _statistics(table[name], profiles.get(name))
+                    release_pages()
             metadata["spine_sha256"] = hashing.result()
         if path.suffix.lower() == ".csv" and self.texts is not None:
             table = pa.table([*self.texts.columns, *self.features.columns], names=table.column_names)
@@ -190,7 +195,7 @@ class TrainingSet:
             table = pa.table({**_columns(table), **_columns(self.found)})
         if len(table) > _SAMPLED_ROWS:
             drawn = np.random.default_rng(0).choice(len(table), _SAMPLED_ROWS, replace=False)
-            table = table.take(row_numbers(np.sort(drawn)))
+            table = _taken(table, np.sort(drawn))
         try:
             return self.profiler(table)
         except PitJoinError as error:  # the set is worth more than what monitoring would like to know of it
@@ -198,18 +203,42 @@ class TrainingSet:
             return {}
 
 
+def _taken(table: pa.Table, numbers: np.ndarray[Any, Any]) -> pa.Table:
+    """Return rows by their ascending numbers; of a table in mapped files only a part is in memory at a time."""
+    ends = range(_ROWS_AT_ONCE, len(table) + _ROWS_AT_ONCE, _ROWS_AT_ONCE)
+    taken = []
+    for end, found in zip(ends, np.split(numbers, np.searchsorted(numbers, ends[:-1])), strict=True):
+        start = end - _ROWS_AT_ONCE
+        taken.append(table.slice(start, _ROWS_AT_ONCE).take(row_numbers(found - start)))
+        release_pages()
+    return pa.concat_tables(taken)
+
+
 def _columns(table: pa.Table) -> dict[str, pa.ChunkedArray]:
     return dict(zip(table.column_names, table.columns, strict=True))
 
 
-def coverage(
-    alias: str, view: FeatureView, table: pa.Table, status: str, facts: Mapping[str, Any], seconds: float
-) -> Coverage:
-    """Compute the coverage of a view from the rows of its join and the facts of its table."""
-    counted = {entry["values"]: entry["counts"] for entry in pc.value_counts(table[status]).to_pylist()}
-    statuses = {name: counted.get(name, 0) for name in OFFLINE}
+def joined_counts(table: pa.Table, status: str) -> tuple[dict[str, int], list[int]]:
+    """Count the rows of a join by status, and return percentiles of their ages.
+
+    These are the 50th, 90th and 100th, in microseconds; none if no row has an age.
+    """
+    found = {entry["values"]: entry["counts"] for entry in pc.value_counts(table[status]).to_pylist()}
     ages = pc.quantile(table["_pit_age"], (0.5, 0.9, 1.0), interpolation="lower").drop_null().to_pylist()
-    rows = table.num_rows
+    return found, ages
+
+
+def coverage(
+    alias: str,
+    view: FeatureView,
+    met: tuple[Mapping[str, int], Sequence[int]],
+    facts: Mapping[str, Any],
+    seconds: float,
+) -> Coverage:
+    """Compute the coverage of a view from what `joined_counts` returns of its join and the facts of its table."""
+    found, ages = met
+    statuses = {name: found.get(name, 0) for name in OFFLINE}
+    rows = sum(found.values())
     undated = facts["rows"] - facts["dated"]
     return Coverage(
         alias=alias,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -69,9 +69,12 @@ class Spine:
         key_types: Mapping[str, FieldType],
         event_timestamp: str,
         arguments: Mapping[str, FieldType] | None = None,
+        *,
+        whole: bool = False,
     ) -> SpineRows:
         """Return the rows; keys of a CSV are read as the view's type.
 
+        With `whole` the rows stay in the warehouse: a model's are not fetched, and a relation has all columns.
         `key_types` maps a column of the spine to the type of the join key, `arguments` one to that of an argument of an
         on-demand feature.
 
@@ -86,16 +89,16 @@ class Spine:
             session.hold([self.source])
             types = session.columns(f"select * from {self.source}", self.unreadable)
             check_columns(types, needed, self)
-            if session is warehouse:
+            if whole or session is warehouse:
                 return SpineRows(self.source, self.source, types, _name_of(types, event_timestamp), list(types))
             frame = session.table_later([f"select * from {self.source}"], self.unreadable).result()
         if self.kind == "parquet":
-            frame = read_parquet(self.directory / self.source, self.unreadable)
+            frame = read_parquet(self.directory / self.source, self.unreadable, spill=session is not warehouse)
         names = [name for name, _ in columns_of(frame)]
         _check_doubled(names, self.label)
         check_columns(names, needed, self)
         wanted = {event_timestamp: read_type("timestamp"), **(arguments or {}), **key_types}
-        casts = self._register(frame, wanted, warehouse)
+        casts = self._register(frame, {**dict.fromkeys(names if whole else ()), **wanted}, warehouse)
         relation = _replaced(casts, _IN_MEMORY)
         types = warehouse.columns(f"from {relation}", self.unreadable)
         if self.kind == "relation":
@@ -127,10 +130,13 @@ class Spine:
         sql = typed(found, file.sql(_escaped(self.source)))
         return SpineRows(sql, relation, types, time_type, file.header, csv=file)
 
-    def _register(self, frame: Any, wanted: Mapping[str, FieldType], warehouse: DuckDBWarehouse) -> dict[str, str]:
+    def _register(
+        self, frame: Any, wanted: Mapping[str, FieldType | None], warehouse: DuckDBWarehouse
+    ) -> dict[str, str]:
         """Give DuckDB the wanted columns and row numbers, and return expressions for columns that it must cast.
 
-        A column without any value may be of any type, and becomes one of the wanted type.
+        A column without any value may be of any type, and becomes one of the wanted type; without a wanted type only a
+        column without a type does, and becomes a text.
         """
         import numpy as np
         import pyarrow as pa
@@ -140,7 +146,8 @@ class Spine:
         by_lower = {name.lower(): name for name, _ in columns_of(frame)}
         needed = {by_lower[name.lower()]: kind for name, kind in wanted.items() if name.lower() in by_lower}
         table = unpacked(as_arrow(frame, needed))
-        empty = [name for name in needed if table[name].null_count == len(table)]
+        nulls = {name for name in needed if table[name].null_count == len(table)}
+        empty = [name for name in nulls if needed[name] or pa.types.is_null(table[name].type)]
         for name in empty:
             table = table.set_column(table.column_names.index(name), name, pa.nulls(len(table)))
         numbers = row_numbers(np.arange(1, len(table) + 1, dtype="int64"))
@@ -149,7 +156,8 @@ class Spine:
         except PitJoinError as error:
             raise SpineError(f"{self.unreadable}: {error}") from error
         # Beside a UUID, a text is a key of other views, too.
-        kinds = {name: read_type("varchar") if needed[name].name == "UUID" else needed[name] for name in empty}
+        text = read_type("varchar")
+        kinds = {name: text if (kind := needed[name] or text).name == "UUID" else kind for name in empty}
         return {name: f"cast(null as {kind.sql})" for name, kind in kinds.items()}
 
     def check_sql(self, rows: SpineRows, warehouse: DuckDBWarehouse) -> None:
@@ -345,12 +353,14 @@ def check_arguments(rows: SpineRows, computed: Sequence[Mapping[str, Any]], spin
 
 def check_key_values(
     warehouse: DuckDBWarehouse,
-    table: str,
+    read: Callable[[str], str],
     columns: Mapping[str, FieldType],
     keys: Iterable[tuple[str, FieldType]],
     label: str,
 ) -> None:
     """Check that each text beside a UUID can be read as one, and that no float may equal another key.
+
+    `read` returns what can stand behind `from`, and has a column of the spine.
 
     Raises:
         SpineError: naming the column and, of a text, the value.
@@ -358,14 +368,17 @@ def check_key_values(
     types = {name.lower(): kind for name, kind in columns.items()}
     for column, wanted in sorted(keys, key=str):
         got, name = types[column.lower()], identifier(column)
+        floats = [kind.name for kind in (got, wanted) if kind.number == "float"]
+        of_numbers = floats and got.number and wanted.number
+        if not of_numbers and (got.family, wanted.name) != ("text", "UUID"):
+            continue
+        table = read(column)
         if (got.family, wanted.name) == ("text", "UUID"):
             query = (
                 f"select min({name}) as bad from {table} where {name} is not null and try_cast({name} as uuid) is null"
             )
             if (bad := warehouse.row(query, label)["bad"]) is not None:
                 raise SpineError(f"the key '{column}' of the spine {label} must be a UUID, and '{bad}' is not one")
-        floats = [kind.name for kind in (got, wanted) if kind.number == "float"]
-        if not floats or not (got.number and wanted.number):
             continue
         bits = 24 if "FLOAT" in floats else 53
         query = f"select max(abs({name}::double)) as most from {table} where isfinite({name}::double)"

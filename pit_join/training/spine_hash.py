@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from pit_join.frames import unpacked
 from pit_join.training.gather import row_numbers
+from pit_join.warehouse.spool import release_pages
 
 __all__ = ["lasting_type", "spine_hash"]
 
@@ -37,6 +38,7 @@ def spine_hash(spine: pa.Table) -> str:
         batch = pa.record_batch(columns, schema=lasting)
         with pa.ipc.new_stream(pa.PythonFile(_Sink(digest), mode="w"), batch.schema) as writer:
             writer.write_batch(batch)
+        release_pages()
     return digest.hexdigest()
 
 

@@ -22,7 +22,8 @@ from pit_join.errors import WarehouseError, option
 from pit_join.waiting import wait_until
 from pit_join.warehouse.duckdb_connection import another, connected, one_thread
 from pit_join.warehouse.duckdb_errors import first_line, is_locked, readable_errors
-from pit_join.warehouse.interrupts import interruptible
+from pit_join.warehouse.free_file import held_by_another
+from pit_join.warehouse.new_table import check_overwrite, qualified, table_name
 from pit_join.warehouse.spool import Spool
 from pit_join.warehouse.sql import attach_options, identifier, literal
 from pit_join.warehouse.worker import Worker
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 
     from pit_join.warehouse.protocol import ViewSession
 
-__all__ = ["DuckDBWarehouse", "wait_until_free"]
+__all__ = ["DuckDBWarehouse"]
 
 _POLL_SECONDS = 0.2
 _SPOOLED_ROWS, _LEAST_ROWS, _SPOOLED_CELLS = 65_536, 2_048, 2**22
@@ -52,8 +53,8 @@ class _Session:
         self._spool: Spool | None = None
         self._most_memory = ""
 
-    def register(self, name: str, table: pa.Table) -> None:
-        """Give an Arrow table a name in SQL."""
+    def register(self, name: str, table: pa.Table | pa.RecordBatchReader) -> None:
+        """Give an Arrow table, or rows that are read once, a name in SQL."""
         self._submit(lambda connection: connection.register(name, table), f"'{name}' cannot be registered").result()
 
     def execute(self, sql: str, what: str) -> None:
@@ -163,7 +164,7 @@ class _Session:
 
 
 class DuckDBWarehouse(_Session):
-    """A read-only session over the files of a project, as one transaction.
+    """A read-only session over the files of a project, as one transaction; `writes` names a database that is written.
 
     The time zone is UTC and rows keep their order, whatever the profile's settings say. While another process writes a
     file, opening waits up to `wait` seconds and calls `on_wait` once.
@@ -178,6 +179,7 @@ class DuckDBWarehouse(_Session):
         *,
         wait: float = 60.0,
         on_wait: Callable[[str], None] = lambda message: None,
+        writes: str | None = None,
     ) -> None:
         for database in connection.databases.values():
             if database.is_file and not Path(database.path).is_file():
@@ -189,16 +191,15 @@ class DuckDBWarehouse(_Session):
         self._others: list[_Session] = []
         try:
             for name, database in connection.databases.items():
-                self._attach(name, database, wait, on_wait)
+                self._attach(name, attach_options(database.options, writes=name == writes), database, wait, on_wait)
             self._worker.run(lambda opened: opened.execute("begin")).result()
         except BaseException:
             futures.wait([self.close()], timeout=_POLL_SECONDS)
             raise
 
-    def _attach(self, name: str, database: Database, wait: float, on_wait: Callable[[str], None]) -> None:
+    def _attach(self, name: str, options: str, database: Database, wait: float, on_wait: Callable[[str], None]) -> None:
         # The path of a database that is not a file may hold a password.
         what = database.path if database.is_file else f"the database '{name}' of the dbt profile"
-        options = attach_options(database.options)
 
         def attach(connection: duckdb.DuckDBPyConnection) -> duckdb.Error | None:
             try:
@@ -216,7 +217,7 @@ class DuckDBWarehouse(_Session):
         def held() -> duckdb.Error | None:
             return self._worker.run(attach).result()
 
-        if error := wait_until(held, on_wait, _held(what, wait), wait, every=_POLL_SECONDS):
+        if error := wait_until(held, on_wait, held_by_another(what, wait), wait, every=_POLL_SECONDS):
             raise WarehouseError(
                 f"another process holds {what} and did not release it within {wait:g} s (a running dbt build, or an "
                 f"open notebook or shell); try again when it is done, or wait longer with {option('wait=', '--wait')}"
@@ -236,9 +237,9 @@ class DuckDBWarehouse(_Session):
     def hold(self, relations: Collection[str]) -> None:
         """Do nothing: nobody can write a file that is attached."""
 
-    def give(self, name: str, table: pa.Table) -> None:
-        """Make a temporary table of the rows of an Arrow table, in place of one of that name."""
-        self.register("_pit_given_rows", table)
+    def give(self, name: str, rows: pa.Table | pa.RecordBatchReader) -> None:
+        """Make a temporary table of rows in Arrow, in place of one of that name."""
+        self.register("_pit_given_rows", rows)
         self.execute(
             f"create or replace temp table {identifier(name)} as from _pit_given_rows", "the rows are not read"
         )
@@ -308,6 +309,26 @@ class DuckDBWarehouse(_Session):
 
         return self._submit(read, f"the type {text} cannot be read").result()
 
+    def keep(self, name: str, sql: str, what: str) -> None:
+        """Make a temporary table of the rows of a query, in place of one of that name."""
+        self.execute(f"create or replace temp table {identifier(name)} as {sql}", what)
+
+    def check_table(self, location: tuple[str, str, str], *, overwrite: bool) -> None:
+        """Check before long work that `create_table` may make a table; see `ViewSession`."""
+        check_overwrite(location, exists=self.has(location), overwrite=overwrite)
+        self._create(location, "(checked integer)", overwrite)
+        self.begin_anew()
+
+    def create_table(self, location: tuple[str, str, str], sql: str, comment: str, *, overwrite: bool) -> None:
+        """Make a table of the rows of a query, all of it or nothing; see `ViewSession`."""
+        what = self._create(location, f"as {sql}", overwrite)
+        self.execute(f"comment on table {qualified(location)} is {literal(comment)}; commit; begin", what)
+
+    def _create(self, location: tuple[str, str, str], rows: str, overwrite: bool) -> str:
+        what = f"the table {table_name(location)} cannot be made"
+        self.execute(f"create {'or replace ' if overwrite else ''}table {qualified(location)} {rows}", what)
+        return what
+
     def has(self, location: tuple[str, str, str]) -> bool:
         """Return whether a table or SQL view of a database, schema and name exists."""
         return self._listed("duckdb_tables()", "table_name", location) or self._listed(
@@ -334,31 +355,3 @@ class DuckDBWarehouse(_Session):
         )
         query = f"select count(*) as tables from {listing} where {where}"
         return bool(self.row(query, "the warehouse cannot be read")["tables"])
-
-
-@interruptible()
-def wait_until_free(path: Path, wait: float, on_wait: Callable[[str], None]) -> None:
-    """Wait until no process holds a DuckDB file, not even to read it, since dbt would fail at once.
-
-    Raises:
-        WarehouseError: if it stays locked.
-    """
-
-    def held() -> duckdb.Error | None:
-        try:
-            if path.is_file():
-                duckdb.connect(str(path)).close()
-        except duckdb.Error as error:
-            return error if is_locked(error) else None  # dbt says more clearly what is wrong
-        return None
-
-    if error := wait_until(held, on_wait, _held(str(path), wait), wait, every=_POLL_SECONDS):
-        raise WarehouseError(
-            f"another process holds {path}, which dbt has to write, and did not release it within {wait:g} s "
-            "(an open notebook or shell, or a service that reads it); try again when it is done, "
-            f"or wait longer with {option('wait=', '--wait')}"
-        ) from error
-
-
-def _held(what: str, wait: float) -> str:
-    return f"another process holds {what}; waiting up to {wait:g} s"

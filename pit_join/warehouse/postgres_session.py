@@ -11,6 +11,7 @@ from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlencode
+from uuid import uuid4
 
 import duckdb
 
@@ -18,6 +19,7 @@ from pit_join.definitions.engine_types import duckdb_name
 from pit_join.definitions.field_type import FieldType, read_type
 from pit_join.errors import PitJoinError, WarehouseError, with_extra
 from pit_join.warehouse.duckdb_errors import QueryError
+from pit_join.warehouse.new_table import check_overwrite, qualified, table_name
 from pit_join.warehouse.remote_session import RemoteSession
 from pit_join.warehouse.sql import identifier, literal
 
@@ -27,7 +29,7 @@ if TYPE_CHECKING:
 __all__ = ["PostgresSession"]
 
 _TYPE, _MODIFIER = b"POSTGRESQL:type", b"POSTGRESQL:typmod"
-_INSUFFICIENT_PRIVILEGE = "42501"
+_INSUFFICIENT_PRIVILEGE, _TOO_LARGE = "42501", "54000"
 # Infinite times as the driver gives them: what the server sends, shifted from 2000 to 1970 beyond the end of 64 bits.
 _INFINITE = {"-9222425352054775809": "infinity", "-9222425352054775808": "-infinity"}
 _SETTINGS = (
@@ -103,6 +105,35 @@ class PostgresSession(RemoteSession["_Connected"]):
         self._submit(lock, what).result()
         self._held.update(new)
 
+    def keep(self, name: str, sql: str, what: str) -> None:
+        """Make a temporary table of the rows of a query, in place of one of that name."""
+        table = f"pg_temp.{identifier(name)}"
+        self.execute(f"drop table if exists {table}", what)
+        self.execute(f"create temp table {identifier(name)} as {sql}", what)
+        self.execute(f"analyze {table}", what)
+
+    def check_table(self, location: tuple[str, str, str], *, overwrite: bool) -> None:
+        """Check before long work that `create_table` may make a table; see `ViewSession`."""
+        exists = self.has(location)
+        check_overwrite(location, exists=exists, overwrite=overwrite)
+        table, what = qualified(location), _cannot_make(location)
+        self.execute("savepoint unchecked", what)
+        if exists:
+            self.execute(f"drop table {table}", what)
+        self.execute(f"create table {table} ()", what)
+        self.execute("rollback to savepoint unchecked", what)
+
+    def create_table(self, location: tuple[str, str, str], sql: str, comment: str, *, overwrite: bool) -> None:
+        """Make a table of the rows of a query, all of it or nothing; see `ViewSession`."""
+        # Readers of the old table wait only while the new one takes its name.
+        new, table, what = (*location[:2], f"_pit_{uuid4().hex}"), qualified(location), _cannot_make(location)
+        self.execute(f"create table {qualified(new)} as {sql}", what)
+        self.execute(f"comment on table {qualified(new)} is {literal(comment)}", what)
+        if overwrite:
+            self.execute(f"drop table if exists {table}", what)
+        self.execute(f"alter table {qualified(new)} rename to {identifier(location[2])}", what)
+        self._submit(lambda connected: connected.connection.commit(), what).result()
+
     def has(self, location: tuple[str, str, str]) -> bool:
         """Return whether a table or SQL view of a database, schema and name exists."""
         _, schema, name = map(identifier, location)
@@ -121,6 +152,10 @@ class PostgresSession(RemoteSession["_Connected"]):
         """End the transaction after an error; what was made in it is lost."""
         self._held.clear()
         self._submit(lambda connected: connected.connection.rollback(), "the transaction cannot be ended").result()
+
+
+def _cannot_make(location: tuple[str, str, str]) -> str:
+    return f"the table {table_name(location)} cannot be made"
 
 
 class _FetchError(Exception):
@@ -147,9 +182,9 @@ class _Connected:
     def types(self, sql: str) -> dict[str, FieldType]:
         return {field.name: _type_of(field) for field in self._cursor.adbc_execute_schema(sql)}
 
-    def copy(self, name: str, table: pa.Table) -> None:
+    def copy(self, name: str, rows: pa.RecordBatchReader) -> None:
         self.execute(f"drop table if exists pg_temp.{identifier(name)}")
-        self._cursor.adbc_ingest(name, table, mode="create", temporary=True)
+        self._cursor.adbc_ingest(name, rows, mode="create", temporary=True)
         self.execute(f"analyze pg_temp.{identifier(name)}")
 
     @contextmanager
@@ -276,6 +311,8 @@ def _readable_errors(what: str, *, of_query: bool = True) -> Iterator[None]:
         said = _message_of(error)
         if state == _INSUFFICIENT_PRIVILEGE or said.startswith("permission denied"):
             said += "; grant it to the role that the dbt profile names, or name another"
+        if state == _TOO_LARGE and said.startswith("row is too big"):
+            said += "; a file holds rows of any size, so write one instead"
         # Class 22 is of values: too large, not a number, divided by zero.
         raise (QueryError if of_query and state[:2] in ("22", "21") else WarehouseError)(f"{what}: {said}") from error
 

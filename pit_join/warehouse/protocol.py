@@ -48,8 +48,21 @@ class ViewSession(Protocol):
     def columns(self, sql: str, what: str) -> dict[str, FieldType]:
         """Return the names and types of a query's columns; nothing is computed."""
 
-    def give(self, name: str, table: pa.Table) -> None:
-        """Make a temporary table of the rows of an Arrow table, in place of one of that name."""
+    def give(self, name: str, rows: pa.Table | pa.RecordBatchReader) -> None:
+        """Make a temporary table of rows in Arrow, in place of one of that name."""
+
+    def keep(self, name: str, sql: str, what: str) -> None:
+        """Make a temporary table of the rows of a query, in place of one of that name."""
+
+    def check_table(self, location: tuple[str, str, str], *, overwrite: bool) -> None:
+        """Check before long work that `create_table` may make a table; what was made in the transaction is lost.
+
+        Raises:
+            WarehouseError: if there is one and it may not be replaced, or the schema or a right is missing.
+        """
+
+    def create_table(self, location: tuple[str, str, str], sql: str, comment: str, *, overwrite: bool) -> None:
+        """Make a table of the rows of a query, all of it or nothing; others see it when the call returns."""
 
     def has(self, location: tuple[str, str, str]) -> bool:
         """Return whether a table or SQL view of a database, schema and name exists."""

@@ -35,7 +35,7 @@ class Connected(Protocol):
     def types(self, sql: str) -> Mapping[str, FieldType]:
         """Return the names and types of a query's columns; nothing is computed."""
 
-    def copy(self, name: str, table: pa.Table) -> None:
+    def copy(self, name: str, rows: pa.RecordBatchReader) -> None:
         """Make a temporary table, in place of one of that name."""
 
     def interrupt(self) -> None:
@@ -116,10 +116,13 @@ class RemoteSession(Generic[_Connection]):
         """Return the names and types of a query's columns; nothing is computed."""
         return self._submit(lambda connected: dict(connected.types(sql)), what).result()
 
-    def give(self, name: str, table: pa.Table) -> None:
-        """Make a temporary table of the rows of an Arrow table, in place of one of that name."""
+    def give(self, name: str, rows: pa.Table | pa.RecordBatchReader) -> None:
+        """Make a temporary table of rows in Arrow, in place of one of that name."""
+        import pyarrow as pa
+
+        reader = rows.to_reader(_SPOOLED_ROWS) if isinstance(rows, pa.Table) else rows
         what = "the rows of the spine cannot be copied to the warehouse"
-        self._submit(lambda connected: connected.copy(name, table), what).result()
+        self._submit(lambda connected: connected.copy(name, reader), what).result()
 
     def stop(self) -> None:
         """Interrupt the running statement and all that wait."""

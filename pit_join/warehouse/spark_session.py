@@ -52,6 +52,10 @@ _SETTINGS = {
     "spark.sql.parquet.datetimeRebaseModeInWrite": "CORRECTED",
 }
 _DATABASE = "none"  # dbt-spark has schemas only
+_NO_TABLES = (
+    "a training set is not made as a table on Spark, which has no transaction; write a file, or call the macro "
+    "training_set in a dbt model"
+)
 _UNREADABLE = "the warehouse cannot be read"
 
 
@@ -82,6 +86,18 @@ class SparkViewSession(RemoteSession["_Connected"]):
                 return _Connected(_started(settings, directory, say), settings)
 
         super().__init__(connect, _readable_errors)
+
+    def keep(self, name: str, sql: str, what: str) -> None:
+        """Refuse to make a temporary table."""
+        raise WarehouseError(_NO_TABLES)
+
+    def check_table(self, location: tuple[str, str, str], *, overwrite: bool) -> None:
+        """Refuse to make a table; see `ViewSession`."""
+        raise WarehouseError(_NO_TABLES)
+
+    def create_table(self, location: tuple[str, str, str], sql: str, comment: str, *, overwrite: bool) -> None:
+        """Refuse to make a table; see `ViewSession`."""
+        raise WarehouseError(_NO_TABLES)
 
     def has(self, location: tuple[str, str, str]) -> bool:
         """Return whether a table or SQL view of a database, schema and name exists."""
@@ -134,12 +150,14 @@ class _Connected:
             for field in self._session.sql(sql).schema.fields
         }
 
-    def copy(self, name: str, table: pa.Table) -> None:
+    def copy(self, name: str, rows: pa.RecordBatchReader) -> None:
         """Make a temporary table that reads a file of the rows, in place of one of that name."""
         import pyarrow.parquet as pq
 
         path = self._folder / f"given-{uuid.uuid4().hex}.parquet"  # Spark skips files that begin with an underscore
-        pq.write_table(table, path, coerce_timestamps="us")
+        with pq.ParquetWriter(path, rows.schema, coerce_timestamps="us") as writer:
+            for batch in rows:
+                writer.write_batch(batch)
         self._session.read.parquet(path.as_uri()).createOrReplaceTempView(name)
 
     def has(self, schema: str, name: str) -> bool:

@@ -10,16 +10,35 @@ from concurrent.futures import Future
 from contextlib import contextmanager, suppress
 from queue import Full, Queue
 from typing import IO, TYPE_CHECKING, Any
+from weakref import WeakSet
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["Restarted", "Spool", "kept"]
+__all__ = ["Restarted", "Spool", "kept", "mapped", "release_pages"]
 
 _AHEAD = 2  # batches
 _POLL_SECONDS = 0.1
 _WRITE_BYTES = 2**24
 _IN_MEMORY_BYTES = 2**26
+
+_maps: WeakSet[mmap.mmap] = WeakSet()
+
+
+def mapped(file: IO[bytes]) -> pa.Table:
+    """Return the table of an Arrow file, mapped into memory: only the rows that are read take some."""
+    import pyarrow as pa
+
+    mapping = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    _maps.add(mapping)
+    return pa.ipc.open_file(pa.py_buffer(mapping)).read_all()
+
+
+def release_pages() -> None:
+    """Give back the memory of mapped files; what is read again comes from the system's cache, or from the disk."""
+    if hasattr(mmap, "MADV_DONTNEED"):
+        for mapping in list(_maps):
+            mapping.madvise(mmap.MADV_DONTNEED)
 
 
 class Restarted(Exception):
@@ -123,15 +142,12 @@ class Spool:
 
     def whole(self) -> pa.Table:
         """Return the whole table from the file; waits until the query has ended."""
-        import pyarrow as pa
-
         if self._table is None:
             if self._file is None:
                 raise ValueError("these rows are read only as they come")
             self.leave()
             self.filling.result()
-            mapped = mmap.mmap(self._file.fileno(), 0, access=mmap.ACCESS_READ)
-            self._table = pa.ipc.open_file(pa.py_buffer(mapped)).read_all()
+            self._table = mapped(self._file)
         return self._table
 
 
@@ -155,5 +171,4 @@ def kept(reader: pa.RecordBatchReader) -> pa.Table:
             for batch in reader:
                 writer.write_batch(batch)
         file.flush()
-        mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-    return pa.ipc.open_file(pa.py_buffer(mapped)).read_all()
+        return mapped(file)

@@ -20,13 +20,13 @@ def literal(text: str) -> str:
     return "'" + text.replace("'", "''") + "'"
 
 
-def attach_options(options: Mapping[str, Any]) -> str:
-    """Return the options of an `attach` as dbt-duckdb writes them; everything is attached read only.
+def attach_options(options: Mapping[str, Any], *, writes: bool = False) -> str:
+    """Return the options of an `attach` as dbt-duckdb writes them; read only, unless the database is written.
 
     >>> attach_options({"type": "sqlite", "secret": "shop", "encrypt": True})
     "read_only, type 'sqlite', secret 'shop', encrypt"
     """
-    listed = ["read_only"]
+    listed = [] if writes else ["read_only"]
     for name, value in options.items():
         if value is None or value is False:
             continue

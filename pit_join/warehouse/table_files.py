@@ -12,6 +12,7 @@ from pit_join.errors import PitJoinError
 from pit_join.files import whole
 from pit_join.frames import readable, unpacked
 from pit_join.warehouse.interrupts import interruptible
+from pit_join.warehouse.spool import release_pages
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -91,11 +92,16 @@ def _write(table: pa.Table, name: str, suffix: str) -> None:
     if suffix == ".parquet":
         # Dictionaries pay for text; for numbers they cost time and are given up halfway.
         text = [field.name for field in table.schema if not pa.types.is_primitive(field.type)]
-        with pa.OSFile(name, "wb") as sink:  # by its name Arrow would remove the file after an error, a device too
-            pq.write_table(table, sink, row_group_size=_ROW_GROUP, use_dictionary=text)
+        # By its name Arrow would remove the file after an error, a device too.
+        with pa.OSFile(name, "wb") as sink, pq.ParquetWriter(sink, table.schema, use_dictionary=text) as writer:
+            for start in range(0, max(1, len(table)), _ROW_GROUP):
+                writer.write_table(table.slice(start, _ROW_GROUP), _ROW_GROUP)
+                release_pages()
     elif suffix == ".arrow":
         with pa.OSFile(name, "wb") as sink, pa.ipc.new_file(sink, table.schema) as writer:
-            writer.write_table(table, max_chunksize=_ROW_GROUP)
+            for start in range(0, len(table), _ROW_GROUP):
+                writer.write_table(table.slice(start, _ROW_GROUP))
+                release_pages()
     else:
         with interruptible(), duckdb.connect() as connection:
             connection.execute("set TimeZone = 'UTC'")

@@ -188,6 +188,8 @@ def test_what_is_not_there_is_refused(shops: dict[str, Path]) -> None:
         assert (done.status, "is of type spark" in done.err) == (2, True), done.err
     with pytest.raises(RequestError, match="no query of the warehouse has on-demand features, which DuckDB computes"):
         store(shops["spark"]).prepare_training_set("labels", "everything").sql()
+    with pytest.raises(WarehouseError, match="not made as a table on Spark, which has no transaction; write a file"):
+        store(shops["spark"]).prepare_training_set("labels", ["rates:*"]).create_table("kept")
 
 
 # Errors -----------------------------------------------------------------------------------------------------------
@@ -197,8 +199,8 @@ def test_every_type_comes_back_as_it_is(shops: dict[str, Path]) -> None:
     query = (
         "select timestamp '9999-12-31 23:59:59.999999Z' a, timestamp_ntz '0001-01-01' b, date '0001-01-01' c, "
         "cast('nan' as double) d, cast(0.1 as float) e, cast(repeat('9', 38) as decimal(38, 0)) f, array(1, null) g, "
-        "map('k', 1.5d) h, binary('\\\\0') i, cast(-128 as tinyint) j, 'a\\\\0é' k, cast(null as string) l, true m, "
-        "timestamp '1500-03-01 00:00:00Z' n"
+        "map('k', 1.5d) h, x'00' i, cast(-128 as tinyint) j, concat('a', char(0), 'é') k, cast(null as string) l, "
+        "true m, timestamp '1500-03-01 00:00:00Z' n"
     )
     with store(shops["spark"])._workspace().warehouse() as warehouse:
         types = warehouse.views.columns(query, "")
@@ -291,9 +293,8 @@ def test_a_profile_that_cannot_be_used(
 
 
 def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
-    session = SparkViewSession({STAGING: "/nowhere"}, tmp_path, print)
     with pytest.raises(WarehouseError, match=f"{STAGING}: /nowhere is not a folder of this machine"):
-        session.execute("select 1", "here")
+        SparkViewSession({STAGING: "/nowhere"}, tmp_path, print)
 
 
 def test_without_java_the_error_says_so(shops: dict[str, Path]) -> None:

@@ -28,7 +28,7 @@ from pit_join.errors import PitJoinError, RequestError, SpineError
 from pit_join.feature_store import FeatureStore
 from pit_join.online.opening import open_store
 from pit_join.training.spine import check_columns, find_spine
-from pit_join.warehouse.duckdb_session import wait_until_free
+from pit_join.warehouse.free_file import wait_until_free
 from pit_join.warehouse.interrupts import interruptible
 from pit_join.workspace import Console
 

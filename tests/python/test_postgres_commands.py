@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import subprocess
 from collections.abc import Iterator
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlparse
 
 import psycopg
 import pyarrow.parquet as pq
 import pytest
 from servers import running, valkey_binary
 from support.dbt import programs
-from support.postgres import running_postgres
+from support.postgres import profile, running_postgres
 from support.projects import ROOT, run
 from support.two_engines import LABELS, NOW, PROJECT, SPINES, UNORDERED, unlike
 
@@ -45,16 +43,6 @@ def shop(url: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
         done = subprocess.run(dbt, cwd=folder, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stdout
     return folder
-
-
-def profile(url: str, **more: Any) -> str:
-    found = urlparse(url)
-    server = {
-        **{"type": "postgres", "host": found.hostname, "port": found.port, "user": "postgres", "password": ""},
-        **{"dbname": "postgres", "schema": "shop", "threads": 2, **more},
-    }
-    outputs = {"server": server, "file": {"type": "duckdb", "path": "warehouse.duckdb", "threads": 2}}
-    return json.dumps({"shop": {"target": "server", "outputs": outputs}})
 
 
 def store(shop: Path, target: str) -> FeatureStore:

@@ -414,6 +414,15 @@ def _calls() -> Iterator[Call]:
         yield Call("_view_statements", {**asked, "options": {"ties": False, "history": history}})
         yield Call("_view_statements", {**asked, "options": {"ties": history is None, "pruned": True}})
         yield Call("_share_statement", {**asked, "options": {"history": history, "percent": "0.5"}})
+    parts = {"origin_weather": "_pit_part_0", "dest_weather": "_pit_part_1", "route_history": "_pit_part_2"}
+    asked = {"features": ROLES, "parts": parts, "columns": ['_pit_spine."a b" as "a b"', '_pit_spine."c"']}
+    for options in ({}, {"provenance": True, "full_feature_names": True, "defaults": False}):
+        yield Call("_set_statement", {**asked, "options": options})
+    spine = {"spine": Ref("login_labels"), "event_timestamp": "event_timestamp", "gap": "1 day", "data_type": "date"}
+    yield Call("_stored_spine", spine)
+    for status in ("_pit_status", 'of "it"__status'):
+        yield Call("_statuses_statement", {"part": "_pit_part_0", "status": status})
+    yield Call("_ages_statement", {"part": "_pit_part_0"})
     for view in ("user_activity", "route_history", "odd_names", "has_rowid"):
         yield Call("_facts_statement", {"view": view, "history": None})
         yield Call("_keys_statement", {"view": view, "sample": None if view == "odd_names" else 1000})

@@ -137,7 +137,7 @@ def test_keys_that_a_float_cannot_tell_apart(
 ) -> None:
     with DuckDBWarehouse(Connection("dev", tmp_path, {})) as warehouse:
         warehouse.execute(f"create temp table t as select {value}::{kind} as id union all select null", "t")
-        given = (warehouse, "t", warehouse.columns("from t", "t"), [("ID", read_type(wanted))], "labels")
+        given = (warehouse, lambda column: "t", warehouse.columns("from t", "t"), [("ID", read_type(wanted))], "labels")
         with pytest.raises(SpineError, match=problem) if problem else nullcontext():
             check_key_values(*given)
 

@@ -11,7 +11,8 @@ import pytest
 from pit_join.definitions.connection import Connection, Database
 from pit_join.errors import WarehouseError
 from pit_join.waiting import wait_until
-from pit_join.warehouse.duckdb_session import DuckDBWarehouse, wait_until_free
+from pit_join.warehouse.duckdb_session import DuckDBWarehouse
+from pit_join.warehouse.free_file import wait_until_free
 
 
 def told(results: Iterator[str], seconds: float) -> tuple[str, list[str]]:

@@ -16,7 +16,7 @@ with snapshot as (
                             source.`is_deleted` desc nulls last,
                             source.`login_count_30d` desc nulls last,
                             source.`session_duration_avg` desc nulls last,
-                            cast(source.`session_duration_avg` as string) = '-0.0',
+                            (source.`session_duration_avg` = 0 and cast(source.`session_duration_avg` as string) = '-0.0'),
                             source.`event_timestamp` desc
                     )
                 ) as _pit_row_id
@@ -71,7 +71,7 @@ with snapshot as (
                         content.`is_deleted` desc nulls last,
                         content.`login_count_30d` desc nulls last,
                         content.`session_duration_avg` desc nulls last,
-                        cast(content.`session_duration_avg` as string) = '-0.0',
+                        (content.`session_duration_avg` = 0 and cast(content.`session_duration_avg` as string) = '-0.0'),
                         content.`event_timestamp` desc
                 ) as _pit_rank
             from newest

@@ -20,7 +20,7 @@ with recomputed as (
                             source.`is_deleted` desc nulls last,
                             source.`login_count_30d` desc nulls last,
                             source.`session_duration_avg` desc nulls last,
-                            cast(source.`session_duration_avg` as string) = '-0.0',
+                            (source.`session_duration_avg` = 0 and cast(source.`session_duration_avg` as string) = '-0.0'),
                             source.`event_timestamp` desc
                     )
                 ) as _pit_row_id
@@ -55,7 +55,7 @@ with recomputed as (
                         content.`is_deleted` desc nulls last,
                         content.`login_count_30d` desc nulls last,
                         content.`session_duration_avg` desc nulls last,
-                        cast(content.`session_duration_avg` as string) = '-0.0',
+                        (content.`session_duration_avg` = 0 and cast(content.`session_duration_avg` as string) = '-0.0'),
                         content.`event_timestamp` desc,
                         history._pit_row_id
                 ) as _pit_order

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -12,6 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlparse
 
 import psycopg
 from generate import Case, Column, quote, same_again
@@ -94,6 +96,17 @@ def _wait(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
             assert process.poll() is None, log.read_text()
             assert time.monotonic() < end, log.read_text()
             time.sleep(0.02)
+
+
+def profile(url: str, **more: Any) -> str:
+    """The profile `shop` with the target `server`, and `file`, a DuckDB file."""
+    found = urlparse(url)
+    server = {
+        **{"type": "postgres", "host": found.hostname, "port": found.port, "user": "postgres", "password": ""},
+        **{"dbname": "postgres", "schema": "shop", "threads": 2, **more},
+    }
+    outputs = {"server": server, "file": {"type": "duckdb", "path": "warehouse.duckdb", "threads": 2}}
+    return json.dumps({"shop": {"target": "server", "outputs": outputs}})
 
 
 def type_of(sql_type: str) -> str:

@@ -96,7 +96,7 @@ RULE: dict[str, Replacements] = {
             ("node.config.materialized not in", "false and node.config.materialized not in"),
         ]
     },
-    "order lost": {"_training_set": [("order by _pit_spine._pit_row", "order by hash(_pit_spine._pit_row)")]},
+    "order lost": {"_beside_the_spine": [("order by _pit_spine._pit_row", "order by hash(_pit_spine._pit_row)")]},
     "naive time taken as local": {
         "duckdb___instant": [
             ("return('epoch_us(' ~ column ~ ')')", "return('epoch_us(cast(' ~ column ~ ' as timestamptz))')")
