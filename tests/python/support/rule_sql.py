@@ -301,4 +301,5 @@ def clock_change() -> Case:
         },
         gap=timedelta(0),
         full_feature_names=False,
+        settings={"TimeZone": "America/New_York"},
     )
