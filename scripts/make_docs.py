@@ -1,7 +1,8 @@
 """Write the pages that are made from the code; with --check, fail if one of them is stale.
 
 docs/cli.md comes from the --help of every command, docs/macros.md from the comment at the head of every public macro,
-the table of wings in CONTRIBUTING.md from their docstrings and from the test of layers. A new command, macro or wing
+the table of wings in CONTRIBUTING.md from their docstrings and from the test of layers, and the table of macros and
+engines in docs/engines.md from the marks `proves` and `refuses` of the tests. A new command, macro, wing or mark
 appears in its page without an edit here.
 """
 
@@ -45,6 +46,9 @@ Used in YAML under `data_tests` of a model, as `pit_join.NAME`; arguments go und
 
 WINGS_BEGIN = "<!-- The wings of pit_join/: made by `make docs`, do not edit. -->"
 WINGS_END = "<!-- The end of the wings. -->"
+MATRIX_BEGIN = "<!-- Macros and engines: made by `make docs` from the marks of the tests, do not edit. -->"
+MATRIX_END = "<!-- The end of macros and engines. -->"
+ENGINES = {"duckdb": "DuckDB", "postgres": "PostgreSQL", "spark": "Spark"}
 
 COMMENT = re.compile(r"\{#-?(.*?)-?#\}", re.DOTALL)
 DEFINITION = re.compile(r"\{%-?\s*(?:macro|test)\s+(\w+)\((.*?)\)\s*-?%\}", re.DOTALL)
@@ -133,14 +137,52 @@ def contract(text: str) -> Iterator[str]:
 
 
 def contributing_page() -> str:
-    """Return CONTRIBUTING.md with the current table of wings between its two markers."""
-    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
-    before, begin, rest = text.partition(WINGS_BEGIN)
-    _, end, after = rest.partition(WINGS_END)
-    if not (begin and end):
-        raise SystemExit(f"CONTRIBUTING.md must have the lines {WINGS_BEGIN} and {WINGS_END}")
+    """Return CONTRIBUTING.md with the current table of wings."""
     lines = ["| wing | contents | third-party packages |", "| --- | --- | --- |", *wing_rows()]
-    return "\n".join([before + begin, "", *lines, "", end + after])
+    return between("CONTRIBUTING.md", WINGS_BEGIN, WINGS_END, lines)
+
+
+def engines_page() -> str:
+    """Return docs/engines.md with the current table of macros and engines."""
+    lines = [f"| macro | {' | '.join(ENGINES.values())} | others |", f"| --- {'| --- ' * len(ENGINES)}| --- |"]
+    return between("docs/engines.md", MATRIX_BEGIN, MATRIX_END, [*lines, *matrix_rows()])
+
+
+def between(name: str, begin: str, end: str, lines: list[str]) -> str:
+    """Return a page with other lines between two markers."""
+    before, first, rest = (ROOT / name).read_text(encoding="utf-8").partition(begin)
+    _, last, after = rest.partition(end)
+    if not (first and last):
+        raise SystemExit(f"{name} must have the lines {begin} and {end}")
+    return "\n".join([before + first, "", *lines, "", last + after])
+
+
+def matrix_rows() -> Iterator[str]:
+    """Yield a row for each public macro that a test marks, with links to the tests."""
+    found: dict[tuple[str, str], list[str]] = {}
+    names = [path.stem for folder in ("macros", "macros/tests") for path in public(ROOT / folder)]
+    for path, word, engine, macros in marks():
+        if unknown := {engine, *macros} - {*ENGINES, *names}:
+            raise SystemExit(f"{path}: the mark {word} names {', '.join(sorted(unknown))}")
+        for macro in macros:
+            cell = f"[{'proven' if word == 'proves' else 'refused'}](../{path})"
+            if cell not in found.setdefault((macro, engine), []):
+                found[macro, engine].append(cell)
+    for macro in names:
+        cells = [", ".join(found.get((macro, engine), ["not run"])) for engine in ENGINES]
+        if any((macro, engine) in found for engine in ENGINES):
+            yield f"| `{macro}` | {' | '.join(cells)} | not run |"
+
+
+def marks() -> Iterator[tuple[str, str, str, list[str]]]:
+    """Yield the file, the word, the engine and the macros of each mark of a test."""
+    for path in sorted((ROOT / "tests").rglob("test_*.py")):
+        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+            for mark in node.decorator_list if isinstance(node, ast.FunctionDef) else ():
+                word = ast.unparse(mark).partition("(")[0].rpartition(".")[2]
+                if isinstance(mark, ast.Call) and word in ("proves", "refuses"):
+                    engine, *macros = map(ast.literal_eval, mark.args)
+                    yield path.relative_to(ROOT).as_posix(), word, engine, macros
 
 
 def wing_rows() -> Iterator[str]:
@@ -164,7 +206,12 @@ def escaped(text: str) -> str:
     return "`".join(parts)
 
 
-PAGES = {"docs/cli.md": cli_page, "docs/macros.md": macros_page, "CONTRIBUTING.md": contributing_page}
+PAGES = {
+    "docs/cli.md": cli_page,
+    "docs/macros.md": macros_page,
+    "CONTRIBUTING.md": contributing_page,
+    "docs/engines.md": engines_page,
+}
 
 
 def main() -> int:

@@ -62,6 +62,15 @@ def rows_of(table: Any) -> list[list[Any]]:
     return sorted(([(name, plain(row[name])) for name in names] for row in table.to_pylist()), key=repr)
 
 
+@pytest.mark.proves(
+    "spark",
+    "point_in_time_correct",
+    "unique_feature_rows",
+    "no_future_rows",
+    "fresh_within",
+    "null_rate_below",
+    "default_rate_below",
+)
 def test_build_passes_and_has_the_rows_of_duckdb(project: Path, session: SparkSession) -> None:
     for name, value in {"spark.sql.session.timeZone": "Asia/Tokyo", **spark.INTERPRETED}.items():
         session.conf.set(name, value)

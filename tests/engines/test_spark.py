@@ -52,6 +52,7 @@ def loaded(session: SparkSession, case: AnyCase, sets: int, number: int, ansi: b
     return case
 
 
+@pytest.mark.proves("spark", "training_set", "point_in_time_join", "spine_rows")
 def test_training_sets_equal_the_oracle(session: SparkSession) -> None:
     def check(case: Case, provenance: bool, **drawn: Any) -> None:
         case = loaded(session, case, **drawn)
@@ -62,6 +63,7 @@ def test_training_sets_equal_the_oracle(session: SparkSession) -> None:
     for_each(check, number_of(5, 40), case=cases(doubled=True), provenance=st.booleans(), **DRAWN)
 
 
+@pytest.mark.proves("spark", "training_set", "window_features")
 def test_windows_equal_the_oracle(session: SparkSession) -> None:
     def check(case: WindowCase, **drawn: Any) -> None:
         case = loaded(session, case, **drawn)
@@ -73,6 +75,7 @@ def test_windows_equal_the_oracle(session: SparkSession) -> None:
     for_each(check, number_of(5, 40), case=window_cases(), **DRAWN)
 
 
+@pytest.mark.proves("spark", "latest_snapshot")
 def test_snapshots_equal_the_oracle(session: SparkSession) -> None:
     def check(case: Case, **drawn: Any) -> None:
         case = loaded(session, case, **drawn)
@@ -120,6 +123,7 @@ def instants_of(case: Case) -> list[int]:
     return sorted({spine_instant(time) for time in times if time is not None})
 
 
+@pytest.mark.proves("spark", "latest_snapshot")
 def test_snapshots_of_windows_equal_the_oracle(session: SparkSession) -> None:
     def check(case: WindowCase, **drawn: Any) -> None:
         case = loaded(session, case, **drawn)
@@ -134,6 +138,7 @@ def test_snapshots_of_windows_equal_the_oracle(session: SparkSession) -> None:
     for_each(check, number_of(3, 25), case=window_cases(plain_views=False), **DRAWN)
 
 
+@pytest.mark.proves("spark", "window_history")
 def test_histories_equal_the_oracle(session: SparkSession) -> None:
     def check(case: WindowCase, size: int | str | None, dense: bool, **drawn: Any) -> None:
         case = loaded(session, case, **drawn)

@@ -25,6 +25,7 @@ def connection() -> Iterator[duckdb.DuckDBPyConnection]:
         yield opened
 
 
+@pytest.mark.proves("duckdb", "training_set", "point_in_time_join", "spine_rows")
 def test_every_plan_equals_the_oracle(connection: duckdb.DuckDBPyConnection) -> None:
     def check(case: Case) -> None:
         load(connection, case)
@@ -94,6 +95,7 @@ def test_history_not_yet_known_changes_nothing(connection: duckdb.DuckDBPyConnec
     for_each(check, number_of(3, 150), on=connection, case=cases(doubled=True))
 
 
+@pytest.mark.proves("duckdb", "latest_snapshot")
 def test_snapshot_equals_the_oracle(connection: duckdb.DuckDBPyConnection) -> None:
     """`latest_snapshot` as of each spine time holds what the oracle finds then, ttl and defaults left aside."""
 

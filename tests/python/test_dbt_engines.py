@@ -156,6 +156,15 @@ def comparable(value: Any) -> Any:
 
 
 @pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.proves(
+    "duckdb",
+    "point_in_time_correct",
+    "unique_feature_rows",
+    "no_future_rows",
+    "fresh_within",
+    "null_rate_below",
+    "default_rate_below",
+)
 def test_the_project_builds(engines: Engines, target: str) -> None:
     built = engines.built[target]
     assert failures(built) == {}
@@ -200,6 +209,16 @@ PLANTED = """
 
 
 @pytest.mark.rest
+@pytest.mark.proves(
+    "postgres",
+    "point_in_time_correct",
+    "unique_feature_rows",
+    "no_future_rows",
+    "fresh_within",
+    "null_rate_below",
+    "default_rate_below",
+)
+@pytest.mark.refuses("postgres", "no_drift_from", "replay_is_clean")
 def test_planted_errors_fail(engines: Engines) -> None:
     """A broken plan differs from the second plan of `point_in_time_correct`, and each test fails on its rows."""
     for path in (engines.directory / "dbt_packages/pit_join").rglob("*.sql"):
@@ -228,6 +247,7 @@ def test_planted_errors_fail(engines: Engines) -> None:
 
 
 @pytest.mark.parametrize("macro", ["feature_profile", "drift"])
+@pytest.mark.refuses("postgres", "feature_profile", "drift")
 def test_what_runs_on_duckdb_alone_says_so(engines: Engines, macro: str) -> None:
     manifest = json.loads((engines.directory / "target/manifest.json").read_text())
     assert manifest["metadata"]["adapter_type"] == "postgres"

@@ -503,6 +503,9 @@ def _dbt(bank: Bank, *arguments: str) -> dict[str, str]:
     return {name: status for name, status in outcomes.items() if "on-run-start" not in name}
 
 
+@pytest.mark.proves(
+    "duckdb", "feature_profile", "drift", "no_drift_from", "fresh_within", "null_rate_below", "default_rate_below"
+)
 def test_the_same_in_dbt(bank: Bank) -> None:
     models = bank.folder / "models"
     (models / "profile_then.sql").write_text(PROFILED.format(macro="feature_profile", arguments="'2026-03-01 12:00'"))

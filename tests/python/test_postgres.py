@@ -89,6 +89,7 @@ def holds(
 
 
 @pytest.mark.parametrize("plan", ["place", "index", PORTABLE])
+@pytest.mark.proves("postgres", "training_set", "point_in_time_join", "spine_rows")
 def test_training_sets_equal_the_oracle(connection: psycopg.Connection[Any], plan: str) -> None:
     def check(case: Case, provenance: bool) -> None:
         assert holds(connection, case, provenance, plan)
@@ -104,6 +105,7 @@ def test_broken_joins_are_caught(connection: psycopg.Connection[Any], stored: Se
     assert not all(holds(connection, case, True, name.split(":")[0], macros) for case in stored)
 
 
+@pytest.mark.proves("postgres", "latest_snapshot")
 def test_snapshots_equal_the_oracle(connection: psycopg.Connection[Any]) -> None:
     def check(case: Case) -> None:
         case = held(case)
@@ -113,6 +115,7 @@ def test_snapshots_equal_the_oracle(connection: psycopg.Connection[Any]) -> None
     for_each(check, number_of(10, 300), case=cases(doubled=True))
 
 
+@pytest.mark.proves("postgres", "training_set", "window_features")
 def test_windows_equal_the_oracle(connection: psycopg.Connection[Any]) -> None:
     def check(case: WindowCase) -> None:
         case = held(case)
@@ -124,6 +127,7 @@ def test_windows_equal_the_oracle(connection: psycopg.Connection[Any]) -> None:
     for_each(check, number_of(40, 1000, "ENGINE_EXAMPLES"), case=window_cases())
 
 
+@pytest.mark.proves("postgres", "latest_snapshot")
 def test_snapshots_of_windows_equal_the_oracle(connection: psycopg.Connection[Any]) -> None:
     def check(case: WindowCase) -> None:
         case = held(case)
@@ -139,6 +143,7 @@ def test_snapshots_of_windows_equal_the_oracle(connection: psycopg.Connection[An
     for_each(check, number_of(10, 200), case=window_cases(plain_views=False))
 
 
+@pytest.mark.proves("postgres", "window_history")
 def test_histories_equal_the_oracle(connection: psycopg.Connection[Any]) -> None:
     def check(case: WindowCase, size: int | str | None, dense: bool) -> None:
         case = held(case)

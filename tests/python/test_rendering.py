@@ -1097,6 +1097,7 @@ OTHER_PLANS = {"point_in_time_join.in_order", "window_features.range", "test_fre
 
 @pytest.mark.parametrize("name", sorted(RECORDED.keys() - set(PORTABLE) - OTHER_PLANS))
 @pytest.mark.parametrize("leaf", ["postgres", "spark", "other"])
+@pytest.mark.refuses("spark", "feature_profile", "drift", "no_drift_from")
 def test_no_other_engine_is_given_what_only_duckdb_runs(compiled: Compiled, name: str, leaf: str) -> None:
     with pytest.raises(ProjectError, match=DUCKDB_ONLY):
         recorded(compiled.manifest, compiled.relations, name, leaf)

@@ -122,6 +122,7 @@ def test_inputs_that_are_not_audited_are_named(month: tuple[Path, Replay]) -> No
 
 
 @pytest.mark.rest
+@pytest.mark.proves("duckdb", "replay_is_clean")
 def test_the_test_of_dbt_knows_the_present_sql(month: tuple[Path, Replay], tmp_path: Path) -> None:
     project, _ = month
     yaml = project / "models" / "models.yml"

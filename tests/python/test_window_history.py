@@ -59,6 +59,7 @@ FORMS = st.sampled_from((lambda case: case, added_up, on_time, on_time))
 GRIDS = st.sampled_from((None, None, 1, 2, 3, "1 day"))
 
 
+@pytest.mark.proves("duckdb", "window_history")
 def test_history_equals_the_oracle(connection: duckdb.DuckDBPyConnection) -> None:
     def check(case: WindowCase, form: Callable[[WindowCase], WindowCase], size: int | str | None, dense: bool) -> None:
         case = form(case)

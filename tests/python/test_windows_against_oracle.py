@@ -66,6 +66,7 @@ def connection() -> Iterator[duckdb.DuckDBPyConnection]:
 
 
 @pytest.mark.rest
+@pytest.mark.proves("duckdb", "training_set", "window_features")
 def test_every_plan_equals_the_oracle(connection: duckdb.DuckDBPyConnection) -> None:
     """Values, statuses, event times, and the rows of the spine in their order; floats to the bit in every plan."""
 
@@ -173,6 +174,7 @@ def nothing_of(view: WindowView) -> Record:
     return {name: comparable(0 if name in counts else None) for name in (*view.features, view.event_timestamp)}
 
 
+@pytest.mark.proves("duckdb", "latest_snapshot")
 def test_snapshot_equals_the_oracle_and_the_training_set(connection: duckdb.DuckDBPyConnection) -> None:
     def check(case: WindowCase) -> None:
         load(connection, case)
