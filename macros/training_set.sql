@@ -16,7 +16,7 @@
                       exposures after models, so the model says itself what the service reads, in lines such as
                       `-- depends_on: {{ ref('user_activity') }}`; an error, and `pit-join check`, print those that it lacks
 
-    Grain: one row for each row of the spine, duplicates kept, in the spine's order.
+    Grain: one row for each row of the spine, duplicates kept, in the spine's order (on Spark in any).
     Nulls: null keys and null times match nothing; the row stays.
     On-demand features are expressions of DuckDB; where the warehouse is another one, they are an error.
     A feature with the name of a column of the spine is an error ("ambiguous"), never renamed.
@@ -115,7 +115,7 @@ inner join {{ quote(request.alias) }} on _pit_spine._pit_row = {{ quote(request.
 {%- if resolved.computed %}
 inner join _pit_on_demand on _pit_spine._pit_row = _pit_on_demand._pit_row
 {%- endif %}
-order by _pit_spine._pit_row
+{{- pit_join._in_order_of('_pit_spine._pit_row') }}
 {%- endmacro %}
 
 

@@ -138,6 +138,21 @@ struct(
 {%- endmacro %}
 
 
+{#- The last line of a query whose rows have an order. -#}
+{% macro _in_order_of(column) -%}
+    {{ return(adapter.dispatch('_in_order_of', 'pit_join')(column)) }}
+{%- endmacro %}
+
+{% macro default___in_order_of(column) -%}
+    {{ return('\norder by ' ~ column) }}
+{%- endmacro %}
+
+{#- Tables of Spark have no order. To sort a result Spark first computes it once more, to see how its values are spread. -#}
+{% macro spark___in_order_of(column) -%}
+    {{ return('') }}
+{%- endmacro %}
+
+
 {#- All columns of a relation except some. Portable SQL has no syntax for it. -#}
 {% macro _all_columns_but(relation, columns) -%}
     {{ return(adapter.dispatch('_all_columns_but', 'pit_join')(relation, columns)) }}

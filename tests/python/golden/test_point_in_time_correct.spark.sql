@@ -169,7 +169,6 @@ with recomputed as (
         `session_duration_avg`
     from _pit_spine
     inner join `user_activity` on _pit_spine._pit_row = `user_activity`._pit_row
-    order by _pit_spine._pit_row
 )
 
 select 'stored, not recomputed' as side, surplus.* from (select * from "warehouse"."main"."login_training" except all select * from recomputed) as surplus

@@ -283,4 +283,3 @@ select
 from _pit_spine
 inner join `user_activity` on _pit_spine._pit_row = `user_activity`._pit_row
 inner join `referrer` on _pit_spine._pit_row = `referrer`._pit_row
-order by _pit_spine._pit_row

@@ -96,7 +96,9 @@ RULE: dict[str, Replacements] = {
             ("node.config.materialized not in", "false and node.config.materialized not in"),
         ]
     },
-    "order lost": {"_beside_the_spine": [("order by _pit_spine._pit_row", "order by hash(_pit_spine._pit_row)")]},
+    "order lost": {
+        "_beside_the_spine": [("_in_order_of('_pit_spine._pit_row')", "_in_order_of('hash(_pit_spine._pit_row)')")]
+    },
     "naive time taken as local": {
         "duckdb___instant": [
             ("return('epoch_us(' ~ column ~ ')')", "return('epoch_us(cast(' ~ column ~ ' as timestamptz))')")
