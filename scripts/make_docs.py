@@ -36,7 +36,8 @@ A project that has the package (see the [tutorial](tutorial.md)) calls them as `
 in [concepts](concepts.md). `training_set`, `latest_snapshot` and the generic tests read the declarations of feature
 views; their parts `point_in_time_join`, `window_features` and `spine_rows` read no declarations. Macros that differ
 between engines are dispatched: `duckdb__` is for DuckDB, `default__` is SQL that runs on other engines too, and a
-project may define its own. In a join only one private macro differs, `_joined`: an ASOF join, or portable SQL.
+project may define its own. In a join only one private macro differs, `_joined`: an ASOF join on DuckDB, joins of their
+own on PostgreSQL and Spark, and portable SQL elsewhere.
 """
 TESTS_HEAD = """\
 # Generic tests
