@@ -252,11 +252,10 @@ def test_the_plain_call_by_many_threads_beside_an_exporter(tmp_path: Path) -> No
     store = open_store(str(tmp_path / "online"), create=True)
     put(store, {"activity": {"user_id": ["a"], "n": [0], "m": [0]}})
     features = FeatureStore(online_store=tmp_path / "online")
-    done, wrong = [0], []
-    ends = time.monotonic() + 3
+    done, wrong, ended = [0], [], threading.Event()
 
     def call() -> None:
-        while time.monotonic() < ends:
+        while not ended.is_set():
             least = done[0]
             found = features.get_online_features(["activity:n", "activity:m"], [{"user_id": "a"}]).to_dict()
             if found["n"] != found["m"] or found["n"][0] < least:
@@ -265,13 +264,15 @@ def test_the_plain_call_by_many_threads_beside_an_exporter(tmp_path: Path) -> No
     threads = [threading.Thread(target=call) for _ in range(8)]
     for thread in threads:
         thread.start()
-    while time.monotonic() < ends:
-        put(store, {"activity": {"user_id": ["a"], "n": [done[0] + 1], "m": [done[0] + 1]}})
-        done[0] += 1
-    for thread in threads:
-        thread.join()
+    try:
+        for n in range(1, 11):
+            put(store, {"activity": {"user_id": ["a"], "n": [n], "m": [n]}})
+            done[0] = n
+    finally:
+        ended.set()
+        for thread in threads:
+            thread.join()
     assert wrong == []
-    assert done[0] > 10
 
 
 def test_a_copy_of_a_feature_store(tmp_path: Path) -> None:
