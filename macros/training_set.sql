@@ -58,8 +58,10 @@
     {%- do apart.append(request) if not looked_up -%}
 {%- endfor -%}
 {%- set once = pit_join._materialized() if apart else '' -%}
+{%- set carried = pit_join._carries_the_spine(requests) -%}
+{%- set numbered = pit_join._carried_rows if carried else pit_join.spine_rows -%}
 with _pit_spine as {{ once ~ ' ' if once }}(
-    {{ pit_join.spine_rows(spine, asked.event_timestamp, asked.gap, asked.time_type) | indent(4) }}
+    {{ numbered(spine, asked.event_timestamp, asked.gap, asked.time_type) | indent(4) }}
 ){{ ',' if apart or computed }}
 {%- for request in apart %}
 
@@ -68,14 +70,16 @@ with _pit_spine as {{ once ~ ' ' if once }}(
 ){{ ',' if computed or not loop.last }}
 {%- endfor %}
 {{- pit_join._beside_the_spine(
-    pit_join._all_columns_but('_pit_spine', ['_pit_row', '_pit_time']), {'requests': requests, 'names': names, 'computed': computed}, asked.provenance
+    '_pit_spine.*' if carried else pit_join._all_columns_but('_pit_spine', ['_pit_row', '_pit_time']),
+    {'requests': requests, 'names': names, 'computed': computed, 'carried': carried},
+    asked.provenance
 ) }}
 {%- endmacro %}
 
 
 {#- The last steps of a training set: the spine's columns beside those of each view, and on-demand features from both. Each view is
     a common table expression by the alias of its request, unless it is looked up for each row; the spine is `_pit_spine`.
-    `resolved` is {requests, names, computed}. -#}
+    `resolved` is {requests, names, computed}, and `carried`, whether the only view carries the rows of the spine. -#}
 {% macro _beside_the_spine(columns, resolved, provenance) -%}
 {%- set quote = pit_join._identifier -%}
 {%- if resolved.computed %}
@@ -102,6 +106,11 @@ select
     {{ quote(request.alias ~ '__event_timestamp') }},
     {{ quote(request.alias ~ '__status') }}{{ ',' if not loop.last }}
     {%- endfor %}
+{%- if resolved.carried %}
+{%- set only = quote(resolved.requests[0].alias) %}
+from {{ only }}
+cross join lateral (select {{ only }}._pit_row.*) as _pit_spine
+{%- else %}
 from _pit_spine
 {%- for request in resolved.requests %}
 {%- if request.options and request.options.lateral %}
@@ -114,6 +123,7 @@ inner join {{ quote(request.alias) }} on _pit_spine._pit_row = {{ quote(request.
 {%- endfor %}
 {%- if resolved.computed %}
 inner join _pit_on_demand on _pit_spine._pit_row = _pit_on_demand._pit_row
+{%- endif %}
 {%- endif %}
 {{- pit_join._in_order_of('_pit_spine._pit_row') }}
 {%- endmacro %}

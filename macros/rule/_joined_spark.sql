@@ -45,15 +45,24 @@ filled as (
         max_by({{ column }}, _pit_known) over so_far as {{ column }},
         {%- endfor %}
         {%- if not view.static %}
-        min(_pit_side) over (partition by {{ keys }}) = 0 as _pit_later,
+        min(_pit_side) over whole_key = 0 as _pit_later,
         {%- endif %}
         max(_pit_known) over so_far as _pit_won
     from stacked
-    window so_far as (
-        partition by {{ keys }}
-        order by _pit_at, _pit_side
-        rows between unbounded preceding and current row
-    )
+    window
+        {%- if not view.static %}
+        -- Of the same order, so that Spark goes through the rows once.
+        whole_key as (
+            partition by {{ keys }}
+            order by _pit_at, _pit_side
+            rows between unbounded preceding and unbounded following
+        ),
+        {%- endif %}
+        so_far as (
+            partition by {{ keys }}
+            order by _pit_at, _pit_side
+            rows between unbounded preceding and current row
+        )
 ),
 
 matched as (
@@ -86,6 +95,33 @@ matched as (
 )
 {%- endmacro %}
 
+{#-
+    Whether a join carries the rows of the spine as they are. That of an only view as of each time does. Then no rows are
+    numbered, which sorts the whole spine, or joined by number.
+-#}
+{% macro _carries_the_spine(requests) -%}
+    {{ return(adapter.dispatch('_carries_the_spine', 'pit_join')(requests)) }}
+{%- endmacro %}
+
+{% macro default___carries_the_spine(requests) -%}
+    {{ return(false) }}
+{%- endmacro %}
+
+{% macro spark___carries_the_spine(requests) -%}
+    {%- set only = requests[0] if requests | length == 1 -%}
+    {{ return(only and not only.view.aggregations and only.options.plan is none) }}
+{%- endmacro %}
+
+{#- The same rows as those of `spine_rows`, but `_pit_row` is the row itself. -#}
+{% macro _carried_rows(spine, event_timestamp, gap, data_type) -%}
+select
+    *,
+    struct(*) as _pit_row,
+    {{ pit_join._spine_time(event_timestamp, gap, data_type) }} as _pit_time
+from {{ spine }}
+{%- endmacro %}
+
+
 {% macro spark___tells(view, features) -%}
     {%- set content, values = pit_join._content_of(view, features), [] -%}
     {%- set also = ['struct(' ~ content.terms | join(', ') ~ ') as _pit_content'] -%}
@@ -96,13 +132,14 @@ matched as (
 
 
 {#-
-    The content of a row as fields of a struct, of which the greater wins. `terms` are their expressions, and `fields` maps
+    The content of a row as fields of a struct, of which the greater wins; the stored event time says no more than
+    `_pit_event`, since Spark has no nanoseconds. `terms` are their expressions, and `fields` maps
     columns to the names of those that are the column's value. Asked features that have no order have columns of their
     own, `apart`.
 -#}
 {% macro _content_of(view, features) -%}
     {%- set terms, fields, apart = [], {}, {} -%}
-    {%- for term in pit_join._tie_terms(view) -%}
+    {%- for term in pit_join._tie_terms(view) if not term.time -%}
         {%- do terms.append(('' if 'desc' in term.order else 'not ') ~ term.value ~ ' as c' ~ loop.index) -%}
         {%- do fields.update({term.column: 'c' ~ loop.index}) if term.column -%}
     {%- endfor -%}

@@ -98,7 +98,8 @@ _pit_available_at <= {{ pit_join._last_instant(at, strict) }}
 {%- endmacro %}
 
 
-{#- The same terms one by one, as [{value, order}]. A term that is the value of a column as it is has `column`, too. -#}
+{#- The same terms one by one, as [{value, order}]. A term that is the value of a column as it is has `column`, too, and that of the
+    stored event time has `time`. -#}
 {% macro _tie_terms(view, relation=none) -%}
 {%- set prefix = relation ~ '.' if relation else '' -%}
 {%- set terms = [] -%}
@@ -112,7 +113,7 @@ _pit_available_at <= {{ pit_join._last_instant(at, strict) }}
     {%- do terms.append({'value': ordered, 'order': ' desc nulls last', 'column': column if ordered == value else none}) -%}
     {%- do terms.append({'value': pit_join._is_negative_zero(value), 'order': ''}) if pit_join._is_float(kind) -%}
 {%- endfor -%}
-{%- if not view.static %}{% do terms.append({'value': prefix ~ pit_join._identifier(view.event_timestamp), 'order': ' desc'}) %}{% endif -%}
+{%- if not view.static %}{% do terms.append({'value': prefix ~ pit_join._identifier(view.event_timestamp), 'order': ' desc', 'time': true}) %}{% endif -%}
 {{ return(terms) }}
 {%- endmacro %}
 

@@ -198,10 +198,8 @@ class ViewJoins:
 
     def _join(self, role: Mapping[str, Any]) -> Future[pa.Table]:
         """Start to join one view; rows of DuckDB come in any order, others in that of the spine."""
-        statements = self._statements(role)
-        if self._session is not self._warehouse:
-            statements = [*statements[:-1], f"select * from (\n{statements[-1]}\n) as joined order by _pit_row"]
-        return self._session.table_later(statements, self._cannot_join(role))
+        order_by = None if self._session is self._warehouse else "_pit_row"
+        return self._session.table_later(self._statements(role), self._cannot_join(role), order_by)
 
     def _cannot_join(self, role: Mapping[str, Any]) -> str:
         return f"the feature view '{self._views[role['view']].name}' cannot be joined"

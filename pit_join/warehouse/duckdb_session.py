@@ -65,13 +65,14 @@ class _Session:
         """Return the result of a query as an Arrow table."""
         return self.table_later([sql], what).result()
 
-    def table_later(self, statements: Sequence[str], what: str) -> Future[pa.Table]:
-        """Start statements and return the future result of the last one."""
+    def table_later(self, statements: Sequence[str], what: str, order_by: str | None = None) -> Future[pa.Table]:
+        """Start statements and return the future result of the last one; see `ViewSession`."""
 
         def read(connection: duckdb.DuckDBPyConnection) -> pa.Table:
             for statement in statements[:-1]:
                 connection.execute(statement)
-            return connection.sql(statements[-1]).to_arrow_table()
+            relation = connection.sql(statements[-1])
+            return (relation.order(order_by) if order_by else relation).to_arrow_table()
 
         return self._submit(read, what)
 

@@ -188,11 +188,11 @@ class _Connected:
         self.execute(f"analyze pg_temp.{identifier(name)}")
 
     @contextmanager
-    def reading(self, sql: str) -> Iterator[duckdb.DuckDBPyRelation]:
+    def reading(self, sql: str, order_by: str | None = None) -> Iterator[duckdb.DuckDBPyRelation]:
         """Yield the result of a query as a relation of DuckDB, whose rows come while it is read."""
         import pyarrow as pa
 
-        self._cursor.execute(sql)
+        self._cursor.execute(f"select * from (\n{sql}\n) as found order by {order_by}" if order_by else sql)
         reader = self._cursor.fetch_record_batch()
         expressions = [_as_in_duckdb(field) for field in reader.schema]
         stored = pa.schema([pa.field(field.name, _storage(field.type)) for field in reader.schema])

@@ -36,8 +36,11 @@ class ViewSession(Protocol):
     def execute(self, sql: str, what: str) -> None:
         """Run a statement."""
 
-    def table_later(self, statements: Sequence[str], what: str) -> Future[pa.Table]:
-        """Start statements and return the future result of the last one."""
+    def table_later(self, statements: Sequence[str], what: str, order_by: str | None = None) -> Future[pa.Table]:
+        """Start statements and return the future result of the last one.
+
+        Its rows are in the order of the column `order_by`, if that is given.
+        """
 
     def spooled(self, sql: str, what: str, file: IO[bytes] | None, *, one_pass: bool = False) -> Spool:
         """Return the result of a query of any size: readable as it comes, and afterwards from a file."""

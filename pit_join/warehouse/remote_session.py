@@ -29,8 +29,8 @@ class Connected(Protocol):
     def execute(self, sql: str) -> None:
         """Run a statement."""
 
-    def reading(self, sql: str) -> AbstractContextManager[duckdb.DuckDBPyRelation]:
-        """Yield the result of a query in the types that DuckDB has for the same values."""
+    def reading(self, sql: str, order_by: str | None = None) -> AbstractContextManager[duckdb.DuckDBPyRelation]:
+        """Yield the result of a query, in the types that DuckDB has for its values; `order_by` is a column."""
 
     def types(self, sql: str) -> Mapping[str, FieldType]:
         """Return the names and types of a query's columns; nothing is computed."""
@@ -72,13 +72,13 @@ class RemoteSession(Generic[_Connection]):
         """Run a statement."""
         self._submit(lambda connected: connected.execute(sql), what).result()
 
-    def table_later(self, statements: Sequence[str], what: str) -> Future[pa.Table]:
-        """Start statements and return the future result of the last one."""
+    def table_later(self, statements: Sequence[str], what: str, order_by: str | None = None) -> Future[pa.Table]:
+        """Start statements and return the future result of the last one; see `ViewSession`."""
 
         def read(connected: _Connection) -> pa.Table:
             for statement in statements[:-1]:
                 connected.execute(statement)
-            with connected.reading(statements[-1]) as relation:
+            with connected.reading(statements[-1], order_by) as relation:
                 return kept(relation.to_arrow_reader(_SPOOLED_ROWS))
 
         return self._submit(read, what)

@@ -128,19 +128,26 @@ class _Connected:
         self._folder.chmod(0o700 if staging is None else 0o777)
         self._duckdb = duckdb.connect()
         self._duckdb.execute("set TimeZone = 'UTC'; set arrow_large_buffer_size = true")
+        # To sort a result needs little memory, and otherwise some of the disk.
+        self._duckdb.execute(f"set memory_limit = '1GB'; set temp_directory = {literal(str(self._folder / 'sorting'))}")
 
     def execute(self, sql: str) -> None:
         self._session.sql(sql)
 
     @contextmanager
-    def reading(self, sql: str) -> Iterator[duckdb.DuckDBPyRelation]:
-        """Yield the result of a query as a relation of DuckDB, in the order that the query states."""
+    def reading(self, sql: str, order_by: str | None = None) -> Iterator[duckdb.DuckDBPyRelation]:
+        """Yield the result of a query as a relation of DuckDB, in the order that the query states.
+
+        With `order_by` DuckDB sorts by that column: Spark would compute the query twice, first to see how its values
+        are spread.
+        """
         folder = self._folder / uuid.uuid4().hex
         try:
             self._session.sql(sql).write.parquet(folder.as_uri())
             # Parts of an ordered result are numbered in its order; without rows there is one part.
             parts = ", ".join(literal(str(path)) for path in sorted(folder.glob("part-*")))
-            yield self._duckdb.sql(f"from read_parquet([{parts}], hive_partitioning = false)")
+            relation = self._duckdb.sql(f"from read_parquet([{parts}], hive_partitioning = false)")
+            yield relation.order(order_by) if order_by else relation
         finally:
             shutil.rmtree(folder, ignore_errors=True)
 

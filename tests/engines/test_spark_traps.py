@@ -102,6 +102,8 @@ def test_rows_are_numbered_alike_however_often_they_are_read(session: SparkSessi
     kinds = {"k": "integer", "e": "timestamp", "f": "bigint"}
     rows = [{"k": key, "e": date, "f": 100 * key + date.day} for key in range(3) for date in DATES]
     case = case_of(rows, [{"k": row["k"], "t": row["e"] + DAY} for row in rows], kinds)
+    # An only view carries the rows of the spine, which then need no numbers.
+    case = replace(case, requests=(*case.requests, replace(case.requests[0], alias="again")))
     load_in_any_order(session, case)
     number = "row_number() over (partition by xxhash64({{ whole }}) order by {{ whole }})"
     by_chance = {
@@ -117,6 +119,16 @@ def test_rows_are_numbered_alike_however_often_they_are_read(session: SparkSessi
     assert answers(session, case, by_chance) != wanted(case)
     assert answers(session, case, portable) == wanted(case)
     assert answers(session, case, {**portable, **events_by_chance}) != wanted(case)
+
+
+@pytest.mark.parametrize("views", [1, 2])
+def test_a_feature_named_as_a_column_of_the_spine_is_an_error(session: SparkSession, views: int) -> None:
+    kinds = {"k": "bigint", "e": "timestamp", "t": "bigint"}
+    case = case_of([{"k": 1, "e": DATES[0], "t": 5}], [{"k": 1, "t": DATES[1]}], kinds)
+    case = replace(case, requests=(*case.requests, replace(case.requests[0], alias="again"))[:views])
+    spark.load(session, case)
+    with pytest.raises(PySparkException, match="AMBIGUOUS_REFERENCE"):
+        answers(session, case)
 
 
 def test_integers_are_divided_as_integers(session: SparkSession) -> None:
@@ -217,12 +229,15 @@ def test_columns_without_an_order_are_carried(session: SparkSession) -> None:
             "metadata": {"project_name": "pit_join", "adapter_type": "spark"},
             "macros": broken(variant), "nodes": {"v": view, "spine": spine}, "exposures": {},
         }  # fmt: skip
-        arguments = {"spine": "`spine`", "features": ["v:*"], "event_timestamp": "t"}
+        arguments = {"spine": "`spine`", "features": features, "event_timestamp": "t"}
         return str(spark.Renderer(manifest).call("training_set", **arguments))
 
-    found = session.sql(query({})).collect()
-    assert [(row["tags"], row["scores"]) for row in found] == [({"a": 2}, [1.5, None])] * 2
-    assert sorted(row["tags_then"]["a"] for row in found) == [1, 2]
+    features: list[Any] = []
+    for feature in ("v:*", {"view": "v", "as": "again", "features": ["tags"]}):
+        features.append(feature)
+        found = session.sql(query({})).collect()
+        assert [(row["tags"], row["scores"]) for row in found] == [({"a": 2}, [1.5, None])] * 2
+        assert sorted(row["tags_then"]["a"] for row in found) == [1, 2]
     for variant in (
         {"spark___ordered": "{{ return(value) }}"},
         {"spark__spine_rows": [("if has_maps else", "if false else")]},

@@ -6,7 +6,7 @@ with history as (
         select
             true as _pit_row_id,
             coalesce(`is_deleted`, false) as _pit_deleted,
-            struct(`is_deleted` as c1, `login_count_30d` as c2, `session_duration_avg` as c3, `event_timestamp` as c4) as _pit_content,
+            struct(`is_deleted` as c1, `login_count_30d` as c2, `session_duration_avg` as c3) as _pit_content,
             0 /* no keys */ as _pit_key_1,
             case typeof(`loaded_at`) when 'timestamp' then unix_micros(cast(`loaded_at` as timestamp)) when 'timestamp_ntz' then cast(cast(cast(cast(`loaded_at` as timestamp_ntz) - timestamp_ntz '1970-01-01' as interval second) as decimal(18, 6)) * 1000000 as bigint) when 'date' then unix_date(cast(`loaded_at` as date)) * 86400000000 else raise_error('a time is of type timestamp, timestamp_ntz or date, and `loaded_at` is of type ' || typeof(`loaded_at`)) end as _pit_created,
             case typeof(`event_timestamp`) when 'timestamp' then unix_micros(cast(`event_timestamp` as timestamp)) when 'timestamp_ntz' then cast(cast(cast(cast(`event_timestamp` as timestamp_ntz) - timestamp_ntz '1970-01-01' as interval second) as decimal(18, 6)) * 1000000 as bigint) when 'date' then unix_date(cast(`event_timestamp` as date)) * 86400000000 else raise_error('a time is of type timestamp, timestamp_ntz or date, and `event_timestamp` is of type ' || typeof(`event_timestamp`)) end as _pit_event
@@ -44,14 +44,21 @@ filled as (
         _pit_row,
         _pit_time,
         _pit_key_1,
-        min(_pit_side) over (partition by _pit_key_1) = 0 as _pit_later,
+        min(_pit_side) over whole_key = 0 as _pit_later,
         max(_pit_known) over so_far as _pit_won
     from stacked
-    window so_far as (
-        partition by _pit_key_1
-        order by _pit_at, _pit_side
-        rows between unbounded preceding and current row
-    )
+    window
+        -- Of the same order, so that Spark goes through the rows once.
+        whole_key as (
+            partition by _pit_key_1
+            order by _pit_at, _pit_side
+            rows between unbounded preceding and unbounded following
+        ),
+        so_far as (
+            partition by _pit_key_1
+            order by _pit_at, _pit_side
+            rows between unbounded preceding and current row
+        )
 ),
 
 matched as (

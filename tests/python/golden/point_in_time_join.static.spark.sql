@@ -43,11 +43,12 @@ filled as (
         _pit_key_1,
         max(_pit_known) over so_far as _pit_won
     from stacked
-    window so_far as (
-        partition by _pit_key_1
-        order by _pit_at, _pit_side
-        rows between unbounded preceding and current row
-    )
+    window
+        so_far as (
+            partition by _pit_key_1
+            order by _pit_at, _pit_side
+            rows between unbounded preceding and current row
+        )
 ),
 
 matched as (
