@@ -247,7 +247,8 @@ class Project:
         found = find_record(sources, self.cache.parents[1] / "partial_parse.msgpack", own)
         if found and not found[1] and sources.complete:
             return found[0].manifest(project)
-        self._on_parse("the project has changed: dbt parses it")
+        # Without a record nothing is known to have changed; dbt's own is read only where the engine is DuckDB.
+        self._on_parse("the project has changed: dbt parses it" if found else "dbt parses the project")
         with tempfile.TemporaryDirectory(dir=self.cache, prefix="parse-") as scratch:
             path = Path(scratch, "partial_parse.msgpack")
             begin = ["--no-partial-parse"]
