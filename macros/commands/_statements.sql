@@ -163,7 +163,10 @@ limit 1
 {%- endmacro %}
 
 
-{#- An estimate of the pairs that the plan 'range' would compare; a pair is an instant asked and a nearby event. -#}
+{#-
+    An estimate of the pairs that the plan 'range' would compare; a pair is an instant asked and a nearby event. Nothing where no
+    window of the portable plan is made of pairs.
+-#}
 {% macro _pairs_statement(alias, spine, features, options) -%}
     {%- set asked = pit_join._completed(options, {'full_feature_names': false, 'history': none}, 'the options of _pairs_statement') -%}
     {%- set requests, names, computed = pit_join._requests(features, asked.full_feature_names) -%}
@@ -172,6 +175,11 @@ limit 1
     {%- endif -%}
     {%- set request = (requests | selectattr('alias', 'equalto', alias) | list)[0] -%}
     {%- set view = pit_join._prepared(pit_join._read_from(request.view, asked.history), request['keys']) -%}
+    {%- set compared = [] -%}
+    {%- for item in pit_join._wanted_aggregations(request.features, view.aggregations) if adapter.type() == 'duckdb' or not pit_join._adds_up(item, view) %}{% do compared.append(item) %}{% endfor -%}
+    {%- if not compared -%}
+        {{ return('') }}
+    {%- endif -%}
     {%- set longest = pit_join._longest_window(view) -%}
     {%- set keys = view.key_names | join(', ') -%}
 with asked as (
@@ -199,7 +207,7 @@ events as (
 )
 
 select
-    coalesce(sum(cast(asked._pit_count as double) * events._pit_count), 0)
+    cast(coalesce(sum(1e0 * asked._pit_count * events._pit_count), 0) as {{ pit_join._type_name('double') }})
     * {{ 'least(1, 2.0 * ' ~ pit_join._microseconds(longest, 'longest window') ~ ' / greatest(1, (select max(_pit_last) - min(_pit_first) from events)))' if longest else 1 }} as pairs
 from asked
 inner join events using ({{ keys }})

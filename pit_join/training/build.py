@@ -113,6 +113,7 @@ class TrainingBuild:
             columns = (*spine.names, *names)
             check_request(self._resolved["computed"], len(columns), session.engine)
             rows = joins.load_spine(self._source, spine)
+            joins.warn_of_pairs()
             coverage = tuple(joins.keep_all(self._workspace.console.progress))
             sql = self._query(spine)
             metadata = self._metadata(rows, spine, sql, coverage)
@@ -152,6 +153,8 @@ class TrainingBuild:
         joins.prepare()
         spine = self._checked_spine(joins)
         rows = joins.load_spine(self._source, spine)
+        if last:
+            joins.warn_of_pairs()
         joining = joins.begin()
         # Python's slow steps overlap with DuckDB's join: loading Arrow and NumPy, and rendering the whole query.
         from pit_join.training import gather

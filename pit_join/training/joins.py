@@ -32,6 +32,7 @@ _PRUNED_SHARE = 0.25
 _LEAST_PRUNED = 200_000  # rows, of which the join takes as long as the estimate of the share
 _SAMPLED_ROWS = 20_000
 _GIVEN_ROWS = 65_536
+_MANY_PAIRS = 20  # for each event and each row of the spine; they then take most of a server's time
 _MANTISSA_BITS = 53
 _MOST_BITS = 93  # of a value, so that 2^34 of them can be added up in 127
 
@@ -181,9 +182,31 @@ class ViewJoins:
         percent = f"{100 * min(1, _SAMPLED_ROWS / facts['rows']):.6f}"
         return bool(self._estimate("_share_statement", role, percent=percent)["share"] <= _PRUNED_SHARE)
 
+    def warn_of_pairs(self) -> None:
+        """Warn of windows that a server aggregates from very many pairs of a row of the spine and an event."""
+        if self._session is self._warehouse:
+            return
+        for role in self._roles:
+            view, facts = self._view_and_facts(role)
+            if not view.aggregations or not (statement := self._estimating("_pairs_statement", role)):
+                continue
+            found = self._session.rows_later(statement, self._cannot_join(role)).result()[0]
+            if (pairs := float(found["pairs"])) > _MANY_PAIRS * (facts["rows"] + self._rows):
+                self._workspace.console.warn(
+                    f"the windows of '{view.name}' are aggregated from about {pairs:,.0f} pairs of a row of the spine "
+                    "and an event of its key; counts, and sums and averages of integers and decimals, need none"
+                )
+
     def _estimate(self, macro: str, role: Mapping[str, Any], **options: str) -> dict[str, Any]:
         view = self._views[role["view"]]
-        statement = self._macros.text(
+        return self._warehouse.row(
+            self._estimating(macro, role, **options), f"the feature view '{view.name}' cannot be read"
+        )
+
+    def _estimating(self, macro: str, role: Mapping[str, Any], **options: str) -> str:
+        """Return the SQL of an estimate."""
+        view = self._views[role["view"]]
+        return self._workspace.view_macros.text(
             macro,
             alias=role["alias"],
             spine="_pit_spine",
@@ -194,7 +217,6 @@ class ViewJoins:
                 **options,
             },
         )
-        return self._warehouse.row(statement, f"the feature view '{view.name}' cannot be read")
 
     def _join(self, role: Mapping[str, Any]) -> Future[pa.Table]:
         """Start to join one view; rows of DuckDB come in any order, others in that of the spine."""

@@ -83,6 +83,20 @@ def test_options_mean_the_same(shop: Path, options: dict[str, Any]) -> None:
     assert not unlike(found, wanted)[:5]
 
 
+@pytest.mark.parametrize(
+    ("feature", "warned"), [("score_7d", True), ("most", True), ("total_7d", False), ("seen_7d", False)]
+)
+def test_windows_of_many_pairs_are_said(
+    shop: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, feature: str, warned: bool
+) -> None:
+    for many, said in ((1e-9, warned), (1e9, False)):
+        monkeypatch.setattr("pit_join.training.joins._MANY_PAIRS", many)
+        for target in ("server", "file"):
+            caplog.clear()
+            store(shop, target).get_historical_features(SPINES["model"], [f"events:{feature}"])
+            assert ("pairs" in caplog.text) == (said and target == "server"), caplog.text
+
+
 def test_a_set_is_written_described_and_compared(shop: Path) -> None:
     for target in ("server", "file"):
         done = run(
