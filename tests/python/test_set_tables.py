@@ -15,10 +15,9 @@ import duckdb
 import psycopg
 import pyarrow as pa
 import pytest
-from support.dbt import programs
-from support.postgres import profile, running_postgres
-from support.projects import ROOT, run
-from support.two_engines import LABELS, PROJECT, SPINES, unlike
+from support.postgres import built_shop, profile, running_postgres
+from support.projects import run
+from support.two_engines import LABELS, SPINES, unlike
 
 from pit_join import FeatureStore
 from pit_join.errors import PitJoinError, RequestError, SpineError, WarehouseError
@@ -39,17 +38,7 @@ def url() -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def shop(url: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A project that dbt has built on both engines."""
-    folder = tmp_path_factory.mktemp("shop") / "shop"
-    shutil.copytree(PROJECT, folder)
-    shutil.copytree(ROOT / "pit_join" / "dbt_package", folder / "dbt_packages" / "pit_join")
-    (folder / "profiles").mkdir()
-    (folder / "profiles" / "profiles.yml").write_text(profile(url))
-    for target in TARGETS:
-        dbt = [programs() / "dbt", "build", "--quiet", "--profiles-dir", "profiles", "--target", target]
-        done = subprocess.run(dbt, cwd=folder, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stdout
-    return folder
+    return built_shop(url, tmp_path_factory.mktemp("shop") / "shop")
 
 
 @pytest.fixture

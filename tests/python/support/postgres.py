@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -20,7 +21,10 @@ from generate import Case, Column, quote, same_again
 from servers import free_ports
 
 from pit_join.project.rendering import Renderer
+from support.dbt import programs
 from support.engines import renderer_for, value_of
+from support.projects import ROOT
+from support.two_engines import PROJECT
 
 TYPES = {
     "tinyint": "smallint",
@@ -107,6 +111,19 @@ def profile(url: str, **more: Any) -> str:
     }
     outputs = {"server": server, "file": {"type": "duckdb", "path": "warehouse.duckdb", "threads": 2}}
     return json.dumps({"shop": {"target": "server", "outputs": outputs}})
+
+
+def built_shop(url: str, folder: Path) -> Path:
+    """The project `two_engines` in a new folder, as dbt has built it on a PostgreSQL server and on DuckDB."""
+    shutil.copytree(PROJECT, folder)
+    shutil.copytree(ROOT / "pit_join" / "dbt_package", folder / "dbt_packages" / "pit_join")
+    (folder / "profiles").mkdir()
+    (folder / "profiles" / "profiles.yml").write_text(profile(url))
+    for target in ("server", "file"):
+        dbt = [programs() / "dbt", "build", "--quiet", "--profiles-dir", "profiles", "--target", target]
+        done = subprocess.run(dbt, cwd=folder, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stdout
+    return folder
 
 
 def type_of(sql_type: str) -> str:
