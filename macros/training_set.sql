@@ -58,22 +58,65 @@
     {%- do apart.append(request) if not looked_up -%}
 {%- endfor -%}
 {%- set once = pit_join._materialized() if apart else '' -%}
-{%- set carried = pit_join._carries_the_spine(requests) -%}
-{%- set numbered = pit_join._carried_rows if carried else pit_join.spine_rows -%}
+{%- set parts = pit_join._spine_parts(spine, requests, asked) -%}
 with _pit_spine as {{ once ~ ' ' if once }}(
-    {{ numbered(spine, asked.event_timestamp, asked.gap, asked.time_type) | indent(4) }}
+    {{ parts.rows | indent(4) }}
 ){{ ',' if apart or computed }}
+{%- if parts.asked %}
+
+-- What the views are asked, once each.
+_pit_asked as (
+    {{ parts.asked | indent(4) }}
+),
+{%- endif %}
 {%- for request in apart %}
 
 {{ quote(request.alias) }} as (
-    {{ pit_join._view_join('_pit_spine', request, asked.provenance, request.options) | indent(4) }}
+    {{ pit_join._view_join('_pit_asked' if parts.asked else '_pit_spine', request, asked.provenance, request.options) | indent(4) }}
 ){{ ',' if computed or not loop.last }}
 {%- endfor %}
 {{- pit_join._beside_the_spine(
-    '_pit_spine.*' if carried else pit_join._all_columns_but('_pit_spine', ['_pit_row', '_pit_time']),
-    {'requests': requests, 'names': names, 'computed': computed, 'carried': carried},
+    '_pit_spine.*' if parts.carried else pit_join._all_columns_but('_pit_spine', ['_pit_row', '_pit_time']),
+    {'requests': requests, 'names': names, 'computed': computed, 'carried': parts.carried},
     asked.provenance
 ) }}
+{%- endmacro %}
+
+
+{#-
+    The parts of a training set that tell the rows of its spine apart, as {rows, asked, carried}. They are the SQL of `_pit_spine`,
+    that of `_pit_asked`, with which the views are joined instead, or none, and whether the only view carries the rows
+    of the spine. The argument `asked` holds the arguments of the set.
+-#}
+{% macro _spine_parts(spine, requests, asked) -%}
+    {{ return(adapter.dispatch('_spine_parts', 'pit_join')(spine, requests, asked)) }}
+{%- endmacro %}
+
+{% macro default___spine_parts(spine, requests, asked) -%}
+    {{ return({'rows': pit_join.spine_rows(spine, asked.event_timestamp, asked.gap, asked.time_type), 'asked': none, 'carried': false}) }}
+{%- endmacro %}
+
+{#-
+    Spark would compute row numbers each time that they are read, by a sort of the whole spine. An only view as of each time carries the
+    rows, so that nothing is joined back. Otherwise a row is known by what it asks, its keys and its time, since
+    rows that ask the same are answered the same.
+-#}
+{% macro spark___spine_parts(spine, requests, asked) -%}
+    {%- set carried = requests | length == 1 and not requests[0].view.aggregations and requests[0].options.plan is none -%}
+    {%- set columns = [pit_join._identifier(asked.event_timestamp)] -%}
+    {%- for request in requests -%}
+        {%- for column in request['keys'].values() if pit_join._identifier(column) | lower not in columns | map('lower') | list -%}
+            {%- do columns.append(pit_join._identifier(column)) -%}
+        {%- endfor -%}
+    {%- endfor -%}
+    {%- set rows -%}
+select
+    *,
+    struct({{ '*' if carried else columns | join(', ') }}) as _pit_row,
+    {{ pit_join._spine_time(asked.event_timestamp, asked.gap, asked.time_type) }} as _pit_time
+    {%- endset -%}
+    {%- set questions = '(select distinct ' ~ columns | join(', ') ~ ' from ' ~ spine ~ ') as asked' -%}
+    {{ return({'rows': rows ~ '\nfrom ' ~ spine, 'asked': none if carried else rows ~ '\nfrom ' ~ questions, 'carried': carried}) }}
 {%- endmacro %}
 
 

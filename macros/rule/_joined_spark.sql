@@ -95,33 +95,6 @@ matched as (
 )
 {%- endmacro %}
 
-{#-
-    Whether a join carries the rows of the spine as they are. That of an only view as of each time does. Then no rows are
-    numbered, which sorts the whole spine, or joined by number.
--#}
-{% macro _carries_the_spine(requests) -%}
-    {{ return(adapter.dispatch('_carries_the_spine', 'pit_join')(requests)) }}
-{%- endmacro %}
-
-{% macro default___carries_the_spine(requests) -%}
-    {{ return(false) }}
-{%- endmacro %}
-
-{% macro spark___carries_the_spine(requests) -%}
-    {%- set only = requests[0] if requests | length == 1 -%}
-    {{ return(only and not only.view.aggregations and only.options.plan is none) }}
-{%- endmacro %}
-
-{#- The same rows as those of `spine_rows`, but `_pit_row` is the row itself. -#}
-{% macro _carried_rows(spine, event_timestamp, gap, data_type) -%}
-select
-    *,
-    struct(*) as _pit_row,
-    {{ pit_join._spine_time(event_timestamp, gap, data_type) }} as _pit_time
-from {{ spine }}
-{%- endmacro %}
-
-
 {% macro spark___tells(view, features) -%}
     {%- set content, values = pit_join._content_of(view, features), [] -%}
     {%- set also = ['struct(' ~ content.terms | join(', ') ~ ') as _pit_content'] -%}

@@ -52,7 +52,7 @@ def loaded(session: SparkSession, case: AnyCase, sets: int, number: int, ansi: b
     return case
 
 
-@pytest.mark.proves("spark", "training_set", "point_in_time_join", "spine_rows")
+@pytest.mark.proves("spark", "training_set", "point_in_time_join")
 def test_training_sets_equal_the_oracle(session: SparkSession) -> None:
     def check(case: Case, provenance: bool, **drawn: Any) -> None:
         case = loaded(session, case, **drawn)

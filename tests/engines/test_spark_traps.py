@@ -98,17 +98,30 @@ def load_in_any_order(session: SparkSession, case: Case) -> None:
         mixed.createOrReplaceTempView(spark.quote(name))
 
 
+def numbered_alike(session: SparkSession, case: Case, variant: Replacements | None = None) -> int:
+    """How many rows of the spine have the same number and key when they are read twice."""
+    renderer = spark.renderer(manifest_of(case, macros=broken(variant or {})))
+    rows = renderer.call("spine_rows", spine=spark.quote(case.spine.name), event_timestamp=case.event_timestamp)
+    # Of other columns, so that Spark reads the rows twice.
+    again = "(select _pit_row, k from numbered) as again"
+    found = session.sql(f"with numbered as ({rows}) select * from numbered join {again} using (_pit_row, k)")
+    return len(found.collect())
+
+
+@pytest.mark.proves("spark", "spine_rows")
 def test_rows_are_numbered_alike_however_often_they_are_read(session: SparkSession) -> None:
     kinds = {"k": "integer", "e": "timestamp", "f": "bigint"}
     rows = [{"k": key, "e": date, "f": 100 * key + date.day} for key in range(3) for date in DATES]
-    case = case_of(rows, [{"k": row["k"], "t": row["e"] + DAY} for row in rows], kinds)
-    # An only view carries the rows of the spine, which then need no numbers.
+    # Equal rows of the spine, too.
+    case = case_of(rows, [{"k": row["k"], "t": row["e"] + DAY} for row in rows for _ in range(2)], kinds)
     case = replace(case, requests=(*case.requests, replace(case.requests[0], alias="again")))
     load_in_any_order(session, case)
     number = "row_number() over (partition by xxhash64({{ whole }}) order by {{ whole }})"
     by_chance = {
         "spark__spine_rows": [(f"struct(xxhash64({{{{ whole }}}}), {number})", "row_number() over (order by 0)")]
     }
+    assert numbered_alike(session, case) == len(case.spine.rows)
+    assert numbered_alike(session, case, by_chance) < len(case.spine.rows)
     # Spark's own join has no use for numbers of events; that of the second opinion does.
     portable: Replacements = {
         "spark___joined": "{{ return(pit_join.default___joined(spine, view, carried, options)) }}",
@@ -116,7 +129,7 @@ def test_rows_are_numbered_alike_however_often_they_are_read(session: SparkSessi
     }
     events_by_chance = {"spark___row_id": "row_number() over (order by 0)"}
     assert answers(session, case) == wanted(case)
-    assert answers(session, case, by_chance) != wanted(case)
+    assert answers(session, case, {"spark___spine_parts": [("select distinct ", "select ")]}) != wanted(case)
     assert answers(session, case, portable) == wanted(case)
     assert answers(session, case, {**portable, **events_by_chance}) != wanted(case)
 
@@ -224,13 +237,15 @@ def test_columns_without_an_order_are_carried(session: SparkSession) -> None:
     for name, frame in frames.items():
         frame.createOrReplaceTempView(spark.quote(name))
 
-    def query(variant: Replacements) -> str:
-        manifest = {
+    def manifest(variant: Replacements) -> dict[str, Any]:
+        return {
             "metadata": {"project_name": "pit_join", "adapter_type": "spark"},
             "macros": broken(variant), "nodes": {"v": view, "spine": spine}, "exposures": {},
         }  # fmt: skip
+
+    def query(variant: Replacements) -> str:
         arguments = {"spine": "`spine`", "features": features, "event_timestamp": "t"}
-        return str(spark.Renderer(manifest).call("training_set", **arguments))
+        return str(spark.Renderer(manifest(variant)).call("training_set", **arguments))
 
     features: list[Any] = []
     for feature in ("v:*", {"view": "v", "as": "again", "features": ["tags"]}):
@@ -238,12 +253,13 @@ def test_columns_without_an_order_are_carried(session: SparkSession) -> None:
         found = session.sql(query({})).collect()
         assert [(row["tags"], row["scores"]) for row in found] == [({"a": 2}, [1.5, None])] * 2
         assert sorted(row["tags_then"]["a"] for row in found) == [1, 2]
-    for variant in (
-        {"spark___ordered": "{{ return(value) }}"},
-        {"spark__spine_rows": [("if has_maps else", "if false else")]},
-    ):
-        with pytest.raises(FAILURES, match="MAP"):
-            session.sql(query(variant))
+    with pytest.raises(FAILURES, match="MAP"):
+        session.sql(query({"spark___ordered": "{{ return(value) }}"}))
+    rows, unhashed = "spine_rows", {"spark__spine_rows": [("if has_maps else", "if false else")]}
+    asked = {"spine": "`spine`", "event_timestamp": "t"}
+    assert session.sql(spark.Renderer(manifest({})).call(rows, **asked)).count() == 2
+    with pytest.raises(FAILURES, match="MAP"):
+        session.sql(spark.Renderer(manifest(unhashed)).call(rows, **asked))
 
 
 def test_a_naive_time_is_utc_whatever_the_zone_of_the_session(session: SparkSession) -> None:

@@ -2,9 +2,18 @@ with recomputed as (
     with _pit_spine as (
         select
             *,
-            struct(xxhash64(struct(*)), row_number() over (partition by xxhash64(struct(*)) order by struct(*))) as _pit_row,
+            struct(`event_timestamp`, `user_id`) as _pit_row,
             case typeof(`event_timestamp`) when 'timestamp' then unix_micros(cast(`event_timestamp` as timestamp)) when 'timestamp_ntz' then cast(cast(cast(cast(`event_timestamp` as timestamp_ntz) - timestamp_ntz '1970-01-01' as interval second) as decimal(18, 6)) * 1000000 as bigint) when 'date' then unix_date(cast(`event_timestamp` as date)) * 86400000000 else raise_error('a time is of type timestamp, timestamp_ntz or date, and `event_timestamp` is of type ' || typeof(`event_timestamp`)) end as _pit_time
         from "warehouse"."main"."login_labels"
+    ),
+
+    -- What the views are asked, once each.
+    _pit_asked as (
+        select
+            *,
+            struct(`event_timestamp`, `user_id`) as _pit_row,
+            case typeof(`event_timestamp`) when 'timestamp' then unix_micros(cast(`event_timestamp` as timestamp)) when 'timestamp_ntz' then cast(cast(cast(cast(`event_timestamp` as timestamp_ntz) - timestamp_ntz '1970-01-01' as interval second) as decimal(18, 6)) * 1000000 as bigint) when 'date' then unix_date(cast(`event_timestamp` as date)) * 86400000000 else raise_error('a time is of type timestamp, timestamp_ntz or date, and `event_timestamp` is of type ' || typeof(`event_timestamp`)) end as _pit_time
+        from (select distinct `event_timestamp`, `user_id` from "warehouse"."main"."login_labels") as asked
     ),
 
     `user_activity` as (
@@ -78,7 +87,7 @@ with recomputed as (
                 1,
                 null,
                 _pit_row
-            from _pit_spine as spine
+            from _pit_asked as spine
             where _pit_time is not null and spine.`user_id` is not null
         ),
 
@@ -103,7 +112,7 @@ with recomputed as (
                 ordered._pit_event,
                 ordered._pit_created,
                 ordered._pit_deleted
-            from _pit_spine as spine
+            from _pit_asked as spine
             left join filled on spine._pit_row = filled._pit_row
             left join ordered
                 on filled._pit_key_1 = ordered._pit_key_1 and filled._pit_order = ordered._pit_order

@@ -1,9 +1,18 @@
 with _pit_spine as (
     select
         *,
-        struct(xxhash64(struct(*)), row_number() over (partition by xxhash64(struct(*)) order by struct(*))) as _pit_row,
+        struct(`event_timestamp`, `user_id`, `referred_by`) as _pit_row,
         case typeof(`event_timestamp`) when 'timestamp' then unix_micros(cast(`event_timestamp` as timestamp)) when 'timestamp_ntz' then cast(cast(cast(cast(`event_timestamp` as timestamp_ntz) - timestamp_ntz '1970-01-01' as interval second) as decimal(18, 6)) * 1000000 as bigint) when 'date' then unix_date(cast(`event_timestamp` as date)) * 86400000000 else raise_error('a time is of type timestamp, timestamp_ntz or date, and `event_timestamp` is of type ' || typeof(`event_timestamp`)) end - 86400000000 /* gap: 1 day */ as _pit_time
     from "warehouse"."main"."login_labels"
+),
+
+-- What the views are asked, once each.
+_pit_asked as (
+    select
+        *,
+        struct(`event_timestamp`, `user_id`, `referred_by`) as _pit_row,
+        case typeof(`event_timestamp`) when 'timestamp' then unix_micros(cast(`event_timestamp` as timestamp)) when 'timestamp_ntz' then cast(cast(cast(cast(`event_timestamp` as timestamp_ntz) - timestamp_ntz '1970-01-01' as interval second) as decimal(18, 6)) * 1000000 as bigint) when 'date' then unix_date(cast(`event_timestamp` as date)) * 86400000000 else raise_error('a time is of type timestamp, timestamp_ntz or date, and `event_timestamp` is of type ' || typeof(`event_timestamp`)) end - 86400000000 /* gap: 1 day */ as _pit_time
+    from (select distinct `event_timestamp`, `user_id`, `referred_by` from "warehouse"."main"."login_labels") as asked
 ),
 
 `user_activity` as (
@@ -45,7 +54,7 @@ with _pit_spine as (
             null,
             _pit_row,
             _pit_time
-        from _pit_spine as spine
+        from _pit_asked as spine
         where _pit_time is not null and spine.`user_id` is not null
     ),
 
@@ -100,7 +109,7 @@ with _pit_spine as (
             null,
             null,
             null
-        from _pit_spine as spine
+        from _pit_asked as spine
         where _pit_time is null or spine.`user_id` is null
     ),
 
@@ -187,7 +196,7 @@ with _pit_spine as (
             null,
             _pit_row,
             _pit_time
-        from _pit_spine as spine
+        from _pit_asked as spine
         where _pit_time is not null and spine.`referred_by` is not null
     ),
 
@@ -240,7 +249,7 @@ with _pit_spine as (
             null,
             null,
             null
-        from _pit_spine as spine
+        from _pit_asked as spine
         where _pit_time is null or spine.`referred_by` is null
     ),
 
