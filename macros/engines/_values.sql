@@ -34,6 +34,14 @@
     {{ return('cast(' ~ pit_join._literal(value) ~ ' as ' ~ pit_join._type_name(data_type) ~ ')') }}
 {%- endmacro %}
 
+{#- A list is written as one. In a text of the whole list a null would be the text None, and quotes within its texts would be lost. -#}
+{% macro duckdb___constant(value, data_type) -%}
+    {%- if value is string or value is not iterable -%}
+        {{ return(pit_join.default___constant(value, data_type)) }}
+    {%- endif -%}
+    {{ return(pit_join._list_constant('[', value, ']', data_type)) }}
+{%- endmacro %}
+
 {% macro postgres___constant(value, data_type) -%}
     {{ return(pit_join._list_constant('array[', value, ']', data_type)) }}
 {%- endmacro %}

@@ -372,3 +372,22 @@ def test_the_event_time_of_a_window_in_a_session_of_another_zone(declared: str |
     with duckdb.connect() as connection:
         connection.execute("set TimeZone = 'America/New_York'")
         assert connection.execute(f"select typeof({sql}), epoch_ns({sql})").fetchall() == [(typed, 1_000_000_000)]
+
+
+@pytest.mark.parametrize(
+    ("default", "kind"),
+    [
+        (["a", None, 'it\'s, "x" \\ [b]', "None", ""], "varchar[]"),
+        ([1, None], "bigint[]"),
+        ([0.1, -0.5], "float[2]"),
+        ([True, None], "boolean[]"),
+        ([[1, 2], []], "integer[][]"),
+        ([], "double[]"),
+    ],
+)
+def test_a_list_as_a_default_is_what_is_declared(default: list[Any], kind: str) -> None:
+    manifest = {"metadata": {"project_name": "pit_join"}, "macros": macro_nodes(), "nodes": {}, "exposures": {}}
+    sql = Renderer(manifest).call("_constant", value=default, data_type=kind)
+    ((found, type_name),) = duckdb.sql(f"select {sql} as d, typeof(d)").fetchall()
+    wanted = np.float32(default).tolist() if "float" in kind else default
+    assert (list(found), type_name.lower()) == (wanted, kind)
